@@ -52,11 +52,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Names of the files in the directory of definitions, and UUIDs of the list in C(listed).
+  description: Names of the files in the directory of definitions.
   type: list
   elements: str
   returned: step definitions
   sample: [566bf9d7-c55a-45f8-91a6-e55e9b9b1325.yml]
+listed:
+  description: The UUIDs of the list of definitions, in its order. An empty text stands for a definition that has none.
+  type: list
+  elements: str
+  returned: step definitions
+  sample: [0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001]
 broken:
   description: Names of the files that may not be written, those that the list would become included.
   type: list

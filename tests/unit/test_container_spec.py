@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import stop_way_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_resources import memory_bytes
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import (
     LABEL_NAME,
@@ -28,7 +29,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
     made_by_us,
     made_by_wings,
     spec_hash_of,
-    stop_way_of,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings

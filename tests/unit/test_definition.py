@@ -343,6 +343,12 @@ class TestWrongTypes:
         )
         assert place.unknown == ["setings"]
 
+    @pytest.mark.parametrize("raw", [{}, {"settings": {}}, {"settings": {"uuid": None}}])
+    def test_a_uuid_that_is_missing_is_one_fault_although_its_place_says_which_it_is(self, raw: object) -> None:
+        with pytest.raises(schema.Mismatch) as raised:
+            read_definition(raw, UUID)
+        assert [fault.key for fault in raised.value.every] == ["settings.uuid", "settings.container.image"]
+
     def test_of_a_thousand_faults_a_hundred_are_told(self) -> None:
         with pytest.raises(schema.Mismatch) as raised:
             read_definition(with_value("process_configuration.startup.done", [1] * 1000), None)

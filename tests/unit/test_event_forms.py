@@ -158,6 +158,12 @@ def test_many_events_are_one_message_in_their_order_and_within_what_discord_take
     assert [f"Lobby{number:02}" in line for number, line in enumerate(lines)] == [True] * MOST_LINES
 
 
+def test_the_lines_of_a_message_are_in_the_order_of_their_events_although_servers_come_in_turn() -> None:
+    events = [event(EventType.SERVER_RECOVERED, server=Server(LOBBY.uuid, f"Lobby{number}"), number=number) for number in (9, 5, 7)]
+    lines = json.loads(discord_message(events, "node-1").body)["content"].split("\n")
+    assert [f"Lobby{number}" in line for number, line in zip((5, 7, 9), lines)] == [True] * 3
+
+
 @pytest.mark.parametrize("character", ["x", "*", "\U0001f525", "\ud800", "\n"])
 def test_no_text_makes_a_message_too_long_or_empty(character: str) -> None:
     long = event(EventType.ACTION_ENDED, server=Server(LOBBY.uuid, character * 500), msg=character * 5000, reason=character * 900)

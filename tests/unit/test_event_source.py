@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import json
 import os
 import runpy
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -171,6 +173,26 @@ def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [file]
 
     run(hold)
+
+
+def test_a_place_is_kept_where_no_directory_can_be_synced_and_a_disk_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+    number = errno.EINVAL
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    file = SOURCE["CursorFile"](str(tmp_path / "cursor"))
+    file.write("box:1")
+    assert file.read() == "box:1"
+    number = errno.EIO
+    with pytest.raises(ValueError, match="would be told again"):
+        file.write("box:2")
 
 
 def test_what_is_taken_in_the_moment_of_the_end_is_not_told_again(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -16,6 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._events.ages import MA
 from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, Sender
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA
 
 DAY, HOUR = 86400.0, 3600.0
@@ -127,3 +129,32 @@ def test_an_event_is_let_go_of_after_a_day_that_its_node_ran(sender: Sender, mon
     ):
         monkeypatch.setattr(service, "boot_seconds", lambda: now + passed)  # noqa: B023
         assert (looked(sender), sender._watch.sight.too_old) == (left, too_old)
+
+
+def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    later = service.boot_seconds() + seconds
+    monkeypatch.setattr(service, "boot_seconds", lambda: later)
+
+
+def test_events_that_cannot_be_dropped_keep_their_age_and_are_dropped_later(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _each in range(2):
+        looked(sender)
+        sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+        pass_seconds(monkeypatch, MARK_SECONDS)
+        looked(sender)
+        pass_seconds(monkeypatch, DAY - HOUR)
+    pass_seconds(monkeypatch, 2 * HOUR)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(sender._journal.events), "drop_through", lambda _events, _number: False)
+        assert looked(sender) == 2
+    assert looked(sender) == 1
+
+
+def test_marks_of_what_a_busy_outbox_has_pushed_out_are_forgotten(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEPT_EVENTS", 1)
+    looked(sender)
+    for _each in range(40):
+        sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+        assert looked(sender) == 1
+        pass_seconds(monkeypatch, 2 * HOUR)
+    assert len(json.loads(sender._ages.written())["marks"]) <= 2 + (DAY + HOUR) / (2 * HOUR)

@@ -196,6 +196,16 @@ def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings
     assert "hunter2" not in json.dumps(result)
 
 
+def test_each_warning_of_a_good_definition_is_told_once_with_its_key(step: Step) -> None:
+    odd = definition(1, environment={"A": []}, allocations={"mappings": {"fe80::": [0]}}, labelz={})
+    odd["process_configuration"] = {"stop": {"type": "command"}}
+    result = step("validate", node_definitions=[odd])
+    assert (result["failure"], [doubt["key"] for doubt in result["doubts"]]) == (
+        "",
+        ["settings.labelz", "settings.environment.A", "settings.allocations.mappings.fe80::", "process_configuration.stop"],
+    )
+
+
 def test_what_cannot_be_evaluated_is_a_fault_beside_the_others(step: Step) -> None:
     lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
     result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})

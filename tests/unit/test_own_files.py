@@ -19,6 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files 
     open_or_make,
     open_own,
     prepare_directory,
+    sync_directory,
 )
 from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
 
@@ -203,3 +204,16 @@ def test_a_file_system_without_locks_leaves_no_file_open(tmp_path: Path, monkeyp
         open_locked(str(tmp_path / "x"), open_it)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(opened[0])
+
+
+def test_a_directory_that_cannot_be_synced_at_all_is_no_fault_and_a_disk_that_fails_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: fails(errno.EINVAL))
+    sync_directory(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: fails(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        sync_directory(str(tmp_path))

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import importlib.util
 import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
@@ -238,6 +240,20 @@ def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: py
     with pytest.raises(OSError, match="No space left"):
         module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=True, check=False)
     assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
+
+
+def test_definitions_are_written_where_no_directory_can_be_synced(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    module = program("write_definitions")
+    done = module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=False, check=False)
+    assert (done["written"], (servers / f"{ONE}.json").read_text()) == ([f"{ONE}.json"], "[1]")
 
 
 # ----- a broken definition, and a preview

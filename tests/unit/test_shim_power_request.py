@@ -163,6 +163,13 @@ def test_the_moment_at_which_a_start_counts_as_done_is_that_of_the_module(fields
     assert read_power_body(f'{{"action":"start"{fields}}}'.encode()) == PowerBody(PowerAction.START, 30, ready=ready)
 
 
+@pytest.mark.parametrize("action", ["stop", "kill"])
+def test_what_starts_nothing_waits_for_nothing_and_takes_no_place_of_what_does(action: str) -> None:
+    body = f'{{"action":"{action}","wait_for":"running","wait_timeout":7}}'
+    assert read_power_body(body.encode()) == PowerBody(PowerAction(action), 30)
+    assert read_power_body(body.replace("running", "soon").encode()).refused
+
+
 @pytest.mark.parametrize(
     "fields, why",
     [

@@ -68,6 +68,15 @@ class TestTimeoutInForce:
         assert done.stop is not None
         assert (done.stop.forced, round(done.stop.seconds), done.stop_timeout) == (True, seconds, None)
 
+    def test_a_definition_of_the_task_without_a_timeout_leaves_it_to_the_settings_and_not_to_the_container(self, fake: FakeNode) -> None:
+        fake.configure(system={"stop_timeout": 50})
+        up(fake, {**NATIVE, "timeout": 20})
+        fake.task = [fake.definition(process={"stop": NATIVE})]
+        fake.configure(system={"stop_timeout": 50})
+        checked = fake.perform("stop", check=True)
+        assert checked.stop_timeout is not None
+        assert checked.stop_timeout.facts() == {"seconds": 50, "from": "settings"}
+
     def test_a_container_that_carries_no_way_to_stop_is_stopped_as_its_definition_says_now(self, fake: FakeNode) -> None:
         fake.define(process={"stop": {**NATIVE, "timeout": 40}})
         fake.up(labels={"Service": "Pterodactyl"})

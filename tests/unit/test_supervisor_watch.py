@@ -241,3 +241,25 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()
     assert watched.end(1, after=200).verdict.value == verdict
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_that_has_outlived_its_signal(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """Its own stop may take longer than others have."""
+    watched.fake.define(**stop_of(1800))
+    watched.up()
+    watch = connect(watched)
+    monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
+    watched.pass_seconds(1)
+    sent = int(watched.fake.clock.now().timestamp() * 10**9)
+    container = watched.fake.seen().id
+    watched.hearing.hear(ContainerEvent(sent, "kill", container, UUID, signal=15))
+    watched.pass_seconds(700)
+    monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
+    inspect = watched.fake.engine.inspect
+    fail_for(watched, container, silent=silent)
+    watch._note_outlived(container, UUID)
+    watched.fake.engine.inspect = inspect  # type: ignore[method-assign]
+    assert watched.end(1, after=200).verdict.value == "stopped_at_engine"

@@ -18,16 +18,17 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker
 from ansible_collections.fleet.power.plugins.module_utils._events import service as events_service
+from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as http_service
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.cursor import Cursor
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.followers import EventFollowers, Place
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import tell
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file, store
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_file import JournalFile
@@ -211,13 +212,20 @@ def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder:
     assert found is not None and found.page.count == 1 and recorder.is_synced
 
 
-def test_the_http_face_logs_once_what_is_wrong_with_the_journal(node: Node) -> None:
-    log = io.StringIO()
-    journal = node.journal()
-    service: Any = SimpleNamespace(_node=SimpleNamespace(journal=journal), _log=Log(log), _journal_told=0)
+def test_the_http_face_logs_once_what_is_wrong_with_the_journal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "_WATCH_SECONDS", 0.0)
+    log, journal, looks = io.StringIO(), node.journal(), [0] * 3
+
+    async def look(_marks: object) -> int:
+        if not looks:
+            raise asyncio.CancelledError
+        return looks.pop()
+
+    files, shared = SimpleNamespace(ask=look), SimpleNamespace(journal=journal)
+    service: Any = SimpleNamespace(_files=files, _marks=None, _seen=0, _node=shared, _log=Log(log))
     journal.store.warn("Cannot sync the journal")
-    for _look in range(3):
-        Service._tell_of_journal(service)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(http_service.Service._watch_files(service))
     service._log.close()
     assert log.getvalue().count("Cannot sync the journal") == 1
 
@@ -250,11 +258,12 @@ def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) ->
 def test_the_sender_says_once_what_is_wrong_with_the_journal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(events_service, "say", said.append)
-    journal = node.journal()
-    sender: Any = SimpleNamespace(_journal=journal, _journal_told=0)
-    journal.store.warn("Cannot sync the journal")
-    for _look in range(3):
-        events_service.Sender._tell_of_journal(sender)
+    monkeypatch.setattr(events_service, "_LOOK_SECONDS", 0.0)
+    system = {"state_directory": str(node.state), "lock_directory": str(node.locks)}
+    ends = iter([False] * 3)
+    sender = events_service.Sender(parse_settings({"system": system}, where="config.yml"), lambda: next(ends, True), SYSTEM_CLOCK)
+    sender._journal.store.warn("Cannot sync the journal")
+    sender.run()
     assert said == ["events: Cannot sync the journal"]
 
 

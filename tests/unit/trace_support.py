@@ -70,55 +70,69 @@ class _Call:
         return [os.path.normpath(os.path.join(directory, name)) for directory, name in _PATH.findall(self.text)]
 
 
+class _Disk:
+    """The files below ``roots`` as a trace goes on, and which of them are not on the disk."""
+
+    def __init__(self, roots: Sequence[Path], there: Iterable[str]) -> None:
+        self._roots = [str(root) for root in roots]
+        self._exist = set(there)
+        #: When each was written last, or had a name added.
+        self.dirty: dict[str, int] = {}
+        self.written: set[str] = set()
+
+    def end(self, call: _Call, moment: int) -> None:
+        """Take note of a call that has succeeded."""
+        number, path = call.descriptor
+        if call.name in _WRITES and number >= 0:
+            self._write(path, moment)
+        elif call.name in _SYNCS and self.dirty.get(path, moment) < call.begun:
+            del self.dirty[path]
+        elif call.name in ("open", "openat", "creat") and ("O_CREAT" in call.text or call.name == "creat"):
+            self._add_name(call.paths[0], moment)
+        elif call.name in _ENDS:
+            self._remove(call.paths[0])
+        elif call.name.startswith("rename"):
+            since = self._remove(call.paths[0])
+            self._remove(call.paths[1])
+            self._add_name(call.paths[1], moment)
+            if since is not None and self._is_ours(call.paths[1]):
+                self.dirty[call.paths[1]] = since
+        elif call.name in _NAMES:
+            self._add_name(call.paths[-1], moment)
+
+    def _is_ours(self, path: str) -> bool:
+        return not path.endswith(_PASSING) and any(path == root or path.startswith(f"{root}/") for root in self._roots)
+
+    def _write(self, path: str, moment: int) -> None:
+        if self._is_ours(path):
+            self.dirty[path] = moment
+            self.written.add(path)
+
+    def _add_name(self, path: str, moment: int) -> None:
+        if self._is_ours(path) and path not in self._exist:
+            self._exist.add(path)
+            self.dirty[os.path.dirname(path)] = moment
+
+    def _remove(self, path: str) -> int | None:
+        """Forget a file; return since when it was not on the disk, None if it was."""
+        self._exist.discard(path)
+        return self.dirty.pop(path, None)
+
+
 def answers_in(trace: str, roots: Sequence[Path], there: Iterable[str], is_answer: Callable[[int, str, str], bool]) -> Answers:
     """Return what of the files below ``roots`` was not on the disk at each answer. ``there`` are the files of `files_below`.
 
     A file is on the disk when it was synced after its last write, and its directory after it was made or renamed there. ``is_answer``
     is asked of each write: its descriptor, what that is open on, and the call as the trace has it.
     """
-    answers, exist = Answers(), set(there)
-    #: When each was written last, or had a name added.
-    dirty: dict[str, int] = {}
-
-    def is_ours(path: str) -> bool:
-        return not path.endswith(_PASSING) and any(path == str(root) or path.startswith(f"{root}/") for root in roots)
-
-    def add_name(path: str, moment: int) -> None:
-        if is_ours(path) and path not in exist:
-            exist.add(path)
-            dirty[os.path.dirname(path)] = moment
-
-    def written(path: str, moment: int) -> None:
-        if is_ours(path):
-            dirty[path] = moment
-            answers.written.add(path)
-
-    def end(call: _Call, moment: int) -> None:
-        number, path = call.descriptor
-        if call.name in _WRITES and number >= 0:
-            written(path, moment)
-        elif call.name in _SYNCS and dirty.get(path, moment) < call.begun:
-            del dirty[path]
-        elif call.name in ("open", "openat", "creat") and ("O_CREAT" in call.text or call.name == "creat"):
-            add_name(call.paths[0], moment)
-        elif call.name in _ENDS or call.name.startswith("rename"):
-            exist.discard(call.paths[0])
-            since = dirty.pop(call.paths[0], None)
-            if call.name.startswith("rename"):
-                exist.discard(call.paths[1])
-                dirty.pop(call.paths[1], None)
-                add_name(call.paths[1], moment)
-                if since is not None and is_ours(call.paths[1]):
-                    dirty[call.paths[1]] = since
-        elif call.name in _NAMES:
-            add_name(call.paths[-1], moment)
-
+    disk = _Disk(roots, there)
+    answers = Answers(disk.written)
     for call in _calls(trace):
         if call.ended is None:
             if call.name in _ANSWERS and is_answer(*call.descriptor, call.text):
-                answers.not_synced.append(tuple(sorted(dirty)))
+                answers.not_synced.append(tuple(sorted(disk.dirty)))
         elif call.succeeded:
-            end(call, call.ended)
+            disk.end(call, call.ended)
     return answers
 
 

@@ -60,10 +60,9 @@ class Sender:
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._in_trouble = False
-        self._journal_told = 0
         self._is_begun = False
         self._too_old = 0
-        #: Those of the outbox with this id, and since when they are to be noted again.
+        #: Of the events of the outbox with this id, and when they are to be noted again.
         self._ages, self._ages_of = OutboxAges(), ""
         self._note_ages_at = Deadline(SYSTEM_CLOCK, 0.0)
 
@@ -75,7 +74,8 @@ class Sender:
         try:
             while not self._interrupted():
                 self._look()
-                self._tell_of_journal()
+                for sentence in self._journal.new_warnings():
+                    say(f"events: {sentence}")
                 if not is_ready:
                     is_ready = True
                     self._manager.tell(READY)
@@ -107,12 +107,6 @@ class Sender:
                 self._in_trouble = True
                 say(f"events: the journal cannot be used: {reason_of(error)}; nothing is sent until it can be")
 
-    def _tell_of_journal(self) -> None:
-        """Say what went wrong with the journal since the last call."""
-        for sentence in self._journal.warnings[self._journal_told :]:
-            say(f"events: {sentence}")
-            self._journal_told += 1
-
     def _tidy(self, outbox: OutboxState) -> None:
         events = self._journal.events
         self._tidy_at = Deadline.after(SYSTEM_CLOCK, _TIDY_SECONDS)
@@ -122,8 +116,8 @@ class Sender:
         self._ages.pass_to(boot_id(), boot_seconds(), outbox.last)
         self._too_old = self._ages.older_than(KEPT_SECONDS)
         gone = self._ages.older_than(_IN_OUTBOX_SECONDS)
-        if 0 < outbox.oldest <= gone:
-            events.drop_through(gone)
+        # Events that cannot be dropped now keep their age. What a busy outbox has pushed out itself needs none.
+        if not 0 < outbox.oldest <= gone or events.drop_through(gone):
             self._ages.forget(gone)
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)

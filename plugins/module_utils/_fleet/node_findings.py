@@ -111,9 +111,9 @@ class NodeFindings:
             return
         self._servers[uuid] = (place, name_in(raw))
         found = self._gather(place, lambda location: read_definition(raw, uuid, location))
-        # Those of unknown keys are there already.
-        told = [] if found is None else [warning for warning in found.warnings if not warning.startswith("unknown keys ")]
-        self.warnings += (Finding(place, warning.split(" ")[0], warning) for warning in told)
+        if found is not None:
+            # Each begins with its key.
+            self.warnings += (Finding(place, warning.split(" ")[0].removesuffix(":"), warning) for warning in found.warnings)
 
     def _gather(self, place: str, read: Callable[[KeyLocation], Any]) -> Any:
         location = KeyLocation("", [])

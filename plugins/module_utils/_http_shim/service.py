@@ -67,7 +67,6 @@ class Service:
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
         self._reload_asked: asyncio.Task[None] | None = None
         self._node = SharedNode(settings, {}, self._ending.is_set)
-        self._journal_told = 0
         self._operations = Operations(self._node, WorkerPool(_READERS, "read"))
         self._known = ServerCache(self._node, log)
         self._actions = Actions(self._node, self._operations, log, self._ended)
@@ -209,18 +208,12 @@ class Service:
                 changed, self._seen = self._seen != now, now
                 if changed:
                     await self._reload()
-                self._tell_of_journal()
+                for sentence in self._node.journal.new_warnings():
+                    self._log.warn("journal", reason=sentence)
             except Exception as error:
                 # A fault of ours must not be the last look.
                 self._log.error("fault", reason=internal_error(error))
             await asyncio.sleep(_WATCH_SECONDS)
-
-    def _tell_of_journal(self) -> None:
-        """Log what went wrong with the journal since the last call."""
-        warnings = self._node.journal.warnings
-        for sentence in warnings[self._journal_told :]:
-            self._log.warn("journal", reason=sentence)
-            self._journal_told += 1
 
     def _marks(self) -> tuple[object, ...]:
         return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))

@@ -189,11 +189,14 @@ class EngineWatch:
             self.notice_trouble()
 
     def _note_outlived(self, container: str, server: str | None) -> None:
-        """Note of a container that it has outlived the signals which it had time enough to obey."""
+        """Note of a container that it has outlived the signals which it had time enough to obey; at a later look where nobody can tell."""
         node, seconds = self._node(), OBEY_SECONDS
         if server is not None:
-            with contextlib.suppress(EngineError, EngineUnreachable):
+            try:
                 seconds = obeys_within(node, server, node.engine.inspect(container))
+            except (EngineError, EngineUnreachable):
+                # It may have more time to obey than others.
+                return
         sent = self._hearing.disobeyed(container, time.time_ns() - int(seconds * 1e9))
         if sent is not None:
             self._spoil(container, sent, server)

@@ -13,6 +13,7 @@ With ``lay_out`` the directory is left alone. Another one is made that has what 
 
 from __future__ import annotations
 
+import errno
 import grp
 import json
 import os
@@ -107,6 +108,10 @@ def _sync(directory: str) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot sync a directory, and say that this is no such file.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -200,13 +201,22 @@ class CursorFile:
                 with contextlib.suppress(OSError):
                     os.unlink(fresh)
                 raise
-            folder = os.open(os.path.dirname(self._path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync(os.path.dirname(self._path) or ".")
         except OSError as error:
             raise ValueError(f"Cannot write {self._path}: {_reason(error)}; what is told next would be told again") from error
+
+
+def _sync(directory: str) -> None:
+    """Put the names in a directory on the disk. Raises OSError."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        # Some file systems cannot sync a directory, and say that this is no such file.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(folder)
 
 
 @dataclass(frozen=True)

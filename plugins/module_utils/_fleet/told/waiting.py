@@ -36,7 +36,9 @@ from .run_events import BEGUN, CLOSED, word_of
 FOLDER = "rollout-events"
 KEPT_SECONDS = 86400
 _SCHEMA = 1
-_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json")
+#: What the name of a file ends with in addition once a look has found that it has waited for a day.
+_OLD = ".old"
+_NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
 _LOOK_SECONDS = 0.05
 
 
@@ -82,12 +84,7 @@ class WaitingEvents:
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
         """Return what waits for a receiver, run by run, the oldest first."""
         found: list[WaitingEvent] = []
-
-        def read(folder: int, name: str) -> None:
-            if not _was_old(folder, name):
-                found.extend(_read(folder, name))
-
-        self._each(f"-{_digest(receiver)}.json", read)
+        self._each(f"-{_digest(receiver)}.json", lambda folder, name: found.extend(_read(folder, name)))
         first: dict[str, int] = {}
         for each in found:
             first[each.run] = min(each.written, first.get(each.run, each.written))
@@ -101,20 +98,20 @@ class WaitingEvents:
     def drop_older(self, now: float) -> int:
         """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970.
 
-        Two looks in a row must say so, since a clock may be wrong for a moment. Between them it is not sent.
+        Two looks in a row must say so, since a clock may be wrong for a moment. Between them it has another name, and is not sent.
         """
         dropped: list[str] = []
 
-        def drop(folder: int, name: str) -> None:
+        def look(folder: int, name: str) -> None:
             is_old = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - KEPT_SECONDS
-            was_old = _was_old(folder, name)
+            was_old = name.endswith(_OLD)
             if is_old and was_old:
                 os.unlink(name, dir_fd=folder)
                 dropped.append(name)
             elif is_old != was_old:
-                os.chmod(name, 0o400 if is_old else 0o600, dir_fd=folder)
+                os.rename(name, name + _OLD if is_old else name.removesuffix(_OLD), src_dir_fd=folder, dst_dir_fd=folder)
 
-        self._each(".json", drop)
+        self._each((".json", f".json{_OLD}"), look)
         return len(dropped)
 
     @contextlib.contextmanager
@@ -136,7 +133,7 @@ class WaitingEvents:
         finally:
             os.close(descriptor)
 
-    def _each(self, end: str, act: Callable[[int, str], object]) -> None:
+    def _each(self, end: str | tuple[str, ...], act: Callable[[int, str], object]) -> None:
         """Do something with each file whose name ends so, given the directory's descriptor; a file that cannot be acted on is left."""
         with contextlib.suppress(OSError, RolloutError):
             folder = self._opened()
@@ -169,11 +166,6 @@ class WaitingEvents:
             "or name a rollout_resume_file in another directory",
             "file_unwritable",
         )
-
-
-def _was_old(folder: int, name: str) -> bool:
-    """Tell if the look before found that an event has waited for a day: that look takes away the right to write. Raises OSError."""
-    return not os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode & stat.S_IWUSR
 
 
 def is_told(receiver: Receiver, event: Event) -> bool:

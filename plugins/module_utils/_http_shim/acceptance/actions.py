@@ -27,7 +27,7 @@ from .action_endings import GRACE_SECONDS, ActionEndings
 from .action_queues import ActionQueues
 from .operations import Operations
 from .owed_writes import MOST_OWED
-from .queue import Ticket
+from .queue import ActionQueue, Ticket
 from .shared_node import SharedNode
 from .unwritten_batch import UnwrittenBatch
 from .writes import Written
@@ -105,16 +105,9 @@ class Actions:
 
         Raises `ShuttingDown`, `TooMany`, `NotKept`.
         """
-        if self._queues.ending:
-            raise ShuttingDown
-        owed = self._node.journal.owed.of(server.uuid)
-        if owed >= MOST_OWED:
-            raise NotKept(f"{owed} writes of this server are owed to the journal")
-        queue = self._queues.of(server.uuid)
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill
-        if not (once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
-            raise TooMany
+        queue = self._queue_with_room(server.uuid, ready, kill=kill, once=once)
         now = self._node.clock.now()
         acceptance = Acceptance(
             operation=new_id(),
@@ -135,6 +128,18 @@ class Actions:
         if kill:
             self._loop.call_later(_KILL_SECONDS, self._begin_unwritten, ticket)
         return "" if await answer else acceptance.operation
+
+    def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, once: bool) -> ActionQueue:
+        """Return the queue that takes one more action of a server. Raises as `take`."""
+        if self._queues.ending:
+            raise ShuttingDown
+        owed = self._node.journal.owed.of(uuid)
+        if owed >= MOST_OWED:
+            raise NotKept(f"{owed} writes of this server are owed to the journal")
+        queue = self._queues.of(uuid)
+        if not (once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
+            raise TooMany
+        return queue
 
     def end(self) -> None:
         """Take and begin nothing more."""

@@ -60,3 +60,8 @@ def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:
     """How the container that has these labels is to be stopped, or None if they do not say it in a way that can be understood."""
     text = labels.get(LABEL_STOP)
     return None if text is None else stop_way_from_text(text)
+
+
+def made_to_stop(snapshot: Snapshot, uuid: str) -> StopWay | None:
+    """How the container was made to be stopped, or None if this collection did not make it for this server, or it does not say it."""
+    return stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None

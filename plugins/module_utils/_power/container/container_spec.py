@@ -34,7 +34,6 @@ from .container_labels import (
     made_by_us,
     made_by_wings,
     spec_hash_of,
-    stop_way_of,
 )
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_parts import parts_label
@@ -56,7 +55,6 @@ __all__ = [
     "made_by_us",
     "made_by_wings",
     "spec_hash_of",
-    "stop_way_of",
 ]
 
 #: Where a server finds its data.

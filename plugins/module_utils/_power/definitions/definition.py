@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.redaction import secrets_in
-from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, printable, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
@@ -125,7 +125,10 @@ def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None)
 
 
 def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None = None) -> Definition:
-    """Read a definition, as `parse_definition`. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
+    """Read a definition, as `parse_definition`. Raises `Mismatch` with every fault.
+
+    Unknown keys are one warning of the definition; where there is a ``place``, that learns of them instead, in any case.
+    """
 
     def require_uuid(values: Mapping[str, Any]) -> None:
         if expect_uuid is not None and values["settings.uuid"] != expect_uuid.lower():
@@ -134,11 +137,11 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
 
     checks = (Check(("settings.uuid",), require_uuid), Check(_STOP_KEYS, _stop_way))
     reading = read_keys(raw, KEYS, place, checks)
-    return _definition(raw, reading, reading.complete(KEYS))
+    warnings = _unknown_keys(reading.unknown) if place is None else []
+    return _definition(raw, reading.complete(KEYS), warnings)
 
 
-def _definition(raw: Any, reading: ReadValues, values: Mapping[str, Any]) -> Definition:
-    warnings = _unknown_keys(reading.unknown)
+def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Definition:
     return Definition(
         server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
         image=values["settings.container.image"].removeprefix("~"),

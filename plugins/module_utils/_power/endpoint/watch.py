@@ -89,14 +89,10 @@ class Watch:
                 if error.facts.get("status") == 404:
                     return None
                 raise
-            if operation is not None and not operation.is_of(accepted.operation, self._uuid, action):
-                raise OutcomeUnknown(
-                    f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
-                    "operation, server or action instead; look at the server"
-                )
-            if operation is not None and operation.outcome is not None:
-                return operation
             if operation is not None:
+                self._require_of(operation, accepted, action)
+                if operation.outcome is not None:
+                    return operation
                 goes_on(operation)
             if self._clock.monotonic() - asked_at < 1.0:
                 # It does not wait as it was asked to, or is out of reach.
@@ -106,6 +102,14 @@ class Watch:
             f"Cannot tell what became of server {self._uuid}: operation {accepted.operation} still goes on after {seconds:.0f} s; "
             "look at it later"
         )
+
+    def _require_of(self, operation: Operation, accepted: Accepted, action: PowerAction) -> None:
+        """Raise `OutcomeUnknown` for an operation that is of something else."""
+        if not operation.is_of(accepted.operation, self._uuid, action):
+            raise OutcomeUnknown(
+                f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
+                "operation, server or action instead; look at the server"
+            )
 
     def state_now(self) -> PowerState | None:
         """Return the state, or None where it cannot be told."""

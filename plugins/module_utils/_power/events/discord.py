@@ -39,16 +39,20 @@ class DiscordMessage:
 
 
 def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
-    """Return the message of as many events, from the first on, as one message takes; ``source`` names the node or the controller."""
-    lines: list[str] = []
+    """Return the message of as many events, from the first on, as one message takes; ``source`` names the node or the controller.
+
+    Its lines are in the order of the events' numbers.
+    """
+    lines: list[tuple[int, str]] = []
     left = _MOST_CHARACTERS
     for event in events[:MOST_LINES]:
         line = _cut(discord_line(event, source), _LONGEST_LINE)
         if _size(line) + 1 > left:
             break
-        lines.append(line)
+        lines.append((event.number, line))
         left -= _size(line) + 1
-    body = {"content": "\n".join(lines), "allowed_mentions": {"parse": []}, "flags": _SUPPRESS_EMBEDS}
+    lines.sort(key=lambda each: each[0])
+    body = {"content": "\n".join(line for _number, line in lines), "allowed_mentions": {"parse": []}, "flags": _SUPPRESS_EMBEDS}
     return DiscordMessage(json.dumps(body, separators=(",", ":")).encode(), len(lines))
 
 

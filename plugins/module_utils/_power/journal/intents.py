@@ -29,9 +29,9 @@ class Intents:
     def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
         """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
 
-        ``only_if_newer`` is the time now: an intent as young as this one, or younger, stays, unless its time is yet to come, as after the
-        clock was set. ``keep_since``: so does one that is as young as that and
-        says the same. One to be down ends what is due after an ended run. False if it cannot be written.
+        ``only_if_newer`` is the time now, if it is given: an intent as young as this one, or younger, stays then, unless its time is yet to
+        come, as after the clock was set. ``keep_since``: an intent that is as young as that and says the same stays. One to be down ends
+        what is due after an ended run. False if it cannot be written.
         """
         parameters = {
             "uuid": server.uuid,

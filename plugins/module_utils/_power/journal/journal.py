@@ -43,6 +43,10 @@ class Journal:
         """Return sentences, each once, about what went wrong."""
         return self.store.warnings
 
+    def new_warnings(self) -> list[str]:
+        """See `JournalStore.new_warnings`."""
+        return self.store.new_warnings()
+
     def sync(self) -> str:
         """See `JournalStore.sync`."""
         return self.store.sync()

@@ -108,9 +108,9 @@ class RecordedEvents:
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events after that with a number; None if there is no outbox. It is on the disk and may be told.
+        """Return at most ``limit`` events after that with a number; None if there is no outbox.
 
-        Raises `JournalUnusable`, OSError.
+        They are on the disk, or a warning says why they are not; they may be told in either case. Raises `JournalUnusable`, OSError.
         """
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:

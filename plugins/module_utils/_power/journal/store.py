@@ -48,6 +48,7 @@ class JournalStore:
         self._group = group
         self._opened: JournalFile | None = None
         self._in_trouble = False
+        self._told = 0
         #: How many writes there were, and reads that may have found news, and how many of these were on the disk at the last sync.
         self._uses = 0
         self._synced_uses = 0
@@ -140,6 +141,13 @@ class JournalStore:
         """Add a warning, once."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+    def new_warnings(self) -> list[str]:
+        """Return the warnings that came since the last call, for the one thread of a process that logs them as they come."""
+        # Without the mutex: an event loop asks, and a write may hold that for long.
+        new = self.warnings[self._told :]
+        self._told += len(new)
+        return new
 
     def close(self) -> None:
         """Close the file; the next use opens it again. What was read or written here is on the disk then, see `sync`."""

@@ -154,7 +154,8 @@ class ReadValues:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule about keys of a table. ``require`` gets every value and raises `Mismatch`; it is asked unless one of ``keys`` is wrong."""
+    """A rule about keys of a table. ``require`` gets every value and raises `Mismatch`; it is not asked if one of ``keys`` is wrong, or is
+    required and missing."""
 
     keys: tuple[str, ...]
     require: Callable[[Mapping[str, Any]], object]
@@ -200,6 +201,7 @@ class _TableReader:
         for key in keys:
             if key.default is REQUIRED and key.name not in self.values and not self._is_wrong(key.name):
                 self._gathered.note(Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}"))
+                self._wrong.add(key.name)
         found = ReadValues(self.values, self.place)
         for check in checks:
             if not any(map(self._is_wrong, check.keys)):

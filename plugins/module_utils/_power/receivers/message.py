@@ -32,10 +32,9 @@ class WebhookMessage:
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
     """Return the message with the first of some events, or with as many as a receiver takes in one.
 
-    ``source`` is where they come from, see `cloudevent.node_source`; ``name`` says the same to persons. These read them by their numbers.
+    ``source`` is where they come from, see `cloudevent.node_source`; ``name`` says the same to persons.
     """
     if receiver.format == DISCORD:
-        count = discord.discord_message(events, name).events
-        lines = discord.discord_message(sorted(events[:count], key=lambda event: event.number), name)
-        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, count)
+        lines = discord.discord_message(events, name)
+        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
     return WebhookMessage(events[0].id, cloudevent.CONTENT_TYPE, cloudevent.cloudevent_body(events[0], source), 1)

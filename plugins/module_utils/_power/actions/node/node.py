@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...container.container_labels import made_by_us, stop_way_of
+from ...container.container_labels import made_to_stop
 from ...definitions.settings import Settings
 from ...engine.engine import Engine
 from ...games.game import Games
@@ -130,7 +130,7 @@ def own_stop_way(node: Node, uuid: str, snapshot: Snapshot | None) -> StopWay | 
 
     None where neither says it.
     """
-    labelled = stop_way_of(snapshot.labels) if snapshot is not None and made_by_us(snapshot, uuid) else None
+    labelled = None if snapshot is None else made_to_stop(snapshot, uuid)
     if labelled is not None:
         return labelled
     definition = node.sources.definition_for_stop(uuid)

@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ...container.container_spec import made_by_us, stop_way_of
+from ...container.container_labels import made_to_stop
 from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
@@ -116,7 +116,7 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot, asked: int | None =
     counts only for a container without such a label.
     """
     task = node.sources.task_definition(uuid)
-    labelled = stop_way_of(snapshot.labels) if made_by_us(snapshot, uuid) else None
+    labelled = made_to_stop(snapshot, uuid)
     way, source = StopWay(StopType.NATIVE), TimeoutSource.SETTINGS
     warnings: tuple[str, ...] = ()
     if task is None and labelled is not None:
