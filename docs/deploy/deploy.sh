@@ -3,8 +3,8 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Brings definitions to the nodes, then restarts the servers that are up and run by others: a canary first, then the rest, within a budget of
-# failures. What a deploy does not change is left alone.
+# Brings definitions to the nodes, then restarts the servers that are up and not as their definitions say now: a canary first, then the rest,
+# within a budget of failures. What a deploy does not change is left alone.
 #
 #   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
 #   deploy.sh --check [ARGUMENT...]    changes nothing, and names the servers that the same deploy without it would restart

@@ -249,7 +249,7 @@ def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: 
     checked = playbook("rolling_restart", [node], "--check", rollout_labels={"tier": "game"})
     assert checked.rc == 0, checked.output
     assert sorted(line.split()[2] for line in table_of(checked)[1:]) == ["fits", "label"]
-    assert all("stop timeout 600 s, from the node's settings" in line for line in table_of(checked)[1:])
+    assert all("stop timeout 600 s, from the node's system.stop_timeout" in line for line in table_of(checked)[1:])
     assert "2 done (check mode, nothing was changed)" in checked.stdout
     assert not (tmp_path / ".ansible/fleet_power").exists()
     assert runs_of(node, every) == before

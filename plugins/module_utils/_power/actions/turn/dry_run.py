@@ -20,7 +20,7 @@ _SOURCES = {
     TimeoutSource.TASK: "the task",
     TimeoutSource.CONTAINER: "the running container",
     TimeoutSource.DEFINITION: "the definition",
-    TimeoutSource.SETTINGS: "the node's settings",
+    TimeoutSource.SETTINGS: "the node's system.stop_timeout",
 }
 
 
