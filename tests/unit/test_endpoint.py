@@ -72,7 +72,17 @@ class Answering(Endpoint):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "node1:8080", "ftp://node1", "https://", "https://alice:password-of-alice@node1", "https://node1?token=1", "unix:///run/x"]
+    "url",
+    [
+        "",
+        "node1:8080",
+        "ftp://node1",
+        "https://",
+        "http://[::1",
+        "https://alice:password-of-alice@node1",
+        "https://node1?token=1",
+        "unix:///run/x",
+    ],
 )
 def test_an_address_that_is_none_is_refused_without_what_is_secret_in_it(url: str) -> None:
     with pytest.raises(SettingsInvalid) as refusal:

@@ -182,3 +182,16 @@ def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_do
     assert full.watched.end().due
     full.watched.await_start()
     assert (full.watched.row.due, full.watched.fake.live) == (False, False)
+
+
+def test_a_start_without_room_for_its_intent_says_so_and_the_next_one_with_room_counts(full: FullDisk) -> None:
+    full.crash_twice()
+    full.act("stop")
+    full.leave_room(0)
+    first = full.act("start")
+    assert (first.outcome.value, first.code) == ("done", "not_durable")
+    assert any("nothing says that it is meant to be up" in warning for warning in first.warnings)
+    full.make_room()
+    full.watched.pass_seconds(1.0)
+    last = full.act("start")
+    assert (last.outcome.value, last.code, full.meant_up) == ("unchanged", "", True)

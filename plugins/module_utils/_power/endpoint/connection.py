@@ -139,7 +139,10 @@ class EndpointAnswer:
 
 def is_this_machine(url: str) -> bool:
     """Tell whether an address is of this machine for certain: ``localhost``, or an address of the loopback."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

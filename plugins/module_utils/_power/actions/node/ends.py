@@ -90,6 +90,15 @@ def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedH
     )
 
 
+def warn_of_unwritten_start(progress: Progress) -> None:
+    """Mark the result as not durable, and warn: the journal could not be written, so a crash or a boot leaves the server down."""
+    progress.is_durable = False
+    progress.warn(
+        f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it is meant to be up: after a crash or a boot "
+        "it stays down; see that the journal can be written, then start it again"
+    )
+
+
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
 

@@ -74,6 +74,8 @@ class Progress:
         self.exit_code: int | None = None
         self.log: tuple[str, ...] = ()
         self.warnings: list[str] = []
+        #: False once it is known that the journal lacks what the server is meant to be.
+        self.is_durable = True
         self.secrets: frozenset[str] = frozenset()
         self.phases: list[tuple[str, float]] = []
         self._clock = clock

@@ -14,6 +14,7 @@ from ..boot.await_ready import await_ready
 from ..boot.startup import AwaitedRun, matchers_of
 from ..node.answered import date_anew
 from ..node.context import ActionContext
+from ..node.ends import warn_of_unwritten_start
 from ..node.idempotency import done_before
 from ..node.node import Observed
 from ..node.progress import Ending
@@ -26,7 +27,8 @@ def found_up(context: ActionContext, seen: Observed) -> Ending:
     date_anew(context, seen)
     if request.answers is None:
         intent = Intent(True, request.operation, request.origin, timestamp(request.requested_at))
-        context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now())
+        if not context.node.journal.intents.set(context.progress.server, intent, only_if_newer=context.node.clock.now()):
+            warn_of_unwritten_start(context.progress)
     _await_found(context, seen)
     return Outcome.UNCHANGED, "", plan(request.action, seen.state).reason
 

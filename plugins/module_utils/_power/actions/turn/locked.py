@@ -16,7 +16,7 @@ from ...model.plan import plan
 from ...model.result import Outcome
 from ..node.answered import date_anew
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.ends import NO_RUN, keep_unwritten_stop
+from ..node.ends import NO_RUN, keep_unwritten_stop, warn_of_unwritten_start
 from ..node.idempotency import await_same, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
@@ -126,7 +126,11 @@ def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> Non
         # Whoever had it so after this was asked for did it, and not this.
         keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
     )
-    if not written and not meant_up:
+    if written:
+        return
+    if meant_up:
+        warn_of_unwritten_start(context.progress)
+    else:
         ended_it = context.progress.ended is not None
         run = context.progress.ended or context.progress.seen_run or NO_RUN
         stop = EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it)

@@ -31,7 +31,10 @@ def tell(context: ActionContext, ending: Ending) -> Result:
         node.journal.operations.end(result, origin=request.origin, reason=request.reason, is_told=not is_repeated)
     fault = node.journal.sync()
     if fault:
-        result = replace(not_durable(result), warnings=(*result.warnings, fault))
+        progress.is_durable = False
+        result = replace(result, warnings=(*result.warnings, fault))
+    if not progress.is_durable:
+        result = not_durable(result)
     if is_recorded and not is_repeated:
         announce(result, request)
     return result
