@@ -36,21 +36,32 @@ VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for
 _CUT = "_raw_params"
 #: A name this near to one of ours is taken for a slip.
 _EDITS = 2
-#: A prefix this long may be misspelt as well: another word is hardly that near to it.
+#: Beside a prefix this long the name may be misspelt anywhere: another word is hardly that near to it.
 _LONG_PREFIX = 7
+#: The rest of a name that is this long may be misspelt beside a wrong prefix of ours.
+_LONG_REST = 8
 
 
 def likely_meant(name: str) -> list[str]:
-    """Return which variables an unknown name is likely meant to be; empty for one of ours, and for one that has nothing to do with us."""
+    """Return which variables an unknown name is likely meant to be; empty for one of ours, and for one that has nothing to do with us.
+
+    Case, underscores and hyphens do not count.
+    """
     prefix, _underscore, rest = name.partition("_")
-    if name in VARIABLES or not any(_is_prefix(prefix, ours) for ours in _NAMES):
+    if name in VARIABLES:
         return []
-    edits = {ours: _edits(name, ours) for ours in VARIABLES if abs(len(ours) - len(name)) <= _EDITS}
-    least = min(edits.values(), default=_EDITS + 1)
-    if least <= _EDITS:
+    plain = _plain(name)
+    near = (ours for ours in VARIABLES if abs(len(_plain(ours)) - len(plain)) <= _EDITS)
+    edits = {ours: count for ours in near for count in [_edits(plain, _plain(ours))] if count <= _reach(prefix, ours)}
+    if edits:
+        least = min(edits.values())
         return sorted(ours for ours, count in edits.items() if count == least)
+    if prefix != "power":
+        return []
     # The playbooks' own variables begin with power_, so a role's is easily sought there.
-    return sorted(ours for ours in VARIABLES if prefix == "power" and ours in (f"rollout_{rest}", f"maintenance_{rest}"))
+    reach = _EDITS if len(rest) >= _LONG_REST else 0
+    others = (ours for ours in VARIABLES if ours.startswith(("rollout_", "maintenance_")))
+    return sorted(ours for ours in others if _edits(rest, ours.partition("_")[2]) <= reach)
 
 
 def variables_fault(given: Iterable[str]) -> str:
@@ -69,8 +80,14 @@ def slip_words(name: str, meant: Iterable[str]) -> str:
     return f"{name} (did you mean {' or '.join(meant)}?)"
 
 
-def _is_prefix(prefix: str, ours: str) -> bool:
-    return prefix == ours or (len(ours) >= _LONG_PREFIX and _edits(prefix, ours) <= _EDITS)
+def _reach(prefix: str, ours: str) -> int:
+    """Return within how many edits of a variable of ours a name with a prefix is a slip."""
+    own = ours.partition("_")[0]
+    return _EDITS if prefix == own or len(own) >= _LONG_PREFIX else 0
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _edits(one: str, other: str) -> int:
