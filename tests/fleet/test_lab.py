@@ -259,6 +259,7 @@ def test_the_end_of_a_lab_leaves_the_way_out_of_another_one_open() -> None:
     assert ran.stdout.split() == ["1", "0"]
 
 
+@pytest.mark.long
 def test_what_gives_nodes_their_servers_leaves_nothing_in_the_home_directory(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     home, lab = tmp_path / "home", tmp_path / "lab"

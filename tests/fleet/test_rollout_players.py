@@ -19,6 +19,7 @@ from .ran import recap, words_of
 from .rollout import operations, outcomes, result_of, resume_files, runs_of
 
 
+@pytest.mark.long
 def test_one_of_a_misspelt_variable_restarts_nothing_and_a_night_waits_for_all_nodes_at_once(lease: Lease, tmp_path: Path) -> None:
     nodes = lease(2)
     networks = [Network(node, busy=3, **{name: 0}) for node, name in zip(nodes, ("empty", "idle"))]

@@ -143,7 +143,7 @@ def test_events_that_cannot_be_dropped_keep_their_age_and_are_dropped_later(send
         pass_seconds(monkeypatch, MARK_SECONDS)
         looked(sender)
         pass_seconds(monkeypatch, DAY - HOUR)
-    pass_seconds(monkeypatch, 2 * HOUR)
+    pass_seconds(monkeypatch, HOUR)
     with monkeypatch.context() as patched:
         patched.setattr(type(sender._journal.events), "drop_through", lambda _events, _number: False)
         assert looked(sender) == 2
