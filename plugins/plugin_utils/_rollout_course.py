@@ -152,7 +152,7 @@ class RolloutCourse:
         self._files.write_result(result)
         self._telling.end(record, self._files.own)
         left, told = self._play.left(), report.blamed(record)
-        return report.verdict(result, [node for node in left if node in told] or left[:1])
+        return report.verdict(result, [node for node in left if node in told] or left[:1], left_ok=record.left_ok)
 
 
 def _local() -> datetime:

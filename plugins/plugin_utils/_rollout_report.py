@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
@@ -99,7 +99,8 @@ class RunReport:
         with self._told():
             record = files.load(str(state["file"]))
             if record.run == state["run"]:
-                shown = Shown(_local(), str(state.get("doing") or ""), left=state.get("left"), live=read_live(self._lines()))
+                going_on = report.parts_of_going_on(record, str(state["file"])) if record.left or record.failed else ()
+                shown = Shown(_local(), str(state.get("doing") or ""), going_on, state.get("left"), read_live(self._lines()))
                 files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
         took = time.monotonic() - began
         state["next_at"] = time.monotonic() + max(REFRESH_SECONDS, took / _MOST_OF_TIME)

@@ -36,7 +36,7 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
         ran = playbook("rolling_restart", [node], rollout_max_failures=2, rollout_max_parallel=3, **asked)
         first = result_of(tmp_path)["run"]
         assert chat.events == [("rollout.begun", first), ("rollout.stopped", first)], ran.output
-        assert chat.sent[1].value["data"]["stopped"] == "3 failed, and 2 may"
+        assert chat.sent[1].value["data"]["stopped"] == "3 failed, 2 allowed"
     assert ran.rc == 2
     after = runs_of(node, [*bad, *good])
     result = result_of(tmp_path)
@@ -46,7 +46,7 @@ def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_r
     # Those under way when the third failed are finished.
     assert len(restarted) <= 3
     assert {name for name, said in outcomes(result).items() if said == "not_done failure_budget"} == set(untouched)
-    assert result["stopped"] == "3 failed, and 2 may"
+    assert result["stopped"] == "3 failed, 2 allowed"
     (resume,) = resume_files(tmp_path)
     assert result["resume_file"] == str(resume)
     assert f"-e rollout_resume={resume}" in ran.output
@@ -109,7 +109,7 @@ def test_a_budget_in_percent_a_pause_between_batches_and_a_run_that_goes_on_to_i
     before = runs_of(node, well)
 
     assert playbook("rolling_restart", [node], rollout_max_failures="24%").rc == 2
-    assert result_of(tmp_path)["stopped"] == "1 failed, and 0 may"
+    assert result_of(tmp_path)["stopped"] == "1 failed, 0 allowed"
     assert runs_of(node, well) == before
 
     ran = playbook("rolling_restart", [node], rollout_max_failures="25%", rollout_batch_size=1, rollout_pause=1.5)

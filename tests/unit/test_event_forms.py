@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 AT = "2026-03-01T12:00:00.250Z"
 SOURCE = node_source("node-1")
-STOPPED = {"run": "a1b2", "action": "restart", "ok": False, "msg": "restart of 3: 1 failed, 2 not done; stopped: 1 failed, and 0 may"}
+STOPPED = {"run": "a1b2", "action": "restart", "ok": False, "msg": "restart of 3: 1 failed, 2 not done; stopped: 1 failed, 0 allowed"}
 BEGUN = {"run": "a1b2", "action": "restart", "servers": 3, "nodes": 2, "by": "alice@ops", "reason": "update"}
 DATA: dict[EventType, dict[str, Any]] = {
     EventType.ACTION_ENDED: {"action": "start", "outcome": "failed", "code": "start_failed", "msg": "Cannot start", "origin": "tofu"},
@@ -134,7 +134,7 @@ def test_every_type_is_a_line_that_says_where_and_when(kind: EventType) -> None:
         (EventType.ROLLOUT_BEGUN, r"rolling restart a1b2 has begun: 3 servers of 2 nodes (alice\@ops, update)"),
         (
             EventType.ROLLOUT_STOPPED,
-            r"rolling restart a1b2 **was stopped**: restart of 3\: 1 failed, 2 not done; stopped\: 1 failed, and 0 may",
+            r"rolling restart a1b2 **was stopped**: restart of 3\: 1 failed, 2 not done; stopped\: 1 failed, 0 allowed",
         ),
         (EventType.ROLLOUT_ENDED, r"rolling restart a1b2 has ended: restart of 3\: 3 done"),
     ],

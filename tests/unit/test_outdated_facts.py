@@ -178,7 +178,7 @@ class TestSelection:
         snapshot = fake.up()
         result = fake.perform("restart", outdated=True)
         assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
-        assert "its container is what its definition says" in result.msg and result.server.name == "Cobalt"
+        assert result.msg == f"Server {UUID} is not outdated: its container is what its definition says" and result.server.name == "Cobalt"
         assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
 
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])

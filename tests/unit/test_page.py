@@ -161,7 +161,7 @@ class TestWhatItShows:
     def test_what_did_not_have_its_turn_is_named_where_the_run_has_stopped(self) -> None:
         made = record()
         made.rows.append(Row("node-9", "99999999-0000-4000-8000-000000000009", "Late", 4))
-        made.stopped = "2 failed, and 1 may"
+        made.stopped = "2 failed, 1 allowed"
         made.batches += 1
         text = Page(page_of(made)).text
         assert "Not begun Late node-9" in text

@@ -23,6 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import
     Board,
     pace,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, LOCKED, PLAYERS, READY, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, Result
@@ -214,6 +215,13 @@ def test_totals_are_told_where_there_are_several() -> None:
     assert told(json.dumps({"servers": 1}), line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
     assert told(json.dumps({"servers": 20}), line(phase="start")) == [f"{TIME} node-1 Lobby starting [0 of 20]"]
     assert told(json.dumps({"servers": 20}), ended("a"), ended("b", "failed"))[0].endswith(" [2 of 20, 1 failed]")
+
+
+@pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
+def test_servers_left_to_their_players_are_no_failures(code: str) -> None:
+    first, second = told(json.dumps({"servers": 2}), ended("a", "refused", code=code), ended("b", "refused", code="suspended"))
+    assert first.endswith(" server-b restart refused, suspended, in 1.0 s [2 of 2, 1 failed, 1 skipped]")
+    assert second.endswith(f" server-a restart skipped for players, {code}, in 1.0 s [2 of 2, 1 failed, 1 skipped]")
 
 
 def test_totals_are_those_of_all_nodes_that_are_followed_at_a_time_and_begin_anew_with_the_next_task() -> None:

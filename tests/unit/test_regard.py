@@ -728,3 +728,21 @@ class TestCheckMode:
 
     def test_what_would_not_wait_is_refused(self, played: Played) -> None:
         assert played.ask(players_at_most=2, request={"check": True}).code == "players_online"
+
+    def test_what_would_be_left_since_nobody_can_be_counted_is_refused(self, played: Played) -> None:
+        played.fake.games.game = None
+        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
+        assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
+        assert "its players cannot be counted (nothing says what is played there" in result.msg
+        assert result.msg.endswith("): it would be left after 5 s")
+        # It goes on all the same.
+        assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
+
+    @pytest.mark.parametrize("online, words", [(None, "its players cannot be counted ("), (3, "3 play on it")])
+    def test_what_may_change_while_it_waits_is_a_warning(self, played: Played, online: int | None, words: str) -> None:
+        played.game.online = online
+        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
+        (warning,) = result.warnings
+        assert result.outcome.value == "done" and words in warning
+        assert warning.endswith(": it would be left after 5 s if nothing changes until then")
+        assert not played.ask(players_at_most=3, max_delay=60, on_max_delay="proceed", **WARN, request={"check": True}).warnings

@@ -100,7 +100,7 @@ def test_a_batch_that_has_ended_says_after_how_long_and_what_became_of_it() -> N
     count(record, 2, {"node-1": answer})
     text = "node-1 Server 102: start_failed; node-1 Server 103: start_failed; node-1 Server 104: start_failed; ..."
     assert (
-        lines.end_line(record, 2, NOW) == f"12:01:00 Batch 2 of 2 ended after 24 s: 1 done, 4 failed ({text}); 4 failed so far, and 9 may"
+        lines.end_line(record, 2, NOW) == f"12:01:00 Batch 2 of 2 ended after 24 s: 1 done, 4 failed ({text}); 4 failed so far, 9 allowed"
     )
 
 

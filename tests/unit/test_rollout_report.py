@@ -39,7 +39,7 @@ def test_a_node_without_servers_and_a_server_without_node_are_rows_too() -> None
 
 
 def test_a_line_counts_the_outcomes_and_says_why_it_stopped() -> None:
-    assert report.summary(stopped()) == "restart of 3 in 1 of 2 batches: 1 done, 1 failed, 1 not done; stopped: 1 failed, and 0 may"
+    assert report.summary(stopped()) == "restart of 3 in 1 of 2 batches: 1 done, 1 failed, 1 not done; stopped: 1 failed, 0 allowed"
     assert report.summary(opened({"node-1": told()})) == "restart of 0: nothing to do"
     checked = opened(fleet(1, 1))
     checked.check = True
@@ -58,7 +58,7 @@ def test_a_node_that_was_cut_off_from_the_start_is_told_and_is_no_server() -> No
 
 def test_a_run_that_could_ask_no_node_is_of_no_server_and_does_not_say_that_nothing_is_to_do() -> None:
     summary = report.summary(opened({"node-1": LOST}))
-    assert summary == "restart of 0; the servers of 1 node are not all known; stopped: 1 failed, and 0 may"
+    assert summary == "restart of 0; the servers of 1 node are not all known; stopped: 1 failed, 0 allowed"
 
 
 def test_each_node_is_blamed_for_its_own_servers_and_no_other_is() -> None:
@@ -80,7 +80,7 @@ def test_the_result_has_everything_for_programs() -> None:
         "run": "1b2c3d4e",
         "action": "restart",
         "reason": "update",
-        "stopped": "1 failed, and 0 may",
+        "stopped": "1 failed, 0 allowed",
         "resume_file": "FILE",
         "seconds": 1.235,
         "ended_at": "then",

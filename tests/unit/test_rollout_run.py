@@ -42,7 +42,7 @@ def test_one_more_failure_than_allowed_stops_the_run(outcome: str) -> None:
         asked = servers_of(begin(record, number))
         count(record, number, {node: ended(servers, outcome) for node, servers in asked.items()})
         assert bool(record.stopped) == (number == 2)
-    assert record.stopped == "2 failed, and 1 may"
+    assert record.stopped == "2 failed, 1 allowed"
     assert [row.called for row in record.left] == ["node-3 Server 300", "node-4 Server 400"]
     assert len(record.failed) == 2
 
@@ -69,7 +69,7 @@ def test_three_of_twenty_with_budget_two_stop_within_the_batch_and_the_rest_is_l
     answer = ended(servers[:3], "failed", code="start_failed")
     answer["servers"] += ended(servers[3:8])["servers"] + ended(servers[8:], "skipped", code="failure_budget")["servers"]
     count(record, 1, {"node-1": answer})
-    assert record.stopped == "3 failed, and 2 may"
+    assert record.stopped == "3 failed, 2 allowed"
     assert [row.server for row in record.left] == servers[8:]
     assert [row.server for row in record.failed] == servers[:3]
     assert not record.is_good
@@ -247,7 +247,7 @@ def test_what_failed_before_the_soak_keeps_its_own_code() -> None:
 def test_a_node_unreachable_from_the_start_counts_once_and_stops_a_run_without_budget() -> None:
     record = opened({**fleet(1, 2), "node-2": LOST, "node-3": None})
     assert record.failures == 2
-    assert record.stopped == "2 failed, and 0 may"
+    assert record.stopped == "2 failed, 0 allowed"
     assert [row.called for row in record.left] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
 
 
@@ -344,6 +344,6 @@ def test_two_hundred_nodes_with_failures_and_losses_are_counted_exactly() -> Non
     # Two lost nodes in each batch of twenty nodes, ten servers each, and the one that was lost before.
     assert record.begun == 5
     assert record.failures == 101
-    assert record.stopped == "101 failed, and 99 may"
+    assert record.stopped == "101 failed, 99 allowed"
     assert len(record.rows) == 199 * 10 + 1
     assert len(record.left) == 199 * 10 + 1 - 5 * 18 * 10

@@ -129,6 +129,15 @@ def test_a_step_without_what_it_needs_or_with_a_number_out_of_range_is_an_error(
     assert said in taken["msg"]
 
 
+def test_a_run_that_may_leave_servers_to_their_players_says_why_it_did_not_end_well(controller: Controller) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan(players_at_most=0, max_delay=5, left_ok=True)["file"]
+    controller.begin(file, 1)
+    controller.answers({"node-1": ended([uuid(100)], "refused", code="players_unknown")})
+    msg = controller.begin(file, 2)["msg"]
+    assert msg.endswith("did not end well: 1 skipped: its players could not be counted, which rollout_left_ok does not allow")
+
+
 def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
@@ -139,7 +148,7 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     assert (stopped["blamed"], stopped["resume_file"]) == (["node-1"], file)
     blame = controller.step("blame", here="node-1", file=file)
     assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
-    assert controller.result["stopped"] == "1 failed, and 0 may"
+    assert controller.result["stopped"] == "1 failed, 0 allowed"
     again = "and with -e rollout_resume_failed=true if what failed is to be tried again"
     assert controller.shown[-1].startswith(f"To do what is left, go on with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
@@ -406,7 +415,7 @@ def test_batches_at_the_end_whose_nodes_were_lost_use_up_the_budget_and_the_rest
     controller.lost = {"node-2", "node-3"}
     controller.report(file)
     assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "not_done"]
-    assert controller.result["stopped"] == "1 failed, and 0 may"
+    assert controller.result["stopped"] == "1 failed, 0 allowed"
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, "batch 1 was to come before"), (None, "batch 1 was to come before")])

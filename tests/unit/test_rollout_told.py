@@ -89,7 +89,7 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
     assert reported["failed"]
     assert chat.types == ["rollout.begun", "rollout.stopped"]
     said = chat.sent[1].value["data"]
-    assert said["stopped"] == "1 failed, and 0 may"
+    assert said["stopped"] == "1 failed, 0 allowed"
     assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
 
 
@@ -125,7 +125,7 @@ def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothin
     "outcome, on_failure, closing",
     [
         ("done", "stop", "has ended: restart of 2 in 2 of 2 batches: 2 done"),
-        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, and 0 may"),
+        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, 0 allowed"),
         ("failed", "continue", "**has not ended well**: restart of 2 in 2 of 2 batches: 2 failed"),
     ],
 )

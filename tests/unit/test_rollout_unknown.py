@@ -77,7 +77,7 @@ def test_where_it_is_allowed_each_is_unknown_uses_up_the_budget_and_is_left() ->
         "Server 3": "done",
     }
     assert (record.failures, record.is_good, len(record.left)) == (2, False, 2)
-    assert opened(seen, allow_unknown=True, max_failures=1).stopped == "2 failed, and 1 may"
+    assert opened(seen, allow_unknown=True, max_failures=1).stopped == "2 failed, 1 allowed"
 
 
 @pytest.mark.parametrize("name", [uuid(2), "00000002", "Server 2"])

@@ -85,7 +85,7 @@ def test_a_run_that_stopped_says_why_and_how_to_go_on_and_names_what_failed_with
     failing(record, 1)
     event = over(record, "/home/alice/resume.json")
     told: dict[str, Any] = dict(event.data)
-    assert (event.type.value, told["ok"], told["stopped"]) == ("rollout.stopped", False, "1 failed, and 0 may")
+    assert (event.type.value, told["ok"], told["stopped"]) == ("rollout.stopped", False, "1 failed, 0 allowed")
     assert told["go_on"].startswith("go on with the same command and -e rollout_resume=/home/alice/resume.json")
     assert told["batches"] == {"planned": 2, "begun": 1} and told["budget"] == {"allowed": 0, "used": 1}
     (failed,) = told["failed"]

@@ -79,6 +79,15 @@ def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
     assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
 
 
+def test_it_says_how_to_go_on_while_the_run_goes_on(reported: Reported) -> None:
+    reported.record.rows[-1].outcome = "not_done"
+    reported.begin()
+    reported.now += 10
+    reported.report.renew()
+    assert "How to go on if it is interrupted" in reported.text and "go on as told below" in reported.text
+    assert f"<code>-e rollout_resume={reported.run_file}</code>" in reported.text
+
+
 def test_one_that_takes_long_to_make_is_renewed_so_much_the_less(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
     reported.begin()
     made = plugin.page

@@ -114,6 +114,8 @@ def test_a_server_without_a_container_comes_back_if_it_is_meant_to_be_up(watched
         watched.fake.node.journal.store.write(lambda connection: connection.execute("DELETE FROM seen_runs"))
     assert boot(watched)
     assert watched.starts == 2
+    # Nobody saw how it ended.
+    assert watched.fake.node.journal.operations.of(UUID)[0].reason == "the machine has booted"
 
 
 def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_up(watched: Watched) -> None:

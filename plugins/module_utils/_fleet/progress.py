@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._power.model.errors import LEFT_TO_PLAYERS
 from .._power.model.news import COUNTDOWN, PLAYERS
 
 #: Lines in any second, and seconds after which what goes on is told again.
@@ -128,14 +129,15 @@ class Board:
         return REMIND_OF_PLAYERS_SECONDS if phases <= {PLAYERS, COUNTDOWN} else REMIND_SECONDS
 
     def _of(self, host: str) -> dict[str, Any]:
-        return self._hosts.setdefault(host, {"servers": 0, "ended": 0, "failed": 0, "now": {}, "followed": False})
+        return self._hosts.setdefault(host, {"servers": 0, "ended": 0, "failed": 0, "for_players": 0, "now": {}, "followed": False})
 
     def _note(self, host: str, news: dict[str, Any], now: float) -> None:
         server, outcome, entry = str(news.get("server", "")), news.get("outcome", ""), self._of(host)
         self._held = [(at, old) for at, old in self._held if at != host or old.get("server") != server or old.get("outcome")]
         if outcome:
             entry["ended"] += 1
-            entry["failed"] += outcome in _FAILURES
+            entry["failed"] += _is_failure(news)
+            entry["for_players"] += _is_for_players(news)
             entry["now"].pop(server, None)
             if outcome in _QUIET:
                 return
@@ -164,10 +166,12 @@ class Board:
             yield f"{host} {_name(news)} {_words(news, f' for {now - since:.0f} s')}{others}"
 
     def _counts(self) -> str:
-        servers, ended, failed = (sum(each[name] for each in self._hosts.values()) for name in ("servers", "ended", "failed"))
+        names = ("servers", "ended", "failed", "for_players")
+        servers, ended, failed, skipped = (sum(each[name] for each in self._hosts.values()) for name in names)
         if servers < 2:
             return ""
-        return f" [{ended} of {servers}{f', {failed} failed' if failed else ''}]"
+        bad = f", {failed} failed" if failed else ""
+        return f" [{ended} of {servers}{bad}{f', {skipped} skipped' if skipped else ''}]"
 
 
 def pace(followed: int) -> tuple[float, float]:
@@ -180,7 +184,20 @@ def pace(followed: int) -> tuple[float, float]:
 
 def _rank(news: Mapping[str, Any]) -> bool:
     """Rank what is said of a host, and what failed, before all else."""
-    return "said" not in news and news.get("outcome") not in _FAILURES
+    return "said" not in news and not _is_failure(news)
+
+
+def _is_for_players(news: Mapping[str, Any]) -> bool:
+    """Tell if a server was left to its players, which no budget counts as a failure."""
+    return news.get("outcome") == "refused" and news.get("code") in LEFT_TO_PLAYERS
+
+
+def _is_failure(news: Mapping[str, Any]) -> bool:
+    return news.get("outcome") in _FAILURES and not _is_for_players(news)
+
+
+def _outcome(news: Mapping[str, Any]) -> str:
+    return "skipped for players" if _is_for_players(news) else str(news["outcome"])
 
 
 def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -198,14 +215,14 @@ def _kind(news: Mapping[str, Any]) -> str:
     if "said" in news:
         return str(news["said"])
     if news.get("outcome"):
-        return f"{news.get('action', '')} {news['outcome']}"
+        return f"{news.get('action', '')} {_outcome(news)}"
     return _DOING[str(news["phase"])]
 
 
 def _words(news: Mapping[str, Any], lasting: str = "") -> str:
     if news.get("outcome"):
         code = f", {news['code']}," if news.get("code") else ""
-        return f"{news.get('action', '')} {news['outcome']}{code} in {float(news.get('seconds', 0)):.1f} s"
+        return f"{news.get('action', '')} {_outcome(news)}{code} in {float(news.get('seconds', 0)):.1f} s"
     phase = str(news["phase"])
     until = f", {_UNTIL[phase]} {_clock(str(news['deadline']))}" if phase in _UNTIL and news.get("deadline") else ""
     why = f" ({news['why']})" if news.get("why") else ""

@@ -263,9 +263,13 @@ def _reason(row: EndedRun) -> str:
         memory = ", out of memory" if row.oom_killed else ""
         code = "" if row.exit_code is None else f" with exit code {row.exit_code}"
         return f"crashed{code}{memory}, {row.in_row} in a row"
-    return {Verdict.ENGINE_STOPPED: "stopped by the engine or a boot", Verdict.RESTARTING: "a restart did not come to its start"}.get(
-        row.verdict, "ended with exit code 0"
-    )
+    told = {
+        Verdict.ENGINE_STOPPED: "stopped by the engine or a boot",
+        Verdict.RESTARTING: "a restart did not come to its start",
+        Verdict.ENDED: "ended with exit code 0",
+    }
+    # Nothing but a boot has a start due after any other end.
+    return told.get(row.verdict, "the machine has booted")
 
 
 def _nothing(request: Request, row: EndedRun) -> Result:

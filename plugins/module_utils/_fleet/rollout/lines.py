@@ -52,7 +52,7 @@ def end_line(record: Record, number: int, now: datetime) -> str:
     text = outcome_words(rows)
     bad = [row for row in rows if row.is_failure]
     named = f" ({one_line(some_of(bad))})" if bad else ""
-    used = f"; {record.failures} failed so far, and {record.budget} may" if record.failures else ""
+    used = f"; {record.failures} failed so far, {record.budget} allowed" if record.failures else ""
     took = f" after {span(_since(record.batch_began_at, now))}" if record.batch_began_at else ""
     return f"{_clock(now)} {batch_name(record, number)} ended{took}: {text}{named}{used}"
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..._power.model.errors import PlayersUnknown
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .timing import downtime_of
@@ -116,15 +117,23 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
     }
 
 
-def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str]) -> dict[str, Any]:
-    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed, and all was told."""
+def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bool = False) -> dict[str, Any]:
+    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed, and all was told.
+
+    ``left_ok`` is that of the run: servers left to their players are well then, unless these could not be counted.
+    """
     fields = {name: told[name] for name in ("run", "resume_file", "counts")}
     if told["ok"]:
         return fields
     found = {**told["counts"], NOT_DONE: told["counts"][NOT_DONE] - told["counts"]["for_players"]}
     bad = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome])
-    if found["for_players"]:
-        bad = f"{bad}{', ' if bad else ''}{found['for_players']} skipped for players"
+    uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in told["servers"]) if left_ok else 0
+    if found["for_players"] > uncounted:
+        bad = f"{bad}{', ' if bad else ''}{found['for_players'] - uncounted} skipped for players"
+    if uncounted:
+        whose = "its" if uncounted == 1 else "their"
+        text = f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow"
+        bad = f"{bad}{', ' if bad else ''}{text}"
     msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
     return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "blamed": list(blamed_nodes)}
 

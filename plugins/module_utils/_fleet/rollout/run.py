@@ -70,7 +70,7 @@ def stop_over_budget(record: Record) -> None:
     """Stop the run if more has failed than is allowed."""
     used = record.failures
     if not record.stopped and used > record.budget and not record.goes_on:
-        record.stopped = f"{used} failed, and {record.budget} may"
+        record.stopped = f"{used} failed, {record.budget} allowed"
 
 
 def stop_for_deadline(record: Record, number: int, fault: str) -> None:

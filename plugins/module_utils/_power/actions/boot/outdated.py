@@ -66,12 +66,12 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
     """
     node, uuid = context.node, context.uuid
     if snapshot is None:
-        raise NotSelected(f"Cannot {context.verb} server {uuid}: it has no container that could be outdated")
+        raise NotSelected(f"Server {uuid} is not outdated: it has no container")
     definition = node.sources.definition(uuid, again=again, check_cancelled=check_cancelled)
     context.progress.server = definition.server
     found = _differences(node, definition, snapshot, node.engine.images.find(definition.image))
     if not found.is_outdated:
-        raise NotSelected(f"Cannot {context.verb} server {uuid}: its container is what its definition says, and only outdated is asked for")
+        raise NotSelected(f"Server {uuid} is not outdated: its container is what its definition says")
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:

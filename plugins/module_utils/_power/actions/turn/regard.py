@@ -77,11 +77,18 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """See who plays, once and at once, for check mode. Raises `PlayersOnline` or
-    `PlayersUnknown` where the action would not wait for them."""
+    `PlayersUnknown` where the action would not wait for them, or where its wait could change nothing."""
     regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
     count = context.progress.players = regard.look()
-    if decide(policy, Situation(count, 0.0)) is Move.REFUSE:
+    move = decide(policy, Situation(count, 0.0))
+    if move is Move.REFUSE:
         raise _too_many(context, policy, count)
+    if move is Move.WAIT and decide(policy, Situation(count, float(policy.max_delay))) is Move.REFUSE:
+        who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
+        left = f"it would be left after {policy.max_delay} s"
+        if not regard.has_game:
+            raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
+        context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")
 
 
 def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline | PlayersUnknown:
@@ -117,6 +124,11 @@ class _Regard:
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
         self._latest = Deadline(node.clock, self._requested + policy.max_delay)
         self._next_look = Deadline(node.clock, self._began)
+
+    @property
+    def has_game(self) -> bool:
+        """True if there is a game to ask who plays."""
+        return self._game is not None
 
     def until_go(self, checked: Checked) -> Checked:
         """Wait and count until the action may go on; return what is known of the server by then."""
