@@ -34,8 +34,17 @@ if [ "${1:-}" = --resume ]; then
     fi
     take_up=$DEPLOY_RESUME
 fi
-# Check mode writes no file, and removes none.
-case " $* " in *" --check "* | *" -C "*) only_check=true ;; *) only_check=false ;; esac
+# Check mode writes no file, and removes none. No value of an option can look like this to ansible-playbook.
+only_check=false
+for word in "$@"; do
+    case $word in
+        --) break ;;
+        --ch | --che | --chec | --check) only_check=true ;;
+        --*) ;;
+        # Letters in one word: another letter than these takes what follows for its value.
+        -*C*) case ${word%%C*} in *[!DJKbkv-]*) ;; *) only_check=true ;; esac ;;
+    esac
+done
 if [ "$only_check" = false ]; then rm -f "$DEPLOY_RESULT"; fi
 
 # Every fault of definitions and settings, by file and key. No node is asked for it: a fault ends the deploy here.
@@ -81,6 +90,6 @@ for server in result["servers"]:
 sys.exit(0 if result["ok"] else 1)
 SUMMARY
 if [ -s "$DEPLOY_RESUME" ]; then
-    echo "deploy: what is left stands in $DEPLOY_RESUME; once it is clear why, '$0 --resume' does it"
+    echo "deploy: what is left stands in $DEPLOY_RESUME; once it is clear why, '$0 --resume' does it, in place of rollout_resume as above"
 fi
 exit "$code"

@@ -19,13 +19,15 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
-from ansible_collections.fleet.power.plugins.module_utils._fleet.node_findings import EXTENSIONS, NodeFindings, in_one, listed_uuid
+from ansible_collections.fleet.power.plugins.module_utils._fleet.node_findings import EXTENSIONS, LARGEST, NodeFindings, in_one, listed_uuid
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import parse_uuid
 from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
 from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault
 
+#: In bytes; what Ansible Vault encrypts becomes about four times as large.
+_LARGEST_FILE = 8 * LARGEST
 _STEPS = ("definitions", "validate", "together")
 
 
@@ -147,11 +149,12 @@ class ActionModule(ActionBase):
                 self._found.refuse(place, "it is no regular file, and links are not followed")
                 return
             with open(path, "rb") as file:
-                content: bytes | str = file.read()
+                content: bytes | str = file.read(_LARGEST_FILE + 1)
         except OSError as error:
             self._found.refuse(place, f"it cannot be read: {error.strerror}")
             return
-        if is_encrypted(content):
+        # One that is larger than this is never decrypted: its size is the fault that is found.
+        if len(content) <= _LARGEST_FILE and is_encrypted(content):
             try:
                 content = self._loader.get_text_file_contents(path).encode()
             except AnsibleError:

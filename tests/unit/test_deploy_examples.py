@@ -140,7 +140,7 @@ def test_the_exit_code_of_the_restart_is_passed_on_and_what_failed_is_named(depl
     assert ran.returncode == code
     assert "deploy: node1 Echo failed start_failed\n" in ran.stdout
     assert "Fox" not in ran.stdout
-    assert f"{deploy.resume}; once it is clear why, '{SCRIPT} --resume' does it" in ran.stdout
+    assert f"{deploy.resume}; once it is clear why, '{SCRIPT} --resume' does it, in place of rollout_resume as above" in ran.stdout
 
 
 def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) -> None:
@@ -184,6 +184,26 @@ def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_resul
     assert [deploy.result.read_text(), deploy.resume.read_text()] == ["of the last"] * 2
     deploy.will(restart=2)
     assert deploy.run(word).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--ch"], ["--chec"], ["-vC"], ["-DC"], ["-CvlX"], ["-bkKJDvvC"], ["-l", "a", "-C"]),
+        *([], ["-lC"], ["-vlC"], ["-e", "C=--check"], ["-e", '{"rollout_reason": "seen with --check first"}'], ["-e", "--check first"]),
+        *(["-c", "ssh"], ["--connection", "ssh"], ["--limit", "a-C"], ["--limit=-C"], ["--syntax-check"], ["--", "-C"], ["-t", "check"]),
+    ],
+    ids=" ".join,
+)
+def test_the_script_takes_for_a_check_what_ansible_takes_for_one(deploy: Deploy, words: list[str]) -> None:
+    playbook = pytest.importorskip("ansible.cli.playbook")
+    cli = playbook.PlaybookCLI(["ansible-playbook"])
+    cli.init_parser()
+    is_check = cli.parser.parse_args(["fleet.power.validate", *words]).check
+    deploy.will(result=result())
+    deploy.resume.write_text("of the last")
+    assert deploy.run(*words).returncode == 0
+    assert deploy.resume.exists() is is_check
 
 
 def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deploy) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,7 +82,7 @@ def test_a_good_tree_has_no_fault(step: Step, tmp_path: Path, capsys: pytest.Cap
         "node_definitions": [definition(3)],
         "node_settings": {"system": {"stop_timeout": 5}},
         "node_priorities": {"s1": 1},
-        "node_event_receivers": [{"name": "a", "url": "https://a.test", "secret": "whsec_abc"}],
+        "node_event_receivers": [{"name": "a", "url": "https://a.test", "secret": f"whsec_{'A' * 32}"}],
     }
     result = step("validate", **variables)
     assert (result["failure"], result["faults"], result["doubts"], result["given"]) == ("", [], [], True)
@@ -194,6 +195,82 @@ def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings
     ]
     assert [(doubt["place"], doubt["key"]) for doubt in result["doubts"]] == [("node_settings", "system.dta"), ("node_settings", "colour")]
     assert "hunter2" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"docker": {"host": "tcp://["}}, "docker.host"),
+        ({"docker": {"host": "hunter2"}}, "docker.host"),
+        ({"docker": {"host": "tcp://u:hunter2@a.test:99999"}}, "docker.host"),
+        ({"endpoint": {"url": "http://[::1"}}, "endpoint.url"),
+        ({"endpoint": {"url": "ftp://hunter2"}}, "endpoint.url"),
+        ({"remote": "https://u:hunter2@a.test"}, "remote"),
+        ({"events": {"receivers": [{"name": "a", "url": "ftp://hunter2"}]}}, "events.receivers[0].url"),
+    ],
+)
+def test_an_address_in_the_settings_that_a_node_would_refuse_is_a_fault_beside_the_others(
+    step: Step, settings: dict[str, Any], key: str
+) -> None:
+    result = step("validate", node_settings={**settings, "system": {"stop_timeout": "soon"}})
+    assert sorted(places(result)) == sorted([("node_settings", "system.stop_timeout"), ("node_settings", key)])
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_a_receiver_that_the_events_program_would_refuse_is_a_fault(step: Step) -> None:
+    urls = ["ftp://hunter2", "http://", "https://u:hunter2@a.test", "https://a.test:0", "http://[::1"]
+    receivers = [{"name": f"r{index}", "url": url} for index, url in enumerate(urls)]
+    secret = {"name": "good", "url_file": "/etc/url", "secret": "whsec_hunter2"}
+    result = step("validate", node_event_receivers=[*receivers, secret])
+    wanted = [*(f"[{index}].url" for index in range(len(urls))), f"[{len(urls)}].secret"]
+    assert places(result) == [("node_event_receivers", key) for key in wanted]
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_good_addresses_are_no_fault(step: Step) -> None:
+    settings = {"docker": {"host": "ssh://u@a.test"}, "endpoint": {"url": "http://[::1]:8080/x"}, "remote": ""}
+    files = [{"name": "a", "url_file": "/etc/url", "secret_file": "/etc/secret"}]
+    assert step("validate", node_settings=settings, node_event_receivers=files)["faults"] == []
+
+
+REPEATED_JSON = (
+    '{"settings": {"container": {"image": "hunter2"}, "build": {"swap": 1, "swap": 2}, "mounts": [{"source": "/a", "source": "/b"}]}}'
+)
+REPEATED_YAML = """
+settings:
+  container: &one {image: hunter2}
+  build: {swap: 1}
+  build: {swap: 1, "swap": 2}
+  labels: {<<: *one, image: x, token:hunter2, token:hunter2}
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "extension", "keys"),
+    [
+        (REPEATED_JSON, "json", ["settings.build.swap", "settings.mounts[0].source"]),
+        (REPEATED_YAML, "yml", ["settings.build", "settings.build.swap", "settings.labels.token:..."]),
+    ],
+)
+def test_a_key_that_is_written_twice_is_a_fault(step: Step, tmp_path: Path, content: str, extension: str, keys: list[str]) -> None:
+    put(tmp_path, 1, content, extension)
+    result = step("validate", node_definitions_dir=str(tmp_path))
+    twice = [fault for fault in result["faults"] if "more than once" in fault["msg"]]
+    assert places({"faults": twice}) == [(f"{uuid(1)}.{extension}", key) for key in keys]
+    assert "hunter2" not in json.dumps(result)
+
+
+def test_a_huge_file_is_refused_by_its_size_without_being_read_as_a_whole(step: Step, tmp_path: Path) -> None:
+    path = put(tmp_path, 1, "$ANSIBLE_VAULT;1.1;AES256\n")
+    os.truncate(path, 2**31)
+    tracemalloc.start()
+    try:
+        read = step("definitions", node_definitions_dir=str(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    assert read["broken"] == [path.name]
+    assert read["faults"] == f"{path}: it is larger than 1048576 bytes"
 
 
 def test_each_warning_of_a_good_definition_is_told_once_with_its_key(step: Step) -> None:

@@ -5,22 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._power.definitions.definition import read_definition
 from .._power.definitions.definition_files import DefinitionDirectory, name_in, uuid_in
-from .._power.definitions.definition_text import load_text
-from .._power.definitions.receiver_keys import read_receiver_rules
+from .._power.definitions.definition_text import load_text, root_node
+from .._power.definitions.receiver_keys import ReceiverRule, read_receiver_rules
 from .._power.definitions.settings import read_settings
+from .._power.engine.connection import host_fault
+from .._power.events.signature import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
-from .._power.model.schema import KeyLocation, Mismatch
+from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
+from .._power.receivers.webhook_client import check_address
+from .._power.sources.web import WebFault, checked_address
 
 #: What the name of a definition's file ends with.
 EXTENSIONS = DefinitionDirectory.extensions
+#: How many bytes a definition may have.
+LARGEST = DefinitionDirectory.largest
 #: How many faults one sentence names.
 _TOLD = 5
+#: How many repeated keys of one definition are found; a hostile one has a hundred thousand.
+_MOST_REPEATED = 100
 
 
 @dataclass(frozen=True)
@@ -74,8 +83,8 @@ class NodeFindings:
         before = len(self.faults)
         if isinstance(content, str):
             self.faults.append(Finding(place, "", content))
-        elif len(content) > DefinitionDirectory.largest:
-            self.faults.append(Finding(place, "", f"it is larger than {DefinitionDirectory.largest} bytes"))
+        elif len(content) > LARGEST:
+            self.faults.append(Finding(place, "", f"it is larger than {LARGEST} bytes"))
         else:
             self._look_at_text(place, name, uuid, content)
         if len(self.faults) > before:
@@ -83,11 +92,11 @@ class NodeFindings:
 
     def look_at_settings(self, place: str, raw: object) -> None:
         """Look at settings of the node; files that they name are the node's, and are not looked at."""
-        self._gather(place, lambda location: read_settings(raw, location))
+        self._gather(place, lambda location: read_settings(raw, location, _ADDRESSES))
 
     def look_at_receivers(self, place: str, raw: object) -> None:
         """Look at receivers of events as role node takes them."""
-        self._gather(place, lambda location: read_receiver_rules(raw, ""))
+        self._gather(place, lambda location: _require_receivers(read_receiver_rules(raw, ""), ""))
 
     def end(self) -> None:
         """Add what only shows once every definition is known. Servers that share a name work, and can be called by their UUID alone."""
@@ -110,6 +119,8 @@ class NodeFindings:
             self.faults.append(Finding(place, "", str(error).removeprefix(f"Cannot read definition {place}: ")))
             return
         self._servers[uuid] = (place, name_in(raw))
+        for key in _repeated_keys(content, is_json=name.endswith(".json")):
+            self.faults.append(Finding(place, key, f"{key} is there more than once; keep one of them"))
         found = self._gather(place, lambda location: read_definition(raw, uuid, location))
         if found is not None:
             # Each begins with its key.
@@ -124,6 +135,81 @@ class NodeFindings:
             self.faults += (Finding(place, fault.key, str(fault)) for fault in mismatch.every)
         self.warnings += (Finding(place, key, f"{key} is not known, and is ignored") for key in location.unknown)
         return found
+
+
+def _require_engine(values: Mapping[str, Any]) -> None:
+    fault = host_fault(values["docker.host"]) if values["docker.host"] else ""
+    if fault:
+        raise Mismatch("docker.host", f"cannot be used: {fault}")
+
+
+def _require_address(key: str, address: str, check: Callable[[str], object] = checked_address) -> None:
+    try:
+        if address:
+            check(address)
+    except WebFault as fault:
+        raise Mismatch(key, f"cannot be used: {fault}") from None
+
+
+def _require_secret(key: str, secret: str) -> None:
+    try:
+        if secret:
+            key_of(secret)
+    except SecretFault as fault:
+        raise Mismatch(key, str(fault)) from None
+
+
+def _require_receivers(rules: Iterable[ReceiverRule], key: str) -> None:
+    gathered = Gathered()
+    for index, rule in enumerate(rules):
+        location = KeyLocation(key, []).item(index)
+        gathered.read(_require_address, location.entry("url").key, rule.url, check_address)
+        gathered.read(_require_secret, location.entry("secret").key, rule.secret)
+    gathered.end()
+
+
+#: What a node would only refuse once it uses it.
+_ADDRESSES = (
+    Check(("docker.host",), _require_engine),
+    Check(("endpoint.url",), lambda values: _require_address("endpoint.url", values["endpoint.url"])),
+    Check(("remote",), lambda values: _require_address("remote", values["remote"])),
+    Check(("events.receivers",), lambda values: _require_receivers(values["events.receivers"], "events.receivers")),
+)
+
+
+class _Pairs(list[Any]):
+    """The keys and values of a map, in the order in which they are written."""
+
+
+def _repeated_keys(content: bytes, *, is_json: bool) -> list[str]:
+    """Return the dotted keys that a definition, which can be read, has more than once: of these the last value counts."""
+    text = content.decode("utf-8-sig")
+    whole = json.loads(text, object_pairs_hook=_Pairs) if is_json else _written(root_node(text))
+    found: list[str] = []
+    _note_repeated(whole, KeyLocation("", found))
+    return list(dict.fromkeys(found))[:_MOST_REPEATED]
+
+
+def _written(node: Any) -> Any:
+    """Return a node of YAML, None for an empty text, with its maps as `_Pairs`. A merge (``<<``) may be written more than once."""
+    if node is None:
+        return None
+    if node.id == "mapping":
+        return _Pairs((key.value, _written(value)) for key, value in node.value if key.id == "scalar" and key.value != "<<")
+    return [_written(each) for each in node.value] if node.id == "sequence" else None
+
+
+def _note_repeated(value: Any, location: KeyLocation) -> None:
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for name, part in value:
+            if name in seen:
+                location.note_unknown(name)
+            seen.add(name)
+            _note_repeated(part, location.entry(name))
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _note_repeated(part, location.item(index))
 
 
 def listed_uuid(raw: object) -> str:

@@ -92,6 +92,15 @@ def _load_yaml(text: str, where: str) -> object:
         raise _invalid(where, yaml_fault(error, text)) from None
 
 
+def root_node(text: str) -> Any:
+    """The node of a YAML text that `load_text` can read; it has what a map loses, such as a key that is written twice."""
+    loader = _yaml_loader()[0](text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
 @functools.cache
 def _yaml_loader() -> tuple[Any, type[Exception]]:
     """A safe loader that knows only the plain values, from libyaml where that is there, and the exception it raises."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..host.timezones import node_timezone
 from ..model.errors import MissingLibrary, SettingsInvalid
-from ..model.schema import KeyLocation, Mismatch, ReadValues, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
@@ -151,9 +151,9 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     return Settings(**values, warnings=warnings)
 
 
-def read_settings(raw: object, place: KeyLocation | None = None) -> ReadValues:
-    """Read one document by the table alone. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
-    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST,))
+def read_settings(raw: object, place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
+    """Read one document by the table and ``checks``. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
+    return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, *checks))
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:

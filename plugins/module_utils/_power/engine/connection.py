@@ -230,12 +230,20 @@ def connect(options: Mapping[str, Any], settings_host: str | None, variables: Ma
 
 
 def _host(whose: str, host: str) -> str:
+    fault = host_fault(host)
+    if fault:
+        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: {fault}")
+    return host
+
+
+def host_fault(host: str) -> str:
+    """Return what was expected in place of an engine's address that cannot be used; empty for a good one."""
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
-        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected an address that begins with {_schemes()}")
+        return f"expected an address that begins with {_schemes()}"
     if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
-        raise SettingsInvalid(f"Cannot use {whose}={_quoted(shown_host(host))}: expected a host, and a port from 1 to 65535")
-    return host
+        return "expected a host, and a port from 1 to 65535"
+    return ""
 
 
 def _is_url(host: str, *, port: bool) -> bool:

@@ -13,9 +13,9 @@ from ..definitions.receiver_keys import ReceiverRule
 from ..events.signature import SecretFault, key_of
 from ..host.own_files import open_own
 from ..model.errors import SettingsInvalid
-from ..sources.web import Web, WebFault
+from ..sources.web import WebFault
 from .receiver import Receiver
-from .webhook_client import split_address
+from .webhook_client import check_address
 
 #: More than any address or secret has.
 _LARGEST_FILE = 8192
@@ -31,8 +31,7 @@ def _receiver(rule: ReceiverRule) -> Receiver:
     url = (rule.url or _read(rule, "url_file", rule.url_file)).strip()
     secret = rule.secret or (_read(rule, "secret_file", rule.secret_file) if rule.secret_file else "")
     try:
-        base, _path = split_address(url)
-        Web(base, "").close()
+        check_address(url)
         key = key_of(secret) if secret else None
     except WebFault as fault:
         raise _invalid(rule, f"its address cannot be used: {fault}") from None

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
-from ..sources.web import Trust, Web, WebFault, library
+from ..sources.web import Trust, Web, WebFault, checked_address, library
 from .message import WebhookMessage
 from .receiver import Receiver
 
@@ -88,6 +88,12 @@ def split_address(url: str) -> tuple[str, str]:
     if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
         raise WebFault("its address holds characters that none has", lasting=True)
     return base, f"{path}?{parts.query}" if parts.query else path
+
+
+def check_address(url: str) -> None:
+    """Raise `WebFault`, which does not show it, for an address that no event can be sent to."""
+    base, _path = split_address(url)
+    checked_address(base)
 
 
 def retry_after(text: str, now: datetime) -> float | None:

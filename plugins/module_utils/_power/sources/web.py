@@ -26,7 +26,7 @@ from ..model.schema import one_line
 from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
 from .web_answers import Answer, answer_of, head_of
 
-__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault", "library"]
+__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault", "checked_address", "library"]
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -57,7 +57,7 @@ class Web:
         ``verbatim`` leaves the ``value`` of a good answer as it is: for what is used as it was given, and never shown.
         Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
-        self._base = _checked_address(base)
+        self._base = checked_address(base)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         if authorization:
             self._headers["Authorization"] = authorization
@@ -221,7 +221,8 @@ class Web:
             return self._context
 
 
-def _checked_address(base: str) -> str:
+def checked_address(base: str) -> str:
+    """Return an address as `Web` uses it. Raises `WebFault`, which does not show it, for one that it refuses."""
     trimmed = base.rstrip("/")
     try:
         parts = urlsplit(trimmed)
