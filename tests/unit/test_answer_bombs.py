@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Small answers that take much memory: compressed ones, and those whose chunks have sizes that nobody may trust."""
+"""Answers that take much memory: compressed ones, of many values, without an end, and those whose chunks lie about their size."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
-from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
 from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
 PLAIN_MIB = 300
@@ -26,14 +27,30 @@ MOST_MIB = 150
 CHILD = """
 import json, re, sys
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
+ENGINE = {
+    "inspect": lambda engine: engine.inspect("7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"),
+    "servers": lambda engine: engine.servers(),
+    "pull": lambda engine: engine.images.pull("x:1", None, lambda: None),
+}
 said = []
 for how, url in json.load(sys.stdin):
     try:
-        web = Web(url, "Bearer one.two")
+        if how in ENGINE:
+            ENGINE[how](DockerEngine(Connection(host=url.replace("http:", "tcp:"), api_version="1.44", timeout=5)))
+        web = Web(url, "Bearer one.two", verbatim=how == "look")
+        if how in ("look", "mask"):
+            answer = web.ask("GET", "/x", seconds=20)
+            said.append(f"{answer.status} {type(answer.value).__name__}")
+            continue
         answer = web.ask("GET", "/x", seconds=20) if how == "ask" else web.send("/x", b"{}", {}, seconds=20)
         said.append(f"{answer.status} {answer.value!r}")
     except WebFault as fault:
         said.append(f"{fault} {fault.lasting}")
+    except EngineUnreachable as error:
+        said.append(str(error).partition("cannot be reached: ")[2])
 most = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
 print(json.dumps([said, int(most[1]) // 1024]))
 """
@@ -140,3 +157,80 @@ def test_an_engine_that_compresses_its_answer_is_refused_before_it_is_decompress
     scripted.answer = HEAD + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(TWICE)}\r\n\r\n".encode() + TWICE
     with pytest.raises(EngineUnreachable, match=r"its answer is compressed \(gzip, gzip\), and only plain answers are read"):
         DockerEngine(scripted.connection).servers()
+
+
+def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviour:
+    """An answer that goes on after its beginning for so many MiB, in chunks that are said to be so large."""
+
+    def behaviour(answer: Answering) -> None:
+        answer.write(f"HTTP/1.1 {number} X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        answer.write(f"{len(begin):x}\r\n".encode() + begin + b"\r\n")
+        with contextlib.suppress(OSError):
+            for _unused in range(PLAIN_MIB * 2**20 // chunk or 1):
+                answer.write(f"{chunk:x}\r\n".encode())
+                for _each in range(min(chunk // 2**20, PLAIN_MIB)):
+                    answer.write(b"a" * 2**20)
+                answer.write(b"\r\n")
+            answer.write(b"0\r\n\r\n")
+        answer.cut()
+
+    return behaviour
+
+
+@pytest.mark.parametrize(
+    ("call", "behaviour", "why"),
+    [
+        ("inspect", unending(b'{"x":"'), "its answer is larger than 64 MiB"),
+        ("servers", unending(b'[{"x":"'), "its answer is larger than 64 MiB"),
+        ("inspect", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
+        ("inspect", text(b"[" + b"{}," * 5_000_000 + b"{}]"), "its answer holds more than 1000000 values"),
+        ("pull", unending(b'{"status":"'), "a part of its answer is larger than 4 MiB"),
+        ("pull", unending(b'{"status":"', chunk=2**40), "a part of its answer is larger than 4 MiB"),
+        ("pull", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
+        ("pull", lambda answer: answer.raw(200, b'"', promised=2**40) or unending(b"")(answer), "its answer is larger than 64 MiB"),
+    ],
+    ids=["answer", "list", "error", "values", "part", "chunk", "refusal", "no chunks"],
+)
+def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
+    server: Recorder, call: str, behaviour: Behaviour, why: str
+) -> None:
+    server.fault(behaviour)
+    said, most = said_in_a_process((call, server.url))
+    assert (said, most < MOST_MIB) == ([why], True), most
+
+
+@pytest.mark.parametrize("call", ["inspect", "pull"])
+def test_a_chunk_of_negative_size_has_no_engine_read_without_a_limit(server: Recorder, call: str) -> None:
+    def behaviour(answer: Answering) -> None:
+        answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
+        with contextlib.suppress(OSError):
+            for _unused in range(PLAIN_MIB):
+                answer.write(b"0" * 2**20)
+        answer.cut()
+
+    server.fault(behaviour)
+    said, most = said_in_a_process((call, server.url))
+    assert "IncompleteRead" in said[0] and most < MOST_MIB, (said, most)
+
+
+@pytest.mark.parametrize(("how", "number"), [("look", 400_000), ("mask", 200_000)])
+def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(server: Recorder, how: str, number: int) -> None:
+    server.fault(text(b'{"data":[' + b"{}," * (5 * 2**20) + b"{}]}"))
+    said, most = said_in_a_process((how, server.url))
+    assert (said, most < MOST_MIB) == ([f"its answer holds more than {number} values True"], True), most
+
+
+@pytest.mark.parametrize(("how", "number"), [("look", 400_000), ("mask", 200_000)])
+@pytest.mark.parametrize("value", [b"{},", b"[0],", b'{"a":' * 90 + b"0" + b"}" * 90 + b","], ids=["maps", "lists", "deep"])
+def test_the_largest_answer_that_is_parsed_leaves_the_process_below_150_mb(server: Recorder, value: bytes, how: str, number: int) -> None:
+    marks = sum(value.count(mark) for mark in (b"[", b"{", b","))
+    body = b"[" + value * (number // marks - 1) + b"0]"
+    server.fault(text(body + b" " * (16 * 2**20 - len(body))))
+    said, most = said_in_a_process((how, server.url))
+    assert (said, most < MOST_MIB) == (["200 list"], True), most
+
+
+def test_a_page_of_a_hundred_servers_with_thousands_of_values_is_read(server: Recorder) -> None:
+    value = {"data": [{"uuid": str(number), "settings": {"x": list(range(3900))}} for number in range(100)]}
+    server.fault(text(json.dumps(value).encode()))
+    assert Web(server.url, "Bearer one.two", verbatim=True).ask("GET", "/x", seconds=20).value == value

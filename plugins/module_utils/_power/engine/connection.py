@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ..host.causes import chain
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
+from ..model.nesting import values_in
 from ..model.option import Option
 from ..model.redaction import shown_host, without_user
 from ..model.schema import one_line, printable
@@ -30,6 +31,12 @@ _SCHEMES = ("unix", "tcp", "http", "https", "ssh")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
 #: For a client that asks for nothing that depends on it.
 _ANY_VERSION = "99.0"
+_MIB = 1024 * 1024
+#: Of an answer that is read whole, of an error, and of one value of a stream, in bytes.
+_LARGEST, _LARGEST_ERROR, _LARGEST_PART = 64 * _MIB, _MIB, 4 * _MIB
+#: In an answer that is read whole: the containers of a node hold some hundred each.
+_MOST_VALUES = 1_000_000
+_CHUNK = 64 * 1024
 _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
 
 
@@ -158,7 +165,10 @@ def _bound(client: Any) -> None:
     request = client.request
     client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
     client.headers["Accept-Encoding"] = "identity"
-    client.hooks["response"].append(_refuse_compressed)
+    client.hooks["response"] += [_refuse_compressed, _refuse_negative_chunks, _read_whole]
+    result, stream = client._result, client._stream_helper
+    client._result = lambda response, json=False, binary=False: result(_checked(response, json), json=json, binary=binary)
+    client._stream_helper = lambda response, decode=False: _parts(stream, response, decode)
 
 
 def _refuse_compressed(response: Any, **_unused: Any) -> None:
@@ -166,6 +176,76 @@ def _refuse_compressed(response: Any, **_unused: Any) -> None:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise OSError(f"its answer is compressed ({encoding}), and only plain answers are read")
+
+
+def _refuse_negative_chunks(response: Any, **_unused: Any) -> None:
+    """Have a chunk of negative size raise an error of the transport: Python would read all that comes."""
+    body = response.raw._fp
+    read_size = body._read_next_chunk_size
+
+    def size() -> int:
+        found = int(read_size())
+        if found < 0:
+            raise ValueError("the size of a chunk is negative")
+        return found
+
+    body._read_next_chunk_size = size
+
+
+def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
+    """Read an answer, unless it is a good one that the caller ``stream``s. Raises OSError where it is too large.
+
+    The library itself would read on as long as the engine sends.
+    """
+    is_error = response.status_code >= 300
+    if response._content is not False or (stream and not is_error):
+        return
+    most, body = _LARGEST_ERROR if is_error else _LARGEST, bytearray()
+    while chunk := response.raw.read(_CHUNK, decode_content=False):
+        body += chunk
+        if len(body) > most:
+            response.close()
+            raise OSError(f"its answer is larger than {most // _MIB} MiB")
+    response._content, response._content_consumed = bytes(body), True
+
+
+def _checked(response: Any, is_json: bool) -> Any:
+    """Return a response that the SDK may parse or return whole. Raises OSError where it is too large or holds too many values."""
+    _read_whole(response)
+    if is_json and values_in(response.content) > _MOST_VALUES:
+        raise OSError(f"its answer holds more than {_MOST_VALUES} values")
+    return response
+
+
+def _parts(stream: Any, response: Any, decode: bool) -> Iterator[Any]:
+    """Yield what the SDK's ``stream`` does. Raises OSError for a value without an end.
+
+    The SDK reads a chunk at once, whatever size the engine says that it has, and keeps them all until they are a value.
+    """
+    raw, size = response.raw, 0
+    if not raw._fp.chunked:
+        yield from stream(response, decode)
+        return
+
+    def pieces() -> Iterator[Any]:
+        nonlocal size
+        while not raw.closed and (piece := raw.read(1)):
+            if left := raw._fp.chunk_left:
+                piece += raw.read(min(left, _CHUNK))
+            size += len(piece)
+            if decode and size > _LARGEST_PART:
+                response.close()
+                raise OSError(f"a part of its answer is larger than {_LARGEST_PART // _MIB} MiB")
+            yield piece
+
+    if not decode:
+        yield from pieces()
+        return
+    from docker.utils.json_stream import json_stream
+
+    for value in json_stream(pieces()):
+        size = 0
+        yield value
 
 
 def _keep_to_one_connection(client: Any) -> None:

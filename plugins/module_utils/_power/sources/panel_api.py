@@ -41,10 +41,11 @@ class Patience:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list as it came, and its ``size`` in bytes."""
+    """A page of a list as it came, its ``size`` in bytes, and about how many ``values`` it holds."""
 
     value: Any = field(repr=False)
     size: int
+    values: int = 0
 
 
 class PanelUnavailable(Exception):
@@ -78,7 +79,7 @@ class PanelApi:
     def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Page:
         """A page of the list of this node's servers, from 1. Raises as `server` does."""
         answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled)
-        return Page(_value(answer), answer.size)
+        return Page(_value(answer), answer.size, answer.values)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
         """The error for ``what`` that could not be fetched."""

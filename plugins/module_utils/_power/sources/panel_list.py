@@ -15,13 +15,15 @@ from ..definitions.definition_files import uuid_in
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.server import parse_uuid
-from .panel_api import PanelApi, PanelUnavailable, Patience
+from .panel_api import Page, PanelApi, PanelUnavailable, Patience
 
 _MOST_PAGES = 1000
 _AT_ONCE = 4
 #: More than any node has, and than its memory should be spent on.
 _MOST_SERVERS = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
+#: A hundred for each of the most servers.
+_MOST_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
             raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
         page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
         entries = _entries(page.value)
-        total.add(len(entries), page.size)
+        total.add(len(entries), page)
         pages[number] = entries
         return page.value
 
@@ -60,17 +62,20 @@ class _Total:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._servers = self._bytes = 0
+        self._servers = self._bytes = self._values = 0
 
-    def add(self, servers: int, size: int) -> None:
-        """One more page. Raises `PanelUnavailable` where that is too much."""
+    def add(self, servers: int, page: Page) -> None:
+        """Count one more page, and its servers. Raises `PanelUnavailable` where that is too much."""
         with self._guard:
             self._servers += servers
-            self._bytes += size
+            self._bytes += page.size
+            self._values += page.values
             if self._servers > _MOST_SERVERS:
                 raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers", answered=True)
             if self._bytes > _MOST_BYTES:
                 raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
+            if self._values > _MOST_VALUES:
+                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values", answered=True)
 
 
 def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:

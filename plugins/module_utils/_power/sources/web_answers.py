@@ -10,22 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..model.nesting import is_nested_deeper
+from ..model.nesting import is_nested_deeper, values_in
 from ..model.redaction import TokenMask
 from ..model.schema import one_line
+from .http_transport import WebFault
 
 _SHOWN_CHARACTERS = 500
 #: Python before 3.11 turns digits into a number in quadratic time, however many there are.
 _LONGEST_NUMBER = 1000
 #: Deeper than any answer of use.
 _DEEPEST = 100
+#: A page of 100 servers holds some thousand each; this many take up to 75 MiB of memory. To mask them makes a second copy.
+_MOST_VALUES, _MOST_MASKED = 400_000, 200_000
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
 
-    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes.
+    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes;
+    ``values`` is the count of `values_in`.
     """
 
     status: int
@@ -33,14 +37,21 @@ class Answer:
     value: Any = field(repr=False)
     text: str = field(repr=False)
     size: int = 0
+    values: int = 0
 
 
 def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
-    """Return the answer that a response of the library is, with its body."""
-    status, value = int(response.status_code), _parsed(body)
+    """Return the answer that a response of the library is, with its body. Raises `WebFault` where it holds too many values."""
+    status, values = int(response.status_code), values_in(body)
+    is_plain = verbatim and 200 <= status < 300
+    most = _MOST_VALUES if is_plain else _MOST_MASKED
+    if values > most:
+        # An error that passes is asked about again.
+        raise WebFault(f"its answer holds more than {most} values", lasting=status < 500)
+    value = _parsed(body)
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
-    given = value if verbatim and 200 <= status < 300 else mask.value(value)
-    return Answer(status, _headers(response, mask), given, one_line(beginning), len(body))
+    given = value if is_plain else mask.value(value)
+    return Answer(status, _headers(response, mask), given, one_line(beginning), len(body), values)
 
 
 def head_of(response: Any, mask: TokenMask) -> Answer:
