@@ -25,6 +25,9 @@ from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .phases import by_nobody, kept_in, meanwhile
 
+#: Room for a journal.
+_MIB = 1024 * 1024
+
 
 def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
     """Hold a server's lock in this process, as an action would."""
@@ -196,7 +199,7 @@ def test_a_kill_needs_no_thread(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture(params=["state full", "state read-only", "locks read-only", "both read-only"])
 def failing(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
     """A node whose own directories lie on a small disk; call ``break_disks`` to have it fail as the parameter says."""
-    with small_disk(lab.root / "small-state") as state, small_disk(lab.root / "small-run") as locks:
+    with small_disk(lab.root / "small-state", _MIB) as state, small_disk(lab.root / "small-run") as locks:
         lab.write_settings(system={"state_directory": str(state / "d"), "lock_directory": str(locks / "d")})
         try:
             yield request.param
@@ -253,7 +256,7 @@ def test_a_kill_leaves_no_restart_policy_behind_that_would_bring_the_server_up_w
 
 def test_a_full_disk_does_not_matter_to_a_server_that_was_killed_before(lab: Lab) -> None:
     """The generation grows by a byte in a file that has its block already."""
-    with small_disk(lab.root / "small") as disk:
+    with small_disk(lab.root / "small", _MIB) as disk:
         lab.write_settings(system={"state_directory": str(disk / "state")})
         uuid = lab.up(MARK=1)
         lab.power("kill", uuid)
