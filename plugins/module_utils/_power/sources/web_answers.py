@@ -21,7 +21,7 @@ _LONGEST_NUMBER = 1000
 #: Deeper than any answer of use.
 _DEEPEST = 100
 #: A page of 100 servers holds some thousand each; this many take up to 75 MiB of memory. To mask them makes a second copy.
-_MOST_VALUES, _MOST_MASKED = 400_000, 200_000
+_MOST_VALUES, _MOST_MASKED = 360_000, 180_000
 
 
 @dataclass(frozen=True)
