@@ -244,6 +244,7 @@ def test_a_preview_knows_settings_of_the_node_and_what_becomes_of_a_definition_t
     assert previewed(team, "--extra-vars", "node_definitions_purge=true") == {"Cetus": "refused"}
 
 
+@pytest.mark.long
 def test_a_broken_definition_fails_preview_and_deploy_and_never_takes_the_place_of_a_good_one(team: Team) -> None:
     before, kept = team.began(), team.definitions()
     broken, changed = copy.deepcopy(team.first), copy.deepcopy(team.second)
