@@ -554,7 +554,7 @@ def test_a_list_larger_than_any_is_given_up_before_it_is_read_to_its_end(server:
 
 
 def test_a_list_of_more_values_than_any_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
-    server.fault(text(b'{"meta":{"last_page":1000},"data":[],"x":[' + b"0," * 399_000 + b"0]}"))
+    server.fault(text(b'{"meta":{"last_page":1000},"data":[],"x":[' + b"0," * 359_000 + b"0]}"))
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list holds more than 2000000 values" in str(error)
     assert server.count() < 12

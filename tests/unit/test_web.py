@@ -103,7 +103,7 @@ def test_what_is_asked_arrives_with_its_headers_parameters_and_body(server: Reco
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b'{"a": ', b"\xff\xfe\xff", b"[" * 200_000, b"1" * 5_000_000, b'{"a": -' + b"1" * 5_000_000 + b"}"],
+    [b"", b"<html>", b'{"a": ', b"\xff\xfe\xff", b"[" * 150_000, b"1" * 5_000_000, b'{"a": -' + b"1" * 5_000_000 + b"}"],
     ids=["empty", "html", "truncated", "no text", "deep", "huge number", "huge negative number"],
 )
 def test_what_is_no_json_is_no_value_and_no_crash(server: Recorder, body: bytes) -> None:
