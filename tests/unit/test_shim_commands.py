@@ -66,7 +66,8 @@ class Engine:
 def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         engine = Engine()
-        unknown = SimpleNamespace(sources=SimpleNamespace(definition_for_stop=lambda _uuid: None))
+        sources = SimpleNamespace(task_definition=lambda _uuid: None, definition_for_stop=lambda _uuid: None)
+        unknown = SimpleNamespace(sources=sources, settings=SimpleNamespace(stop_timeout=600))
         noted = SimpleNamespace(seen_runs=SimpleNamespace(stop_by_console=lambda *run: engine.stops.append(run[:2])))
         node = SimpleNamespace(now=lambda: SimpleNamespace(engine=engine), for_reading=lambda: unknown, journal=noted, clock=SYSTEM_CLOCK)
         try:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
 from .._power.actions.node.ends import end_of, fate_of
-from .._power.actions.node.node import Node, own_stop_seconds
+from .._power.actions.node.node import Node
+from .._power.actions.turn.stop import graceful_stop
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
@@ -265,7 +266,7 @@ def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
 
 def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
     """Return how many seconds after a signal that stops a server its end is taken for obedience."""
-    return max(OBEY_SECONDS, float(own_stop_seconds(node, uuid, snapshot)))
+    return max(OBEY_SECONDS, float(graceful_stop(node, uuid, snapshot).timeout.seconds))
 
 
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
@@ -273,8 +274,10 @@ def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
+    if not seen.console_stop:
+        return False
     # The moment of the command is known by the second.
-    return bool(seen.console_stop) and -1 <= at - seen.console_stop <= own_stop_seconds(node, end.server.uuid, end.snapshot) + 1
+    return -1 <= at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.snapshot).timeout.seconds + 1
 
 
 def _answered(node: Node, server: Server) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ..._power.actions.node.node import own_stop_way
+from ..._power.actions.turn.stop import graceful_stop
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
@@ -105,5 +105,5 @@ class Commands:
 
     def _stops(self, uuid: str, snapshot: Snapshot, text: str) -> bool:
         """Tell if a command is the one by which the server is stopped."""
-        way = own_stop_way(self._node.for_reading(), uuid, snapshot)
-        return way is not None and way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())
+        way = graceful_stop(self._node.for_reading(), uuid, snapshot).way
+        return way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())

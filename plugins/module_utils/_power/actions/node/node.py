@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...container.container_labels import made_to_stop
 from ...definitions.settings import Settings
 from ...engine.engine import Engine
 from ...games.game import Games
@@ -24,7 +23,7 @@ from ...model.clock import Clock
 from ...model.downtime import RunEnd
 from ...model.request import Request
 from ...model.result import Phase
-from ...model.server import PowerState, Run, Snapshot, Startup, StopWay
+from ...model.server import PowerState, Run, Snapshot, Startup
 from ...sources.sources import Sources
 from .state import derive_state
 
@@ -123,24 +122,6 @@ class Node:
         """SIGKILL a run; return its end, None if it has not come within the engine's time limit."""
         self.engine.signal(run.container, "SIGKILL")
         return self.await_end(run, self.engine.timeout, no_check)
-
-
-def own_stop_way(node: Node, uuid: str, snapshot: Snapshot | None) -> StopWay | None:
-    """Return how a server is stopped where no task says so: as its container was made to be, else as its definition says.
-
-    None where neither says it.
-    """
-    labelled = None if snapshot is None else made_to_stop(snapshot, uuid)
-    if labelled is not None:
-        return labelled
-    definition = node.sources.definition_for_stop(uuid)
-    return None if definition is None else definition.stop
-
-
-def own_stop_seconds(node: Node, uuid: str, snapshot: Snapshot | None) -> int:
-    """Return how long a server may take to end where no task says so."""
-    way = own_stop_way(node, uuid, snapshot)
-    return node.settings.stop_timeout if way is None or way.timeout is None else way.timeout
 
 
 def _stopped_run(leftover: Leftover | None) -> Run | None:

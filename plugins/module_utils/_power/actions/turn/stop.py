@@ -109,14 +109,14 @@ class GracefulStop:
     warnings: tuple[str, ...] = ()
 
 
-def graceful_stop(node: Node, uuid: str, snapshot: Snapshot, asked: int | None = None) -> GracefulStop:
-    """Return how this run is stopped. ``asked`` is the task's ``stop_timeout``.
+def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int | None = None) -> GracefulStop:
+    """Return how the run of ``snapshot`` is stopped; None: one whose container is gone. ``asked`` is the task's ``stop_timeout``.
 
     A run is stopped as its container was made for it. The task's ``definitions`` come before that, and the definition of another source
     counts only for a container without such a label.
     """
     task = node.sources.task_definition(uuid)
-    labelled = made_to_stop(snapshot, uuid)
+    labelled = None if snapshot is None else made_to_stop(snapshot, uuid)
     way, source = StopWay(StopType.NATIVE), TimeoutSource.SETTINGS
     warnings: tuple[str, ...] = ()
     if task is None and labelled is not None:
@@ -127,7 +127,7 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot, asked: int | None =
             # What else is wrong with it does not concern a stop.
             warnings = tuple(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY))
             way, source = definition.stop, TimeoutSource.DEFINITION
-        else:
+        elif snapshot is not None:
             warnings = (f"server {uuid}: no definition says how it is stopped; it is sent {snapshot.stop_signal}",)
     if asked is not None:
         timeout = StopTimeout(asked, TimeoutSource.TASK)
