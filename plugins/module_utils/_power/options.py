@@ -84,8 +84,6 @@ INFO_OPTIONS = {
     "tail": Option("int", default=0, least=0, most=10_000),
     "operations": Option("int", default=0, least=0, most=KEPT_OPERATIONS),
     "crashes": Option("int", default=0, least=0, most=KEPT_RUNS),
-    "downtime_since": Option("str", default=""),
-    "downtime_until": Option("str", default=""),
     "server": _SERVER,
     **SHARED_OPTIONS,
 }

@@ -89,9 +89,6 @@ RECORD_RUN = """INSERT INTO runs (uuid, container, started_at, matchers, matched
 
 RECORD_MATCH = "UPDATE runs SET matched = 1 WHERE uuid = :uuid AND container = :container AND started_at = :started_at"
 
-#: All of a row but what is long.
-COLUMNS_IN_SHORT = """number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, '' AS msg,
-    changed, state_before, state, stop_how, forced, stop_seconds, waited_seconds, NULL AS phases"""
 _OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
     state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
 

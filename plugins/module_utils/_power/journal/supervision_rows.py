@@ -101,13 +101,6 @@ STOP_BY_CONSOLE = "UPDATE seen_runs SET console_stop = :at WHERE uuid = :uuid AN
 SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 _ROW = "SELECT * FROM ended_runs "
-#: All of a row but what is long.
-COLUMNS_WITHOUT_LOG = ", ".join(
-    (
-        *(name for name in _COLUMNS if name not in ("log", "seen")),
-        *("number", "attempt", "code", "next_container", "next_started_at", "'' AS log", "'' AS seen", "'' AS msg"),
-    )
-)
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
 NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
