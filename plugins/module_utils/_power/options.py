@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from .definitions.stop_way import LONGEST_STOP_SECONDS
 from .engine.connection import TIMEOUT
-from .journal.journal_rows import KEPT_OPERATIONS
-from .journal.supervision_rows import KEPT_RUNS
+from .journal.schema import KEPT_OPERATIONS, KEPT_RUNS
 from .model.option import Option
 from .model.order import LONGEST_STAGGER_SECONDS
 from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay

@@ -21,24 +21,16 @@ from ..model.players import PlayerPolicy, read_policy
 from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
-from . import journal_rows as rows
 from .journal import Journal
-from .journal_rows import storable
-from .operations import tell_end
+from .operations import PRUNE, ending, tell_end
+from .schema import KEPT_OPERATIONS, storable
 
 if TYPE_CHECKING:
     import sqlite3
 
-#: Made by whoever accepts first: a journal begun by a version that knew no acceptances has no such table.
-_CREATE = """CREATE TABLE IF NOT EXISTS acceptances (
-    id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER, boot TEXT, boot_seconds REAL)"""
-
-#: What the table lacks where an earlier version made it.
-_ADDED = {"boot": "TEXT", "boot_seconds": "REAL", "players": "TEXT", "wait_for": "TEXT", "wait_timeout": "INTEGER"}
-
 #: What is written for each: into ``operations``, and beside it.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
-_PROMISED = ("id", "wait_seconds", "deadline", "generation", *_ADDED)
+_PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
 #: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
@@ -57,8 +49,8 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
-_PENDING = f"""SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
-    {", ".join(_ADDED)} FROM operations JOIN acceptances ON acceptances.id = operations.id
+_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
+    boot, boot_seconds, players, wait_for, wait_timeout FROM operations JOIN acceptances ON acceptances.id = operations.id
     WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 
@@ -120,7 +112,6 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
     parameters = [{**_parameters(each), **moment} for each in acceptances]
 
     def work(connection: sqlite3.Connection) -> None:
-        _make_table(connection)
         _insert(connection, "operations", _ACCEPTED, parameters, _KEEP)
         _insert(connection, "acceptances", _PROMISED, parameters, _KEEP)
         for each in afterwards:
@@ -133,13 +124,13 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
     """Return a write of the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
     endings = [_ending(result, origin) for result, origin in results]
     # The last of each server: it stays whatever else is let go of.
-    last = {ending["uuid"]: {"uuid": ending["uuid"], "id": ending["id"], "kept": rows.KEPT_OPERATIONS} for ending in endings}
+    last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
 
     def work(connection: sqlite3.Connection) -> None:
         _insert(connection, "operations", _ENDED, endings, _END)
-        for ending in endings:
-            tell_end(connection, ending["id"], ending["ended_at"])
-        connection.executemany(rows.PRUNE, list(last.values()))
+        for each in endings:
+            tell_end(connection, each["id"], each["ended_at"])
+        connection.executemany(PRUNE, list(last.values()))
 
     return work
 
@@ -148,7 +139,6 @@ def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connectio
     """Return a write of the kill generations that accepted actions, by operation, are to be begun with instead."""
 
     def work(connection: sqlite3.Connection) -> None:
-        _make_table(connection)
         connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
 
     return work
@@ -164,21 +154,12 @@ def pending(journal: Journal) -> list[Acceptance]:
     found: list[Acceptance] = []
 
     def work(connection: sqlite3.Connection) -> None:
-        _make_table(connection)
         forget(connection)
         read = [_acceptance(row) for row in connection.execute(_PENDING).fetchall()]
         found[:] = [each for each in read if each is not None]
 
     journal.store.write_durably(work)
     return found
-
-
-def _make_table(connection: sqlite3.Connection) -> None:
-    connection.execute(_CREATE)
-    there = {row["name"] for row in connection.execute("PRAGMA table_info(acceptances)")}
-    for name, kind in _ADDED.items():
-        if name not in there:
-            connection.execute(f"ALTER TABLE acceptances ADD COLUMN {name} {kind}")
 
 
 def _insert(
@@ -194,8 +175,8 @@ def _insert(
 
 
 def _ending(result: Result, origin: str) -> dict[str, Any]:
-    ending = rows.ending(result, origin, "")
-    return {**ending, "accepted_at": ending["requested_at"]}
+    found = ending(result, origin, "")
+    return {**found, "accepted_at": found["requested_at"]}
 
 
 def _parameters(acceptance: Acceptance) -> dict[str, object]:
@@ -235,10 +216,10 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
                 wait_seconds=int(row["wait_seconds"]),
                 deadline=_moment(row["deadline"]),
                 generation=None if row["generation"] is None else int(row["generation"]),
-                boot=str(row["boot"] or ""),
-                boot_seconds=float(row["boot_seconds"] or 0.0),
+                boot=str(row["boot"]),
+                boot_seconds=float(row["boot_seconds"]),
                 players=_policy(row),
-                ready=_readiness(row),
+                ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
             )
         )
     except (TypeError, ValueError, SettingsInvalid):
@@ -252,11 +233,6 @@ def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
     if not isinstance(options, dict):
         raise ValueError("no options")
     return read_policy(row["action"], regards_players=True, given=options)
-
-
-def _readiness(row: sqlite3.Row) -> Readiness:
-    """Return the moment at which a start counts as done; that of a version which knew none is its container."""
-    return CONTAINER_UP if row["wait_for"] is None else Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"]))
 
 
 def _moment(text: object) -> datetime:

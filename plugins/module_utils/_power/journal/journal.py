@@ -10,16 +10,12 @@ A power action never fails because of the journal: no method that an action call
 from __future__ import annotations
 
 from ..model.clock import Clock
-from .deliveries import RecordedDeliveries
-from .ended_runs import EndedRuns
 from .intents import Intents
 from .mark import ProcessMarks
 from .operations import RecordedOperations
-from .outbox import RecordedEvents
-from .runs import StartedRuns
-from .seen_runs import SeenRuns
+from .outbox import RecordedDeliveries, RecordedEvents
+from .runs import EndedRuns, Runs, SupervisorValues
 from .store import JournalStore
-from .told_runs import ToldRuns
 
 
 class Journal:
@@ -31,10 +27,9 @@ class Journal:
         self.marks = ProcessMarks(lock_directory, group, self.store.warn)
         self.operations = RecordedOperations(self.store, self.marks, clock)
         self.intents = Intents(self.store)
-        self.runs = StartedRuns(self.store)
-        self.seen_runs = SeenRuns(self.store)
+        self.runs = Runs(self.store)
         self.ended_runs = EndedRuns(self.store)
-        self.told_runs = ToldRuns(self.store)
+        self.supervisor = SupervisorValues(self.store)
         self.events = RecordedEvents(self.store)
         self.deliveries = RecordedDeliveries(self.store)
 

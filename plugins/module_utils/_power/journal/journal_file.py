@@ -22,19 +22,19 @@ from contextlib import closing, suppress
 from typing import TypeVar
 
 from ..host.own_files import open_own
-from .journal_rows import SCHEMA, JournalUnusable
+from . import schema
 from .journal_sqlite import (
     PATIENCE,
     SHORT_PATIENCE,
     attempts,
+    bring_up_to_date,
     connect,
-    create_tables,
     exclusive_guard,
     identity_of,
     is_busy,
     is_damage,
     path_in,
-    refuse_newer,
+    refuse_other,
     schema_of,
     shared_guard,
     status_of,
@@ -42,6 +42,7 @@ from .journal_sqlite import (
     unmoved,
     write_again,
 )
+from .schema import JournalUnusable
 
 T = TypeVar("T")
 
@@ -147,7 +148,7 @@ class JournalFile:
             self._set_now[name] = value
 
     def _attach(self) -> sqlite3.Connection | None:
-        """A connection to the file that is there; None if it is no journal yet.
+        """A connection to the file that is there; None if it is no journal yet, or has an earlier schema.
 
         Under the lock up to the first look into it: SQLite opens the log by name, which must not be the log of a replacement.
         """
@@ -159,7 +160,7 @@ class JournalFile:
             connection = connect(self.path, "mode=rw", self._patience)
             try:
                 found = schema_of(connection)
-                refuse_newer(found)
+                refuse_other(found)
                 # Without a log there is nothing that `sync_log` could sync: each transaction is on the disk when it ends.
                 self._synchronous = "NORMAL" if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "EXTRA"
                 # What lets SQLite undo one statement alone: a temporary file for each would cost more than the statement.
@@ -167,7 +168,7 @@ class JournalFile:
             except (sqlite3.Error, JournalUnusable):
                 connection.close()
                 raise
-            if found > 0:
+            if found == schema.SCHEMA:
                 return connection
             connection.close()
             return None
@@ -201,7 +202,7 @@ class JournalFile:
             raise JournalUnusable(str(again)) from again
 
     def _establish(self, *, suspect: bool) -> None:
-        """See that there is a file with our tables. Under the lock, so that of several who find none, or a damaged one, one acts."""
+        """See that there is a file with our tables. Under the lock: of several processes that find none, or a damaged one, one acts."""
         # Should the lock's holder be frozen, not every call waits for it as long as the first.
         patience, self._patience = self._patience, SHORT_PATIENCE
         with exclusive_guard(self.path, self._group, patience):
@@ -218,7 +219,8 @@ class JournalFile:
                 if schema_of(connection) == 0:
                     # Not on every file system: where it stays off, the journal works all the same, only slower.
                     connection.execute("PRAGMA journal_mode = WAL")
-                    transact(connection, create_tables)
+                if schema_of(connection) != schema.SCHEMA:
+                    transact(connection, bring_up_to_date)
 
     def _set_aside(self) -> None:
         aside = f"{self.path}.damaged-{uuid.uuid4().hex[:12]}"
@@ -276,15 +278,17 @@ def sync_log(state_directory: str) -> None:
 def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
     with closing(connect(path, options, SHORT_PATIENCE)) as connection:
         found = schema_of(connection)
-        refuse_newer(found)
-        return work(connection) if found > 0 else None
+        refuse_other(found)
+        if 0 < found < schema.SCHEMA:
+            raise JournalUnusable(f"its schema {found} is older than {schema.SCHEMA}; the next power action on this node migrates it")
+        return None if found == 0 else work(connection)
 
 
 def _damaged(path: str) -> bool:
     with closing(connect(path, "mode=rw", PATIENCE)) as connection:
         try:
             # Not to be judged by us: a newer version may use what our SQLite cannot read.
-            if schema_of(connection) > SCHEMA:
+            if schema_of(connection) > schema.SCHEMA:
                 return False
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")
         except sqlite3.Error as error:

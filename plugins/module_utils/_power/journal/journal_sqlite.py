@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
-from .journal_rows import CREATE, SCHEMA, JournalUnusable
+from . import schema
+from .schema import JournalUnusable
 
 _NAME = "journal.sqlite"
 
@@ -106,17 +107,23 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
                 connection.execute("ROLLBACK")
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make what is missing of our tables."""
-    for statement in CREATE:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty file, or migrate those of an earlier schema. To be run in a transaction. Raises `JournalUnusable`."""
+    found = schema_of(connection)
+    refuse_other(found)
+    if found == 0:
+        for statement in schema.TABLES:
+            connection.execute(statement)
+    else:
+        for number in range(found, schema.SCHEMA):
+            schema.MIGRATIONS[number](connection)
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA}")
 
 
 def write_again(connection: sqlite3.Connection) -> None:
-    """Write the schema number that is there already. Raises `JournalUnusable` for a newer one."""
+    """Write the schema number that is there already. Raises `JournalUnusable` for another one than ours."""
     found = schema_of(connection)
-    refuse_newer(found)
+    refuse_other(found)
     connection.execute(f"PRAGMA user_version = {found}")
 
 
@@ -125,12 +132,14 @@ def schema_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def refuse_newer(schema: int) -> None:
-    """Raise JournalUnusable if a newer version of this collection made the file."""
-    if schema > SCHEMA:
+def refuse_other(number: int) -> None:
+    """Raise `JournalUnusable` for the schema of another version of this collection, unless it can be migrated."""
+    if number > schema.SCHEMA:
         raise JournalUnusable(
-            f"its schema {schema} is newer than {SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
+            f"its schema {number} is newer than {schema.SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
         )
+    if number != 0 and any(each not in schema.MIGRATIONS for each in range(number, schema.SCHEMA)):
+        raise JournalUnusable(f"its schema {number} is older than {schema.SCHEMA}, and fleet.power cannot migrate it; move the file away")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..host.causes import reason_of
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from .journal_rows import JournalUnusable
+from .schema import JournalUnusable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .journal_file import JournalFile
 
 T = TypeVar("T")
-
-_HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 
 # SQLite's oldest limit on the parameters of a statement is 999.
 _CHUNK = 500
@@ -104,23 +102,10 @@ class JournalStore:
         none: list[Any] = []
         return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
-    def rows_for(self, statement: str, keys: Iterable[Any], *, table: str | None = None) -> list[Any]:
-        """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`.
-
-        None, where it is of a ``table`` that the journal may lack.
-        """
+    def rows_for(self, statement: str, keys: Iterable[Any]) -> list[Any]:
+        """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`."""
         wanted = list(keys)
-
-        def work(connection: sqlite3.Connection) -> list[Any]:
-            found: list[Any] = []
-            if table is not None and not has_table(connection, table):
-                return found
-            for chunk in chunks(wanted):
-                holes = ",".join("?" * len(chunk))
-                found += connection.execute(statement.format(holes=holes), chunk).fetchall()
-            return found
-
-        return self.read(work, []) if wanted else []
+        return self.read(lambda connection: list(each_of(connection, statement, wanted)), []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
         """Return the rows of a statement; see `read_if_known`."""
@@ -251,11 +236,6 @@ class GroupSync:
         return False
 
 
-def has_table(connection: sqlite3.Connection, table: str) -> bool:
-    """Tell if the journal has a table that earlier versions did not make."""
-    return connection.execute(_HAS_TABLE, (table,)).fetchone() is not None
-
-
 def _sqlite_part() -> ModuleType:
     try:
         from . import journal_file
@@ -264,6 +244,8 @@ def _sqlite_part() -> ModuleType:
     return journal_file
 
 
-def chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """Return keys in so many parts that each fits into a statement."""
-    return (keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK))
+def each_of(connection: sqlite3.Connection, statement: str, keys: Sequence[Any]) -> Iterator[Any]:
+    """Yield the rows of a statement that has ``{holes}`` for any number of keys."""
+    for start in range(0, len(keys), _CHUNK):
+        chunk = keys[start : start + _CHUNK]
+        yield from connection.execute(statement.format(holes=",".join("?" * len(chunk))), chunk)

@@ -46,6 +46,7 @@ STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.REST
 class SeenRun:
     """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
 
+    ``matchers`` says if its definition names readiness lines; None where no start here has written the run. ``matched``: one was seen.
     ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
     nothing. ``console_stop``: when the stop command went through our own console, in seconds since the epoch; 0 if it did not. ``answers``
     is the number of the ended run that its start was for; 0 where somebody else started it. ``stop_signal`` is what the engine stops its
@@ -59,6 +60,8 @@ class SeenRun:
     console_stop: int = 0
     answers: int = 0
     stop_signal: int | None = None
+    matchers: bool | None = None
+    matched: bool = False
 
 
 @dataclass(frozen=True)

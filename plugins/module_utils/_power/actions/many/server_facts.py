@@ -14,7 +14,8 @@ from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
-from ...journal.journal_rows import Intent, OperationRow
+from ...journal.intents import Intent
+from ...journal.operations import OperationRow
 from ...model.described import Described, Unseen
 from ...model.errors import PowerError
 from ...model.order import Priorities
