@@ -54,7 +54,7 @@ class AcceptedOperations(RecordedOperations):
         return found[0] if found else None
 
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
-        found = self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
+        found = self._settled(self._store.rows_or_raise(statement, parameters))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
     def _write_begin(self, uuid: str, work: Write) -> None:

@@ -80,10 +80,7 @@ class Intents:
 
     def known_of(self, uuid: str) -> Intent | None:
         """Return a server's intent; None if it has none. Raises `JournalUnusable`, OSError where that cannot be known."""
-        none: list[Any] = []
-        statement = _OF_EACH.format(holes="?")
-        found = self._store.read_or_raise(lambda connection: connection.execute(statement, (uuid,)).fetchall(), none)
-        return next(map(_intent, found), None)
+        return next(map(_intent, self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
     def meant_up(self) -> list[Server] | None:
         """Return the servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which is a warning.

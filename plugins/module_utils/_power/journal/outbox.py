@@ -1,14 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outbox in the journal: events that wait to be sent and are read from a cursor, and how far each receiver has come.
+"""The outbox in the journal: events for receivers and readers, and how far each receiver has come.
 
-An event is written in the transaction of what it tells, while the outbox is open: the process that sends opens it, and a node on which
-none was ever installed keeps no events. Numbers grow by one and are never used again, so a reader sees how many have gone meanwhile.
-Where there are too many, the server with the most loses its oldest: a server's events push out no other server's.
+The transaction of a change also writes its event, while the outbox is open. The process that sends events opens it; without that process a
+node keeps no events. Numbers grow by one and are never used again, so a reader can count the events that were removed before it read
+them. When there are too many, the server with the most events loses its oldest one.
 
-Events that a receiver has not taken yet stand in lanes, one for each server, so that one that it refuses keeps no other server's from it.
-A lane is the numbers between which they are, and how many there are.
+The events that a receiver has not taken yet form lanes, one for each server: a refused event delays no other server's events.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
-# A newer version on the controller may have written others: they lack, as what was dropped, and keep nobody from the rest.
+# Rows of other types count as removed: a row that cannot be read must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
@@ -67,7 +66,7 @@ _AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
 @dataclass(frozen=True)
 class OutboxState:
-    """The outbox at one moment: which one it is, the number of the event written last, and that of the oldest still there, 0 for none."""
+    """The outbox at one moment: its id, the number of its last event, and the number of its oldest event, 0 for none."""
 
     id: str
     last: int
@@ -83,7 +82,7 @@ class OutboxPage:
 
 
 class RecordedEvents:
-    """The events of the journal. What is asked of it for a decision raises where it cannot be known."""
+    """The events of the journal."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
@@ -97,7 +96,7 @@ class RecordedEvents:
         self._store.write_durably(work)
 
     def close(self) -> None:
-        """Close the outbox and remove all that is in it: no event is kept any more. Raises `JournalUnusable`, OSError."""
+        """Close the outbox and remove its events: none are kept from now on. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             for statement in _CLOSE:
@@ -106,17 +105,17 @@ class RecordedEvents:
         self._store.write_durably(work)
 
     def write(self, event: Event) -> bool:
-        """Write an event that tells of nothing in the journal; return False, with a warning, if it cannot be written."""
+        """Write an event of its own. Return False, with a warning, if it cannot be written."""
         return self._store.write(lambda connection: put(connection, event))
 
     def state(self) -> OutboxState | None:
-        """Return the outbox as it is; None if there is none. Raises `JournalUnusable`, OSError."""
+        """Return the outbox as it is; None if it is closed. Raises `JournalUnusable`, OSError."""
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events after that with a number; None if there is no outbox.
+        """Return at most ``limit`` events with numbers above ``number``; None if the outbox is closed.
 
-        They are on the disk, or a warning says why they are not; they may be told in either case. Raises `JournalUnusable`, OSError.
+        They are synced to the disk; if that fails, a warning says so. Raises `JournalUnusable`, OSError.
         """
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
@@ -127,20 +126,19 @@ class RecordedEvents:
 
         page = self._store.read_or_raise(work, None)
         if page is not None:
-            # Also without events: readers are told how far the outbox is.
+            # Also without events: the page says how far the outbox is.
             self._store.sync()
         return page
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return at most ``limit`` events of a span of numbers, those of one server alone if it is named, '' for those of none.
+        """Return at most ``limit`` events with numbers from ``first`` to ``last``. Raises `JournalUnusable`, OSError.
 
-        There are none without an outbox. What `after` has returned is on the disk already. Raises `JournalUnusable`, OSError.
+        ``uuid`` selects the events of one server, '' the events without a server.
         """
-
         return self._events(_OF, (first, last, uuid, uuid, limit))
 
     def outlines(self, first: int, last: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return all events of a span, else as `of`, without their data: for who only wants to know which there are."""
+        """Return events as `of` does, all of them and without their data."""
         return self._events(_OUTLINES, (first, last, uuid, uuid))
 
     def _events(self, statement: str, parameters: tuple[object, ...]) -> tuple[Event, ...]:
@@ -150,7 +148,7 @@ class RecordedEvents:
         return self._store.read_or_raise(work, ())
 
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
-        """Return the number of the oldest event of each server that has any, '' for those of none. Raises `JournalUnusable`, OSError."""
+        """Return the number of each server's oldest event; '' stands for events without a server. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> dict[str, int]:
             return {str(row["uuid"]): int(row["oldest"]) for row in each_of(connection, _OLDEST_OF, list(uuids))}
@@ -158,7 +156,7 @@ class RecordedEvents:
         return self._store.read_or_raise(work, {})
 
     def ages(self) -> str:
-        """Return what the sender noted of the ages of events, '' for nothing. Raises `JournalUnusable`, OSError."""
+        """Return the ages of events as `note_ages` wrote them, '' for none. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> str:
             found = connection.execute(_AGES).fetchone()
@@ -167,11 +165,11 @@ class RecordedEvents:
         return self._store.read_or_raise(work, "")
 
     def note_ages(self, text: str) -> bool:
-        """Note the ages of events; return False, with a warning, if that cannot be written."""
+        """Write the ages of events. Return False, with a warning, if they cannot be written."""
         return self._store.write(lambda connection: _if_open(connection, _NOTE_AGES, text))
 
     def drop_through(self, number: int) -> bool:
-        """Let go of the events up to a number; return False, with a warning, if that cannot be written."""
+        """Remove the events up to a number. Return False, with a warning, if that cannot be written."""
         return self._store.write(lambda connection: _if_open(connection, _DROP_THROUGH, number))
 
 

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runs in the journal: the newest run of each server that was seen up, and the ended ones with what is done about them.
+"""The runs in the journal.
 
-A table has one row for each server, its newest run. The other has one row for each ended run: its verdict, and whether a start is due.
+Table ``runs`` has one row for each server: its newest run that was started here or seen up. Table ``ended_runs`` has one row for each
+ended run: its verdict, and if a start is due after it.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ _LIMITS = Limits()
 
 
 class Runs:
-    """The newest run of each server that was seen up, by its start here or by the supervisor."""
+    """The newest run of each server. Starts and the supervisor write it."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
         self._held: dict[str, SeenRun | None] = {}
 
     def see(self, uuid: str, seen: SeenRun) -> bool:
-        """Write that a run was started or seen up; return False, with a warning, if it cannot be written.
+        """Write that a run was started or seen up. Return False, with a warning, if it cannot be written.
 
-        A newer run closes the ended runs after which a start is due. A run whose end has a row is up no more, so it does not replace one.
+        It closes the rows of earlier runs after which a start is due. A run whose end has a row already replaces no other run.
         """
 
         def work(connection: sqlite3.Connection) -> None:
             parameters = rows.seen_parameters(uuid, seen)
             if connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is None:
-                # Before the run that was seen last is replaced.
+                # The event depends on the run that the next statement replaces.
                 outbox.tell(connection, lambda: _recovery(connection, uuid, seen.run))
                 connection.execute(rows.SEE, parameters)
             connection.execute(rows.CLOSE_BEFORE, parameters)
@@ -58,11 +59,11 @@ class Runs:
         self._mark(rows.MATCH, uuid, run)
 
     def spoil(self, uuid: str, run: Run) -> bool:
-        """Write that a signal which stops nothing was sent to a run through the engine."""
+        """Write that the engine sent a run a signal that stops nothing by default."""
         return self._mark(rows.SPOIL, uuid, run)
 
     def stop_by_console(self, uuid: str, run: Run, at: datetime) -> bool:
-        """Write when the stop command went to a run through our own console."""
+        """Write when our own console sent a run its stop command."""
         return self._mark(rows.STOP_BY_CONSOLE, uuid, run, int(at.timestamp()))
 
     def of(self, uuid: str) -> SeenRun | None:
@@ -74,66 +75,66 @@ class Runs:
         return {str(row["uuid"]): rows.seen_run(row) for row in self._store.rows_for(rows.SEEN, uuids)}
 
     def hold(self, uuids: Sequence[str]) -> None:
-        """If the journal is read-only, read the newest runs of all those servers now; `of` answers from them from now on.
+        """Read the newest runs of these servers now, for all later calls of `of`. Only a read-only journal does so.
 
-        A read-only one is opened anew for each question, which is dear for hundreds. Any other stays open, and holds nothing.
+        It opens the file for each read, which is slow for hundreds of servers.
         """
         if self._store.read_only:
             self._held = {**dict.fromkeys(uuids), **self.of_each(uuids)}
 
     def known_of(self, uuid: str) -> SeenRun | None:
-        """Return a server's newest run. Raises `JournalUnusable`, OSError where that cannot be known."""
+        """Return a server's newest run. Raises `JournalUnusable`, OSError."""
         return self._store.read_or_raise(lambda connection: _seen_of(connection, uuid), None)
 
     def uuids(self) -> set[str]:
         """Return the servers that have a run. Raises `JournalUnusable`, OSError."""
-        return {str(row["uuid"]) for row in _known(self._store, rows.SEEN_UUIDS)}
+        return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_UUIDS)}
 
     def open(self) -> set[str]:
-        """Return the servers whose newest run has no row of its end: it is up, or not judged yet. Raises `JournalUnusable`, OSError."""
-        return {str(row["uuid"]) for row in _known(self._store, rows.SEEN_OPEN)}
+        """Return the servers whose newest run has no row in ``ended_runs``. Raises `JournalUnusable`, OSError."""
+        return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_OPEN)}
 
     def _mark(self, statement: str, uuid: str, run: Run, at: int = 0) -> bool:
-        """Write something of a run. Nothing happens if it is not the server's newest."""
+        """Change the row of a run, if it is the server's newest run."""
         parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at}
-        return self._store.write(lambda connection: _execute(connection, statement, parameters))
+        return self._store.execute(statement, parameters)
 
 
 class SupervisorValues:
-    """What the supervisor keeps under names."""
+    """Values that the supervisor keeps by name."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def value(self, name: str) -> str | None:
-        """Return what is kept under a name. Raises `JournalUnusable`, OSError."""
-        return next((str(row["value"]) for row in _known(self._store, rows.VALUE, (name,))), None)
+        """Return a value, None if there is none. Raises `JournalUnusable`, OSError."""
+        return next((str(row["value"]) for row in self._store.rows_or_raise(rows.VALUE, (name,))), None)
 
     def set_values(self, values: Iterable[tuple[str, str]]) -> bool:
-        """Write what is to be kept; return False, with a warning, if it cannot be written."""
+        """Write values by name. Return False, with a warning, if they cannot be written."""
         kept = tuple(values)
         return self._store.write(lambda connection: _set_values(connection, kept))
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The last ended runs of each server that has any, the last first, and how often each has crashed lately, of those that did."""
+    """The last ended runs of each server, the newest first, and its number of recent crashes. A server without any is not there."""
 
     latest: Mapping[str, Sequence[EndedRun]] = field(default_factory=dict)
     crashes: Mapping[str, int] = field(default_factory=dict)
 
 
 class EndedRuns:
-    """The last ended runs of each server. What is asked of it for a decision raises where it cannot be known."""
+    """The last ended runs of each server. A method that a decision needs raises if the journal cannot be read."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def write(self, row: EndedRun, limits: Limits = _LIMITS, *, values: Sequence[tuple[str, str]] = ()) -> bool:
-        """Write the row of an end, unless its run has one; return False, with a warning, if it cannot be written.
+        """Write the row of an end, unless its run has one with a verdict. Return False, with a warning, if it cannot be written.
 
-        Which crash in a row it is, and so when the next try comes, is counted from the rows before, in the same transaction: the row that
-        this run was started for is the one before it. ``values`` (`Supervisor`) are written with it.
+        The same transaction counts the crashes in a row and sets the moment of the next try: it goes on from the row for which this run was
+        started. It also writes ``values``, see `SupervisorValues`.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -149,21 +150,21 @@ class EndedRuns:
         return self._store.write(work)
 
     def note_attempt(self, number: int, operation: str) -> bool:
-        """Note which operation is about to start the server for a row; return False if that cannot be written."""
-        return self._write(rows.NOTE_ATTEMPT, {"number": number, "attempt": operation})
+        """Write which operation is about to start the server for a row. Return False if that cannot be written."""
+        return self._store.execute(rows.NOTE_ATTEMPT, {"number": number, "attempt": operation})
 
     def put_off(self, row: EndedRun) -> bool:
         """Write when the next try for a row comes, and why the last one did not bring its server up."""
         names = ("number", "code", "tries", "in_row", "boot", "next_at", "definition")
-        return self._write(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
+        return self._store.execute(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
 
     def revive(self, row: EndedRun) -> bool:
-        """Have a start due after a row that was closed, from the moment that it says on."""
-        return self._write(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
+        """Make a start due again after a closed row, from the row's ``next_at`` on."""
+        return self._store.execute(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
 
     def close(self, number: int, code: str = "", msg: str = "") -> bool:
-        """Ask for no start after that row any more."""
-        return self._write(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
+        """Make no start due after a row."""
+        return self._store.execute(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
 
     def of_run(self, run: Run) -> EndedRun | None:
         """Return the row of a run; None if it has none. Raises `JournalUnusable`, OSError."""
@@ -189,7 +190,7 @@ class EndedRuns:
     def history(self, uuids: Iterable[str], limit: int, since: datetime) -> RunHistory | None:
         """Return at most ``limit`` rows of each server, at least the last, and its crashes since then.
 
-        None is what cannot be read, with a warning of the journal.
+        None, with a warning, if the journal cannot be read.
         """
         wanted = list(uuids)
         latest = rows.NEWEST if limit <= 1 else rows.LATEST.format(limit=limit)
@@ -205,28 +206,25 @@ class EndedRuns:
         return self._store.read_if_known(work, RunHistory())
 
     def totals(self) -> dict[Verdict, int] | None:
-        """Return how many runs have ended by each verdict since this journal was begun. Those that nobody has judged are not counted.
+        """Return the number of ended runs by verdict since this journal was begun, without those that have no verdict.
 
-        None is what cannot be read, with a warning of the journal.
+        None, with a warning, if the journal cannot be read.
         """
         found = self._store.rows_if_known(rows.COUNTED)
         counted = None if found is None else {str(row["verdict"]): int(row["runs"]) for row in found}
         return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.NOTED}
 
     def _known(self, statement: str, parameters: Sequence[Any]) -> list[EndedRun]:
-        return [rows.ended_run(row) for row in _known(self._store, statement, parameters)]
-
-    def _write(self, statement: str, parameters: dict[str, Any]) -> bool:
-        return self._store.write(lambda connection: _execute(connection, statement, parameters))
+        return [rows.ended_run(row) for row in self._store.rows_or_raise(statement, parameters)]
 
 
 def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
-    """Ask for no start after the ends that were before this run."""
+    """Make no start due after the ends of earlier runs."""
     began = engine_time(row.run.started_at)
     for each in connection.execute(rows.DUE_OF, (row.server.uuid,)).fetchall():
         due = rows.ended_run(each)
         before = engine_time(due.run.started_at)
-        # One that names no run that is known was of none.
+        # A row without a time of its run is earlier than any run.
         if due.run != row.run and began is not None and (before is None or before < began):
             names = {"number": due.number, "container": row.run.container, "started_at": row.run.started_at}
             connection.execute(rows.FOLLOWED, names)
@@ -245,14 +243,14 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
 
 
 def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
-    """Return the count of the row that this run was started for; 0 where somebody else started it."""
+    """Return the crashes in a row of the row for which this run was started; 0 if it was started for none."""
     names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
     found = connection.execute(rows.ANSWERED_BY, names).fetchone()
     return 0 if found is None else int(found["in_row"])
 
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
-    """Return that a server is up again, where a newer run was seen before its crash was told."""
+    """Return the event of a recovery, if a newer run was seen before this crash was written."""
     found = _seen_of(connection, row.server.uuid) if row.is_crash else None
     seen = None if found is None else found.run
     began, before = (None, None) if seen is None else (engine_time(seen.started_at), engine_time(row.run.started_at))
@@ -263,7 +261,7 @@ def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event
 
 
 def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
-    """Return that a server is up again, where this run is new and the one before it crashed."""
+    """Return the event of a recovery, if this run is new and the run before it crashed."""
     before = _seen_of(connection, uuid)
     if before is not None and before.run == run:
         return ()
@@ -275,16 +273,6 @@ def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Even
 def _seen_of(connection: sqlite3.Connection, uuid: str) -> SeenRun | None:
     found = connection.execute(rows.SEEN.format(holes="?"), (uuid,)).fetchone()
     return None if found is None else rows.seen_run(found)
-
-
-def _known(store: JournalStore, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
-    """Return the rows of a statement. Raises `JournalUnusable`, OSError."""
-    none: list[Any] = []
-    return store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
-
-
-def _execute(connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> None:
-    connection.execute(statement, parameters)
 
 
 def _set_values(connection: sqlite3.Connection, values: Sequence[tuple[str, str]]) -> None:

@@ -97,6 +97,19 @@ class JournalStore:
             self._uses += self.read_only or self._file().has_news()
         return otherwise if found is None else found
 
+    def execute(self, statement: str, parameters: Mapping[str, Any]) -> bool:
+        """Run one statement in a transaction; see `write`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(statement, parameters)
+
+        return self.write(work)
+
+    def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        """Return the rows of a statement; see `read_or_raise`."""
+        none: list[Any] = []
+        return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """Return the rows of a statement; see `read`."""
         none: list[Any] = []
