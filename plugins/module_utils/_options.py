@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -35,9 +35,6 @@ from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Result
 from ._power.model.server import PowerState
 from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
-
-if TYPE_CHECKING:
-    from ._power.journal.span import Span
 
 #: Options that hold secrets are shown nowhere.
 _UNSEEN = ("definitions", "api_token")
@@ -123,24 +120,12 @@ def _look(module: PowerModule) -> None:
         # What was computed and came out empty is not all.
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
-        wanted = FactOptions(options["tail"], options["operations"], options["crashes"], _span(options), ask_players)
+        wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
         told = call.describe(options["server"] or (), wanted, check=module.check_mode)
     warn_each(module, call.warnings(), told.warnings)
     why = {} if told.complete else {"msg": "; ".join(told.unlisted)}
     node = {"supervisor": told.supervisor, "events": told.events}
     module.exit_json(changed=False, complete=told.complete, servers=told.entries, **node, **why)
-
-
-def _span(options: Mapping[str, Any]) -> Span | None:
-    """Return the span of which downtime is asked for, None if it is not. Raises `SettingsInvalid`."""
-    since, until = options["downtime_since"], options["downtime_until"]
-    if until and not since:
-        raise SettingsInvalid("Cannot use downtime_until without downtime_since: nothing says where the span begins")
-    if not since:
-        return None
-    from ._power.journal.span import read_span
-
-    return read_span(since, until, datetime.now(timezone.utc), prefix="downtime_")
 
 
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from . import before, lab, scratch
+from . import lab, scratch
 from .lab import Lease, Node
 
 #: Begun first, the longest in front: no worker shall be left with one of them at the end.
 LONGEST = (
-    "test_upgrade",
-    "test_supervised_upgrade",
+    "test_supervised_changed",
     "test_node",
     "test_shim",
     "test_supervised",
@@ -37,12 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection as it was when the first test began."""
     return scratch.snapshot(tmp_path_factory.mktemp("collections"))
-
-
-@pytest.fixture(scope="session")
-def old_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection as it was before the modules moved into packages."""
-    return before.extract(tmp_path_factory.mktemp("before"))
 
 
 @pytest.fixture(autouse=True)

@@ -71,17 +71,6 @@ def collection_root() -> Path:
     return collection_in(collections())
 
 
-@contextlib.contextmanager
-def using(collections: Path) -> Iterator[None]:
-    """Let what begins meanwhile run the collection of another directory."""
-    test = current()
-    before, test.collections = test.collections, collections
-    try:
-        yield
-    finally:
-        test.collections = before
-
-
 def scratch(directory: Path, collections: Path) -> Iterator[None]:
     """Say where the test that begins keeps its files, and what it runs; ends after it whatever it has begun."""
     # The address of a control socket has at most 107 bytes: a test's own directory has too long a name.

@@ -122,9 +122,9 @@ def _is_told_otherwise(node: Node, lobby: Mapping[str, Any], received: EventRece
     assert libraries(node) == []
     left = node.ssh("ls /etc/fleet-power/receivers /usr/local/lib/fleet-power/events-* 2>/dev/null", check=False)
     assert left.split() == ["/etc/fleet-power/receivers:"]
-    tables = "sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('SELECT name FROM sqlite_master').fetchall()"
-    kept = node.ssh(f'python3 -c "import sqlite3; print({tables})"')
-    assert "operations" in kept and "outbox" not in kept and "receivers" not in kept
+    counts = "SELECT (SELECT count(*) FROM operations) > 0, (SELECT count(*) FROM outbox_about), (SELECT count(*) FROM receivers)"
+    kept = f"sqlite3.connect('/var/lib/fleet-power/journal.sqlite').execute('{counts}').fetchall()"
+    assert node.ssh(f'python3 -c "import sqlite3; print({kept})"').strip() == "[(1, 0, 0)]"
     count = len(received.asked)
     crash(node, lobby)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.call import open_call
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller, never
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 

@@ -59,7 +59,7 @@ class Supervising:
             return False
         node = self._lab.node()
         try:
-            return bool(node.journal.seen_runs.value("looked"))
+            return bool(node.journal.supervisor.value("looked"))
         finally:
             node.journal.close()
 
@@ -115,7 +115,7 @@ class SupervisingHere:
         self._thread.start()
         node = self._lab.node()
         with closing(node.journal):
-            wait_until(lambda: node.journal.seen_runs.value("looked"), "the supervisor has looked")
+            wait_until(lambda: node.journal.supervisor.value("looked"), "the supervisor has looked")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -135,7 +135,7 @@ def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
     """The ended runs of a server, the last first."""
     node = lab.node()
     try:
-        found = node.journal.told_runs.of_each([uuid], 100, datetime.now(timezone.utc))
+        found = node.journal.ended_runs.history([uuid], 100, datetime.now(timezone.utc))
         assert found is not None
         return list(found.latest.get(uuid, ()))
     finally:

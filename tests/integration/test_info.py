@@ -203,9 +203,9 @@ def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
     else:
         journal.write_bytes(garbage * 1000)
     traces = trace(lab)
-    result = look(controller, server=[uuid, other], crashes=1, downtime_since="1d")
-    names = ("state", "intent", "last_operation", "supervision", "crashes", "downtime")
-    assert [[entry[name] for name in names] for entry in result["servers"]] == [["running", *[None] * 5]] * 2
+    result = look(controller, server=[uuid, other], crashes=1)
+    names = ("state", "intent", "last_operation", "supervision", "crashes")
+    assert [[entry[name] for name in names] for entry in result["servers"]] == [["running", *[None] * 4]] * 2
     assert len([warning for warning in warnings_of(result) if "journal" in warning]) == 1
     assert trace(lab) == traces
 

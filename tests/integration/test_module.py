@@ -63,7 +63,7 @@ def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(l
     entry = only(act(controller, "restart", uuid, wait_for="running"))
     assert set(entry["downtime"]) == {"seconds", "ready_seconds"}
     assert 0 < entry["downtime"]["seconds"] < entry["downtime"]["ready_seconds"] - 1.5 < entry["seconds"]
-    rows = lab.node().journal.told_runs.of_each([uuid], 1, datetime.now(timezone.utc))
+    rows = lab.node().journal.ended_runs.history([uuid], 1, datetime.now(timezone.utc))
     assert rows is not None
     ended, began = engine_time(rows.latest[uuid][0].ended_at), engine_time(entry["run"]["started_at"])
     assert ended is not None and began is not None

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 from .lab import Lab, wait_until

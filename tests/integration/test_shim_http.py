@@ -400,12 +400,3 @@ def test_a_definition_that_appears_makes_its_server_known_at_once(shim: Shim, no
     server = node.server()
     assert (path / f"{server}.json").exists()
     assert post(shim, server, b"{}").status == 422
-
-
-# ----- downtime
-
-
-@pytest.mark.parametrize("query", ["since=soon", "until=x", "since=1h&until=2h", "since=2030-01-01"])
-def test_a_span_that_is_none_is_refused(shim: Shim, server: str, query: str) -> None:
-    answer = shim.ask("GET", f"/api/servers/{server}/downtime?{query}")
-    assert answer.status == 400 and "Cannot use" in answer.json["error"]

@@ -150,22 +150,6 @@ def test_a_line_of_any_length_is_one_line_of_the_logs(lab: Lab, shim: Shim) -> N
     assert shim.ask("GET", f"/api/servers/{server}/logs").json == {"data": [line, "say one", "got command say one, ignored"]}
 
 
-def test_downtime_over_a_span_is_told_with_who_asked(lab: Lab, shim: Shim) -> None:
-    server = lab.server()
-    shim.done(server, "start")
-    shim.done(server, "stop")
-    told = shim.ask("GET", f"/api/servers/{server}/downtime?since=1h").json
-    assert told["known_since"] is not None and told["unknown_seconds"] > 3000 and 0 < told["up_seconds"] < 600
-    (outage,) = told["outages"]
-    assert [outage[name] for name in ("why", "planned", "action", "until")] == ["stopped", True, "stop", None]
-    assert told["down_seconds"] == told["planned_seconds"] == outage["seconds"] > 0
-    assert outage["origin"]
-    assert shim.ask("GET", f"/api/servers/{server}/downtime").json["outages"]
-    operation = shim.ask("GET", f"/api/servers/{server}/operations").json[0]
-    assert operation["id"] == outage["operation"] and [each["phase"] for each in operation["phases"]] == ["stop"]
-    assert set(operation["downtime"]) == {"since"}
-
-
 def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")

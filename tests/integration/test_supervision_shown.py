@@ -55,37 +55,6 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
     entry, told = look(controller, uuid)
     assert told["supervisor"]["running"] is False
     assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
-    downtime = look(controller, uuid, downtime_since="1h")[0]["downtime"]
-    assert [(each["why"], each["planned"], each["exit_code"]) for each in downtime["outages"]] == [("crashed", False, 137)] * 3
-    first, second, third = downtime["outages"]
-    assert first["seconds"] < 10 and second["seconds"] >= 9 and third["until"] is None
-    assert (downtime["planned_seconds"], downtime["up_seconds"] > 0) == (0, True)
-
-
-def is_seen(lab: Lab, uuid: str) -> bool:
-    """Whether the supervisor has seen the run that is up."""
-    seen = lab.node().journal.seen_runs.of(uuid)
-    return seen is not None and seen.run == run_of(lab, uuid) and seen.engine != ""
-
-
-@pytest.mark.long
-def test_of_what_persons_do_at_the_engine_a_supervised_node_knows_when_it_was(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(BOOT_SECONDS=0.5)
-    with Supervising(lab):
-        lab.client.stop(uuid, timeout=5)
-        await_verdicts(lab, uuid, "stopped_at_engine")
-        time.sleep(1)
-        lab.client.start(uuid)
-        wait_until(lambda: is_seen(lab, uuid), "it is seen up", 30)
-        downtime = look(controller, uuid, downtime_since="1h")[0]["downtime"]
-    (outage,) = downtime["outages"]
-    assert (outage["why"], outage["planned"]) == ("stopped_at_engine", True) and 1 <= outage["seconds"] < 60
-    lab.client.stop(uuid, timeout=5)
-    time.sleep(0.2)
-    lab.client.start(uuid)
-    # Nobody saw that it was stopped, nor for how long: the container tells of the run that is up alone.
-    downtime = look(controller, uuid, downtime_since="1h")[0]["downtime"]
-    assert len(downtime["outages"]) == 1 and downtime["up_seconds"] < 60
 
 
 @pytest.mark.long

@@ -71,7 +71,7 @@ def test_what_a_person_stops_at_the_engine_stays_down_for_that_run_alone(lab: La
         await_verdicts(lab, uuid, "stopped_at_engine")
         assert not lab.is_up(uuid)
         lab.client.start(uuid)
-        wait_until(lambda: lab.node().journal.seen_runs.of(uuid).run == run_of(lab, uuid), "the new run was seen")
+        wait_until(lambda: lab.node().journal.runs.known_of(uuid).run == run_of(lab, uuid), "the new run was seen")
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before)
         await_verdicts(lab, uuid, "crashed", "stopped_at_engine")

@@ -29,7 +29,7 @@ class StateDisk:
         self._path = path
         # Whoever closes the journal last makes room: its log is removed.
         self._keeper = lab.node()
-        self._keeper.journal.seen_runs.set_values([("test", "")])
+        self._keeper.journal.supervisor.set_values([("test", "")])
 
     def spoil(self, kind: str) -> None:
         """Fill it, or remount it read-only."""
@@ -41,7 +41,7 @@ class StateDisk:
             return
         fill(self._path)
         for _number in range(_BYTES):
-            if not self._keeper.journal.seen_runs.set_values([("test", "x" * 3000)]):
+            if not self._keeper.journal.supervisor.set_values([("test", "x" * 3000)]):
                 return
 
     def leave(self, kibibytes: int) -> None:

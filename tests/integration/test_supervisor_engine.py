@@ -140,7 +140,7 @@ def live_on(lab: Lab, own: OwnEngine) -> None:
     own.start()
     wait_until(lambda: lab.is_up(first) and lab.is_up(second), "both are up", BACK_SECONDS)
     assert [run_of(lab, uuid) for uuid in (first, second)] == before
-    seen = lab.node().journal.seen_runs
+    seen = lab.node().journal.runs
     wait_until(lambda: str(own.pid) in seen.of(first).engine.split("/"), "it is seen by this engine")
     crash(lab, first)
     await_verdicts(lab, first, "crashed")

@@ -17,12 +17,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 
 FORK = multiprocessing.get_context("fork")
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, tzinfo=timezone.utc)
@@ -99,7 +100,7 @@ def act(journal: Journal, operation: str, server: Server) -> None:
     """All that a restart writes, in its order, and the readiness line seen after it."""
     run = Run(f"container of {operation}", operation)
     begin(journal, operation, server)
-    journal.runs.record(server.uuid, run, matchers=True)
+    journal.runs.see(server.uuid, SeenRun(run, matchers=True))
     journal.intents.set(server, Intent(True, operation, "alice@web1", timestamp(NOON)))
     journal.runs.record_match(server.uuid, run)
     journal.operations.end(replace(result(operation, server), phases=PHASES))

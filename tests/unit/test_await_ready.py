@@ -14,7 +14,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.st
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent, JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase

@@ -222,8 +222,6 @@ def test_labels_show_no_token() -> None:
 
 def test_only_who_tells_of_countdowns_may_be_asked_to_have_regard_to_players() -> None:
     assert read_server(told(), UUID).regards_players is False
-    # An earlier version of our own.
-    assert read_server(told(supervision={"state": "ok"}), UUID).regards_players is False
     quiet = read_server(told(countdown=None, players=None), UUID)
     assert (quiet.regards_players, quiet.countdown, quiet.tells_players, quiet.players) == (True, None, True, None)
 

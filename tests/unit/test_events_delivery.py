@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of, wait_after
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 AT = "2026-03-01T12:00:00.000Z"

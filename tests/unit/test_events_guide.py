@@ -32,9 +32,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudeve
 from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import discord_line
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.events.signature import headers_of, key_of
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import told_events
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import row_events
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
@@ -77,9 +76,9 @@ def crash() -> EndedRun:
 def sent() -> Iterator[Event]:
     """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_regard` has one."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=LOBBY.uuid)
-    yield from told_events.of_operation(row, "2026-01-31T12:03:10.250Z")
-    yield from told_events.of_end(crash(), Limits(max_restarts=1))
-    yield told_events.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
+    yield from row_events.of_operation(row, "2026-01-31T12:03:10.250Z")
+    yield from row_events.of_end(crash(), Limits(max_restarts=1))
+    yield row_events.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
     delivery_worker = SimpleNamespace(_receiver=Receiver("pager", "http://h/"), _around=SimpleNamespace(clock=SYSTEM_CLOCK))
     yield DeliveryWorker._dropped_event(delivery_worker, Delivery("outbox", 0, untold=3))  # type: ignore[arg-type]
     begun = begun_event(opened(fleet(1, 1)))
@@ -103,7 +102,7 @@ def test_the_data_of_each_type_are_those_that_the_table_has() -> None:
 
 def test_the_message_that_is_shown_is_what_is_sent() -> None:
     (text,) = blocks("json")
-    (event, *_more) = told_events.of_end(crash(), Limits())
+    (event, *_more) = row_events.of_end(crash(), Limits())
     shown = json.loads(text)
     made = cloudevent(Event(event.type, event.at, event.data, event.server, shown["id"], 42), node_source("node-1"))
     assert list(made.items()) == list(shown.items())
@@ -111,7 +110,7 @@ def test_the_message_that_is_shown_is_what_is_sent() -> None:
 
 def test_the_line_that_is_shown_is_what_discord_shows() -> None:
     (text,) = blocks("text")
-    (event, *_more) = told_events.of_end(crash(), Limits())
+    (event, *_more) = row_events.of_end(crash(), Limits())
     line = discord_line(event, "node-1").replace("**", "").replace("\\", "")
     assert line.partition(" ")[2] == text.strip().partition(" ")[2]
 

@@ -11,17 +11,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import (
-    KEPT_OPERATIONS,
-    LAST_ACTS,
-    Intent,
-    JournalUnusable,
-    StartedRun,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import LAST_ACTS
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_OPERATIONS, JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     BETA,
@@ -84,7 +81,7 @@ def test_bulk_reading_gives_the_same_as_reading_one_by_one(node: Node) -> None:
         perform(journal, f"{uuid}-old", Server(uuid))
         perform(journal, f"{uuid}-new", Server(uuid))
         journal.intents.set(Server(uuid), Intent(True, f"{uuid}-new", "", timestamp(NOON)))
-        journal.runs.record(uuid, Run("c", "t"), matchers=False)
+        journal.runs.see(uuid, SeenRun(Run("c", "t"), matchers=False))
     last = journal.operations.last_acts(uuids)
     assert set(last) == set(journal.intents.of_each(uuids)) == set(journal.runs.of_each(uuids)) == set(uuids[::100])
     assert last == {uuid: journal.operations.last(uuid) for uuid in uuids[::100]}
@@ -191,13 +188,13 @@ def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
     journal = node.journal()
     first, second = Run("c1", "t1"), Run("c1", "t2")
     assert journal.runs.of(ALPHA.uuid) is None
-    journal.runs.record(ALPHA.uuid, first, matchers=True)
+    journal.runs.see(ALPHA.uuid, SeenRun(first, matchers=True))
     journal.runs.record_match(ALPHA.uuid, first)
-    journal.runs.record(ALPHA.uuid, first, matchers=True)
-    assert journal.runs.of(ALPHA.uuid) == StartedRun(first, matchers=True, matched=True)
-    journal.runs.record(ALPHA.uuid, second, matchers=True)
+    journal.runs.see(ALPHA.uuid, SeenRun(first, matchers=True))
+    assert journal.runs.of(ALPHA.uuid) == SeenRun(first, matchers=True, matched=True)
+    journal.runs.see(ALPHA.uuid, SeenRun(second, matchers=True))
     journal.runs.record_match(ALPHA.uuid, first)
-    assert journal.runs.of(ALPHA.uuid) == StartedRun(second, matchers=True, matched=False)
+    assert journal.runs.of(ALPHA.uuid) == SeenRun(second, matchers=True, matched=False)
     assert journal.runs.of(ALPHA.uuid) is not None and journal.runs.of(BETA.uuid) is None
 
 
@@ -205,7 +202,7 @@ def test_a_match_is_remembered_for_its_run_only(node: Node) -> None:
 def test_a_hundred_ended_operations_are_kept_and_what_did_nothing_goes_first(node: Node, nothing: Outcome) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "d0", "", timestamp(NOON)))
-    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=False)
+    journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=False))
     perform(journal, "other", BETA)
     for number in range(KEPT_OPERATIONS + 20):
         perform(journal, f"d{number}")
@@ -289,16 +286,11 @@ def test_what_is_under_way_is_told_and_so_is_what_was_interrupted(node: Node) ->
     assert (row.id, row.outcome, row.code) == ("under way", "failed", "interrupted")
 
 
-def test_the_last_acts_are_found_by_an_index_and_without_it_in_a_journal_that_has_none(node: Node) -> None:
+def test_the_last_acts_are_found_by_an_index(node: Node) -> None:
     assert acts(node, Outcome.DONE, Outcome.UNCHANGED) == "o0"
     with closing(sqlite3.connect(node.file)) as connection:
-        statement = LAST_ACTS.format(holes="?")
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [ALPHA.uuid]).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {LAST_ACTS.format(holes='?')}", [ALPHA.uuid]).fetchall()
         assert "operations_that_tell" in str(plan) and "SCAN operations" not in str(plan)
-        connection.execute("DROP INDEX operations_that_tell")
-        connection.commit()
-    for reader in (node.journal(), node.journal(read_only=True)):
-        assert reader.operations.last_acts([ALPHA.uuid])[ALPHA.uuid].id == "o0"
 
 
 def test_those_meant_to_be_up_are_listed_with_their_names_and_the_others_not(node: Node) -> None:

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import schema
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import SCHEMA, Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,
@@ -34,7 +36,7 @@ def everything(journal: Journal) -> None:
     """Every method of a journal that cannot be used returns what an empty one would."""
     perform(journal)
     journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
-    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=True)
+    journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=True))
     journal.runs.record_match(ALPHA.uuid, Run("c", "t"))
     assert journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
     assert journal.operations.last(ALPHA.uuid) is None and journal.operations.of(ALPHA.uuid) == []
@@ -43,18 +45,49 @@ def everything(journal: Journal) -> None:
     journal.close()
 
 
-def test_a_newer_schema_is_warned_of_and_left_alone(node: Node) -> None:
+def numbered(node: Node, number: int) -> bytes:
+    """A closed journal with another schema number."""
     perform(node.journal())
     with closing(sqlite3.connect(node.file)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+        connection.execute(f"PRAGMA user_version = {number}")
     for journal in node.opened:
         journal.close()
-    before = node.file.read_bytes()
+    return node.file.read_bytes()
+
+
+@pytest.mark.parametrize(("number", "why"), [(schema.SCHEMA + 1, "update fleet.power"), (-1, "move the file away")])
+def test_another_schema_is_warned_of_and_left_alone(node: Node, number: int, why: str) -> None:
+    before = numbered(node, number)
     for read_only in (False, True):
         journal = node.journal(read_only=read_only)
         everything(journal)
-        assert len(journal.warnings) == 1 and "newer" in journal.warnings[0]
+        assert len(journal.warnings) == 1 and f"its schema {number} is " in journal.warnings[0] and why in journal.warnings[0]
     assert node.file.read_bytes() == before and node.set_aside() == []
+
+
+def test_an_earlier_schema_is_migrated_in_one_transaction(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered(node, schema.SCHEMA)
+
+    def widen(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE intents ADD COLUMN more TEXT")
+
+    def fail(connection: sqlite3.Connection) -> None:
+        widen(connection)
+        raise sqlite3.OperationalError("no room")
+
+    for step, migrated in ((fail, False), (widen, True)):
+        monkeypatch.setattr(schema, "SCHEMA", 2)
+        monkeypatch.setattr(schema, "MIGRATIONS", {1: step})
+        looking = node.journal(read_only=True)
+        assert looking.operations.last(ALPHA.uuid) is None and "migrates it" in looking.warnings[0]
+        journal = node.journal()
+        perform(journal, "later")
+        assert ([row.id for row in journal.operations.of(ALPHA.uuid)] == ["later", "op-1"]) is migrated is (journal.warnings == [])
+        journal.close()
+        with closing(sqlite3.connect(node.file)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (2 if migrated else 1,)
+            assert ("more" in str(connection.execute("PRAGMA table_info(intents)").fetchall())) is migrated
+    assert [row.id for row in node.journal(read_only=True).operations.of(ALPHA.uuid)] == ["later", "op-1"]
 
 
 def test_a_directory_that_cannot_be_made_is_warned_of_once(tmp_path: Path) -> None:
@@ -97,7 +130,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, NO
 import os, subprocess
 root = Path(sys.argv[1])
 mount = lambda options: subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(root)], check=True)
-mount("size=256k")
+mount("size=512k")
 node = Node(root)
 journal = node.journal()
 perform(journal, "first")

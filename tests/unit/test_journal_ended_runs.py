@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ended and seen runs in the journal: one row for each end whoever writes it, beside versions that know none, whatever is in the file."""
+"""Ended and seen runs in the journal: one row for each end whoever writes it, whatever is in the file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.supervision_rows import KEPT_RUNS
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_RUNS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict, seconds_left
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, Node, act, in_processes, killed_after, perform
-
-NEW_TABLES = {"ended_runs", "seen_runs", "supervisor"}
-#: What the version before, which knew no supervisor, writes and reads.
-OLD_STATEMENTS = (
-    """INSERT INTO operations (id, uuid, name, action, origin, reason, mark, requested_at, accepted_at, begun_at)
-    VALUES ('old', 'u', 'n', 'stop', 'a@b', '', '', 'now', 'now', 'now')""",
-    "UPDATE operations SET ended_at = 'now', outcome = 'done', code = '', msg = '', changed = 1 WHERE id = 'old'",
-    "INSERT INTO intents (uuid, name, up, operation, origin, at) VALUES ('u', 'n', 0, 'old', 'a@b', 'now')",
-    "INSERT INTO runs (uuid, container, started_at, matchers, matched) VALUES ('u', 'c', 'now', 1, 0)",
-    "SELECT number, id, uuid, name, action, outcome FROM operations WHERE uuid = 'u' ORDER BY number DESC",
-    "SELECT uuid, name FROM intents WHERE up ORDER BY uuid",
-)
 
 
 @pytest.fixture(name="node")
@@ -43,7 +31,7 @@ def make_node(tmp_path: Path) -> Iterator[Node]:
 
 def latest(journal: Journal, *servers: Server) -> Mapping[str, Sequence[EndedRun]]:
     """The ended runs of servers, the last first."""
-    found = journal.told_runs.of_each([server.uuid for server in servers], 1000, datetime.now(timezone.utc))
+    found = journal.ended_runs.history([server.uuid for server in servers], 1000, datetime.now(timezone.utc))
     assert found is not None
     return found.latest
 
@@ -55,37 +43,6 @@ def run(number: int, server: Server = ALPHA) -> Run:
 def crashed(number: int = 1, server: Server = ALPHA, **more: Any) -> EndedRun:
     given: dict[str, Any] = {"exit_code": 3, "at": "2026-03-01T12:00:00.000Z", "due": True, "boot": "b", **more}
     return EndedRun(server, run(number, server), Verdict.CRASHED, **given)
-
-
-def tables(file: Path) -> set[str]:
-    with closing(sqlite3.connect(file)) as connection:
-        return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-def test_a_journal_of_the_version_before_is_read_as_one_without_ends_and_has_the_tables_once_one_is_written(node: Node) -> None:
-    perform(node.journal())
-    assert not tables(node.file) & NEW_TABLES
-    for journal in (node.journal(), node.journal(read_only=True)):
-        ended, seen = journal.ended_runs, journal.seen_runs
-        assert (ended.due(), ended.noted(), ended.of_run(run(1)), ended.numbered(1)) == ([], [], None, None)
-        assert (ended.newest_of_each([ALPHA.uuid]), seen.all(), seen.of(ALPHA.uuid), seen.value("looked")) == ({}, {}, None, None)
-        assert journal.warnings == []
-    assert not tables(node.file) & NEW_TABLES
-    assert node.journal().ended_runs.write(crashed())
-    assert tables(node.file) >= NEW_TABLES
-
-
-def test_the_version_before_goes_on_writing_and_reading_what_it_knows(node: Node) -> None:
-    perform(node.journal())
-    with closing(sqlite3.connect(node.file)) as old:
-        before = old.execute("PRAGMA user_version").fetchone()
-        assert node.journal().ended_runs.write(crashed())
-        for statement in OLD_STATEMENTS:
-            old.execute(statement)
-        old.commit()
-        assert old.execute("PRAGMA user_version").fetchone() == before
-    assert [row.id for row in node.journal().operations.of("u")] == ["old"]
-    assert len(node.journal().ended_runs.due()) == 1
 
 
 def test_a_row_is_read_as_it_was_written(node: Node) -> None:
@@ -131,17 +88,17 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
     journal = node.journal()
     assert journal.ended_runs.write(crashed(1)) and journal.ended_runs.write(crashed(1, BETA))
     (first, other) = journal.ended_runs.due()
-    assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(2), answers=first.number))
+    assert journal.runs.see(ALPHA.uuid, SeenRun(run(2), answers=first.number))
     assert journal.ended_runs.due() == [other]
     assert journal.ended_runs.write(crashed(2))
     rows = latest(journal, ALPHA)[ALPHA.uuid]
     assert [(row.in_row, row.next_run) for row in rows] == [(2, None), (1, run(2))]
     # Whoever says late that the first one was up says nothing new.
-    assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(1)))
-    seen = journal.seen_runs.of(ALPHA.uuid)
+    assert journal.runs.see(ALPHA.uuid, SeenRun(run(1)))
+    seen = journal.runs.known_of(ALPHA.uuid)
     assert seen is not None and seen.run == run(2)
     # A run that somebody else started begins at one.
-    assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(3)))
+    assert journal.runs.see(ALPHA.uuid, SeenRun(run(3)))
     assert journal.ended_runs.write(crashed(3), Limits())
     found = journal.ended_runs.of_run(run(3))
     assert found is not None and found.in_row == 1
@@ -154,9 +111,9 @@ def test_whatever_stands_in_a_row_it_is_read(node: Node) -> None:
     """By whoever asks what is due: a file that one may write to with his group must not keep the supervisor from all others."""
     journal = node.journal()
     assert journal.ended_runs.write(crashed(1)) and journal.ended_runs.write(crashed(2))
-    assert journal.seen_runs.see(ALPHA.uuid, SeenRun(run(99)))
+    assert journal.runs.see(ALPHA.uuid, SeenRun(run(99)))
     with closing(sqlite3.connect(node.file)) as connection:
-        for table, named in (("ended_runs", ("number", "uuid", "due")), ("seen_runs", ("uuid",))):
+        for table, named in (("ended_runs", ("number", "uuid", "due")), ("runs", ("uuid",))):
             for _cid, name, _kind, needed, _default, _key in connection.execute(f"PRAGMA table_info({table})").fetchall():
                 if name in named:
                     continue
@@ -170,8 +127,8 @@ def test_whatever_stands_in_a_row_it_is_read(node: Node) -> None:
 
 
 def read_and_written_again(journal: Journal) -> None:
-    seen = journal.seen_runs.of(ALPHA.uuid)
-    assert seen is not None and journal.seen_runs.see(ALPHA.uuid, seen)
+    seen = journal.runs.known_of(ALPHA.uuid)
+    assert seen is not None and journal.runs.see(ALPHA.uuid, seen)
     journal.ended_runs.due()
     row = journal.ended_runs.numbered(1)
     assert row is not None and 0 <= seconds_left(row, row.boot, 5.0) <= 3600
@@ -188,7 +145,7 @@ def test_many_processes_that_see_the_same_ends_write_one_row_each(node: Node) ->
         for count in range(15):
             for server in servers:
                 assert journal.ended_runs.write(crashed(count, server, operation=str(number)))
-                assert journal.seen_runs.see(server.uuid, SeenRun(run(count + 1, server)))
+                assert journal.runs.see(server.uuid, SeenRun(run(count + 1, server)))
             act(journal, f"{number}-{count}", BETA)
         assert journal.warnings == []
         journal.close()

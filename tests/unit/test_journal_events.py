@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.event im
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import ended
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import RESTORE_ORIGIN
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
@@ -169,7 +169,7 @@ def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journ
     limits = Limits(max_restarts=1)
     for number in (1, 1, 2, 3):
         journal.ended_runs.write(crash(number), limits)
-        journal.seen_runs.see(ALPHA.uuid, seen(number + 1, answers=journal.ended_runs.due()[0].number if journal.ended_runs.due() else 0))
+        journal.runs.see(ALPHA.uuid, seen(number + 1, answers=journal.ended_runs.due()[0].number if journal.ended_runs.due() else 0))
     assert types(journal) == [
         *("server.crashed", "server.recovered", "server.crashed", "server.crash_loop"),
         *("server.recovered", "server.crashed", "server.recovered"),
@@ -182,13 +182,13 @@ def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journ
 def test_an_end_that_is_no_crash_is_told_to_nobody(journal: Journal) -> None:
     for number, verdict in enumerate((Verdict.STOPPED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.NOTED), 1):
         journal.ended_runs.write(replace(crash(number), verdict=verdict, due=False))
-        journal.seen_runs.see(ALPHA.uuid, seen(number + 1))
+        journal.runs.see(ALPHA.uuid, seen(number + 1))
     assert events(journal) == []
 
 
 def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) -> None:
     journal.ended_runs.write(replace(crash(), verdict=Verdict.NOTED, due=False))
-    journal.runs.record(ALPHA.uuid, run(2), matchers=False)
+    journal.runs.see(ALPHA.uuid, SeenRun(run(2), matchers=False))
     assert events(journal) == []
     journal.ended_runs.write(crash(due=False))
     assert types(journal) == ["server.crashed", "server.recovered"]
@@ -197,7 +197,7 @@ def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) 
 def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -> None:
     journal.ended_runs.write(crash())
     for _again in range(3):
-        journal.seen_runs.see(ALPHA.uuid, seen(2))
+        journal.runs.see(ALPHA.uuid, seen(2))
     assert types(journal) == ["server.crashed", "server.recovered"]
     recovered = events(journal)[1]
     assert (recovered.server, recovered.data["in_row"], recovered.at) == (ALPHA, 1, "2026-03-01T12:00:02.123Z")
@@ -219,7 +219,7 @@ def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal:
 
 def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_gone(journal: Journal) -> None:
     def many(connection: sqlite3.Connection) -> None:
-        outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 5)))
+        outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 5)])
 
     journal.store.write(many)
     state = journal.events.state()
@@ -236,7 +236,7 @@ def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_g
 def test_the_events_of_one_server_push_out_none_of_another(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 100)
     journal.ended_runs.write(crash(server=BETA))
-    journal.store.write(lambda connection: outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 50))))
+    journal.store.write(lambda connection: outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 50)]))
     kept = events(journal, limit=outbox.KEPT_EVENTS + 1)
     assert len(kept) == outbox.KEPT_EVENTS
     assert [(event.number, event.server) for event in kept[:2]] == [(1, BETA), (53, ALPHA)]

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import mark as mark_module
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import KEPT_OPERATIONS, StartedRun
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_OPERATIONS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     PHASES,
@@ -76,7 +77,7 @@ def _all_rows_are_whole(node: Node) -> None:
         assert (row.id, row.server, row.outcome, row.origin, row.phases) == (operation, server, "done", "alice@web1", PHASES)
         assert row.begun_at and row.ended_at
         assert (intents[server.uuid].up, intents[server.uuid].operation) == (True, operation)
-        assert runs[server.uuid] == StartedRun(Run(f"container of {operation}", operation), matchers=True, matched=True)
+        assert runs[server.uuid] == SeenRun(Run(f"container of {operation}", operation), matchers=True, matched=True)
     assert journal.warnings == []
 
 

@@ -13,9 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_rows, store
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import schema, store
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent, not_durable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import not_durable
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.store import GroupSync
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
@@ -255,9 +256,9 @@ def test_what_a_killed_process_had_written_is_synced_before_it_is_told(node: Nod
 def test_where_there_is_no_log_each_write_waits_for_the_disk(node: Node, synced: list[tuple[str, int]]) -> None:
     node.state.mkdir()
     with closing(sqlite3.connect(node.file)) as connection:
-        for statement in journal_rows.CREATE:
+        for statement in schema.TABLES:
             connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {journal_rows.SCHEMA}")
+        connection.execute(f"PRAGMA user_version = {schema.SCHEMA}")
     journal = node.journal()
     for up in (True, False):
         journal.intents.set(ALPHA, Intent(up, "o", "", timestamp(NOON)))

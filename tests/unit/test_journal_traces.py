@@ -12,9 +12,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from ansible_collections.fleet.power.tests.unit.journal_support import (
     ALPHA,
     NOON,
@@ -28,7 +29,7 @@ def test_read_only_creates_nothing_where_there_is_no_journal(node: Node) -> None
     journal = node.journal(read_only=True)
     perform(journal)
     journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
-    journal.runs.record(ALPHA.uuid, Run("c", "t"), matchers=False)
+    journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=False))
     assert journal.operations.last(ALPHA.uuid) is None and journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
     journal.close()
     assert node.listing() == {} and journal.warnings == []

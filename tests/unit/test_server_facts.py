@@ -19,8 +19,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
@@ -28,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.players i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeGame, FakeNode
 
@@ -49,7 +50,7 @@ class Many:
             self.fake.task.append(self.fake.definition(process=process, uuid=uuid, meta={"name": f"Cobalt Survival {number}"}))
             snapshot = Snapshot(id=f"{number:064x}", name=uuid, live=True, started_at="2026-03-01T12:00:00.123456789Z", image="game:1")
             self.fake.engine.containers[snapshot.id] = snapshot
-            self.fake.node.journal.runs.record(uuid, snapshot.run, matchers=True)
+            self.fake.node.journal.runs.see(uuid, SeenRun(snapshot.run, matchers=True))
         self.fake.node = self.fake.build()
         return uuids
 

@@ -23,12 +23,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
     pending,
     seconds_left,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 
 from .journal_support import ALPHA, BETA, NOON, FixedClock, Node, waited_for_the_disk
 
@@ -106,15 +107,6 @@ def test_an_end_is_kept_although_the_journal_was_begun_anew_meanwhile(node: Node
     assert (row.id, row.outcome, row.origin) == ("of another life", "refused", "somebody")
 
 
-def test_a_journal_that_was_begun_before_there_were_acceptances_takes_them(node: Node) -> None:
-    journal = node.journal()
-    journal.operations.end(refused("old"))
-    with sqlite3.connect(node.file) as connection:
-        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'acceptances'").fetchone() == (0,)
-    accept(journal, [acceptance("new")])
-    assert [each.operation for each in pending(journal)] == ["new"]
-
-
 def test_rows_that_nobody_could_have_written_are_passed_over(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("whole"), acceptance("a"), acceptance("b"), acceptance("c")])
@@ -154,7 +146,7 @@ def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anythin
     journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
-    journal.runs.record(ALPHA.uuid, Run("c", "s"), matchers=False)
+    journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "s"), matchers=False))
     assert waited_for_the_disk(journal) is False
     journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
     assert waited_for_the_disk(journal) is True
@@ -179,7 +171,7 @@ HERE, ELSEWHERE = "this-boot", "the-boot-before"
         # It went back a little, as it is set after a boot; or so far that it says nothing.
         (ELSEWHERE, -30, 20, 70),
         (ELSEWHERE, -61, 20, -1),
-        # Accepted by a version that kept nothing but the wall clock.
+        # The boot could not be read.
         ("", 40, 100000, 50),
         ("", -36000, 100000, -1),
     ],
@@ -228,7 +220,7 @@ def test_the_moment_at_which_a_start_counts_as_done_is_kept_with_it(node: Node) 
     assert taken[1].requested(NOON, 4) == replace(taken[1], generation=4)
 
 
-@pytest.mark.parametrize("name, value", [("wait_for", "ready"), ("wait_timeout", None), ("wait_timeout", "soon")])
+@pytest.mark.parametrize("name, value", [("wait_for", "ready"), ("wait_timeout", "soon")])
 def test_one_whose_moment_nobody_could_have_written_is_passed_over(node: Node, name: str, value: object) -> None:
     journal = node.journal()
     accept(journal, [acceptance(each, ready=Readiness(WaitFor.RUNNING)) for each in ("whole", "a")])
@@ -242,20 +234,6 @@ def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None
     found = pending(node.journal())[0]
     assert found.boot == liveness.boot_id() != ""
     assert 0 <= liveness.boot_seconds() - found.boot_seconds < 60
-
-
-def test_a_journal_whose_acceptances_had_no_boot_yet_is_read_and_takes_more(node: Node) -> None:
-    journal = node.journal()
-    accept(journal, [acceptance("older")])
-    with sqlite3.connect(node.file) as connection:
-        columns = "id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER"
-        connection.execute(f"CREATE TABLE older ({columns})")
-        connection.execute("INSERT INTO older SELECT id, wait_seconds, deadline, generation FROM acceptances")
-        connection.execute("DROP TABLE acceptances")
-        connection.execute("ALTER TABLE older RENAME TO acceptances")
-    assert [(each.operation, each.boot, each.ready) for each in pending(node.journal())] == [("older", "", CONTAINER_UP)]
-    accept(journal, [acceptance("newer")])
-    assert [(each.operation, each.boot != "") for each in pending(node.journal())] == [("older", False), ("newer", True)]
 
 
 # ----- the kill generations of one process

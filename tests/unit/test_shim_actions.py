@@ -34,7 +34,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import liv
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable, OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal

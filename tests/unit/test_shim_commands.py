@@ -68,7 +68,7 @@ def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> N
         engine = Engine()
         sources = SimpleNamespace(task_definition=lambda _uuid: None, definition_for_stop=lambda _uuid: None)
         unknown = SimpleNamespace(sources=sources, settings=SimpleNamespace(stop_timeout=600))
-        noted = SimpleNamespace(seen_runs=SimpleNamespace(stop_by_console=lambda *run: engine.stops.append(run[:2])))
+        noted = SimpleNamespace(runs=SimpleNamespace(stop_by_console=lambda *run: engine.stops.append(run[:2])))
         node = SimpleNamespace(now=lambda: SimpleNamespace(engine=engine), for_reading=lambda: unknown, journal=noted, clock=SYSTEM_CLOCK)
         try:
             await story(Commands(cast("Any", node)), engine)

@@ -19,8 +19,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.foll
 from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import OutboxPage, OutboxState, RecordedEvents
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -18,7 +18,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import OperationRow
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server

@@ -25,11 +25,11 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.v
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS, all_codes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,8 +219,8 @@ def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_befor
         holder = None if phase is None else holding(phase)
         seen = Observed(snapshot("2"), RUNNING, Startup.UNKNOWN, holder, None)
         assert view_of(seen, None).settled is settled
-        assert view_of(seen, StartedRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
-        known = StartedRun(snapshot("2").run, matchers=True, matched=False)
+        assert view_of(seen, SeenRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
+        known = SeenRun(snapshot("2").run, matchers=True, matched=False)
         assert view_of(replace(seen, startup=Startup.WAITING), known).settled is True
         # It was written while the server was looked at.
         assert view_of(seen, known).settled is False

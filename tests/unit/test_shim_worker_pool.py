@@ -158,7 +158,7 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
         server_cache = SimpleNamespace(all_servers=_nothing)
         totals = dict.fromkeys(Verdict, 3)
         told = SimpleNamespace(totals=lambda: totals)
-        journal = SimpleNamespace(told_runs=told, events=SimpleNamespace(state=lambda: None), sync=lambda: "")
+        journal = SimpleNamespace(ended_runs=told, events=SimpleNamespace(state=lambda: None), sync=lambda: "")
         node = SimpleNamespace(journal=journal, settings=SimpleNamespace(state_directory="/nonexistent"))
         census = Census(*cast("Any", (node, server_cache, None)))
         monkeypatch.setattr(census, "_seen", lambda _servers: [str(go.wait(60.0))])
@@ -211,7 +211,7 @@ def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where
 def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> ServerNumbers:
         node = SimpleNamespace(
-            journal=SimpleNamespace(told_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
+            journal=SimpleNamespace(ended_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
         )
         census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
         quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is": None}}

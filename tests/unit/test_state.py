@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.state import age_seconds, derive_state
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 
 STARTED_AT = "2026-03-01T12:00:00.123456789Z"
 NOW = datetime(2026, 3, 1, 12, 5, tzinfo=timezone.utc)
@@ -23,21 +23,21 @@ ELSEWHERE = Run("c2", STARTED_AT)
 
 
 def state_of(
-    snapshot: Snapshot | None, *, stopping: Run | None = None, started: StartedRun | None = None, now: datetime = NOW
+    snapshot: Snapshot | None, *, stopping: Run | None = None, started: SeenRun | None = None, now: datetime = NOW
 ) -> tuple[str, str]:
     state, startup = derive_state(snapshot, stopping=stopping, started=started, now=now, startup_window=WINDOW)
     return state.value, startup.value
 
 
-def ours(run: Run = LIVE.run, *, matchers: bool = True, matched: bool = False) -> StartedRun:
-    return StartedRun(run, matchers, matched)
+def ours(run: Run = LIVE.run, *, matchers: bool = True, matched: bool = False) -> SeenRun:
+    return SeenRun(run, matchers=matchers, matched=matched)
 
 
 @pytest.mark.parametrize("snapshot", [None, ENDED], ids=["no container", "ended"])
 @pytest.mark.parametrize("stopping", [None, LIVE.run])
 @pytest.mark.parametrize("started", [None, ours()])
 def test_what_has_no_process_is_offline_whatever_else_is_known(
-    snapshot: Snapshot | None, stopping: Run | None, started: StartedRun | None
+    snapshot: Snapshot | None, stopping: Run | None, started: SeenRun | None
 ) -> None:
     assert state_of(snapshot, stopping=stopping, started=started) == ("offline", "unknown")
 
@@ -55,7 +55,7 @@ def test_what_has_no_process_is_offline_whatever_else_is_known(
     ],
 )
 def test_a_live_server_is_starting_only_while_a_readiness_line_of_this_very_run_is_awaited(
-    started: StartedRun | None, state: str, startup: str
+    started: SeenRun | None, state: str, startup: str
 ) -> None:
     assert state_of(LIVE, started=started) == (state, startup)
 
@@ -73,7 +73,7 @@ def test_a_start_time_that_cannot_be_read_is_not_starting_for_ever() -> None:
 
 
 @pytest.mark.parametrize("started", [None, ours(), ours(matched=True)])
-def test_a_stop_under_way_for_this_run_is_stopping_whether_ready_or_not(started: StartedRun | None) -> None:
+def test_a_stop_under_way_for_this_run_is_stopping_whether_ready_or_not(started: SeenRun | None) -> None:
     assert state_of(LIVE, stopping=LIVE.run, started=started)[0] == "stopping"
 
 

@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, SeenRun, Verdict
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeNode
 
 SINCE = "2026-03-01T11:00:00.000Z"
@@ -138,7 +138,7 @@ def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
         written = fake.node.journal.ended_runs.of_run(row.run)
         assert written is not None
         if number < 10:
-            fake.node.journal.runs.record(UUID, following, matchers=False, answers=written.number)
+            fake.node.journal.runs.see(UUID, SeenRun(following, matchers=False, answers=written.number))
     state = told(fake)
     assert (state["state"], state["in_row"], state["crashes_today"]) == ("crash_loop", 11, 11)
     fake.engine.calls.clear()
@@ -237,14 +237,14 @@ def test_a_supervisor_that_cannot_be_told_of_is_a_warning(fake: FakeNode) -> Non
 def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:
     fake.up()
     journal = fake.node.journal
-    assert set((journal.told_runs.totals() or {}).values()) == {0}
+    assert set((journal.ended_runs.totals() or {}).values()) == {0}
     for number in range(120):
         crashed(fake, run=Run("gone", f"2026-03-01T10:00:{number}Z"), due=False)
     row = crashed(fake, run=Run("gone", "late"), verdict=Verdict.NOTED, due=False)
-    totals = journal.told_runs.totals()
+    totals = journal.ended_runs.totals()
     assert totals is not None and totals[Verdict.CRASHED] == 120, "rows are pruned, counts are not"
     assert Verdict.NOTED not in totals
     for _again in range(2):
         journal.ended_runs.write(replace(row, verdict=Verdict.STOPPED_AT_ENGINE))
-    totals = journal.told_runs.totals()
+    totals = journal.ended_runs.totals()
     assert totals is not None and (totals[Verdict.STOPPED_AT_ENGINE], sum(totals.values())) == (1, 121)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import after_boot
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.after_boot import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
@@ -111,7 +111,7 @@ def test_a_server_without_a_container_comes_back_if_it_is_meant_to_be_up(watched
     assert found is not None
     del watched.fake.engine.containers[found.id]
     if not ever_run:
-        watched.fake.node.journal.store.write(lambda connection: connection.execute("DELETE FROM seen_runs"))
+        watched.fake.node.journal.store.write(lambda connection: connection.execute("DELETE FROM runs"))
     assert boot(watched)
     assert watched.starts == 2
     # Nobody saw how it ended.

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.ended_runs import EndedRuns
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import starter
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
@@ -182,7 +182,7 @@ class TestSurvival:
         watched.observer.look(UUID)
         watched.turn()
         assert watched.fake.live and watched.starts == 3
-        told = watched.fake.node.journal.told_runs.of_each([UUID], 10, watched.fake.clock.now())
+        told = watched.fake.node.journal.ended_runs.history([UUID], 10, watched.fake.clock.now())
         assert told is not None
         rows = told.latest[UUID]
         assert [(each.in_row, each.due) for each in rows] == [(2, False), (1, False)]

@@ -62,7 +62,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
 
 
 def looked(watched: Watched) -> str | None:
-    return watched.fake.node.journal.seen_runs.value(LOOKED)
+    return watched.fake.node.journal.supervisor.value(LOOKED)
 
 
 def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_later_is_not(watched: Watched) -> None:
@@ -78,7 +78,7 @@ def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_lat
 
 def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_first(watched: Watched) -> None:
     watched.up()
-    watched.fake.node.journal.seen_runs.see(OTHER, seen_of(watched))
+    watched.fake.node.journal.runs.see(OTHER, seen_of(watched))
     fail_for(watched, OTHER)
     connect(watched)
     assert looked(watched) == f"yes {OTHER}"
@@ -97,7 +97,7 @@ def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_fir
 def test_one_that_the_engine_does_not_answer_for_keeps_no_other_from_being_started(watched: Watched) -> None:
     watched.up()
     connect(watched)
-    watched.fake.node.journal.seen_runs.see(OTHER, seen_of(watched))
+    watched.fake.node.journal.runs.see(OTHER, seen_of(watched))
     watched.fake.engine.end(UUID, 3)
     fail_for(watched, OTHER, silent=True)
     watch = connect(watched)
@@ -166,7 +166,7 @@ def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_o
 
 def seen_of(watched: Watched) -> SeenRun:
     """The run that is up, as if it were of another container."""
-    seen = watched.fake.node.journal.seen_runs.of(UUID)
+    seen = watched.fake.node.journal.runs.known_of(UUID)
     assert seen is not None
     return replace(seen, run=replace(seen.run, container="d" * 64))
 
@@ -207,7 +207,7 @@ def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own
     watched.begin_anew()
     watched.up()
     watched.fake.define(**stop_of(7))
-    assert watched.fake.node.journal.seen_runs.stop_by_console(UUID, watched.fake.seen().run, watched.fake.clock.now())
+    assert watched.fake.node.journal.runs.stop_by_console(UUID, watched.fake.seen().run, watched.fake.clock.now())
     assert watched.end(1, after=after).verdict.value == verdict
 
 
@@ -215,7 +215,7 @@ def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_t
     watched.fake.define(**stop_of(1800))
     watched.up()
     found = watched.fake.seen()
-    assert watched.fake.node.journal.seen_runs.stop_by_console(UUID, found.run, watched.fake.clock.now())
+    assert watched.fake.node.journal.runs.stop_by_console(UUID, found.run, watched.fake.clock.now())
     watched.pass_seconds(900)
     watched.fake.engine.end(UUID, 1)
     watched.fake.engine.containers.remove(found.id, volumes=False)

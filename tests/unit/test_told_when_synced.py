@@ -118,6 +118,15 @@ def test_what_was_done_before_under_the_same_key_is_synced_before_it_is_told(fak
     assert recorder.is_synced
 
 
+def test_a_journal_of_another_version_stops_no_action_and_the_result_says_so(fake: FakeNode) -> None:
+    fake.perform("start")
+    assert fake.node.journal.store.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
+    fake.node.journal.close()
+    again = fake.perform("restart")
+    assert (again.outcome.value, again.code, fake.live) == ("done", "not_durable", True)
+    assert any("its schema 99 is newer than" in warning for warning in fake.node.journal.warnings)
+
+
 def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

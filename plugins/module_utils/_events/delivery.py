@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from .._power.events.event import Event
-from .._power.journal.deliveries import Delivery, DeliveryLane
+from .._power.journal.outbox import Delivery, DeliveryLane
 
 #: The lane of what tells that events were let go of. It is in no outbox.
 DROPPED = "dropped"

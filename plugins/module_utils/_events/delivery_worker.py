@@ -16,10 +16,9 @@ from .._power.events.cloudevent import node_source
 from .._power.events.discord import MOST_LINES
 from .._power.events.event import Event, EventType
 from .._power.host.announce import announce_line
-from .._power.journal.deliveries import Delivery, DeliveryLane
 from .._power.journal.journal import Journal
-from .._power.journal.journal_rows import JournalUnusable
-from .._power.journal.outbox import KEPT_EVENTS, OutboxState
+from .._power.journal.outbox import KEPT_EVENTS, Delivery, DeliveryLane, OutboxState
+from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import Clock, timestamp
 from .._power.model.errors import internal_error

@@ -21,8 +21,8 @@ from .._power.host.events_record import EVENTS_LOCK, read_events_record
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.host.supervisor_record import SupervisorRecord, write_record
-from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import OutboxState
+from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.receivers.reading import receivers_of

@@ -12,7 +12,7 @@ from typing import Any
 from .acts import moment
 from .table import plural
 
-#: Of each node by its name; None where it tells nothing, as one of an earlier version.
+#: Of each node by its name; None where it tells nothing.
 EventFacts = Sequence[tuple[str, "Mapping[str, Any] | None"]]
 _LONGEST_ERROR = 200
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from .definitions.stop_way import LONGEST_STOP_SECONDS
 from .engine.connection import TIMEOUT
-from .journal.journal_rows import KEPT_OPERATIONS
-from .journal.supervision_rows import KEPT_RUNS
+from .journal.schema import KEPT_OPERATIONS, KEPT_RUNS
 from .model.option import Option
 from .model.order import LONGEST_STAGGER_SECONDS
 from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay
@@ -84,8 +83,6 @@ INFO_OPTIONS = {
     "tail": Option("int", default=0, least=0, most=10_000),
     "operations": Option("int", default=0, least=0, most=KEPT_OPERATIONS),
     "crashes": Option("int", default=0, least=0, most=KEPT_RUNS),
-    "downtime_since": Option("str", default=""),
-    "downtime_until": Option("str", default=""),
     "server": _SERVER,
     **SHARED_OPTIONS,
 }

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from .._power.actions.node.node import Node
 from .._power.host.liveness import boot_id, boot_seconds
-from .._power.journal.journal_rows import Intent, JournalUnusable
+from .._power.journal.intents import Intent
+from .._power.journal.schema import JournalUnusable
 from .._power.model.clock import engine_time, timestamp
 from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict

@@ -13,7 +13,7 @@ from .._power.actions.node.node import Node
 from .._power.engine.container_events import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
-from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
@@ -89,7 +89,7 @@ class EngineWatch:
         while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
             self._hear(event)
         journal, everybody = self._node().journal, self._everybody()
-        looked, *left = (journal.seen_runs.value(LOOKED) or "").split() or [""]
+        looked, *left = (journal.supervisor.value(LOOKED) or "").split() or [""]
         self._observer.first = set(left) if looked else set(everybody)
         self._to_be_looked_at = frozenset(left) if looked else None
         if not looked:
@@ -149,7 +149,7 @@ class EngineWatch:
         self.in_trouble = self.in_trouble and self.paused == "journal"
         self._tell(self.paused)
         if self.paused == "wings":
-            if not node.journal.seen_runs.set_values([(LOOKED, "")]):
+            if not node.journal.supervisor.set_values([(LOOKED, "")]):
                 self.in_trouble = True
             self._dirty.clear()
         elif before == "wings":
@@ -185,7 +185,7 @@ class EngineWatch:
         # One that is told again may have been sent to an earlier run.
         if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
             return
-        if not node.journal.seen_runs.spoil(server, snapshot.run):
+        if not node.journal.runs.spoil(server, snapshot.run):
             self.notice_trouble()
 
     def _note_outlived(self, container: str, server: str | None) -> None:
@@ -205,7 +205,7 @@ class EngineWatch:
         """The servers of which anything tells. Raises what the engine raises, `JournalUnusable`, OSError."""
         journal = self._node().journal
         rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
-        return {each.server for each in self._node().engine.listed()} | set(journal.seen_runs.all()) | {row.server.uuid for row in rows}
+        return {each.server for each in self._node().engine.listed()} | journal.runs.uuids() | {row.server.uuid for row in rows}
 
     def _look_at_all(self) -> None:
         """Look for those that are not as they were when seen last, at a tenth of the others, and at rows that wait for a verdict."""
@@ -214,12 +214,12 @@ class EngineWatch:
         self._round = (self._round + 1) % _ROUNDS
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
-            lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.seen_runs.open() - self._up.keys())
+            lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.runs.open() - self._up.keys())
             for container in self._hearing.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
             self._starter.free(node)
-            node.journal.seen_runs.set_values(self._cursor())
+            node.journal.supervisor.set_values(self._cursor())
         except (JournalUnusable, OSError):
             self.notice_trouble()
             return
@@ -257,7 +257,7 @@ class EngineWatch:
     def _keep_looked(self) -> None:
         """Write that all, if anybody, were looked at once, and who could not be yet: another life of the supervisor does not begin anew."""
         left = frozenset(self._observer.first)
-        if left != self._to_be_looked_at and self._node().journal.seen_runs.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
+        if left != self._to_be_looked_at and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
             self._to_be_looked_at = left
 
     def _try_to_look(self, uuid: str) -> Looked | None:

@@ -18,7 +18,7 @@ from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
 from .._power.host.liveness import boot_id, boot_seconds
-from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
 from .._power.model.downtime import RunEnd
@@ -83,7 +83,7 @@ class Observer:
     def look(self, uuid: str) -> Looked:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
         node = self._node()
-        snapshot, seen = node.engine.inspect(uuid), node.journal.seen_runs.of(uuid)
+        snapshot, seen = node.engine.inspect(uuid), node.journal.runs.known_of(uuid)
         server, looked = Server(uuid), Looked()
         ends = [*self._noted(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
         # Of a server that is as it was, which most are, nothing else is to be known.
@@ -136,7 +136,7 @@ class Observer:
         generation = seen.generation if seen is not None and known else node.generations.read(server.uuid)
         answers = 0 if known else _answered(node, server)
         found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=_number(snapshot.stop_signal))
-        if not node.journal.seen_runs.see(server.uuid, found):
+        if not node.journal.runs.see(server.uuid, found):
             raise JournalUnusable("it cannot be written")
 
     def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
@@ -176,7 +176,6 @@ class Observer:
         generation = node.generations.read(uuid) if noted is None else noted.generation
         record = node.locks.ended_here(uuid)
         fate = None if record is None or record.run != run or not record.ended_it else fate_of(node, end.server, record)
-        # What an earlier version left may not say enough.
         here = fate in (Verdict.STOPPED, Verdict.RESTARTING)
         exit_code = None if snapshot is None else snapshot.exit_code
         if exit_code is None and noted is not None:
@@ -255,8 +254,8 @@ def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition:
 
 def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
     """Tell if a run had become ready before its end: what ends well before that has done what it was for."""
-    started, matchers = node.journal.runs.of(end.server.uuid), matchers_of(definition)
-    if not matchers or (started is not None and started.run == end.run and started.matched):
+    matchers = matchers_of(definition)
+    if not matchers or (end.seen is not None and end.seen.matched):
         return True
     try:
         return matchers.match_any(node.engine.logs.of_run(end.run), end.run)

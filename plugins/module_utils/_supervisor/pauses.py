@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .._power.actions.node.node import Node
 from .._power.host.maintenance import maintenance_pause
-from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.schema import JournalUnusable
 
 
 def beside_wings(node: Node) -> bool:

@@ -21,7 +21,7 @@ from .._power.engine.connection import connect
 from .._power.host.announce import announce_line
 from .._power.host.liveness import boot_id
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
-from .._power.journal.journal_rows import JournalUnusable
+from .._power.journal.schema import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK
@@ -131,7 +131,7 @@ class Supervisor:
         """EngineWatch until the engine tells nothing any more. What comes between the stream's beginning and the first look is heard."""
         engine = self._node().engine
         link = link_to(engine, self._host)
-        life, _space, since = (self._node().journal.seen_runs.value(CURSOR) or "").partition(" ")
+        life, _space, since = (self._node().journal.supervisor.value(CURSOR) or "").partition(" ")
         # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
         recent = time.time_ns() - _BACK_NANOSECONDS
         reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
@@ -166,14 +166,14 @@ class Supervisor:
         if watch is None or watch.paused:
             return False
         try:
-            before = node.journal.seen_runs.value(BOOT)
+            before = node.journal.supervisor.value(BOOT)
             if before == boot_id():
                 return True
             if before is not None:
                 revived = due_after_boot(node)
                 self._starter.remember(revived)
                 announce_line(f"the machine has booted: what is meant to be up is started, {len(revived)} of it that was left before")
-            return node.journal.seen_runs.set_values([(BOOT, boot_id())])
+            return node.journal.supervisor.set_values([(BOOT, boot_id())])
         except (JournalUnusable, OSError):
             watch.notice_trouble()
             return False

@@ -22,7 +22,7 @@ _LINES = 3
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Have a server fail that is not at the end of the soak in the run that its action named, or, where none is, the first look saw."""
     named = _run(told_of(row, answer) or {})
-    # What an endpoint tells has no container ids, and what an older node answers no run.
+    # What an endpoint tells has no container ids.
     first, last = named or _run_seen(row, before), _run_seen(row, after)
     blind = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
     unseen = next((entry for entry in (told_of(row, each) for each in (before, after)) if entry is not None and is_unseen(entry)), None)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..._power.journal.acceptance import Acceptance, accept, forget, pending
-from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.journal.schema import JournalUnusable
 from ..._power.model.errors import internal_error
 from ..process.log import Log
 from . import late_writes

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-from ..._power.journal import journal_rows as rows
 from ..._power.journal.journal import Journal
-from ..._power.journal.journal_rows import OperationRow, not_durable
 from ..._power.journal.mark import ProcessMarks
-from ..._power.journal.operations import RecordedOperations
+from ..._power.journal.operations import OPERATIONS_NUMBERED, OPERATIONS_OF, OperationRow, RecordedOperations, not_durable
 from ..._power.journal.store import JournalStore
 from ..._power.model.clock import Clock
 from ..._power.model.errors import InterruptedBySignal
 from ..._power.model.result import Result
 from .owed_writes import OwedWrites, Write
 
-_OPERATION_OF = rows.OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
+_OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
 class BufferedJournal(Journal):
@@ -48,7 +46,7 @@ class AcceptedOperations(RecordedOperations):
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
         """As `of`, on the disk, so that they may be told. Raises `JournalUnusable` or OSError where the journal cannot be read."""
-        return self._rows_or_raise(rows.OPERATIONS_OF, (uuid, limit))
+        return self._rows_or_raise(OPERATIONS_OF, (uuid, limit))
 
     def recorded_one(self, uuid: str, operation: str) -> OperationRow | None:
         """Return one operation of a server, as `recorded` does; None if there is none. Raises `JournalUnusable`, OSError."""
@@ -56,7 +54,7 @@ class AcceptedOperations(RecordedOperations):
         return found[0] if found else None
 
     def _rows_or_raise(self, statement: str, parameters: tuple[object, ...]) -> list[OperationRow]:
-        found = self._settled(self._store.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), []))
+        found = self._settled(self._store.rows_or_raise(statement, parameters))
         return [not_durable(row) if row.outcome else row for row in found] if self._store.sync() else found
 
     def _write_begin(self, uuid: str, work: Write) -> None:

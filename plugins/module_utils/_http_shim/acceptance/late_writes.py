@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.journal.schema import JournalUnusable
 from ..._power.model.cancellation import Deadline
 from ..._power.model.errors import internal_error
 from ..process.log import Log

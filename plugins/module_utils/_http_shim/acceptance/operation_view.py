@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..._power.journal.acceptance import Acceptance
-from ..._power.journal.journal_rows import OperationRow
+from ..._power.journal.operations import OperationRow
 from ..._power.model.clock import timestamp
 from ..._power.model.report import entry
 from ..._power.model.result import Result

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..._power.journal.acceptance import Acceptance
-from ..._power.journal.journal_rows import KEPT_OPERATIONS
+from ..._power.journal.schema import KEPT_OPERATIONS
 from ..._power.model.result import Result
 from ..process.worker_pool import WorkerPool
 from . import operation_view as view

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..._power.events.cloudevent import cloudevent, node_source
 from ..._power.events.event import Event
-from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.journal.schema import JournalUnusable
 from ..events.cursor import Cursor
 from ..events.followers import EventFollowers, Place
 from ..wire import replies

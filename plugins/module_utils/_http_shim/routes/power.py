@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.journal.schema import JournalUnusable
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..servers.server_cache import KnownServer

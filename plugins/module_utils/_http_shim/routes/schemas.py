@@ -10,7 +10,6 @@ from typing import Any
 
 from ..._power.events.event import EventType
 from ..._power.host.supervisor_record import PAUSES
-from ..._power.journal.outages import NOT_STARTED
 from ..._power.model.players import (
     COUNTING,
     EARLIEST_MARK_SECONDS,
@@ -170,37 +169,6 @@ SERVER: dict[str, Any] = {
     },
 }
 _TEXT = {"type": "string"}
-_SECONDS = {"type": "number", "minimum": 0}
-_OUTAGE = {
-    "type": "object",
-    "required": ["from", "until", "seconds", "why", "planned"],
-    "properties": {
-        "from": _TEXT,
-        "until": {**_MAYBE_TEXT, "description": "null while it goes on"},
-        "seconds": _SECONDS,
-        "why": {
-            "enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), NOT_STARTED, None],
-            "description": "what the end of its run is taken for, or that a start failed; null if nobody has judged it",
-        },
-        "planned": {"type": ["boolean", "null"], "description": "whether somebody wanted it down; null if nobody can tell"},
-        **dict.fromkeys(("action", "origin", "reason", "code", "operation"), _MAYBE_TEXT),
-        "exit_code": _MAYBE_NUMBER,
-        "oom_killed": {"type": ["boolean", "null"]},
-    },
-}
-DOWNTIME = {
-    "type": "object",
-    "required": ["since", "until", "known_since", "up_seconds", "down_seconds", "unknown_seconds", "availability", "outages"],
-    "properties": {
-        "since": _TEXT,
-        "until": _TEXT,
-        "known_since": {**_MAYBE_TEXT, "description": "from when on the journal tells of it"},
-        **dict.fromkeys(("up_seconds", "down_seconds", "planned_seconds", "unknown_seconds"), _SECONDS),
-        "availability": {"type": ["number", "null"], "description": "percent of the time of which it is known"},
-        "outages": list_of(_OUTAGE),
-        "omitted": {**_NUMBER, "description": "earlier outages that are not listed"},
-    },
-}
 #: Events that are told at once, unless somebody wants more or fewer, and for how long they are waited for.
 EVENTS_LIMIT, MOST_EVENTS, LONGEST_EVENT_WAIT = 100, 1000, 60
 EVENTS_QUERY: dict[str, Schema] = {

@@ -12,14 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from ..._power.actions.limits.set_limits import set_limits
-from ..._power.actions.many.outage_facts import OutageFacts
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.node.node import Node
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.definitions.supervision import policy_of
-from ..._power.journal.span import read_span
-from ..._power.model.errors import EngineError, PowerError, SettingsInvalid
+from ..._power.model.errors import EngineError, PowerError
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
@@ -42,8 +40,6 @@ from .route import AnswerDoc, Route, failure, handles
 _UNLISTED_TEXT = "Where the list is not whole: the codes of why lists of servers could not be had"
 _THREADS = 8
 _MOST_LINES = 100
-#: The span of which downtime is told where none is asked for.
-_SPAN = "7d"
 #: How long a stop after a sync that says "suspended" waits for its turn.
 _WAIT_SECONDS = 30
 #: How long the limits after a sync do: who asked waits for that.
@@ -186,37 +182,6 @@ class ServerRoutes:
         text = log.decode("utf-8", "replace").removesuffix("\n")
         # Wings has null for no lines, and what reads its answers expects that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
-
-    @handles(
-        Route(
-            "downtime",
-            "GET",
-            "/api/servers/{server}/downtime",
-            "What it was down for, and how long: since a moment, or so long ago, 7d unless said",
-            {
-                200: AnswerDoc("It", schemas.DOWNTIME),
-                400: failure("No such span"),
-                500: failure("No engine, or no journal"),
-            },
-            query={"since": {"type": "string", "default": _SPAN}, "until": {"type": "string"}},
-        )
-    )
-    async def _downtime(self, request: HttpRequest, known: KnownServer) -> Reply:
-        uuid, node = known.server.uuid, self._node.now()
-        try:
-            span = read_span(request.query("since") or _SPAN, request.query("until"), node.clock.now())
-        except SettingsInvalid as error:
-            return replies.error(400, str(error))
-
-        def read() -> dict[str, Any] | None:
-            snapshot = node.engine.inspect(uuid)
-            return OutageFacts.read(node, [uuid], span).of(uuid, snapshot)
-
-        try:
-            found = await self._threads.ask(read)
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
-        return replies.unexpected(request.id, note="the journal cannot be read") if found is None else replies.json_reply(found)
 
     @handles(
         Route(

@@ -95,7 +95,7 @@ class Census:
     async def _count_runs(self) -> NodeNumbers:
         def read() -> NodeNumbers:
             journal, directory = self._node.journal, self._node.settings.state_directory
-            numbers = NodeNumbers(journal.told_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
+            numbers = NodeNumbers(journal.ended_runs.totals(), supervisor_facts(directory)[0], event_facts(journal, directory)[0])
             journal.sync()
             return numbers
 

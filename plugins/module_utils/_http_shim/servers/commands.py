@@ -94,7 +94,7 @@ class Commands:
         turn.failed = None
         if self._stops(uuid, snapshot, text):
             # Before it does: whoever judges the end must know that somebody wished it.
-            self._node.journal.seen_runs.stop_by_console(uuid, snapshot.run, self._node.clock.now())
+            self._node.journal.runs.stop_by_console(uuid, snapshot.run, self._node.clock.now())
         try:
             engine.write_stdin(snapshot.id, text, taken_within=_SECONDS)
         except (EngineError, EngineUnreachable) as error:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from ..._power.journal.journal_rows import JournalUnusable
+from ..._power.journal.schema import JournalUnusable
 from ..._power.model.errors import PowerError
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.server import Server

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..._power.actions.node.node import Observed
-from ..._power.journal.journal_rows import StartedRun
 from ..._power.model.result import Phase
 from ..._power.model.server import PowerState, Run, Snapshot, Startup
+from ..._power.model.supervision import SeenRun
 
 #: Seconds until a server is looked at again though nothing was told of it: some changes no event tells of.
 _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
@@ -38,12 +38,12 @@ class ServerView:
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
-def view_of(seen: Observed, started: StartedRun | None) -> ServerView:
+def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
     """Return what a look at a server saw; ``started`` is the run of it that the journal knew after that."""
     beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
     if seen.snapshot is None or not seen.live:
         return ServerView(seen.state, seen.startup, seen.snapshot)
-    if started is None or started.run != seen.snapshot.run:
+    if started is None or started.run != seen.snapshot.run or started.matchers is None:
         return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
     # It may have been written between the two looks into the journal.
     return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))

@@ -5,19 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..model.clock import timestamp
 from ..model.server import Server
-from . import journal_rows as rows
-from .journal_rows import Intent
-from .store import JournalStore, has_table
-from .supervision_rows import CLOSE_ALL, ENDED
+from .run_rows import CLOSE_ALL
+from .schema import storable, text
+from .store import JournalStore
 
 if TYPE_CHECKING:
     import sqlite3
+
+
+_SET = """INSERT INTO intents (uuid, name, up, operation, origin, at) VALUES (:uuid, :name, :up, :operation, :origin, :at)
+    ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, up = excluded.up, operation = excluded.operation, origin = excluded.origin,
+    at = excluded.at WHERE (:only_if_newer IS NULL OR intents.at < excluded.at OR intents.at > :only_if_newer)
+    AND (:keep_since IS NULL OR intents.up <> excluded.up OR intents.at < :keep_since)"""
+_OF_EACH = "SELECT uuid, up, operation, origin, at FROM intents WHERE uuid IN ({holes})"
+_MEANT_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The intent of the last action that ended ``done`` or ``unchanged``: the server is to be up or down. ``at`` is ISO 8601."""
+
+    up: bool
+    operation: str
+    origin: str
+    at: str
 
 
 class Intents:
@@ -27,50 +45,51 @@ class Intents:
         self._store = store
 
     def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
-        """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
+        """Write the intent of a server. Return False, with a warning, if it cannot be written.
 
-        ``only_if_newer`` is the time now, if it is given: an intent as young as this one, or younger, stays then, unless its time is yet to
-        come, as after the clock was set. ``keep_since``: an intent that is as young as that and says the same stays. One to be down ends
-        what is due after an ended run. False if it cannot be written.
+        ``only_if_newer``, the time now: an intent of the same age or younger stays, unless its time is in the future because the clock was
+        set back. ``keep_since``: an intent of that age or younger that says the same stays. If the server is to be down, no start is due
+        any more.
         """
         parameters = {
             "uuid": server.uuid,
-            "name": rows.storable(server.name),
+            "name": storable(server.name),
             "up": int(intent.up),
             "operation": intent.operation,
-            "origin": rows.storable(intent.origin),
+            "origin": storable(intent.origin),
             "at": intent.at,
             "only_if_newer": None if only_if_newer is None else timestamp(only_if_newer),
             "keep_since": None if keep_since is None else timestamp(keep_since),
         }
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(rows.SET_INTENT, parameters)
-            if not intent.up and has_table(connection, ENDED):
+            connection.execute(_SET, parameters)
+            if not intent.up:
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})
 
-        # One to be down does not wait for the sync before its action is told: a power cut between the two must not bring the server back.
+        # After a power cut a server must not come up that was stopped.
         return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:
-        """Return a server's intent; None if no action of ours ended on it."""
+        """Return a server's intent, None if it has none."""
         return self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
         """Return the intents of those servers that have one."""
-        return {row["uuid"]: rows.intent_of(row) for row in self._store.rows_for(rows.INTENTS, uuids)}
+        return {row["uuid"]: _intent(row) for row in self._store.rows_for(_OF_EACH, uuids)}
 
     def known_of(self, uuid: str) -> Intent | None:
         """Return a server's intent; None if it has none. Raises `JournalUnusable`, OSError where that cannot be known."""
-        none: list[Any] = []
-        statement = rows.INTENTS.format(holes="?")
-        found = self._store.read_or_raise(lambda connection: connection.execute(statement, (uuid,)).fetchall(), none)
-        return next(map(rows.intent_of, found), None)
+        return next(map(_intent, self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
     def meant_up(self) -> list[Server] | None:
-        """Return the servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which is a warning.
+        """Return the servers whose intent is up, by UUID.
 
-        That is so where the journal cannot be read, and where it was damaged and has just been begun anew.
+        None, with a warning, if the journal cannot be read, or was damaged and has just been begun anew.
         """
-        found = self._store.rows_if_known(rows.MEANT_UP)
+        found = self._store.rows_if_known(_MEANT_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]
+
+
+def _intent(row: Mapping[str, Any]) -> Intent:
+    return Intent(bool(row["up"]), text(row["operation"]), text(row["origin"]), text(row["at"]))

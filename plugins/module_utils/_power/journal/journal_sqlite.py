@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SQLite and the lock file beside it, as the journal uses them: connections, transactions, and the meaning of errors."""
+"""SQLite and the lock file for the journal: connections, transactions, schema numbers, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from contextlib import contextmanager, suppress
 from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
-from .journal_rows import CREATE, SCHEMA, JournalUnusable
+from . import schema
+from .schema import JournalUnusable
 
 _NAME = "journal.sqlite"
 
-#: Seconds a transaction waits for its turn; a file whose holder does not move is given less, until it moves again.
+#: Seconds that a transaction waits for its turn, and the seconds after a wait that was in vain.
 PATIENCE = 5.0
 SHORT_PATIENCE = 0.1
 
-#: How often an attempt is made anew because the file was damaged or replaced under it.
+#: The number of attempts on a file that is damaged or replaced meanwhile.
 ATTEMPTS = 3
 #: Seconds between two tries of the lock file.
 _TRY_SECONDS = 0.005
@@ -35,7 +36,7 @@ def path_in(state_directory: str) -> str:
 
 @contextmanager
 def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
-    """Hold the lock file of the journal ``path`` alone, making it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
+    """Hold the lock file of the journal ``path`` alone; make it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
     descriptor = open_or_make(_guard_path(path), os.O_RDWR, group)
     try:
         if not _flock(descriptor, fcntl.LOCK_EX, seconds):
@@ -47,7 +48,7 @@ def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def shared_guard(path: str) -> Iterator[None]:
-    """Hold off writers that make, replace or close the file; without the lock file, or against one that is stuck, go on."""
+    """Keep writers from making, replacing or closing the file. Without the lock file, or if its holder is stuck, go on."""
     try:
         descriptor = open_own(_guard_path(path), os.O_RDONLY)
     except OSError:
@@ -76,13 +77,13 @@ def _flock(descriptor: int, kind: int, seconds: float) -> bool:
 
 
 def attempts() -> Iterator[bool]:
-    """As many turns as an attempt has; True at the last."""
+    """Yield for each attempt if it is the last."""
     return (turn == ATTEMPTS for turn in range(1, ATTEMPTS + 1))
 
 
 def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
-    """A connection without implicit transactions. ``options`` are SQLite's URI parameters, ``patience`` its busy timeout in seconds."""
-    # Never without a mode: SQLite would create the file, with the umask's permissions.
+    """Return a connection without implicit transactions. ``options`` are URI parameters, ``patience`` is the busy timeout in seconds."""
+    # Without a mode SQLite would create the file, with the permissions of the umask.
     escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(f"file://{escaped}?{options}", uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -95,7 +96,7 @@ def _decode(raw: bytes) -> str:
 
 
 def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """Run ``work`` in a transaction that holds the write lock from the beginning; nothing of it stays if it raises."""
+    """Run ``work`` in a transaction that holds the write lock from the beginning. If it raises, nothing changes."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         work(connection)
@@ -106,31 +107,39 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
                 connection.execute("ROLLBACK")
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make what is missing of our tables."""
-    for statement in CREATE:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Make the tables of an empty file, or migrate those of an earlier schema. To be run in a transaction. Raises `JournalUnusable`."""
+    found = schema_of(connection)
+    refuse_other(found)
+    if found == 0:
+        for statement in schema.TABLES:
+            connection.execute(statement)
+    else:
+        for number in range(found, schema.SCHEMA):
+            schema.MIGRATIONS[number](connection)
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA}")
 
 
 def write_again(connection: sqlite3.Connection) -> None:
-    """Write the schema number that is there already. Raises `JournalUnusable` for a newer one."""
+    """Write the same schema number again. Raises `JournalUnusable` for a number that is not ours."""
     found = schema_of(connection)
-    refuse_newer(found)
+    refuse_other(found)
     connection.execute(f"PRAGMA user_version = {found}")
 
 
 def schema_of(connection: sqlite3.Connection) -> int:
-    """The schema number; 0 for a file that has no tables yet."""
+    """Return the schema number; 0 for a file without tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def refuse_newer(schema: int) -> None:
-    """Raise JournalUnusable if a newer version of this collection made the file."""
-    if schema > SCHEMA:
+def refuse_other(number: int) -> None:
+    """Raise `JournalUnusable` for the schema of another version of this collection, unless it can be migrated."""
+    if number > schema.SCHEMA:
         raise JournalUnusable(
-            f"its schema {schema} is newer than {SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
+            f"its schema {number} is newer than {schema.SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
         )
+    if number != 0 and any(each not in schema.MIGRATIONS for each in range(number, schema.SCHEMA)):
+        raise JournalUnusable(f"its schema {number} is older than {schema.SCHEMA}, and fleet.power cannot migrate it; move the file away")
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -140,7 +149,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell if SQLite waited for its turn in vain."""
+    """Tell if SQLite's busy timeout is over."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 

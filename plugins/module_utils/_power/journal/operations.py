@@ -5,28 +5,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..model.clock import Clock, timestamp
-from ..model.errors import INTERRUPTED
+from ..model.errors import INTERRUPTED, NOT_DURABLE
 from ..model.request import PowerAction
 from ..model.result import Outcome, Result
 from ..model.server import Server
-from . import journal_rows as rows
 from . import outbox
-from .journal_rows import OperationRow
 from .mark import ProcessMarks
+from .row_events import of_operation
+from .schema import KEPT_OPERATIONS, MSG_LIMIT, TELLS, storable, text
 from .store import JournalStore
-from .told_events import of_operation
 
 if TYPE_CHECKING:
     import sqlite3
 
+BEGIN = """INSERT INTO operations (id, uuid, name, action, origin, reason, mark, requested_at, accepted_at, begun_at)
+    VALUES (:id, :uuid, :name, :action, :origin, :reason, :mark, :requested_at, :begun_at, :begun_at)
+    ON CONFLICT (id) DO UPDATE SET begun_at = excluded.begun_at, mark = excluded.mark WHERE begun_at IS NULL AND outcome IS NULL"""
+
+END = """UPDATE operations SET ended_at = :ended_at, outcome = :outcome, code = :code, msg = :msg, changed = :changed,
+    state_before = :state_before, state = :state, stop_how = :stop_how, forced = :forced, stop_seconds = :stop_seconds,
+    waited_seconds = :waited_seconds, phases = :phases WHERE id = :id"""
+
+END_UNBEGUN = """INSERT INTO operations (id, uuid, name, action, origin, reason, requested_at, accepted_at, ended_at, outcome, code, msg,
+    changed, state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases)
+    VALUES (:id, :uuid, :name, :action, :origin, :reason, :requested_at, :requested_at, :ended_at, :outcome, :code, :msg,
+    :changed, :state_before, :state, :stop_how, :forced, :stop_seconds, :waited_seconds, :phases)"""
+
+_UNENDED = "SELECT number, id, mark FROM operations WHERE begun_at IS NOT NULL AND outcome IS NULL"
+UNENDED = _UNENDED + " AND uuid = :uuid AND id <> :id"
+ALL_UNENDED = _UNENDED + " ORDER BY number"
+
+INTERRUPTED_MSG = "The process that ran this action ended before the action did"
+
+NOT_DURABLE_MSG = "after a power cut the journal may lack this"
+
+#: The end of an interrupted operation has no time: it is not known.
+END_INTERRUPTED = "UPDATE operations SET outcome = ?, code = ?, msg = ? WHERE number = ?"
+
+# Operations that did nothing go first: repeated requests must not remove operations that did something. The row of this end stays: the last
+# operation can always be read.
+PRUNE = """DELETE FROM operations WHERE number IN (
+    SELECT number FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL AND id <> :id
+    ORDER BY outcome IN ('unchanged', 'refused') DESC, number
+    LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
+
+_OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
+    state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
+
+OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
+OPERATIONS_UNDER = (
+    _OPERATION
+    + """WHERE uuid = :uuid AND action = :action AND id <> :but
+    AND (reason = :key OR substr(reason, 1, length(:key) + 2) = :key || ': ') ORDER BY number DESC"""
+)
+WAITING = "SELECT 1 FROM operations WHERE id = ? AND begun_at IS NULL AND outcome IS NULL"
+OPERATION_NAMED = _OPERATION + "WHERE id = ?"
+OPERATIONS_NUMBERED = _OPERATION + "WHERE number IN ({holes})"
+LAST_ACTS = (
+    _OPERATION
+    + f"""WHERE number IN (SELECT coalesce(
+    (SELECT number FROM operations AS own WHERE own.uuid = each.uuid AND {TELLS} ORDER BY number DESC LIMIT 1), each.newest)
+    FROM (SELECT uuid, max(number) AS newest FROM operations WHERE uuid IN ({{holes}}) GROUP BY uuid) AS each)"""
+)
+# Not a window function: the SQLite of some systems has none. The index serves the inner statement.
+LATEST_OPERATIONS = (
+    _OPERATION
+    + """WHERE uuid IN ({{holes}}) AND number IN
+    (SELECT number FROM operations AS own WHERE own.uuid = operations.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
+)
+
+
+@dataclass(frozen=True)
+class OperationRow:
+    """One operation as the journal has it. Times are ISO 8601; what has not happened, or is not known, is ``""`` or None.
+
+    ``outcome`` is ``""`` while the operation is under way. One whose process is dead reads as ``failed``, code ``interrupted``.
+    """
+
+    id: str
+    server: Server
+    action: str
+    origin: str = ""
+    reason: str = ""
+    requested_at: str = ""
+    begun_at: str = ""
+    ended_at: str = ""
+    outcome: str = ""
+    code: str = ""
+    msg: str = ""
+    changed: bool = False
+    state_before: str = ""
+    state: str = ""
+    stop_how: str = ""
+    forced: bool | None = None
+    stop_seconds: float | None = None
+    waited_seconds: float | None = None
+    phases: tuple[tuple[str, float], ...] = ()
+    number: int = 0
+    mark: str = ""
+
+    @property
+    def under_way(self) -> bool:
+        """True if it has begun and its row has no end."""
+        return bool(self.begun_at) and not self.outcome
+
+    def interrupted(self) -> OperationRow:
+        """Return the same operation as it reads when its process is dead."""
+        return replace(self, outcome=Outcome.FAILED.value, code=INTERRUPTED, msg=INTERRUPTED_MSG)
+
+
+_Told = TypeVar("_Told", Result, OperationRow)
+
+
+def not_durable(told: _Told) -> _Told:
+    """Return the same result or operation with code ``not_durable``, unless it has a code: a power cut may remove it from the journal."""
+    return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
+
+
+def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
+    """Return the parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions may hold secrets, so they are not kept."""
+    stop = result.stop
+    return {
+        "id": result.operation,
+        "uuid": result.server.uuid,
+        "name": storable(result.server.name),
+        "action": result.action.value,
+        "origin": storable(origin),
+        "reason": storable(reason),
+        "requested_at": timestamp(result.requested_at),
+        "ended_at": timestamp(result.ended_at),
+        "outcome": result.outcome.value,
+        "code": result.code,
+        "msg": storable(result.msg)[:MSG_LIMIT],
+        "changed": int(result.changed),
+        "state_before": None if result.state_before is None else result.state_before.value,
+        "state": None if result.state is None else result.state.value,
+        "stop_how": None if stop is None else storable(stop.how),
+        "forced": None if stop is None else int(stop.forced),
+        "stop_seconds": None if stop is None else round(stop.seconds, 3),
+        "waited_seconds": round(result.waited_seconds, 3),
+        "phases": json.dumps([[name, round(seconds, 3)] for name, seconds in result.phases]),
+    }
+
+
+def operation_row(row: Mapping[str, Any]) -> OperationRow:
+    """Return the value of a row of ``operations``. The row may hold values of any type."""
+    return OperationRow(
+        server=Server(text(row["uuid"]), text(row["name"])),
+        changed=bool(row["changed"]),
+        forced=None if row["forced"] is None else bool(row["forced"]),
+        stop_seconds=_number(row["stop_seconds"]),
+        waited_seconds=_number(row["waited_seconds"]),
+        phases=_phases(row["phases"]),
+        number=int(row["number"]),
+        **{name: text(row[name]) for name in _TEXTS},
+    )
+
+
+_TEXTS = (
+    *("id", "action", "origin", "reason", "requested_at", "begun_at", "ended_at", "outcome", "code", "msg"),
+    *("state_before", "state", "stop_how", "mark"),
+)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _phases(value: object) -> tuple[tuple[str, float], ...]:
+    if not value:
+        return ()
+    try:
+        return tuple((str(name), float(seconds)) for name, seconds in json.loads(text(value)))
+    except (ValueError, TypeError):
+        return ()
+
 
 class RecordedOperations:
-    """The last operations of each server; one whose process is dead reads as interrupted."""
+    """The last operations of each server. An operation whose process is dead reads as interrupted."""
 
     def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock) -> None:
         self._store = store
@@ -34,93 +197,92 @@ class RecordedOperations:
         self._clock = clock
 
     def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
-        """Record that ``operation`` has begun in this process. One that had begun or ended before is left as it is."""
+        """Write that an operation has begun in this process, unless its row has a beginning or an end."""
         if self._store.read_only:
             return
         parameters = {
             "id": operation,
             "uuid": server.uuid,
-            "name": rows.storable(server.name),
+            "name": storable(server.name),
             "action": action.value,
-            "origin": rows.storable(origin),
-            "reason": rows.storable(reason),
+            "origin": storable(origin),
+            "reason": storable(reason),
             "mark": self._marks.own_name(),
             "requested_at": timestamp(requested_at),
             "begun_at": timestamp(self._clock.now()),
         }
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(rows.BEGIN, parameters)
+            connection.execute(BEGIN, parameters)
 
         self._write_begin(server.uuid, work)
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Record how an operation ended, and let go of the server's oldest ones.
+        """Write the end of an operation, and remove the server's oldest operations.
 
-        ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others. ``is_told``: it is
-        an event, too.
+        ``origin`` and ``reason`` count only for an operation that never began. ``is_told``: also write an event.
         """
-        parameters = rows.ending(result, origin, reason)
+        parameters = ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
-            if connection.execute(rows.END, parameters).rowcount == 0:
-                connection.execute(rows.END_UNBEGUN, parameters)
+            if connection.execute(END, parameters).rowcount == 0:
+                connection.execute(END_UNBEGUN, parameters)
             if is_told:
                 tell_end(connection, result.operation, parameters["ended_at"])
-            server = {"uuid": result.server.uuid, "id": result.operation, "kept": rows.KEPT_OPERATIONS}
-            for row in connection.execute(rows.UNENDED, server).fetchall():
+            server = {"uuid": result.server.uuid, "id": result.operation, "kept": KEPT_OPERATIONS}
+            for row in connection.execute(UNENDED, server).fetchall():
                 self._end_dead(connection, row)
-            connection.execute(rows.PRUNE, server)
+            connection.execute(PRUNE, server)
 
         self._write_end(result.server.uuid, work)
 
     def settle_dead(self) -> bool:
-        """End, as interrupted, every operation whose process has died; return False if that cannot be written.
+        """Write the end of each operation whose process has died, as interrupted. Return False if that cannot be written.
 
-        Readers see it so anyway: this is for those who are told. One that could make no mark may live; the server's next one ends it.
+        Readers need no such end, but events do. An operation whose process could make no mark stays: the server's next operation ends it.
         """
 
         def work(connection: sqlite3.Connection) -> None:
-            for row in connection.execute(rows.ALL_UNENDED).fetchall():
+            for row in connection.execute(ALL_UNENDED).fetchall():
                 if row["mark"]:
                     self._end_dead(connection, row)
 
         return self._store.write(work)
 
     def last(self, uuid: str) -> OperationRow | None:
-        """Return the operation of a server that was recorded last, whatever became of it."""
+        """Return the operation of a server that was written last."""
         return next(iter(self.of(uuid, 1)), None)
 
     def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
-        """Return the operation of each server that tells who acted on it last: under way, done, or gone wrong.
+        """Return the last operation of each server that is under way, was done or failed.
 
-        One that changed nothing, or was passed over, is it only where a server has no other.
+        If a server has none, return its last operation that changed nothing.
         """
-        return {row.server.uuid: row for row in self._settled(self._store.rows_for(rows.LAST_ACTS, uuids))}
+        return {row.server.uuid: row for row in self._settled(self._store.rows_for(LAST_ACTS, uuids))}
 
     def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
-        """Return at most ``limit`` operations of each server that has any, the one recorded last first."""
+        """Return at most ``limit`` operations of each server that has any, the newest first."""
         found: dict[str, list[OperationRow]] = {}
-        for row in self._settled(self._store.rows_for(rows.LATEST_OPERATIONS.format(limit=limit), uuids)):
+        for row in self._settled(self._store.rows_for(LATEST_OPERATIONS.format(limit=limit), uuids)):
             found.setdefault(row.server.uuid, []).append(row)
         return found
 
     def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
-        """Return a server's operations, the one recorded last first."""
-        return self._settled(self._store.rows(rows.OPERATIONS_OF, (uuid, limit)))
+        """Return a server's operations, the newest first."""
+        return self._settled(self._store.rows(OPERATIONS_OF, (uuid, limit)))
 
     def waits(self, operation: str) -> bool | None:
-        """Tell if an operation was accepted and has neither begun nor ended; None if nobody can tell."""
-        return self._store.read_if_known(lambda connection: connection.execute(rows.WAITING, (operation,)).fetchone() is not None, False)
+        """Tell if an operation was accepted and has neither begun nor ended; None if the journal cannot be read."""
+        return self._store.read_if_known(lambda connection: connection.execute(WAITING, (operation,)).fetchone() is not None, False)
 
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
-        """Return a server's operations of one kind whose reason is ``key`` or begins with it, the last first, without ``but``."""
-        parameters = {"key": rows.storable(key), "uuid": uuid, "action": action.value, "but": but}
-        return self._settled(self._store.rows(rows.OPERATIONS_UNDER, parameters))
+        """Return a server's operations of one kind whose reason is or begins with ``key``, the newest first, without ``but``."""
+        parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
+        return self._settled(self._store.rows(OPERATIONS_UNDER, parameters))
 
     def _end_dead(self, connection: sqlite3.Connection, row: sqlite3.Row) -> None:
         if not self._marks.is_alive(row["mark"]):
-            connection.execute(rows.END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, rows.INTERRUPTED_MSG, row["number"]))
+            connection.execute(END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
 
     def _write_begin(self, _uuid: str, work: Callable[[sqlite3.Connection], None]) -> None:
@@ -130,13 +292,13 @@ class RecordedOperations:
         self._store.write(work)
 
     def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
-        """Return the operations of rows; those whose process is dead as interrupted."""
-        found = [rows.operation_row(row) for row in read]
+        """Return the operations of rows, as interrupted if their process is dead."""
+        found = [operation_row(row) for row in read]
         dead = [row.number for row in found if row.under_way and not self._marks.is_alive(row.mark)]
         if not dead:
             return found
-        # The process may have ended its operation, and itself, between the row and the look at its mark.
-        again = {row["number"]: rows.operation_row(row) for row in self._store.rows_for(rows.OPERATIONS_NUMBERED, dead)}
+        # The process may have ended its operation, and then itself, after the row was read.
+        again = {row["number"]: operation_row(row) for row in self._store.rows_for(OPERATIONS_NUMBERED, dead)}
         return [_as_ended(again.get(row.number, row)) if row.number in dead else row for row in found]
 
 
@@ -145,5 +307,5 @@ def _as_ended(row: OperationRow) -> OperationRow:
 
 
 def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
-    """Put the event of an operation that has just been ended into the outbox, if there is one."""
-    outbox.tell(connection, lambda: of_operation(connection.execute(rows.OPERATION_NAMED, (operation,)).fetchone(), at))
+    """Write the event of an operation's end, if the outbox is open."""
+    outbox.tell(connection, lambda: of_operation(connection.execute(OPERATION_NAMED, (operation,)).fetchone(), at))

@@ -1,25 +1,27 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outbox in the journal: events that wait to be sent, and that are read from a cursor.
+"""The outbox in the journal: events for receivers and readers, and how far each receiver has come.
 
-An event is written in the transaction of what it tells, where there is an outbox: the process that sends makes one, and a node on which
-none was ever installed has none. Numbers grow by one and are never used again, so that whoever reads on sees how many have gone meanwhile.
-Where there are too many, the server with the most loses its oldest: a server's events push out no other server's.
+The transaction of a change also writes its event, while the outbox is open. The process that sends events opens it; without that process a
+node keeps no events. Numbers grow by one and are never used again, so a reader can count the events that were removed before it read
+them. When there are too many, the server with the most events loses its oldest one.
+
+The events that a receiver has not taken yet form lanes, one for each server: a refused event delays no other server's events.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
 from ..model.server import Server
-from .journal_rows import storable
-from .store import JournalStore, chunks, has_table
+from .schema import storable
+from .store import JournalStore, each_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,16 +29,8 @@ if TYPE_CHECKING:
 #: How many events are kept, sent or not.
 KEPT_EVENTS = 10_000
 
-_TABLE = "outbox"
-_CREATE = (
-    """CREATE TABLE IF NOT EXISTS outbox (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
-        at TEXT NOT NULL, data TEXT NOT NULL)""",
-    "CREATE INDEX IF NOT EXISTS outbox_of_server ON outbox (uuid, number)",
-    # Which outbox it is: one that was begun anew counts from one again. And how old its events are.
-    "CREATE TABLE IF NOT EXISTS outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-)
-_DROP = ("DROP TABLE IF EXISTS outbox", "DROP TABLE IF EXISTS outbox_about")
+_CLOSE = ("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+# An outbox that is opened anew counts from one again, so its id is another one.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
 _AGES = "SELECT value FROM outbox_about WHERE name = 'ages'"
@@ -49,17 +43,30 @@ _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
-# A newer version on the controller may have written others: they lack, as what was dropped, and keep nobody from the rest.
+# Rows of other types count as removed: a row that cannot be read must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
 _OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
 _AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
+_RECEIVER_COLUMNS = (
+    *("outbox", "cursor", "lanes", "tries", "next_at", "is_off"),
+    *("failing_since", "error", "dropped", "untold", "sent", "sent_at"),
+)
+_SAVE_RECEIVER = f"""INSERT INTO receivers (name, {", ".join(_RECEIVER_COLUMNS)})
+    VALUES (:name, {", ".join(f":{name}" for name in _RECEIVER_COLUMNS)})
+    ON CONFLICT (name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _RECEIVER_COLUMNS)}"""
+_ONE_RECEIVER = "SELECT * FROM receivers WHERE name = ?"
+_RECEIVERS = "SELECT * FROM receivers ORDER BY name"
+_REMOVE_RECEIVER = "DELETE FROM receivers WHERE name = ?"
+_REMOVE_RECEIVERS = "DELETE FROM receivers"
+_BEYOND = "SELECT count(*) AS events FROM outbox WHERE number > ?"
+_AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
 
 @dataclass(frozen=True)
 class OutboxState:
-    """The outbox at one moment: which one it is, the number of the event written last, and that of the oldest still there, 0 for none."""
+    """The outbox at one moment: its id, the number of its last event, and the number of its oldest event, 0 for none."""
 
     id: str
     last: int
@@ -75,42 +82,40 @@ class OutboxPage:
 
 
 class RecordedEvents:
-    """The events of the journal. What is asked of it for a decision raises where it cannot be known."""
+    """The events of the journal."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def open(self) -> None:
-        """Make the outbox, from where on events are kept. Raises `JournalUnusable`, OSError."""
+        """Open the outbox: events are kept from now on. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for statement in _CREATE:
-                connection.execute(statement)
             connection.execute(_NAME_IT, (uuid4().hex,))
 
         self._store.write_durably(work)
 
     def close(self) -> None:
-        """Remove the outbox with all that is in it: no event is kept any more. Raises `JournalUnusable`, OSError."""
+        """Close the outbox and remove its events: none are kept from now on. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for statement in _DROP:
+            for statement in _CLOSE:
                 connection.execute(statement)
 
         self._store.write_durably(work)
 
     def write(self, event: Event) -> bool:
-        """Write an event that tells of nothing in the journal; return False, with a warning, if it cannot be written."""
-        return self._store.write(lambda connection: put(connection, event))
+        """Write an event of its own. Return False, with a warning, if it cannot be written."""
+        return self._store.write(lambda connection: tell(connection, lambda: (event,)))
 
     def state(self) -> OutboxState | None:
-        """Return the outbox as it is; None if there is none. Raises `JournalUnusable`, OSError."""
+        """Return the outbox as it is; None if it is closed. Raises `JournalUnusable`, OSError."""
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events after that with a number; None if there is no outbox.
+        """Return at most ``limit`` events with numbers above ``number``; None if the outbox is closed.
 
-        They are on the disk, or a warning says why they are not; they may be told in either case. Raises `JournalUnusable`, OSError.
+        They are synced to the disk; if that fails, a warning says so. Raises `JournalUnusable`, OSError.
         """
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
@@ -121,82 +126,163 @@ class RecordedEvents:
 
         page = self._store.read_or_raise(work, None)
         if page is not None:
-            # Also without events: readers are told how far the outbox is.
+            # Also without events: the page says how far the outbox is.
             self._store.sync()
         return page
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return at most ``limit`` events of a span of numbers, those of one server alone if it is named, '' for those of none.
+        """Return at most ``limit`` events with numbers from ``first`` to ``last``. Raises `JournalUnusable`, OSError.
 
-        There are none without an outbox. What `after` has returned is on the disk already. Raises `JournalUnusable`, OSError.
+        ``uuid`` selects the events of one server, '' the events without a server.
         """
-
         return self._events(_OF, (first, last, uuid, uuid, limit))
 
     def outlines(self, first: int, last: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return all events of a span, else as `of`, without their data: for who only wants to know which there are."""
+        """Return events as `of` does, all of them and without their data."""
         return self._events(_OUTLINES, (first, last, uuid, uuid))
 
     def _events(self, statement: str, parameters: tuple[object, ...]) -> tuple[Event, ...]:
         def work(connection: sqlite3.Connection) -> tuple[Event, ...]:
-            rows = connection.execute(statement, parameters).fetchall() if has_table(connection, _TABLE) else []
-            return tuple(map(event_of, rows))
+            return tuple(map(event_of, connection.execute(statement, parameters)))
 
         return self._store.read_or_raise(work, ())
 
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
-        """Return the number of the oldest event of each server that has any, '' for those of none. Raises `JournalUnusable`, OSError."""
+        """Return the number of each server's oldest event; '' stands for events without a server. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> dict[str, int]:
-            found: dict[str, int] = {}
-            for chunk in chunks(list(uuids)) if has_table(connection, _TABLE) else ():
-                read = connection.execute(_OLDEST_OF.format(holes=",".join("?" * len(chunk))), chunk).fetchall()
-                found.update((str(row["uuid"]), int(row["oldest"])) for row in read)
-            return found
+            return {str(row["uuid"]): int(row["oldest"]) for row in each_of(connection, _OLDEST_OF, list(uuids))}
 
         return self._store.read_or_raise(work, {})
 
     def ages(self) -> str:
-        """Return what the sender noted of the ages of events, '' for nothing. Raises `JournalUnusable`, OSError."""
+        """Return the ages of events as `note_ages` wrote them, '' for none. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> str:
-            found = connection.execute(_AGES).fetchone() if has_table(connection, _TABLE) else None
+            found = connection.execute(_AGES).fetchone()
             return "" if found is None else str(found["value"])
 
         return self._store.read_or_raise(work, "")
 
     def note_ages(self, text: str) -> bool:
-        """Note the ages of events; return False, with a warning, if that cannot be written."""
-        return self._store.write(lambda connection: _if_kept(connection, _NOTE_AGES, text))
+        """Write the ages of events. Return False, with a warning, if they cannot be written."""
+        return self._store.write(lambda connection: _if_open(connection, _NOTE_AGES, text))
 
     def drop_through(self, number: int) -> bool:
-        """Let go of the events up to a number; return False, with a warning, if that cannot be written."""
-        return self._store.write(lambda connection: _if_kept(connection, _DROP_THROUGH, number))
+        """Remove the events up to a number. Return False, with a warning, if that cannot be written."""
+        return self._store.write(lambda connection: _if_open(connection, _DROP_THROUGH, number))
 
 
-def _if_kept(connection: sqlite3.Connection, statement: str, value: object) -> None:
-    if has_table(connection, _TABLE):
+@dataclass(frozen=True)
+class DeliveryLane:
+    """Waiting events of one server: ``count`` events, numbered from ``number`` to ``last``. ``tries`` counts failures of the first one."""
+
+    number: int
+    last: int
+    count: int = 1
+    tries: int = 0
+    next_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How far a receiver has come. It took or did not want the events up to ``cursor``, except those in lanes.
+
+    The key of a lane is the UUID of its server, '' for events without a server. ``next_at`` is in seconds of Unix time, the other moments
+    are timestamps, empty for none. ``tries`` deliveries in a row failed. Of the ``dropped`` events, ``untold`` are not reported to it yet.
+    """
+
+    outbox: str
+    cursor: int
+    lanes: Mapping[str, DeliveryLane] = field(default_factory=dict)
+    tries: int = 0
+    next_at: float = 0.0
+    is_off: bool = False
+    failing_since: str = ""
+    error: str = ""
+    dropped: int = 0
+    untold: int = 0
+    sent: int = 0
+    sent_at: str = ""
+
+
+class RecordedDeliveries:
+    """The deliveries of the journal."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def of(self, receiver: str) -> Delivery | None:
+        """Return how far a receiver has come; None for a new one. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> Delivery | None:
+            row = connection.execute(_ONE_RECEIVER, (receiver,)).fetchone()
+            return None if row is None else _delivery(row)
+
+        return self._store.read_or_raise(work, None)
+
+    def save(self, receiver: str, delivery: Delivery) -> bool:
+        """Write how far a receiver has come. Return False, with a warning, if it cannot be written."""
+        parameters = {
+            **asdict(delivery),
+            "name": receiver,
+            "error": storable(delivery.error),
+            "lanes": json.dumps(
+                {uuid: [lane.number, lane.last, lane.count, lane.tries, lane.next_at] for uuid, lane in delivery.lanes.items()}
+            ),
+        }
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_SAVE_RECEIVER, parameters)
+
+        return self._store.write(work)
+
+    def keep_only(self, receivers: Iterable[str]) -> bool:
+        """Remove all other receivers. Return False, with a warning, if that cannot be written."""
+        kept = set(receivers)
+
+        def work(connection: sqlite3.Connection) -> None:
+            gone = [(row["name"],) for row in connection.execute(_RECEIVERS).fetchall() if row["name"] not in kept]
+            connection.executemany(_REMOVE_RECEIVER, gone)
+
+        return self._store.write(work)
+
+    def forget(self) -> None:
+        """Remove all receivers. Raises `JournalUnusable`, OSError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_REMOVE_RECEIVERS)
+
+        self._store.write_durably(work)
+
+    def told(self) -> list[dict[str, Any]] | None:
+        """Return the facts of each receiver, by name. None if the outbox is closed or, with a warning, if the journal cannot be read.
+
+        ``waiting`` also counts new events that the receiver may not want.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:
+            if not _is_open(connection):
+                return None
+            rows = connection.execute(_RECEIVERS).fetchall()
+            return [_told(connection, str(row["name"]), _delivery(row)) for row in rows]
+
+        return self._store.read(work, None)
+
+
+def _if_open(connection: sqlite3.Connection, statement: str, value: object) -> None:
+    if _is_open(connection):
         connection.execute(statement, (value,))
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
-    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. What is beyond `KEPT_EVENTS` goes."""
-    told = [_parameters(event) for event in events()] if has_outbox(connection) else []
+    """Write events within a transaction, if the outbox is open: only then ``events`` is called. More than `KEPT_EVENTS` are not kept."""
+    told = [_parameters(event) for event in events()] if _is_open(connection) else []
     if not told:
         return
     connection.executemany(_PUT, told)
     for _each in range(connection.execute(_COUNT).fetchone()["events"] - KEPT_EVENTS):
         connection.execute(_TRIM)
-
-
-def put(connection: sqlite3.Connection, *events: Event) -> None:
-    """Write events that are made already; see `tell`."""
-    tell(connection, lambda: events)
-
-
-def has_outbox(connection: sqlite3.Connection) -> bool:
-    """Tell if events are kept."""
-    return has_table(connection, _TABLE)
 
 
 def event_of(row: sqlite3.Row) -> Event:
@@ -206,11 +292,15 @@ def event_of(row: sqlite3.Row) -> Event:
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState | None:
-    if not has_table(connection, _TABLE):
-        return None
     found = connection.execute(_ID).fetchone()
+    if found is None:
+        return None
     last = int(connection.execute(_LAST).fetchone()["last"])
-    return OutboxState("" if found is None else str(found["value"]), last, int(connection.execute(_BOUNDS).fetchone()["oldest"]))
+    return OutboxState(str(found["value"]), last, int(connection.execute(_BOUNDS).fetchone()["oldest"]))
+
+
+def _is_open(connection: sqlite3.Connection) -> bool:
+    return connection.execute(_ID).fetchone() is not None
 
 
 def _parameters(event: Event) -> dict[str, Any]:
@@ -222,4 +312,33 @@ def _parameters(event: Event) -> dict[str, Any]:
         "name": "" if server is None else storable(server.name),
         "at": event.at,
         "data": storable(json.dumps(event.data, separators=(",", ":"))),
+    }
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    values = {name: row[name] for name in _RECEIVER_COLUMNS}
+    try:
+        lanes = {str(uuid): DeliveryLane(*row) for uuid, row in json.loads(values["lanes"]).items()}
+    except (ValueError, TypeError, AttributeError):
+        lanes = {}
+    return Delivery(**{**values, "lanes": lanes, "is_off": bool(values["is_off"])})
+
+
+def _told(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
+    beyond = int(connection.execute(_BEYOND, (delivery.cursor,)).fetchone()["events"])
+    # Without the lane of `events.dropped`, which is no event of the outbox.
+    lanes = [lane for lane in delivery.lanes.values() if lane.number]
+    waiting = sum(lane.count for lane in lanes) + beyond
+    first = min((lane.number for lane in lanes), default=delivery.cursor + 1)
+    oldest = connection.execute(_AT, (first,)).fetchone() if waiting else None
+    return {
+        "receiver": name,
+        "waiting": waiting,
+        "oldest_at": None if oldest is None else str(oldest["at"]),
+        "off": delivery.is_off,
+        "failing_since": delivery.failing_since or None,
+        "error": delivery.error or None,
+        "dropped": delivery.dropped,
+        "sent": delivery.sent,
+        "sent_at": delivery.sent_at or None,
     }

@@ -1,65 +1,280 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runs in the journal: which process of each server this collection started last, and whether it became ready."""
+"""The runs in the journal.
+
+Table ``runs`` has one row for each server: its newest run that was started here or seen up. Table ``ended_runs`` has one row for each
+ended run: its verdict, and if a start is due after it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
+from ..events.event import Event
+from ..model.clock import engine_time, timestamp
 from ..model.server import Run
-from ..model.supervision import SeenRun
-from . import journal_rows as rows
-from .journal_rows import StartedRun
-from .seen_runs import see_in
-from .store import JournalStore
+from ..model.supervision import EndedRun, Limits, SeenRun, Verdict, wait_before
+from . import outbox
+from . import run_rows as rows
+from .row_events import of_end, of_recovery
+from .schema import KEPT_RUNS
+from .store import JournalStore, each_of
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-class StartedRuns:
-    """The latest run of each server that this collection started on this node."""
+_LIMITS = Limits()
+
+
+class Runs:
+    """The newest run of each server. Starts and the supervisor write it."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
-        self._held: dict[str, StartedRun | None] = {}
+        self._held: dict[str, SeenRun | None] = {}
 
-    def record(self, uuid: str, run: Run, *, matchers: bool, generation: int = 0, answers: int = 0) -> bool:
-        """Record that this collection started ``run``; ``matchers``: its definition says how readiness shows.
+    def see(self, uuid: str, seen: SeenRun) -> bool:
+        """Write that a run was started or seen up. Return False, with a warning, if it cannot be written.
 
-        ``generation`` is that of the request, ``answers`` the number of the ended run that it was for. False if it cannot be written.
+        It closes the rows of earlier runs after which a start is due. A run whose end has a row already replaces no other run.
         """
-        parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "matchers": int(matchers)}
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(rows.RECORD_RUN, parameters)
-            see_in(connection, uuid, SeenRun(run, generation=generation, answers=answers))
+            parameters = rows.seen_parameters(uuid, seen)
+            if connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is None:
+                # The event depends on the run that the next statement replaces.
+                outbox.tell(connection, lambda: _recovery(connection, uuid, seen.run))
+                connection.execute(rows.SEE, parameters)
+            connection.execute(rows.CLOSE_BEFORE, parameters)
 
         return self._store.write(work)
 
     def record_match(self, uuid: str, run: Run) -> None:
-        """Record that the readiness line of ``run`` was seen. Nothing happens if it is not the server's latest recorded run."""
-        names = {"uuid": uuid, "container": run.container, "started_at": run.started_at}
+        """Write that the readiness line of a run was seen."""
+        self._mark(rows.MATCH, uuid, run)
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(rows.RECORD_MATCH, names)
+    def spoil(self, uuid: str, run: Run) -> bool:
+        """Write that the engine sent a run a signal that stops nothing by default."""
+        return self._mark(rows.SPOIL, uuid, run)
 
-        self._store.write(work)
+    def stop_by_console(self, uuid: str, run: Run, at: datetime) -> bool:
+        """Write when our own console sent a run its stop command."""
+        return self._mark(rows.STOP_BY_CONSOLE, uuid, run, int(at.timestamp()))
 
-    def of(self, uuid: str) -> StartedRun | None:
-        """Return a server's latest run; None if this collection never started it on this node."""
+    def of(self, uuid: str) -> SeenRun | None:
+        """Return a server's newest run; None if it has none or, with a warning, if the journal cannot be read."""
         return self._held[uuid] if uuid in self._held else self.of_each([uuid]).get(uuid)
 
-    def of_each(self, uuids: Iterable[str]) -> dict[str, StartedRun]:
-        """Return the latest runs of those servers that this collection ever started."""
-        return {row["uuid"]: rows.started_run(row) for row in self._store.rows_for(rows.RUNS, uuids)}
+    def of_each(self, uuids: Iterable[str]) -> dict[str, SeenRun]:
+        """Return the newest run of each server that has one."""
+        return {str(row["uuid"]): rows.seen_run(row) for row in self._store.rows_for(rows.SEEN, uuids)}
 
     def hold(self, uuids: Sequence[str]) -> None:
-        """If the journal is read-only, read the latest runs of all those servers now; `of` answers from them from now on.
+        """Read the newest runs of these servers now, for all later calls of `of`. Only a read-only journal does so.
 
-        A read-only one is opened anew for each question, which is dear for hundreds. Any other stays open, and holds nothing.
+        It opens the file for each read, which is slow for hundreds of servers.
         """
         if self._store.read_only:
             self._held = {**dict.fromkeys(uuids), **self.of_each(uuids)}
+
+    def known_of(self, uuid: str) -> SeenRun | None:
+        """Return a server's newest run. Raises `JournalUnusable`, OSError."""
+        return self._store.read_or_raise(lambda connection: _seen_of(connection, uuid), None)
+
+    def uuids(self) -> set[str]:
+        """Return the servers that have a run. Raises `JournalUnusable`, OSError."""
+        return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_UUIDS)}
+
+    def open(self) -> set[str]:
+        """Return the servers whose newest run has no row in ``ended_runs``. Raises `JournalUnusable`, OSError."""
+        return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_OPEN)}
+
+    def _mark(self, statement: str, uuid: str, run: Run, at: int = 0) -> bool:
+        """Change the row of a run, if it is the server's newest run."""
+        parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at}
+        return self._store.execute(statement, parameters)
+
+
+class SupervisorValues:
+    """Values that the supervisor keeps by name."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def value(self, name: str) -> str | None:
+        """Return a value, None if there is none. Raises `JournalUnusable`, OSError."""
+        return next((str(row["value"]) for row in self._store.rows_or_raise(rows.VALUE, (name,))), None)
+
+    def set_values(self, values: Iterable[tuple[str, str]]) -> bool:
+        """Write values by name. Return False, with a warning, if they cannot be written."""
+        kept = tuple(values)
+        return self._store.write(lambda connection: _set_values(connection, kept))
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The last ended runs of each server, the newest first, and its number of recent crashes. A server without any is not there."""
+
+    latest: Mapping[str, Sequence[EndedRun]] = field(default_factory=dict)
+    crashes: Mapping[str, int] = field(default_factory=dict)
+
+
+class EndedRuns:
+    """The last ended runs of each server. A method that a decision needs raises if the journal cannot be read."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+
+    def write(self, row: EndedRun, limits: Limits = _LIMITS, *, values: Sequence[tuple[str, str]] = ()) -> bool:
+        """Write the row of an end, unless its run has one with a verdict. Return False, with a warning, if it cannot be written.
+
+        The same transaction counts the crashes in a row and sets the moment of the next try: it goes on from the row for which this run was
+        started. It also writes ``values``, see `SupervisorValues`.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            _close_earlier(connection, row)
+            counted = _counted(connection, row, limits)
+            written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
+            if written == 1 and row.verdict is not Verdict.NOTED:
+                connection.execute(rows.COUNT, (row.verdict.value,))
+                outbox.tell(connection, lambda: (*of_end(counted, limits), *_late_recovery(connection, counted)))
+            connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": KEPT_RUNS})
+            _set_values(connection, values)
+
+        return self._store.write(work)
+
+    def note_attempt(self, number: int, operation: str) -> bool:
+        """Write which operation is about to start the server for a row. Return False if that cannot be written."""
+        return self._store.execute(rows.NOTE_ATTEMPT, {"number": number, "attempt": operation})
+
+    def put_off(self, row: EndedRun) -> bool:
+        """Write when the next try for a row comes, and why the last one did not bring its server up."""
+        names = ("number", "code", "tries", "in_row", "boot", "next_at", "definition")
+        return self._store.execute(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
+
+    def revive(self, row: EndedRun) -> bool:
+        """Make a start due again after a closed row, from the row's ``next_at`` on."""
+        return self._store.execute(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
+
+    def close(self, number: int, code: str = "", msg: str = "") -> bool:
+        """Make no start due after a row."""
+        return self._store.execute(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
+
+    def of_run(self, run: Run) -> EndedRun | None:
+        """Return the row of a run; None if it has none. Raises `JournalUnusable`, OSError."""
+        return next(iter(self._known(rows.OF_RUN, (run.container, run.started_at))), None)
+
+    def due(self) -> list[EndedRun]:
+        """Return the rows after which a start is due, the oldest first. Raises `JournalUnusable`, OSError."""
+        return self._known(rows.DUE, ())
+
+    def noted(self, uuid: str | None = None) -> list[EndedRun]:
+        """Return the rows without a verdict, of one server or of all, the oldest first. Raises `JournalUnusable`, OSError."""
+        return self._known(rows.NOTED, ()) if uuid is None else self._known(rows.NOTED_OF, (uuid,))
+
+    def numbered(self, number: int) -> EndedRun | None:
+        """Return one row. Raises `JournalUnusable`, OSError."""
+        return next(iter(self._known(rows.NUMBERED, (number,))), None)
+
+    def newest_of_each(self, uuids: Iterable[str]) -> dict[str, EndedRun]:
+        """Return the row written last of each server that has any. Raises `JournalUnusable`, OSError."""
+        found = (row for uuid in uuids for row in self._known(rows.NEWEST.format(holes="?"), (uuid,)))
+        return {row.server.uuid: row for row in found}
+
+    def history(self, uuids: Iterable[str], limit: int, since: datetime) -> RunHistory | None:
+        """Return at most ``limit`` rows of each server, at least the last, and its crashes since then.
+
+        None, with a warning, if the journal cannot be read.
+        """
+        wanted = list(uuids)
+        latest = rows.NEWEST if limit <= 1 else rows.LATEST.format(limit=limit)
+        # A timestamp has neither quotes nor braces.
+        crashes = rows.CRASHES.format(since=timestamp(since))
+
+        def work(connection: sqlite3.Connection) -> RunHistory:
+            found: dict[str, list[EndedRun]] = {}
+            for row in each_of(connection, latest, wanted):
+                found.setdefault(str(row["uuid"]), []).append(rows.ended_run(row))
+            return RunHistory(found, {str(row["uuid"]): int(row["crashes"]) for row in each_of(connection, crashes, wanted)})
+
+        return self._store.read_if_known(work, RunHistory())
+
+    def totals(self) -> dict[Verdict, int] | None:
+        """Return the number of ended runs by verdict since this journal was begun, without those that have no verdict.
+
+        None, with a warning, if the journal cannot be read.
+        """
+        found = self._store.rows_if_known(rows.COUNTED)
+        counted = None if found is None else {str(row["verdict"]): int(row["runs"]) for row in found}
+        return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.NOTED}
+
+    def _known(self, statement: str, parameters: Sequence[Any]) -> list[EndedRun]:
+        return [rows.ended_run(row) for row in self._store.rows_or_raise(statement, parameters)]
+
+
+def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
+    """Make no start due after the ends of earlier runs."""
+    began = engine_time(row.run.started_at)
+    for each in connection.execute(rows.DUE_OF, (row.server.uuid,)).fetchall():
+        due = rows.ended_run(each)
+        before = engine_time(due.run.started_at)
+        # A row without a time of its run is earlier than any run.
+        if due.run != row.run and began is not None and (before is None or before < began):
+            names = {"number": due.number, "container": row.run.container, "started_at": row.run.started_at}
+            connection.execute(rows.FOLLOWED, names)
+
+
+def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
+    """Return a row with its place among the crashes in a row, and the moment of its next try."""
+    if row.verdict is Verdict.NOTED:
+        seen = _seen_of(connection, row.server.uuid)
+        return row if seen is None or seen.run != row.run else replace(row, seen=seen)
+    counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
+    is_calm = row.seconds is not None and row.seconds >= limits.reset_after
+    before = 0 if is_calm else _in_row_before(connection, row)
+    in_row = before + counts
+    return replace(row, in_row=in_row, next_at=row.next_at + (wait_before(in_row, 0, limits) if counts else 0.0))
+
+
+def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
+    """Return the crashes in a row of the row for which this run was started; 0 if it was started for none."""
+    names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
+    found = connection.execute(rows.ANSWERED_BY, names).fetchone()
+    return 0 if found is None else int(found["in_row"])
+
+
+def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
+    """Return the event of a recovery, if a newer run was seen before this crash was written."""
+    found = _seen_of(connection, row.server.uuid) if row.is_crash else None
+    seen = None if found is None else found.run
+    began, before = (None, None) if seen is None else (engine_time(seen.started_at), engine_time(row.run.started_at))
+    if seen is None or began is None or before is None or began <= before:
+        return ()
+    is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
+    return () if is_over else (of_recovery(row, seen),)
+
+
+def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
+    """Return the event of a recovery, if this run is new and the run before it crashed."""
+    before = _seen_of(connection, uuid)
+    if before is not None and before.run == run:
+        return ()
+    newest = connection.execute(rows.NEWEST.format(holes="?"), (uuid,)).fetchone()
+    crash = None if newest is None else rows.ended_run(newest)
+    return () if crash is None or not crash.is_crash else (of_recovery(crash, run),)
+
+
+def _seen_of(connection: sqlite3.Connection, uuid: str) -> SeenRun | None:
+    found = connection.execute(rows.SEEN.format(holes="?"), (uuid,)).fetchone()
+    return None if found is None else rows.seen_run(found)
+
+
+def _set_values(connection: sqlite3.Connection, values: Sequence[tuple[str, str]]) -> None:
+    for name, value in values:
+        connection.execute(rows.SET_VALUE, {"name": name, "value": value})

@@ -28,7 +28,7 @@ class Leftover:
     """A start or a stop whose request may still be under way although the one who made it is gone.
 
     ``run`` is the container and its StartedAt as they were before the request was sent (start), or the run being stopped.
-    ``generation`` is the server's kill generation when the action was asked for; None in a record of a version that wrote none.
+    ``generation`` is the server's kill generation when the action was asked for.
     """
 
     phase: Phase
@@ -37,7 +37,7 @@ class Leftover:
     operation: str
     origin: str
     since: str
-    generation: int | None = None
+    generation: int = 0
 
     def facts(self) -> dict[str, Any]:
         """Return what a result says of whoever left it; empty fields are left out."""
@@ -56,7 +56,7 @@ class EndedHere:
 
     run: Run
     action: str
-    generation: int | None = None
+    generation: int = 0
     origin: str = ""
     ended_it: bool = True
 
@@ -86,7 +86,7 @@ class Holder:
     run: Run | None = None
     leftover: Leftover | None = None
     released: bool = False
-    generation: int | None = None
+    generation: int = 0
     ended: EndedHere | None = None
     schema: int = SCHEMA
 
@@ -147,7 +147,7 @@ def encode(holder: Holder) -> bytes:
 
 
 def decode(raw: bytes) -> Holder | None:
-    """The record in ``raw``; None if there is none, or it is torn, not ours, or of a newer schema."""
+    """The record in ``raw``; None if there is none, or it is torn, not ours, or of another schema."""
     try:
         return _holder(unseal(raw))
     except (ValueError, TypeError, KeyError):
@@ -179,8 +179,8 @@ def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _holder(fields: object) -> Holder:
     record = _mapping(fields)
-    if _number(record, "schema") > SCHEMA:
-        raise ValueError("a newer schema")
+    if record["schema"] != SCHEMA:
+        raise ValueError("another schema")
     return Holder(
         pid=_number(record, "pid"),
         pid_start=_number(record, "pid_start"),
@@ -195,7 +195,7 @@ def _holder(fields: object) -> Holder:
         run=_run(record["run"]) if "run" in record else None,
         leftover=_leftover(record["leftover"]) if "leftover" in record else None,
         released=record.get("released") is True,
-        generation=_number(record, "generation") if "generation" in record else None,
+        generation=_number(record, "generation"),
         ended=_ended(record["ended"]) if "ended" in record else None,
     )
 
@@ -209,7 +209,7 @@ def _leftover(fields: object) -> Leftover:
         operation=_string(record, "operation"),
         origin=_string(record, "origin"),
         since=_string(record, "since"),
-        generation=_number(record, "generation") if "generation" in record else None,
+        generation=_number(record, "generation"),
     )
 
 
@@ -218,7 +218,7 @@ def _ended(fields: object) -> EndedHere:
     return EndedHere(
         run=_run(record["run"]),
         action=_string(record, "action"),
-        generation=_number(record, "generation") if "generation" in record else None,
+        generation=_number(record, "generation"),
         origin=_string(record, "origin"),
         ended_it=record.get("ended_it") is True,
     )

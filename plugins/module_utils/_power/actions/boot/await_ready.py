@@ -9,7 +9,7 @@ import contextlib
 
 from ...engine.output import Deframer, Output
 from ...engine.readiness import Lines, Matchers
-from ...journal.journal_rows import JournalUnusable
+from ...journal.schema import JournalUnusable
 from ...model.cancellation import Deadline
 from ...model.errors import EngineError, EngineUnreachable, PowerError, StartFailed, StartTimeout, Superseded
 from ...model.news import READY

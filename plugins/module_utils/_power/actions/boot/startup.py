@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...definitions.definition import Definition
 from ...engine.output import Output
@@ -49,8 +49,7 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
-    seen = _seen(context, snapshot)
-    node.journal.runs.record(uuid, snapshot.run, matchers=bool(matchers), generation=seen.generation, answers=seen.answers)
+    node.journal.runs.see(uuid, replace(_seen(context, snapshot), matchers=bool(matchers)))
     # Whatever the record says of an ended run: another has come.
     lock.settle()
     progress.saw(node.seen_as(uuid, snapshot))
@@ -83,7 +82,7 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
         snapshot = _first_look(context, staged.id)
         if not snapshot.live:
             # Over already; it was a run all the same, and that of this request.
-            context.node.journal.seen_runs.see(context.uuid, _seen(context, snapshot))
+            context.node.journal.runs.see(context.uuid, _seen(context, snapshot))
             lock.settle()
             raise exited(context, snapshot)
         return snapshot, output

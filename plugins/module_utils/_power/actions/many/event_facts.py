@@ -9,7 +9,7 @@ from typing import Any
 
 from ...host.events_record import events_facts
 from ...journal.journal import Journal
-from ...journal.journal_rows import JournalUnusable
+from ...journal.schema import JournalUnusable
 
 
 def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any], str]:

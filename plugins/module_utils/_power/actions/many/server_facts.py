@@ -8,13 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...host.concurrency import map_concurrently
-from ...journal.journal_rows import Intent, OperationRow
+from ...journal.intents import Intent
+from ...journal.operations import OperationRow
 from ...model.described import Described, Unseen
 from ...model.errors import PowerError
 from ...model.order import Priorities
@@ -29,10 +30,6 @@ from .selection import choose
 from .sights import Sight, see_each
 from .supervision_facts import SupervisionFacts
 
-if TYPE_CHECKING:
-    from ...journal.span import Span
-    from .outage_facts import OutageFacts
-
 _LINE_BYTES = 500
 _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
@@ -46,14 +43,12 @@ _READINESS_SECONDS = 0.5
 class FactOptions:
     """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs.
 
-    ``downtime`` is the span of which it is to be told when the server was down. ``count_players`` asks the game of a server, by its UUID,
-    who plays; None: nobody is asked, and an entry does not say.
+    ``count_players`` asks the game of a server, by its UUID, who plays; None: nobody is asked, and an entry does not say.
     """
 
     tail: int = 0
     operations: int = 0
     crashes: int = 0
-    downtime: Span | None = None
     count_players: AskPlayers | None = None
 
 
@@ -66,7 +61,6 @@ class _Known:
     operations: Mapping[str, Sequence[OperationRow]]
     priorities: Priorities
     supervision: SupervisionFacts
-    outages: OutageFacts | None = None
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -120,7 +114,6 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     sights = see_each(uuids, node, wanted.tail)
     # After the engine has been asked: a run is known to the journal as soon as it can be seen.
     node.journal.runs.hold(uuids)
-    known = replace(known, outages=_outages(node, uuids, wanted.downtime))
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
@@ -144,15 +137,6 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
             warnings.append(f"Cannot find server {each.uuid}: no source, no container and no journal of this node has it")
     node.journal.sync()
     return Described(entries, tuple(warnings), supervisor=known.supervision.supervisor)
-
-
-def _outages(node: Node, uuids: Sequence[str], span: Span | None) -> OutageFacts | None:
-    if span is None:
-        return None
-    # Seldom asked for.
-    from .outage_facts import OutageFacts
-
-    return OutageFacts.read(node, uuids, span)
 
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
@@ -188,7 +172,7 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 def _names(wanted: FactOptions) -> tuple[str, ...]:
     """The fields of an entry, in their order."""
     given = (
-        *(("operations", wanted.operations), ("crashes", wanted.crashes), ("downtime", wanted.downtime)),
+        *(("operations", wanted.operations), ("crashes", wanted.crashes)),
         *(("log", wanted.tail), ("players", wanted.count_players)),
     )
     return (*_FIELDS, *(name for name, is_wanted in given if is_wanted))
@@ -225,8 +209,6 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
         entry["operations"] = [_operation(row) for row in known.operations.get(server.uuid, ())]
     if wanted.crashes:
         entry["crashes"] = known.supervision.crashes_of(server.uuid)
-    if known.outages is not None:
-        entry["downtime"] = known.outages.of(server.uuid, seen.snapshot)
     if wanted.tail:
         entry["log"] = _log(subject, wanted.tail)
     return entry

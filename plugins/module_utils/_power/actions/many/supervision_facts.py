@@ -13,7 +13,7 @@ from typing import Any
 from ...definitions.supervision import Policy
 from ...host.liveness import boot_id, boot_seconds
 from ...host.supervisor_record import supervisor_facts
-from ...journal.told_runs import ToldEnds
+from ...journal.runs import RunHistory
 from ...model.clock import timestamp
 from ...model.server import Snapshot
 from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
@@ -27,7 +27,7 @@ OFF = "off"
 class SupervisionFacts:
     """What the journal has of ended runs, None where it cannot be read, and what is known of the node's supervisor, at one moment."""
 
-    ends: ToldEnds | None
+    ends: RunHistory | None
     supervisor: Mapping[str, Any]
     now: datetime
     boot: str
@@ -40,7 +40,7 @@ class SupervisionFacts:
         """Read what is known of these servers, with at most ``limit`` ended runs of each, and of their supervisor."""
         now = node.clock.now()
         supervisor, warning = supervisor_facts(node.settings.state_directory)
-        ends = node.journal.told_runs.of_each(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
+        ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
         return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
 
     def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, meant_down: bool) -> dict[str, Any] | None:

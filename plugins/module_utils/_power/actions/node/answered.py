@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from ...host.causes import reason_of
 from ...host.maintenance import maintenance_pause
-from ...journal.journal_rows import Intent, JournalUnusable
+from ...journal.intents import Intent
+from ...journal.schema import JournalUnusable
 from ...model.errors import IntentUnknown, NotSelected, UnderMaintenance
 from ...model.request import PowerAction
 from ...model.server import Run, Snapshot
@@ -34,7 +35,7 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     _refuse_in_maintenance(context)
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None:
-        seen = _known(context, lambda: context.node.journal.seen_runs.of(context.uuid))
+        seen = _known(context, lambda: context.node.journal.runs.known_of(context.uuid))
         newest = answers.run if seen is None else seen.run
     if newest != answers.run:
         raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
@@ -54,12 +55,12 @@ def known_row(context: ActionContext, run: Run) -> EndedRun | None:
 
 def date_anew(context: ActionContext, seen: Observed) -> None:
     """Write that the run which a start finds up was asked for as late as this: what was killed before does not concern it."""
-    request, snapshot, runs = context.request, seen.snapshot, context.node.journal.seen_runs
+    request, snapshot, runs = context.request, seen.snapshot, context.node.journal.runs
     if request.action is not PowerAction.START or snapshot is None or not snapshot.live:
         return
     generation = request.generation(context.uuid)
     with contextlib.suppress(JournalUnusable, OSError):
-        known = runs.of(context.uuid)
+        known = runs.known_of(context.uuid)
         # Hundreds are found up at once, and mostly there is nothing to write.
         if known is None or known.run != snapshot.run or known.generation < generation:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ...host.liveness import boot_id, boot_seconds
-from ...journal.journal_rows import Intent
+from ...journal.intents import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.clock import timestamp
@@ -102,16 +102,16 @@ def warn_of_unwritten_start(progress: Progress) -> None:
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
 
-    `ENDED_UNSEEN` where nobody can tell: a version before this one wrote no generation.
+    `ENDED_UNSEEN` where the kill generation cannot be read.
     """
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
     try:
-        killed = ended.generation is None or node.generations.read(server.uuid) != ended.generation
+        killed = node.generations.read(server.uuid) != ended.generation
     except LockUnavailable:
         return Verdict.ENDED_UNSEEN
-    return Verdict.ENDED_UNSEEN if ended.generation is None else Verdict.STOPPED if killed else Verdict.RESTARTING
+    return Verdict.STOPPED if killed else Verdict.RESTARTING
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:

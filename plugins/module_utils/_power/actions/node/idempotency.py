@@ -8,7 +8,7 @@ The key stands first in the reason, so the journal has it. Without a journal nob
 
 from __future__ import annotations
 
-from ...journal.journal_rows import OperationRow
+from ...journal.operations import OperationRow
 from ...model.cancellation import Deadline
 from ...model.errors import LockTimeout
 from ...model.result import Outcome

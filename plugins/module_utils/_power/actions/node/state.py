@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ...journal.journal_rows import StartedRun
 from ...model.clock import engine_time
 from ...model.server import PowerState, Run, Snapshot, Startup
+from ...model.supervision import SeenRun
 
 
 def derive_state(
-    snapshot: Snapshot | None, *, stopping: Run | None, started: StartedRun | None, now: datetime, startup_window: float
+    snapshot: Snapshot | None, *, stopping: Run | None, started: SeenRun | None, now: datetime, startup_window: float
 ) -> tuple[PowerState, Startup]:
     """The state of a server.
 

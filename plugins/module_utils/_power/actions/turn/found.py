@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from ...journal.journal_rows import Intent, OperationRow
+from ...journal.intents import Intent
+from ...journal.operations import OperationRow
 from ...model.clock import timestamp
 from ...model.plan import plan
 from ...model.request import WaitFor

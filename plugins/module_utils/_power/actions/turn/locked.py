@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...journal.journal_rows import Intent, OperationRow
+from ...journal.intents import Intent
+from ...journal.operations import OperationRow
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.clock import timestamp

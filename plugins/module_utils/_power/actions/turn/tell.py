@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...host.announce import announce
-from ...journal.journal_rows import not_durable
+from ...journal.operations import not_durable
 from ...model.errors import FailureBudget, NotSelected
 from ...model.request import Request
 from ...model.result import Result

@@ -1,19 +1,17 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node of before there was a supervisor gets one, whole or cut off on the way: nothing starts unasked, and the next boot is well."""
+"""A node gets a supervisor or loses it, whole or cut off on the way: nothing starts unasked, and the next boot is well."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .lab import Node, cut_off, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made
-from .scratch import using
 from .supervised import BACK_SECONDS, RESTORE, SHORT, SUPERVISOR, act, crash, facts, is_back, libraries, starts, supervised, units, verdicts
 
 
@@ -60,18 +58,16 @@ class Grown:
 
 
 @pytest.fixture
-def grown(node: Node, old_collections: Path) -> Grown:
-    """Such a node, made by the role of before."""
-    with using(old_collections):
-        found = Grown.made(node)
+def grown(node: Node) -> Grown:
+    """Such a node without a supervisor."""
+    found = Grown.made(node, node_supervise=False)
     crash(node, found.crashed)
     wait_until(lambda: not node.is_up(uuid_of(found.crashed)), "it has crashed")
     return found
 
 
-#: The tasks by which an upgrade changes a node, in their order; any other leaves the node as the one before it did.
+#: The tasks by which a node gets a supervisor, in their order; any other leaves the node as the one before it did.
 CHANGES = (
-    "Copy the library",
     "Have a library of its own for the supervisor",
     "Write the unit of the supervisor",
     "Have the supervisor started",
@@ -81,7 +77,7 @@ CHANGES = (
 
 
 @pytest.mark.long
-def test_what_is_down_when_a_node_is_upgraded_stays_down_and_what_is_up_is_kept_up_from_then_on(grown: Grown) -> None:
+def test_what_is_down_when_a_node_gets_a_supervisor_stays_down_and_what_is_up_is_kept_up_from_then_on(grown: Grown) -> None:
     node, began = grown.node, grown.node.started_at(uuid_of(grown.up))
     assert changes(supervised(node)) == sorted(CHANGES)
     assert units(node) == {SUPERVISOR: "enabled active"}
@@ -96,7 +92,7 @@ def test_what_is_down_when_a_node_is_upgraded_stays_down_and_what_is_up_is_kept_
 
 @pytest.mark.long
 @pytest.mark.parametrize("task", CHANGES)
-def test_an_upgrade_that_is_cut_off_after_any_task_leaves_a_node_whose_next_boot_is_well_and_is_finished_later(
+def test_a_change_that_is_cut_off_after_any_task_leaves_a_node_whose_next_boot_is_well_and_is_finished_later(
     grown: Grown, task: str
 ) -> None:
     cut_off("node", grown.node, after=task, **SHORT)
