@@ -82,7 +82,7 @@ OPERATION = {
         "run": {"type": "object", "description": "the run that it started or found"},
         "lock": {"type": "object"},
         "phases": {
-            "description": "the begin of each phase, in seconds since the action began",
+            "description": "the start of each phase, in seconds since the action began",
             **list_of({"type": "object", "properties": {"phase": {"type": "string"}, "at": {"type": "number"}}}),
         },
         "downtime": {

@@ -179,7 +179,7 @@ _CONTAINER = (
         "docker.registries",
         _REGISTRIES,
         {},
-        "Credentials by begin of the image name, in whole parts (`/`, `:`, `@`); the longest counts",
+        "Credentials by start of the image name, in whole parts (`/`, `:`, `@`); the longest counts",
         "registries",
         secret=True,
     ),
