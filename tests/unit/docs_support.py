@@ -141,7 +141,7 @@ def _rst(text: str) -> str:
 
 
 def fixed_rows() -> Rows:
-    """One row for each setting that the HTTP face reads once."""
+    """One row for each setting that the HTTP shim reads once."""
     return _names(key for key in SETTINGS_KEYS if key.used and key.field in FIXED)
 
 
@@ -165,7 +165,7 @@ def _plan_cell(action: PowerAction, state: PowerState) -> str:
 
 
 def route_rows() -> Rows:
-    """One row for each route of the HTTP face: method and path, what it does, and whether it asks for the node's token."""
+    """One row for each route of the HTTP shim: method and path, what it does, and whether it asks for the node's token."""
     return [[f"``{route.method} {_readable(route.path)}``", route.summary, "no" if route.public else "yes"] for route in ROUTES]
 
 
