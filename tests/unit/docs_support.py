@@ -141,7 +141,7 @@ def _rst(text: str) -> str:
 
 
 def fixed_rows() -> Rows:
-    """One row for each setting that the HTTP face reads once."""
+    """One row for each setting that the HTTP shim reads once."""
     return _names(key for key in SETTINGS_KEYS if key.used and key.field in FIXED)
 
 
@@ -165,7 +165,7 @@ def _plan_cell(action: PowerAction, state: PowerState) -> str:
 
 
 def route_rows() -> Rows:
-    """One row for each route of the HTTP face: method and path, what it does, and whether it asks for the node's token."""
+    """One row for each route of the HTTP shim: method and path, what it does, and whether it asks for the node's token."""
     return [[f"``{route.method} {_readable(route.path)}``", route.summary, "no" if route.public else "yes"] for route in ROUTES]
 
 
@@ -180,7 +180,7 @@ MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
     ("actions_guide.rst", "The plan", _PLAN_HEADING, "12 22 22 22 22", plan_rows()),
     ("definitions_guide.rst", "Keys of a definition", _KEY_HEADING, "30 20 15 35", key_rows(DEFINITION_KEYS)),
     ("definitions_guide.rst", "Keys that are known but not used", _UNUSED_HEADING, "40 60", unused_rows(DEFINITION_KEYS)),
-    ("http_guide.rst", "Settings that only a new process takes over", ["Key"], "100", fixed_rows()),
+    ("http_guide.rst", "Settings that need a restart", ["Key"], "100", fixed_rows()),
     ("http_guide.rst", "Routes", ["Route", "What it does", "Needs the node's token"], "40 45 15", route_rows()),
     ("settings_guide.rst", "Keys of the settings", _KEY_HEADING, "30 20 15 35", key_rows(SETTINGS_KEYS)),
     ("settings_guide.rst", "Keys of Wings that are known but not used", ["Key"], "100", wings_rows()),

@@ -77,7 +77,7 @@ BLOCKS = blocks()
 
 def document(language: str) -> str:
     """The file that the paths of the page are about."""
-    return next(example.text for example in BLOCKS["Where it may lead"].values() if example.language == language)
+    return next(example.text for example in BLOCKS["Paths"].values() if example.language == language)
 
 
 # ----- the examples
@@ -275,21 +275,19 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Size of a file, before and after": lambda: volume_file.FILE_LIMIT / 1024 / 1024,
     "Lines of a file": lambda: config_edit._MOST_LINES,
     "Lines of a TOML file": lambda: toml_read._MOST_LINES,
-    "Values of a JSON, YAML or TOML file; in YAML keys count, too": lambda: (
-        tree.MOST_VALUES if tree.MOST_VALUES == toml_tree._MOST_NODES else -1
-    ),
-    "Characters of a value or a comment of a TOML file": lambda: toml_words._LONGEST,
-    "Characters ``<`` of an XML file, and as many ``=``": lambda: xml_tree._MOST_SIGNS,
+    "Values of a JSON, YAML or TOML file": lambda: tree.MOST_VALUES if tree.MOST_VALUES == toml_tree._MOST_NODES else -1,
+    "Characters of a TOML value or comment": lambda: toml_words._LONGEST,
+    "Characters ``<``, and ``=``, of an XML file": lambda: xml_tree._MOST_SIGNS,
     "Elements of an XML file": lambda: xml_tree._MOST_ELEMENTS,
-    "Levels of maps and lists in JSON and YAML": lambda: tree.DEEPEST,
-    "Levels of lists and tables in a value of a TOML file": lambda: toml_read._DEEPEST,
-    "Levels of elements in XML": lambda: xml_tree._DEEPEST,
-    "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree_rules._MOST_PLACES,
+    "Levels in JSON and YAML": lambda: tree.DEEPEST,
+    "Levels in a value of a TOML file": lambda: toml_read._DEEPEST,
+    "Levels in XML": lambda: xml_tree._DEEPEST,
+    "Places that the rules of a JSON or YAML file change": lambda: tree_rules._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
     "Characters of a pattern": lambda: regex_sandbox._LONGEST_PATTERN,
     "Seconds of processor time for all patterns of a file": lambda: regex_sandbox._PROCESSOR_SECONDS,
-    "Seconds that one pattern of a file may take, however busy the node is": lambda: regex_sandbox._ANSWER_SECONDS,
+    "Seconds for one pattern of a file": lambda: regex_sandbox._ANSWER_SECONDS,
     "Memory for the patterns of a file": lambda: regex_sandbox._MEMORY / 1024 / 1024,
 }
 

@@ -41,4 +41,4 @@ def test_the_line_of_cron_prints_only_what_failed(tmp_path: Path, code: int, pri
 
 def test_the_longest_batch_is_what_a_run_reckons_with() -> None:
     assert longest_batch("restart", {"wait_for": "running"}, None).seconds(1) == 930
-    assert "At the longest a batch takes 930 s" in TEXT
+    assert "A batch takes at most 930 s" in TEXT

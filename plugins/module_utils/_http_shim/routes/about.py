@@ -35,8 +35,8 @@ class AboutRoutes:
             "health",
             "GET",
             "/healthz",
-            "Whether actions are taken: not while the process ends, or the journal cannot be read or written",
-            {200: AnswerDoc("They are", _OBJECT), 503: AnswerDoc("They are not", _OBJECT)},
+            "Health check: 503 while the process ends, or while the journal cannot be read or written",
+            {200: AnswerDoc("It accepts actions", _OBJECT), 503: AnswerDoc("It accepts no actions", _OBJECT)},
             public=True,
         )
     )
@@ -44,7 +44,9 @@ class AboutRoutes:
         """Tell whether actions are taken; no more than that is told to whoever asks."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
-    @handles(Route("metrics", "GET", "/metrics", "Metrics, for Prometheus", {200: AnswerDoc("Text"), 501: failure("No library")}))
+    @handles(
+        Route("metrics", "GET", "/metrics", "Metrics for Prometheus", {200: AnswerDoc("Text"), 501: failure("The library is missing")})
+    )
     async def _show_metrics(self, _request: HttpRequest) -> Reply:
         text = self._metrics.text(*await self._census.numbers())
         if text is None:
@@ -53,6 +55,10 @@ class AboutRoutes:
             )
         return Reply(200, text, _METRICS)
 
-    @handles(Route("openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: AnswerDoc("It", _OBJECT)}, public=True))
+    @handles(
+        Route(
+            "openapi", "GET", "/openapi.json", "These routes as an OpenAPI document", {200: AnswerDoc("The document", _OBJECT)}, public=True
+        )
+    )
     async def _openapi(self, _request: HttpRequest) -> Reply:
         return replace(json_reply(self._document), content_type="application/json")

@@ -45,12 +45,12 @@ class EventRoutes:
             "events",
             "GET",
             "/api/events",
-            "Events after a cursor, at most limit of them; with wait as soon as there is one, or after so many seconds",
+            "Events after a cursor, at most limit; with wait, the answer comes with the next event, at the latest after that many seconds",
             {
-                200: AnswerDoc("They, and the cursor to go on with", schemas.EVENTS),
-                400: failure("No such cursor, limit or wait"),
-                404: failure("This node keeps no events"),
-                500: failure("No journal"),
+                200: AnswerDoc("The events, and the cursor for the next request", schemas.EVENTS),
+                400: failure("The cursor, limit or wait is invalid"),
+                404: failure("Events are disabled on this node"),
+                500: failure("The journal cannot be read"),
             },
             query=schemas.EVENTS_QUERY,
         )

@@ -37,8 +37,8 @@ class Metrics:
         # From the beginning: of what appears with its first event, Prometheus does not see an increase.
         self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(POWER_ACTIONS, Outcome)}
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
-        self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for a server's turn and lock", buckets=_WAITS, **counted)
-        self._stops = prometheus.Histogram("stop_seconds", "How long stops took", buckets=_STOPS, **counted)
+        self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for the turn and the lock of a server", buckets=_WAITS, **counted)
+        self._stops = prometheus.Histogram("stop_seconds", "Duration of stops", buckets=_STOPS, **counted)
         self._registry.register(_Gauges(self._gauges))
         prometheus.ProcessCollector(registry=self._registry)
 
@@ -67,11 +67,11 @@ class Metrics:
         for name, value in self._now().items():
             yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
         yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), self._servers.states)
-        text = "Servers by what the supervisor has to say of them"
+        text = "Servers by state of supervision"
         yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
-        text = "Servers whose players are waited for, or told"
+        text = "Servers with an action that waits for players or warns them"
         yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), self._servers.countdowns)
-        text = "Servers by whether their containers are not what their definitions say"
+        text = "Servers by whether the container differs from the definition"
         yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
         yield from _supervisor(self._runs)
         yield from _events(self._runs.events)
@@ -90,7 +90,7 @@ def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
     running, paused = numbers.supervisor["running"], numbers.supervisor["paused"]
     if running is not None:
         yield GaugeMetricFamily("fleet_power_supervisor_up", "Whether the supervisor runs", int(running))
-        family = GaugeMetricFamily("fleet_power_supervisor_paused", "What keeps the supervisor from starting anything", labels=["reason"])
+        family = GaugeMetricFamily("fleet_power_supervisor_paused", "Why the supervisor starts nothing", labels=["reason"])
         yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
 
 
@@ -101,14 +101,14 @@ def _events(told: Mapping[str, Any]) -> Iterator[Any]:
     if not told.get("kept"):
         return
     if told["running"] is not None:
-        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether what sends events runs", int(told["running"]))
+        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether the sender of events runs", int(told["running"]))
     receivers = told["receivers"] or ()
     for name, text, kind, value in (
-        ("events_waiting", "Events that a receiver has not taken yet", GaugeMetricFamily, "waiting"),
+        ("events_waiting", "Events that wait for a receiver", GaugeMetricFamily, "waiting"),
         ("events_sent", "Events that a receiver has taken", CounterMetricFamily, "sent"),
-        ("events_dropped", "Events that were let go of before a receiver had taken them", CounterMetricFamily, "dropped"),
-        ("event_receiver_off", "Whether a receiver has asked to be told nothing more", GaugeMetricFamily, "off"),
-        ("event_receiver_failing", "Whether the last try to reach a receiver failed", GaugeMetricFamily, "failing_since"),
+        ("events_dropped", "Events that were dropped before a receiver took them", CounterMetricFamily, "dropped"),
+        ("event_receiver_off", "Whether a receiver has asked for no more events", GaugeMetricFamily, "off"),
+        ("event_receiver_failing", "Whether the last delivery to a receiver failed", GaugeMetricFamily, "failing_since"),
     ):
         numbers = {each["receiver"]: each[value] for each in receivers}
         family = kind(f"fleet_power_{name}", text, labels=["receiver"])

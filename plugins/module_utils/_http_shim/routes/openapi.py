@@ -13,8 +13,8 @@ from ..process.version import VERSION
 from .route import AnswerDoc, Route, failure
 from .schemas import ERROR
 
-_TOKEN_ANSWERS = {401: failure("No token"), 403: failure("Another token")}
-_SERVER_ANSWERS = {404: failure("No such server here"), 500: failure("No engine to ask for the server")}
+_TOKEN_ANSWERS = {401: failure("No token"), 403: failure("Wrong token")}
+_SERVER_ANSWERS = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
 _BODY_ANSWERS = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
 _FORMATS = {"server": {"format": "uuid"}}
 
@@ -29,7 +29,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "fleet.power",
             "version": VERSION,
-            "description": "Power actions on servers, as Pterodactyl Wings takes them, and what became of them.",
+            "description": "Power actions on servers, as in Pterodactyl Wings, and their results.",
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}],

@@ -36,9 +36,9 @@ class PowerRoutes:
             "/api/servers/{server}/power",
             "Ask for a power action",
             {
-                202: AnswerDoc("Accepted; where its end can be read is in the headers", headers={"X-Operation-Id": "", "Location": ""}),
-                400: failure("Not readable, or the server is suspended"),
-                422: failure("No such action, or it cannot be had as it is asked for"),
+                202: AnswerDoc("Accepted; the headers say where to read its result", headers={"X-Operation-Id": "", "Location": ""}),
+                400: failure("The body is invalid, or the server is suspended"),
+                422: failure("The action or one of its options is invalid"),
                 503: failure("Nothing was accepted"),
             },
             body=schemas.POWER,
@@ -73,8 +73,8 @@ class PowerRoutes:
             "operations",
             "GET",
             "/api/servers/{server}/operations",
-            "What was done to the server, by whomever, the last first",
-            {200: AnswerDoc("They", schemas.list_of(schemas.OPERATION)), 500: failure("No journal")},
+            "The operations of a server, newest first",
+            {200: AnswerDoc("The operations", schemas.list_of(schemas.OPERATION)), 500: failure("The journal cannot be read")},
         )
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -88,11 +88,11 @@ class PowerRoutes:
             "operation",
             "GET",
             "/api/servers/{server}/operations/{operation}",
-            "One of these; with wait once it has ended, or after so many seconds",
+            "One operation; with wait, the answer comes when it ends, at the latest after that many seconds",
             {
-                200: AnswerDoc("It, when it has ended or after the wait", schemas.OPERATION),
-                400: failure("No such wait"),
-                500: failure("No journal"),
+                200: AnswerDoc("The operation, when it has ended or after the wait", schemas.OPERATION),
+                400: failure("The wait is invalid"),
+                500: failure("The journal cannot be read"),
             },
             query={"wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_WAIT_SECONDS, "default": 0}},
         )

@@ -46,14 +46,14 @@ ERROR = {
     "properties": {
         "error": {"type": "string"},
         "request_id": {"type": "string", "format": "uuid"},
-        "code": {"type": "string", "description": "where an option of ours is refused, or events are not kept"},
+        "code": {"type": "string", "description": "if an option of this collection is refused, or events are disabled"},
     },
 }
 _STATES = [state.value for state in PowerState]
 _WAITS = [each.value for each in WaitFor]
 _WAIT_FOR_PLAYERS = {
     "phase": {"enum": [WAITING, COUNTING]},
-    "due": {"type": "string", "description": "when it waits no longer, or is over"},
+    "due": {"type": "string", "description": "when the wait or the countdown ends"},
 }
 OPERATION = {
     "type": "object",
@@ -67,26 +67,26 @@ OPERATION = {
         "origin": {"type": "string"},
         "reason": {"type": "string"},
         "progress": {"enum": ["accepted", "begun", "ended"]},
-        "outcome": {"enum": [*(outcome.value for outcome in Outcome), None], "description": "null while it goes on"},
+        "outcome": {"enum": [*(outcome.value for outcome in Outcome), None], "description": "null until it ends"},
         "code": {"type": "string"},
         "msg": {"type": "string"},
         "changed": {"type": "boolean"},
         "state_before": {"enum": _STATES},
         "state": {"enum": _STATES},
         "stop": {"type": "object"},
-        "countdown": {"type": "object", "description": "while it waits for players, or tells them", "properties": _WAIT_FOR_PLAYERS},
-        "awaits": {"enum": _WAITS, "description": "while its server is up, and it waits for it to be that"},
-        "players": {"type": "object", "description": "who played when it went on or gave up"},
-        "player_wait": {"type": "object", "description": "how long it waited for them, and what they were told"},
-        "run": {"type": "object", "description": "the run that was started, or found up"},
+        "countdown": {"type": "object", "description": "while it waits for players or warns them", "properties": _WAIT_FOR_PLAYERS},
+        "awaits": {"enum": _WAITS, "description": "the state that it waits for after a start"},
+        "players": {"type": "object", "description": "the players when the wait ended"},
+        "player_wait": {"type": "object", "description": "how long it waited for players, and which warnings they got"},
+        "run": {"type": "object", "description": "the run that it started or found"},
         "lock": {"type": "object"},
         "phases": {
-            "description": "when each phase began, in seconds since the action was taken up",
+            "description": "the start of each phase, in seconds since the action began",
             **list_of({"type": "object", "properties": {"phase": {"type": "string"}, "at": {"type": "number"}}}),
         },
         "downtime": {
             "type": "object",
-            "description": "from the end of the run that was up to the start of the next, and until that was ready",
+            "description": "from the end of the old run to the start of the next, and until that is ready",
             "properties": {"seconds": {"type": "number"}, "ready_seconds": {"type": "number"}, "since": {"type": "string"}},
         },
         "operation": {"type": "object"},
@@ -96,17 +96,17 @@ _NUMBER = {"type": "integer", "minimum": 0}
 _MAYBE_TEXT, _MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["integer", "null"]}
 _SUPERVISION = {
     "type": ["object", "null"],
-    "description": "what became of its last run, and what the supervisor does about it; null if that is not known",
+    "description": "the end of its last run, and what the supervisor does about it; null if unknown",
     "required": ["state", "running", "in_row", "crashes_today"],
     "properties": {
         "state": {"enum": [*(state.value for state in SupervisionState), "off"]},
-        "why": {**_MAYBE_TEXT, "description": "what says that it is off"},
+        "why": {**_MAYBE_TEXT, "description": "what disables supervision"},
         "running": {"type": ["boolean", "null"], "description": "whether a supervisor runs on this node"},
-        "paused": {"enum": [*PAUSES, None], "description": "what keeps it from starting anything"},
+        "paused": {"enum": [*PAUSES, None], "description": "why the supervisor starts nothing"},
         "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), None]},
         "exit_code": _MAYBE_NUMBER,
         "oom_killed": {"type": ["boolean", "null"]},
-        "in_row": {**_NUMBER, "description": "crashes in a row"},
+        "in_row": {**_NUMBER, "description": "crashes without a long run between them"},
         "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
@@ -114,20 +114,20 @@ _SUPERVISION = {
 _KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
 _OUTDATED = {
     "type": ["object", "null"],
-    "description": "whether its container is what its definition says; null if it has none",
+    "description": "whether the container differs from the definition; null without a container",
     "required": ["is", "differs", "restart", "in_place", "next_start", "why"],
     "properties": {
-        "is": {"type": ["boolean", "null"], "description": "null if nobody can tell"},
-        "differs": {**_KEYS, "description": "what differs; null if that is not known"},
-        "restart": {**_KEYS, "description": "those of them that take a restart"},
-        "in_place": {**_KEYS, "description": "limits that a sync brings in line while it runs"},
-        "next_start": {**_KEYS, "description": "what its process sees when it starts anew"},
+        "is": {"type": ["boolean", "null"], "description": "null if unknown"},
+        "differs": {**_KEYS, "description": "the keys that differ; null if unknown"},
+        "restart": {**_KEYS, "description": "keys that need a restart"},
+        "in_place": {**_KEYS, "description": "limits that a sync updates while it runs"},
+        "next_start": {**_KEYS, "description": "keys that the next start applies"},
         "why": _MAYBE_TEXT,
     },
 }
 _COUNTDOWN = {
     "type": ["object", "null"],
-    "description": "the action that waits for its players, or tells them, before it takes its turn",
+    "description": "the action that waits for players or warns them",
     "required": ["action", "phase", "due"],
     "properties": {
         "action": {"enum": [action.value for action in PowerAction if action.traits.regards_players]},
@@ -137,7 +137,7 @@ _COUNTDOWN = {
 }
 _PLAYERS = {
     "type": ["object", "null"],
-    "description": "who plays, asked a few seconds ago at most; null where the server is down, or nothing says which game it plays",
+    "description": "the players, a few seconds old at most; null if the server is down or has no game profile",
     "required": ["online", "max", "why_unknown"],
     "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "why_unknown": _MAYBE_TEXT},
 }
@@ -176,7 +176,7 @@ EVENTS_QUERY: dict[str, Schema] = {
         "type": "string",
         "pattern": CURSOR_PATTERN,
         "default": "",
-        "description": "the cursor of an earlier answer; now: none of before",
+        "description": "the cursor of an earlier answer; now: only new events",
     },
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_EVENTS, "default": EVENTS_LIMIT},
     "wait": {"type": "integer", "minimum": 0, "maximum": LONGEST_EVENT_WAIT, "default": 0},
@@ -187,9 +187,9 @@ _EVENT = {
     "required": ["specversion", "id", "source", "type", "time", "datacontenttype", "sequence", "data"],
     "properties": {
         "type": {"enum": [each.value for each in EventType]},
-        "subject": {"type": "string", "format": "uuid", "description": "the server that it tells of"},
+        "subject": {"type": "string", "format": "uuid", "description": "the server of the event"},
         **dict.fromkeys(("specversion", "id", "source", "time", "datacontenttype"), _TEXT),
-        "sequence": {**_TEXT, "description": "its number in the outbox: as text they are in their order"},
+        "sequence": {**_TEXT, "description": "its number in the outbox; sorts as text"},
         "data": {"type": "object"},
     },
 }
@@ -197,9 +197,9 @@ EVENTS = {
     "type": "object",
     "required": ["cursor", "dropped", "reset", "events"],
     "properties": {
-        "cursor": {**_TEXT, "description": "to go on with"},
-        "dropped": {**_NUMBER, "description": "how many events since the cursor have gone, and are not told"},
-        "reset": {"type": "boolean", "description": "whether events were begun anew since the cursor: all that there are follow"},
+        "cursor": {**_TEXT, "description": "for the next request"},
+        "dropped": {**_NUMBER, "description": "how many events after the cursor were dropped"},
+        "reset": {"type": "boolean", "description": "whether the outbox is new since the cursor; all its events follow"},
         "events": list_of(_EVENT),
     },
 }
@@ -207,9 +207,9 @@ LISTED = {
     **SERVER,
     "properties": {
         **{name: schema for name, schema in SERVER["properties"].items() if name != "players"},
-        "state": {"enum": [*_STATES, None], "description": "null if it could not be seen"},
+        "state": {"enum": [*_STATES, None], "description": "null if it cannot be read"},
         "utilization": {**SERVER["properties"]["utilization"], "type": ["object", "null"]},
-        "code": {**_TEXT, "description": "why it could not be seen"},
+        "code": {**_TEXT, "description": "why it cannot be read"},
         "msg": {**_TEXT, "description": "the same in a sentence"},
     },
 }
@@ -246,26 +246,26 @@ POWER = {
             "minimum": POWER_OPTIONS["wait_timeout"].least,
             "maximum": POWER_OPTIONS["wait_timeout"].most,
             "default": POWER_OPTIONS["wait_timeout"].default,
-            "description": "wait for that no longer than so many seconds after the start",
+            "description": "seconds that this may take after the start",
         },
         "players_at_most": {
             **_option("integer"),
             "minimum": 0,
             "maximum": MOST_PLAYERS,
-            "description": "wait until no more than these play",
+            "description": "wait until at most this many play",
         },
         "max_delay": {
             **_option("integer"),
             "minimum": 0,
             "maximum": LONGEST_DELAY_SECONDS,
-            "description": "wait for players no longer than so many seconds after this request",
+            "description": "wait for players at most this many seconds after the request",
         },
-        "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens then"},
+        "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens after that time"},
         "warn": {
             **_option("array"),
             "items": {"type": "integer", "minimum": 1, "maximum": EARLIEST_MARK_SECONDS},
             "maxItems": MOST_MARKS,
-            "description": "tell those who play so many seconds before it",
+            "description": "warn players this many seconds before the action",
         },
         "warn_message": {**_option("string"), "default": WARN_MESSAGE},
     },

@@ -37,7 +37,7 @@ from .backend import Backend
 from .http_request import HttpRequest
 from .route import AnswerDoc, Route, failure, handles
 
-_UNLISTED_TEXT = "Where the list is not whole: the codes of why lists of servers could not be had"
+_UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
 _THREADS = 8
 _MOST_LINES = 100
 #: How long a stop after a sync that says "suspended" waits for its turn.
@@ -88,8 +88,11 @@ class ServerRoutes:
             "servers",
             "GET",
             "/api/servers",
-            "Every server: state, definition, use of memory, CPU, network and disk",
-            {200: AnswerDoc("They", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}), 500: failure("No engine")},
+            "All servers: state, definition, use of memory, CPU, network and disk",
+            {
+                200: AnswerDoc("The servers", schemas.list_of(schemas.LISTED), {replies.UNLISTED: _UNLISTED_TEXT}),
+                500: failure("The engine does not answer"),
+            },
         )
     )
     async def _all(self, request: HttpRequest) -> Reply:
@@ -106,8 +109,8 @@ class ServerRoutes:
             "server",
             "GET",
             "/api/servers/{server}",
-            "One server, as above, and who plays on it",
-            {200: AnswerDoc("It", schemas.SERVER), 500: failure("No engine")},
+            "One server, and its players",
+            {200: AnswerDoc("The server", schemas.SERVER), 500: failure("The engine does not answer")},
         )
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -127,11 +130,11 @@ class ServerRoutes:
             "commands",
             "POST",
             "/api/servers/{server}/commands",
-            "Write commands to the standard input of its process",
+            "Write commands to the standard input of the process",
             {
                 204: AnswerDoc("Written"),
-                400: failure("Not readable"),
-                500: failure("No container, or no engine"),
+                400: failure("The body is invalid"),
+                500: failure("The server has no container, or the engine does not answer"),
                 502: failure("The server is stopped"),
             },
             body=schemas.COMMANDS,
@@ -162,8 +165,8 @@ class ServerRoutes:
             "logs",
             "GET",
             "/api/servers/{server}/logs",
-            "The last lines of its output, size of them",
-            {200: AnswerDoc("They", schemas.LINES), 500: failure("No engine")},
+            "The last lines of output, size of them",
+            {200: AnswerDoc("The lines", schemas.LINES), 500: failure("The engine does not answer")},
             query={"size": {"type": "string"}},
         )
     )
@@ -188,8 +191,8 @@ class ServerRoutes:
             "sync",
             "POST",
             "/api/servers/{server}/sync",
-            "Read its definition anew; limits of a running server are brought in line, and one that is suspended by it is stopped",
-            {204: AnswerDoc("Read"), 500: failure("Not read")},
+            "Read the definition again; update the limits of a running server, stop a suspended one",
+            {204: AnswerDoc("Read"), 500: failure("The definition cannot be read")},
         )
     )
     async def _sync(self, request: HttpRequest, known: KnownServer) -> Reply:
@@ -244,8 +247,8 @@ class ServerRoutes:
             "system",
             "GET",
             "/api/system",
-            "The machine and the version of this collection; with v=2 the engine, too",
-            {200: AnswerDoc("It", schemas.SYSTEM), 500: failure("No engine")},
+            "The machine and the version of this collection; with v=2 also the engine",
+            {200: AnswerDoc("The machine", schemas.SYSTEM), 500: failure("The engine does not answer")},
             query={"v": {"type": "string"}},
         )
     )

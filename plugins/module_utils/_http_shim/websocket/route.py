@@ -75,14 +75,14 @@ class WebsocketRoutes:
             "websocket",
             "GET",
             "/api/servers/{server}/ws",
-            "The websocket of its console, which asks for a token of the Panel instead",
+            "The websocket of the console; it needs a token of the Panel instead",
             {
-                101: AnswerDoc("It opens"),
-                400: failure("No websocket request, or too many are open of this server"),
+                101: AnswerDoc("The websocket opens"),
+                400: failure("No websocket request, or the server has too many consoles"),
                 403: failure("The page's origin is not allowed"),
-                404: failure("No such server here"),
-                501: failure("No library"),
-                503: failure("Too many are open"),
+                404: failure("This node has no such server"),
+                501: failure("The library is missing"),
+                503: failure("The node has too many consoles"),
             },
             public=True,
         )
@@ -104,8 +104,8 @@ class WebsocketRoutes:
             "deny",
             "POST",
             "/api/servers/{server}/ws/deny",
-            "Take back tokens of consoles by their jtis",
-            {204: AnswerDoc("They are no good any more"), 400: failure("Not readable")},
+            "Revoke tokens of consoles by their jtis",
+            {204: AnswerDoc("The tokens are revoked"), 400: failure("The body is invalid")},
             body=schemas.DENIED,
         )
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings that say what is played on which servers: profiles of games, and the rules that give servers one; pure."""
+"""The keys of the settings for games: profiles, and rules that assign them to servers; pure."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ..model.schema import (
 from .kinds import FILLED_TEXT, list_of, whole_number
 from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
-#: What stands for the message in what announces it.
+#: Placeholder of the message in an announcement.
 MESSAGE = "{message}"
-#: The protocols by which a game can be asked who plays it.
+#: The protocols that count players.
 PROTOCOLS = ("minecraft", "a2s", "quake3")
 #: Variables are named as a shell names them.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LONGEST_LINE = 200
 _MOST_WORDS, _LONGEST_WORD = 64, 4096
-#: What takes a word for a script, and how it is told which.
+#: Programs that take a word as a script, and their option.
 _SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "busybox")
 _SCRIPT_OPTION = re.compile(r"-[a-z]*c")
 
@@ -136,7 +136,7 @@ def _variable_name(value: object, place: KeyLocation) -> str:
 
 _NAME_OF_VARIABLE = ValueType("the name of a variable, such as RCON_PASSWORD", _variable_name)
 _PORT = whole_number(1, 65535)
-_COUNT_KEYS = (KeySpec("command", _ARGV, REQUIRED, "Run in the server's container; prints the number of players"),)
+_COUNT_KEYS = (KeySpec("command", _ARGV, REQUIRED, "Command in the container; prints the number of players"),)
 
 
 def _query(value: object, place: KeyLocation) -> str | tuple[str, ...]:
@@ -150,14 +150,14 @@ def _query(value: object, place: KeyLocation) -> str | tuple[str, ...]:
 
 _QUERY = ValueType("minecraft, a2s, quake3, or a map with command", _query, _COUNT_KEYS)
 PROFILE_KEYS = (
-    KeySpec("query", _QUERY, None, "How it is asked who plays: by a protocol, or by a command"),
-    KeySpec("port", _PORT, None, "The port that is asked; unset: that of the default allocation"),
-    KeySpec("announce.stdin", _LINE, None, "How players are told: a line on the server's standard input"),
-    KeySpec("announce.rcon.port", _PORT, None, "How players are told: by Source RCON at this port; unset: as `port`"),
-    KeySpec("announce.rcon.port_variable", _NAME_OF_VARIABLE, None, "The variable of the server's environment that has the port"),
-    KeySpec("announce.rcon.password_variable", _NAME_OF_VARIABLE, None, "The one that has the password; must be given for RCON"),
-    KeySpec("announce.rcon.command", _LINE, f"say {MESSAGE}", "What is sent"),
-    KeySpec("announce.command", _ANNOUNCING_ARGV, None, "How players are told: a command, run in the server's container"),
+    KeySpec("query", _QUERY, None, "How to count players: a protocol or a command"),
+    KeySpec("port", _PORT, None, "Port of the query; unset: that of the default allocation"),
+    KeySpec("announce.stdin", _LINE, None, "How to warn players: a line on the standard input"),
+    KeySpec("announce.rcon.port", _PORT, None, "How to warn players: Source RCON on this port; unset: as `port`"),
+    KeySpec("announce.rcon.port_variable", _NAME_OF_VARIABLE, None, "Variable of the environment with the port"),
+    KeySpec("announce.rcon.password_variable", _NAME_OF_VARIABLE, None, "Variable with the password; required for RCON"),
+    KeySpec("announce.rcon.command", _LINE, f"say {MESSAGE}", "Command to send"),
+    KeySpec("announce.command", _ANNOUNCING_ARGV, None, "How to warn players: a command in the container"),
 )
 
 
@@ -218,7 +218,7 @@ def _profiles(value: object, place: KeyLocation) -> dict[str, GameProfile]:
 
 _PROFILES = ValueType("a map of names to profiles", _profiles, PROFILE_KEYS)
 _SELECTORS = (SERVER_KEY, EGG_KEY, IMAGE_KEY, LABEL_KEY)
-_RULE_KEYS = (*_SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "The profile that they get"))
+_RULE_KEYS = (*_SELECTORS, KeySpec("game", FILLED_TEXT, REQUIRED, "Profile of these servers"))
 
 
 def _rule(value: object, place: KeyLocation) -> GameRule:
@@ -234,12 +234,10 @@ GAME_KEYS = (
         _PROFILES_KEY,
         _PROFILES,
         {},
-        f"Games by name, beside {', '.join(f'`{name}`' for name in BUILT_IN)}; one with such a name says what is different",
+        f"Profiles of games, besides {', '.join(f'`{name}`' for name in BUILT_IN)}; these names change the built-in ones",
         "game_profiles",
     ),
-    KeySpec(
-        _RULES_KEY, _RULES, (), "Which servers have which; the first that selects one counts, after `settings.meta.game`", "game_rules"
-    ),
+    KeySpec(_RULES_KEY, _RULES, (), "Profiles of servers; the first match counts, after `settings.meta.game`", "game_rules"),
 )
 
 

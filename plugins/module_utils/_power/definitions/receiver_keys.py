@@ -50,21 +50,21 @@ _TYPE = one_of(*(each.value for each in EventType))
 _SELECTOR = ValueType("a map that says which servers", _selector, _SELECTORS)
 
 RECEIVER_KEYS = (
-    KeySpec("name", _RECEIVER_NAME, REQUIRED, "What it is called here; no two have the same"),
-    KeySpec("url", FILLED_TEXT, "", "Where events are sent, http or https; or `url_file`", secret=True),
-    KeySpec("url_file", ABSOLUTE_PATH, "", "File with that address, for one that is itself a secret; mode 0600"),
-    KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret that signs them, `whsec_...`; mode 0600; unset: no signature"),
-    KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents`, for programs, or `discord`, a message for persons"),
-    KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events that it is told; none: all"),
+    KeySpec("name", _RECEIVER_NAME, REQUIRED, "Unique name of the receiver"),
+    KeySpec("url", FILLED_TEXT, "", "Address, http or https; or `url_file`", secret=True),
+    KeySpec("url_file", ABSOLUTE_PATH, "", "File with a secret address; mode 0600"),
+    KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret for signatures, `whsec_...`; mode 0600; unset: no signature"),
+    KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents` for programs, or `discord` for people"),
+    KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events to send; empty: all"),
     KeySpec(
         "servers",
         list_of(_SELECTOR, "a list of maps that say which servers"),
         (),
-        "Servers that it is told of; none: all; several: of any of them",
+        "Servers whose events to send; empty: all",
     ),
 )
 #: Where it is no file that others may read, the secret itself may stand.
-_WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret itself, in place of `secret_file`", secret=True))
+_WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret, instead of `secret_file`", secret=True))
 
 
 def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVER_KEYS) -> ReceiverRule:
@@ -99,8 +99,8 @@ _RULE_WITH_SECRET = ValueType("a receiver", lambda value, place: _rule(value, pl
 _RULES = ValueType(_WORDS, lambda value, place: _receivers(value, place, _RULE), RECEIVER_KEYS)
 
 EVENT_KEYS = (
-    KeySpec("events.node", FILLED_TEXT, None, "What the node is called in events; unset: its host name", "event_node"),
-    KeySpec("events.receivers", _RULES, (), "Who is told of events", "event_receivers"),
+    KeySpec("events.node", FILLED_TEXT, None, "Name of the node in events; unset: its host name", "event_node"),
+    KeySpec("events.receivers", _RULES, (), "Receivers of events", "event_receivers"),
 )
 
 

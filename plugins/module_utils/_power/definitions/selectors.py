@@ -20,12 +20,10 @@ from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 if TYPE_CHECKING:
     from .definition import Definition
 
-SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server it is for")
-EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg whose servers it is for")
-LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that a server it is for has, all of them")
-IMAGE_KEY = KeySpec(
-    "image", FILLED_TEXT, "", "Beginning of the images it is for, in whole parts: up to a `/`, the `:` of a tag, `@` or its end"
-)
+SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
+EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
+LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that the servers all have")
+IMAGE_KEY = KeySpec("image", FILLED_TEXT, "", "Start of the image name of the servers, in whole parts (`/`, `:`, `@`)")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings that say which servers are supervised and how, and the rules among them; pure.
+"""The keys of the settings for supervision, and their rules; pure.
 
-A key that is unset here is answered by Wings' own one, where Wings has one.
+If a key is unset, the key of Wings counts.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _RESET_AFTER = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds"
 
 _SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
-    KeySpec("supervise", BOOLEAN, None, "Whether they are supervised"),
-    KeySpec("clean_exit", _CLEAN_EXIT, None, "As `supervisor.clean_exit`, for them"),
-    KeySpec("max_restarts", _MAX_RESTARTS, None, "As `supervisor.max_restarts`, for them"),
-    KeySpec("reset_after", _RESET_AFTER, None, "As `supervisor.reset_after`, for them"),
+    KeySpec("supervise", BOOLEAN, None, "Supervise them"),
+    KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
+    KeySpec("max_restarts", _MAX_RESTARTS, None, "`supervisor.max_restarts` for them"),
+    KeySpec("reset_after", _RESET_AFTER, None, "`supervisor.reset_after` for them"),
 )
 _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
@@ -59,41 +59,41 @@ SUPERVISOR_KEYS = (
         "supervisor.enabled",
         BOOLEAN,
         None,
-        f"Supervise servers of which neither a rule nor the definition says whether; unset: `{_OF_WINGS}.enabled`",
+        f"Supervise servers without a rule or key of their own; unset: `{_OF_WINGS}.enabled`",
         "supervisor_enabled",
     ),
     KeySpec(
         "supervisor.clean_exit",
         _CLEAN_EXIT,
         None,
-        f"What is done after exit code 0; unset: `{_OF_WINGS}.detect_clean_exit_as_crash`",
+        f"After exit code 0; unset: `{_OF_WINGS}.detect_clean_exit_as_crash`",
         "supervisor_clean_exit",
     ),
     KeySpec(
         "supervisor.max_restarts",
         _MAX_RESTARTS,
         Limits.max_restarts,
-        "Starts after crashes in a row until it has given up; from then on it is tried once an hour",
+        "Starts after consecutive crashes; then one an hour",
         "supervisor_max_restarts",
     ),
     KeySpec(
         "supervisor.reset_after",
         _RESET_AFTER,
         int(Limits.reset_after),
-        "Seconds: after a run this long, the next crash is the first in a row",
+        "Seconds of a run that reset the count of consecutive crashes",
         "supervisor_reset_after",
     ),
-    KeySpec("supervisor.rules", _RULES, (), "Rules for some servers: for each thing, the first that says it counts", "supervisor_rules"),
+    KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts", "supervisor_rules"),
 )
 
 #: Wings' keys that count where ours are unset. The second is true by default in Wings, which writes it into its file.
 WINGS_CRASH_KEYS = (
-    KeySpec(f"{_OF_WINGS}.enabled", BOOLEAN, True, "Counts where `supervisor.enabled` is unset", "crash_detection_enabled"),
+    KeySpec(f"{_OF_WINGS}.enabled", BOOLEAN, True, "Counts if `supervisor.enabled` is unset", "crash_detection_enabled"),
     KeySpec(
         f"{_OF_WINGS}.detect_clean_exit_as_crash",
         BOOLEAN,
         False,
-        "Counts where `supervisor.clean_exit` is unset; true: restart, false: leave",
+        "Counts if `supervisor.clean_exit` is unset; true: restart, false: leave",
         "clean_exit_is_crash",
     ),
 )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a power action cannot go on: one class per stable code, and so as long as there are codes.
+"""Errors of power actions: one class for each stable code.
 
 The sentence of an error says what to do; ``facts`` carries what a program needs to act on it.
 ``docs/docsite/rst/codes_guide.rst`` explains each code to users; a test keeps the two in step.
@@ -13,14 +13,14 @@ import sys
 
 
 class PowerError(Exception):
-    """A power action cannot go on, or ended otherwise than asked."""
+    """A power action failed, was refused, cancelled or skipped."""
 
     code: str
-    #: Reported as ``failed`` even if nothing was altered: it tells of a thing tried, not of a wish declined.
+    #: Reported as ``failed`` even if the action changed nothing.
     always_failed = False
     #: Reported as ``cancelled``: another action took precedence.
     cancels = False
-    #: Reported as ``skipped`` as long as nothing was altered: its turn never came.
+    #: Reported as ``skipped`` unless the action changed something.
     skips = False
 
     def __init__(self, message: str, **facts: object) -> None:
@@ -47,7 +47,7 @@ class Suspended(PowerError):
 
 
 class LockTimeout(PowerError):
-    """Another action held the server for longer than this one was willing to wait."""
+    """Another action held the lock for longer than ``wait_seconds``."""
 
     code = "lock_timeout"
 
@@ -66,26 +66,26 @@ class CancelledByKill(PowerError):
 
 
 class Superseded(PowerError):
-    """Another action took the server while this one waited for it to become ready, or for its players."""
+    """Another action took the server while this one waited for ready, or for players."""
 
     code = "superseded"
     cancels = True
 
 
 class PlayersOnline(PowerError):
-    """More people play on the server than the action allows, and it may not wait any longer."""
+    """Too many players were online until ``max_delay`` ended."""
 
     code = "players_online"
 
 
 class PlayersUnknown(PowerError):
-    """It is unknown how many people play on the server, and the action may not wait any longer."""
+    """The number of players was unknown until ``max_delay`` ended."""
 
     code = "players_unknown"
 
 
 class CountdownRunning(PowerError):
-    """Another action on this server is waiting for its players, or telling them."""
+    """Another action on this server waits for players or warns them."""
 
     code = "countdown_running"
 
@@ -98,25 +98,25 @@ class KillUnsettled(PowerError):
 
 
 class DefinitionInvalid(PowerError):
-    """A definition that cannot be understood; the sentence names file and key."""
+    """The definition is invalid; the sentence names file and key."""
 
     code = "definition_invalid"
 
 
 class SourceUnreachable(PowerError):
-    """A source of definitions cannot be read, which is not the same as a source that lacks the server."""
+    """A source of definitions cannot be read."""
 
     code = "source_unreachable"
 
 
 class SourceDenied(PowerError):
-    """The Panel answers, but refuses the node's token. What was kept from earlier does not count then."""
+    """The Panel refuses the node's token. Kept definitions do not count then."""
 
     code = "source_denied"
 
 
 class SettingsInvalid(PowerError):
-    """The node's settings cannot be read or understood; the sentence names key, value and expected type."""
+    """The settings are invalid or unreadable; the sentence names key, value and expected type."""
 
     code = "settings_invalid"
 
@@ -128,7 +128,7 @@ class DiskFull(PowerError):
 
 
 class DiskCheckTimeout(PowerError):
-    """The server's data directory holds too much to be looked through, or more comes into it than can be."""
+    """The walk through the data directory exceeds its limit of time or entries."""
 
     code = "disk_check_timeout"
 
@@ -146,7 +146,7 @@ class ImageUnavailable(PowerError):
 
 
 class PrebootFailed(PowerError):
-    """A step between "may start" and "starts" failed; the sentence names it."""
+    """A pre-boot step failed; the sentence names it."""
 
     code = "preboot_failed"
 
@@ -173,7 +173,7 @@ class StopFailed(PowerError):
 
 
 class ContainerForeign(PowerError):
-    """The container of the server's name was made by somebody else."""
+    """Another program made the container with the server's name."""
 
     code = "container_foreign"
 
@@ -199,18 +199,18 @@ class EngineError(PowerError):
 
     @property
     def reason(self) -> str:
-        """The engine's own words, for a sentence that says itself what could not be done."""
+        """The engine's own words, without the beginning of the sentence."""
         return str(self).partition(": ")[2] or str(self)
 
 
 class MissingLibrary(PowerError):
-    """A Python library that is needed cannot be imported; the sentence names the interpreter, which may be another than one thinks."""
+    """A Python library cannot be imported; the sentence names library and interpreter."""
 
     code = "missing_library"
 
     @classmethod
     def of(cls, task: str, library: str, package: str, error: ImportError | None = None, *, instead: str = "") -> MissingLibrary:
-        """Return it for a task as it stands after "Cannot", with the Debian package of the library, and what else would do."""
+        """Return the error; ``task`` follows "Cannot", ``package`` is of Debian, and ``instead`` names an alternative."""
         why = "" if error is None else f" ({error})"
         return cls(
             f"Cannot {task}: {sys.executable or 'Python'} cannot import {library}{why}; "
@@ -227,47 +227,47 @@ class InterruptedBySignal(PowerError):
 
 
 class NotSelected(PowerError):
-    """The server is not in one of the states that ``only`` names, or is not meant to be up where only such are meant."""
+    """``only``, ``outdated`` or ``if_meant_up`` exclude the server."""
 
     code = "not_selected"
     skips = True
 
 
 class UnderMaintenance(PowerError):
-    """A maintenance goes on, or nobody can tell whether one does: the supervisor starts nothing."""
+    """The supervisor starts nothing during a maintenance, or while its state is unknown."""
 
     code = "maintenance"
     skips = True
 
 
 class FailureBudget(PowerError):
-    """More servers had failed than ``max_failures`` allows before this one's turn came."""
+    """More servers failed than ``max_failures`` allows, before this one's turn."""
 
     code = "failure_budget"
     skips = True
 
 
 class LimitBelowUse(PowerError):
-    """The memory that a server is to be limited to while it runs is less than what it uses."""
+    """The server uses more memory than its new limit."""
 
     code = "limit_below_use"
 
 
 class Incomplete(PowerError):
-    """Of all servers of a node, some could not be listed or not be seen; those that were have been acted on."""
+    """Some servers of the node could not be listed or read; the others got their action."""
 
     code = "incomplete"
     always_failed = True
 
 
 class IntentUnknown(PowerError):
-    """The journal does not tell which servers are meant to be up, or whether one is."""
+    """The journal does not show which servers should be up."""
 
     code = "intent_unknown"
 
 
 class EndpointUnreachable(PowerError):
-    """The HTTP endpoint gives no usable answer: refused, silent, not TLS as expected, not JSON."""
+    """The HTTP endpoint gives no valid answer: refused, silent, not TLS as expected, not JSON."""
 
     code = "endpoint_unreachable"
     always_failed = True
@@ -281,28 +281,27 @@ class EndpointError(PowerError):
 
 
 class EndpointUntrusted(PowerError):
-    """The process at the HTTP endpoint's address on this machine may not have the node's token; it was not told."""
+    """An untrusted process listens at the endpoint's address on this machine; the token was not sent."""
 
     code = "endpoint_untrusted"
 
 
 class OutcomeUnknown(PowerError):
-    """The HTTP endpoint took the action, but its outcome was not seen in time."""
+    """The HTTP endpoint accepted the action, but its end was not visible in time."""
 
     code = "outcome_unknown"
     always_failed = True
 
 
 class UnsupportedByEndpoint(PowerError):
-    """An option that the HTTP endpoint cannot honour."""
+    """The HTTP endpoint does not support an option."""
 
     code = "unsupported_by_endpoint"
 
 
-#: Why a server was left to its players, which says nothing of the others: no failure that a budget counts.
+#: Codes of servers that were left to their players. No failure budget counts them.
 LEFT_TO_PLAYERS = (PlayersOnline.code, PlayersUnknown.code, CountdownRunning.code)
-#: Codes that no exception of ours carries: what a reader of the journal concludes, what the HTTP face took and could not begin in time,
-#: a kill that could not be guarded, what a power cut may undo, and a fault of ours.
+#: Codes without an exception.
 INTERRUPTED = "interrupted"
 EXPIRED = "expired"
 UNGUARDED = "unguarded"
@@ -311,7 +310,7 @@ INTERNAL_ERROR = "internal_error"
 
 
 def internal_error(error: BaseException) -> str:
-    """The sentence for a fault of ours: what and where, but not what it says, since that may hold anything."""
+    """The sentence for a fault in this collection: class and place, but no text, which may hold secrets."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
