@@ -238,7 +238,7 @@ summary:
 msg:
   description: A message for the whole task.
   type: str
-  returned: on failure, and when no server was meant
+  returned: on failure, and when no server was selected
   sample: "Nothing to limit: no server of this node is meant"
 code:
   description: Why nothing could be done.

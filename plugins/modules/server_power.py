@@ -581,8 +581,7 @@ servers:
         - How long the server was down, by the engine's clock, from the end of the run that the action ended.
       type: dict
       returned: >-
-        when the action ended a run, and it can be told when that was; if brief, of V(start) and V(restart) alone, and not in an ad-hoc
-        command
+        when the action ended a run and the time is known; if brief, only for V(start) and V(restart), and not in an ad hoc command
       contains:
         seconds:
           description: Seconds until the next run started.
@@ -635,7 +634,7 @@ msg:
   description:
     - A message for the whole task. After failures, the first few names with their codes; for a single server, its reason.
   type: str
-  returned: on failure, and when no server was meant
+  returned: on failure, and when no server was selected
   sample: "Nothing to restart: no server of this node is meant"
 code:
   description: Why nothing could be done; V(incomplete) if some of all servers could not be seen.
