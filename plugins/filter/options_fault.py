@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: options_fault
-short_description: Why options may not be given to all modules of a run
+short_description: Why a run cannot give options to all modules
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
 description:
-  - Variables such as C(power_options) hold options for M(fleet.power.server_power) and M(fleet.power.server_power_info) alike. This tells
-    in a sentence which of those that are given only one of the two has.
+  - Variables such as C(power_options) hold options for both M(fleet.power.server_power) and M(fleet.power.server_power_info). The filter
+    names options that only one of them has.
 positional: variable
 options:
   _input:
@@ -23,13 +23,13 @@ options:
     required: true
   variable:
     description:
-      - Name of the variable that they were given in, for the sentence.
+      - Name of their variable, for the sentence.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-- name: Mind what is given
+- name: Check the options
   ansible.builtin.assert:
     that: (power_options | fleet.power.options_fault('power_options')) is none
     fail_msg: "{{ power_options | fleet.power.options_fault('power_options') | default('', true) }}"
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The sentence, or null if all may be given.
+    - The sentence, or null if both modules have all options.
   type: str
 """
 

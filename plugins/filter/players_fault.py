@@ -7,29 +7,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: players_fault
-short_description: Why an action cannot have such regard to players
+short_description: Why options for players are wrong
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
 description:
-  - Tells in a sentence what is wrong with options of M(fleet.power.server_power) that have an action wait for players or tell them, such as
-    O(fleet.power.server_power#module:players_at_most). It is the sentence with which the module would refuse them.
+  - Returns the sentence with which M(fleet.power.server_power) would refuse options for players, such as
+    O(fleet.power.server_power#module:players_at_most).
 positional: action
 options:
   _input:
     description:
-      - The options, a map. One that is null is not given.
+      - The options, a map. A null option counts as not given.
     type: dict
     required: true
   action:
     description:
-      - The O(fleet.power.server_power#module:action) that they are given for.
+      - Their O(fleet.power.server_power#module:action).
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-- name: Mind what is given
+- name: Check the options
   ansible.builtin.assert:
     that: "({'max_delay': delay} | fleet.power.players_fault('stop')) is none"
     fail_msg: "{{ {'max_delay': delay} | fleet.power.players_fault('stop') | default('', true) }}"
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The sentence, or null if they make sense.
+    - The sentence, or null if the options are right.
   type: str
 """
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unseen
-short_description: What a look at servers did not show
+short_description: Servers that could not be read
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
 description:
-  - M(fleet.power.server_power_info) returns servers that are known and could not be seen with C(state) being V(null), and C(complete) being
-    V(false) where the list of servers is not whole. This tells both, so that a play that acts on what it saw may stop where it did not see
-    all.
-  - Of a look that failed, be it that the task goes on all the same, it tells that no server was seen; of one that was skipped nothing.
+  - In the result of M(fleet.power.server_power_info), servers that could not be read have the C(state) V(null), and an incomplete list has
+    C(complete) V(false). The filter returns a sentence for each, so that a play can stop.
+  - For a failed task it returns that no server was read, also with C(ignore_errors). For a skipped task it returns nothing.
 positional: among
 options:
   _input:
@@ -25,7 +24,7 @@ options:
     required: true
   among:
     description:
-      - UUIDs of servers. If given, only what matters for these is told. A list that is not whole matters for those that it lacks.
+      - UUIDs of servers. The filter then ignores all others. An incomplete list counts only if it lacks one of them.
     type: list
     elements: str
 """
@@ -44,7 +43,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - A sentence for each server that was not seen, and one for a list that is not whole; empty if all was seen.
+    - A sentence for each server that could not be read, and one for an incomplete list. Empty if everything was read.
   type: list
   elements: str
 """

@@ -12,14 +12,13 @@ version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
 description:
-  - Makes a host of each server, with its node's connection variables and the variable C(server_uuid), so that
-    C(ansible lobby-1 -b -m fleet.power.server_power -a action=restart) acts on that server alone.
-  - Servers are found from the nodes' Docker Engines, from the nodes' HTTP endpoints, from a snapshot file, from the Panel, or from
-    several of these, of which one picture is made. The Panel decides which node a server belongs to, a node that is asked decides what
-    runs there, and a snapshot fills in what nobody else tells.
+  - Makes a host of each server, with its node's connection variables and the variable C(server_uuid). So
+    C(ansible lobby-1 -b -m fleet.power.server_power -a action=restart) acts on that server only.
+  - Sources are the nodes' Docker Engines, their HTTP endpoints, a snapshot file and the Panel, also several of them. The Panel decides a
+    server's node, a node that is asked decides what runs there, and a snapshot fills the gaps.
   - The file must end in C(fleet_power.yml) or C(fleet_power.yaml).
-  - A host costs a task of its own in every play. For more than a few servers at a time use plays over nodes, whose one task acts on all
-    servers of a node. See R(the guide,ansible_collections.fleet.power.docsite.inventory_guide).
+  - Each host costs a task of its own in every play. For more than a few servers use plays over nodes, whose task acts on all servers of a
+    node. See R(the guide,ansible_collections.fleet.power.docsite.inventory_guide).
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -31,36 +30,33 @@ options:
     choices: [fleet.power.servers]
   nodes:
     description:
-      - Nodes by name, which is the name of the inventory host that is the node.
-      - A node that an earlier inventory source has as a host gives its servers the variables of that host and its groups whose names
-        begin with C(ansible_).
-      - Each node is a map with the keys below, all of them optional. One with neither C(docker_host) nor C(url) is not asked itself.
-      - C(docker_host) (text) is the address of its engine, that begins with C(unix://), C(tcp://), C(http://), C(https://) or C(ssh://).
-        The last is reached with the C(ssh) command of the controller, and needs the C(docker) command on the node.
-      - C(tls), C(validate_certs) (booleans), C(ca_path), C(client_cert), C(client_key), C(tls_hostname), C(api_version) (text) have the
-        meaning that they have as options of M(fleet.power.server_power).
-      - C(ssh_args) (text) takes the place of O(ssh_args).
-      - C(url) and C(token) (text) are the address of its HTTP endpoint, Wings' or the one of this collection, and the node's own token.
-        C(validate_certs) is V(true) there unless it is given.
-      - C(panel_node) (text) is what the Panel calls the node, where that is not the name here.
-      - C(vars) (a map) holds variables for the hosts of its servers, which go before all others. Templates in it are evaluated for the
-        server's host.
-      - Templates in the other keys are evaluated when the file is read, with extra variables alone.
+      - Nodes by the name of their inventory host.
+      - If an earlier inventory source has the host, its servers get all variables of that host and its groups that begin with C(ansible_).
+      - Each node is a map with these optional keys. A node with neither C(docker_host) nor C(url) is not asked.
+      - C(docker_host) (text) is the address of its engine, with C(unix://), C(tcp://), C(http://), C(https://) or C(ssh://). The last uses
+        the controller's C(ssh) and the node's C(docker) command.
+      - C(tls), C(validate_certs) (booleans), C(ca_path), C(client_cert), C(client_key), C(tls_hostname), C(api_version) (text) are as in
+        M(fleet.power.server_power).
+      - C(ssh_args) (text) replaces O(ssh_args).
+      - C(url) and C(token) (text) are the address of its HTTP endpoint, of Wings or of this collection, and the node's token.
+        C(validate_certs) is V(true) by default then.
+      - C(panel_node) (text) is the Panel's name of the node, if it differs.
+      - C(vars) (a map) are variables for the hosts of its servers, with precedence. Their templates are evaluated for the server's host.
+      - Templates in the other keys are evaluated when the file is read, with extra variables only.
     type: dict
     default: {}
   ssh_args:
     description:
-      - Arguments for C(ssh), as on its command line, for nodes whose C(docker_host) begins with C(ssh://).
+      - Arguments for C(ssh), for nodes whose C(docker_host) begins with C(ssh://).
       - C(ssh) never asks for a password here.
     type: str
   snapshot:
     description:
-      - A file that the playbook C(fleet.power.status) wrote with C(status_snapshot). A relative path is meant from the directory of the
-        inventory file.
+      - A file of the playbook C(fleet.power.status) with C(status_snapshot). A relative path starts at the directory of the inventory file.
     type: str
   snapshot_max_age:
     description:
-      - Seconds after which there is a warning that a snapshot is old. V(0) means never.
+      - Seconds after which there is a warning about an old snapshot. V(0) means never.
     type: int
     default: 3600
   panel_url:
@@ -82,34 +78,32 @@ options:
     default: true
   panel_ca_path:
     description:
-      - A file or directory of certificates that the Panel's is verified with, instead of the system's.
+      - A file or directory of certificates for the Panel, instead of the system's.
     type: path
   hostnames:
     description:
-      - Where a host's name is taken from, the first that gives a name that is safe and that no other server, host or group has. A server
-        that none of them names is called by its UUID.
-      - V(name) is the server's name as it is, if it consists of letters, digits, dots, hyphens and underscores, and does not look like a
-        short id or a UUID.
-      - V(slug) is the same in small letters with hyphens in place of all else, so that C(Cobalt Survival) is C(cobalt-survival).
+      - Sources of a host's name. The first safe name that no other server, host or group has is used, else the UUID.
+      - V(name) is the server's name, if it consists of letters, digits, dots, hyphens and underscores, and does not look like a short id or
+        a UUID.
+      - V(slug) is the name in small letters, with hyphens for all other characters. C(Cobalt Survival) becomes C(cobalt-survival).
       - V(short_id) is the first part of the UUID, V(uuid) all of it.
       - C(label:NAME) is the value of a label.
-      - Owners of servers may change names. Where that must not decide what a play acts on, use V(short_id) or V(uuid) alone.
+      - Owners of servers may change names. If that is a risk, use only V(short_id) or V(uuid).
     type: list
     elements: str
     default: [name, short_id, uuid]
   timeout:
     description:
-      - Seconds for one question to an engine, an endpoint or the Panel, connecting included, V(1) to V(600). The Panel is asked three
-        times at most.
+      - Timeout of one request to an engine, an endpoint or the Panel in seconds, V(1) to V(600). The Panel gets at most three requests.
     type: int
     default: 10
   unreachable:
     description:
-      - What a source that cannot be read means. With V(warn) there is a warning for each, its name is in the variable
-        C(fleet_power_unread) of all hosts, and nothing is cached. With V(fail) the whole file fails.
-      - So with a node whose list of servers was not whole when a snapshot was written. A server that could not be seen is a host all the
-        same, in the group C(power_unknown) and in none for a state.
-      - If no source can be read, the file fails in any case.
+      - What happens if a source cannot be read. With V(warn) there is a warning, its name is in the variable C(fleet_power_unread) of all
+        hosts, and nothing is cached. With V(fail) the whole file fails.
+      - This also applies to a node of a snapshot with an incomplete list of servers. A server that could not be read is still a host, in
+        the group C(power_unknown) and in no group of states.
+      - If no source can be read, the file always fails.
     type: str
     choices: [warn, fail]
     default: warn
@@ -118,8 +112,8 @@ requirements:
   - C(requests) (Python library) on the controller for endpoints and the Panel
   - the C(ssh) command on the controller for C(ssh://)
 notes:
-  - Names and labels come from outside. They are never evaluated as templates.
-  - The hosts are in none of the groups of their nodes, so that a play over nodes never meets them.
+  - Names and labels are never evaluated as templates.
+  - The hosts are in no group of their nodes, so plays over nodes do not contain them.
 seealso:
   - module: fleet.power.server_power
   - module: fleet.power.server_power_info

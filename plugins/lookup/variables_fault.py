@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: variables_fault
-short_description: Why variables of the command line cannot be those of this collection
+short_description: Find misspelt variables of this collection
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
 description:
-  - Ansible ignores a variable that it does not know. This tells in a sentence which extra variables (C(-e)) are none of this collection,
-    begin as its variables do, and are within two edits of one of them, such as C(rollout_players_at_mots).
-  - Of such a variable in the inventory or in a play it warns.
+  - Ansible ignores unknown variables. The lookup names extra variables (C(-e)) that begin as this collection's do and are within two edits
+    of one of them, such as C(rollout_players_at_mots).
+  - It warns about such variables in the inventory or in a play.
 options:
   _terms:
     description:
-      - Hosts whose variables are looked at, besides those of the host that the task is for.
+      - Hosts whose variables are checked, besides those of the task's host.
     type: list
     elements: str
     default: []
@@ -36,7 +36,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - The sentence, or empty text if all may be given.
+    - The sentence, or an empty text if there is no such variable.
   type: list
   elements: str
 """

@@ -10,9 +10,9 @@ module: node_step
 short_description: Take a step of role node that needs no node
 version_added: 1.0.0
 description:
-  - Reads on the controller the definitions and settings that the variables of the role P(fleet.power.node#role) give a node. It is a step
-    of that role and of the playbook C(fleet.power.validate), and nothing to be called in a task of your own.
-  - It reads the variables itself, since they hold secrets and a task's arguments may be shown. No message shows a secret.
+  - Reads the definitions and settings of a node from the variables of the role P(fleet.power.node#role), on the controller. It is a step of
+    that role and of the playbook C(fleet.power.validate). Do not call it in a task of your own.
+  - It reads the variables itself, since they hold secrets and Ansible may show a task's arguments. Messages show no secrets.
   - Runs on the controller and sends nothing to the hosts.
 extends_documentation_fragment:
   - fleet.power.attributes
@@ -30,10 +30,10 @@ attributes:
 options:
   step:
     description:
-      - V(definitions) tells which definitions may be written to the node. A definition that no start could use is none of them.
-      - V(validate) looks at all that the node is given, prints each fault and each warning, and returns them.
-      - V(together) warns of servers that several hosts of the play are given, by what V(validate) found, and fails if there was nothing to
-        look at. Use C(run_once).
+      - V(definitions) returns the definitions that may be written to the node. A definition that a start could not use is not among them.
+      - V(validate) checks all variables of the node, and prints and returns each fault and each warning.
+      - V(together) warns of servers that several hosts of the play have, by the results of V(validate). It fails if there was nothing to
+        check. Use C(run_once).
     type: str
     required: true
     choices: [definitions, validate, together]
@@ -58,13 +58,13 @@ files:
   returned: step definitions
   sample: [566bf9d7-c55a-45f8-91a6-e55e9b9b1325.yml]
 listed:
-  description: The UUIDs of the list of definitions, in its order. An empty text stands for a definition that has none.
+  description: The UUIDs of the list of definitions, in its order. An empty text stands for a definition without one.
   type: list
   elements: str
   returned: step definitions
   sample: [0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001]
 broken:
-  description: Names of the files that may not be written, those that the list would become included.
+  description: Names of the files that may not be written, also those that the list would make.
   type: list
   elements: str
   returned: step definitions
@@ -76,12 +76,12 @@ refused:
   sample: ""
 faults:
   description:
-    - What is wrong. For step definitions one sentence; for step validate one entry for each fault, with C(place), C(key) and C(msg).
+    - The faults. For step definitions one sentence; for step validate one entry for each fault, with C(place), C(key) and C(msg).
   type: raw
   returned: steps definitions and validate
   sample: [{"place": "servers/node1/566bf9d7-c55a-45f8-91a6-e55e9b9b1325.yml", "key": "settings.build.memory_limit", "msg": "..."}]
 doubts:
-  description: What works and is unlikely to be meant, such as unknown keys. Entries are as in C(faults).
+  description: Warnings, such as unknown keys. Entries are as in C(faults).
   type: list
   elements: dict
   returned: step validate
@@ -92,13 +92,13 @@ failure:
   returned: step validate
   sample: ""
 servers:
-  description: The UUIDs of the servers that the node is given.
+  description: The UUIDs of the node's servers.
   type: list
   elements: str
   returned: step validate
   sample: [566bf9d7-c55a-45f8-91a6-e55e9b9b1325]
 given:
-  description: Whether the node is given anything.
+  description: Whether the node has any of these variables.
   type: bool
   returned: steps definitions and validate
   sample: true

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_limits
-short_description: Bring the limits of running servers in line with their definitions, without a restart
+short_description: Set the limits of running servers as their definitions say, without a restart
 version_added: 1.0.0
 description:
-  - Changes memory, swap, CPU time, CPUs, the weight of disk access and the number of threads of a server's container to what its definition
-    and the node's settings say now, while it runs, as Wings does on a sync.
-  - What no engine can change while a container runs takes a restart, and is named. That is what becomes unlimited again, but for CPU time
-    and threads, swap that becomes unlimited, a weight that becomes the kernel's own, and all that is no limit.
-  - Memory and swap are changed together. Memory below what the server uses is refused, code C(limit_below_use).
-  - A server that is down stays as it is. Its next start brings it in line.
-  - If the engine fails in the middle of it, the old limits are set again, and the sentence says so.
-  - It takes the same lock as M(fleet.power.server_power), and is in the same journal, as action C(limit). What has nothing to
-    change takes no lock and leaves no trace there.
-  - A process sees a new C(SERVER_MEMORY) from its next start on. The limit itself is in force at once.
+  - Sets memory, swap, CPU time, CPUs, disk weight and the number of threads of a running container to the values of its definition and the
+    node's settings, as Wings does on a sync.
+  - Some changes need a restart, and the result names them. These are limits that are removed, except of CPU time and threads, unlimited
+    swap, the kernel's own weight, and all that is no limit.
+  - Memory and swap change together. Memory below the server's use is refused, code C(limit_below_use).
+  - A server that is down is not changed. Its next start uses the new limits.
+  - If the engine fails in the middle, the old limits are restored, and the message says so.
+  - It uses the lock of M(fleet.power.server_power) and the same journal, as action C(limit). Without a change it takes no lock and records
+    nothing.
+  - A process sees a new C(SERVER_MEMORY) after its next start. The limit itself is in force at once.
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power
@@ -28,46 +28,46 @@ attributes:
   check_mode:
     support: full
     details:
-      - Nothing is locked, changed or recorded. Refusals that are certain refuse in check mode too.
+      - Check mode locks, changes and records nothing. It refuses what would certainly be refused.
   diff_mode:
     support: full
     details:
-      - Shows the limits that are changed, before and after.
+      - Shows the limits before and after.
   idempotent:
     support: full
 options:
   server:
     description:
-      - The servers to bring in line, by UUID, by short id (the first 8 characters of the UUID) or by name, as long as it is unique.
-      - V(all), standing alone, is every server of the node that has a container made by this collection or by Wings, or a definition that
-        can be listed without asking the Panel.
-      - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never V(all).
-      - An empty list is no server. The task is ok, changes nothing and asks nobody.
-      - Quote short ids that consist of digits only in YAML, or it makes them numbers.
+      - The servers, by UUID, by short id (the first 8 characters of the UUID) or by unique name.
+      - V(all), alone, is every server of the node that has a container of this collection or of Wings, or a definition that is not on the
+        Panel.
+      - Without it, the action plugin uses the host variable C(server_uuid). The default is never V(all).
+      - An empty list selects no server. The task is ok and changes nothing.
+      - Quote short ids that consist of digits only, or YAML makes them numbers.
     type: list
     elements: str
     aliases: [servers, uuid]
   wait_seconds:
     description:
-      - Seconds to wait for another action on the same server to end, V(0) to V(300). V(0) tries once.
-        Anything else becomes V(30), with a warning.
+      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
+        warning.
     type: int
     default: 30
   origin:
     description:
-      - Who asks. Shown to those who wait for the lock, and kept in the journal.
-      - If not given, the action plugin says user, controller, play and task. Elsewhere it is the sudo or login user and
-        the address of its SSH client.
+      - The requester, for those who wait for the lock and in the journal.
+      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
+        SSH client.
     type: str
   reason:
     description:
-      - Why. Shown and kept like O(origin).
+      - The reason, shown and recorded like O(origin).
     type: str
 notes:
-  - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power).
-  - An endpoint has a way of its own, C(POST /api/servers/UUID/sync). With an O(api_url) that is not empty, and where the node's settings
-    name an endpoint, the module is refused, code C(unsupported_by_endpoint).
-  - With V(all), suspended servers are skipped. One that is named is refused.
+  - The module runs on the node, as root or as a member of the groups C(docker) and C(fleet-power).
+  - An endpoint has C(POST /api/servers/UUID/sync) for this. With an O(api_url) that is not empty, or an endpoint in the node's settings,
+    the module is refused, code C(unsupported_by_endpoint).
+  - With V(all), suspended servers are skipped. A suspended server that you name is refused.
 seealso:
   - module: fleet.power.server_power
   - module: fleet.power.server_power_info
@@ -77,26 +77,26 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Bring the limits of every running server in line with its definition
+- name: Set the limits of every running server
   fleet.power.server_limits:
     server: all
 
-- name: Give a server the memory that its definition says now
+- name: Set the new limits of one server
   fleet.power.server_limits:
     server: Cobalt Survival
     reason: more players
 
-- name: See what would be changed, and from what to what
+- name: Show the limits that would change
   fleet.power.server_limits:
     server: all
   check_mode: true
   diff: true
 
-- name: Change limits, so that what differs in nothing else need not be restarted
+- name: Set limits without a restart where that is possible
   fleet.power.server_limits:
     server: all
 
-- name: Restart what differs in more than that
+- name: Restart servers with other differences
   fleet.power.server_power:
     server: all
     action: restart
@@ -112,16 +112,16 @@ action:
   sample: limit
 servers:
   description:
-    - One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
-    - Where the task names several, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
-    - In an ad-hoc command without C(-v) and without O(origin), which a person reads, every entry lacks C(action) and C(operation), and one
-      that ended V(done), V(unchanged) or V(skipped) is brief and lacks C(changed) as well.
+    - One entry for each server, in the given order. A server that is named twice has one. Null and empty fields are left out.
+    - If the task names several servers, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
+    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). One that ended V(done),
+      V(unchanged) or V(skipped) is brief, without C(changed).
   type: list
   elements: dict
   returned: when the servers could be acted on at all
   contains:
     server:
-      description: UUID of the server, or what was asked if it could not be identified.
+      description: UUID of the server, or the given text if no server matches.
       type: str
       returned: always
       sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
@@ -142,13 +142,13 @@ servers:
       sample: limit
     outcome:
       description:
-        - V(done), limits were changed; V(unchanged), none had to be, or could be while it runs, as C(msg) says.
-        - V(refused), it was not done and nothing was altered; V(failed), it went wrong; V(skipped), it was passed over.
+        - V(done), limits were changed; V(unchanged), there was nothing to change, or only with a restart, as C(msg) says.
+        - V(refused), nothing was done or changed; V(failed), an error occurred; V(skipped), the server was left out.
       type: str
       returned: always
       sample: done
     code:
-      description: Why an action did not end V(done) or V(unchanged). The guide on codes explains each.
+      description: Why the outcome is neither V(done) nor V(unchanged). See the guide to codes.
       type: str
       returned: when there is one
       sample: limit_below_use
@@ -163,7 +163,7 @@ servers:
       returned: always
       sample: true
     limits:
-      description: The limits that were changed, or in check mode would be.
+      description: The changed limits; in check mode, the limits that would change.
       type: list
       elements: dict
       returned: when there are any
@@ -174,19 +174,19 @@ servers:
           returned: always
           sample: build.memory_limit
         before:
-          description: >-
-            What was in force, in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, of swap V(-1) is.
-            Of C(docker.overhead) it is the memory in bytes with the overhead.
+          description:
+            - The old value, in the units of the key, such as MB or percent of a core. V(0) and empty are unlimited, V(-1) for swap. For
+              C(docker.overhead) it is the memory in bytes with the overhead.
           type: raw
           returned: always
           sample: 1024
         after:
-          description: What is in force now.
+          description: The new value.
           type: raw
           returned: always
           sample: 2048
     restart:
-      description: The keys of those limits that differ and can only be brought in line by a restart.
+      description: The keys of limits that differ and need a restart.
       type: list
       elements: str
       returned: when there are any
@@ -197,7 +197,7 @@ servers:
       returned: when it could be seen; if brief, when it differs from the state
       sample: running
     state:
-      description: Power state as seen at the end.
+      description: Power state at the end.
       type: str
       returned: when it could be seen
       sample: running
@@ -208,40 +208,40 @@ servers:
       returned: in check mode, or when the outcome is not V(done), and there are any; not if brief
       sample: [limit]
     lock:
-      description: The wait for the lock, and who holds it, as of M(fleet.power.server_power).
+      description: The wait for the lock and its holder, as in M(fleet.power.server_power).
       type: dict
       returned: when there was a wait or a holder
       sample: {"waited_seconds": 12.5}
     phases:
-      description: When each phase began, as of M(fleet.power.server_power).
+      description: When each phase began, as in M(fleet.power.server_power).
       type: list
       elements: dict
       returned: when it had any; not if brief, unless with C(-v)
       sample: [{"phase": "limit", "at": 0.031}]
     seconds:
-      description: How long it all took.
+      description: How long the action took.
       type: float
       returned: always
       sample: 0.231
     operation:
-      description: The operation as the journal knows it, as of M(fleet.power.server_power).
+      description: The operation in the journal, as in M(fleet.power.server_power).
       type: dict
       returned: not if brief
       sample: {"id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "requested_at": "2026-01-31T12:00:00.000Z"}
 summary:
   description:
-    - Counts by outcome. Of several servers also C(text), a line with name, outcome and code for each of at most 20 that are neither V(done)
-      nor V(unchanged).
+    - Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that are
+      neither V(done) nor V(unchanged).
   type: dict
   returned: when the servers could be acted on at all
   sample: {"done": 2, "unchanged": 5}
 msg:
-  description: What there is to say of the whole task.
+  description: A message for the whole task.
   type: str
-  returned: on failure, and when no server was meant
+  returned: on failure, and when no server was selected
   sample: "Nothing to limit: no server of this node is meant"
 code:
-  description: Why nothing could be done at all.
+  description: Why nothing could be done.
   type: str
   returned: on such a failure
   sample: settings_invalid

@@ -10,14 +10,13 @@ module: server_power
 short_description: Start, stop, restart and kill servers that are Docker containers
 version_added: 1.0.0
 description:
-  - Controls the power of servers, long-running processes in one Docker container each, with the semantics of
-    Pterodactyl Wings' power endpoint, and tells what really happened to each of them.
-  - One lock a server holds between playbooks, ad-hoc commands and every other front door on the node, and dies with its holder.
-  - A server is never stopped for a restart that cannot start it again. Definition, suspension, data directory, disk limit
-    and container are checked first.
-  - A kill always wins. What was requested before it gives up, even in the middle of a restart.
-  - An action that has begun is finished and recorded, even if the controller is stopped or the connection breaks meanwhile.
-  - A task that takes longer than two seconds says what its servers are at, and outlives the loss of its connection for up to a minute. See
+  - Starts, stops, restarts and kills servers, each a process in one Docker container, as Pterodactyl Wings does. Each server has a result
+    of its own.
+  - Each server has a lock on the node. It works between playbooks, ad hoc commands and all other tools, and ends with its holder.
+  - A restart checks definition, suspension, data directory, disk limit and container before it stops the server.
+  - A kill always wins. It cancels earlier requests, even in the middle of a restart.
+  - An action that has begun is finished and recorded, even if the connection breaks.
+  - A task that takes longer than two seconds prints its progress, and survives a lost connection for up to a minute. See
     R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
 extends_documentation_fragment:
   - fleet.power.attributes
@@ -27,218 +26,212 @@ attributes:
   check_mode:
     support: full
     details:
-      - Nothing is locked, made, pulled or recorded. Refusals that are certain refuse in check mode too.
+      - Check mode locks, makes, pulls and records nothing. It refuses what would certainly be refused.
   diff_mode:
     support: full
   idempotent:
     support: partial
     details:
-      - A V(start) of a server that is up, and a V(stop) or V(kill) of one that is offline, change nothing.
-      - A V(restart) restarts each time.
+      - A V(start) of a server that is up, and a V(stop) or V(kill) of an offline server, change nothing.
+      - A V(restart) always restarts.
 options:
   server:
     description:
-      - The servers to act on, by UUID, by short id (the first 8 characters of the UUID) or by name, as long as it is unique.
-      - V(all), standing alone, is every server of the node. It means those of the sources that can be listed, and every container
-        that this collection or Wings made. See the notes on what it means for each action.
-      - Absent, the action plugin takes the host variable C(server_uuid). There is no default; in particular, absent is never V(all).
-      - An empty list is no server. The task is ok, changes nothing and asks nobody.
-      - Quote short ids that consist of digits only in YAML, or it makes them numbers.
+      - The servers, by UUID, by short id (the first 8 characters of the UUID) or by unique name.
+      - V(all), alone, is every server of the node. These are the servers of all sources that can be listed, and all containers of this
+        collection or of Wings.
+      - Without it, the action plugin uses the host variable C(server_uuid). The default is never V(all).
+      - An empty list selects no server. The task is ok and changes nothing.
+      - Quote short ids that consist of digits only, or YAML makes them numbers.
     type: list
     elements: str
     aliases: [servers, uuid]
   action:
     description:
-      - V(start) boots a server that is offline. One that is up stays as it is.
-      - V(stop) asks the process to end, the way its definition says, and kills it if it does not within O(stop_timeout).
-      - V(restart) is V(stop) and V(start) under one lock. One that is offline is started.
-      - V(kill) ends the process at once, whoever holds the lock, and cancels what was requested before it.
+      - V(start) boots an offline server. A server that is up stays as it is.
+      - V(stop) asks the process to end, as the definition says, and kills it after O(stop_timeout).
+      - V(restart) is V(stop) and V(start) under one lock. An offline server is started.
+      - V(kill) ends the process at once, without the lock, and cancels earlier requests.
     type: str
     required: true
     choices: [start, stop, restart, kill]
   only:
     description:
-      - Act on those servers only that are in one of these power states, looked at when their turn comes and again under their lock.
-        The others are V(skipped), code C(not_selected).
-      - A server whose state cannot be seen is not passed over. It is V(failed).
+      - Act only on servers in one of these power states. The state is read at the server's turn and again under its lock. The others are
+        V(skipped), code C(not_selected).
+      - A server whose state cannot be read is V(failed).
     type: list
     elements: str
     choices: [offline, starting, running, stopping]
   if_meant_up:
     description:
-      - Act on those servers only that are meant to be up. The last action on them that ended V(done) or V(unchanged) was a V(start) or a
-        V(restart). The others are V(skipped), code C(not_selected). Asked before anything is done and again under the lock of each.
-      - This starts again what went down by itself or with its node, and leaves down what somebody stopped or killed.
-      - Refused where O(action) is V(stop) or V(kill), with O(api_url), and, code C(intent_unknown), if the journal cannot be read or was
-        damaged and has just been begun anew. Nothing is started on a guess.
+      - Act only on servers that should be up, so whose last action that ended V(done) or V(unchanged) was V(start) or V(restart). The
+        others are V(skipped), code C(not_selected). Checked before the action and again under the lock.
+      - With V(start), this starts servers that crashed or went down with their node. Servers that somebody stopped or killed stay down.
+      - Refused for V(stop) and V(kill), and with O(api_url). If the journal cannot be read or was just made again after damage, the code is
+        C(intent_unknown).
     type: bool
     default: false
   outdated:
     description:
-      - Act on those servers only whose container is not what its definition, the node's settings and its image say now, as
-        C(servers[].outdated) of M(fleet.power.server_power_info) has it. Looked at when their turn comes and again under their lock. The
-        others, and those that have no container, are V(skipped), code C(not_selected). For O(action=restart) alone.
-      - A server of which nobody can tell, such as one whose definition cannot be read, is not passed over. It is V(refused) or V(failed).
-      - Nothing is pulled to find out. An image that is to be a newer one has to be pulled before.
+      - Act only on servers whose container differs from its definition, the node's settings or its image, see C(servers[].outdated) of
+        M(fleet.power.server_power_info). Checked at the server's turn and again under its lock. The others, and those without a container,
+        are V(skipped), code C(not_selected). For O(action=restart) only.
+      - If the node cannot compare a server, for example because its definition cannot be read, it is V(refused) or V(failed).
+      - No image is pulled for this. Pull a newer image before.
       - V(true) is refused with O(api_url).
     type: bool
     default: false
   max_parallel:
     description:
-      - How many servers are acted on at a time, each from its turn to the end of its O(wait_for).
-      - V(0) stops all at once and boots as many at a time as there are processors, at least 8. With O(max_failures) it acts on so many
-        servers at a time.
-      - With O(api_url), V(0) asks for all stops at once, and for as many boots at a time as there are processors where the module runs, at
-        least 8. A restart counts as a boot from its beginning. Give a number for hundreds of servers, since each that is acted on is looked
-        at again and again.
+      - How many servers are acted on at the same time, each from its turn to the end of its O(wait_for).
+      - V(0) stops all at once, and boots as many at a time as there are processors, at least 8. With O(max_failures), this limit holds for
+        all actions.
+      - With O(api_url), V(0) requests all stops at once. The limit for boots is the processors of the machine that runs the module, at
+        least 8. A restart counts as a boot. For hundreds of servers give a number, since each server is polled.
     type: int
     default: 0
   max_failures:
     description:
-      - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Those under way are finished, the rest is
-        V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first.
-      - If not given, every server is acted on, whatever becomes of the others.
+      - How many servers may end V(refused), V(cancelled) or V(failed) before no other begins. Actions that have begun are finished. The
+        rest is V(skipped), code C(failure_budget), and the task fails. V(0) stops at the first failure.
+      - Without it, failures stop nothing.
     type: int
   in_order:
     description:
-      - Act on the servers of one priority together, and on those of the next when these have ended, each to the end of its O(wait_for).
-      - The lowest priority comes first where O(action) is V(start) or V(restart), the highest where it is V(stop) or V(kill). A proxy with
-        V(10) is up before games with V(100), and down after them.
-      - The priority of a server is that in O(priorities), else that in C(system.priorities) of the node's settings, else
-        C(settings.meta.priority) of its definition, else V(100). With O(api_url), it is that in O(priorities), else V(100).
+      - Act on all servers of one priority, and on the next priority when these have ended, with their O(wait_for).
+      - V(start) and V(restart) begin with the lowest priority, V(stop) and V(kill) with the highest. A proxy with V(10) is up before games
+        with V(100), and down after them.
+      - The priority comes from O(priorities), then C(system.priorities) of the node's settings, then C(settings.meta.priority) of the
+        definition, then V(100). With O(api_url), only O(priorities) and V(100).
     type: bool
     default: false
   stagger:
     description:
-      - Seconds between the beginnings of two servers, at least, V(0) to V(3600). Servers that there is nothing to do for do not count.
-      - Does not apply to O(action=kill), nor in check mode.
+      - Least seconds between the beginnings of two servers, V(0) to V(3600). Servers without anything to do do not count.
+      - No effect with O(action=kill) and in check mode.
     type: int
     default: 0
   priorities:
     description:
-      - Priorities for O(in_order), whole numbers by name or UUID. One that is not among the servers of the task is ignored.
+      - Priorities for O(in_order), whole numbers by name or UUID. Other servers' entries are ignored.
     type: dict
   wait_seconds:
     description:
-      - Seconds to wait for another action on the same server to end, V(0) to V(300). V(0) tries once.
-        Anything else becomes V(30), with a warning.
-      - Does not apply to O(action=kill).
+      - Seconds to wait for another action on the same server, V(0) to V(300). V(0) tries once. Any other value becomes V(30), with a
+        warning.
+      - No effect with O(action=kill).
     type: int
     default: 30
   stop_timeout:
     description:
       - Seconds from asking a server to stop to SIGKILL, at most a week. V(0) kills at once.
-      - If not given, C(process_configuration.stop.timeout) of the definition with which the running container was made, or of
-        O(definitions) if they have the server. If that is not set, C(system.stop_timeout) of the node's settings, which is 600 by default.
-      - A new C(stop.timeout) in a definition counts once the server was restarted. Check mode shows the timeout in force.
-      - Refused with O(api_url). An endpoint has its own.
+      - The default is C(process_configuration.stop.timeout) of the definition that made the running container, or of O(definitions). Then
+        comes C(system.stop_timeout) of the node's settings, V(600) by default.
+      - A new C(stop.timeout) in a definition takes effect after a restart. Check mode shows the timeout in force.
+      - Refused with O(api_url).
     type: int
   wait_for:
     description:
       - When a start counts as done. The lock is released before this wait.
-      - V(container) is when the process was started.
-      - V(running) is when it has written one of the lines in the definition's C(process_configuration.startup.done). Where there are none,
-        a live process counts.
-      - V(healthy) is when the image's health check passes. Without a health check it means V(running), with a warning.
-        Refused with an O(api_url) that is not this collection's own.
+      - V(container), the process was started.
+      - V(running), the process has printed a line of the definition's C(process_configuration.startup.done). Without such lines, a live
+        process counts.
+      - V(healthy), the image's health check passes. Without a health check it means V(running), with a warning. Refused with an O(api_url)
+        that is not the HTTP shim of this collection.
     type: str
     default: container
     choices: [container, running, healthy]
   wait_timeout:
     description:
-      - Seconds that O(wait_for) may take, at most a week. Passing it fails the server with code C(start_timeout) and leaves it up.
+      - Timeout of O(wait_for) in seconds, at most a week. After it the server fails with code C(start_timeout) and stays up.
     type: int
     default: 300
   players_at_most:
     description:
-      - Act while at most so many people play on the server, V(0) to V(1000000), and wait for that until O(max_delay) is over. Bots do not
-        count where the game tells them apart.
-      - What is unknown is never nobody. If the game does not answer, or nothing says which game it is, it waits as if too many played. A
-        countdown at whose end that is so is called off, unless O(max_delay) is over with O(on_max_delay=proceed).
-      - Players are looked at every 5 seconds. Waiting takes neither the lock nor a place of O(max_parallel), so that servers that may go at
-        once go first.
-      - For O(action=stop) and O(action=restart) of servers that are up. Refused with any other action, and with an O(api_url) that is not
-        this collection's own.
-      - Which game a server plays is said in the node's settings. See R(Players, ansible_collections.fleet.power.docsite.players_guide).
+      - Wait until at most this many people play on the server, V(0) to V(1000000), for at most O(max_delay). Bots do not count if the game
+        separates them.
+      - Unknown players count as too many. A countdown is cancelled if this is so at its end, unless O(max_delay) is over with
+        O(on_max_delay=proceed).
+      - Players are counted every 5 seconds. The wait needs neither the lock nor a place of O(max_parallel).
+      - For O(action=stop) and O(action=restart) of servers that are up. Refused with other actions, and with an O(api_url) that is not the
+        HTTP shim of this collection.
+      - The node's settings say which game a server plays. See R(Players, ansible_collections.fleet.power.docsite.players_guide).
     type: int
   max_delay:
     description:
-      - For how many seconds after the request it may wait for players, V(0) to V(604800). The request is that of the whole task, also where
-        a server has to wait for others first, as with O(in_order).
-      - If not given, V(0) with O(players_at_most), else the first mark of O(warn). Below that mark it is refused.
+      - How many seconds after the request the action may wait for players, V(0) to V(604800). The request is that of the whole task, also
+        with O(in_order).
+      - The default is V(0) with O(players_at_most), else the first mark of O(warn). A smaller value than that mark is refused.
     type: int
   on_max_delay:
     description:
-      - What is done when O(max_delay) is over and too many still play.
-      - V(skip) leaves the server alone. It ends V(refused), code C(players_online), or C(players_unknown) where it is unknown how many
-        play. That fails the task, but is no failure that O(max_failures) counts.
-      - V(proceed) acts at that moment, so that the countdown, if there is one, begins as much earlier as O(warn) says. It needs
-        O(max_delay).
-      - If not given, V(skip) with O(players_at_most), else V(proceed).
+      - What happens if too many players are there after O(max_delay).
+      - V(skip) ends the server V(refused), code C(players_online), or C(players_unknown) if they cannot be counted. The task fails, but
+        O(max_failures) does not count it.
+      - V(proceed) acts at that moment. A countdown of O(warn) begins that much earlier. It needs O(max_delay).
+      - The default is V(skip) with O(players_at_most), else V(proceed).
     type: str
     choices: [proceed, skip]
   warn:
     description:
-      - Tell those who play, in the game, at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
-      - First it waits, then it tells. Players who leave end the countdown at once, and nobody is told on an empty server.
-      - It is refused with O(players_at_most=0) and O(on_max_delay=skip). Nobody could be told then.
-      - Without O(players_at_most) the countdown begins at once, or, if O(max_delay) is given, so that it ends then.
-      - Servers of one task that count down at nearly the same time end at the same moment, as many at a time as are acted on at a
-        time (O(max_parallel)). With O(stagger) they end so many seconds apart. Both may be later than O(max_delay), if that is what it
-        takes.
-      - A countdown ends, and players are told so, if the action is called off, by a signal, because the controller is gone for three
-        minutes, or because it is refused at its end. Whoever else stops, starts, restarts or kills the server by this collection
-        meanwhile ends it too, outcome V(cancelled), code C(superseded) or C(cancelled_by_kill).
+      - Send players a message in the game at each of these marks. Seconds before the action, V(1) to V(86400), at most 20, in any order.
+      - The wait comes first, then the countdown. If all players leave, the countdown ends at once. An empty server gets no message.
+      - Refused with O(players_at_most=0) and O(on_max_delay=skip), since no player is there then.
+      - Without O(players_at_most) the countdown begins at once. With O(max_delay), it ends then.
+      - Countdowns of one task that begin at nearly the same time end at the same moment, up to O(max_parallel) of them. With O(stagger)
+        they end that many seconds apart. Both may be later than O(max_delay).
+      - The countdown is cancelled, with a message to players, by a signal, after the controller is gone for three minutes, or by a refusal
+        at its end. Another stop, start, restart or kill of the server cancels it too. The outcome is V(cancelled), code C(superseded) or
+        C(cancelled_by_kill).
     type: list
     elements: int
   warn_message:
     description:
-      - What players are told, with C({time}), C({action}), C({reason}) and C({server}) filled in. One line of plain text is made of it,
-        at most 200 characters.
-      - If not given, C(Server {action} in {time}. {reason}).
+      - The message, with C({time}), C({action}), C({reason}) and C({server}) filled in. Players get one line of plain text of at most 200
+        characters.
+      - The default is C(Server {action} in {time}. {reason}).
     type: str
   adopt:
     description:
-      - Recreate a container of the server's name that neither this collection nor Wings made. Its anonymous volumes are kept,
-        but no longer attached.
+      - Replace a container of the server's name that neither this collection nor Wings made. Its anonymous volumes stay, but are no longer
+        attached.
       - V(true) is refused with O(api_url).
     type: bool
     default: false
   origin:
     description:
-      - Who asks. Shown to those who wait for the lock, and kept in the journal.
-      - If not given, the action plugin says user, controller, play and task. Elsewhere it is the sudo or login user and
-        the address of its SSH client.
+      - The requester, for those who wait for the lock and in the journal.
+      - The default of the action plugin is user, controller, play and task. Elsewhere it is the sudo or login user and the address of the
+        SSH client.
     type: str
   reason:
     description:
-      - Why. Shown and kept like O(origin).
+      - The reason, shown and recorded like O(origin).
     type: str
   once:
     description:
-      - A key of your choice, such as the id of a deployment, under which the action is done once. It becomes the beginning of the reason.
-      - A server on which the same action ended V(done) or V(unchanged) under this key is V(unchanged), also if another task asked for it,
-        at the same time or before. One that is under way is awaited, and so is its O(wait_for).
-      - A start or restart passes over O(only) for a server that is down although it is meant to be up, as after its node went down. It was
-        chosen when it was up.
-      - A node forgets it with its journal, which has the last 100 actions of each server. It has no effect with O(api_url).
+      - A key of your choice, such as the id of a deployment. The action is done once under it. The reason begins with it.
+      - A server on which the same action ended V(done) or V(unchanged) under this key is V(unchanged), also if another task asked for it.
+        If that action goes on, the task waits for it and its O(wait_for).
+      - A start or restart ignores O(only) for a server that is down and should be up, for example after its node went down.
+      - The node's journal has the last 100 actions of each server. No effect with O(api_url).
     type: str
   phases:
     description:
-      - Return RV(servers[].phases) and RV(servers[].operation) also of servers whose entries are brief, so that it can be seen what each
-        was at, and when. C(-v) does the same.
+      - Return RV(servers[].phases) and RV(servers[].operation) also in brief entries. C(-v) does the same.
     type: bool
     default: false
 notes:
-  - The module runs on the node whose engine runs the servers, as root or as a member of the groups C(docker) and C(fleet-power). With
-    O(api_url) it runs anywhere, as anybody, and there is neither lock nor journal of ours.
-  - The servers of one task are acted on at the same time, in the order given as far as O(max_parallel) makes one. A server that fails
-    never hides or stops the others, unless O(max_failures) says so.
-  - With O(server=all), V(restart) means the servers that are up, and leaves the others out of the result. V(start) and V(restart) skip
-    suspended servers (a suspended server that is named is refused). V(stop) and V(kill) do not ask the Panel.
-  - With O(server=all), what could be seen is acted on. Then the task fails, code V(incomplete), if servers could not be seen, or if for
-    V(start) or V(restart) a source could not be listed.
-  - C(journalctl -ft fleet-power) shows the end of each action as it comes.
+  - The module runs on the node, as root or as a member of the groups C(docker) and C(fleet-power). With O(api_url) it runs anywhere, as any
+    user, without lock and journal.
+  - It acts on the servers of one task at the same time, in the given order as far as O(max_parallel) limits it. A failed server never stops
+    the others, unless O(max_failures) says so.
+  - With O(server=all), V(restart) acts on servers that are up and leaves the others out of the result. V(start) and V(restart) skip
+    suspended servers; a suspended server that you name is refused. V(stop) and V(kill) do not ask the Panel.
+  - With O(server=all), the module acts on all servers that it sees. Then the task fails with code V(incomplete) if it could not see some,
+    or, for V(start) and V(restart), could not list a source.
+  - C(journalctl -ft fleet-power) shows the end of each action.
 seealso:
   - module: fleet.power.server_power_info
 author:
@@ -268,7 +261,7 @@ EXAMPLES = r"""
     wait_for: running
     wait_timeout: 120
 
-- name: Restart every server that is up, ten at a time, and stop going on after three that failed
+- name: Restart every server that is up, ten at a time, with a budget of three failures
   fleet.power.server_power:
     server: all
     action: restart
@@ -293,32 +286,32 @@ EXAMPLES = r"""
     action: restart
     once: "deployment {{ deployment_id }}"
 
-- name: Restart what is up and is not what its definition says any more, and nothing else
+- name: Restart only outdated servers
   fleet.power.server_power:
     server: all
     action: restart
     outdated: true
 
-- name: Start again what is down and is meant to be up
+- name: Start the servers that should be up and are down
   fleet.power.server_power:
     server: all
     action: start
     if_meant_up: true
 
-- name: Stop what is still starting
+- name: Stop the servers that are still starting
   fleet.power.server_power:
     server: all
     action: stop
     only: [starting]
 
-- name: Restart what is empty now, and what empties until 30 minutes are over, and leave the rest
+- name: Restart empty servers, and others that become empty within 30 minutes
   fleet.power.server_power:
     server: all
     action: restart
     players_at_most: 0
     max_delay: 1800
 
-- name: Restart a server in ten minutes, or as soon as nobody plays, and tell those who do
+- name: Warn players, and restart a server in ten minutes or as soon as it is empty
   fleet.power.server_power:
     server: Cobalt Survival
     action: restart
@@ -360,16 +353,16 @@ action:
   sample: restart
 servers:
   description:
-    - One entry for each server, in the order asked. A server named twice has one. Null and empty fields are left out.
-    - Where the task names several, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
-    - In an ad-hoc command without C(-v) and without O(origin), which a person reads, every entry lacks C(action) and C(operation), and one
-      that ended V(done), V(unchanged) or V(skipped) is brief and lacks C(changed), C(run) and C(preboot) as well.
+    - One entry for each server, in the given order. A server that is named twice has one. Null and empty fields are left out.
+    - If the task names several servers, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
+    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). One that ended V(done),
+      V(unchanged) or V(skipped) is brief, without C(changed), C(run) and C(preboot).
   type: list
   elements: dict
   returned: when the servers could be acted on at all
   contains:
     server:
-      description: UUID of the server, or what was asked if it could not be identified.
+      description: UUID of the server, or the given text if no server matches.
       type: str
       returned: always
       sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
@@ -390,26 +383,26 @@ servers:
       sample: restart
     outcome:
       description:
-        - V(done), what was asked was done; V(unchanged), it was so already.
-        - V(refused), it was not done and nothing was altered; V(cancelled), another action took precedence; V(failed), it went wrong.
-        - V(skipped), it was passed over, and nothing was done to it.
+        - V(done), the action was done; V(unchanged), there was nothing to do.
+        - V(refused), nothing was done or changed; V(cancelled), another action had precedence; V(failed), an error occurred.
+        - V(skipped), the server was left out on request.
       type: str
       returned: always
       sample: done
     code:
-      description: Why an action did not end V(done) or V(unchanged). The guide on codes explains each.
+      description: Why the outcome is neither V(done) nor V(unchanged). See the guide to codes.
       type: str
       returned: when there is one
       sample: suspended
     msg:
       description:
-        - The reason in a sentence; in check mode, of a server that would be stopped, its stop timeout. Where one server alone is meant, and
-          failed, it is the task's own RV(msg) as well; in an ad-hoc command it is only there.
+        - The reason in a sentence. In check mode, the stop timeout of a server that would be stopped. If the task names one server and it
+          fails, this is RV(msg) too; in an ad hoc command only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
     changed:
-      description: Whether anything on engine or disk was altered.
+      description: Whether the engine or the disk was changed.
       type: bool
       returned: always
       sample: true
@@ -419,12 +412,12 @@ servers:
       returned: when it could be seen; if brief, when it differs from the state
       sample: running
     state:
-      description: Power state as seen at the end.
+      description: Power state at the end.
       type: str
       returned: when it could be seen
       sample: starting
     stop_timeout:
-      description: The seconds from asking the server to stop to SIGKILL that would count, and what sets them.
+      description: The seconds from asking the server to stop to SIGKILL, and their origin.
       type: dict
       returned: in check mode, when the server would be stopped
       contains:
@@ -435,8 +428,8 @@ servers:
           sample: 120
         from:
           description:
-            - V(task) is O(stop_timeout), V(container) the definition with which the running container was made, V(definition) one of
-              O(definitions), or the server's own where the container carries none, V(settings) the settings of the node.
+            - V(task), O(stop_timeout); V(container), the definition that made the running container; V(definition), one of O(definitions),
+              or the server's own if the container has none; V(settings), the node's settings.
           type: str
           returned: always
           sample: container
@@ -446,12 +439,12 @@ servers:
       returned: when it was; if brief, when it was forced
       contains:
         how:
-          description: V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (no grace was asked for).
+          description: V(command), V(signal), V(native) (the container's own stop signal) or V(kill) (without grace).
           type: str
           returned: always
           sample: command
         forced:
-          description: Whether it was ended by SIGKILL, be it after the grace or by a kill that came in between.
+          description: Whether SIGKILL ended it, after the grace or by a kill meanwhile.
           type: bool
           returned: always
           sample: false
@@ -461,33 +454,33 @@ servers:
           returned: always
           sample: 4.213
     lock:
-      description: The wait for the lock, and who holds it.
+      description: The wait for the lock, and its holder.
       type: dict
       returned: when there was a wait or a holder
       contains:
         waited_seconds:
-          description: How long was waited.
+          description: How long the action waited.
           type: float
           returned: when there was a wait
           sample: 12.5
         holder:
-          description: Who holds the lock, with V(action), V(phase), V(phase_deadline), V(origin), V(reason), V(since), V(pid)
-            and V(operation).
+          description:
+            - The lock holder, with V(action), V(phase), V(phase_deadline), V(origin), V(reason), V(since), V(pid) and V(operation).
           type: dict
           returned: when the lock was not acquired, and in check mode when it is held
           sample: {"action": "restart", "origin": "alice@web1", "phase": "stop", "pid": 4711, "since": "2026-01-31T12:00:00.000Z"}
     players:
-      description: Who played when the action went on, or was given up.
+      description: The players when the action went on or was cancelled.
       type: dict
       returned: when O(players_at_most) or O(warn) was given and the server was up
       contains:
         online:
-          description: How many people. Null if that is unknown.
+          description: How many people. Null if unknown.
           type: int
           returned: always
           sample: 3
         max:
-          description: How many may play. Null if that is unknown.
+          description: How many may play. Null if unknown.
           type: int
           returned: always
           sample: 20
@@ -497,28 +490,28 @@ servers:
           returned: always
           sample: "the game at 127.0.0.1:25565 refuses connections: nothing listens there"
     player_wait:
-      description: What was done for the sake of players before the action.
+      description: The wait for players and the messages to them.
       type: dict
       returned: when O(players_at_most) or O(warn) was given and the server was up, not in check mode
       contains:
         seconds:
-          description: How long the action waited for them.
+          description: How long the action waited.
           type: float
           returned: always
           sample: 61.024
         marks:
-          description: The marks of O(warn) at which they were told.
+          description: The marks of O(warn) at which players got a message.
           type: list
           elements: int
           returned: always
           sample: [60, 30, 10]
         announced:
-          description: Whether all that was said reached the game. Null if nothing was to be said.
+          description: Whether all messages reached the game. Null if there were none.
           type: bool
           returned: always
           sample: true
     cancelled:
-      description: The action under way that a kill cancelled.
+      description: The action that a kill cancelled.
       type: str
       returned: when a kill did
       sample: restart
@@ -529,7 +522,7 @@ servers:
       sample: 1
     run:
       description:
-        - The run that was started, or found up. A server that is in another one later did not stay up, whoever has brought it back.
+        - The run that was started, or that was already up. If the server is in another run later, it did not stay up.
       type: dict
       returned: when O(action) was V(start) or V(restart) and the server was up, not through an endpoint
       contains:
@@ -556,19 +549,19 @@ servers:
       returned: in check mode, or when the outcome is not V(done); not if brief
       sample: [stop, preboot, start]
     preboot:
-      description: >-
-        The steps of the boot, V(volume) (the data directory is there), V(container) (one is there, or waits under another name),
-        V(disk) (limit and ownership), V(placement) (the new container takes the old one's place) and V(configuration). Those that
-        changed something, failed or took more than a second; with C(-v), all of them. One that was refused before anything was touched
-        is among them, V(image), V(mounts) and V(ports) too, which are only looked at.
+      description:
+        - The steps before the start. V(volume), the data directory exists; V(container), a container exists; V(disk), limit and owner;
+          V(placement), the new container replaces the old one; V(configuration), the configuration files.
+        - Without C(-v), only steps that changed something, failed, or took more than a second. A refusal may also come from V(image),
+          V(mounts) or V(ports).
       type: list
       elements: dict
       returned: when there are any
       sample: [{"changed": true, "seconds": 0.021, "step": "placement"}]
     phases:
       description:
-        - When each phase, and each wait before the lock, began. Besides the phases of a lock's holder there are V(players), V(countdown),
-          V(locked) (it waited for its lock for more than a second) and V(ready) (it is up, and awaited to be ready).
+        - When each phase and each wait before the lock began. Besides the phases of a lock holder these are V(players), V(countdown),
+          V(locked) (a wait of more than a second for the lock) and V(ready) (up, but not ready).
       type: list
       elements: dict
       returned: when it had any; if brief, with O(phases) or C(-v); not in an ad-hoc command without C(-v), nor through an endpoint
@@ -579,17 +572,16 @@ servers:
           returned: always
           sample: stop
         at:
-          description: When it began, in seconds since the action was taken up, which was RV(servers[].seconds) before its end.
+          description: When it began, in seconds after the action's beginning, which is RV(servers[].seconds) before its end.
           type: float
           returned: always
           sample: 0.021
     downtime:
       description:
-        - For how long the server was down, by the engine's own times. It begins with the end of the run that the action ended.
+        - How long the server was down, by the engine's clock, from the end of the run that the action ended.
       type: dict
       returned: >-
-        when the action ended a run, and it can be told when that was; if brief, of V(start) and V(restart) alone, and not in an ad-hoc
-        command
+        when the action ended a run and the time is known; if brief, only for V(start) and V(restart), and not in an ad hoc command
       contains:
         seconds:
           description: Seconds until the next run started.
@@ -597,7 +589,7 @@ servers:
           returned: when the action started one
           sample: 1.412
         ready_seconds:
-          description: Seconds until that run was seen to be ready.
+          description: Seconds until that run was ready.
           type: float
           returned: when that was waited for, and came
           sample: 24.3
@@ -607,12 +599,12 @@ servers:
           returned: when the action started no other
           sample: "2026-01-31T12:00:00.123456789Z"
     seconds:
-      description: How long it all took.
+      description: How long the action took.
       type: float
       returned: always
       sample: 5.102
     operation:
-      description: The operation as the journal knows it. Times are ISO 8601, UTC, with milliseconds.
+      description: The operation in the journal. Times are ISO 8601, UTC, with milliseconds.
       type: dict
       returned: not if brief
       contains:
@@ -633,19 +625,19 @@ servers:
           sample: "2026-01-31T12:00:05.102Z"
 summary:
   description:
-    - Counts by outcome. Of several servers also C(text), a line with name, outcome and code for each of at most 20 that are neither V(done)
-      nor V(unchanged).
+    - Counts by outcome. For several servers also C(text), a line with name, outcome and code for each of at most 20 servers that are
+      neither V(done) nor V(unchanged).
   type: dict
   returned: when the servers could be acted on at all
   sample: {"done": 7, "refused": 1, "text": ["Overdue: refused, suspended"]}
 msg:
   description:
-    - What there is to say of the whole task. Of servers that failed, the first few names with their codes; of a single one its reason.
+    - A message for the whole task. After failures, the first few names with their codes; for a single server, its reason.
   type: str
-  returned: on failure, and when no server was meant
+  returned: on failure, and when no server was selected
   sample: "Nothing to restart: no server of this node is meant"
 code:
-  description: Why nothing could be done at all; V(incomplete) where of all servers some could not be seen.
+  description: Why nothing could be done; V(incomplete) if some of all servers could not be seen.
   type: str
   returned: on such a failure
   sample: settings_invalid

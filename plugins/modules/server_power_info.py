@@ -7,21 +7,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_power_info
-short_description: Read the power state of servers, who holds them, and what was last done to them
+short_description: Read the power state of servers, lock holders and last operations
 version_added: 1.0.0
 description:
-  - Looks at servers and changes nothing. It takes no lock and waits for none.
-  - What is not known is not taken for absent. A server that is known, or named, but cannot be seen has an entry with the C(servers[].state)
-    V(null) and a C(servers[].code); where a list of servers cannot be had, C(complete) is V(false). Neither fails the task.
-  - A journal that cannot be read is a warning, and what it would have told is V(null).
-  - A name that nothing here has is a warning, and has no entry.
-  - With a Panel, it is asked which servers it has and what they are, once, for 10 seconds at most.
-  - With O(api_url), what the endpoint tells is returned, and the rest left out.
-  - Several servers are asked about at a time, each once.
-  - The readiness line of servers that nobody watched becoming ready is looked for in their logs, for half a second in all. Where many
-    boot at once, one that is ready may still be told as V(starting); what was found is remembered, so that the next look gets further.
-  - The games of servers that are up are asked who plays, several at a time, for 10 seconds in all. Which game a server plays is said in the
-    node's settings. Nobody is asked where they say none.
+  - Reads servers and changes nothing. It takes no lock and waits for none.
+  - A server that cannot be read has an entry with C(servers[].state) V(null) and a C(servers[].code). If a list of servers cannot be read,
+    C(complete) is V(false). Neither fails the task.
+  - An unreadable journal is a warning, and its fields are V(null).
+  - An unknown name is a warning, and has no entry.
+  - A Panel is asked once for servers and definitions, for 10 seconds at most.
+  - With O(api_url), the result has only what the endpoint returns.
+  - Several servers are read at the same time.
+  - If no readiness line was seen yet, the module looks for it in the logs, for half a second in all. If many servers boot at once, a ready
+    server may still be V(starting). The next call continues.
+  - Games of servers that are up are asked for their players, several at a time, for 10 seconds in all. The node's settings say which game a
+    server plays.
 extends_documentation_fragment:
   - fleet.power.attributes
   - fleet.power.attributes.actiongroup_power
@@ -40,32 +40,30 @@ attributes:
 options:
   server:
     description:
-      - The servers to look at, by UUID, short id or unique name.
-      - On a host that is a server, the action plugin takes the host variable C(server_uuid) if none is given.
-      - If not given, or V(all), standing alone, every server of the node. These are those in the task's O(definitions), of the Panel and in
-        the definitions directory, and all that have a container made by this collection or by Wings. With O(api_url), all that the
-        endpoint has.
-      - An empty list, as a variable may come out, is no server, and nobody is asked. It is not the same as no list.
+      - The servers, by UUID, short id or unique name.
+      - On a host that is a server, the default of the action plugin is the host variable C(server_uuid).
+      - V(all), alone, or no value, is every server of the node. These are the servers of O(definitions), of the Panel and of the
+        definitions directory, and all containers of this collection or of Wings. With O(api_url), all servers of the endpoint.
+      - An empty list selects no server.
     type: list
     elements: str
     aliases: [servers, uuid]
   tail:
     description:
-      - Return the last lines of each server's log, this many, at most 10000. Values of its environment of 6 characters or more are masked.
-      - With O(api_url), servers are asked for their logs one after another, and Wings gives at most 100 lines of each.
+      - Return this many last lines of each server's log, at most 10000. Values of its environment with 6 characters or more are masked.
+      - With O(api_url), logs are read one after another, and Wings returns at most 100 lines of each.
     type: int
     default: 0
   operations:
     description:
-      - Return the last operations of each server, this many, at most 100, which is as many as the journal keeps.
-      - Does not apply with O(api_url).
+      - Return this many last operations of each server, at most 100. The journal has no more.
+      - No effect with O(api_url).
     type: int
     default: 0
   crashes:
     description:
-      - Return the last ended runs of each server, this many, at most 100, as many as the journal keeps. Those that somebody stopped
-        are among them.
-      - Does not apply with O(api_url).
+      - Return this many last ended runs of each server, at most 100, also those that somebody stopped. The journal has no more.
+      - No effect with O(api_url).
     type: int
     default: 0
 seealso:
@@ -75,42 +73,42 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at all servers of the node
+- name: Read all servers of the node
   fleet.power.server_power_info:
   register: power
 
-- name: Show which servers are meant to be up but are not
+- name: Show servers that should be up and are down
   ansible.builtin.debug:
     msg: "{{ meant_up | selectattr('state', 'eq', 'offline') | map(attribute='name') }}"
   vars:
     meant_up: "{{ power.servers | selectattr('intent') | selectattr('intent.up') }}"
 
-- name: Go on only if all of the node could be seen
+- name: Stop unless the result is complete
   ansible.builtin.assert:
     that:
       - power.complete
       - power.servers | selectattr('state', 'none') | length == 0
 
-- name: Show what crashed in the last 24 hours, and how it ended last
+- name: Read all servers with their last crash
   fleet.power.server_power_info:
     crashes: 1
   register: power
 
-- name: Name them
+- name: Show the servers that crashed in the last 24 hours
   ansible.builtin.debug:
     msg: "{{ power.servers | selectattr('supervision') | selectattr('supervision.crashes_today') | map(attribute='name') }}"
 
-- name: Name those on which somebody plays, or may play
+- name: Show servers that have players or may have some
   ansible.builtin.debug:
     msg: "{{ power.servers | selectattr('players') | rejectattr('players.online', 'eq', 0) | map(attribute='name') }}"
 
-- name: Name those whose containers are not what their definitions say, and what differs
+- name: Show outdated servers and their differences
   ansible.builtin.debug:
     msg: "{{ outdated | items2dict(key_name='name', value_name='outdated') }}"
   vars:
     outdated: "{{ power.servers | selectattr('outdated') | selectattr('outdated.is') }}"
 
-- name: Look at one server and the end of its log
+- name: Read one server and the end of its log
   fleet.power.server_power_info:
     server: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
     tail: 20
@@ -119,20 +117,20 @@ EXAMPLES = r"""
 RETURN = r"""
 complete:
   description:
-    - Whether C(servers) has every server that was meant. V(false) where a list cannot be had that would name more of them, such as that of
-      the Panel or the directory of definitions. C(msg) then says why.
-    - The HTTP face of this collection tells that of its list. That of Wings is taken for whole.
+    - Whether C(servers) has every server. V(false) if a list cannot be read, such as that of the Panel or the directory of definitions.
+      C(msg) says why.
+    - The HTTP shim of this collection reports this for its list. A list of Wings counts as complete.
   type: bool
   returned: success
   sample: true
 servers:
-  description: One entry for each server. What is not known is V(null); what an endpoint does not tell is left out.
+  description: One entry for each server. Unknown values are V(null). Values that an endpoint does not return are left out.
   type: list
   elements: dict
   returned: success
   contains:
     server:
-      description: UUID of the server, or what was asked if nobody can tell which server that is.
+      description: UUID of the server, or the given text if it is unknown which server that is.
       type: str
       returned: always
       sample: 566bf9d7-c55a-45f8-91a6-e55e9b9b1325
@@ -142,12 +140,12 @@ servers:
       returned: always
       sample: 566bf9d7
     name:
-      description: Name of the server, empty if it has none, V(null) if that is not known either.
+      description: Name of the server, empty if it has none, V(null) if unknown.
       type: str
       returned: always
       sample: Cobalt Survival
     state:
-      description: Power state, one of V(offline), V(starting), V(running), V(stopping); V(null) if the server could not be seen.
+      description: Power state, one of V(offline), V(starting), V(running), V(stopping); V(null) if the server could not be read.
       type: str
       returned: always
       sample: running
@@ -163,18 +161,18 @@ servers:
       sample: false
     priority:
       description:
-        - Where C(in_order) of M(fleet.power.server_power) puts it. A lower one starts first and stops last.
-        - From C(system.priorities) of the node's settings, else C(settings.meta.priority) of its definition, else V(100).
+        - Its place with C(in_order) of M(fleet.power.server_power). A lower one starts first and stops last.
+        - From C(system.priorities) of the node's settings, then C(settings.meta.priority) of its definition, then V(100).
       type: int
       returned: not through an endpoint
       sample: 100
     egg:
-      description: UUID of the egg it was made from, V(null) if none is known.
+      description: UUID of its egg, V(null) if unknown.
       type: str
       returned: always, with an endpoint where it tells one
       sample: 5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10
     labels:
-      description: The labels in its definition, V(null) if there is no definition.
+      description: The labels of its definition, V(null) without a definition.
       type: dict
       returned: always, with an endpoint where it tells them
       sample: {"group": "lobby"}
@@ -214,7 +212,7 @@ servers:
           returned: not through an endpoint
           sample: false
         health:
-          description: What its health check says, V(null) if it has none.
+          description: The result of its health check, V(null) if it has none.
           type: str
           returned: not through an endpoint
           sample: healthy
@@ -225,11 +223,11 @@ servers:
           sample: false
     outdated:
       description:
-        - Whether its container is what its definition, the node's settings and its image say now, as the next start would decide it.
-          Nothing is pulled. What the engine tells otherwise than it was asked does not count. V(null) if it has no container.
-        - Keys are those of the definition, without C(settings.), such as V(build.memory_limit) or C(environment.NAME), V(image), which
-          also counts if its tag names another image by now, and keys of the node's settings by their whole names. V(fleet.power) is what
-          another version of this collection does otherwise. Never values.
+        - Whether its container differs from its definition, the node's settings and its image, as its next start would decide. No image is
+          pulled. V(null) without a container.
+        - Keys are those of the definition without C(settings.), such as V(build.memory_limit) or C(environment.NAME), V(image), also if its
+          tag now names another image, and keys of the node's settings with their whole names. V(fleet.power) is a change in another version
+          of this collection. Values are never returned.
       type: dict
       returned: always, with an endpoint where it tells it
       contains:
@@ -240,43 +238,43 @@ servers:
           returned: always
           sample: true
         differs:
-          description: The keys that differ. V(null) if that is not known, as of a container of Wings or an earlier version.
+          description: The keys that differ. V(null) if unknown, for example for a container of Wings or an earlier version.
           type: list
           elements: str
           returned: always
           sample: [build.memory_limit, image]
         restart:
-          description: Those of them that a restart alone brings in line.
+          description: The keys that need a restart.
           type: list
           elements: str
           returned: always
           sample: [image]
         in_place:
-          description: Those of them that M(fleet.power.server_limits) brings in line while it runs.
+          description: The keys that M(fleet.power.server_limits) can set while the server runs.
           type: list
           elements: str
           returned: always
           sample: [build.memory_limit]
         next_start:
-          description: >-
-            What is as it should be and its process will only see when it starts anew. It does not make it outdated.
-            V(environment.SERVER_MEMORY), after its memory was changed while it ran.
+          description:
+            - Keys that are up to date, but that the process sees only after its next start. They do not make it outdated.
+              V(environment.SERVER_MEMORY), after its memory was changed while it ran.
           type: list
           elements: str
           returned: always
           sample: []
         why:
-          description: Why nobody can tell, or why there are no keys.
+          description: Why the difference or the keys are unknown.
           type: str
           returned: always
           sample: null
     lock:
-      description: Who holds its lock, V(null) if nobody does.
+      description: Its lock holder, V(null) if there is none.
       type: dict
       returned: not through an endpoint
       sample: null
     countdown:
-      description: The action that waits for the server's players, or tells them, before it takes its turn; V(null) if none does.
+      description: The action that waits for the server's players or counts down, V(null) if there is none.
       type: dict
       returned: always, with an endpoint where it tells it
       contains:
@@ -286,12 +284,12 @@ servers:
           returned: always
           sample: restart
         phase:
-          description: V(waiting), until few enough play; V(counting), those who play are told.
+          description: V(waiting), until few enough players are there; V(counting), players get messages.
           type: str
           returned: always
           sample: counting
         due:
-          description: When it waits no longer, or when the countdown is over.
+          description: When the wait or the countdown ends.
           type: str
           returned: always
           sample: "2026-01-31T04:10:00.000Z"
@@ -301,12 +299,12 @@ servers:
           returned: always
           sample: "2026-01-31T04:00:00.000Z"
         origin:
-          description: Who asked for it.
+          description: The requester.
           type: str
           returned: if it is known
           sample: alice@web1
         reason:
-          description: Why.
+          description: The reason.
           type: str
           returned: if one was given
           sample: update
@@ -317,18 +315,18 @@ servers:
           sample: 0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10
     players:
       description:
-        - Who plays on the server. V(null) while it is down, and where the node's settings do not say which game it plays.
-        - An endpoint that is the HTTP face of this collection tells it where the server is looked at alone and named by its UUID.
+        - The server's players. V(null) while it is down, and if the node's settings do not say which game it plays.
+        - The HTTP shim of this collection returns this for a single server that is named by its UUID.
       type: dict
       returned: always, with an endpoint where it tells it
       contains:
         online:
-          description: How many play, V(null) if that is unknown, which is not the same as V(0).
+          description: Number of players, V(null) if unknown.
           type: int
           returned: always
           sample: 3
         max:
-          description: How many may, V(null) where the game does not tell.
+          description: Number of places, V(null) if unknown.
           type: int
           returned: always
           sample: 20
@@ -338,27 +336,27 @@ servers:
           returned: always
           sample: null
     intent:
-      description: What the last action that ended V(done) or V(unchanged) meant it to be.
+      description: Whether the server should be up, by its last action that ended V(done) or V(unchanged).
       type: dict
       returned: not through an endpoint
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
       description:
-        - The last operation that is under way, did something, or was not done as asked. One that was V(unchanged) or V(skipped) is here
-          only if the journal has no other of the server. V(null) if it has none.
+        - The last operation that goes on, changed something, or failed. V(unchanged) and V(skipped) operations count only if the journal
+          has no other. V(null) if it has none.
       type: dict
       returned: not through an endpoint
       sample: {"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}
     operations:
-      description: The last operations of any outcome, newest first, each like C(last_operation). There where O(operations) is not V(0).
+      description: The last operations of any outcome, newest first, each like C(last_operation). With O(operations) only.
       type: list
       elements: dict
       returned: not through an endpoint
       sample: [{"action": "restart", "id": "0b1f7f3e-52d0-4e0e-8a57-3c4f7b6b9f10", "origin": "alice@web1", "outcome": "done"}]
     supervision:
       description:
-        - What became of its last run, and what the supervisor does about it. V(null) if the journal cannot be read.
-        - The guide on crashes explains verdicts and states.
+        - The end of its last run, and the supervisor's reaction. V(null) if the journal cannot be read.
+        - The guide to crashes explains verdicts and states.
       type: dict
       returned: always, with an endpoint where it tells it
       contains:
@@ -371,17 +369,17 @@ servers:
           returned: always
           sample: backoff
         why:
-          description: What says that the server is not supervised, V(null) where it is.
+          description: What exempts the server from supervision, V(null) if it is supervised.
           type: str
           returned: always
           sample: supervisor.enabled
         running:
-          description: Whether a supervisor runs on the node, V(null) if that cannot be told.
+          description: Whether a supervisor runs on the node, V(null) if unknown.
           type: bool
           returned: always
           sample: true
         paused:
-          description: What keeps the supervisor from starting anything, as in C(supervisor) of the result.
+          description: Why the supervisor starts nothing, as in C(supervisor) of the result.
           type: str
           returned: always
           sample: null
@@ -409,7 +407,7 @@ servers:
           returned: always
           sample: "2026-01-31T04:12:00.123456789Z"
         code:
-          description: Why the last try did not bring the server up, such as V(suspended) or V(disk_full).
+          description: Why the last try failed, such as V(suspended) or V(disk_full).
           type: str
           returned: always
           sample: null
@@ -419,7 +417,7 @@ servers:
           returned: always
           sample: null
         next_at:
-          description: When it is tried again. V(null) where nobody will, as with no supervisor, or one that is paused.
+          description: When the supervisor tries again. V(null) without a supervisor, or if it is paused.
           type: str
           returned: always
           sample: "2026-01-31T04:12:10.000Z"
@@ -475,12 +473,12 @@ servers:
           returned: not through an endpoint
           sample: "2026-01-31T04:10:26.623456789Z"
         origin:
-          description: Who ended it, V(null) if nobody here did.
+          description: The requester of its end, V(null) if there was none.
           type: str
           returned: not through an endpoint
           sample: null
         operation:
-          description: The operation that ended it, V(null) if none did.
+          description: The operation that ended it, V(null) if there was none.
           type: str
           returned: not through an endpoint
           sample: null
@@ -496,9 +494,9 @@ servers:
           returned: not through an endpoint
           sample: ["java.lang.OutOfMemoryError"]
     utilization:
-      description: >-
-        What it uses, in the endpoint's own names and units. Those of Wings are C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
-        C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
+      description:
+        - Its use of resources, with the endpoint's own names and units. Wings has C(memory_bytes), C(memory_limit_bytes), C(disk_bytes),
+          C(cpu_absolute) (percent of one core), C(uptime) (milliseconds), and C(rx_bytes) and C(tx_bytes) in C(network).
       type: dict
       returned: through an endpoint, as far as it tells
       sample: {"cpu_absolute": 12.3, "disk_bytes": 52428800, "memory_bytes": 734003200, "memory_limit_bytes": 1177600000,
@@ -511,8 +509,8 @@ servers:
       sample: ["ready"]
     code:
       description:
-        - Why the server could not be seen, such as V(engine_error), V(engine_unreachable) or V(source_unreachable). All but C(server),
-          C(short_id), C(name), C(code) and C(msg) is V(null) then. The guide on codes explains each.
+        - Why the server could not be read, such as V(engine_error), V(engine_unreachable) or V(source_unreachable). All values except
+          C(server), C(short_id), C(name), C(code) and C(msg) are V(null) then. See the guide to codes.
       type: str
       returned: where the server could not be seen
       sample: engine_error
@@ -522,12 +520,12 @@ servers:
       returned: where the server could not be seen
       sample: "Cannot inspect container 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: input/output error"
 supervisor:
-  description: The supervisor of the node, V(null) where nobody tells, as an endpoint.
+  description: The supervisor of the node, V(null) if unknown, for example through an endpoint.
   type: dict
   returned: success
   contains:
     running:
-      description: Whether one runs, V(null) if that cannot be told; a warning says why.
+      description: Whether it runs, V(null) if unknown; a warning says why.
       type: bool
       returned: always
       sample: true
@@ -537,20 +535,20 @@ supervisor:
       returned: always
       sample: "2026-01-31T00:00:00.000Z"
     paused:
-      description: >-
-        What keeps it from starting anything, V(null) where nothing does. V(wings), Wings is alive; V(maintenance), a maintenance is under
-        way; V(maintenance_unreadable), whether one is cannot be read; V(journal), the journal cannot be used; V(engine), the engine does
-        not answer.
+      description:
+        - Why it starts nothing, V(null) if it is not paused. V(wings), Wings runs; V(maintenance), a maintenance is under way;
+          V(maintenance_unreadable), the file of a maintenance cannot be read; V(journal), the journal cannot be used; V(engine), the engine
+          does not answer.
       type: str
       returned: always
       sample: null
 events:
-  description: The node's events, and who is told of them, V(null) where nobody tells, as an endpoint.
+  description: The node's events and their receivers, V(null) if unknown, for example through an endpoint.
   type: dict
   returned: success
   contains:
     running:
-      description: Whether what sends them runs, V(null) if that cannot be told; a warning says why.
+      description: Whether the service that sends events runs, V(null) if unknown; a warning says why.
       type: bool
       returned: always
       sample: true
@@ -565,7 +563,7 @@ events:
       returned: always
       sample: true
     receivers:
-      description: How far each receiver has come, V(null) where no events are kept, or nobody can tell.
+      description: The state of each receiver, V(null) if events are disabled or unknown.
       type: list
       elements: dict
       returned: always
@@ -576,42 +574,42 @@ events:
           returned: always
           sample: pager
         waiting:
-          description: How many events it has not taken yet. Also those that may not be for it, where nobody has looked yet.
+          description: How many events it has not received yet. This may include events that its filter excludes.
           type: int
           returned: always
           sample: 12
         oldest_at:
-          description: When the first of these happened, V(null) if none wait.
+          description: When the first of these happened, V(null) if there are none.
           type: str
           returned: always
           sample: "2026-01-31T04:12:00.123Z"
         "off":
-          description: Whether it has asked to be told nothing more (410 Gone).
+          description: Whether it has unsubscribed (410 Gone).
           type: bool
           returned: always
           sample: false
         failing_since:
-          description: Since when no try has reached it, V(null) where the last one did.
+          description: Since when tries have failed, V(null) if the last one succeeded.
           type: str
           returned: always
           sample: "2026-01-31T04:12:01.000Z"
         error:
-          description: What became of the last try that failed.
+          description: The error of the last failed try.
           type: str
           returned: always
           sample: "it answered with status 503"
         dropped:
-          description: How many events were let go of before it had taken them.
+          description: How many events were dropped before it received them.
           type: int
           returned: always
           sample: 0
         sent:
-          description: How many it has taken.
+          description: How many it has received.
           type: int
           returned: always
           sample: 1024
         sent_at:
-          description: When it took the last one.
+          description: When it received the last one.
           type: str
           returned: always
           sample: "2026-01-31T04:11:58.000Z"

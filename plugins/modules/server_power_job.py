@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: server_power_job
-short_description: Fetch the result of a power action that was followed
+short_description: Fetch the result of a job
 version_added: 1.0.0
 description:
-  - A step of M(fleet.power.server_power), which is what to use. Its action plugin follows an action that takes longer than a moment, and
-    calls this at the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
+  - A step of M(fleet.power.server_power); use that module. Its action plugin polls an action on the node as a job, and calls this module at
+    the end. See R(Watching, ansible_collections.fleet.power.docsite.watching_guide).
 extends_documentation_fragment:
   - fleet.power.attributes
 attributes:
@@ -29,7 +29,7 @@ attributes:
 options:
   job:
     description:
-      - The id of the action's job.
+      - The id of the job.
     type: str
     required: true
 seealso:
@@ -39,8 +39,8 @@ author:
 """
 
 EXAMPLES = r"""
-# Nobody asks for it in a task: server_power does, for itself.
-- name: Restart a server, and see what it is at
+# Do not use it in a task. server_power calls it.
+- name: Restart a server, and watch its progress
   fleet.power.server_power:
     server: 01234567-89ab-4cde-8f01-23456789abcd
     action: restart
@@ -48,22 +48,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fleet_follow:
-  description: Where the job is, if it goes on. If it has ended, everything is what the action returned.
+  description: Where the job is while it goes on. After its end, the result is that of the action.
   type: dict
   returned: while the job goes on
   sample: {"job": "/run/fleet-power-jobs/0123456789abcdef0123456789abcdef", "python": "/usr/bin/python3"}
 fleet_absent:
-  description: V(true), if there is no such job on the node.
+  description: V(true), if the node has no such job.
   type: bool
   returned: if there is none
   sample: true
 fleet_life:
-  description: Which life of the node this is, from one boot to the next.
+  description: Identifies the time between two boots of the node.
   type: str
   returned: if there is no such job
   sample: 6f1a8c0e-8f0e-4c57-9f0c-1d2b7f3c9a10.12
 fleet_age:
-  description: For how many seconds the node has been up.
+  description: Seconds since the node's boot.
   type: float
   returned: if there is no such job
   sample: 86400.5
