@@ -239,7 +239,7 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
     post.write(ALPHA, BETA, ALPHA)
     post.through(timedelta(seconds=1))
     many = [Event(EventType.SERVER_CRASHED, AT, {}, BETA) for _unused in range(kept - 1)]
-    assert post.journal.store.write(lambda connection: outbox.put(connection, *many))
+    assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: many))
     post.through(timedelta(seconds=1))
     state = post.journal.events.state()
     assert state is not None and (state.last, state.oldest) == (kept + 2, 1)
@@ -255,9 +255,9 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
 def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_of_another(post: Post, form: str) -> None:
     post.begun(format=form)
     noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
-    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))
     post.write(BETA)
-    assert post.journal.store.write(lambda connection: outbox.put(connection, *noise))
+    assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))
     # What was let go of is told first, then each server in its turn.
     while len(post.client.taken) < 3:
         post.clock.sleep(max(post.step(), 0.0))

@@ -219,7 +219,7 @@ def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal:
 
 def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_gone(journal: Journal) -> None:
     def many(connection: sqlite3.Connection) -> None:
-        outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 5)))
+        outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 5)])
 
     journal.store.write(many)
     state = journal.events.state()
@@ -236,7 +236,7 @@ def test_at_most_ten_thousand_are_kept_and_whoever_reads_on_sees_how_many_have_g
 def test_the_events_of_one_server_push_out_none_of_another(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEPT_EVENTS", 100)
     journal.ended_runs.write(crash(server=BETA))
-    journal.store.write(lambda connection: outbox.put(connection, *(note(number) for number in range(outbox.KEPT_EVENTS + 50))))
+    journal.store.write(lambda connection: outbox.tell(connection, lambda: [note(number) for number in range(outbox.KEPT_EVENTS + 50)]))
     kept = events(journal, limit=outbox.KEPT_EVENTS + 1)
     assert len(kept) == outbox.KEPT_EVENTS
     assert [(event.number, event.server) for event in kept[:2]] == [(1, BETA), (53, ALPHA)]

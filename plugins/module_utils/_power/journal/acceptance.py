@@ -1,9 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power actions that were accepted: kept in the journal until they have begun or ended.
+"""Accepted power actions, which the journal keeps until they begin or end.
 
-An accepted action is a row of ``operations`` that has neither begun nor ended, and beside it what it takes to begin it in another process.
+An accepted action is a row of ``operations`` without a beginning and an end, and a row of ``acceptances`` with what another process needs
+to begin it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from .schema import KEPT_OPERATIONS, storable
 if TYPE_CHECKING:
     import sqlite3
 
-#: What is written for each: into ``operations``, and beside it.
+#: The columns of ``operations`` and ``acceptances`` that an acceptance writes.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
 _PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
-#: An end of what was accepted; a journal that was begun anew meanwhile does not know it, and is told all of it.
+#: The columns that an end writes. A journal that was begun anew meanwhile has no row for it, so an end writes a whole row.
 _OF_AN_END = (
     *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
     *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
@@ -44,7 +45,7 @@ _END = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' f
 #: SQLite's oldest limit on the parameters of a statement.
 _MOST_PARAMETERS = 999
 
-#: What has begun is told by the journal, whatever becomes of it; what was pruned needs nothing any more.
+#: An action that has begun, ended or been pruned needs no acceptance.
 _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WHERE begun_at IS NULL AND outcome IS NULL)"
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
@@ -56,11 +57,11 @@ _PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, ac
 
 @dataclass(frozen=True)
 class Acceptance:
-    """One action that was accepted. ``deadline`` is when its wait for its turn is over; times are in UTC.
+    """One accepted action. ``deadline`` is the end of its wait for its turn. Times are in UTC.
 
-    ``generation`` is the server's kill generation before it was accepted; None for a kill. ``players`` is what it owes them, for which it
-    may wait beside its turn; ``ready`` is the moment at which a start counts as done. Of one read from the journal, ``boot`` is the life
-    of the machine in which it was written, "" where that is not known, and ``boot_seconds`` how old that life was.
+    ``generation`` is the server's kill generation before it was accepted; None for a kill. ``players`` is its policy for players, whose
+    wait comes on top. At ``ready`` a start counts as done. If it was read from the journal, ``boot`` is the boot of the machine in which it
+    was written, "" if unknown, and ``boot_seconds`` the seconds since that boot.
     """
 
     operation: str
@@ -78,21 +79,21 @@ class Acceptance:
     ready: Readiness = CONTAINER_UP
 
     def requested(self, now: datetime, generation: int | None) -> Acceptance:
-        """The same, requested and accepted now, its wait beginning."""
+        """Return the same action, requested and accepted now."""
         deadline = now + timedelta(seconds=self.wait_seconds)
         return replace(self, requested_at=now, accepted_at=now, deadline=deadline, generation=generation)
 
     @property
     def longest_wait(self) -> int:
-        """How many seconds may pass until it begins: its wait for its turn, and what it may wait for players and tell them."""
+        """The most seconds until it begins: its wait for its turn and for its players."""
         return self.wait_seconds + (0 if self.players is None else self.players.max_delay)
 
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
-    """How much longer what another process accepted may wait: its own waits and ``grace`` seconds in all; negative if that is past.
+    """Return the seconds that an action of an earlier process may still wait, ``grace`` included; negative if its time is over.
 
-    ``now`` is by the wall clock, which may be set. So within one ``boot``, whose seconds are ``since_boot``, these count alone. In a later
-    one the wall clock has to do, but it was accepted before that boot. Where the clock says that it is yet to be, nobody can tell.
+    ``now`` is by the wall clock, which may be set. Within one ``boot`` the seconds since it, ``since_boot``, count instead. After another
+    boot the wall clock counts, but at least the seconds since that boot. A clock that is well before the acceptance counts as over.
     """
     whole = acceptance.longest_wait + grace
     if acceptance.boot == boot != "":
@@ -104,9 +105,9 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
 
 
 def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
-    """Keep them, in this order; they are on the disk when this returns. Raises `JournalUnusable`, OSError: then none is kept.
+    """Write acceptances in this order, synced to the disk when this returns. Raises `JournalUnusable`, OSError: then none is written.
 
-    ``afterwards`` is written with them: `ended` and `moved` make it.
+    The same transaction runs ``afterwards``, which `ended` and `moved` return.
     """
     moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
@@ -121,9 +122,9 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
 
 
 def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
-    """Return a write of the ends of accepted actions, each with its origin; of one that has an end already the later one counts."""
+    """Return a write of the ends of accepted actions, each with its origin. Of two ends of one action the later one counts."""
     endings = [_ending(result, origin) for result, origin in results]
-    # The last of each server: it stays whatever else is let go of.
+    # The last end of each server is never pruned.
     last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
 
     def work(connection: sqlite3.Connection) -> None:
@@ -136,7 +137,7 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
 
 
 def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
-    """Return a write of the kill generations that accepted actions, by operation, are to be begun with instead."""
+    """Return a write of other kill generations for accepted actions, by operation."""
 
     def work(connection: sqlite3.Connection) -> None:
         connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
@@ -145,12 +146,12 @@ def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connectio
 
 
 def forget(connection: sqlite3.Connection) -> None:
-    """Forget what was promised of actions that have begun or ended: to be done now and then, or the journal grows for ever."""
+    """Remove the acceptances of actions that have begun or ended. To be called now and then, since nothing else removes them."""
     connection.execute(_FORGET)
 
 
 def pending(journal: Journal) -> list[Acceptance]:
-    """Return the accepted actions that have not begun, the oldest first, and forget the others. Raises `JournalUnusable`, OSError."""
+    """Return the accepted actions that have not begun, the oldest first, and remove the others. Raises `JournalUnusable`, OSError."""
     found: list[Acceptance] = []
 
     def work(connection: sqlite3.Connection) -> None:
@@ -165,7 +166,7 @@ def pending(journal: Journal) -> list[Acceptance]:
 def _insert(
     connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str
 ) -> None:
-    """Many rows by few statements: between two of them a thread may wait for its turn among those that compute."""
+    """Write many rows by few statements: after each statement this thread may have to wait for other threads."""
     at_once = _MOST_PARAMETERS // len(columns)
     one = f"({','.join('?' * len(columns))})"
     for start in range(0, len(values), at_once):
@@ -200,7 +201,7 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
 
 
 def _acceptance(row: sqlite3.Row) -> Acceptance | None:
-    """The value of one row; None for one that nobody could have written."""
+    """Return the value of a row; None if it is damaged."""
     uuid = parse_uuid(str(row["uuid"]))
     try:
         return (

@@ -30,7 +30,7 @@ _MEANT_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
 
 @dataclass(frozen=True)
 class Intent:
-    """An intent: the last action that ended done or unchanged meant the server to be ``up``, or down. ``at`` is ISO 8601."""
+    """The intent of the last action that ended ``done`` or ``unchanged``: the server is to be up or down. ``at`` is ISO 8601."""
 
     up: bool
     operation: str
@@ -45,11 +45,11 @@ class Intents:
         self._store = store
 
     def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
-        """Record what ``server`` is meant to be. That it is to be down survives a power loss: else it would come up after that.
+        """Write the intent of a server. Return False, with a warning, if it cannot be written.
 
-        ``only_if_newer`` is the time now, if it is given: an intent as young as this one, or younger, stays then, unless its time is yet to
-        come, as after the clock was set. ``keep_since``: an intent that is as young as that and says the same stays. One to be down ends
-        what is due after an ended run. False if it cannot be written.
+        ``only_if_newer``, the time now: an intent of the same age or younger stays, unless its time is in the future because the clock was
+        set back. ``keep_since``: an intent of that age or younger that says the same stays. If the server is to be down, no start is due
+        any more.
         """
         parameters = {
             "uuid": server.uuid,
@@ -67,11 +67,11 @@ class Intents:
             if not intent.up:
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})
 
-        # One to be down does not wait for the sync before its action is told: a power cut between the two must not bring the server back.
+        # After a power cut a server must not come up that was stopped.
         return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:
-        """Return a server's intent; None if no action of ours ended on it."""
+        """Return a server's intent, None if it has none."""
         return self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
@@ -83,9 +83,9 @@ class Intents:
         return next(map(_intent, self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
     def meant_up(self) -> list[Server] | None:
-        """Return the servers whose intent is up, with the names they had, by UUID; None if nobody can tell, which is a warning.
+        """Return the servers whose intent is up, by UUID.
 
-        That is so where the journal cannot be read, and where it was damaged and has just been begun anew.
+        None, with a warning, if the journal cannot be read, or was damaged and has just been begun anew.
         """
         found = self._store.rows_if_known(_MEANT_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal: what was done to the servers of a node, by whom, and what they were meant to be.
+"""The journal of a node: operations, intents, runs and events of its servers.
 
-A power action never fails because of the journal: no method that an action calls raises for it. What goes wrong is one sentence in
-``warnings``, and the method returns what it would return of an empty journal.
+A power action never fails because of the journal: the methods that it calls raise nothing. A fault is one sentence in ``warnings``, and the
+method returns the result of an empty journal.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .store import JournalStore
 
 
 class Journal:
-    """The journal in ``state_directory``: what was done, meant, started, seen up and seen over. Safe between threads."""
+    """The journal in ``state_directory``. Safe between threads."""
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
-        """``read_only`` creates and changes nothing: writing methods do nothing, reading ones read."""
+        """A ``read_only`` journal creates and changes no file: methods that write do nothing."""
         self.store = JournalStore(state_directory, group, read_only=read_only)
         self.marks = ProcessMarks(lock_directory, group, self.store.warn)
         self.operations = RecordedOperations(self.store, self.marks, clock)
@@ -35,7 +35,7 @@ class Journal:
 
     @property
     def warnings(self) -> list[str]:
-        """Return sentences, each once, about what went wrong."""
+        """Return a sentence for each fault, each sentence once."""
         return self.store.warnings
 
     def new_warnings(self) -> list[str]:
@@ -47,6 +47,6 @@ class Journal:
         return self.store.sync()
 
     def close(self) -> None:
-        """Close the file and give up this process's mark: what it began and did not end reads as interrupted from now on."""
+        """Close the file and remove this process's mark: its operations without an end read as interrupted from now on."""
         self.store.close()
         self.marks.close()

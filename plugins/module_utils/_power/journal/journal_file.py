@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal's SQLite file: made, opened, written, read, and begun anew when it is damaged.
+"""The journal's SQLite file: how it is made, opened, written, read and, when it is damaged, begun anew.
 
-Two things here are not SQLite's usual way. A lock file of our own (flock) keeps apart what SQLite leaves to its callers: making the
-file, replacing a damaged one, and a reader that may create nothing against the last writer, which deletes the write-ahead log when it
-closes. And no descriptor of ours is ever opened on the database itself except to create it: closing one would drop the POSIX locks
-that SQLite holds on that file in this process.
+SQLite leaves three cases to its callers, and a lock file of our own (flock) covers them: two processes make the file, a process replaces a
+damaged file, and the last writer deletes the write-ahead log while a reader that creates nothing looks for it. We open the database itself
+only to create it: closing a descriptor of it would drop the POSIX locks that SQLite holds in this process.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _OPENING = threading.Lock()
 class JournalFile:
     """The file in ``state_directory``. Not safe between threads: its owner lets one in at a time.
 
-    ``report`` is told, in a sentence, when a damaged file was replaced.
+    ``report`` is called with a sentence when a damaged file was replaced.
     """
 
     def __init__(self, state_directory: str, group: str, report: Callable[[str], None]) -> None:
@@ -64,21 +63,21 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._patience = PATIENCE
-        #: How SQLite syncs what need not be on the disk at once.
+        #: How SQLite syncs a transaction that is not durable.
         self._synchronous = "NORMAL"
         self._version: int | None = None
-        #: What was set of the connection that is open.
+        #: The settings of the open connection.
         self._set_now: dict[str, str] = {}
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
-        """Run ``work`` in one transaction; it may be run again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
+        """Run ``work`` in one transaction, again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
 
-        ``durable``: it is on the disk when this returns, and not only once SQLite has come round to it.
+        ``durable``: it is synced to the disk when this returns.
         """
         for last in attempts():
             try:
                 connection = self._open()
-                # Not within the transaction: it would count from the next one on.
+                # Within the transaction it would only count for the next one.
                 self._set(connection, "synchronous", "FULL" if durable and self._synchronous == "NORMAL" else self._synchronous)
                 transact(connection, work)
                 self._patience = PATIENCE
@@ -90,11 +89,11 @@ class JournalFile:
         raise JournalUnusable("it is replaced again and again")
 
     def touch(self) -> None:
-        """Write what is there already, to see whether that can be done. Raises as `write`."""
+        """Try to write, without a change. Raises as `write`."""
         self.write(write_again, durable=True)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Return what ``work`` reads; None if there is no journal yet. Raises JournalUnusable, OSError."""
+        """Return the result of ``work``; None if there is no journal yet. Raises JournalUnusable, OSError."""
         for last in attempts():
             try:
                 if self._connection is not None and not self._in_place():
@@ -104,13 +103,13 @@ class JournalFile:
                 return work(self._open())
             except sqlite3.Error as error:
                 if self._in_place() and not is_damage(error) and not is_busy(error):
-                    # A full or a read-only disk keeps SQLite from making the files it wants beside the database.
+                    # On a full or read-only disk SQLite cannot make its files beside the database.
                     return read_without_trace(self._directory, work)
                 self._recover(error, last)
         return None
 
     def has_news(self) -> bool:
-        """Tell if another process has written, or may have, since this was last asked. A process knows its own writes."""
+        """Tell if another process may have written since the last call."""
         if self._connection is None:
             return False
         try:
@@ -123,8 +122,8 @@ class JournalFile:
     def close(self) -> None:
         """Close the file. The last to close it folds the write-ahead log in and deletes it."""
         if self._connection is not None and self._in_place():
-            # Under the lock: neither may a reader that creates nothing lose the log between looking for it and opening it, nor SQLite
-            # delete the log of a file that has just replaced this one. A frozen holder is not waited for.
+            # Under the lock: the log must not go while a reader that creates nothing looks for it, and SQLite must not delete the log of
+            # a file that has just replaced this one. A stuck holder of the lock is not waited for.
             with _OPENING, suppress(OSError, JournalUnusable), exclusive_guard(self.path, self._group, 0.25):
                 self._drop()
         self._drop()
@@ -142,13 +141,13 @@ class JournalFile:
         return self._connection
 
     def _set(self, connection: sqlite3.Connection, name: str, value: str) -> None:
-        """Set something of the connection, unless it is so already: each time would cost as much as what is written."""
+        """Set a value of the connection, unless it is set: each call costs as much as a write."""
         if self._set_now.get(name) != value:
             connection.execute(f"PRAGMA {name} = {value}")
             self._set_now[name] = value
 
     def _attach(self) -> sqlite3.Connection | None:
-        """A connection to the file that is there; None if it is no journal yet, or has an earlier schema.
+        """Return a connection to the file; None if it is no journal yet, or has an earlier schema.
 
         Under the lock up to the first look into it: SQLite opens the log by name, which must not be the log of a replacement.
         """
@@ -161,9 +160,9 @@ class JournalFile:
             try:
                 found = schema_of(connection)
                 refuse_other(found)
-                # Without a log there is nothing that `sync_log` could sync: each transaction is on the disk when it ends.
+                # Without a log `sync_log` can sync nothing, so each transaction is synced when it ends.
                 self._synchronous = "NORMAL" if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "EXTRA"
-                # What lets SQLite undo one statement alone: a temporary file for each would cost more than the statement.
+                # SQLite needs it to undo a single statement. A temporary file would cost more than the statement.
                 connection.execute("PRAGMA temp_store = MEMORY")
             except (sqlite3.Error, JournalUnusable):
                 connection.close()
@@ -186,7 +185,7 @@ class JournalFile:
                 connection.close()
 
     def _recover(self, error: sqlite3.Error, last: bool) -> None:
-        """See to it that another attempt may succeed; if it cannot, or this was the ``last``, raise JournalUnusable."""
+        """Prepare another attempt. Raise JournalUnusable if it cannot succeed, or if this attempt was the ``last``."""
         if is_busy(error):
             self._patience = SHORT_PATIENCE
         moved = not self._in_place()
@@ -202,8 +201,8 @@ class JournalFile:
             raise JournalUnusable(str(again)) from again
 
     def _establish(self, *, suspect: bool) -> None:
-        """See that there is a file with our tables. Under the lock: of several processes that find none, or a damaged one, one acts."""
-        # Should the lock's holder be frozen, not every call waits for it as long as the first.
+        """Make, migrate or replace the file. The lock lets one process do so."""
+        # If the holder of the lock is stuck, only the first call waits for it so long.
         patience, self._patience = self._patience, SHORT_PATIENCE
         with exclusive_guard(self.path, self._group, patience):
             self._patience = patience
@@ -217,7 +216,7 @@ class JournalFile:
                 os.close(open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             with closing(connect(self.path, "mode=rw", PATIENCE)) as connection:
                 if schema_of(connection) == 0:
-                    # Not on every file system: where it stays off, the journal works all the same, only slower.
+                    # Some file systems do not support it. Then the journal is slower.
                     connection.execute("PRAGMA journal_mode = WAL")
                 if schema_of(connection) != schema.SCHEMA:
                     transact(connection, bring_up_to_date)
@@ -232,10 +231,10 @@ class JournalFile:
 
 
 def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
-    """Return what ``work`` reads from the journal of ``state_directory``, and change no file; None if there is no journal.
+    """Return the result of ``work`` on the journal of ``state_directory``, without a change to any file; None if there is no journal.
 
-    Raises JournalUnusable, OSError. A write-ahead log without its index (a copy restored from a backup) is not read: SQLite would have
-    to create the index.
+    Raises JournalUnusable, OSError. A write-ahead log without its index, as from a backup, is not read: SQLite would have to create the
+    index.
     """
     path = path_in(state_directory)
     for last in attempts():
@@ -252,14 +251,14 @@ def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection]
                 if last or unmoved(path, before):
                     raise JournalUnusable(str(error)) from error
                 continue
-        # An immutable file is read without locks, so it must not have been written meanwhile.
+        # SQLite reads an immutable file without locks, so a write meanwhile makes the result worthless.
         if logged or last or unmoved(path, before):
             return found
     return None
 
 
 def sync_log(state_directory: str) -> None:
-    """Put every transaction of the journal in ``state_directory`` on the disk, whoever wrote it. Raises OSError.
+    """Sync every transaction of the journal in ``state_directory`` to the disk, also those of other processes. Raises OSError.
 
     What lies in the database itself is there already: SQLite syncs the log before it copies from it, the database before it uses the
     log anew or removes it, and the directory with the first header of a log. So the log is all there is to sync. A descriptor of the
@@ -287,7 +286,7 @@ def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T])
 def _damaged(path: str) -> bool:
     with closing(connect(path, "mode=rw", PATIENCE)) as connection:
         try:
-            # Not to be judged by us: a newer version may use what our SQLite cannot read.
+            # A newer version may use what our SQLite cannot read.
             if schema_of(connection) > schema.SCHEMA:
                 return False
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SQLite and the lock file beside it, as the journal uses them: connections, transactions, and the meaning of errors."""
+"""SQLite and the lock file for the journal: connections, transactions, schema numbers, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .schema import JournalUnusable
 
 _NAME = "journal.sqlite"
 
-#: Seconds a transaction waits for its turn; a file whose holder does not move is given less, until it moves again.
+#: Seconds that a transaction waits for its turn, and the seconds after a wait that was in vain.
 PATIENCE = 5.0
 SHORT_PATIENCE = 0.1
 
-#: How often an attempt is made anew because the file was damaged or replaced under it.
+#: The number of attempts on a file that is damaged or replaced meanwhile.
 ATTEMPTS = 3
 #: Seconds between two tries of the lock file.
 _TRY_SECONDS = 0.005
@@ -36,7 +36,7 @@ def path_in(state_directory: str) -> str:
 
 @contextmanager
 def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
-    """Hold the lock file of the journal ``path`` alone, making it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
+    """Hold the lock file of the journal ``path`` alone; make it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
     descriptor = open_or_make(_guard_path(path), os.O_RDWR, group)
     try:
         if not _flock(descriptor, fcntl.LOCK_EX, seconds):
@@ -48,7 +48,7 @@ def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def shared_guard(path: str) -> Iterator[None]:
-    """Hold off writers that make, replace or close the file; without the lock file, or against one that is stuck, go on."""
+    """Keep writers from making, replacing or closing the file. Without the lock file, or if its holder is stuck, go on."""
     try:
         descriptor = open_own(_guard_path(path), os.O_RDONLY)
     except OSError:
@@ -77,13 +77,13 @@ def _flock(descriptor: int, kind: int, seconds: float) -> bool:
 
 
 def attempts() -> Iterator[bool]:
-    """As many turns as an attempt has; True at the last."""
+    """Yield for each attempt if it is the last."""
     return (turn == ATTEMPTS for turn in range(1, ATTEMPTS + 1))
 
 
 def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
-    """A connection without implicit transactions. ``options`` are SQLite's URI parameters, ``patience`` its busy timeout in seconds."""
-    # Never without a mode: SQLite would create the file, with the umask's permissions.
+    """Return a connection without implicit transactions. ``options`` are URI parameters, ``patience`` is the busy timeout in seconds."""
+    # Without a mode SQLite would create the file, with the permissions of the umask.
     escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(f"file://{escaped}?{options}", uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -96,7 +96,7 @@ def _decode(raw: bytes) -> str:
 
 
 def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    """Run ``work`` in a transaction that holds the write lock from the beginning; nothing of it stays if it raises."""
+    """Run ``work`` in a transaction that holds the write lock from the beginning. If it raises, nothing changes."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         work(connection)
@@ -121,14 +121,14 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def write_again(connection: sqlite3.Connection) -> None:
-    """Write the schema number that is there already. Raises `JournalUnusable` for another one than ours."""
+    """Write the same schema number again. Raises `JournalUnusable` for a number that is not ours."""
     found = schema_of(connection)
     refuse_other(found)
     connection.execute(f"PRAGMA user_version = {found}")
 
 
 def schema_of(connection: sqlite3.Connection) -> int:
-    """The schema number; 0 for a file that has no tables yet."""
+    """Return the schema number; 0 for a file without tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
@@ -149,7 +149,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Tell if SQLite waited for its turn in vain."""
+    """Tell if SQLite's busy timeout is over."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 

@@ -46,11 +46,11 @@ INTERRUPTED_MSG = "The process that ran this action ended before the action did"
 
 NOT_DURABLE_MSG = "after a power cut the journal may lack this"
 
-#: An interrupted operation has an outcome but no end: nobody saw when it was.
+#: The end of an interrupted operation has no time: it is not known.
 END_INTERRUPTED = "UPDATE operations SET outcome = ?, code = ?, msg = ? WHERE number = ?"
 
-# What did nothing goes first: asking again and again must not push out what was done. But the row just written stays, whatever it is: the
-# last operation is always there to be read.
+# Operations that did nothing go first: repeated requests must not remove operations that did something. The row of this end stays: the last
+# operation can always be read.
 PRUNE = """DELETE FROM operations WHERE number IN (
     SELECT number FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL AND id <> :id
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
@@ -113,11 +113,11 @@ class OperationRow:
 
     @property
     def under_way(self) -> bool:
-        """Begun and not ended, as far as the row alone tells."""
+        """True if it has begun and its row has no end."""
         return bool(self.begun_at) and not self.outcome
 
     def interrupted(self) -> OperationRow:
-        """The same operation, its process being dead."""
+        """Return the same operation as it reads when its process is dead."""
         return replace(self, outcome=Outcome.FAILED.value, code=INTERRUPTED, msg=INTERRUPTED_MSG)
 
 
@@ -125,12 +125,12 @@ _Told = TypeVar("_Told", Result, OperationRow)
 
 
 def not_durable(told: _Told) -> _Told:
-    """The same result or operation, of which a power cut may leave nothing in the journal. The outcome stays, and so does another code."""
+    """Return the same result or operation with code ``not_durable``, unless it has a code: a power cut may remove it from the journal."""
     return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
 
 
 def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
-    """The parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions are left out on purpose: they may hold secrets."""
+    """Return the parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions may hold secrets, so they are not kept."""
     stop = result.stop
     return {
         "id": result.operation,
@@ -156,7 +156,7 @@ def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
 
 
 def operation_row(row: Mapping[str, Any]) -> OperationRow:
-    """The value of one row of `operations`, whatever types were written to it."""
+    """Return the value of a row of ``operations``. The row may hold values of any type."""
     return OperationRow(
         server=Server(text(row["uuid"]), text(row["name"])),
         changed=bool(row["changed"]),
@@ -189,7 +189,7 @@ def _phases(value: object) -> tuple[tuple[str, float], ...]:
 
 
 class RecordedOperations:
-    """The last operations of each server; one whose process is dead reads as interrupted."""
+    """The last operations of each server. An operation whose process is dead reads as interrupted."""
 
     def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock) -> None:
         self._store = store
@@ -197,7 +197,7 @@ class RecordedOperations:
         self._clock = clock
 
     def begin(self, *, operation: str, server: Server, action: PowerAction, origin: str, reason: str, requested_at: datetime) -> None:
-        """Record that ``operation`` has begun in this process. One that had begun or ended before is left as it is."""
+        """Write that an operation has begun in this process, unless its row has a beginning or an end."""
         if self._store.read_only:
             return
         parameters = {
@@ -218,10 +218,9 @@ class RecordedOperations:
         self._write_begin(server.uuid, work)
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Record how an operation ended, and let go of the server's oldest ones.
+        """Write the end of an operation, and remove the server's oldest operations.
 
-        ``origin`` and ``reason`` are used only for an operation that never began: the journal has those of the others. ``is_told``: it is
-        an event, too.
+        ``origin`` and ``reason`` count only for an operation that never began. ``is_told``: also write an event.
         """
         parameters = ending(result, origin, reason)
 
@@ -238,9 +237,9 @@ class RecordedOperations:
         self._write_end(result.server.uuid, work)
 
     def settle_dead(self) -> bool:
-        """End, as interrupted, every operation whose process has died; return False if that cannot be written.
+        """Write the end of each operation whose process has died, as interrupted. Return False if that cannot be written.
 
-        Readers see it so anyway: this is for those who are told. One that could make no mark may live; the server's next one ends it.
+        Readers need no such end, but events do. An operation whose process could make no mark stays: the server's next operation ends it.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -251,33 +250,33 @@ class RecordedOperations:
         return self._store.write(work)
 
     def last(self, uuid: str) -> OperationRow | None:
-        """Return the operation of a server that was recorded last, whatever became of it."""
+        """Return the operation of a server that was written last."""
         return next(iter(self.of(uuid, 1)), None)
 
     def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
-        """Return the operation of each server that tells who acted on it last: under way, done, or gone wrong.
+        """Return the last operation of each server that is under way, was done or failed.
 
-        One that changed nothing, or was passed over, is it only where a server has no other.
+        If a server has none, return its last operation that changed nothing.
         """
         return {row.server.uuid: row for row in self._settled(self._store.rows_for(LAST_ACTS, uuids))}
 
     def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
-        """Return at most ``limit`` operations of each server that has any, the one recorded last first."""
+        """Return at most ``limit`` operations of each server that has any, the newest first."""
         found: dict[str, list[OperationRow]] = {}
         for row in self._settled(self._store.rows_for(LATEST_OPERATIONS.format(limit=limit), uuids)):
             found.setdefault(row.server.uuid, []).append(row)
         return found
 
     def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
-        """Return a server's operations, the one recorded last first."""
+        """Return a server's operations, the newest first."""
         return self._settled(self._store.rows(OPERATIONS_OF, (uuid, limit)))
 
     def waits(self, operation: str) -> bool | None:
-        """Tell if an operation was accepted and has neither begun nor ended; None if nobody can tell."""
+        """Tell if an operation was accepted and has neither begun nor ended; None if the journal cannot be read."""
         return self._store.read_if_known(lambda connection: connection.execute(WAITING, (operation,)).fetchone() is not None, False)
 
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
-        """Return a server's operations of one kind whose reason is ``key`` or begins with it, the last first, without ``but``."""
+        """Return a server's operations of one kind whose reason is or begins with ``key``, the newest first, without ``but``."""
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
         return self._settled(self._store.rows(OPERATIONS_UNDER, parameters))
 
@@ -293,12 +292,12 @@ class RecordedOperations:
         self._store.write(work)
 
     def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
-        """Return the operations of rows; those whose process is dead as interrupted."""
+        """Return the operations of rows, as interrupted if their process is dead."""
         found = [operation_row(row) for row in read]
         dead = [row.number for row in found if row.under_way and not self._marks.is_alive(row.mark)]
         if not dead:
             return found
-        # The process may have ended its operation, and itself, between the row and the look at its mark.
+        # The process may have ended its operation, and then itself, after the row was read.
         again = {row["number"]: operation_row(row) for row in self._store.rows_for(OPERATIONS_NUMBERED, dead)}
         return [_as_ended(again.get(row.number, row)) if row.number in dead else row for row in found]
 
@@ -308,5 +307,5 @@ def _as_ended(row: OperationRow) -> OperationRow:
 
 
 def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:
-    """Put the event of an operation that has just been ended into the outbox, if there is one."""
+    """Write the event of an operation's end, if the outbox is open."""
     outbox.tell(connection, lambda: of_operation(connection.execute(OPERATION_NAMED, (operation,)).fetchone(), at))

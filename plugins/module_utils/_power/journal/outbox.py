@@ -106,7 +106,7 @@ class RecordedEvents:
 
     def write(self, event: Event) -> bool:
         """Write an event of its own. Return False, with a warning, if it cannot be written."""
-        return self._store.write(lambda connection: put(connection, event))
+        return self._store.write(lambda connection: tell(connection, lambda: (event,)))
 
     def state(self) -> OutboxState | None:
         """Return the outbox as it is; None if it is closed. Raises `JournalUnusable`, OSError."""
@@ -175,7 +175,7 @@ class RecordedEvents:
 
 @dataclass(frozen=True)
 class DeliveryLane:
-    """Events of one server that wait: so many, from ``number`` to ``last``. ``tries`` of the first failed; the next is at ``next_at``."""
+    """Waiting events of one server: ``count`` events, numbered from ``number`` to ``last``. ``tries`` counts failures of the first one."""
 
     number: int
     last: int
@@ -186,10 +186,10 @@ class DeliveryLane:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How far a receiver has come: what is up to ``cursor`` in an outbox was taken, is not for it, or stands in a lane.
+    """How far a receiver has come. It took or did not want the events up to ``cursor``, except those in lanes.
 
-    Lanes are named by the UUID of their server, '' for events of none. ``next_at`` is in seconds of Unix time, the other moments are
-    timestamps, empty for none. ``tries`` failed in a row, of whatever event. Of ``untold`` of the ``dropped`` events it has not heard yet.
+    The key of a lane is the UUID of its server, '' for events without a server. ``next_at`` is in seconds of Unix time, the other moments
+    are timestamps, empty for none. ``tries`` deliveries in a row failed. Of the ``dropped`` events, ``untold`` are not reported to it yet.
     """
 
     outbox: str
@@ -222,7 +222,7 @@ class RecordedDeliveries:
         return self._store.read_or_raise(work, None)
 
     def save(self, receiver: str, delivery: Delivery) -> bool:
-        """Write how far a receiver has come; return False, with a warning, if it cannot be written."""
+        """Write how far a receiver has come. Return False, with a warning, if it cannot be written."""
         parameters = {
             **asdict(delivery),
             "name": receiver,
@@ -238,7 +238,7 @@ class RecordedDeliveries:
         return self._store.write(work)
 
     def keep_only(self, receivers: Iterable[str]) -> bool:
-        """Forget all other receivers; return False, with a warning, if that cannot be written."""
+        """Remove all other receivers. Return False, with a warning, if that cannot be written."""
         kept = set(receivers)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -248,7 +248,7 @@ class RecordedDeliveries:
         return self._store.write(work)
 
     def forget(self) -> None:
-        """Forget all receivers. Raises `JournalUnusable`, OSError."""
+        """Remove all receivers. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_REMOVE_RECEIVERS)
@@ -256,9 +256,9 @@ class RecordedDeliveries:
         self._store.write_durably(work)
 
     def told(self) -> list[dict[str, Any]] | None:
-        """Return what readers are told of each receiver, by name; None where there is no outbox, or, with a warning, nobody can tell.
+        """Return the facts of each receiver, by name. None if the outbox is closed or, with a warning, if the journal cannot be read.
 
-        ``waiting`` has also events that may not be for it, where it was not seen yet whether they are.
+        ``waiting`` also counts new events that the receiver may not want.
         """
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:
@@ -276,18 +276,13 @@ def _if_open(connection: sqlite3.Connection, statement: str, value: object) -> N
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
-    """Write what ``events`` returns within a transaction; where there is no outbox it is not asked. What is beyond `KEPT_EVENTS` goes."""
+    """Write events within a transaction, if the outbox is open: only then ``events`` is called. More than `KEPT_EVENTS` are not kept."""
     told = [_parameters(event) for event in events()] if _is_open(connection) else []
     if not told:
         return
     connection.executemany(_PUT, told)
     for _each in range(connection.execute(_COUNT).fetchone()["events"] - KEPT_EVENTS):
         connection.execute(_TRIM)
-
-
-def put(connection: sqlite3.Connection, *events: Event) -> None:
-    """Write events that are made already; see `tell`."""
-    tell(connection, lambda: events)
 
 
 def event_of(row: sqlite3.Row) -> Event:
@@ -331,7 +326,7 @@ def _delivery(row: sqlite3.Row) -> Delivery:
 
 def _told(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
     beyond = int(connection.execute(_BEYOND, (delivery.cursor,)).fetchone()["events"])
-    # Without the lane that tells of those that were let go of, which is in no outbox.
+    # Without the lane of `events.dropped`, which is no event of the outbox.
     lanes = [lane for lane in delivery.lanes.values() if lane.number]
     waiting = sum(lane.count for lane in lanes) + beyond
     first = min((lane.number for lane in lanes), default=delivery.cursor + 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events that the journal's rows tell of: what of a row goes out; pure. No line of a log does, and no plan: they may hold secrets."""
+"""Events made from the journal's rows; pure. They hold no lines of logs and no plans, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..model.result import Outcome
 from ..model.server import Run, Server
 from ..model.supervision import ORIGIN, EndedRun, Limits, Verdict
 
-#: Outcomes of actions that had nothing to do. They are no events.
+#: Outcomes that make no event: the action had nothing to do.
 _QUIET = (Outcome.UNCHANGED.value, Outcome.SKIPPED.value)
-#: Origins that nobody stands behind who gets the answer. Only an event tells of their refusals.
+#: No person gets the answers of these origins, so a refusal of theirs is an event.
 _UNATTENDED = (ORIGIN, RESTORE_ORIGIN)
 
 
@@ -37,7 +37,7 @@ def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
 
 
 def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
-    """Return the events of a run's end: that it was a crash, and that the supervisor gives up after it, with what is tried no more."""
+    """Return the events of a run's end: a crash, and the crash loop that it begins."""
     crashed = (Event(EventType.SERVER_CRASHED, row.at or row.ended_at, _end(row), row.server),) if row.is_crash else ()
     counts = row.is_crash or (row.due and row.verdict is Verdict.ENDED)
     if not counts or row.in_row != limits.max_restarts + 1:
@@ -47,7 +47,7 @@ def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
 
 
 def of_recovery(crash: EndedRun, run: Run) -> Event:
-    """Return the event that a server which had crashed is up again, in another run, whoever started it."""
+    """Return the event of a crashed server that is up again in another run."""
     began = engine_time(run.started_at)
     data = {
         "container": run.container,

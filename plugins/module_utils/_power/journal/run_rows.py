@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal's rows of runs, up and ended: the values read from them, and the statements between the two. Nothing here opens a file."""
+"""The rows of runs and ended runs in the journal: statements, and the values of rows. Nothing here opens a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..model.server import Run, Server
 from ..model.supervision import EndedRun, SeenRun, Verdict
 from .schema import MSG_LIMIT, storable, text
 
-#: No number in a row means more.
+#: Larger numbers in a row count as damage.
 _MOST = 2**53
 
 _COLUMNS = (
@@ -24,20 +24,20 @@ _COLUMNS = (
 _HOLES = ", ".join(f":{name}" for name in _COLUMNS)
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
 
-#: The first verdict on a run stays. What a starter noted is none yet.
+#: The first verdict on a run stays. `NOTED` is no verdict yet.
 WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON CONFLICT (container, started_at) DO UPDATE SET {_CHANGED}
     WHERE ended_runs.verdict = '{Verdict.NOTED.value}' AND excluded.verdict <> '{Verdict.NOTED.value}'"""
 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
     SELECT number FROM ended_runs WHERE uuid = :uuid ORDER BY number DESC LIMIT :kept)"""
 
-#: A newer run closes what asked for one: of rows before its own, if it has one already.
+#: A newer run makes no start due after earlier runs. If it has a row of its own, only rows before that row are closed.
 CLOSE_BEFORE = """UPDATE ended_runs SET due = 0, code = '', msg = '',
     next_container = CASE WHEN number = :answers THEN :container ELSE next_container END,
     next_started_at = CASE WHEN number = :answers THEN :started_at ELSE next_started_at END
     WHERE uuid = :uuid AND due AND NOT (container = :container AND started_at = :started_at)
     AND number < coalesce((SELECT number FROM ended_runs WHERE container = :container AND started_at = :started_at), number + 1)"""
-#: The end of a newer run says that there was one. It was started for a row whose start had begun and was never told to have ended.
+#: The same for the end of a newer run. It answers the row whose start had begun, if the end of that start was never written.
 FOLLOWED = """UPDATE ended_runs SET due = 0, code = '', msg = '',
     next_container = CASE WHEN attempt <> '' AND next_container = '' THEN :container ELSE next_container END,
     next_started_at = CASE WHEN attempt <> '' AND next_container = '' THEN :started_at ELSE next_started_at END WHERE number = :number"""
@@ -84,14 +84,13 @@ LATEST = (
     + """WHERE uuid IN ({{holes}}) AND number IN
     (SELECT number FROM ended_runs AS own WHERE own.uuid = ended_runs.uuid ORDER BY number DESC LIMIT {limit:d}) ORDER BY number DESC"""
 )
-#: Whoever is counted asks since when with the first parameter.
 CRASHES = (
     "SELECT uuid, count(*) AS crashes FROM ended_runs WHERE verdict = 'crashed' AND at >= '{since}' AND uuid IN ({{holes}}) GROUP BY uuid"
 )
 COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
 COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN = "SELECT * FROM runs WHERE uuid IN ({holes})"
-#: Runs that were seen up, and whose end nobody has written.
+#: Runs whose end has no row.
 SEEN_OPEN = """SELECT uuid FROM runs WHERE NOT EXISTS (
     SELECT 1 FROM ended_runs WHERE ended_runs.container = runs.container AND ended_runs.started_at = runs.started_at)"""
 SEEN_UUIDS = "SELECT uuid FROM runs"
@@ -99,7 +98,7 @@ VALUE = "SELECT value FROM supervisor WHERE name = ?"
 
 
 def parameters_of(row: EndedRun) -> dict[str, Any]:
-    """The parameters of `WRITE`."""
+    """Return the parameters of `WRITE`."""
     return {
         "uuid": row.server.uuid,
         "name": storable(row.server.name),
@@ -126,7 +125,7 @@ def parameters_of(row: EndedRun) -> dict[str, Any]:
 
 
 def ended_run(row: Mapping[str, Any]) -> EndedRun:
-    """The value of one row of `ended_runs`, whatever types were written to it."""
+    """Return the value of a row of ``ended_runs``. The row may hold values of any type."""
     brought = Run(text(row["next_container"]), text(row["next_started_at"]))
     verdict = text(row["verdict"])
     return EndedRun(
@@ -154,7 +153,7 @@ _VERDICTS = frozenset(each.value for each in Verdict)
 
 
 def seen_run(row: Mapping[str, Any]) -> SeenRun:
-    """The value of one row of `runs`."""
+    """Return the value of a row of ``runs``."""
     return SeenRun(
         run=Run(text(row["container"]), text(row["started_at"])),
         generation=_number(row["generation"]) or 0,
@@ -169,7 +168,7 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
 
 
 def seen_parameters(uuid: str, seen: SeenRun) -> dict[str, Any]:
-    """The parameters of `SEE` and `CLOSE_BEFORE`."""
+    """Return the parameters of `SEE` and `CLOSE_BEFORE`."""
     return {
         "uuid": uuid,
         "container": seen.run.container,
@@ -183,7 +182,7 @@ def seen_parameters(uuid: str, seen: SeenRun) -> dict[str, Any]:
 
 
 def shortened(msg: str) -> str:
-    """Return a sentence as rows keep it."""
+    """Return a sentence, cut to the length that rows keep."""
     return storable(msg)[:MSG_LIMIT]
 
 
@@ -198,7 +197,7 @@ def _seen(value: object) -> SeenRun | None:
 
 
 def _number(value: object) -> int | None:
-    """Return a whole number that can be counted on and written again; None for anything else."""
+    """Return a whole number that SQLite can also write again; None for anything else."""
     return value if isinstance(value, int) and abs(value) < _MOST else None
 
 

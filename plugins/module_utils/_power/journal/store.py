@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store of the journal: reads, writes and syncs its file, one thread at a time, and turns every fault into a warning."""
+"""The store of the journal: reads, writes and syncs its file, one thread at a time, and makes a warning of each fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 # SQLite's oldest limit on the parameters of a statement is 999.
 _CHUNK = 500
 
-#: Seconds from the beginning of one sync to that of the next. The first thread syncs at once, those that come meanwhile share the next one.
+#: Seconds between the beginnings of two syncs. The first thread syncs at once, threads that come meanwhile share the next sync.
 _APART_SECONDS = 0.05
 
 
@@ -33,29 +33,29 @@ class JournalStore:
     """The journal's file in ``state_directory``, opened when first needed. Safe between threads.
 
     All threads share one connection behind a mutex: SQLite lets one writer in at a time anyway, and threads that queue here wait less
-    than connections that poll the file. ``read_only`` creates and changes nothing: writing methods do nothing, reading ones read.
+    than connections that poll the file. A ``read_only`` store creates and changes no file: methods that write do nothing.
     """
 
     def __init__(self, state_directory: str, group: str, *, read_only: bool = False) -> None:
-        #: Sentences, each once, about what went wrong.
+        #: A sentence for each fault, each sentence once.
         self.warnings: list[str] = []
         self.read_only = read_only
-        #: Held while the file is in use. Who holds it may read and write.
+        #: Held while the file is in use.
         self.mutex = threading.RLock()
         self._state_directory = state_directory
         self._group = group
         self._opened: JournalFile | None = None
         self._in_trouble = False
         self._told = 0
-        #: How many writes there were, and reads that may have found news, and how many of these were on the disk at the last sync.
+        #: The number of writes, and of reads that may have found news, until now and until the last sync.
         self._uses = 0
         self._synced_uses = 0
         self._group_sync = GroupSync(self._sync_now)
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
-        """Run ``work`` in one transaction; return False, and warn, if it could not be written.
+        """Run ``work`` in one transaction. Return False, with a warning, if it cannot be written.
 
-        ``durable``: it is on the disk when this returns, and not only once SQLite has come round to it.
+        ``durable``: it is synced to the disk when this returns.
         """
         if self.read_only:
             return True
@@ -68,20 +68,17 @@ class JournalStore:
         return True
 
     def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``work`` in a transaction that is on the disk when this returns: for what is promised to somebody before it is done.
-
-        Raises `JournalUnusable` and OSError.
-        """
+        """Run ``work`` in a transaction that is synced to the disk when this returns. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             self._write(work, durable=True)
 
     def rewrite(self) -> None:
-        """Write what is there already, durably, to see whether that can be done. Raises `JournalUnusable` and OSError."""
+        """Try to write and to sync, without a change. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             self._file().touch()
 
     def read(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Return what ``work`` reads; ``otherwise`` if there is no journal yet or, with a warning, if it cannot be read."""
+        """Return the result of ``work``; ``otherwise`` if there is no journal yet or, with a warning, if it cannot be read."""
         with self.mutex:
             try:
                 return self.read_or_raise(work, otherwise)
@@ -90,7 +87,7 @@ class JournalStore:
                 return otherwise
 
     def read_or_raise(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Return what ``work`` reads, ``otherwise`` if there is no journal yet. Raises `JournalUnusable` and OSError."""
+        """Return the result of ``work``, ``otherwise`` if there is no journal yet. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             found: T | None
             found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
@@ -126,9 +123,9 @@ class JournalStore:
         return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
 
     def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
-        """Return what ``work`` reads, ``otherwise`` if there is no journal yet.
+        """Return the result of ``work``, ``otherwise`` if there is no journal yet.
 
-        None, with a warning as in `read`, where the journal cannot be read, or was damaged and has just been begun anew.
+        None, with a warning, if the journal cannot be read, or was damaged and has just been begun anew.
         """
         with self.mutex:
             told = len(self.warnings)
@@ -141,25 +138,25 @@ class JournalStore:
             self.warnings.append(sentence)
 
     def new_warnings(self) -> list[str]:
-        """Return the warnings that came since the last call, for the one thread of a process that logs them as they come."""
-        # Without the mutex: an event loop asks, and a write may hold that for long.
+        """Return the warnings since the last call. For one thread alone, which logs them."""
+        # Without the mutex: an event loop calls this, and a write may hold the mutex for long.
         new = self.warnings[self._told :]
         self._told += len(new)
         return new
 
     def close(self) -> None:
-        """Close the file; the next use opens it again. What was read or written here is on the disk then, see `sync`."""
+        """Sync and close the file. The next use opens it again."""
         with self.mutex:
             if self._opened is not None:
                 self._opened.close()
                 self._opened = None
-        # Not before: the last process to close it has SQLite sync it all.
+        # After the close: if this is the last process, SQLite has synced the file.
         self.sync()
 
     def sync(self) -> str:
-        """Put on the disk what was read or written here so far. To be called before any of it is told outside this process.
+        """Sync to the disk everything that was read or written here. To be called before this process reports any of it.
 
-        Return why that cannot be, a sentence that is a warning too, or "". Calls within a moment share one sync.
+        Return a sentence, which is a warning too, if that fails; else "". Calls within a moment share one sync.
         """
         if self._synced_uses >= self._uses:
             return ""
@@ -191,7 +188,7 @@ class JournalStore:
         self._in_trouble = False
 
     def _trouble(self, sentence: str) -> None:
-        """Warn once of a journal that cannot be used, however many calls meet it, until it could be written again."""
+        """Warn once of a journal that cannot be used, until it can be written again."""
         if not self._in_trouble:
             self._in_trouble = True
             self.warn(sentence)
@@ -206,19 +203,19 @@ class _SharedSync:
 
 
 class GroupSync:
-    """Has ``sync`` called for each thread that asks, as seldom as that allows. Safe between threads."""
+    """Calls ``sync`` for many threads, as seldom as possible. Safe between threads."""
 
     def __init__(self, sync: Callable[[], None]) -> None:
-        """``sync`` puts on the disk what was written before it is called, or raises OSError. It never runs twice at the same time."""
+        """``sync`` syncs all earlier writes to the disk, or raises OSError. It never runs twice at the same time."""
         self._sync = sync
         self._turn = threading.Condition()
         self._is_running = False
         self._moment = Deadline(SYSTEM_CLOCK, 0.0)
-        #: The sync that has not begun: it covers what was written before anybody joins it.
+        #: The sync that has not begun. It covers the earlier writes of each thread that joins it.
         self._next = _SharedSync()
 
     def __call__(self) -> None:
-        """Return once a sync is over that began after this call. Raises what that sync raised."""
+        """Return when a sync is over that began after this call. Raises the error of that sync."""
         with self._turn:
             mine = self._next
             if not self._is_mine_to_run(mine):

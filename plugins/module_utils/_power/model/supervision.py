@@ -44,13 +44,13 @@ STARTED_AFTER = frozenset((Verdict.CRASHED, Verdict.ENGINE_STOPPED, Verdict.REST
 
 @dataclass(frozen=True)
 class SeenRun:
-    """The newest run of a server that was seen up: by which life of the engine, and the generation of the latest start asked for it.
+    """The newest run of a server that was started here or seen up.
 
-    ``matchers`` says if its definition names readiness lines; None where no start here has written the run. ``matched``: one was seen.
-    ``spoilt``: a signal was sent through the engine that stops nothing by default, after which the engine's own mark of a manual stop says
-    nothing. ``console_stop``: when the stop command went through our own console, in seconds since the epoch; 0 if it did not. ``answers``
-    is the number of the ended run that its start was for; 0 where somebody else started it. ``stop_signal`` is what the engine stops its
-    container with.
+    ``engine`` is the life of the engine in which it was seen up. ``generation`` is the kill generation of the latest start that asked for
+    it. ``matchers`` says if its definition names readiness lines; None if no start here has written the run. ``matched``: such a line was
+    seen. ``spoilt``: the engine sent it a signal that stops nothing by default, so the engine's mark of a manual stop says nothing.
+    ``console_stop`` is when our own console sent the stop command, in seconds since the epoch; 0 for never. ``answers`` is the number of
+    the ended run for which it was started; 0 for none. With ``stop_signal`` the engine stops its container.
     """
 
     run: Run
