@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/actions/many", "_power/actions/turn"),
     ("_power/actions/limits", "_power/endpoint"),
     ("_power",),
-    ("_fleet",),
+    ("_fleet", "_service"),
     ("_fleet/inventory", "_fleet/rollout"),
     ("_fleet/page", "_fleet/told"),
     ("_http_shim/process", "_http_shim/wire"),
@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_http_shim/routes", "_http_shim/websocket/client"),
     ("_http_shim/websocket",),
     ("_http_shim",),
-    ("_events", "_start_options", "_supervisor"),
+    ("_events", "_supervisor"),
     ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 #: What one package, parsers included, shows its neighbours.

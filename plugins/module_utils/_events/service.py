@@ -6,26 +6,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from .._power.actions.node.assemble import build_journal
 from .._power.definitions.settings import Settings
-from .._power.host.alone import alone
-from .._power.host.announce import announce_line
 from .._power.host.causes import reason_of
-from .._power.host.events_record import EVENTS_LOCK, read_events_record
+from .._power.host.events_record import EVENTS_LOCK
 from .._power.host.liveness import boot_id, boot_seconds
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
-from .._power.host.supervisor_record import SupervisorRecord, write_record
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import OutboxState
 from .._power.model.cancellation import Deadline
-from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
+from .._power.model.clock import SYSTEM_CLOCK, Clock
 from .._power.receivers.reading import receivers_of
+from .._service import OwnLock, ServiceManager, own_lock, say
 from .ages import MARK_SECONDS, OutboxAges
 from .at_hand import DefinitionsAtHand
 from .delivery_worker import DeliveryWorker, Surroundings
@@ -37,7 +32,6 @@ _IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
 _LOOK_SECONDS = 0.2
 #: Seconds between two looks for what has grown old, and for operations whose process has died.
 _TIDY_SECONDS = 10.0
-_WATCHDOG_SECONDS = 15.0
 
 
 class Sender:
@@ -58,7 +52,6 @@ class Sender:
         ]
         self._manager = ServiceManager()
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
-        self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._in_trouble = False
         self._is_begun = False
         self._too_old = 0
@@ -70,19 +63,16 @@ class Sender:
         """Send until a signal says otherwise."""
         for thread in self._threads:
             thread.start()
-        is_ready = False
         try:
             while not self._interrupted():
                 self._look()
                 for sentence in self._journal.new_warnings():
                     say(f"events: {sentence}")
-                if not is_ready:
-                    is_ready = True
-                    self._manager.tell(READY)
-                self._show_life()
+                self._manager.ready()
+                self._manager.alive()
                 self._clock.sleep(_LOOK_SECONDS)
         finally:
-            self._manager.tell(STOPPING)
+            self._manager.stopping()
             self._watch.end()
             deadline = Deadline.after(SYSTEM_CLOCK, GRACE_SECONDS + 1.0)
             for thread in self._threads:
@@ -122,12 +112,6 @@ class Sender:
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
 
-    def _show_life(self) -> None:
-        seconds = self._manager.watchdog_seconds
-        if seconds is not None and self._alive_at.is_over:
-            self._manager.tell(WATCHDOG)
-            self._alive_at = Deadline.after(SYSTEM_CLOCK, min(seconds, _WATCHDOG_SECONDS))
-
 
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     """Send a node's events until a signal says otherwise.
@@ -135,7 +119,8 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     Raises `LockUnavailable` where another process does, `SettingsInvalid`, `MissingLibrary`.
     """
     sender = Sender(settings, interrupted)
-    with _own_lock(settings):
+    with _own_lock(settings) as lock:
+        lock.record()
         sender.run()
 
 
@@ -144,7 +129,8 @@ def forget_events(settings: Settings) -> None:
 
     Raises `LockUnavailable` where a process sends, `JournalUnusable`, OSError.
     """
-    with _own_lock(settings):
+    with _own_lock(settings) as lock:
+        lock.record()
         journal = build_journal(settings, SYSTEM_CLOCK)
         try:
             if journal.events.state() is not None:
@@ -154,27 +140,5 @@ def forget_events(settings: Settings) -> None:
             journal.close()
 
 
-@contextlib.contextmanager
-def _own_lock(settings: Settings) -> Iterator[None]:
-    """Hold the right to send this node's events, with the record that says so."""
-    directory = settings.state_directory
-
-    def first() -> str:
-        with contextlib.suppress(OSError):
-            record = read_events_record(directory)
-            if record is not None:
-                return f"process {record.pid}, since {record.since}, does already; look at fleet-power-events"
-        return "another process does already; look at fleet-power-events"
-
-    with alone(os.path.join(directory, EVENTS_LOCK), settings.group, "send events", first) as descriptor:
-        with contextlib.suppress(OSError):
-            write_record(descriptor, SupervisorRecord.of_this_process(timestamp(SYSTEM_CLOCK.now())))
-        yield
-
-
-def say(line: str) -> None:
-    """One line in the system log, and for whoever reads the service's output; nobody may."""
-    announce_line(line, warn=True)
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[OwnLock]:
+    return own_lock(settings, EVENTS_LOCK, "send events", "; look at fleet-power-events")

@@ -20,18 +20,18 @@ from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.announce import announce_line
 from .._power.host.liveness import boot_id
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
+from .._power.host.supervisor_record import SUPERVISOR_LOCK
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
 from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
 from .._power.model.request import WaitFor
+from .._service import OwnLock, ServiceManager, own_lock, print_line, say
 from .after_boot import due_after_boot
 from .connection_watch import BOOT, CURSOR, EngineWatch
 from .engine_link import link_to
 from .hearing import Hearing
-from .own_lock import OwnLock, own_lock
 from .reader import Broken, Reader
 from .starter import Starter
 from .words import pause_line
@@ -43,8 +43,6 @@ _SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
-#: The longest between two signs of life.
-_WATCHDOG_SECONDS = 15.0
 #: Seconds until what could not be seen after a boot is looked for again.
 _BRING_BACK_SECONDS = 10.0
 #: Seconds between two looks for countdowns whose process has died.
@@ -101,7 +99,6 @@ class Supervisor:
             on_trouble=self._on_trouble,
         )
         self._manager = ServiceManager()
-        self._is_ready = False
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
     def run(self) -> None:
@@ -118,12 +115,12 @@ class Supervisor:
                     self._pause("journal")
                 except Exception as error:
                     # A fault of ours must not be the end of all looks.
-                    _say(internal_error(error))
+                    print_line(internal_error(error), sys.stdout)
                     announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
                 self._rest()
         finally:
-            self._manager.tell(STOPPING)
+            self._manager.stopping()
             self._starter.join()
             self._node.close()
 
@@ -142,7 +139,7 @@ class Supervisor:
             self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
             with contextlib.suppress(Broken):
                 self._watch.first_look()
-                self._be_ready()
+                self._manager.ready()
                 self._turn(self._watch)
         finally:
             self._watch = None
@@ -178,12 +175,6 @@ class Supervisor:
             watch.notice_trouble()
             return False
 
-    def _be_ready(self) -> None:
-        """Tell the service manager that it has begun: all have been looked at, or the engine or the journal is waited for."""
-        if not self._is_ready:
-            self._is_ready = True
-            self._manager.tell(READY)
-
     def _on_trouble(self) -> None:
         watch = self._watch
         if watch is not None:
@@ -191,12 +182,11 @@ class Supervisor:
 
     def _pause(self, why: str) -> None:
         self._tell(why)
-        self._be_ready()
+        self._manager.ready()
 
     def _tell(self, paused: str) -> None:
-        if self._lock.tell(paused):
-            _say(pause_line(paused))
-            announce_line(pause_line(paused), warn=bool(paused))
+        if self._lock.record(paused):
+            say(pause_line(paused), warn=bool(paused))
 
     def _rest(self) -> None:
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
@@ -204,26 +194,20 @@ class Supervisor:
 
     def _show_life(self) -> None:
         """Show the service manager that the loop turns, from a thread: an engine that keeps silent is waited for."""
-        seconds = self._manager.watchdog_seconds
+        seconds = self._manager.life_seconds
         if seconds is None:
             return
 
         def show() -> None:
             while not self._stuck.is_over:
-                self._manager.tell(WATCHDOG)
-                time.sleep(min(seconds, _WATCHDOG_SECONDS))
+                self._manager.alive()
+                time.sleep(seconds / 2)
 
         threading.Thread(target=show, name="watchdog", daemon=True).start()
 
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
     """Supervise a node until a signal says otherwise. Raises `LockUnavailable` where another process does."""
-    with own_lock(settings) as lock:
+    with own_lock(settings, SUPERVISOR_LOCK, "supervise", "; look at fleet-power-supervisor") as lock:
+        lock.record()
         Supervisor(settings, options, interrupted, lock).run()
-
-
-def _say(line: str) -> None:
-    """One line for whoever reads the service's output; nobody may."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
