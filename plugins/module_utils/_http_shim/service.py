@@ -16,29 +16,24 @@ from .._power.definitions.settings import Settings
 from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
 from .._service import ServiceManager, own_lock
-from .acceptance.abandoned import keep_calling_off
-from .acceptance.actions import Actions
+from . import shim_settings
+from .acceptance.actions import Actions, keep_calling_off
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
-from .process import shim_settings
-from .process.log import Log
-from .process.worker_pool import ThreadRefused, WorkerPool
-from .route_table import ROUTES
-from .routes.about import AboutRoutes
-from .routes.backend import Backend
+from .http.listener import Listener
+from .http.log import Log
+from .http.worker_pool import ThreadRefused, WorkerPool
+from .routes.about import AboutRoutes, Metrics, document
 from .routes.events import EventRoutes
-from .routes.metrics import Metrics
-from .routes.openapi import document
 from .routes.power import PowerRoutes
-from .routes.router import Router
+from .routes.router import Backend, Router, routes_of
 from .routes.servers import ServerRoutes
 from .servers.census import Census
 from .servers.commands import Commands
 from .servers.disks import Disks
 from .servers.server_cache import ServerCache
 from .websocket.route import WebsocketRoutes
-from .wire.listener import Listener
 
 #: Seconds between two looks at the files of the settings.
 _WATCH_SECONDS = 1.0
@@ -237,3 +232,6 @@ def serve(path: str) -> None:
         asyncio.run(run())
     finally:
         log.close()
+
+
+ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route in routes_of(group))

@@ -10,8 +10,8 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..._power.definitions.settings import Settings, load_settings
-from ..._power.model.errors import SettingsInvalid
+from .._power.definitions.settings import Settings, load_settings
+from .._power.model.errors import SettingsInvalid
 
 _OTHERS = 0o007
 #: What only a new process can change.

@@ -1,18 +1,36 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The token of a websocket: its signature, its permissions, and its times; pure. The rules, and the words of a refusal, are Wings'."""
+"""The claims of a token of the Panel: what it allows, and whom it denies."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...._power.model.errors import MissingLibrary
-from ...._power.model.server import parse_uuid
-from .permissions import CONNECT, grants
+from ..._power.model.errors import MissingLibrary
+from ..._power.model.server import parse_uuid
+
+CONNECT = "websocket.connect"
+CONSOLE = "control.console"
+#: Whose bearer may see what an error says of the node: administrators of the Panel.
+ERRORS = "admin.websocket.errors"
+_ALL, _ADMIN = "*", "admin."
+
+
+def grants(permissions: Collection[str], wanted: str) -> bool:
+    """Tell whether ``wanted`` is among the permissions. ``*`` is every one that is not an administrator's."""
+    return wanted in permissions or (_ALL in permissions and not wanted.startswith(_ADMIN))
+
+
+def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
+    """Tell whether a browser's page of this origin may open a websocket: the Panel's, and those the settings allow; no origin is none."""
+    if not origin:
+        return False
+    return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
+
 
 _ALGORITHM = "HS256"
 #: What clients compare: after the first two they fetch a new token.
@@ -118,3 +136,30 @@ def _moment(value: object) -> float | None:
     except OverflowError:
         return None
     return moment if math.isfinite(moment) else None
+
+
+#: More than any Panel takes back while one of its tokens is good, which is ten minutes. No clock makes one forgotten, since it may be set.
+_MOST = 20_000
+
+
+class Denials:
+    """Knows the tokens that were taken back, and when. A later token of the same user and server is another one."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def deny(self, numbers: Iterable[str], now: float) -> None:
+        """Take back the tokens of these ids (``jti``) that were made before now."""
+        for number in numbers:
+            self._at.pop(number, None)
+            self._at[number] = now
+        while len(self._at) > _MOST:
+            del self._at[next(iter(self._at))]
+
+    def has(self, claims: Claims) -> bool:
+        """Tell whether a token was taken back."""
+        at = self._at.get(claims.jti)
+        return at is not None and claims.issued_at <= at

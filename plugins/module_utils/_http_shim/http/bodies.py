@@ -1,25 +1,50 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The body of a power request, read as Wings' own JSON reader reads it; pure.
-
-Names of keys match in any case, the last of several counts, a null leaves what was there, unknown keys and whatever follows the first value
-are not looked at. A number with a point or an exponent is no whole number, whatever its value.
-"""
+"""Bodies of requests: read within bounds, and a power request in each of its forms."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
+from . import replies
+from .replies import Reply
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader, web
+
+_FETCHED = 256
+
+
+class RequestIds:
+    """A source of ids."""
+
+    def __init__(self) -> None:
+        self._random: list[str] = []
+
+    def new(self) -> str:
+        """Return one that nobody has seen before."""
+        if not self._random:
+            fetched = os.urandom(16 * _FETCHED).hex()
+            self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
+        text = self._random.pop()
+        variant = "89ab"[int(text[16], 16) & 3]
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+new_id = RequestIds().new
+
 
 _T = TypeVar("_T")
 _BLANKS = b" \t\r\n"
@@ -186,3 +211,58 @@ _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_Object, parse_int=_read_number, parse_float=lambda _text: _NotWhole(), parse_constant=_refuse
 )
+
+
+_Parsed = TypeVar("_Parsed")
+
+#: More than any request of ours needs.
+LARGEST_BODY = 64 * 1024
+
+
+async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str, parse: Callable[[bytes], _Parsed]) -> _Parsed | Reply:
+    """Return the body as ``parse`` reads it, or the answer to one that cannot be read; it may raise `BodyEmpty` and `BodyInvalid`."""
+    body = await read_body(request, seconds)
+    if isinstance(body, Reply):
+        return body
+    try:
+        return parse(body)
+    except BodyEmpty:
+        return replies.EMPTY_BODY
+    except BodyInvalid:
+        return replies.invalid_body(request_id)
+
+
+async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
+    """Read the body; return it, or the answer to one that is too large or too slow, or whose sender is gone."""
+    declared = request.content_length
+    if declared is not None and declared > LARGEST_BODY:
+        return replies.TOO_LARGE
+    if not request.can_read_body:
+        return b""
+    if request.content.is_eof():
+        return _arrived(request.content)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # That was no part of the answer.
+        request.writer.output_size = 0
+    try:
+        return await asyncio.wait_for(_read(request), seconds)
+    except asyncio.TimeoutError:
+        return replies.TOO_SLOW
+
+
+def _arrived(content: StreamReader) -> bytes | Reply:
+    """Return a body that is here whole, also where its sender is gone by now: what was asked for is done."""
+    if isinstance(content.exception(), OSError):
+        content.set_exception(None)  # type: ignore[arg-type]
+    found = content.read_nowait()
+    return replies.TOO_LARGE if len(found) > LARGEST_BODY else found
+
+
+async def _read(request: web.BaseRequest) -> bytes | Reply:
+    gathered = bytearray()
+    async for chunk in request.content.iter_any():
+        gathered += chunk
+        if len(gathered) > LARGEST_BODY:
+            return replies.TOO_LARGE
+    return bytes(gathered)
