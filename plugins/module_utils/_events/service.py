@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .._power.actions.node.assemble import build_journal
+from .._power.definitions.definition import Definition
+from .._power.definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from .._power.definitions.settings import Settings
 from .._power.host.causes import reason_of
 from .._power.host.events_record import EVENTS_LOCK
@@ -19,12 +22,88 @@ from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import OutboxState
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock
+from .._power.model.errors import PowerError
+from .._power.model.server import Server
 from .._power.receivers.reading import receivers_of
 from .._service import OwnLock, ServiceManager, own_lock, say
-from .ages import MARK_SECONDS, OutboxAges
-from .at_hand import DefinitionsAtHand
-from .delivery_worker import DeliveryWorker, Surroundings
-from .outbox_watch import GRACE_SECONDS, OutboxSight, OutboxWatch
+from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
+
+#: Seconds between two marks. An event may seem younger by so much, and never older.
+MARK_SECONDS = 300.0
+
+
+class OutboxAges:
+    """Marks in an outbox: each event up to the number of a mark is as old as that, or older."""
+
+    def __init__(self, boot: str = "", seconds: float = 0.0, marks: Sequence[tuple[int, float]] = ()) -> None:
+        """``seconds`` is the age of the life of the machine, ``boot``, in which the marks had these ages."""
+        self._boot, self._seconds = boot, seconds
+        self._marks = list(marks)
+
+    @classmethod
+    def read(cls, text: str) -> OutboxAges:
+        """Return the ages of a text that `written` made; of any other those of events that are all new."""
+        try:
+            found = json.loads(text)
+            return cls(str(found["boot"]), float(found["seconds"]), [(int(number), float(age)) for number, age in found["marks"]])
+        except (ValueError, TypeError, KeyError):
+            return cls()
+
+    def written(self) -> str:
+        """Return these ages as a text."""
+        marks = [[number, round(age)] for number, age in self._marks]
+        return json.dumps({"boot": self._boot, "seconds": round(self._seconds, 3), "marks": marks}, separators=(",", ":"))
+
+    def pass_to(self, boot: str, seconds: float, last: int) -> None:
+        """It is that moment of that life of the machine, and ``last`` is the number of the newest event."""
+        passed = max(0.0, seconds - self._seconds) if boot == self._boot else seconds
+        self._boot, self._seconds = boot, seconds
+        self._marks = [(number, age + passed) for number, age in self._marks]
+        marked, age = self._marks[-1] if self._marks else (0, MARK_SECONDS)
+        if marked < last and age >= MARK_SECONDS:
+            self._marks.append((last, 0.0))
+
+    def older_than(self, seconds: float) -> int:
+        """Return the number up to which all events are older than that, 0 for none."""
+        return max((number for number, age in self._marks if age > seconds), default=0)
+
+    def forget(self, number: int) -> None:
+        """The events up to a number are gone."""
+        # One mark is left in any case: it says that there is nothing before it.
+        self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
+
+
+#: For so many seconds what was read of a server counts: many events of it come at once.
+FRESH_SECONDS = 10.0
+
+
+class LocalDefinitions:
+    """The definition of a server as it was last seen. Safe between threads."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[Deadline, Definition | None]] = {}
+        kept, files = KeptDefinitions(settings.state_directory, settings.group), DefinitionDirectory(settings.definitions)
+        # Where there is a Panel, what it said of a server counts before a file.
+        self._sources = (kept, files) if settings.remote else (files, kept)
+        self._guard = threading.Lock()
+
+    def __call__(self, server: Server) -> Definition | None:
+        """Return the definition of a server; None if there is none that can be read."""
+        with self._guard:
+            found = self._seen.get(server.uuid)
+            if found is None or found[0].is_over:
+                found = self._seen[server.uuid] = (Deadline.after(self._clock, FRESH_SECONDS), self._read(server.uuid))
+            return found[1]
+
+    def _read(self, uuid: str) -> Definition | None:
+        for source in self._sources:
+            with contextlib.suppress(PowerError, OSError):
+                found = source.definition(uuid)
+                if found is not None:
+                    return found
+        return None
+
 
 #: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.
 KEPT_SECONDS = 86400.0
@@ -46,7 +125,7 @@ class Sender:
         self._journal = build_journal(settings, clock)
         self._watch = OutboxWatch()
         node = settings.event_node or socket.gethostname()
-        around = Surroundings(self._journal, self._watch, DefinitionsAtHand(settings), node, clock)
+        around = Surroundings(self._journal, self._watch, LocalDefinitions(settings), node, clock)
         self._threads = [
             threading.Thread(target=DeliveryWorker(receiver, around).run, name=f"to {receiver.name}", daemon=True) for receiver in receivers
         ]

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._events.at_hand import FRESH_SECONDS, DefinitionsAtHand
+from ansible_collections.fleet.power.plugins.module_utils._events.service import FRESH_SECONDS, LocalDefinitions
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_files import KeptDefinitions
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
@@ -47,29 +47,29 @@ def write(directory: Path, owner: str) -> None:
     (directory / f"{LOBBY.uuid}.json").write_text(json.dumps(written(owner)))
 
 
-def owner(at_hand: DefinitionsAtHand) -> str | None:
+def owner(at_hand: LocalDefinitions) -> str | None:
     found = at_hand(LOBBY)
     return None if found is None else dict(found.labels)["owner"]
 
 
 def test_a_file_counts_and_where_there_is_a_panel_what_that_said_last(tmp_path: Path) -> None:
-    assert owner(DefinitionsAtHand(settings(tmp_path))) is None
+    assert owner(LocalDefinitions(settings(tmp_path))) is None
     write(tmp_path / "servers", "alice")
     KeptDefinitions(str(tmp_path / "state"), "").keep(parse_definition(written("bob"), where="x"))
-    assert owner(DefinitionsAtHand(settings(tmp_path))) == "alice"
+    assert owner(LocalDefinitions(settings(tmp_path))) == "alice"
     with_panel = {"remote": "https://panel.example.test", "token": "t", "token_id": "i"}
-    assert owner(DefinitionsAtHand(settings(tmp_path, **with_panel))) == "bob"
+    assert owner(LocalDefinitions(settings(tmp_path, **with_panel))) == "bob"
 
 
 def test_a_file_that_is_broken_leaves_a_server_unknown(tmp_path: Path) -> None:
     (tmp_path / "servers").mkdir()
     (tmp_path / "servers" / f"{LOBBY.uuid}.json").write_text("{")
-    assert owner(DefinitionsAtHand(settings(tmp_path))) is None
+    assert owner(LocalDefinitions(settings(tmp_path))) is None
 
 
 def test_a_change_counts_soon_and_no_file_is_read_for_each_event(tmp_path: Path) -> None:
     clock = SetClock()
-    at_hand = DefinitionsAtHand(settings(tmp_path), clock)
+    at_hand = LocalDefinitions(settings(tmp_path), clock)
     write(tmp_path / "servers", "alice")
     assert owner(at_hand) == "alice"
     write(tmp_path / "servers", "robert")
