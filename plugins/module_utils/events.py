@@ -12,7 +12,6 @@ standard error says why), 2 for wrong arguments.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -21,28 +20,22 @@ from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
 from ._power.host.causes import reason_of
 from ._power.journal.schema import JournalUnusable
-from ._power.model.errors import PowerError
-from ._power.whole import import_whole
+from ._service import print_line, run_program, service_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
-    parser = argparse.ArgumentParser(prog="events", description="Send the events of this node to those who are to be told.")
-    parser.add_argument("--config", metavar="FILE", help="the node's settings; /etc/fleet-power/config.yml")
+    parser = service_options("events", "Send the events of this node to its receivers.")
     parser.add_argument("--forget", action="store_true", help="send nothing; remove what is kept to be sent")
     given = parser.parse_args(arguments)
-    import_whole()
+    return run_program(lambda: _forget(given.config) if given.forget else send_events(load_settings(given.config), Interruptions()))
+
+
+def _forget(config: str | None) -> int:
     try:
-        settings = load_settings(given.config)
-        if given.forget:
-            forget_events(settings)
-        else:
-            send_events(settings, Interruptions())
-    except PowerError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        forget_events(load_settings(config))
     except (JournalUnusable, OSError) as error:
-        sys.stderr.write(f"Cannot remove the outbox: {reason_of(error)}\n")
+        print_line(f"Cannot remove the outbox: {reason_of(error)}", sys.stderr)
         return 1
     return 0
 

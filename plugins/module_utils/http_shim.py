@@ -5,25 +5,17 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Sequence
+
+from ._http_shim.service import serve
+from ._power.definitions.settings import DEFAULT_PATH
+from ._service import run_program, service_options
 
 
-def main() -> int:
-    """Serve; the exit code. What keeps it from beginning is one sentence on standard error."""
-    from ._http_shim.service import serve
-    from ._power.definitions.settings import DEFAULT_PATH
-    from ._power.model.errors import PowerError
-
-    parser = argparse.ArgumentParser(prog="http_shim", description="Serve the power endpoint of this node over HTTP.")
-    parser.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="the node's settings (default: %(default)s)")
-    options = parser.parse_args()
-    try:
-        serve(options.config)
-    except PowerError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program. Returns its exit code."""
+    given = service_options("http_shim", "Serve the power endpoint of this node over HTTP.").parse_args(arguments)
+    return run_program(lambda: serve(given.config or DEFAULT_PATH))
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ import argparse
 import contextlib
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import TextIO
 
 from ._own_session import Interruptions
 from ._power.actions.many.bulk import perform_each
@@ -30,36 +28,24 @@ from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.maintenance import MEMORY, maintenance_of
 from ._power.model.caller import Caller
-from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
+from ._power.model.errors import NotSelected, ServerNotFound, Suspended
 from ._power.model.origin import RESTORE_ORIGIN
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Outcome, Result
-from ._power.model.schema import one_line
 from ._power.model.server import Server
-from ._power.whole import import_whole
-from ._start_options import start_options
+from ._service import print_line, run_program, start_options
 
 #: What keeps a server down although it was meant to be up, and is as it should be.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
 #: The phase of a maintenance while a reboot is all that is left.
 _REBOOT = "reboot"
-_PRINTING = threading.Lock()
-#: Characters, more than any sentence of ours has.
-_LONGEST_LINE = 8192
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; its exit code."""
     given = start_options("restore", "Start the servers of this node that were meant to be up, in order.").parse_args(arguments)
-    import_whole()
-    try:
-        return 0 if _restore(given, Interruptions()) else 1
-    except PowerError as error:
-        _say(str(error), sys.stderr)
-    except Exception as error:
-        _say(internal_error(error), sys.stderr)
-    return 1
+    return run_program(lambda: 0 if _restore(given, Interruptions()) else 1)
 
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
@@ -77,7 +63,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
         certain = _is_certain(meant, call, before == _journal_file(directory)) and not _is_unmounted(settings, results)
         warnings = (*call.warnings(), *(warning for result in results for warning in result.warnings))
     for warning in dict.fromkeys(warnings):
-        _say(warning, sys.stderr)
+        print_line(warning, sys.stderr)
     return certain and not any(_is_down(result) for result in results)
 
 
@@ -88,13 +74,13 @@ def _is_rebooting(directory: str) -> bool:
         memory = maintenance_of(directory)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
-        _say(f"Cannot read {path}: {why}; what was meant to be up is started as without a maintenance", sys.stderr)
+        print_line(f"Cannot read {path}: {why}; what was meant to be up is started as without a maintenance", sys.stderr)
         return False
     if memory is None:
         return False
     if memory.get("phase") != _REBOOT:
         return False
-    _say(
+    print_line(
         f"Nothing is started: {path} says that a maintenance reboots this node, and it brings its servers back itself; "
         "if it was cut off, run it again, or remove that file and start this again",
         sys.stderr,
@@ -118,7 +104,7 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
     if not meant:
         return meant is not None
     if not is_same_file:
-        _say("Cannot tell whether all is as it was meant to be: the journal was replaced meanwhile; look at the servers", sys.stderr)
+        print_line("Cannot tell whether all is as it was meant to be: the journal was replaced meanwhile; look at the servers", sys.stderr)
     return is_same_file and call.meant_up() is not None
 
 
@@ -128,7 +114,7 @@ def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
     # With a Panel, its list says whose a server is, and many nodes have no directory.
     if settings.remote or os.path.exists(where) or not any(result.code == ServerNotFound.code for result in results):
         return False
-    _say(
+    print_line(
         f"Cannot tell whether servers without definition are gone: {where} is not there; make it, or mount its disk, and start this again",
         sys.stderr,
     )
@@ -150,7 +136,7 @@ def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> 
 
     def act(target: Target, slot: Slot) -> Result:
         result = call.act(target, slot)
-        _say(_line(result), sys.stdout)
+        print_line(_line(result), sys.stdout)
         return result
 
     targets = call.targets(uuids, asked) if uuids else []
@@ -169,14 +155,6 @@ def _line(result: Result) -> str:
         return f"{server}: up already"
     outcome = "passed over" if result.code in _PASSED_OVER else result.outcome.value
     return f"{server}: {outcome}, {result.code}: {result.msg}"
-
-
-def _say(line: str, stream: TextIO) -> None:
-    """One line, whatever is in it; nobody may be there to read it, which changes nothing."""
-    line = one_line(line, _LONGEST_LINE)
-    with _PRINTING, contextlib.suppress(OSError, ValueError):
-        stream.write(line.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
-        stream.flush()
 
 
 if __name__ == "__main__":

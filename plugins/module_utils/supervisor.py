@@ -12,15 +12,12 @@ finished. The exit code is 0 then, 1 if it cannot begin (one sentence on standar
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
-from ._power.model.errors import PowerError
 from ._power.model.request import WaitFor
-from ._power.whole import import_whole
-from ._start_options import start_options
+from ._service import run_program, start_options
 from ._supervisor.service import Options, supervise
 
 
@@ -29,14 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = start_options("supervisor", "Start again the servers of this node that have crashed, and what is meant to be up.").parse_args(
         arguments
     )
-    import_whole()
-    try:
-        settings = load_settings(given.config)
-        supervise(settings, Options(given.stagger, given.max_parallel, WaitFor(given.wait_for)), Interruptions())
-    except PowerError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    options = Options(given.stagger, given.max_parallel, WaitFor(given.wait_for))
+    return run_program(lambda: supervise(load_settings(given.config), options, Interruptions()))
 
 
 if __name__ == "__main__":

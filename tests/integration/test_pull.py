@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import never
-from ansible_collections.fleet.power.plugins.module_utils._start_options import start_options
+from ansible_collections.fleet.power.plugins.module_utils._service import start_options
 
 from .lab import Lab
 from .registry import Registry, registry

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 import schemathesis
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.openapi import document
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import document
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import booleans

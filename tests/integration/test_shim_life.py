@@ -292,7 +292,7 @@ def test_metrics_count_what_became_of_actions(node: Lab) -> None:
 
 
 def test_the_document_names_every_route_and_every_status_that_is_answered(node: Lab) -> None:
-    from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
+    from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
 
     server, suspended = node.server(), node.server(suspended=True)
     with shim_on(node) as shim:

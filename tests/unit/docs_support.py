@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shim_settings import FIXED
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import FIXED
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import plan

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events import service
-from ansible_collections.fleet.power.plugins.module_utils._events.ages import MARK_SECONDS, OutboxAges
-from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, Sender
+from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, MARK_SECONDS, OutboxAges, Sender
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox

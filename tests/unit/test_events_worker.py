@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker as worker_module
-from ansible_collections.fleet.power.plugins.module_utils._events.ages import OutboxAges
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker, Surroundings
-from ansible_collections.fleet.power.plugins.module_utils._events.outbox_watch import OutboxSight, OutboxWatch
-from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import (
+    DeliveryWorker,
+    OutboxSight,
+    OutboxWatch,
+    Surroundings,
+)
+from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, OutboxAges
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import DISCORD
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox, store

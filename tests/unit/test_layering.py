@@ -35,16 +35,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/actions/many", "_power/actions/turn"),
     ("_power/actions/limits", "_power/endpoint"),
     ("_power",),
-    ("_fleet",),
+    ("_fleet", "_service"),
     ("_fleet/inventory", "_fleet/rollout"),
     ("_fleet/page", "_fleet/told"),
-    ("_http_shim/process", "_http_shim/wire"),
+    ("_http_shim/http",),
     ("_http_shim/acceptance",),
-    ("_http_shim/events", "_http_shim/servers"),
-    ("_http_shim/routes", "_http_shim/websocket/client"),
+    ("_http_shim/servers",),
+    ("_http_shim/routes",),
     ("_http_shim/websocket",),
     ("_http_shim",),
-    ("_events", "_start_options", "_supervisor"),
+    ("_events", "_supervisor"),
     ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 #: What one package, parsers included, shows its neighbours.
@@ -57,10 +57,9 @@ THIRD_PARTY = {
     "_power/config_files": {"yaml"},
     "_power/sources": {"requests", "urllib3"},
     "_fleet/page": {"jinja2", "markupsafe"},
-    "_http_shim/wire": {"aiohttp"},
+    "_http_shim/http": {"aiohttp"},
     "_http_shim/routes": {"aiohttp", "prometheus_client"},
-    "_http_shim/websocket": {"aiohttp"},
-    "_http_shim/websocket/client": {"aiohttp", "jwt"},
+    "_http_shim/websocket": {"aiohttp", "jwt"},
 }
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
 READING = {

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import UUID_PATTERN
-from ansible_collections.fleet.power.plugins.module_utils._start_options import start_options
+from ansible_collections.fleet.power.plugins.module_utils._service import start_options
 
 yaml = pytest.importorskip("yaml")
 

@@ -18,16 +18,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, action_queues
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
@@ -151,10 +150,10 @@ class World:
 @pytest.fixture(name="world")
 def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
-    monkeypatch.setattr(performing, "perform", world.perform)
-    monkeypatch.setattr(end_announcer, "announce", lambda *_unused: None)
-    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(performing, "heard_by", lambda node, listener: (node, world.listeners.append(listener))[0])
+    monkeypatch.setattr(action_queues, "perform", world.perform)
+    monkeypatch.setattr(acceptor, "announce", lambda *_unused: None)
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(action_queues, "heard_by", lambda node, listener: (node, world.listeners.append(listener))[0])
     yield world
     world.journal.close()
     world.log.close()
@@ -201,7 +200,7 @@ def test_the_end_of_an_action_that_never_began_is_written_before_it_is_told(worl
 
 
 def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 60.0)
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 60.0)
     world.acts[STOP] = world.hold
     taken: list[str] = []
 
@@ -234,7 +233,7 @@ def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: W
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(performing, "threading", SimpleNamespace(Thread=NoThread))
+    monkeypatch.setattr(action_queues, "threading", SimpleNamespace(Thread=NoThread))
 
     async def story(actions: Actions) -> None:
         await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))
@@ -456,7 +455,7 @@ def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypa
 def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
     async def story(actions: Actions) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shim_settings import load_certificate, tls_context
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import load_certificate, tls_context
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.tests.unit.tls_support import self_signed

@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.cursor import Cursor, page_after
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.followers import EventFollowers, Place, Told
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import (
+    Cursor,
+    EventFollowers,
+    Place,
+    Told,
+    page_after,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal

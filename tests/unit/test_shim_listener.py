@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.listener import Listener
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.listener import Listener
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.tests.unit.thread_support import until
 from ansible_collections.fleet.power.tests.unit.tls_support import server_tls

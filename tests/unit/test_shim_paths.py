@@ -8,10 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire import replies
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.access import client_address, cors_headers, origin_of, refusal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import PathMatch, PathTable, Redirect
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http import replies
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replies import (
+    PathMatch,
+    PathTable,
+    Redirect,
+    client_address,
+    cors_headers,
+    origin_of,
+    refusal,
+)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"

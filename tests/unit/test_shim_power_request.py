@@ -9,12 +9,7 @@ import contextlib
 import json
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_request import (
-    BodyEmpty,
-    BodyInvalid,
-    PowerBody,
-    read_power_body,
-)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import BodyEmpty, BodyInvalid, PowerBody, read_power_body
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from hypothesis import given

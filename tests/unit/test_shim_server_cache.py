@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache, _everything
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_sources
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as service_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process import shim_settings
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim import shim_settings
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.tests.unit.thread_support import until

@@ -11,9 +11,15 @@ from typing import Any
 
 import jwt
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.claims import Claims, TokenRefused, check, read_claims
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.denials import Denials
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.permissions import allows_origin, grants
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.claims import (
+    Claims,
+    Denials,
+    TokenRefused,
+    allows_origin,
+    check,
+    grants,
+    read_claims,
+)
 
 KEY = "k" * 64
 SERVER = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"

@@ -17,11 +17,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import changes as changes_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.input_limit import InputLimit
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.outbox import Outbox
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.follower import Follower, OutputEvents
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as changes_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.console import Follower, OutputEvents
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import InputLimit
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Outbox
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

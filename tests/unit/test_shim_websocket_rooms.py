@@ -13,15 +13,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages as websockets_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import stats_reporter as stats_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import websockets as websockets_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.member import Member
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import stats as stats_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats_reporter import StatsReporter
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.websockets import Websockets
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import Sampler, ServerView, StatsReporter
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock

@@ -10,18 +10,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import endings
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client import frames
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import (
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages, frames
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import of_ending
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import (
+    Bucket,
     ClientMessage,
+    Rates,
     frame,
     joined,
     last_lines,
     read_frame,
 )
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.rates import Bucket, Rates
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
@@ -100,7 +100,7 @@ def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: st
 
 
 def test_what_is_said_of_a_code_is_of_one_that_there_is() -> None:
-    assert set(LEFT_TO_PLAYERS) < set(endings._REASONS) <= all_codes()
+    assert set(LEFT_TO_PLAYERS) < set(client_messages._REASONS) <= all_codes()
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import ThreadRefused, WorkerPool
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.router import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import after_boot
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.after_boot import due_after_boot
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import service
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -99,7 +99,7 @@ def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monk
 def test_a_clock_that_was_lost_with_the_power_keeps_nobody_down(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on machines whose clock begins anew with each boot, until somebody tells them the time."""
     left(watched)
-    monkeypatch.setattr(after_boot.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(service.time, "time", lambda: 1000.0)
     assert boot(watched)
 
 

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.hearing import HeardEnd
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, ReportedEnd, awaits_shutdown, judge
 
-CRASH = HeardEnd(1, 3, signalled=False)
-STOP = HeardEnd(1, 143, signalled=True)
+CRASH = ReportedEnd(1, 3, signalled=False)
+STOP = ReportedEnd(1, 143, signalled=True)
 
 
 @pytest.mark.parametrize(
@@ -26,10 +25,10 @@ STOP = HeardEnd(1, 143, signalled=True)
         (Evidence(heard=CRASH, exit_code=137), "crashed"),
         (Evidence(heard=CRASH, exit_code=3, marked=True), "crashed"),
         # Asked for long before, or by a signal that was not heard.
-        (Evidence(heard=HeardEnd(1, 143, signalled=False, warned=True), exit_code=143), "stopped_at_engine"),
-        (Evidence(heard=HeardEnd(1, 3, signalled=False, warned=True), exit_code=3), "crashed"),
-        (Evidence(heard=HeardEnd(1, 1, signalled=False, warned=True), exit_code=1, marked=True), "stopped_at_engine"),
-        (Evidence(heard=HeardEnd(1, 0, signalled=False, warned=True), exit_code=0), "stopped_at_engine"),
+        (Evidence(heard=ReportedEnd(1, 143, signalled=False, warned=True), exit_code=143), "stopped_at_engine"),
+        (Evidence(heard=ReportedEnd(1, 3, signalled=False, warned=True), exit_code=3), "crashed"),
+        (Evidence(heard=ReportedEnd(1, 1, signalled=False, warned=True), exit_code=1, marked=True), "stopped_at_engine"),
+        (Evidence(heard=ReportedEnd(1, 0, signalled=False, warned=True), exit_code=0), "stopped_at_engine"),
         (Evidence(heard=CRASH, exit_code=143, marked=True), "stopped_at_engine"),
         (Evidence(heard=CRASH, exit_code=0), "ended"),
         # Another process of the container was ended for memory, perhaps long ago.

@@ -17,8 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.reader import Broken, Reader
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import Broken, EngineLink, Reader
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -53,7 +52,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
         lambda: watched.fake.node,
         EngineLink(_LIFE),
         read,
-        watched.hearing,
+        watched.reports,
         watched.starter,
         lambda _why: None,
     )
@@ -130,7 +129,7 @@ def test_events_of_what_is_no_server_are_not_kept(watched: Watched) -> None:
     watch = connect(watched, reader)
     reader.events = [ContainerEvent(number, "die", "c" * 64, None, exit_code=0) for number in range(1, 50)]
     watch.turn()
-    assert watched.hearing.latest == 0
+    assert watched.reports.latest == 0
 
 
 def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
@@ -141,7 +140,7 @@ def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_los
     reader, found = NoEvents(), watched.fake.seen()
     reader.events = [ContainerEvent(7, "die", found.id, UUID, exit_code=0)]
     connect(watched, reader).turn()
-    assert watched.hearing.latest == 7
+    assert watched.reports.latest == 7
 
 
 def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_ours(
@@ -159,7 +158,7 @@ def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_o
     monkeypatch.setattr(service, "Reader", lambda _stream: Gone())
     monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(fake.engine.events, "follow", lambda _since: None, raising=False)
-    lock: Any = SimpleNamespace(tell=told.append)
+    lock: Any = SimpleNamespace(record=told.append)
     service.Supervisor(fake.node.settings, service.Options(), lambda: next(turns, True), lock).run()
     assert "fault" not in told
 
@@ -220,7 +219,7 @@ def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_t
     watched.fake.engine.end(UUID, 1)
     watched.fake.engine.containers.remove(found.id, volumes=False)
     at = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.hearing.hear(ContainerEvent(at, "die", found.id, UUID, exit_code=1))
+    watched.reports.add(ContainerEvent(at, "die", found.id, UUID, exit_code=1))
     (row,) = watched.observer.look(UUID).rows
     assert row.verdict is Verdict.STOPPED
 
@@ -236,7 +235,7 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
     watched.pass_seconds(1)
     sent = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.hearing.hear(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
+    watched.reports.add(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
     watched.pass_seconds(700)
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()
@@ -255,7 +254,7 @@ def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_
     watched.pass_seconds(1)
     sent = int(watched.fake.clock.now().timestamp() * 10**9)
     container = watched.fake.seen().id
-    watched.hearing.hear(ContainerEvent(sent, "kill", container, UUID, signal=15))
+    watched.reports.add(ContainerEvent(sent, "kill", container, UUID, signal=15))
     watched.pass_seconds(700)
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     inspect = watched.fake.engine.inspect

@@ -19,10 +19,9 @@ from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker
 from ansible_collections.fleet.power.plugins.module_utils._events import service as events_service
 from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as http_service
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.cursor import Cursor
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.followers import EventFollowers, Place
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import Cursor, EventFollowers, Place
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
@@ -162,7 +161,7 @@ def test_restore_prints_the_line_of_a_server_after_its_sync(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.down()
-    monkeypatch.setattr(restore, "_say", recorder.tells)
+    monkeypatch.setattr(restore, "print_line", recorder.tells)
     del recorder.events[:]
     given: Any = SimpleNamespace(wait_for="container", max_parallel=0, stagger=0)
     results = restore._start_each([UUID], _OnNode(fake.node), given)

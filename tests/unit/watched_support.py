@@ -13,11 +13,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.containe
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import after_boot, observer, starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import observer, service, starter
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.hearing import Hearing
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.observer import Observer
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import EndReports
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 _LIFE = "00000000-0000-4000-8000-000000000000/1/1"
@@ -30,7 +30,7 @@ class Watched:
         self.fake = FakeNode(root)
         self.boot, self.seconds = "b1", 1000.0
         self.troubles = 0
-        for module in (after_boot, ends, observer, starter):
+        for module in (service, ends, observer, starter):
             monkeypatch.setattr(module, "boot_id", lambda: self.boot)
             monkeypatch.setattr(module, "boot_seconds", lambda: self.seconds)
         self.begin_anew()
@@ -38,8 +38,8 @@ class Watched:
     def begin_anew(self) -> None:
         """As the next process does: all it knows is in the journal."""
         self.fake.node = self.fake.build()
-        self.hearing = Hearing()
-        self.observer = Observer(lambda: self.fake.node, self.hearing, EngineLink(_LIFE), lambda: ())
+        self.reports = EndReports()
+        self.observer = Observer(lambda: self.fake.node, self.reports, EngineLink(_LIFE), lambda: ())
         self.starter = Starter(lambda: self.fake.node, max_parallel=0, stagger=0, wait_for=WaitFor.CONTAINER, on_trouble=self._note_trouble)
         self.starter.remember(self.fake.node.journal.ended_runs.due())
 
@@ -60,8 +60,8 @@ class Watched:
         self.fake.engine.change(UUID, finished_at=timestamp(now))
         at = int(now.timestamp() * 10**9)
         if signalled:
-            self.hearing.hear(ContainerEvent(at, "kill", found.id, UUID, signal=15))
-        self.hearing.hear(ContainerEvent(at + 1, "die", found.id, UUID, exit_code=code))
+            self.reports.add(ContainerEvent(at, "kill", found.id, UUID, signal=15))
+        self.reports.add(ContainerEvent(at + 1, "die", found.id, UUID, exit_code=code))
         (row,) = self.observer.look(UUID).rows
         self.starter.remember([row])
         return row

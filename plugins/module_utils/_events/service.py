@@ -6,30 +6,104 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import socket
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 from .._power.actions.node.assemble import build_journal
+from .._power.definitions.definition import Definition
+from .._power.definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from .._power.definitions.settings import Settings
-from .._power.host.alone import alone
-from .._power.host.announce import announce_line
 from .._power.host.causes import reason_of
-from .._power.host.events_record import EVENTS_LOCK, read_events_record
+from .._power.host.events_record import EVENTS_LOCK
 from .._power.host.liveness import boot_id, boot_seconds
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
-from .._power.host.supervisor_record import SupervisorRecord, write_record
 from .._power.journal.outbox import OutboxState
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
-from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
+from .._power.model.clock import SYSTEM_CLOCK, Clock
+from .._power.model.errors import PowerError
+from .._power.model.server import Server
 from .._power.receivers.reading import receivers_of
-from .ages import MARK_SECONDS, OutboxAges
-from .at_hand import DefinitionsAtHand
-from .delivery_worker import DeliveryWorker, Surroundings
-from .outbox_watch import GRACE_SECONDS, OutboxSight, OutboxWatch
+from .._service import OwnLock, ServiceManager, own_lock, say
+from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
+
+#: Seconds between two marks. An event may seem younger by so much, and never older.
+MARK_SECONDS = 300.0
+
+
+class OutboxAges:
+    """Marks in an outbox: each event up to the number of a mark is as old as that, or older."""
+
+    def __init__(self, boot: str = "", seconds: float = 0.0, marks: Sequence[tuple[int, float]] = ()) -> None:
+        """``seconds`` is the age of the life of the machine, ``boot``, in which the marks had these ages."""
+        self._boot, self._seconds = boot, seconds
+        self._marks = list(marks)
+
+    @classmethod
+    def read(cls, text: str) -> OutboxAges:
+        """Return the ages of a text that `written` made; of any other those of events that are all new."""
+        try:
+            found = json.loads(text)
+            return cls(str(found["boot"]), float(found["seconds"]), [(int(number), float(age)) for number, age in found["marks"]])
+        except (ValueError, TypeError, KeyError):
+            return cls()
+
+    def written(self) -> str:
+        """Return these ages as a text."""
+        marks = [[number, round(age)] for number, age in self._marks]
+        return json.dumps({"boot": self._boot, "seconds": round(self._seconds, 3), "marks": marks}, separators=(",", ":"))
+
+    def pass_to(self, boot: str, seconds: float, last: int) -> None:
+        """It is that moment of that life of the machine, and ``last`` is the number of the newest event."""
+        passed = max(0.0, seconds - self._seconds) if boot == self._boot else seconds
+        self._boot, self._seconds = boot, seconds
+        self._marks = [(number, age + passed) for number, age in self._marks]
+        marked, age = self._marks[-1] if self._marks else (0, MARK_SECONDS)
+        if marked < last and age >= MARK_SECONDS:
+            self._marks.append((last, 0.0))
+
+    def older_than(self, seconds: float) -> int:
+        """Return the number up to which all events are older than that, 0 for none."""
+        return max((number for number, age in self._marks if age > seconds), default=0)
+
+    def forget(self, number: int) -> None:
+        """The events up to a number are gone."""
+        # One mark is left in any case: it says that there is nothing before it.
+        self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
+
+
+#: For so many seconds what was read of a server counts: many events of it come at once.
+FRESH_SECONDS = 10.0
+
+
+class LocalDefinitions:
+    """The definition of a server as it was last seen. Safe between threads."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[Deadline, Definition | None]] = {}
+        kept, files = KeptDefinitions(settings.state_directory, settings.group), DefinitionDirectory(settings.definitions)
+        # Where there is a Panel, what it said of a server counts before a file.
+        self._sources = (kept, files) if settings.remote else (files, kept)
+        self._guard = threading.Lock()
+
+    def __call__(self, server: Server) -> Definition | None:
+        """Return the definition of a server; None if there is none that can be read."""
+        with self._guard:
+            found = self._seen.get(server.uuid)
+            if found is None or found[0].is_over:
+                found = self._seen[server.uuid] = (Deadline.after(self._clock, FRESH_SECONDS), self._read(server.uuid))
+            return found[1]
+
+    def _read(self, uuid: str) -> Definition | None:
+        for source in self._sources:
+            with contextlib.suppress(PowerError, OSError):
+                found = source.definition(uuid)
+                if found is not None:
+                    return found
+        return None
+
 
 #: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.
 KEPT_SECONDS = 86400.0
@@ -37,7 +111,6 @@ _IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
 _LOOK_SECONDS = 0.2
 #: Seconds between two looks for what has grown old, and for operations whose process has died.
 _TIDY_SECONDS = 10.0
-_WATCHDOG_SECONDS = 15.0
 
 
 class Sender:
@@ -52,13 +125,12 @@ class Sender:
         self._journal = build_journal(settings, clock)
         self._watch = OutboxWatch()
         node = settings.event_node or socket.gethostname()
-        around = Surroundings(self._journal, self._watch, DefinitionsAtHand(settings), node, clock)
+        around = Surroundings(self._journal, self._watch, LocalDefinitions(settings), node, clock)
         self._threads = [
             threading.Thread(target=DeliveryWorker(receiver, around).run, name=f"to {receiver.name}", daemon=True) for receiver in receivers
         ]
         self._manager = ServiceManager()
         self._tidy_at = Deadline(SYSTEM_CLOCK, 0.0)
-        self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._in_trouble = False
         self._is_begun = False
         self._too_old = 0
@@ -70,19 +142,16 @@ class Sender:
         """Send until a signal says otherwise."""
         for thread in self._threads:
             thread.start()
-        is_ready = False
         try:
             while not self._interrupted():
                 self._look()
                 for sentence in self._journal.new_warnings():
                     say(f"events: {sentence}")
-                if not is_ready:
-                    is_ready = True
-                    self._manager.tell(READY)
-                self._show_life()
+                self._manager.ready()
+                self._manager.alive()
                 self._clock.sleep(_LOOK_SECONDS)
         finally:
-            self._manager.tell(STOPPING)
+            self._manager.stopping()
             self._watch.end()
             deadline = Deadline.after(SYSTEM_CLOCK, GRACE_SECONDS + 1.0)
             for thread in self._threads:
@@ -122,12 +191,6 @@ class Sender:
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
             self._note_ages_at = Deadline.after(SYSTEM_CLOCK, MARK_SECONDS)
 
-    def _show_life(self) -> None:
-        seconds = self._manager.watchdog_seconds
-        if seconds is not None and self._alive_at.is_over:
-            self._manager.tell(WATCHDOG)
-            self._alive_at = Deadline.after(SYSTEM_CLOCK, min(seconds, _WATCHDOG_SECONDS))
-
 
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     """Send a node's events until a signal says otherwise.
@@ -135,7 +198,8 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
     Raises `LockUnavailable` where another process does, `SettingsInvalid`, `MissingLibrary`.
     """
     sender = Sender(settings, interrupted)
-    with _own_lock(settings):
+    with _own_lock(settings) as lock:
+        lock.record()
         sender.run()
 
 
@@ -144,7 +208,8 @@ def forget_events(settings: Settings) -> None:
 
     Raises `LockUnavailable` where a process sends, `JournalUnusable`, OSError.
     """
-    with _own_lock(settings):
+    with _own_lock(settings) as lock:
+        lock.record()
         journal = build_journal(settings, SYSTEM_CLOCK)
         try:
             if journal.events.state() is not None:
@@ -154,27 +219,5 @@ def forget_events(settings: Settings) -> None:
             journal.close()
 
 
-@contextlib.contextmanager
-def _own_lock(settings: Settings) -> Iterator[None]:
-    """Hold the right to send this node's events, with the record that says so."""
-    directory = settings.state_directory
-
-    def first() -> str:
-        with contextlib.suppress(OSError):
-            record = read_events_record(directory)
-            if record is not None:
-                return f"process {record.pid}, since {record.since}, does already; look at fleet-power-events"
-        return "another process does already; look at fleet-power-events"
-
-    with alone(os.path.join(directory, EVENTS_LOCK), settings.group, "send events", first) as descriptor:
-        with contextlib.suppress(OSError):
-            write_record(descriptor, SupervisorRecord.of_this_process(timestamp(SYSTEM_CLOCK.now())))
-        yield
-
-
-def say(line: str) -> None:
-    """One line in the system log, and for whoever reads the service's output; nobody may."""
-    announce_line(line, warn=True)
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[OwnLock]:
+    return own_lock(settings, EVENTS_LOCK, "send events", "; look at fleet-power-events")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -14,38 +13,30 @@ from typing import Any
 
 from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
-from .._power.host.alone import alone
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
-from .._power.whole import import_whole
-from .acceptance.abandoned import keep_calling_off
-from .acceptance.actions import Actions
+from .._service import ServiceManager, own_lock
+from . import shim_settings
+from .acceptance.actions import Actions, keep_calling_off
 from .acceptance.operations import Operations
 from .acceptance.queue import Ticket
 from .acceptance.shared_node import SharedNode
-from .process import shim_settings
-from .process.log import Log
-from .process.worker_pool import ThreadRefused, WorkerPool
-from .route_table import ROUTES
-from .routes.about import AboutRoutes
-from .routes.backend import Backend
+from .http.listener import Listener
+from .http.log import Log
+from .http.worker_pool import ThreadRefused, WorkerPool
+from .routes.about import AboutRoutes, Metrics, document
 from .routes.events import EventRoutes
-from .routes.metrics import Metrics
-from .routes.openapi import document
 from .routes.power import PowerRoutes
-from .routes.router import Router
+from .routes.router import Backend, Router, routes_of
 from .routes.servers import ServerRoutes
 from .servers.census import Census
 from .servers.commands import Commands
 from .servers.disks import Disks
 from .servers.server_cache import ServerCache
 from .websocket.route import WebsocketRoutes
-from .wire.listener import Listener
 
 #: Seconds between two looks at the files of the settings.
 _WATCH_SECONDS = 1.0
-_WATCHDOG_SECONDS = 5.0
 #: Open files that are asked for: a connection needs one.
 _FILES = 65536
 _READERS = 8
@@ -91,14 +82,15 @@ class Service:
         allow_files(_FILES)
         # Threads that compute are not to keep the event loop from its clients for longer.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        with _own_lock(self._settings):
+        hint = f", with the state directory {self._settings.state_directory}"
+        with own_lock(self._settings, "shim.lock", "serve HTTP", hint):
             # First: a process that can answer nobody begins nothing.
             await self._listener.bind()
             await self._known.load()
             await self._actions.resume()
             await self._listener.open()
             self._log.note("listening", address=self._listener.address, pid=os.getpid())
-            self._service_manager.tell(READY)
+            self._service_manager.ready()
             tasks = [
                 asyncio.ensure_future(each) for each in (self._watch_files(), self._show_life(), keep_calling_off(self._node, self._log))
             ]
@@ -108,7 +100,7 @@ class Service:
             await self._end()
 
     async def _end(self) -> None:
-        self._service_manager.tell(STOPPING)
+        self._service_manager.stopping()
         self._log.note("ending", under_way=self._actions.under_way())
         self._listener.stop()
         self._websockets.close()
@@ -168,13 +160,13 @@ class Service:
     async def _reload(self) -> None:
         """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
         async with self._reloading:
-            self._service_manager.tell_reloading()
+            self._service_manager.reloading()
             try:
                 await self._take_over()
             except Exception as error:
                 # A fault of ours: what counts goes on counting.
                 self._log.error("fault", reason=internal_error(error))
-            self._service_manager.tell(READY)
+            self._service_manager.ready()
 
     async def _take_over(self) -> None:
         try:
@@ -220,15 +212,14 @@ class Service:
 
     async def _show_life(self) -> None:
         """Show the service manager that the event loop turns, and that actions can still be accepted."""
-        seconds = self._service_manager.watchdog_seconds
+        seconds = self._service_manager.life_seconds
         while seconds is not None and self._actions.alive:
-            self._service_manager.tell(WATCHDOG)
-            await asyncio.sleep(min(seconds, _WATCHDOG_SECONDS))
+            self._service_manager.alive()
+            await asyncio.sleep(seconds / 2)
 
 
 def serve(path: str) -> None:
     """Serve with the settings in a file until a signal says otherwise. Raises `PowerError`, whose text says why it could not begin."""
-    import_whole()
     settings = shim_settings.load(path)
     log = Log()
     for warning in settings.warnings:
@@ -243,8 +234,4 @@ def serve(path: str) -> None:
         log.close()
 
 
-def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[int]:
-    """The right to be the only process that runs what was accepted on this node. Raises `LockUnavailable`."""
-    path = os.path.join(settings.state_directory, "shim.lock")
-    first = f"another process does already, with the state directory {settings.state_directory}"
-    return alone(path, settings.group, "serve HTTP", lambda: first)
+ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route in routes_of(group))

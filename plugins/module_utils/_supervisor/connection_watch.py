@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to the engine: hear, gather, look, and have started what is due, until the connection breaks."""
+"""One connection to the engine: read events, look at servers, and start what is due, until the connection breaks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,83 @@ from .._power.actions.node.node import Node
 from .._power.engine.container_events import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
+from .._power.host.maintenance import maintenance_pause
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
-from .._power.model.supervision import EndedRun, Verdict
-from .engine_link import EngineLink
-from .hearing import OBEY_SECONDS, Hearing
+from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
+from .engine_link import EngineLink, Reader
 from .observer import Looked, Observer, Values, obeys_within
-from .pauses import beside_wings, pause_of
-from .reader import Reader
 from .starter import Starter, limits_of
-from .words import line_of
+from .verdict import OBEY_SECONDS, EndReports
+
+
+def beside_wings(node: Node) -> bool:
+    """Tell if Wings is alive on the node, and nobody said that this does not matter."""
+    return not node.settings.allow_wings and node.wings_pid() is not None
+
+
+def pause_of(node: Node, *, in_trouble: bool) -> str:
+    """Return why nothing is to be started now, as readers are told it; empty if nothing speaks against it.
+
+    ``in_trouble``: the journal could not be used when that was tried last.
+    """
+    if beside_wings(node):
+        return "wings"
+    return maintenance_pause(node.settings.state_directory) or (_journal(node) if in_trouble else "")
+
+
+def _journal(node: Node) -> str:
+    try:
+        node.journal.store.rewrite()
+    except (JournalUnusable, OSError):
+        return "journal"
+    return ""
+
+
+_SAID = {
+    Verdict.STOPPED: "stopped by an action",
+    Verdict.RESTARTING: "stopped by a restart that has not started it yet",
+    Verdict.ENGINE_STOPPED: "stopped with the engine",
+    Verdict.STOPPED_AT_ENGINE: "stopped by somebody at the engine, left down",
+    Verdict.CRASHED: "crashed",
+    Verdict.ENDED: "ended",
+    Verdict.ENDED_UNSEEN: "ended unseen, left down",
+    Verdict.DOWN_BEFORE: "was down before anybody looked, left down",
+}
+_PAUSES = {
+    "wings": "Wings is alive on this node: nothing is judged or started beside it",
+    "maintenance": "a maintenance goes on: nothing is started until it is over",
+    "maintenance_unreadable": "maintenance.json in the state directory cannot be read: nothing is started until it can, or is removed",
+    "journal": "the journal cannot be read or written: nothing is started until it can",
+    "engine": "the engine does not answer: nothing can be seen or started",
+    "fault": "a fault of its own keeps it from its work; its unit's log has it",
+}
+
+
+def line_of(row: EndedRun, limits: Limits) -> str:
+    """Say what an end was taken for, and what is done about it."""
+    name = f" ({row.server.name})" if row.server.name else ""
+    words = [f"run of {row.server.uuid}{name} {_SAID.get(row.verdict, row.verdict.value)}"]
+    if row.exit_code is not None:
+        words.append(f"exit code {row.exit_code}")
+    if row.oom_killed:
+        words.append("out of memory")
+    if row.seconds is not None:
+        words.append(f"after {row.seconds:.0f} s")
+    if row.due and row.in_row > limits.max_restarts and row.verdict is not Verdict.ENGINE_STOPPED:
+        words.append(f"{row.in_row} in a row, given up: tried once an hour")
+    elif row.due:
+        words.append(f"started in {wait_before(row.in_row, row.tries, limits):.0f} s")
+    return ", ".join(words)
+
+
+def pause_line(paused: str) -> str:
+    """Say what keeps it from starting anything, or that nothing does any more."""
+    return f"supervisor paused: {_PAUSES.get(paused, paused)}" if paused else "supervisor goes on"
+
 
 #: Ends that come within this are judged together, so that the more important ones are started first.
 _GATHER_SECONDS = 0.2
@@ -59,16 +123,16 @@ class EngineWatch:
     """The servers of one node, while one connection to its engine lasts."""
 
     def __init__(
-        self, node: Callable[[], Node], link: EngineLink, reader: Reader, hearing: Hearing, starter: Starter, tell: Callable[[str], None]
+        self, node: Callable[[], Node], link: EngineLink, reader: Reader, reports: EndReports, starter: Starter, tell: Callable[[str], None]
     ) -> None:
         """``tell`` is told what keeps it from starting anything."""
         self._node = node
         self._link = link
         self._reader = reader
-        self._hearing = hearing
+        self._reports = reports
         self._starter = starter
         self._tell = tell
-        self._observer = Observer(node, hearing, link, self._cursor)
+        self._observer = Observer(node, reports, link, self._cursor)
         #: When each server is to be looked at.
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
@@ -87,7 +151,7 @@ class EngineWatch:
         # What the engine tells again comes at once, and says of an end what a look does not.
         deadline = _after(_REPLAY_SECONDS)
         while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
-            self._hear(event)
+            self._add(event)
         journal, everybody = self._node().journal, self._everybody()
         looked, *left = (journal.supervisor.value(LOOKED) or "").split() or [""]
         self._observer.first = set(left) if looked else set(everybody)
@@ -101,7 +165,7 @@ class EngineWatch:
 
     def turn(self) -> None:
         """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
-        self._hear(self._reader.next(self._seconds()))
+        self._add(self._reader.next(self._seconds()))
         if self._next_pause.is_over:
             self._pause()
         if self.paused == "wings":
@@ -138,7 +202,7 @@ class EngineWatch:
         return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
 
     def _cursor(self) -> Values:
-        return ((CURSOR, f"{self._link.life} {self._hearing.earliest()}"),)
+        return ((CURSOR, f"{self._link.life} {self._reports.earliest()}"),)
 
     def _pause(self) -> None:
         """Find out what keeps it from starting anything. After Wings, what is down is a new beginning."""
@@ -155,19 +219,19 @@ class EngineWatch:
         elif before == "wings":
             self.first_look()
 
-    def _hear(self, event: ContainerEvent | None) -> None:
+    def _add(self, event: ContainerEvent | None) -> None:
         """Remember an event, and what else has come meanwhile."""
         while event is not None:
             # Of what is no server's nothing is ever judged, nor forgotten.
             if event.server is not None:
-                self._hearing.hear(event)
+                self._reports.add(event)
                 if not beside_wings(self._node()):
                     self._note(event, event.server)
             event = self._reader.next(0)
 
     def _note(self, event: ContainerEvent, server: str) -> None:
         if event.action == "kill":
-            if not self._hearing.is_stopping(event.signal):
+            if not self._reports.is_stopping(event.signal):
                 self._spoil(event.container, event.at, server)
             return
         wait = 0.0 if event.action == "start" else _GATHER_SECONDS
@@ -197,7 +261,7 @@ class EngineWatch:
             except (EngineError, EngineUnreachable):
                 # It may have more time to obey than others.
                 return
-        sent = self._hearing.disobeyed(container, time.time_ns() - int(seconds * 1e9))
+        sent = self._reports.disobeyed(container, time.time_ns() - int(seconds * 1e9))
         if sent is not None:
             self._spoil(container, sent, server)
 
@@ -215,7 +279,7 @@ class EngineWatch:
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
             lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.runs.open() - self._up.keys())
-            for container in self._hearing.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
+            for container in self._reports.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
             self._starter.free(node)

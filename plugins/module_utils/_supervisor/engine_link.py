@@ -1,16 +1,19 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the engine that the supervisor is connected to, and what it keeps on its disk of stops by hand."""
+"""The connection to one life of the engine, and the thread that reads its events."""
 
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._power.engine.engine import Engine
+from .._power.engine.container_events import ContainerEvent
+from .._power.engine.engine import Engine, EventStream
 from .._power.host.engine_process import engine_began, engine_life, is_life
 from .._power.host.liveness import boot_id
 from .._power.host.manual_stop import manual_stop_mark
@@ -18,6 +21,42 @@ from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
+
+
+class Reader:
+    """Reads one stream until it breaks or is closed."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+        self._events: queue.SimpleQueue[ContainerEvent | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="engine-events", daemon=True).start()
+
+    def next(self, seconds: float) -> ContainerEvent | None:
+        """Return the next event, None where there is none within so many seconds. Raises `Broken` once the stream has ended."""
+        try:
+            event = self._events.get(timeout=max(0.0, seconds)) if seconds > 0 else self._events.get_nowait()
+        except queue.Empty:
+            return None
+        if event is None:
+            raise Broken
+        return event
+
+    def close(self) -> None:
+        """End the stream."""
+        self._stream.close()
+
+    def _read(self) -> None:
+        try:
+            for event in self._stream:
+                self._events.put(event)
+        except PowerError:
+            pass
+        finally:
+            self._events.put(None)
+
+
+class Broken(Exception):
+    """The engine tells nothing any more."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from .._power.model.request import PowerAction
 from .._power.model.server import Run, Server, Snapshot
 from .._power.model.supervision import STARTED_AFTER, EndedRun, SeenRun, Verdict
 from .engine_link import EngineLink
-from .hearing import OBEY_SECONDS, HeardEnd, Hearing
-from .verdict import Evidence, awaits_shutdown, judge
+from .verdict import OBEY_SECONDS, EndReports, Evidence, ReportedEnd, awaits_shutdown, judge
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 #: How long an engine may take to show that it lets anybody in: one that is being shut down lets nobody in before it stops the first one.
@@ -57,7 +56,7 @@ class _End:
     run: Run
     snapshot: Snapshot | None
     seen: SeenRun | None
-    heard: HeardEnd | None
+    heard: ReportedEnd | None
     newest: bool
 
 
@@ -66,12 +65,12 @@ Values = tuple[tuple[str, str], ...]
 
 
 class Observer:
-    """Looks at servers of one node. Several threads may look, while nobody is hearing."""
+    """Looks at servers of one node. Several threads may look, while no thread adds reports."""
 
-    def __init__(self, node: Callable[[], Node], hearing: Hearing, link: EngineLink, cursor: Callable[[], Values]) -> None:
+    def __init__(self, node: Callable[[], Node], reports: EndReports, link: EngineLink, cursor: Callable[[], Values]) -> None:
         """``cursor`` says what is to be written with each row: from where on the engine has to tell again."""
         self._node = node
-        self._hearing = hearing
+        self._reports = reports
         self._link = link
         self._cursor = cursor
         #: Servers that nobody has looked at yet: if one is down, it was so before.
@@ -108,12 +107,12 @@ class Observer:
             for row in rows
         ]
 
-    def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> HeardEnd | None:
+    def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> ReportedEnd | None:
         """Return the end of a run as the engine told it, if it did. ``snapshot`` is of its container or a later one."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
         seconds = obeys_within(node, server.uuid, snapshot)
         before = None if newest == run else newest
-        return self._hearing.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
+        return self._reports.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
 
     def _ends(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """The runs of a server that are over, as far as anything tells of them, the oldest first."""
@@ -142,7 +141,7 @@ class Observer:
     def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.NOTED:
-            self._hearing_is_over(end)
+            self._forget_reports(end)
             if row.due:
                 looked.due.append(row)
             return
@@ -161,14 +160,14 @@ class Observer:
         )
         if not node.journal.ended_runs.write(written, policy.limits, values=self._cursor()):
             raise JournalUnusable("it cannot be written")
-        self._hearing_is_over(end)
+        self._forget_reports(end)
         kept = node.journal.ended_runs.of_run(end.run)
         if kept is not None:
             looked.rows.append(kept)
 
-    def _hearing_is_over(self, end: _End) -> None:
+    def _forget_reports(self, end: _End) -> None:
         if end.heard is not None:
-            self._hearing.forget(end.run)
+            self._reports.forget(end.run)
 
     def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot

@@ -19,22 +19,74 @@ from .._power.actions.players.call_off import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.announce import announce_line
-from .._power.host.liveness import boot_id
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
+from .._power.host.liveness import boot_id, boot_seconds
+from .._power.host.supervisor_record import SUPERVISOR_LOCK
+from .._power.journal.intents import Intent
 from .._power.journal.schema import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
-from .._power.model.clock import SYSTEM_CLOCK
+from .._power.model.clock import SYSTEM_CLOCK, engine_time, timestamp
 from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary, internal_error
 from .._power.model.request import WaitFor
-from .after_boot import due_after_boot
-from .connection_watch import BOOT, CURSOR, EngineWatch
-from .engine_link import link_to
-from .hearing import Hearing
-from .own_lock import OwnLock, own_lock
-from .reader import Broken, Reader
+from .._power.model.server import Run, Server
+from .._power.model.supervision import EndedRun, Verdict
+from .._service import OwnLock, ServiceManager, own_lock, print_line, say
+from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
+from .engine_link import Broken, Reader, link_to
 from .starter import Starter
-from .words import pause_line
+from .verdict import EndReports
+
+#: What somebody wanted down stays down.
+_STAYS = (Verdict.STOPPED, Verdict.STOPPED_AT_ENGINE)
+
+
+def due_after_boot(node: Node) -> list[EndedRun]:
+    """Make a start due after the newest run of each server that is meant to be up, and down since before this boot; return those rows.
+
+    What was due already goes on being so, at once. A server that a kill had ended when the power went, before the kill could write its
+    intent, is meant to be down from now on. Raises `JournalUnusable` and OSError.
+    """
+    meant = node.journal.intents.meant_up()
+    if meant is None:
+        raise JournalUnusable("it does not tell what is meant to be up")
+    now, revived = time.time(), []
+    newest = node.journal.ended_runs.newest_of_each([server.uuid for server in meant])
+    for server in meant:
+        row = newest.get(server.uuid) or _unknown(node, server)
+        # Only an end that was judged after the boot: one from before it may be a stop through the console, which writes no intent.
+        if row is not None and row.verdict is Verdict.STOPPED and row.boot == boot_id() and _began_before_boot(row, now):
+            node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=node.clock.now())
+        if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
+            continue
+        again = replace(row, due=True, boot=boot_id(), next_at=boot_seconds(), code="", msg="")
+        if not node.journal.ended_runs.revive(again):
+            raise JournalUnusable("it cannot be written")
+        revived.append(again)
+    return revived
+
+
+def _unknown(node: Node, server: Server) -> EndedRun | None:
+    """Write a row for a server of which no run is known, because its container is gone or never ran; None if it has one after all.
+
+    The run that it names has no start, and the server's name for a container.
+    """
+    snapshot = node.engine.inspect(server.uuid)
+    if snapshot is not None and snapshot.has_run:
+        return None
+    run = Run(server.uuid, "")
+    at = timestamp(node.clock.now())
+    if not node.journal.ended_runs.write(EndedRun(server, run, Verdict.ENDED_UNSEEN, at=at, boot=boot_id(), next_at=boot_seconds())):
+        raise JournalUnusable("it cannot be written")
+    return node.journal.ended_runs.of_run(run)
+
+
+def _began_before_boot(row: EndedRun, now: float) -> bool:
+    if row.boot != boot_id():
+        # Whatever a clock says that was lost with the power.
+        return True
+    began = engine_time(row.run.started_at)
+    return not row.run.started_at or (began is not None and began.timestamp() < now - boot_seconds())
+
 
 #: Seconds between two tries of an engine that does not answer, or a journal that cannot be read.
 _RETRY_SECONDS = 1.0
@@ -43,8 +95,6 @@ _SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
-#: The longest between two signs of life.
-_WATCHDOG_SECONDS = 15.0
 #: Seconds until what could not be seen after a boot is looked for again.
 _BRING_BACK_SECONDS = 10.0
 #: Seconds between two looks for countdowns whose process has died.
@@ -91,7 +141,7 @@ class Supervisor:
         self._lock = lock
         self._host = connect({}, settings.docker_host).host
         self._node = FreshNode(build_node({}, settings, caller=Caller(interrupted)))
-        self._hearing = Hearing()
+        self._reports = EndReports()
         self._watch: EngineWatch | None = None
         self._starter = Starter(
             self._node,
@@ -101,7 +151,6 @@ class Supervisor:
             on_trouble=self._on_trouble,
         )
         self._manager = ServiceManager()
-        self._is_ready = False
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
     def run(self) -> None:
@@ -118,12 +167,12 @@ class Supervisor:
                     self._pause("journal")
                 except Exception as error:
                     # A fault of ours must not be the end of all looks.
-                    _say(internal_error(error))
+                    print_line(internal_error(error), sys.stdout)
                     announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
                 self._rest()
         finally:
-            self._manager.tell(STOPPING)
+            self._manager.stopping()
             self._starter.join()
             self._node.close()
 
@@ -139,10 +188,10 @@ class Supervisor:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
-            self._watch = EngineWatch(self._node, link, reader, self._hearing, self._starter, self._tell)
+            self._watch = EngineWatch(self._node, link, reader, self._reports, self._starter, self._tell)
             with contextlib.suppress(Broken):
                 self._watch.first_look()
-                self._be_ready()
+                self._manager.ready()
                 self._turn(self._watch)
         finally:
             self._watch = None
@@ -178,12 +227,6 @@ class Supervisor:
             watch.notice_trouble()
             return False
 
-    def _be_ready(self) -> None:
-        """Tell the service manager that it has begun: all have been looked at, or the engine or the journal is waited for."""
-        if not self._is_ready:
-            self._is_ready = True
-            self._manager.tell(READY)
-
     def _on_trouble(self) -> None:
         watch = self._watch
         if watch is not None:
@@ -191,12 +234,11 @@ class Supervisor:
 
     def _pause(self, why: str) -> None:
         self._tell(why)
-        self._be_ready()
+        self._manager.ready()
 
     def _tell(self, paused: str) -> None:
-        if self._lock.tell(paused):
-            _say(pause_line(paused))
-            announce_line(pause_line(paused), warn=bool(paused))
+        if self._lock.record(paused):
+            say(pause_line(paused), warn=bool(paused))
 
     def _rest(self) -> None:
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
@@ -204,26 +246,20 @@ class Supervisor:
 
     def _show_life(self) -> None:
         """Show the service manager that the loop turns, from a thread: an engine that keeps silent is waited for."""
-        seconds = self._manager.watchdog_seconds
+        seconds = self._manager.life_seconds
         if seconds is None:
             return
 
         def show() -> None:
             while not self._stuck.is_over:
-                self._manager.tell(WATCHDOG)
-                time.sleep(min(seconds, _WATCHDOG_SECONDS))
+                self._manager.alive()
+                time.sleep(seconds / 2)
 
         threading.Thread(target=show, name="watchdog", daemon=True).start()
 
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
     """Supervise a node until a signal says otherwise. Raises `LockUnavailable` where another process does."""
-    with own_lock(settings) as lock:
+    with own_lock(settings, SUPERVISOR_LOCK, "supervise", "; look at fleet-power-supervisor") as lock:
+        lock.record()
         Supervisor(settings, options, interrupted, lock).run()
-
-
-def _say(line: str) -> None:
-    """One line for whoever reads the service's output; nobody may."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()

@@ -1,17 +1,176 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on a run's end, from what was seen of it; pure.
-
-In which order things count, and why no other does, is walked through by a model: tests/unit/supervisor_protocol.py.
-"""
+"""Ends of runs as the engine reports them, and the verdict on each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
 
+from .._power.engine.container_events import ContainerEvent
+from .._power.model.clock import engine_time
+from .._power.model.server import Run
 from .._power.model.supervision import Verdict
-from .hearing import HeardEnd
+
+_NANOSECONDS = 10**9
+#: What ends a process by default, and is sent to have it end. Not SIGHUP, which is sent to have it read its settings, nor SIGQUIT, by which
+#: some tell what they are at.
+_STOPPING = frozenset((2, 9, 15))
+#: How long before an end a signal may have been sent that brought it: the engine's own time from a stop to SIGKILL, and some more.
+_SIGNAL_SECONDS = 30
+#: How long a server may take to obey, or longer where its own stop may: one that lives on after it was not stopped.
+OBEY_SECONDS = 600.0
+#: Containers in memory. One more removes the oldest.
+_MOST = 10_000
+#: So many signals, and so many ends, of each.
+_MOST_OF_ONE = 32
+
+
+@dataclass(frozen=True)
+class ReportedEnd:
+    """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before.
+
+    ``warned``: one was sent before that, no longer ago than the server may take to obey.
+    """
+
+    at: int
+    exit_code: int | None
+    signalled: bool
+    warned: bool = False
+
+    @property
+    def ended_at(self) -> str:
+        """The same moment, as the engine writes it."""
+        seconds, rest = divmod(self.at, _NANOSECONDS)
+        return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+@dataclass
+class _Container:
+    signals: list[tuple[int, int]] = field(default_factory=list)
+    ends: list[tuple[int, int | None]] = field(default_factory=list)
+
+
+class EndReports:
+    """Signals and ends by container, until their verdict. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._containers: dict[str, _Container] = {}
+        #: The moment of the latest event, in nanoseconds; 0 before the first.
+        self.latest = 0
+
+    def add(self, event: ContainerEvent) -> None:
+        """Add an event. A second report of it changes nothing."""
+        with self._guard:
+            self._add(event)
+
+    def _add(self, event: ContainerEvent) -> None:
+        self.latest = max(self.latest, event.at)
+        if event.action == "destroy" and not self._containers.get(event.container, _Container()).ends:
+            self._containers.pop(event.container, None)
+        if event.action not in ("kill", "die"):
+            return
+        if len(self._containers) >= _MOST and event.container not in self._containers:
+            self._containers.pop(next(iter(self._containers)))
+        heard = self._containers.setdefault(event.container, _Container())
+        if event.action == "kill" and event.signal is not None:
+            _add(heard.signals, (event.at, event.signal))
+        elif event.action == "die":
+            _add(heard.ends, (event.at, event.exit_code))
+
+    def end_of(
+        self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float = OBEY_SECONDS
+    ) -> ReportedEnd | None:
+        """Return the end of a run, if it was heard. ``stop_signal`` is what the engine stops this container with.
+
+        ``before`` is a later run of the same container, if there is one.
+        """
+        with self._guard:
+            return self._end_of(run, stop_signal, before, obeys_within)
+
+    def _end_of(self, run: Run, stop_signal: int | None, before: Run | None, obeys_within: float) -> ReportedEnd | None:
+        heard, began = self._containers.get(run.container), _nanoseconds(run.started_at)
+        over = _nanoseconds(before.started_at) if before is not None and before.container == run.container else None
+        if heard is None or began is None:
+            return None
+        at, exit_code = next(((at, code) for at, code in heard.ends if at >= began), (0, None))
+        if not at or (over is not None and at > over):
+            return None
+        stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
+        earliest = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
+        since = max(began, at - int(obeys_within * _NANOSECONDS))
+        sent = [moment for moment, signal in heard.signals if since <= moment <= at and signal in stopping]
+        return ReportedEnd(at, exit_code, any(moment >= earliest for moment in sent), bool(sent))
+
+    def signalled_before(self, moment: int) -> list[str]:
+        """Return the containers that live on after a signal that was sent before a moment, in nanoseconds."""
+        with self._guard:
+            return [
+                name for name, heard in self._containers.items() if not heard.ends and any(sent < moment for sent, _signal in heard.signals)
+            ]
+
+    def disobeyed(self, container: str, moment: int) -> int | None:
+        """Forget the signals that a container has outlived, sent before a moment; return when the last was, None if it has ended by now."""
+        with self._guard:
+            heard = self._containers.get(container, _Container())
+            old = [sent for sent, _signal in heard.signals if sent < moment]
+            if not old or heard.ends:
+                return None
+            heard.signals = [each for each in heard.signals if each[0] >= moment]
+            if not heard.signals:
+                del self._containers[container]
+            return old[-1]
+
+    @staticmethod
+    def is_stopping(signal: int | None) -> bool:
+        """Tell if a signal is one that is sent to have a container end, whichever that is; one that nobody told of may be."""
+        return signal is None or signal in _STOPPING
+
+    def forget(self, run: Run) -> None:
+        """Forget what was heard of a run that has been judged, and of those before it."""
+        with self._guard:
+            self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        heard, began = self._containers.get(run.container), _nanoseconds(run.started_at)
+        if heard is None or began is None:
+            return
+        over = next((at for at, _code in heard.ends if at >= began), None)
+        if over is None:
+            return
+        heard.ends = [each for each in heard.ends if each[0] > over]
+        heard.signals = [each for each in heard.signals if each[0] > over]
+        if not (heard.ends or heard.signals):
+            del self._containers[run.container]
+
+    def earliest(self) -> int:
+        """Return the moment from which on the engine has to tell again what was heard and is not judged yet.
+
+        A signal may have been heard whose end is yet to come.
+        """
+        with self._guard:
+            pending = min((each.ends[0][0] for each in self._containers.values() if each.ends), default=self.latest)
+        return max(0, pending - _SIGNAL_SECONDS * _NANOSECONDS)
+
+
+def _add(heard: list[Any], event: Any) -> None:
+    if event not in heard:
+        heard.append(event)
+        heard.sort()
+        del heard[:-_MOST_OF_ONE]
+
+
+def _nanoseconds(moment: str) -> int | None:
+    found = engine_time(moment)
+    if found is None:
+        return None
+    fraction = moment.partition(".")[2].rstrip("Z").ljust(9, "0")[:9]
+    return int(found.replace(microsecond=0).timestamp()) * _NANOSECONDS + int(fraction or 0)
+
 
 #: Exit codes that a stop brings by default: 128 and the number of SIGINT, SIGKILL or SIGTERM, and that of who obeys.
 _OF_STOPS = (0, 130, 137, 143)
@@ -27,7 +186,7 @@ class Evidence:
     while this one came up, which nobody could ask for anything yet.
     """
 
-    heard: HeardEnd | None = None
+    heard: ReportedEnd | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     is_there: bool = True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one thread that writes acceptances: what has gathered while it wrote goes to the disk together, then all are answered."""
+"""The one thread that writes acceptances and ends: what gathers during a write goes to the disk together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,127 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
+from ..._power.host.announce import announce
 from ..._power.journal.acceptance import Acceptance, accept, forget, pending
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import internal_error
-from ..process.log import Log
-from . import late_writes
-from .dating import date
-from .end_announcer import EndAnnouncer
-from .late_writes import LateWrites
-from .queue import Ticket
+from ..._power.model.cancellation import Deadline
+from ..._power.model.errors import LockUnavailable, internal_error
+from ..._power.model.request import Request
+from ..http.log import Log
+from .queue import Abandoned, Afterwards, Ticket, Unwritten, Written, writes_of
 from .shared_node import SharedNode
-from .writes import Abandoned, Afterwards, Unwritten, Written, writes_of
+
+
+@dataclass(frozen=True)
+class _GenerationSeen:
+    """A server's kill generation, how often this process had raised it, and why it cannot be read, if so."""
+
+    generation: int | None
+    own_raises: int = 0
+    fault: str = ""
+
+
+def date(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
+    """Let the actions be requested now; return for each why it cannot be taken, empty if it can.
+
+    What was asked before a kill must not survive it: generations are read before the moment of the request.
+    """
+    seen = {uuid: _seen(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
+    now = node.clock.now()
+    return {ticket: _date(ticket, now, seen[ticket.uuid]) for ticket in tickets}
+
+
+def _seen(uuid: str, node: SharedNode) -> _GenerationSeen:
+    try:
+        return _GenerationSeen(*node.generations.read_both(uuid))
+    except LockUnavailable as error:
+        return _GenerationSeen(None, fault=str(error))
+
+
+def _date(ticket: Ticket, now: datetime, seen: _GenerationSeen) -> str:
+    acceptance = ticket.acceptance
+    if ticket.is_kill:
+        return ""
+    # A stop needs the generation only to tell whether a kill forced it.
+    if seen.fault and acceptance.action.boots:
+        return seen.fault
+    ticket.own_raises = seen.own_raises
+    ticket.acceptance = acceptance.requested(now, seen.generation)
+    return ""
+
+
+class EndAnnouncer:
+    """Tells the system log of ends that nobody who performed the action can tell of."""
+
+    def __init__(self) -> None:
+        self._ends: queue.SimpleQueue[Sequence[Abandoned]] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Begin to tell."""
+        threading.Thread(target=self._announce, name="announce", daemon=True).start()
+
+    def tell(self, ends: Sequence[Abandoned]) -> None:
+        """Have these told; returns at once."""
+        if ends:
+            self._ends.put(ends)
+
+    def _announce(self) -> None:
+        while True:
+            for end in self._ends.get():
+                announce(end.result, _request_of(end))
+
+
+def _request_of(end: Abandoned) -> Request:
+    result = end.result
+    return Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=end.origin)
+
+
+#: Seconds between two attempts to use a journal that cannot be read or written.
+AGAIN_SECONDS = 5.0
+
+
+class LateWrites:
+    """Settles what is owed to the journal."""
+
+    def __init__(self, node: SharedNode, log: Log) -> None:
+        self._owed = node.journal.owed
+        self._clock = node.clock
+        self._log = log
+        #: Why it cannot be written, and until when not to try again.
+        self._reason = ""
+        self._next_try = Deadline(node.clock, float("-inf"))
+
+    def owe(self, after: Sequence[Afterwards], reason: str) -> None:
+        """Have these written later, since they cannot be written now for this reason."""
+        for each in after:
+            for write in writes_of([each]):
+                self._owed.add(each.uuid, write)
+        if after:
+            self._cannot_settle(reason)
+
+    def settle(self, *, last: bool) -> None:
+        """Write what is owed, if it is time to try, or this is the ``last`` time."""
+        if not self._owed or not (self._next_try.is_over or last):
+            return
+        try:
+            self._owed.settle()
+        except (JournalUnusable, OSError) as error:
+            self._cannot_settle(str(error) or error.__class__.__name__)
+        except Exception as error:
+            self._log.error("not_recorded", reason=internal_error(error))
+        else:
+            self._reason, self._next_try = "", Deadline(self._clock, float("-inf"))
+            self._log.note("recorded_late")
+
+    def _cannot_settle(self, reason: str) -> None:
+        self._next_try = Deadline.after(self._clock, AGAIN_SECONDS)
+        if reason != self._reason:
+            self._reason = reason
+            self._log.error("not_recorded_yet", reason=reason)
+
 
 #: More than this in one transaction would keep the first waiting.
 _MOST_AT_ONCE = 256
@@ -111,7 +220,7 @@ class Acceptor:
         Raises `queue.Empty` when it is time to try again what failed.
         """
         troubled = self._fault or self._failing or self._node.journal.owed
-        handed = self._waiting.get(timeout=late_writes.AGAIN_SECONDS if troubled else None)
+        handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
         gathered: list[Unwritten] = []
         while handed is not None:
             gathered += handed

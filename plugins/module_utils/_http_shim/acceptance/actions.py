@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Power actions from their acceptance to their end: taken, written, run in the order taken, each in a thread of its own.
 
-All decisions are made in the event loop, so that nothing here needs a lock; threads write (`acceptor`), perform (`performing`), and hand
-back what became of it.
+All decisions are made in the event loop, so that nothing here needs a lock; threads write (`acceptor`), perform
+(`action_queues`), and hand back the result.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from ..._power.actions.players.call_off import call_off_all_abandoned
 from ..._power.host import liveness
 from ..._power.journal.acceptance import Acceptance, seconds_left
+from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..._power.model.result import Result
 from ..._power.model.server import Server
-from ..process.log import Log
-from ..process.worker_pool import soon
-from ..wire.request_id import new_id
+from ..http.bodies import new_id
+from ..http.log import Log
+from ..http.worker_pool import WorkerPool, soon
 from .acceptor import Acceptor
-from .action_endings import GRACE_SECONDS, ActionEndings
-from .action_queues import ActionQueues
+from .action_queues import GRACE_SECONDS, ActionEndings, ActionQueues, UnwrittenBatch
 from .operations import Operations
-from .owed_writes import MOST_OWED
-from .queue import ActionQueue, Ticket
-from .shared_node import SharedNode
-from .unwritten_batch import UnwrittenBatch
-from .writes import Written
+from .queue import ActionQueue, Ticket, Written
+from .shared_node import MOST_OWED, SharedNode
 
 #: A kill that is not on the disk after so many seconds is done without.
 _KILL_SECONDS = 0.25
@@ -227,3 +225,18 @@ class Actions:
         # Nobody waits for it where the client is gone.
         if not answer.done():
             answer.set_result(reason)
+
+
+_EVERY_SECONDS = 10.0
+
+
+async def keep_calling_off(node: SharedNode, log: Log) -> None:
+    """Call off, again and again, what nobody goes on with. What this process has resumed is not among it."""
+    threads = WorkerPool(1, "call-off")
+    while True:
+        try:
+            await threads.ask(lambda: call_off_all_abandoned(node.for_reading()))
+        except Exception as error:
+            # A fault of ours must not be the last look.
+            log.error("fault", reason=internal_error(error))
+        await asyncio.sleep(_EVERY_SECONDS)

@@ -1,22 +1,91 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operations as they go on and as they ended: those of this process from memory, all others from the journal. Lives in the event loop."""
+"""Operations of servers as clients read them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..._power.journal.acceptance import Acceptance
+from ..._power.journal.operations import OperationRow
 from ..._power.journal.schema import KEPT_OPERATIONS
+from ..._power.model.clock import timestamp
+from ..._power.model.report import entry
 from ..._power.model.result import Result
-from ..process.worker_pool import WorkerPool
-from . import operation_view as view
+from ..._power.model.server import Server
+from ..http.worker_pool import WorkerPool
 from .queue import MOST_WAITING, Ticket
 from .shared_node import SharedNode
+
+ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
+
+
+def of_ticket(ticket: Ticket) -> dict[str, Any]:
+    """Show one that goes on, or waits for its turn or for players."""
+    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.aside
+    times = {
+        "id": acceptance.operation,
+        "requested_at": timestamp(acceptance.requested_at),
+        "deadline": timestamp(acceptance.deadline),
+    }
+    return {
+        **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
+        "outcome": None,
+        **({"countdown": ticket.aside} if ticket.aside else {}),
+        **({"awaits": acceptance.ready.wait_for.value} if ticket.awaits_ready else {}),
+        "operation": times,
+    }
+
+
+def of_result(acceptance: Acceptance, result: Result) -> dict[str, Any]:
+    """Show one that has ended just now."""
+    head = _head(result.operation, result.server, result.action.value, acceptance.origin, ENDED)
+    return {**head, **entry(result, check=False, all_steps=True)}
+
+
+def of_row(row: OperationRow) -> dict[str, Any]:
+    """Show one as the journal has it, whoever performed it."""
+    phase = ENDED if row.outcome else BEGUN if row.begun_at else ACCEPTED
+    stop = {"how": row.stop_how, "forced": row.forced, "seconds": row.stop_seconds} if row.forced is not None else None
+    fields: dict[str, Any] = {
+        "code": row.code,
+        "msg": row.msg,
+        "state_before": row.state_before,
+        "state": row.state,
+        "stop": stop,
+        "lock": {"waited_seconds": row.waited_seconds} if row.waited_seconds else None,
+        "phases": [{"phase": name, "at": at} for name, at in row.phases],
+        "reason": row.reason,
+        "operation": _present({"id": row.id, "requested_at": row.requested_at, "begun_at": row.begun_at, "ended_at": row.ended_at}),
+    }
+    return {
+        **_head(row.id, row.server, row.action, row.origin, phase),
+        "outcome": row.outcome or None,
+        **({"changed": row.changed} if row.outcome else {}),
+        **_present(fields),
+    }
+
+
+def _head(operation: str, server: Server, action: str, origin: str, phase: str) -> dict[str, Any]:
+    return {
+        "id": operation,
+        "server": server.uuid,
+        "short_id": server.short_id,
+        "name": server.name,
+        "action": action,
+        "origin": origin,
+        "progress": phase,
+    }
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None and value not in ("", {}, [])}
+
 
 #: Ended operations that are remembered whole: the journal keeps neither plan nor log excerpt.
 _REMEMBERED = 1000
@@ -59,7 +128,7 @@ class Operations:
     async def all_of(self, uuid: str) -> list[dict[str, Any]]:
         """Return the operations of a server, the one recorded last first. Raises `JournalUnusable`, OSError."""
         rows = await self._threads.ask(lambda: self._node.journal.operations.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
-        return [self._now(row.id, uuid) or view.of_row(row) for row in rows]
+        return [self._now(row.id, uuid) or of_row(row) for row in rows]
 
     async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
         """Return an operation of a server when it has ended, or as it is after ``wait_seconds``; None if there is none.
@@ -91,10 +160,10 @@ class Operations:
     def _now(self, operation: str, uuid: str) -> dict[str, Any] | None:
         ticket = self._live.get(operation)
         if ticket is not None:
-            return view.of_ticket(ticket) if ticket.acceptance.server.uuid == uuid else None
+            return of_ticket(ticket) if ticket.acceptance.server.uuid == uuid else None
         ended = self._ended.get(operation)
-        return None if ended is None or ended[0].server.uuid != uuid else view.of_result(*ended)
+        return None if ended is None or ended[0].server.uuid != uuid else of_result(*ended)
 
     async def _recorded(self, uuid: str, operation: str) -> dict[str, Any] | None:
         row = await self._threads.ask(lambda: self._node.journal.operations.recorded_one(uuid, operation))
-        return None if row is None else view.of_row(row)
+        return None if row is None else of_row(row)

@@ -10,13 +10,15 @@ it do not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Union
 
-from ..._power.journal.acceptance import Acceptance
+from ..._power.journal.acceptance import Acceptance, ended, moved
 from ..._power.model.request import PowerAction, WaitFor
 from ..._power.model.result import Outcome, Result
+from .shared_node import Write
 
 #: How many actions of one server may wait for their turn, how many may wait for it to be ready, and how many kills may be under way.
 MOST_WAITING = 16
@@ -141,3 +143,51 @@ class ActionQueue:
         late = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.once or ticket.deadline <= now)]
         self.tickets = [ticket for ticket in self.tickets if ticket not in late]
         return late
+
+
+@dataclass(frozen=True)
+class Written:
+    """A ticket whose acceptance was written, or its end, which is ``result``; or ``reason`` why that could not be."""
+
+    ticket: Ticket
+    reason: str = ""
+    result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """The end of an action that nobody but its acceptor writes: it never began, or had a fault of ours."""
+
+    ticket: Ticket
+    result: Result
+
+    @property
+    def origin(self) -> str:
+        """Return who asked for the action."""
+        return self.ticket.acceptance.origin
+
+    @property
+    def uuid(self) -> str:
+        """Of its server."""
+        return self.result.server.uuid
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """The kill generation that an accepted action is to be begun with, should this process not come to that."""
+
+    uuid: str
+    operation: str
+    generation: int
+
+
+#: What becomes of acceptances that are written already.
+Afterwards = Union[Abandoned, Requeued]
+Unwritten = Union[Ticket, Afterwards]
+
+
+def writes_of(after: Sequence[Afterwards]) -> list[Write]:
+    """Return what writes these to the journal."""
+    ends = [(each.result, each.origin) for each in after if isinstance(each, Abandoned)]
+    moves = [(each.operation, each.generation) for each in after if isinstance(each, Requeued)]
+    return [*([ended(ends)] if ends else ()), *([moved(moves)] if moves else ())]

@@ -1,20 +1,219 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes that tell of the process itself: health, metrics, the OpenAPI document."""
+"""Routes about the process itself: health, metrics for Prometheus, the OpenAPI document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..servers.census import Census
-from ..wire import replies
-from ..wire.replies import Reply, json_reply
-from .http_request import HttpRequest
-from .metrics import Metrics
-from .route import AnswerDoc, Route, failure, handles
+from ..._power.host.supervisor_record import PAUSES
+from ..._power.model.request import POWER_ACTIONS
+from ..._power.model.result import Outcome, Result
+from ..http import replies
+from ..http.replies import Reply, json_reply
+from ..servers.census import VERSION, Census, NodeNumbers, ServerNumbers
+from .router import AnswerDoc, HttpRequest, Route, failure, handles
+from .schemas import ERROR
+
+_WAITS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300)
+_STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The metrics of one process. Counting never fails; without the library there is nothing to show."""
+
+    def __init__(self, now: Callable[[], Mapping[str, float]]) -> None:
+        """``now`` returns gauges by name, read when somebody asks."""
+        self._now = now
+        self._servers, self._runs = ServerNumbers(), NodeNumbers()
+        self._registry: Any = None
+        try:
+            import prometheus_client as prometheus
+        except ImportError:
+            return
+        self._registry = prometheus.CollectorRegistry()
+        counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
+        operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
+        # From the beginning: of what appears with its first event, Prometheus does not see an increase.
+        self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(POWER_ACTIONS, Outcome)}
+        self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
+        self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for the turn and the lock of a server", buckets=_WAITS, **counted)
+        self._stops = prometheus.Histogram("stop_seconds", "Duration of stops", buckets=_STOPS, **counted)
+        self._registry.register(_Gauges(self._gauges))
+        prometheus.ProcessCollector(registry=self._registry)
+
+    def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
+        """Count an action that ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
+        if self._registry is None:
+            return
+        self._operations[result.action, result.outcome].inc()
+        self._waits.observe(turn_seconds + result.waited_seconds)
+        if result.stop is not None:
+            self._stops.observe(result.stop.seconds)
+            self._forced.inc(int(result.stop.forced))
+
+    def text(self, servers: ServerNumbers, runs: NodeNumbers) -> bytes | None:
+        """Return all metrics in Prometheus' text form, with the numbers of this moment; None without the library."""
+        if self._registry is None:
+            return None
+        import prometheus_client as prometheus
+
+        self._servers, self._runs = servers, runs
+        return bytes(prometheus.generate_latest(self._registry))
+
+    def _gauges(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        for name, value in self._now().items():
+            yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
+        yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), self._servers.states)
+        text = "Servers by state of supervision"
+        yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
+        text = "Servers with an action that waits for players or warns them"
+        yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), self._servers.countdowns)
+        text = "Servers by whether the container differs from the definition"
+        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
+        yield from _supervisor(self._runs)
+        yield from _events(self._runs.events)
+        family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
+        family.add_metric([VERSION], 1)
+        yield family
+
+
+def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
+    """Return what is known of the supervisor and of ended runs; what is not known is left out."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if numbers.ended is not None:
+        counter = CounterMetricFamily("fleet_power_ended_runs", "Ended runs of the node, by verdict", labels=["verdict"])
+        yield _by_label(counter, {verdict.value: runs for verdict, runs in numbers.ended.items()})
+    running, paused = numbers.supervisor["running"], numbers.supervisor["paused"]
+    if running is not None:
+        yield GaugeMetricFamily("fleet_power_supervisor_up", "Whether the supervisor runs", int(running))
+        family = GaugeMetricFamily("fleet_power_supervisor_paused", "Why the supervisor starts nothing", labels=["reason"])
+        yield _by_label(family, {reason: int(reason == paused) for reason in PAUSES})
+
+
+def _events(told: Mapping[str, Any]) -> Iterator[Any]:
+    """Return what is known of the node's events; nothing where none are kept."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    if not told.get("kept"):
+        return
+    if told["running"] is not None:
+        yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether the sender of events runs", int(told["running"]))
+    receivers = told["receivers"] or ()
+    for name, text, kind, value in (
+        ("events_waiting", "Events that wait for a receiver", GaugeMetricFamily, "waiting"),
+        ("events_sent", "Events that a receiver has taken", CounterMetricFamily, "sent"),
+        ("events_dropped", "Events that were dropped before a receiver took them", CounterMetricFamily, "dropped"),
+        ("event_receiver_off", "Whether a receiver has asked for no more events", GaugeMetricFamily, "off"),
+        ("event_receiver_failing", "Whether the last delivery to a receiver failed", GaugeMetricFamily, "failing_since"),
+    ):
+        numbers = {each["receiver"]: each[value] for each in receivers}
+        family = kind(f"fleet_power_{name}", text, labels=["receiver"])
+        yield _by_label(
+            family, {receiver: number if kind is CounterMetricFamily else _gauge(number) for receiver, number in numbers.items()}
+        )
+
+
+def _gauge(value: object) -> int:
+    return value if isinstance(value, int) else int(bool(value))
+
+
+def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
+    for label, number in numbers.items():
+        family.add_metric([label], number)
+    return family
+
+
+class _Gauges:
+    """A collector as the library wants one."""
+
+    def __init__(self, collect: Callable[[], Iterator[Any]]) -> None:
+        self.collect = collect
+
+    def describe(self) -> list[Any]:
+        """Return nothing: the values would be asked for before there are any."""
+        return []
+
+
+_TOKEN_ANSWERS = {401: failure("No token"), 403: failure("Wrong token")}
+_SERVER_ANSWERS = {404: failure("This node has no such server"), 500: failure("The engine does not answer")}
+_BODY_ANSWERS = {408: failure("The body did not come in time"), 413: failure("The body is larger than 64 KiB")}
+_FORMATS = {"server": {"format": "uuid"}}
+
+
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the document, for whichever address the routes are reached at."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "fleet.power",
+            "version": VERSION,
+            "description": "Power actions on servers, as in Pterodactyl Wings, and their results.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    parameters = _parameters(route)
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        **({"security": []} if route.public else {}),
+        **({"parameters": parameters} if parameters else {}),
+        "responses": {str(status): _response(answer) for status, answer in _answers(route).items()},
+    }
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+    return operation
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    in_path = re.findall(r"{(\w+)}", route.path)
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": {"type": "string", **_FORMATS.get(name, {})}} for name in in_path),
+        *({"name": name, "in": "query", "schema": schema} for name, schema in route.query.items()),
+    ]
+
+
+def _answers(route: Route) -> dict[int, AnswerDoc]:
+    """Return the answers of a route by status: its own, and before them those of its kind. A public one says all of its own."""
+    kind: dict[int, AnswerDoc] = {}
+    if not route.public:
+        kind.update(_TOKEN_ANSWERS)
+        if route.of_server:
+            kind.update(_SERVER_ANSWERS)
+    if route.body is not None:
+        kind.update(_BODY_ANSWERS)
+    return {**kind, **route.answers}
+
+
+def _response(answer: AnswerDoc) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": answer.text}
+    if answer.headers:
+        response["headers"] = {
+            name: {**({"description": text} if text else {}), "schema": {"type": "string"}} for name, text in answer.headers.items()
+        }
+    if answer.schema is not None:
+        # Wings labels some of its errors as text although they are JSON.
+        types = ("application/json", "text/plain") if answer.schema is ERROR else ("application/json",)
+        response["content"] = {each: {"schema": answer.schema} for each in types}
+    return response
+
 
 _OBJECT = {"type": "object"}
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"

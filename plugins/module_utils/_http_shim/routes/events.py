@@ -12,15 +12,11 @@ from typing import Any
 from ..._power.events.cloudevent import cloudevent, node_source
 from ..._power.events.event import Event
 from ..._power.journal.schema import JournalUnusable
-from ..events.cursor import Cursor
-from ..events.followers import EventFollowers, Place
-from ..wire import replies
-from ..wire.access import refusal
-from ..wire.replies import Reply
+from ..http import replies
+from ..http.replies import Reply, refusal
 from . import schemas
-from .backend import Backend
-from .http_request import HttpRequest
-from .route import AnswerDoc, Route, failure, handles
+from .event_followers import Cursor, EventFollowers, Place
+from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
 class EventRoutes:

@@ -10,15 +10,12 @@ from dataclasses import replace
 from ..._power.journal.schema import JournalUnusable
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
+from ..http import replies
+from ..http.bodies import read_power_body
+from ..http.replies import Reply, origin_of
 from ..servers.server_cache import KnownServer
-from ..wire import replies
-from ..wire.access import origin_of
-from ..wire.power_request import read_power_body
-from ..wire.replies import Reply
 from . import schemas
-from .backend import Backend
-from .http_request import HttpRequest
-from .route import AnswerDoc, Route, failure, handles
+from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
 class PowerRoutes:

@@ -1,28 +1,153 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Each request's way from its head to its answer, in the order in which Wings looks at it."""
+"""The way of a request to its handler: the table of routes, and the parts that handlers work with."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs
 
 from ..._power.definitions.settings import Settings
 from ..._power.model.errors import PowerError, internal_error
-from ..process.log import Log
+from ..acceptance.actions import Actions
+from ..acceptance.operations import Operations
+from ..acceptance.shared_node import SharedNode
+from ..http import replies
+from ..http.bodies import new_id, parsed_body
+from ..http.log import Log
+from ..http.replies import Headers, PathMatch, PathTable, Redirect, Reply, client_address, cors_headers, refusal
+from ..servers.commands import Commands
+from ..servers.disks import Disks
 from ..servers.server_cache import ServerCache
-from ..wire import replies
-from ..wire.access import Headers, refusal
-from ..wire.paths import PathMatch, PathTable, Redirect
-from ..wire.replies import Reply
-from .http_request import HttpRequest
-from .route import Route, handlers_of
+from .schemas import ERROR, Schema
 
 if TYPE_CHECKING:
     from aiohttp import web
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from aiohttp import web
+
+    from ..http.replies import Reply
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The parts of one process that handlers of requests work with."""
+
+    node: SharedNode
+    known: ServerCache
+    actions: Actions
+    operations: Operations
+    commands: Commands
+    disks: Disks
+    log: Log
+
+
+T = TypeVar("T")
+
+
+class HttpRequest:
+    """One request, as its handler reads it."""
+
+    def __init__(self, raw: web.BaseRequest, settings: Settings, match: PathMatch) -> None:
+        self.raw = raw
+        self.settings = settings
+        self.match = match
+        self.id = new_id()
+        #: What every answer has.
+        self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
+
+    @property
+    def address(self) -> str:
+        """Return the address of the client."""
+        return client_address(self.raw.remote or "", self.raw.headers.getall("X-Forwarded-For", []), self.settings.api_trusted_proxies)
+
+    async def body(self, parse: Callable[[bytes], T]) -> T | Reply:
+        """Return the body as ``parse`` reads it, or the answer to one that cannot be read."""
+        return await parsed_body(self.raw, self.settings.api_request_timeout, self.id, parse)
+
+    def query(self, name: str) -> str:
+        """Return the first value of a parameter, empty if it is not there."""
+        return parse_qs(self.raw.query_string).get(name, [""])[0]
+
+
+#: Makes the answer to a request; of a route below one server it is handed that, too. What is no `Reply` has been answered already, as a
+#: websocket is.
+Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
+_Method = TypeVar("_Method", bound=Handler)
+_ATTRIBUTE = "route"
+
+
+@dataclass(frozen=True)
+class AnswerDoc:
+    """An answer, as the document says it: its meaning, the schema of its body, None for none, and the meanings of its headers by name."""
+
+    text: str
+    schema: Schema | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def failure(text: str) -> AnswerDoc:
+    """Return an answer that is an error."""
+    return AnswerDoc(text, ERROR)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route. ``answers`` are by status; those that every route of its kind has are added by the document.
+
+    ``query`` has the schemas of its parameters by name, ``body`` the schema of what is sent, None for nothing. A ``public`` one asks for no
+    token of the node.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    answers: Mapping[int, AnswerDoc]
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    body: Schema | None = None
+    public: bool = False
+
+    @property
+    def of_server(self) -> bool:
+        """Tell whether it is one of a single server."""
+        return "{server}" in self.path
+
+
+def handles(route: Route) -> Callable[[_Method], _Method]:
+    """Declare that a method handles a route."""
+
+    def declare(method: _Method) -> _Method:
+        setattr(method, _ATTRIBUTE, route)
+        return method
+
+    return declare
+
+
+def routes_of(group: type) -> list[Route]:
+    """Return the routes that the methods of a class handle."""
+    return [route for route, _name in _declared(group)]
+
+
+def handlers_of(group: object) -> list[tuple[Route, Handler]]:
+    """Return the routes that an object handles, each with its method."""
+    return [(route, getattr(group, name)) for route, name in _declared(type(group))]
+
+
+def _declared(group: type) -> Iterator[tuple[Route, str]]:
+    for name, member in vars(group).items():
+        route: Any = getattr(member, _ATTRIBUTE, None)
+        if isinstance(route, Route):
+            yield route, name
 
 
 class Router:

@@ -25,7 +25,7 @@ from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 from ..._power.model.supervision import SupervisionState, Verdict
 from ..._power.options import POWER_OPTIONS
-from ..events.cursor import CURSOR_PATTERN
+from .event_followers import CURSOR_PATTERN
 
 Schema = Mapping[str, Any]
 

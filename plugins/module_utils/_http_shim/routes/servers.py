@@ -22,20 +22,16 @@ from ..._power.model.request import PowerAction, Request, WaitFor, new_operation
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
-from ..process.worker_pool import WorkerPool
+from ..http import replies
+from ..http.bodies import read_texts
+from ..http.replies import Reply, origin_of
+from ..http.worker_pool import WorkerPool
+from ..servers.census import Machine, system_entry, system_entry_2
 from ..servers.player_counts import PlayerCounts
 from ..servers.server_cache import KnownServer
-from ..servers.server_view import ServerFlags, Utilization, server_entry, unseen_entry
-from ..servers.system_view import Machine, system_entry, system_entry_2
-from ..servers.utilization import Uses
-from ..wire import replies
-from ..wire.access import origin_of
-from ..wire.power_request import read_texts
-from ..wire.replies import Reply
+from ..servers.server_view import ServerFlags, Uses, Utilization, server_entry, unseen_entry
 from . import schemas
-from .backend import Backend
-from .http_request import HttpRequest
-from .route import AnswerDoc, Route, failure, handles
+from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
 _THREADS = 8

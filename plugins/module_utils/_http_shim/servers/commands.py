@@ -16,7 +16,7 @@ from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import EngineError, EngineUnreachable, PowerError
 from ..._power.model.server import Run, Snapshot, StopType
 from ..acceptance.shared_node import SharedNode
-from ..process.worker_pool import ThreadRefused, WorkerPool
+from ..http.worker_pool import ThreadRefused, WorkerPool
 
 #: One thread a server at most: so many servers may be waited for at a time.
 _THREADS = 32

@@ -21,8 +21,8 @@ from ..._power.model.result import Outcome, Result
 from ..._power.model.server import Server, parse_uuid
 from ..._power.sources.sources import Sources
 from ..acceptance.shared_node import SharedNode
-from ..process.log import Log
-from ..process.worker_pool import ThreadRefused, WorkerPool
+from ..http.log import Log
+from ..http.worker_pool import ThreadRefused, WorkerPool
 
 #: Seconds between two looks at everything, and between two looks for what is new at hand.
 _LOOK_SECONDS, _NEW_SECONDS = 10.0, 0.5

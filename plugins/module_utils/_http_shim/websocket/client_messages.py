@@ -1,33 +1,181 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages of clients of websockets: each is checked against the client's token, then done."""
+"""Messages of clients of a console, and how their actions end."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import PowerError
+from ..._power.model.errors import (
+    EXPIRED,
+    INTERRUPTED,
+    CancelledByKill,
+    CountdownRunning,
+    DefinitionInvalid,
+    DiskFull,
+    ImageUnavailable,
+    KillUnsettled,
+    LockTimeout,
+    PlayersOnline,
+    PlayersUnknown,
+    PowerError,
+    PrebootFailed,
+    SourceUnreachable,
+    StartFailed,
+    StartTimeout,
+    StopFailed,
+    Superseded,
+    Suspended,
+    VolumeMissing,
+)
 from ..._power.model.request import POWER_ACTIONS, PowerAction
+from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
-from ..routes.backend import Backend
-from ..wire.access import origin_of
-from ..wire.request_id import new_id
-from .client import frames
-from .client.claims import NONE_GIVEN, TOO_OLD, Claims, TokenRefused, check, read_claims
-from .client.denials import Denials
-from .client.frames import ClientMessage
-from .client.member import TRY_LATER, Member
-from .client.permissions import CONSOLE
-from .endings import of_ending
-from .room import Room
-from .websockets import Websockets
+from ..http.bodies import new_id
+from ..http.replies import origin_of
+from ..routes.router import Backend
+from . import frames
+from .claims import CONSOLE, NONE_GIVEN, TOO_OLD, Claims, Denials, TokenRefused, check, read_claims
+from .frames import ERROR, MESSAGE, UNEXPECTED, ClientMessage, error_text, frame
+from .member import GOING_AWAY, POLICY, TRY_LATER, Member
+from .rooms import Room, Rooms
+
+#: What a tenant can do something about, or would ask first, by code.
+_REASONS = {
+    Suspended.code: "it is suspended",
+    LockTimeout.code: "another action of it is queued or under way; wait for its end, or kill it",
+    CancelledByKill.code: "it was killed after this was requested; ask again to go on",
+    Superseded.code: "another action took it before it was ready",
+    PlayersOnline.code: "too many people play on it; ask again later",
+    PlayersUnknown.code: "it is unknown how many people play on it",
+    CountdownRunning.code: "another action waits for its players already",
+    KillUnsettled.code: "the kill was sent, but it is not certain that it stays down; kill it again",
+    DefinitionInvalid.code: "its settings cannot be used",
+    SourceUnreachable.code: "its settings cannot be read now; ask again later",
+    DiskFull.code: "its files take more space than it has",
+    VolumeMissing.code: "its files are gone",
+    ImageUnavailable.code: "its image cannot be had",
+    PrebootFailed.code: "it could not be made ready to start",
+    StartFailed.code: "its process did not start, or ended before it was ready",
+    StartTimeout.code: "it was not ready in time; it is still up",
+    StopFailed.code: "it could not be stopped",
+    INTERRUPTED: "the action was cut off",
+    EXPIRED: "it waited too long for its turn; ask again",
+}
+
+
+def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
+    """Return the frames that tell of an ended operation, as `acceptance.operations` shows it: the ``whole``, or what anybody may know."""
+    number, outcome = str(found["id"]), str(found["outcome"])
+    if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
+        general = f"Cannot {found['action']} the server: {_REASONS.get(found.get('code') or '', UNEXPECTED)}"
+        return [frame(ERROR, error_text(number, str(found.get("msg") or outcome) if whole else general))]
+    told, warnings = [f"{found['action']}: {outcome}"], list(found.get("warnings") or ())
+    if whole and found.get("msg"):
+        told.append(str(found["msg"]))
+    if (found.get("stop") or {}).get("forced"):
+        told.append("it did not end by itself and was ended by SIGKILL")
+    if warnings and not whole:
+        told.append(f"with warnings for those who run the node [{number}]")
+    return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
+
+
+#: Websockets of one server that are let in, as with Pelican, and as many that wait to be; and all of one process.
+MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
+
+
+class Websockets:
+    """Those that wait to be let in, and those that are in a room."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        #: Those that no token lets in now, the oldest first, and their servers.
+        self._waiting: dict[Member, str] = {}
+        self.ending = False
+
+    def count(self) -> int:
+        """Return how many websockets there are."""
+        return len(self._waiting) + sum(len(room.members) for room in self._rooms.all())
+
+    def room(self, uuid: str) -> Room | None:
+        """Return a server's room, None where nobody listens."""
+        return self._rooms.get(uuid)
+
+    def is_full(self, uuid: str) -> bool:
+        """Tell whether no more of this server are let in."""
+        room = self._rooms.get(uuid)
+        return room is not None and len(room.members) >= MOST_OF_SERVER
+
+    def has_place(self) -> bool:
+        """Tell whether there is a place for one more, or one without a token has to leave for it."""
+        return not self.ending and (self.count() < MOST_IN_ALL or bool(self._waiting))
+
+    def enter(self, uuid: str, member: Member) -> None:
+        """Let one more wait to be let in. Who has no token yet never keeps others out: the oldest of them goes."""
+        alike = [waiting for waiting, server in self._waiting.items() if server == uuid]
+        crowded = alike if len(alike) >= MOST_OF_SERVER else list(self._waiting) if self.count() >= MOST_IN_ALL else []
+        if crowded:
+            oldest = crowded[0]
+            del self._waiting[oldest]
+            oldest.close(TRY_LATER, "too many websockets")
+        self._waiting[member] = uuid
+
+    def let_in(self, uuid: str, member: Member) -> None:
+        """Let one in that has shown a token."""
+        if not self.ending and self._waiting.pop(member, None) is not None:
+            self._rooms.open(uuid).join(member)
+
+    def mute(self, uuid: str, member: Member) -> None:
+        """Let one whose token is of no use any more wait until it shows another."""
+        if self._leave_room(uuid, member):
+            self._waiting[member] = uuid
+
+    def shut_out(self) -> int:
+        """Close whoever was let in, since the key of all tokens has changed; return how many these were."""
+        members = [*self._waiting, *(member for room in self._rooms.all() for member in room.members)]
+        # Also those whose token was over before: nothing of the old key is to count again.
+        let_in = [member for member in members if member.claims is not None]
+        for member in let_in:
+            member.shut_out(POLICY, "the token of the node has changed")
+            self._waiting.pop(member, None)
+        for room in self._rooms.all():
+            room.members.clear()
+            self._rooms.forget(room)
+        return len(let_in)
+
+    def leave(self, uuid: str, member: Member) -> None:
+        """Forget one that is closed."""
+        self._waiting.pop(member, None)
+        self._leave_room(uuid, member)
+
+    def look(self, uuid: str) -> None:
+        """Look at a server that something happened to."""
+        self._rooms.look(uuid)
+
+    def close(self) -> None:
+        """Close every websocket: this process ends."""
+        self.ending = True
+        for room in self._rooms.all():
+            self._rooms.end(room, "the service is ending")
+        for member in self._waiting:
+            member.close(GOING_AWAY, "the service is ending")
+
+    def _leave_room(self, uuid: str, member: Member) -> bool:
+        room = self._rooms.get(uuid)
+        if room is None or member not in room.members:
+            return False
+        room.members.discard(member)
+        if not room.members:
+            self._rooms.forget(room)
+        return True
+
 
 _LOG_LINES = 150
 #: Less than what may wait for a client.

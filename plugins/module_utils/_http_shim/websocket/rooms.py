@@ -1,19 +1,257 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rooms of all servers that somebody listens to, and which of them are looked at when. Lives in the event loop."""
+"""The rooms of consoles: one for each server that has clients."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
+from ..._power.actions.boot.await_ready import seen_ready
+from ..._power.actions.node.node import Node
+from ..._power.engine.readiness import Matchers
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError, internal_error
-from ..process.worker_pool import soon
+from ..._power.model.server import PowerState, Run, Startup
+from ..acceptance.shared_node import SharedNode
+from ..http.log import Log
+from ..http.worker_pool import soon
 from ..servers.server_cache import ServerCache
-from .changes import Changes
-from .client.member import GOING_AWAY
-from .room import Room
-from .room_resources import RoomResources
+from . import frames
+from .console import ConsoleOutput
+from .member import GOING_AWAY, Member
+from .stats import NO_COUNTDOWN, RoomResources, ServerView, StatsReporter, state_changes, view_of
+
+#: The events are asked for by pieces of so many seconds: a read that blocks cannot be woken, and nobody may want the next piece.
+_WINDOW_SECONDS = 5.0
+#: How much earlier a piece may end than it was asked for.
+_SLACK_SECONDS = 0.25
+#: Where the engine tells nothing, everything is looked at so often.
+_BLIND_SECONDS = 2.0
+
+
+class Changes:
+    """One stream of changes, read for as long as anybody ``wants`` it.
+
+    ``changed`` is told of each server that something happened to, ``blind`` when anything may have happened; both by the thread.
+    """
+
+    def __init__(self, node: SharedNode, changed: Callable[[str], None], blind: Callable[[], None]) -> None:
+        self._node = node
+        self._changed = changed
+        self._blind = blind
+        self._guard = threading.Lock()
+        self._wanted = False
+        self._reading = False
+
+    def want(self, wanted: bool) -> None:
+        """Read, or stop reading."""
+        with self._guard:
+            self._wanted = wanted
+            if wanted and not self._reading:
+                try:
+                    threading.Thread(target=self._read, name="changes", daemon=True).start()
+                except RuntimeError:
+                    # The system has no thread for it now; it is asked for again in a moment.
+                    return
+                self._reading = True
+
+    def _read(self) -> None:
+        since = time.time()
+        while self._goes_on():
+            until = time.time() + _WINDOW_SECONDS
+            if self._listen(since, until):
+                since = until
+            else:
+                since = time.time()
+                self._blind()
+                time.sleep(_BLIND_SECONDS)
+
+    def _listen(self, since: float, until: float) -> bool:
+        """Read a piece of the events; tell whether all that happened was told. Only an engine on this machine has our clock."""
+        engine = self._node.now().engine
+        if not engine.local:
+            return False
+        window = Deadline.after(SYSTEM_CLOCK, _WINDOW_SECONDS)
+        try:
+            for uuid in engine.events.changed_servers(since, until):
+                self._changed(uuid)
+        except (PowerError, LookupError, RuntimeError, TypeError, ValueError, AttributeError):
+            # An engine that cannot tell, or tells what cannot be read.
+            return False
+        return window.left <= _SLACK_SECONDS
+
+    def _goes_on(self) -> bool:
+        with self._guard:
+            self._reading = self._wanted
+            return self._reading
+
+
+class StateObserver:
+    """Looks at one server."""
+
+    def __init__(self, uuid: str, node: SharedNode, log: Log) -> None:
+        self._uuid = uuid
+        self._node = node
+        self._log = log
+        self._known_matchers: tuple[Run, Matchers] | None = None
+        self._warned: set[str] = set()
+
+    def see(self) -> tuple[ServerView, Matchers | None]:
+        """Return the server as it is now and, where it is starting, what says that it is ready. Raises `PowerError`."""
+        node = self._node.now()
+        seen = node.observe(self._uuid)
+        view = view_of(seen, node.journal.runs.of(self._uuid) if seen.live else None)
+        if view.state is not PowerState.STARTING or seen.snapshot is None:
+            return view, None
+        run = seen.snapshot.run
+        matchers = self._matchers(run, node)
+        ready = seen_ready(node, seen.snapshot, matchers, seen.startup)
+        # What the follower was told is said with the next look.
+        for warning in set(matchers.warnings) - self._warned:
+            self._warned.add(warning)
+            self._log.warn("readiness", server=self._uuid, reason=warning)
+        if not ready:
+            return view, matchers
+        node.journal.runs.record_match(self._uuid, run)
+        return replace(view, state=PowerState.RUNNING, startup=Startup.MATCHED), None
+
+    def _matchers(self, run: Run, node: Node) -> Matchers:
+        """Return what says that a run is ready; it is one object for as long as the run lasts."""
+        known = self._known_matchers
+        if known is None or known[0] != run:
+            definition = node.sources.definition_for_stop(self._uuid)
+            known = self._known_matchers = run, Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
+        return known[1]
+
+
+T = TypeVar("T")
+
+#: Seconds until the next look where one failed, and until the output is listened to again where it ended though the server did not.
+_AGAIN_SECONDS = 2.0
+#: So often a run is looked for in the journal before it is taken for one that nobody wrote down.
+_UNSETTLED_LOOKS = 100
+
+
+class Room:
+    """One server's websockets that are let in."""
+
+    def __init__(self, uuid: str, resources: RoomResources) -> None:
+        self.uuid = uuid
+        self.members: set[Member] = set()
+        #: What was seen of the server last.
+        self.view: ServerView | None = None
+        self._told: PowerState | None = None
+        self._resources = resources
+        self._loop = asyncio.get_running_loop()
+        self._observer = StateObserver(uuid, resources.node, resources.log)
+        self._output = ConsoleOutput(uuid, resources.node, tell=self._tell, ready=self.look, ended=self._on_output_ended)
+        self._stats = StatsReporter(uuid, resources, lambda: self.view, self._tell)
+        self._closed = False
+        self._again = False
+        self._unsettled = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = asyncio.Lock()
+
+    def join(self, member: Member) -> None:
+        """Let one more listen; it is told how the server is."""
+        self.members.add(member)
+        if self.view is None:
+            self.look()
+            return
+        member.send(frames.STATUS, self.view.state.value)
+        if self._stats.countdown != NO_COUNTDOWN:
+            member.send(frames.COUNTDOWN, self._stats.countdown)
+        if self.view.run is None:
+            self._stats.begin()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._stats.stop()
+        self._output.stop()
+
+    def look(self) -> None:
+        """Look at the server; once more where a look is under way, which may have come too early."""
+        self._again = True
+        if self._looking is None and not self._closed:
+            self._looking = asyncio.ensure_future(self._look())
+
+    async def ask(self, work: Callable[[], T]) -> T:
+        """Have a thread do work, and return what it returns. Raises what it raises.
+
+        One thing of a server is done at a time, so that a server that hangs keeps no other waiting. It is waited until the output is
+        listened to, so that nothing of what follows is missed.
+        """
+        async with self._turn:
+            await self.listening()
+            return await self._resources.request_threads.ask(work)
+
+    async def listening(self) -> None:
+        """Wait, not for long, until the output is listened to. Who came first goes on first."""
+        await self._output.listening()
+
+    async def stats(self) -> str | None:
+        """Return what the server uses, as JSON; None as long as nobody knows how it is."""
+        return await self._stats.stats()
+
+    async def _look(self) -> None:
+        due = _AGAIN_SECONDS
+        try:
+            while self._again:
+                self._again = False
+                view, matchers = await self._resources.state_threads.ask(self._observer.see)
+                due = view.due
+                self._take(view, matchers)
+        except PowerError:
+            # The engine does not answer: how the server is, nobody knows.
+            due = _AGAIN_SECONDS
+        except Exception as error:
+            # A fault of ours in one look must not be the last look.
+            self._resources.log.error("fault", server=self.uuid, reason=internal_error(error))
+            due = _AGAIN_SECONDS
+        finally:
+            self._looking = None
+            if not self._closed:
+                self._look_in(due)
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self.look)
+
+    def _take(self, view: ServerView, matchers: Matchers | None) -> None:
+        self._unsettled = 0 if view.settled else self._unsettled + 1
+        if self._closed or 0 < self._unsettled < _UNSETTLED_LOOKS:
+            return
+        before, self.view = self.view, view
+        states = state_changes(before, view, self._told)
+        self._told = states[-1] if states else self._told
+        self._tell([frames.frame(frames.STATUS, state.value) for state in states])
+        self._output.follow(view, matchers, begin=before is not None and before.run != view.run)
+        if view.run is not None or before is None or before.run is not None:
+            self._stats.begin()
+
+    def _tell(self, texts: Sequence[str]) -> None:
+        for member in tuple(self.members):
+            for text in texts:
+                member.send_frame(text)
+
+    def _on_output_ended(self) -> None:
+        if not self._closed and self._looking is None:
+            self._look_in(_AGAIN_SECONDS)
+
 
 #: How often it is looked whether servers are still there.
 _DELETED_SECONDS = 2.0

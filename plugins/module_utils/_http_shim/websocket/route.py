@@ -14,23 +14,19 @@ from typing import TYPE_CHECKING
 
 from ..._power.model.errors import MissingLibrary, internal_error
 from ..._power.model.server import Server
+from ..http import replies
+from ..http.bodies import read_texts
+from ..http.replies import Reply
 from ..routes import schemas
-from ..routes.backend import Backend
-from ..routes.http_request import HttpRequest
-from ..routes.route import AnswerDoc, Route, failure, handles
+from ..routes.router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 from ..servers.server_cache import KnownServer
-from ..wire import replies
-from ..wire.power_request import read_texts
-from ..wire.replies import Reply
-from .client import frames
-from .client.claims import need_library
-from .client.input_limit import InputLimit
-from .client.member import POLICY, Member
-from .client.permissions import allows_origin
-from .client_messages import ClientMessages
-from .room_resources import RoomResources
+from . import frames
+from .claims import allows_origin, need_library
+from .client_messages import ClientMessages, Websockets
+from .frames import InputLimit
+from .member import POLICY, Member
 from .rooms import Rooms
-from .websockets import Websockets
+from .stats import RoomResources
 
 if TYPE_CHECKING:
     from aiohttp import web

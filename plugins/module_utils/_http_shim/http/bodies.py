@@ -1,0 +1,268 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bodies of requests: read within bounds, and a power request in each of its forms."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..._power.model.errors import SettingsInvalid
+from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.players import PlayerPolicy, read_policy
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
+from . import replies
+from .replies import Reply
+
+if TYPE_CHECKING:
+    from aiohttp import StreamReader, web
+
+_FETCHED = 256
+
+
+class RequestIds:
+    """A source of ids."""
+
+    def __init__(self) -> None:
+        self._random: list[str] = []
+
+    def new(self) -> str:
+        """Return one that nobody has seen before."""
+        if not self._random:
+            fetched = os.urandom(16 * _FETCHED).hex()
+            self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
+        text = self._random.pop()
+        variant = "89ab"[int(text[16], 16) & 3]
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+new_id = RequestIds().new
+
+
+_T = TypeVar("_T")
+_BLANKS = b" \t\r\n"
+_DEEPEST = 100
+_USUAL_BYTES = 100
+#: Digits and sign of the longest number that fits into 64 bits.
+_LONGEST_NUMBER = 20
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+class BodyEmpty(ValueError):
+    """There is nothing in the body but white space."""
+
+
+class BodyInvalid(ValueError):
+    """The body is no JSON object, not whole, or a field has another type than it should."""
+
+
+@dataclass(frozen=True)
+class PowerBody:
+    """The body of a power request: ``action`` is None where it is none of the four.
+
+    ``ready`` is the moment at which a start counts as done, ``players`` what is asked for the sake of players. Wings knows neither;
+    ``refused`` says why that cannot be, if so.
+    """
+
+    action: PowerAction | None
+    wait_seconds: int = WAIT_SECONDS.default
+    players: PlayerPolicy | None = None
+    refused: str = ""
+    ready: Readiness = CONTAINER_UP
+
+
+class _Object(list[tuple[str, Any]]):
+    """The members of a JSON object in the order written, each as often as it is."""
+
+
+class _NotWhole:
+    """A number that is no whole number of 64 bits."""
+
+
+def read_object(body: bytes) -> list[tuple[str, Any]]:
+    """Return the members of the JSON object that ``body`` begins with; null has none. Raises `BodyEmpty`, `BodyInvalid`."""
+    stripped = body.strip(_BLANKS)
+    if not stripped:
+        raise BodyEmpty
+    text = stripped.decode("utf-8", "replace")
+    if is_nested_deeper(text, _DEEPEST):
+        raise BodyInvalid
+    try:
+        value, _end = _DECODER.raw_decode(text)
+    except ValueError:
+        raise BodyInvalid from None
+    if value is None:
+        return []
+    if not isinstance(value, _Object):
+        raise BodyInvalid
+    return value
+
+
+def read_power_body(body: bytes) -> PowerBody:
+    """Read the body of a power request. Raises `BodyEmpty`, `BodyInvalid`."""
+    return _read_usual(body) if len(body) <= _USUAL_BYTES else _read_power_body(body)
+
+
+def _read_power_body(body: bytes) -> PowerBody:
+    members = read_object(body)
+    action = last_of(members, "action", _text)
+    wait = last_of(members, "wait_seconds", _whole_number)
+    options = {name: last_of(members, name, typed) for name, typed in _OUR_OPTIONS.items()} if len(members) > 1 else {}
+    read = PowerBody(
+        action=PowerAction.asked(action),
+        wait_seconds=wait if wait is not None and WAIT_SECONDS.holds(wait) else WAIT_SECONDS.default,
+    )
+    return read if all(value is None for value in options.values()) else _with_options(read, options)
+
+
+def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
+    """Return the body of a request that asks for what Wings does not have."""
+    if body.action is None:
+        return body
+    try:
+        policy, ready = read_policy(body.action.value, body.action.traits.regards_players, options), _readiness(options)
+        return replace(body, ready=ready if body.action.boots else CONTAINER_UP, players=policy)
+    except SettingsInvalid as error:
+        return replace(body, refused=str(error))
+
+
+def _readiness(options: Mapping[str, Any]) -> Readiness:
+    """Return the moment at which a start counts as done. Raises `SettingsInvalid`."""
+    wait_for, seconds, bounds = options["wait_for"], options["wait_timeout"], POWER_OPTIONS["wait_timeout"]
+    words = [each.value for each in WaitFor]
+    if wait_for not in (None, *words):
+        raise SettingsInvalid(f"Cannot use this wait_for: expected {', '.join(words[:-1])} or {words[-1]}")
+    if seconds is not None and not bounds.holds(seconds):
+        raise SettingsInvalid(f"Cannot use wait_timeout={seconds}: expected a whole number {bounds.limit}")
+    return Readiness(
+        CONTAINER_UP.wait_for if wait_for is None else WaitFor(wait_for), CONTAINER_UP.wait_timeout if seconds is None else seconds
+    )
+
+
+def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
+    """Return the last value of a key that is not null, None if there is none. Every one of them must be of the type that ``read`` reads."""
+    found: _T | None = None
+    for key, value in members:
+        if value is not None and len(key) == len(name) and key.casefold() == name:
+            found = read(value)
+    return found
+
+
+def read_texts(body: bytes, name: str) -> list[str]:
+    """Return the texts of a list in a JSON object, null ones empty; none if it is not there. Raises `BodyEmpty`, `BodyInvalid`."""
+    return last_of(read_object(body), name, _texts) or []
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, (str, type(None))) for each in value):
+        raise BodyInvalid
+    return [each or "" for each in value]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BodyInvalid
+    return value
+
+
+def _whole_number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BodyInvalid
+    return value
+
+
+def _whole_numbers(value: Any) -> list[int]:
+    if not isinstance(value, list):
+        raise BodyInvalid
+    # As Wings' reader reads a list of numbers.
+    return [0 if each is None else _whole_number(each) for each in value]
+
+
+def _read_number(text: str) -> int | _NotWhole:
+    number = int(text) if len(text) <= _LONGEST_NUMBER else None
+    return _NotWhole() if number is None or not _LEAST <= number <= _MOST else number
+
+
+def _refuse(_word: str) -> Any:
+    """Refuse NaN and Infinity, which Python reads and which are no JSON."""
+    raise BodyInvalid
+
+
+_OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "wait_for": _text,
+    "wait_timeout": _whole_number,
+    "players_at_most": _whole_number,
+    "max_delay": _whole_number,
+    "on_max_delay": _text,
+    "warn": _whole_numbers,
+    "warn_message": _text,
+}
+
+#: Most requests are one of few.
+_read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_read_number, parse_float=lambda _text: _NotWhole(), parse_constant=_refuse
+)
+
+
+_Parsed = TypeVar("_Parsed")
+
+#: More than any request of ours needs.
+LARGEST_BODY = 64 * 1024
+
+
+async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str, parse: Callable[[bytes], _Parsed]) -> _Parsed | Reply:
+    """Return the body as ``parse`` reads it, or the answer to one that cannot be read; it may raise `BodyEmpty` and `BodyInvalid`."""
+    body = await read_body(request, seconds)
+    if isinstance(body, Reply):
+        return body
+    try:
+        return parse(body)
+    except BodyEmpty:
+        return replies.EMPTY_BODY
+    except BodyInvalid:
+        return replies.invalid_body(request_id)
+
+
+async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
+    """Read the body; return it, or the answer to one that is too large or too slow, or whose sender is gone."""
+    declared = request.content_length
+    if declared is not None and declared > LARGEST_BODY:
+        return replies.TOO_LARGE
+    if not request.can_read_body:
+        return b""
+    if request.content.is_eof():
+        return _arrived(request.content)
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # That was no part of the answer.
+        request.writer.output_size = 0
+    try:
+        return await asyncio.wait_for(_read(request), seconds)
+    except asyncio.TimeoutError:
+        return replies.TOO_SLOW
+
+
+def _arrived(content: StreamReader) -> bytes | Reply:
+    """Return a body that is here whole, also where its sender is gone by now: what was asked for is done."""
+    if isinstance(content.exception(), OSError):
+        content.set_exception(None)  # type: ignore[arg-type]
+    found = content.read_nowait()
+    return replies.TOO_LARGE if len(found) > LARGEST_BODY else found
+
+
+async def _read(request: web.BaseRequest) -> bytes | Reply:
+    gathered = bytearray()
+    async for chunk in request.content.iter_any():
+        gathered += chunk
+        if len(gathered) > LARGEST_BODY:
+            return replies.TOO_LARGE
+    return bytes(gathered)

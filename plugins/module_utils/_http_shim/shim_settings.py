@@ -1,0 +1,104 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of the HTTP face: the node's, from a file that others cannot read, with a token in them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .._power.definitions.settings import Settings, load_settings
+from .._power.model.errors import SettingsInvalid
+
+_OTHERS = 0o007
+#: What only a new process can change.
+FIXED = (
+    *("api_host", "api_port", "api_ssl_enabled", "api_max_connections", "api_request_timeout"),
+    *("lock_directory", "state_directory", "group", "docker_host"),
+)
+
+
+def load(path: str) -> Settings:
+    """Read the settings in a file. Raises `SettingsInvalid`, `MissingLibrary`: also where there is no token, or others could have it."""
+    settings = load_settings(path)
+    for file in (path, settings.wings_config):
+        if file is not None:
+            _require_private(file)
+    if not settings.token.strip():
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: {path} has no token; set token to a secret of your own, or name Wings' file in wings_config"
+        )
+    if settings.token != settings.token.strip() or not settings.token.isprintable():
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: the token in {path} has control characters, or blanks at an end, which no request can bring; set another"
+        )
+    return settings
+
+
+def files_of(path: str, settings: Settings) -> tuple[str, ...]:
+    """Return every file that the settings are made of."""
+    secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
+    return tuple(file for file in (path, settings.wings_config, *secured) if file)
+
+
+def as_they_are(files: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
+    """Return marks that change when one of these files does; one that is not there counts as well."""
+    return tuple(_mark(file) for file in files)
+
+
+def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """Return the new settings as far as they can count now, and the names of those that need a new process."""
+    kept = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    return replace(new, **{name: getattr(old, name) for name in kept}), kept
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context, None without TLS. Raises `SettingsInvalid`."""
+    return _with_certificate(settings) if settings.api_ssl_enabled else None
+
+
+def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Have new connections be given the certificate that is in the files now. Raises `SettingsInvalid`.
+
+    A context that connections are made from cannot be given another certificate: where its key does not belong to it, as when the files
+    are just being replaced, it would be left without one. Each connection is handed to the newest context as it begins, with a name or
+    without.
+    """
+    newest = _with_certificate(settings)
+    context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
+
+
+def _with_certificate(settings: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A key under a password cannot be used, and nobody is to be asked for it.
+        context.load_cert_chain(settings.api_ssl_cert, settings.api_ssl_key, password="")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"
+        raise SettingsInvalid(
+            f"Cannot serve HTTPS with api.ssl.cert {settings.api_ssl_cert} and api.ssl.key {settings.api_ssl_key}: {reason}"
+        ) from error
+    return context
+
+
+def _require_private(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise SettingsInvalid(f"Cannot read settings {path}: {error.strerror}") from error
+    if mode & _OTHERS:
+        raise SettingsInvalid(
+            f"Cannot serve HTTP: the token is in {path}, which everybody may use (mode {mode & 0o777:04o}); chmod 0640 it"
+        )
+
+
+def _mark(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns

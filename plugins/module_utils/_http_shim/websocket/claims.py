@@ -1,0 +1,165 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The claims of a token of the Panel: what it allows, and whom it denies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._power.model.errors import MissingLibrary
+from ..._power.model.server import parse_uuid
+
+CONNECT = "websocket.connect"
+CONSOLE = "control.console"
+#: Whose bearer may see what an error says of the node: administrators of the Panel.
+ERRORS = "admin.websocket.errors"
+_ALL, _ADMIN = "*", "admin."
+
+
+def grants(permissions: Collection[str], wanted: str) -> bool:
+    """Tell whether ``wanted`` is among the permissions. ``*`` is every one that is not an administrator's."""
+    return wanted in permissions or (_ALL in permissions and not wanted.startswith(_ADMIN))
+
+
+def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
+    """Tell whether a browser's page of this origin may open a websocket: the Panel's, and those the settings allow; no origin is none."""
+    if not origin:
+        return False
+    return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
+
+
+_ALGORITHM = "HS256"
+#: What clients compare: after the first two they fetch a new token.
+EXPIRED = "jwt: exp claim is invalid"
+TOO_OLD = "jwt: created too far in past (denylist)"
+NOT_YET = "jwt: nbf claim is invalid"
+NO_CONNECT = "jwt: missing connect permission"
+WRONG_SERVER = "jwt: server uuid mismatch"
+WRONG_SIGNATURE = "jwt: HMAC verification failed"
+MALFORMED = "jwt: malformed token"
+NONE_GIVEN = "jwt: no jwt present"
+
+
+class TokenRefused(Exception):
+    """The token does not let its bearer in; the text is for the client."""
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty.
+
+    ``jti`` is the same in all tokens of one user for one server.
+    """
+
+    server: str
+    permissions: frozenset[str]
+    expires_at: float
+    issued_at: float
+    begins_at: float = 0.0
+    user: str = ""
+    jti: str = ""
+
+    def grants(self, permission: str) -> bool:
+        """Tell whether the bearer may do that."""
+        return grants(self.permissions, permission)
+
+
+def need_library() -> None:
+    """Raise `MissingLibrary` if tokens cannot be read here."""
+    try:
+        import jwt
+    except ImportError as error:
+        raise MissingLibrary.of("open websockets", "PyJWT", "python3-jwt", error) from error
+    del jwt
+
+
+def read_claims(text: str, key: str) -> Claims:
+    """Return the claims of a token that ``key`` has signed, whatever they say. Raises `TokenRefused`."""
+    import jwt
+
+    # What times and names mean is decided by `check`, with the clock and the server that count.
+    unchecked = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
+    try:
+        found = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
+    except jwt.InvalidSignatureError:
+        raise TokenRefused(WRONG_SIGNATURE) from None
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        raise TokenRefused(MALFORMED) from None
+    return _claims(found)
+
+
+def check(claims: Claims, server: str, now: float, oldest: float) -> None:
+    """Raise `TokenRefused` if the token does not open this server's websocket now.
+
+    ``oldest`` is the second in which this process began: what was refused before it is not known any more, so older tokens are refused.
+    """
+    if claims.expires_at <= now:
+        raise TokenRefused(EXPIRED)
+    if claims.begins_at > now:
+        raise TokenRefused(NOT_YET)
+    if claims.issued_at < oldest:
+        raise TokenRefused(TOO_OLD)
+    if not claims.grants(CONNECT):
+        raise TokenRefused(NO_CONNECT)
+    if claims.server != server:
+        raise TokenRefused(WRONG_SERVER)
+
+
+def _claims(found: Mapping[str, Any]) -> Claims:
+    permissions = found.get("permissions")
+    expires_at, issued_at = _moment(found.get("exp")), _moment(found.get("iat"))
+    if expires_at is None:
+        raise TokenRefused(EXPIRED)
+    if issued_at is None:
+        raise TokenRefused(TOO_OLD)
+    user = found.get("user_uuid")
+    return Claims(
+        server=str(found.get("server_uuid")),
+        permissions=frozenset(each for each in permissions if isinstance(each, str)) if isinstance(permissions, list) else frozenset(),
+        expires_at=expires_at,
+        issued_at=issued_at,
+        begins_at=_moment(found.get("nbf")) or 0.0,
+        user=(parse_uuid(user) or "") if isinstance(user, str) else "",
+        jti=str(found.get("jti") or ""),
+    )
+
+
+def _moment(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        moment = float(value)
+    except OverflowError:
+        return None
+    return moment if math.isfinite(moment) else None
+
+
+#: More than any Panel takes back while one of its tokens is good, which is ten minutes. No clock makes one forgotten, since it may be set.
+_MOST = 20_000
+
+
+class Denials:
+    """Knows the tokens that were taken back, and when. A later token of the same user and server is another one."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def deny(self, numbers: Iterable[str], now: float) -> None:
+        """Take back the tokens of these ids (``jti``) that were made before now."""
+        for number in numbers:
+            self._at.pop(number, None)
+            self._at[number] = now
+        while len(self._at) > _MOST:
+            del self._at[next(iter(self._at))]
+
+    def has(self, claims: Claims) -> bool:
+        """Tell whether a token was taken back."""
+        at = self._at.get(claims.jti)
+        return at is not None and claims.issued_at <= at

@@ -1,0 +1,214 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The output of a server for its console."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..._power.engine.engine import Logs
+from ..._power.engine.output import Deframer, Output
+from ..._power.engine.readiness import Lines, Matchers
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
+from ..._power.model.errors import PowerError
+from ..._power.model.server import Snapshot
+from ..acceptance.shared_node import SharedNode
+from ..http.worker_pool import soon
+from . import frames
+from .frames import Bucket
+from .stats import ServerView
+
+#: Longest wait for output: so soon it is seen that nobody wants it any more.
+_READ_SECONDS = 0.5
+#: After a start: how long output is gathered before it is laid beside the log, and how many lines of the log are shown.
+_GATHER_SECONDS, _FIRST_LINES = 0.1, 500
+#: What is shown of a server that writes faster than anybody reads, a second and at once: lines, and bytes. It is read all the same:
+#: who writes would be held up.
+_LINES = (1000.0, 2000.0)
+_BYTES = (256.0 * 1024, 512.0 * 1024)
+_TELL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class OutputEvents:
+    """The calls of a follower, made in its thread: ``attached`` when nothing is missed any more, ``tell`` with frames as they come,
+    ``ready`` for a readiness line, ``ended`` at the end.
+    """
+
+    attached: Callable[[], None]
+    tell: Callable[[Sequence[str]], None]
+    ready: Callable[[], None]
+    ended: Callable[[Follower], None]
+
+
+class Follower:
+    """Reads the output of one run. ``begin``: the run has just begun, and what it said so far is shown, too."""
+
+    def __init__(self, logs: Logs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
+        self.run = snapshot.run
+        self._logs = logs
+        self._matchers = matchers
+        self._events = events
+        self._begin = begin
+        self._stopped = threading.Event()
+        self._lines = Lines()
+        self._deframer = None if snapshot.tty else Deframer()
+        now = time.monotonic()
+        self._line_room, self._byte_room = Bucket(*_LINES, now), Bucket(*_BYTES, now)
+        self._lost, self._told_at = 0, now
+
+    def start(self) -> None:
+        """Begin to read."""
+        threading.Thread(target=self._follow, name="follower", daemon=True).start()
+
+    def stop(self) -> None:
+        """Read no more, in a moment."""
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        try:
+            output = self._logs.attach(self.run.container)
+            self._events.attached()
+            try:
+                self._read_all(output)
+            finally:
+                output.close()
+        except (PowerError, RuntimeError):
+            # It ended, or the engine does not answer: whoever looks at the server sees which.
+            return
+        finally:
+            self._events.ended(self)
+
+    def _read_all(self, output: Output) -> None:
+        if self._begin:
+            self._show(self._first(output))
+        while not self._stopped.is_set():
+            lines = self._read(output, _READ_SECONDS)
+            if lines is None:
+                self._show(list(self._lines.rest()))
+                return
+            self._show(lines)
+
+    def _read(self, output: Output, seconds: float) -> list[bytes] | None:
+        """Return the lines that are complete now; None at the end of the output."""
+        chunk = output.read(seconds)
+        if chunk == b"":
+            return None
+        payload = b"" if not chunk else chunk if self._deframer is None else self._deframer.feed(chunk)
+        return list(self._lines.feed(payload))
+
+    def _first(self, output: Output) -> list[bytes]:
+        """Return what the run said before it was listened to, and since."""
+        log = self._logs.of_run(self.run).split(b"\n")
+        before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
+        live: list[bytes] = []
+        deadline = Deadline.after(SYSTEM_CLOCK, _GATHER_SECONDS)
+        while (left := deadline.left) > 0:
+            lines = self._read(output, left)
+            if lines is None:
+                break
+            live += lines
+        return frames.joined(before, live)
+
+    def _show(self, lines: Sequence[bytes]) -> None:
+        if self._matchers is not None and self._matchers.match(lines, self.run):
+            self._matchers = None
+            self._events.ready()
+        shown = self._within_bounds(lines)
+        told = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
+        if self._lost and time.monotonic() - self._told_at >= _TELL_SECONDS:
+            told.append(frames.frame(frames.MESSAGE, f"{self._lost} lines are not shown: the server writes faster than a console can show"))
+            self._lost, self._told_at = 0, time.monotonic()
+        if told and not self._stopped.is_set():
+            self._events.tell(told)
+
+    def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        now = time.monotonic()
+        most, room = self._line_room.room(now), self._byte_room.room(now)
+        ends = itertools.accumulate(map(len, lines[:most]))
+        shown = lines[: sum(end <= room for end in ends)]
+        self._line_room.most(now, len(shown))
+        self._byte_room.most(now, sum(map(len, shown)))
+        self._lost += len(lines) - len(shown)
+        return shown
+
+
+#: Longest wait until the output is listened to.
+_LISTEN_SECONDS = 2.0
+
+
+class ConsoleOutput:
+    """Follows the run that is live, and no other.
+
+    Called in the event loop: ``tell`` with frames as they come, ``ready`` for a readiness line, ``ended`` when the output has ended.
+    """
+
+    def __init__(
+        self, uuid: str, node: SharedNode, *, tell: Callable[[Sequence[str]], None], ready: Callable[[], None], ended: Callable[[], None]
+    ) -> None:
+        self._uuid = uuid
+        self._node = node
+        self._tell = tell
+        self._ready = ready
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._follower: Follower | None = None
+        #: Set while the output is listened to, and while there is none.
+        self._listens = asyncio.Event()
+        self._in_order = asyncio.Lock()
+
+    async def listening(self) -> None:
+        """Wait, not for long, until the output is listened to. Who came first goes on first."""
+        async with self._in_order:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._listens.wait(), _LISTEN_SECONDS)
+
+    def follow(self, view: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
+        """Listen to the run that is live now; ``begin``: it has just begun. Raises RuntimeError where there is no thread for it."""
+        follower = self._follower
+        if follower is not None and follower.run != view.run:
+            follower.stop()
+            follower = self._follower = None
+        if follower is not None:
+            return
+        if view.snapshot is None or view.run is None:
+            self._listens.set()
+            return
+        self._listens.clear()
+        run, node = view.run, self._node
+
+        def ready() -> None:
+            node.journal.runs.record_match(self._uuid, run)
+            soon(self._loop, self._ready)
+
+        events = OutputEvents(
+            attached=lambda: soon(self._loop, self._listens.set),
+            tell=lambda texts: soon(self._loop, self._tell, texts),
+            ready=ready,
+            ended=lambda follower: soon(self._loop, self._on_ended, follower),
+        )
+        self._follower = Follower(node.now().engine.logs, view.snapshot, matchers, events, begin=begin)
+        try:
+            self._follower.start()
+        except RuntimeError:
+            # The system has no thread for it now; the next look tries again.
+            self._follower = None
+            raise
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self._follower is not None:
+            self._follower.stop()
+
+    def _on_ended(self, follower: Follower) -> None:
+        if self._follower is follower:
+            self._follower = None
+            self._ended()

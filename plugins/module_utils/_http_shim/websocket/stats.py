@@ -1,0 +1,218 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Statistics of a server for its console, and what rooms share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..._power.actions.node.node import Node, Observed
+from ..._power.engine.engine_use import Use
+from ..._power.model.errors import PowerError
+from ..._power.model.result import Phase
+from ..._power.model.server import PowerState, Run, Snapshot, Startup
+from ..._power.model.supervision import SeenRun
+from ..acceptance.shared_node import SharedNode
+from ..http.log import Log
+from ..http.worker_pool import ThreadRefused, WorkerPool
+from ..servers.disks import Disks
+from ..servers.server_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
+from . import frames
+
+#: Seconds until a server is looked at again though nothing was told of it: some changes no event tells of.
+_SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """A server at one moment. Not ``settled``: whoever started it is just about to write down what it started."""
+
+    state: PowerState
+    startup: Startup = Startup.UNKNOWN
+    snapshot: Snapshot | None = None
+    settled: bool = True
+
+    @property
+    def run(self) -> Run | None:
+        """Return the run that is live, if any."""
+        return self.snapshot.run if self.snapshot is not None and self.snapshot.live else None
+
+    @property
+    def due(self) -> float:
+        """Return after how many seconds it is to be looked at again."""
+        if not self.settled:
+            return _SOON
+        return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
+
+
+def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
+    """Return what a look at a server saw; ``started`` is the run of it that the journal knew after that."""
+    beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
+    if seen.snapshot is None or not seen.live:
+        return ServerView(seen.state, seen.startup, seen.snapshot)
+    if started is None or started.run != seen.snapshot.run or started.matchers is None:
+        return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
+    # It may have been written between the two looks into the journal.
+    return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
+
+
+def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
+    """Return the states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
+
+    A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.
+    """
+    if before is None:
+        return [after.state]
+    if after.run is None or after.run == before.run:
+        taken_over = after.run is not None and (last, after.state) == (PowerState.RUNNING, PowerState.STARTING)
+        return [] if taken_over or after.state is (last or before.state) else [after.state]
+    ended = [] if before.run is None else [PowerState.OFFLINE]
+    was = [PowerState.RUNNING] if after.startup is Startup.UNKNOWN else [PowerState.STARTING]
+    if after.startup is Startup.MATCHED:
+        was.append(PowerState.RUNNING)
+    return [*ended, *(state for state in was if state is not after.state), after.state]
+
+
+_STATE_THREADS, _STATS_THREADS, _REQUEST_THREADS = 16, 16, 16
+
+
+@dataclass(frozen=True)
+class RoomResources:
+    """The node, and the threads that look at states, look at what is used, and do what clients ask."""
+
+    node: SharedNode
+    log: Log
+    disks: Disks
+    state_threads: WorkerPool
+    stats_threads: WorkerPool
+    request_threads: WorkerPool
+
+    @classmethod
+    def of(cls, node: SharedNode, log: Log, disks: Disks) -> RoomResources:
+        """Return them with threads of their own."""
+        return cls(
+            node,
+            log,
+            disks,
+            state_threads=WorkerPool(_STATE_THREADS, "looks"),
+            stats_threads=WorkerPool(_STATS_THREADS, "uses"),
+            request_threads=WorkerPool(_REQUEST_THREADS, "requests"),
+        )
+
+
+#: Two looks at the CPU that are so far apart say how busy it is.
+_LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
+
+
+class Sampler:
+    """Reads what one server uses, from one look at it to the next."""
+
+    def __init__(self, uuid: str, disks: Disks) -> None:
+        self._uuid = uuid
+        self._disks = disks
+        self._last: tuple[str, Use] | None = None
+        self._percent = 0.0
+
+    def text(self, view: ServerView, node: Node) -> str:
+        """Return the object that clients get, as JSON. What the engine does not say is 0."""
+        disk = self._disks.of(self._uuid, node.settings)
+        use = None if view.run is None else use_of(view.run.container, node)
+        if use is None or view.snapshot is None:
+            limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
+            found = utilization(None, 0.0, uptime=0, disk=disk, limit=limit)
+        else:
+            up = uptime(view.snapshot.started_at, node.clock.now())
+            found = utilization(use, self._cpu(view.snapshot.id, use), uptime=up, disk=disk, limit=0)
+        return json.dumps(utilization_entry(found, view.state), separators=(",", ":"))
+
+    def _cpu(self, container: str, use: Use) -> float:
+        """Return the percent of one core since a look a moment ago; as last known where that was just now."""
+        before = self._last
+        if before is None or before[0] != container or not 0 <= use.at - before[1].at <= _MOST_SECONDS:
+            self._last, self._percent = (container, use), 0.0
+        elif use.at - before[1].at >= _LEAST_SECONDS:
+            self._last, self._percent = (container, use), use.cpu_percent_since(before[1])
+        return self._percent
+
+
+#: What a room is told where nothing waits for players.
+NO_COUNTDOWN = "null"
+
+_SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
+
+
+class StatsReporter:
+    """Reports about once a second while the server is up, and once when it is not.
+
+    ``countdown`` is the text that the room was told last of what waits for players, as JSON, null for nothing.
+    """
+
+    def __init__(
+        self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
+    ) -> None:
+        """``view`` returns what was seen of the server last; ``tell`` is handed frames."""
+        self._resources = resources
+        self._view = view
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._sampler = Sampler(uuid, resources.disks)
+        self._one_at_a_time = asyncio.Lock()
+        self._uuid = uuid
+        self._task: asyncio.Task[None] | None = None
+        self.countdown = NO_COUNTDOWN
+
+    async def stats(self) -> str | None:
+        """Return what the server uses, as JSON; None as long as nobody knows how it is."""
+        view = self._view()
+        if view is None:
+            return None
+        found = await self._look(view)
+        return None if found is None else found[0]
+
+    async def _look(self, view: ServerView) -> tuple[str, str] | None:
+        """Return what the server uses, and what waits for its players, as JSON; None if that could not be seen."""
+
+        def look() -> tuple[str, str]:
+            node = self._resources.node.now()
+            countdown = countdown_entry(node.countdowns.running(self._uuid))
+            return self._sampler.text(view, node), json.dumps(countdown, separators=(",", ":"))
+
+        try:
+            async with self._one_at_a_time:
+                return await self._resources.stats_threads.ask(look)
+        except (PowerError, ThreadRefused):
+            return None
+
+    def begin(self) -> None:
+        """Report, if that is not done already."""
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._report())
+
+    def stop(self) -> None:
+        """Report no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _report_once(self, stats: str, countdown: str) -> None:
+        told = [frames.frame(frames.STATS, stats)]
+        if countdown != self.countdown:
+            self.countdown = countdown
+            told.append(frames.frame(frames.COUNTDOWN, countdown))
+        self._tell(told)
+
+    async def _report(self) -> None:
+        try:
+            while True:
+                began, view = self._loop.time(), self._view()
+                found = None if view is None else await self._look(view)
+                if found is not None:
+                    self._report_once(*found)
+                if view is None or view.run is None:
+                    return
+                await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, _SAMPLE_SECONDS - (self._loop.time() - began)))
+        finally:
+            self._task = None

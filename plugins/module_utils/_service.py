@@ -1,0 +1,212 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The skeleton of the programs for units: options, exit code, lock of the only instance, notifications to the service manager, output."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import importlib
+import os
+import pkgutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TextIO
+
+from . import _power
+from ._power.definitions.settings import Settings
+from ._power.host.announce import announce_line
+from ._power.host.own_files import open_or_make
+from ._power.host.supervisor_record import SupervisorRecord, read_record, write_record
+from ._power.model.cancellation import Deadline
+from ._power.model.clock import SYSTEM_CLOCK, timestamp
+from ._power.model.errors import LockUnavailable, PowerError, internal_error
+from ._power.model.option import Option
+from ._power.model.request import WaitFor
+from ._power.model.schema import one_line
+from ._power.options import MAX_PARALLEL, STAGGER
+
+_DEFAULT_STAGGER_SECONDS = 1
+#: The longest between two signs of life, in seconds.
+_LIFE_SECONDS = 5.0
+_PRINTING = threading.Lock()
+#: Characters, more than any sentence of ours has.
+_LONGEST_LINE = 8192
+
+
+def service_options(program: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a program, with the option that each of them has."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--config", metavar="FILE", help="the node's settings; /etc/fleet-power/config.yml")
+    return parser
+
+
+def start_options(program: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a program that starts many servers, in order."""
+    parser = service_options(program, description)
+    parser.add_argument(
+        "--stagger",
+        metavar="S",
+        type=_whole_number(STAGGER),
+        default=_DEFAULT_STAGGER_SECONDS,
+        help="seconds between the beginnings of two servers; %(default)s",
+    )
+    parser.add_argument(
+        "--max-parallel",
+        metavar="N",
+        type=_whole_number(MAX_PARALLEL),
+        default=MAX_PARALLEL.default,
+        help="servers at a time; 0, eight, or as many as there are processors",
+    )
+    waits = (WaitFor.CONTAINER.value, WaitFor.RUNNING.value)
+    parser.add_argument("--wait-for", choices=waits, default=WaitFor.CONTAINER.value, help="when a server counts as up; %(default)s")
+    return parser
+
+
+def _whole_number(option: Option) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+        if not option.holds(value):
+            limit = "of 0 or more" if option.most is None else option.limit
+            raise argparse.ArgumentTypeError(f"expected a whole number {limit}")
+        return value
+
+    return read
+
+
+def run_program(work: Callable[[], int | None]) -> int:
+    """Do the work of a program. Returns its exit code, 0 for None. After an error that is 1, and one line on standard error says why."""
+    import_whole()
+    try:
+        return work() or 0
+    except PowerError as error:
+        print_line(str(error), sys.stderr)
+    except Exception as error:
+        print_line(internal_error(error), sys.stderr)
+    return 1
+
+
+def import_whole() -> None:
+    """Import every file of the core.
+
+    A module imports a file when it needs it. A program that does so after an upgrade gets files of another version, and its kill fails.
+    """
+    for each in pkgutil.walk_packages(_power.__path__, f"{_power.__name__}."):
+        importlib.import_module(each.name)
+
+
+class OwnLock:
+    """The lock of a program that runs once on a node, held. Not for use by several threads at once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._record: SupervisorRecord | None = None
+
+    def record(self, paused: str = "") -> bool:
+        """Write into the lock file that this process runs, and the cause of a pause. Returns True if the cause is new."""
+        if self._record is None:
+            self._record = SupervisorRecord.of_this_process(timestamp(SYSTEM_CLOCK.now()), paused)
+        elif paused == self._record.paused:
+            return False
+        self._record = replace(self._record, paused=paused)
+        # The record overwrites the one before. So it needs no more room on the disk.
+        with contextlib.suppress(OSError):
+            write_record(self._descriptor, self._record)
+        return True
+
+
+@contextlib.contextmanager
+def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[OwnLock]:
+    """Hold the lock file ``name`` in the state directory, which dies with its holder.
+
+    Raises `LockUnavailable`: Cannot ``what``, the holder, and ``hint``.
+    """
+    directory = settings.state_directory
+    path = os.path.join(directory, name)
+    try:
+        descriptor = open_or_make(path, os.O_RDWR, settings.group)
+    except OSError as error:
+        raise LockUnavailable(f"Cannot {what}: {path} cannot be made: {error.strerror}; see system.state_directory") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockUnavailable(f"Cannot {what}: {_holder(directory, name)} does already{hint}") from None
+        except OSError as error:
+            raise LockUnavailable(f"Cannot {what}: {path} cannot be locked: {error.strerror}") from error
+        yield OwnLock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _holder(directory: str, name: str) -> str:
+    with contextlib.suppress(OSError):
+        record = read_record(directory, name)
+        if record is not None:
+            return f"process {record.pid}, since {record.since},"
+    return "another process"
+
+
+class ServiceManager:
+    """The service manager that started this process. ``variables`` name it, by default those of the process. Nothing here raises."""
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        variables = os.environ if variables is None else variables
+        self._address = variables.get("NOTIFY_SOCKET", "")
+        is_ours = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        text = variables.get("WATCHDOG_USEC", "")
+        wants_life = is_ours and text.isdigit() and int(text)
+        #: Seconds between two calls of `alive`; None: the service manager has no watchdog for this process.
+        self.life_seconds = min(int(text) / 2_000_000, _LIFE_SECONDS) if wants_life else None
+        self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Say that the program has begun, or has read its settings again. Only the first call counts."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._tell("READY=1")
+
+    def reloading(self) -> None:
+        """Say that the program reads its settings again; `ready` follows."""
+        self._is_ready = False
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        self._tell("STOPPING=1")
+
+    def alive(self) -> None:
+        """Give a sign of life, if one is due."""
+        if self.life_seconds is not None and self._alive_at.is_over:
+            self._tell("WATCHDOG=1")
+            self._alive_at = Deadline.after(SYSTEM_CLOCK, self.life_seconds)
+
+    def _tell(self, *words: str) -> None:
+        if not self._address:
+            return
+        # An abstract name is written with an at sign.
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.settimeout(1.0)
+            manager.connect(address)
+            manager.sendall("\n".join(words).encode())
+
+
+def say(line: str, *, warn: bool = True) -> None:
+    """Write one line to the system log and to standard output. Raises nothing."""
+    announce_line(line, warn=warn)
+    print_line(line, sys.stdout)
+
+
+def print_line(line: str, stream: TextIO) -> None:
+    """Write one line, whatever it contains. Raises nothing, also where the stream has no reader."""
+    line = one_line(line, _LONGEST_LINE)
+    with _PRINTING, contextlib.suppress(OSError, ValueError):
+        stream.write(line.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")
+        stream.flush()
