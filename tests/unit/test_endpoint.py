@@ -25,7 +25,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     Suspended,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
 
 TOKEN = "the-token-of-the-node-alone"

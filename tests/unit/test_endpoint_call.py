@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     UnsupportedByEndpoint,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, FakeEndpoint, request, seen
 from ansible_collections.fleet.power.tests.unit.test_endpoint import LISTED, OTHER, Answering, Scripted, answer
 

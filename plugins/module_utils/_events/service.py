@@ -16,8 +16,8 @@ from .._power.actions.node.assemble import build_journal
 from .._power.definitions.settings import Settings
 from .._power.host.alone import alone
 from .._power.host.announce import announce_line
-from .._power.host.causes import reason_of
 from .._power.host.events_record import EVENTS_LOCK, read_events_record
+from .._power.host.library_faults import reason_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
 from .._power.host.supervisor_record import SupervisorRecord, write_record

@@ -20,7 +20,8 @@ from .._power.events.signature import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
 from .._power.receivers.webhook_client import check_address
-from .._power.sources.web import WebFault, checked_address
+from .._power.sources.web import checked_address
+from .._power.sources.web_answers import WebFault
 
 #: What the name of a definition's file ends with.
 EXTENSIONS = DefinitionDirectory.extensions

@@ -15,7 +15,8 @@ from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid
 from ..model.redaction import mask, shown_address
-from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
+from ..sources.web import Trust, Web
+from ..sources.web_answers import Answer, Untrusted, WebFault
 from .told import plain_text
 
 _Value = TypeVar("_Value")

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.causes import chain
+from ..host.library_faults import chain, compression_fault, refuse_negative_chunks
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.nesting import values_in
 from ..model.option import Option
@@ -165,31 +165,18 @@ def _bound(client: Any) -> None:
     request = client.request
     client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
     client.headers["Accept-Encoding"] = "identity"
-    client.hooks["response"] += [_refuse_compressed, _refuse_negative_chunks, _read_whole]
+    client.hooks["response"] += [_refuse_bombs, _read_whole]
     result, stream = client._result, client._stream_helper
     client._result = lambda response, json=False, binary=False: result(_checked(response, json), json=json, binary=binary)
     client._stream_helper = lambda response, decode=False: _parts(stream, response, decode)
 
 
-def _refuse_compressed(response: Any, **_unused: Any) -> None:
-    """Raise OSError before the SDK decompresses an answer: a kilobyte may become gigabytes."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":
-        raise OSError(f"its answer is compressed ({encoding}), and only plain answers are read")
-
-
-def _refuse_negative_chunks(response: Any, **_unused: Any) -> None:
-    """Have a chunk of negative size raise an error of the transport: Python would read all that comes."""
-    body = response.raw._fp
-    read_size = body._read_next_chunk_size
-
-    def size() -> int:
-        found = int(read_size())
-        if found < 0:
-            raise ValueError("the size of a chunk is negative")
-        return found
-
-    body._read_next_chunk_size = size
+def _refuse_bombs(response: Any, **_unused: Any) -> None:
+    """Raise OSError for a compressed answer, and have a chunk of negative size raise an error of the transport."""
+    why = compression_fault(response.headers.get("Content-Encoding", ""))
+    if why:
+        raise OSError(why)
+    refuse_negative_chunks(response.raw._fp)
 
 
 def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from ..host.causes import chain
+from ..host.library_faults import certificate_fault, chain
 
 
 def errnos(error: BaseException) -> set[int]:
@@ -27,11 +27,10 @@ def known_fault(error: BaseException, host: str) -> str:
     import ssl
 
     links = chain(error)
+    why = certificate_fault(links)
+    if why:
+        return f"its certificate cannot be verified ({why}); are ca_path and tls_hostname right"
     for link in links:
-        if isinstance(link, ssl.SSLCertVerificationError):
-            # That of urllib3 before version 2 has no message: it compares names itself.
-            why = getattr(link, "verify_message", "it is for another host")
-            return f"its certificate cannot be verified ({why}); are ca_path and tls_hostname right"
         if isinstance(link, ssl.SSLError):
             return "it does not speak TLS as expected; are tls and the certificates right"
         if isinstance(link, socket.gaierror):

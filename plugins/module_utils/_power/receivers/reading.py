@@ -13,7 +13,7 @@ from ..definitions.receiver_keys import ReceiverRule
 from ..events.signature import SecretFault, key_of
 from ..host.own_files import open_own
 from ..model.errors import SettingsInvalid
-from ..sources.web import WebFault
+from ..sources.web_answers import WebFault
 from .receiver import Receiver
 from .webhook_client import check_address
 

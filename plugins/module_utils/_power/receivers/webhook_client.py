@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
-from ..sources.web import Trust, Web, WebFault, checked_address, library
+from ..sources.web import Trust, Web, checked_address, library
+from ..sources.web_answers import WebFault
 from .message import WebhookMessage
 from .receiver import Receiver
 
