@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.s
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats_reporter import StatsReporter
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.websockets import Websockets
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
-from .._power.engine.container_events import ContainerEvent
+from .._power.engine.event_stream import ContainerEvent
 from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
 from .._power.journal.journal_rows import JournalUnusable

@@ -8,8 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 
-from .._power.engine.container_events import ContainerEvent
 from .._power.engine.engine import EventStream
+from .._power.engine.event_stream import ContainerEvent
 from .._power.model.errors import PowerError
 
 

@@ -14,7 +14,7 @@ from ..._power.actions.node.state import age_seconds
 from ..._power.container.container_resources import memory_bytes
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
-from ..._power.engine.engine_use import Use
+from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.model.errors import PowerError
 from .disks import Disks

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from ..._power.actions.node.node import Node
-from ..._power.engine.engine_use import Use
+from ..._power.engine.engine_answers import Use
 from ..servers.disks import Disks
 from ..servers.server_view import utilization_entry
 from ..servers.utilization import memory_limit, uptime, use_of, utilization

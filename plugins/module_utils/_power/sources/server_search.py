@@ -5,20 +5,151 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ..definitions.definition import parse_definition
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.errors import DefinitionInvalid, PowerError, ServerNotFound
+from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
 from ..model.request import PowerAction
+from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
-from .search_faults import Trouble, ambiguous, unknown
-from .server_listing import ServerListing
-from .source import Listed
-from .source_set import SourceSet, ends_all
+from .source import Listed, SourceSet, ends_all
 
+_SHOWN = 5
+#: A UUID in a form that others take.
+_UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
 #: The Panel allows 191 characters.
 _LONGEST_NAME = 255
+
+
+@dataclass
+class Trouble:
+    """The trouble of one search: sources and definitions (by uuid) that could not be read; and ``look``, called while it waits."""
+
+    look: CheckCancelled = no_check
+    out_of_reach: list[PowerError] = field(default_factory=list)
+    #: Where each is, as far as that is known.
+    unread: dict[str, str] = field(default_factory=dict)
+    #: Servers whose containers were made under the name that is looked for, with the names that their definitions give them now.
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
+    """The error for a short id or name of several servers."""
+    more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
+    return AmbiguousServer(
+        f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
+        servers=list(uuids[:_SHOWN]),
+    )
+
+
+def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: bool) -> ServerNotFound:
+    """The error for a text that means no server; ``strays`` are the files that no server's uuid names."""
+    if not text.strip():
+        return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
+    if trouble.renamed:
+        return _formerly(text, *next(iter(trouble.renamed.items())))
+    asked = ", the Panel's list for it included," if panel_asked else ""
+    reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
+    wanted = text.strip()
+    if _UNHYPHENED.fullmatch(wanted):
+        reason += "; a UUID is written with hyphens and without braces"
+    elif wanted.isdigit():
+        reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
+    if trouble.unread:
+        several = len(trouble.unread) > 1
+        reason += f"; {len(trouble.unread)} {'definitions' if several else 'definition'} could not be read, "
+        reason += f"{'one of which' if several else 'which'} may be the one meant: {_first([*trouble.unread.values()])}"
+    if strays:
+        reason += f"; ignored, since no UUID names it: {_first(strays)}"
+    reason += "; see the warnings" if trouble.unread or strays else "; server_power_info without a server lists those it knows"
+    return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
+
+
+def _formerly(text: str, uuid: str, name: str) -> ServerNotFound:
+    now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
+    )
+
+
+def _first(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return next((path for path in paths if path), "one without a place") + more
+
+
+class ServerListing:
+    """Lists the servers of the sources of one call."""
+
+    def __init__(self, sources: SourceSet) -> None:
+        #: Why what `everything` returned last is not everything, an error for each source that could not be listed.
+        self.unlisted: list[PowerError] = []
+        self._set = sources
+
+    def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
+        """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
+
+        Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
+        ``unlisted``, but for stop and kill, which the containers decide; there, and for a reader, it is a warning. Start and restart raise
+        what is wrong with the node itself.
+        """
+        asked = self._set.first_wins if action is None or action.boots else (self._set.task, self._set.directory)
+        if action is None:
+            self._set.glance_at_panel(check_cancelled)
+        names: dict[str, str] = {}
+        self.unlisted = []
+        for source in asked:
+            try:
+                uuids = self._set.listed(source, check_cancelled)
+            except PowerError as error:
+                if ends_all(error):
+                    raise
+                uuids = self._stale_list(error) if action is not None and action.boots else self._leave_out(error, action)
+            for uuid in uuids:
+                names[uuid] = names.get(uuid) or source.name(uuid) or ""
+        return [Server(uuid, name) for uuid, name in sorted(names.items())]
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell if `everything` returned all there is now: no source was left out, and nothing older stood in for the Panel's list."""
+        return not self.unlisted and (self._set.panel is None or self._set.panel.seen is not None)
+
+    def has(self, uuid: str) -> bool:
+        """Tell if any source has a definition of the server, be it a broken one; of the Panel counts what it was asked already.
+
+        Raises what a source raises that cannot be read, if none of the others has the server.
+        """
+        panel = self._set.panel
+        if panel is not None and panel.seen is not None and uuid in panel.seen.servers:
+            return True
+        faults: list[PowerError] = []
+        for source in (self._set.task, self._set.directory, self._set.kept, *(self._set.first_wins if self._set.glanced else ())):
+            try:
+                if source.has(uuid):
+                    return True
+            except PowerError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return False
+
+    def _stale_list(self, error: PowerError) -> Sequence[str]:
+        """List for a boot, in place of a directory out of reach, the servers that were kept, whose definitions stand in as well."""
+        if not isinstance(error, (SourceUnreachable, SourceDenied)):
+            raise error
+        if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
+            self.unlisted.append(error)
+            return ()
+        self._set.warn(f"{error}; the servers last seen are meant, as allow_stale says")
+        return self._set.kept.uuids()
+
+    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:
+        self._set.warn(str(error))
+        if action is None:
+            self.unlisted.append(error)
+        return ()
 
 
 class ServerSearch:

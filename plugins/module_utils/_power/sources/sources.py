@@ -12,10 +12,8 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import PowerError, ServerNotFound, SourceUnreachable
 from ..model.schema import printable
 from ..model.server import parse_uuid
-from .server_listing import ServerListing
-from .server_search import ServerSearch
-from .source import Source
-from .source_set import SourceSet
+from .server_search import ServerListing, ServerSearch
+from .source import Source, SourceSet
 
 
 class Sources:
