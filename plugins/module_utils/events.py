@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from ._events.service import forget_events, send_events
 from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
+from ._power.host.daemon import import_whole
 from ._power.host.library_faults import reason_of
 from ._power.journal.journal_rows import JournalUnusable
 from ._power.model.errors import PowerError
-from ._power.whole import import_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,7 @@ from ._power.actions.many.selection import Target
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
+from ._power.host.daemon import import_whole
 from ._power.host.maintenance import MEMORY, maintenance_of
 from ._power.model.caller import Caller
 from ._power.model.errors import NotSelected, PowerError, ServerNotFound, Suspended, internal_error
@@ -37,7 +38,6 @@ from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Outcome, Result
 from ._power.model.schema import one_line
 from ._power.model.server import Server
-from ._power.whole import import_whole
 from ._start_options import start_options
 
 #: What keeps a server down although it was meant to be up, and is as it should be.

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
+from ._power.host.daemon import import_whole
 from ._power.model.errors import PowerError
 from ._power.model.request import WaitFor
-from ._power.whole import import_whole
 from ._start_options import start_options
 from ._supervisor.service import Options, supervise
 

@@ -14,11 +14,9 @@ from typing import Any
 
 from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
-from .._power.host.alone import alone
-from .._power.host.notify import READY, STOPPING, WATCHDOG, ServiceManager
+from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, alone, import_whole
 from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
-from .._power.whole import import_whole
 from .acceptance.abandoned import keep_calling_off
 from .acceptance.actions import Actions
 from .acceptance.operations import Operations

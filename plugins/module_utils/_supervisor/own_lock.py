@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .._power.definitions.settings import Settings
-from .._power.host.alone import alone
+from .._power.host.daemon import alone
 from .._power.host.supervisor_record import SUPERVISOR_LOCK, SupervisorRecord, read_record, write_record
 from .._power.model.clock import SYSTEM_CLOCK, timestamp
 
