@@ -36,8 +36,7 @@ from ..model.redaction import shown_address
 from ..model.request import PowerAction, Request
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
-from .client import Endpoint
-from .connection import is_this_machine
+from .client import Endpoint, is_this_machine
 from .facts import describe_at, identify_at
 from .perform import perform_at
 

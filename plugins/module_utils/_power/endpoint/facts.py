@@ -15,8 +15,8 @@ from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..sources.server_search import ambiguous
+from .answers import Seen
 from .client import Endpoint
-from .seen import Seen
 
 _FIELDS = ("server", "short_id", "name", "state", "suspended")
 #: With these an endpoint refuses whoever asks, whatever about.

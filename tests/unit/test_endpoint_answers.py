@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import plain_text, read_server, read_servers
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation, read_operation
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server, read_servers
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.told import plain_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
