@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, paths, placeholders, tree, tree_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import (
+    PARSERS,
+    json_file,
+    paths,
+    placeholders,
+    toml_tree,
+    toml_words,
+    tree,
+    xml_path,
+    xml_tree,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_file
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml import toml_read, toml_tree, toml_words
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml import xml_path, xml_tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     ConfigFile,
@@ -274,7 +281,7 @@ def test_the_diff_shows_no_secret_however_a_format_writes_it(frame: tuple[str, s
 LIMITS: dict[str, Callable[[], float]] = {
     "Size of a file, before and after": lambda: volume_file.FILE_LIMIT / 1024 / 1024,
     "Lines of a file": lambda: config_edit._MOST_LINES,
-    "Lines of a TOML file": lambda: toml_read._MOST_LINES,
+    "Lines of a TOML file": lambda: toml_tree._MOST_LINES,
     "Values of a JSON, YAML or TOML file; in YAML keys count, too": lambda: (
         tree.MOST_VALUES if tree.MOST_VALUES == toml_tree._MOST_NODES else -1
     ),
@@ -282,9 +289,9 @@ LIMITS: dict[str, Callable[[], float]] = {
     "Characters ``<`` of an XML file, and as many ``=``": lambda: xml_tree._MOST_SIGNS,
     "Elements of an XML file": lambda: xml_tree._MOST_ELEMENTS,
     "Levels of maps and lists in JSON and YAML": lambda: tree.DEEPEST,
-    "Levels of lists and tables in a value of a TOML file": lambda: toml_read._DEEPEST,
+    "Levels of lists and tables in a value of a TOML file": lambda: toml_tree._DEEPEST,
     "Levels of elements in XML": lambda: xml_tree._DEEPEST,
-    "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree_rules._MOST_PLACES,
+    "Places that the rules of a JSON or YAML file lead to, those behind aliases included": lambda: tree._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
     "Characters of a pattern": lambda: regex_sandbox._LONGEST_PATTERN,

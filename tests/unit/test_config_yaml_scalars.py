@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml.yaml_file import replace_yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml.yaml_write import key, scalar
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_file import replace_yaml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_read import key, scalar
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -10,10 +10,9 @@ import contextlib
 from collections.abc import Iterator
 
 from ...config_files import PARSERS, Parser
-from ...config_files.fault import ConfigFault
 from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
-from ...config_files.regex import one_child
+from ...config_files.rules import ConfigFault, one_child
 from ...definitions.definition import ConfigFile
 from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed

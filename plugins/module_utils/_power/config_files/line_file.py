@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...definitions.definition import ConfigRule
-from ..rules import value_text
-from ..splice import BYTE_ORDER_MARK
+from ..definitions.definition import ConfigRule
+from .rules import value_text
+from .splice import BYTE_ORDER_MARK
 
 #: Only these two end a line: str.splitlines would also cut at form feeds and Unicode's separators.
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")

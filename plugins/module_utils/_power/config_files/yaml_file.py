@@ -13,14 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ...definitions.definition import ConfigRule
-from ..fault import ConfigFault
-from ..splice import Edit, appended, between, line_end
-from ..tree import Alias, Document, List, Map, Node, Span, added
-from ..tree_rules import rewritten
+from ..definitions.definition import ConfigRule
 from . import yaml_read
-from .yaml_write import anchor_of, scalar
-from .yaml_write import key as written_key
+from .rules import ConfigFault
+from .splice import Edit, appended, between, line_end
+from .tree import Alias, Document, List, Map, Node, Span, added, rewritten
+from .yaml_read import anchor_of, scalar
+from .yaml_read import key as written_key
 
 _COLON = re.compile(r"[ \t]*:[ \t]+")
 #: A literal or folded block, behind anchor and tag; a + keeps the empty lines behind it.

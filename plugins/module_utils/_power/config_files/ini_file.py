@@ -19,10 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from ...definitions.definition import ConfigRule
-from ..fault import ConfigFault
-from ..rules import ABSENT, KEEP, value_text, wanted
-from ..splice import BYTE_ORDER_MARK
+from ..definitions.definition import ConfigRule
+from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
+from .splice import BYTE_ORDER_MARK
 
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)

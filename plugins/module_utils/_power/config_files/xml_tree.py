@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An XML file as a tree of elements that know where in the file they stand. Reading only; `xml_edit` writes; pure.
+"""An XML file as a tree of elements that know where in the file they stand. Reading only; `xml_file` writes; pure.
 
 Expat says what is well-formed and where each element begins and ends; it is told to follow no reference out of the file, and entities of
 the file's own are not accepted at all. Attributes and text are looked for in the bytes when they are needed.
@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
-from ..fault import ConfigFault
+from .rules import ConfigFault
 from .xml_path import BLANKS
-
-__all__ = ["BLANKS", "XmlDocument", "Element", "TextRun", "Tag", "is_bound", "keeps_namespaces", "read_xml"]
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

@@ -15,10 +15,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...definitions.definition import ConfigRule
-from ..fault import ConfigFault
-from ..rules import ABSENT, KEEP, value_text, wanted
-from ..splice import BYTE_ORDER_MARK
+from ..definitions.definition import ConfigRule
+from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
+from .splice import BYTE_ORDER_MARK
 
 #: Java ends a line at a carriage return, too.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")

@@ -24,27 +24,21 @@ import re
 from dataclasses import dataclass
 from typing import Union
 
-from ...definitions.definition import ConfigRule
-from ..fault import ConfigFault
-from ..rules import KEEP, value_text, wanted
-
-__all__ = [
-    "BLANKS",
-    "EVERY",
-    "AttributeFilter",
-    "ChildFilter",
-    "Filter",
-    "XmlTarget",
-    "PositionFilter",
-    "PathStep",
-    "is_named",
-    "place_of",
-    "steps_afterwards",
-]
+from ..definitions.definition import ConfigRule
+from .rules import KEEP, ConfigFault, value_text, wanted
 
 EVERY = "*"
 #: What XML calls white space; a filter does not see it around a text.
 BLANKS = " \t\r\n"
+#: More than any file has levels; characters.
+_MOST_STEPS = 64
+_LONGEST = 1000
+_NAME = r"[^\W\d][\w:-]*"
+_STEP = re.compile(rf"(\*|{_NAME})((?:\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\])*)")
+_FILTER = re.compile(rf"\[(?:(-?[0-9]{{1,9}})|(@?)({_NAME})(?:=(?:'([^']*)'|\"([^\"]*)\"))?)\]")
+_FILTERS = re.compile(r"\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\]")
+_ATTRIBUTE = re.compile(rf"@({_NAME})\Z")
+_ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,17 +85,6 @@ class XmlTarget:
     steps: tuple[PathStep, ...]
     attribute: str | None
     rule: ConfigRule
-
-
-#: More than any file has levels; characters.
-_MOST_STEPS = 64
-_LONGEST = 1000
-_NAME = r"[^\W\d][\w:-]*"
-_STEP = re.compile(rf"(\*|{_NAME})((?:\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\])*)")
-_FILTER = re.compile(rf"\[(?:(-?[0-9]{{1,9}})|(@?)({_NAME})(?:=(?:'([^']*)'|\"([^\"]*)\"))?)\]")
-_FILTERS = re.compile(r"\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\]")
-_ATTRIBUTE = re.compile(rf"@({_NAME})\Z")
-_ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 
 def place_of(rule: ConfigRule) -> XmlTarget:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_read` makes a tree of
+"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_tree` makes a tree of
 them.
 
 What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server must like it, not we.
@@ -12,10 +12,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time
 
-from ..fault import ConfigFault
-from ..rules import Number
-
-__all__ = ["TomlScalar", "Words", "key_text", "string_text"]
+from .rules import ConfigFault, Number
 
 #: Control characters that may stand nowhere, as the inside of a class. A tab may, line feeds are told apart.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
