@@ -39,8 +39,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers import webhook_client
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, GUIDES, examples, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened

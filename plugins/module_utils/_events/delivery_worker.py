@@ -23,8 +23,7 @@ from .._power.journal.outbox import KEPT_EVENTS, OutboxState
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import Clock, timestamp
 from .._power.model.errors import internal_error
-from .._power.receivers.message import message_of
-from .._power.receivers.receiver import DefinitionOf, Receiver
+from .._power.receivers.receiver import DefinitionOf, Receiver, message_of
 from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
 from .delivery import DROPPED, DeliveryPlan, lane_of
 from .outbox_watch import OutboxSight, OutboxWatch, SenderEnds

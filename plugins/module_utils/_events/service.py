@@ -23,7 +23,7 @@ from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import OutboxState
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
-from .._power.receivers.reading import receivers_of
+from .._power.receivers.receiver import receivers_of
 from .ages import MARK_SECONDS, OutboxAges
 from .at_hand import DefinitionsAtHand
 from .delivery_worker import DeliveryWorker, Surroundings

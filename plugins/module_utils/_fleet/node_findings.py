@@ -19,7 +19,7 @@ from .._power.engine.connection import host_fault
 from .._power.events.signature import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
-from .._power.receivers.webhook_client import check_address
+from .._power.receivers.receiver import check_address
 from .._power.sources.web import checked_address
 from .._power.sources.web_answers import WebFault
 

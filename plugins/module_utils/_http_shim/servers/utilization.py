@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.node.state import age_seconds
-from ..._power.container.container_resources import memory_bytes
+from ..._power.container.container_limits import memory_bytes
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.engine.engine_answers import Use

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The effect of a rule on the value that stands: whether it is replaced, by what, of which type. The same for all parsers.
 
-Regular expressions run in child interpreters (see `regex_sandbox`), a few at a time, however many servers start. A value keeps its type where that is possible: ``"25565"`` replaces a number by a number, ``1`` a boolean by ``true``.
+Regular expressions run in child interpreters (see `regex_sandbox`), a few at a time, however many servers start. A value keeps its
+type where that is possible: ``"25565"`` replaces a number by a number, ``1`` a boolean by ``true``.
 """
 
 from __future__ import annotations

@@ -8,24 +8,33 @@ Only what the server's definition says counts, and nothing that can be changed f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..model.schema import KeyLocation, KeySpec, Mismatch
 from ..model.server import Server, parse_uuid
-from .image_names import begins_with
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 
 if TYPE_CHECKING:
     from .definition import Definition
 
+#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
+#: port, and with it another registry.
+_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server it is for")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg whose servers it is for")
 LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that a server it is for has, all of them")
 IMAGE_KEY = KeySpec(
     "image", FILLED_TEXT, "", "Beginning of the images it is for, in whole parts: up to a `/`, the `:` of a tag, `@` or its end"
 )
+
+
+def begins_with(reference: str, name: str) -> bool:
+    """Tell if ``name`` is the beginning of an image's reference, in whole parts."""
+    trimmed = name.rstrip("/")
+    return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 
 from ..model.errors import PrebootFailed
 from .volume_file import FILE_LIMIT, FileRefusedError, names_of, read_file, replace_file
-from .volume_survey import Bounds, Survey, reason_of, shown_path
-from .volume_walk import DIRECTORY, Walk
+from .volume_walk import DIRECTORY, Bounds, Survey, Walk, reason_of, shown_path
 
 
 class Volume:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from ..model.errors import PrebootFailed
-from .volume_survey import shown_path
+from .volume_walk import shown_path
 
 __all__ = ["FILE_LIMIT", "FileRefusedError", "names_of", "read_file", "replace_file"]
 
