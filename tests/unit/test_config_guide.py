@@ -34,7 +34,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import secrets_in
-from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_file
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
 
 PAGE = GUIDES / "config_files_guide.rst"
@@ -279,7 +279,7 @@ def test_the_diff_shows_no_secret_however_a_format_writes_it(frame: tuple[str, s
 
 
 LIMITS: dict[str, Callable[[], float]] = {
-    "Size of a file, before and after": lambda: volume_file.FILE_LIMIT / 1024 / 1024,
+    "Size of a file, before and after": lambda: volume.FILE_LIMIT / 1024 / 1024,
     "Lines of a file": lambda: config_edit._MOST_LINES,
     "Lines of a TOML file": lambda: toml_tree._MOST_LINES,
     "Values of a JSON, YAML or TOML file; in YAML keys count, too": lambda: (

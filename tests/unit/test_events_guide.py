@@ -28,10 +28,9 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told import sending, waiting
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import begun_event, closing_event
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent, node_source
 from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import discord_line
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.events.signature import headers_of, key_of
+from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import cloudevent, headers_of, key_of, node_source
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import told_events
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.cursor import Cursor, page_after
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.events.followers import EventFollowers, Place, Told
-from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import OutboxPage, OutboxState, RecordedEvents

@@ -12,10 +12,10 @@ from itertools import zip_longest
 from uuid import NAMESPACE_URL, uuid5
 
 from .._power.definitions.receiver_keys import DISCORD
-from .._power.events.cloudevent import node_source
 from .._power.events.discord import MOST_LINES
 from .._power.events.event import Event, EventType
-from .._power.host.announce import announce_line
+from .._power.events.webhook import node_source
+from .._power.host.system_log import announce_line
 from .._power.journal.deliveries import Delivery, DeliveryLane
 from .._power.journal.journal import Journal
 from .._power.journal.journal_rows import JournalUnusable

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 
 from .._power.actions.node.assemble import build_journal
 from .._power.definitions.settings import Settings
-from .._power.host.announce import announce_line
 from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, alone
 from .._power.host.library_faults import reason_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.supervisor_record import EVENTS_LOCK, SupervisorRecord, read_events_record, write_record
+from .._power.host.system_log import announce_line
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.journal.outbox import OutboxState
 from .._power.model.cancellation import Deadline

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from .._power.actions.node.node import Node
 from .._power.engine.event_stream import ContainerEvent
-from .._power.host.announce import announce_line
 from .._power.host.concurrency import map_concurrently
+from .._power.host.system_log import announce_line
 from .._power.journal.journal_rows import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, engine_time

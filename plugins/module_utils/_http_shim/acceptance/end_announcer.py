@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Sequence
 
-from ..._power.host.announce import announce
+from ..._power.host.system_log import announce
 from ..._power.model.request import Request
 from .writes import Abandoned
 

@@ -14,7 +14,7 @@ from ..model.described import Described, Unseen
 from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
-from ..sources.server_search import ambiguous
+from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Endpoint
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from ..definitions.definition import Definition
 from ..definitions.receiver_keys import CLOUDEVENTS, DISCORD, ReceiverRule
 from ..definitions.selectors import ServerSelector
-from ..events import cloudevent, discord
+from ..events import discord, webhook
 from ..events.event import Event, EventType
-from ..events.signature import SecretFault, headers_of, key_of
+from ..events.webhook import SecretFault, headers_of, key_of
 from ..host.own_files import open_own
 from ..model.errors import SettingsInvalid
 from ..model.server import Server
@@ -72,12 +72,12 @@ class WebhookMessage:
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
     """Return the message with the first of some events, or with as many as a receiver takes in one.
 
-    ``source`` is where they come from, see `cloudevent.node_source`; ``name`` says the same to persons.
+    ``source`` is where they come from, see `webhook.node_source`; ``name`` says the same to persons.
     """
     if receiver.format == DISCORD:
         lines = discord.discord_message(events, name)
         return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
-    return WebhookMessage(events[0].id, cloudevent.CONTENT_TYPE, cloudevent.cloudevent_body(events[0], source), 1)
+    return WebhookMessage(events[0].id, webhook.CONTENT_TYPE, webhook.cloudevent_body(events[0], source), 1)
 
 
 def receivers_of(rules: Iterable[ReceiverRule]) -> tuple[Receiver, ...]:

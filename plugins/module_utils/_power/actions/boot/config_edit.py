@@ -17,7 +17,7 @@ from ...definitions.definition import ConfigFile
 from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
-from ...volume.volume_file import FILE_LIMIT, names_of
+from ...volume.volume import FILE_LIMIT, names_of
 from ..node.context import ActionContext
 from .container import Boot
 
