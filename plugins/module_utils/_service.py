@@ -21,9 +21,9 @@ from typing import TextIO
 
 from . import _power
 from ._power.definitions.settings import Settings
-from ._power.host.announce import announce_line
 from ._power.host.own_files import open_or_make
 from ._power.host.supervisor_record import SupervisorRecord, read_record, write_record
+from ._power.host.system_log import announce_line
 from ._power.model.cancellation import Deadline
 from ._power.model.clock import SYSTEM_CLOCK, timestamp
 from ._power.model.errors import LockUnavailable, PowerError, internal_error

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from ._events.service import forget_events, send_events
 from ._own_session import Interruptions
 from ._power.definitions.settings import load_settings
-from ._power.host.causes import reason_of
+from ._power.host.library_faults import reason_of
 from ._power.journal.schema import JournalUnusable
 from ._service import print_line, run_program, service_options
 

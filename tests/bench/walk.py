@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Survey
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Survey
 from ansible_collections.fleet.power.tests.bench.measure import Row, alternately, ratio
 from ansible_collections.fleet.power.tests.unit.volume_support import UNBOUNDED, make_files
 

@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_journal
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.host.events_record import read_events_record
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_events_record
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server

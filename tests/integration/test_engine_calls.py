@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_clients, engine_images
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_calls, engine_images
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -122,7 +122,7 @@ def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
         wait_until(lambda: asked(proxy).count("GET /containers/hung/json") == PLACES, "all are held")
         with monkeypatch.context() as patient:
             # Whoever waits for an ordinary place waits for a minute.
-            patient.setattr(engine_clients, "_PLACE_SECONDS", 60.0)
+            patient.setattr(engine_calls, "_PLACE_SECONDS", 60.0)
             began = time.monotonic()
             assert node.engine.signal(uuid, "SIGKILL")
             assert time.monotonic() - began < 30

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
-from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life
-from ansible_collections.fleet.power.plugins.module_utils._power.host.manual_stop import manual_stop_mark
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life, manual_stop_mark
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.tests.unit import journal_support, scripted_engine
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode

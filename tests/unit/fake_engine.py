@@ -20,9 +20,9 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import name_in_labels
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import limits_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING, NetworkSpec
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import (

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host import announce as module
-from ansible_collections.fleet.power.plugins.module_utils._power.host.announce import SystemLog, announce, line_of
+from ansible_collections.fleet.power.plugins.module_utils._power.host import system_log as module
+from ansible_collections.fleet.power.plugins.module_utils._power.host.system_log import SystemLog, announce, line_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server

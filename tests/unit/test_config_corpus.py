@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.tests.unit.config_support import CORPUS, Case, cases
 from hypothesis import HealthCheck, given, settings

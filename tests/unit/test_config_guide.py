@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, paths, placeholders, tree, tree_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import (
+    PARSERS,
+    json_file,
+    paths,
+    placeholders,
+    toml_tree,
+    toml_words,
+    tree,
+    xml_path,
+    xml_tree,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_file
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml import toml_read, toml_tree, toml_words
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml import xml_path, xml_tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     ConfigFile,
@@ -27,7 +34,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import secrets_in
-from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_file
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
 
 PAGE = GUIDES / "config_files_guide.rst"
@@ -272,17 +279,17 @@ def test_the_diff_shows_no_secret_however_a_format_writes_it(frame: tuple[str, s
 
 
 LIMITS: dict[str, Callable[[], float]] = {
-    "Size of a file, before and after": lambda: volume_file.FILE_LIMIT / 1024 / 1024,
+    "Size of a file, before and after": lambda: volume.FILE_LIMIT / 1024 / 1024,
     "Lines of a file": lambda: config_edit._MOST_LINES,
-    "Lines of a TOML file": lambda: toml_read._MOST_LINES,
+    "Lines of a TOML file": lambda: toml_tree._MOST_LINES,
     "Values of a JSON, YAML or TOML file": lambda: tree.MOST_VALUES if tree.MOST_VALUES == toml_tree._MOST_NODES else -1,
     "Characters of a TOML value or comment": lambda: toml_words._LONGEST,
     "Characters ``<``, and ``=``, of an XML file": lambda: xml_tree._MOST_SIGNS,
     "Elements of an XML file": lambda: xml_tree._MOST_ELEMENTS,
     "Levels in JSON and YAML": lambda: tree.DEEPEST,
-    "Levels in a value of a TOML file": lambda: toml_read._DEEPEST,
+    "Levels in a value of a TOML file": lambda: toml_tree._DEEPEST,
     "Levels in XML": lambda: xml_tree._DEEPEST,
-    "Places that the rules of a JSON or YAML file change": lambda: tree_rules._MOST_PLACES,
+    "Places that the rules of a JSON or YAML file change": lambda: tree._MOST_PLACES,
     "Characters of a path": lambda: paths._LONGEST if paths._LONGEST == xml_path._LONGEST else -1,
     "Steps of a path": lambda: paths._MOST_STEPS if paths._MOST_STEPS == xml_path._MOST_STEPS else -1,
     "Characters of a pattern": lambda: regex_sandbox._LONGEST_PATTERN,

@@ -10,9 +10,8 @@ import time
 from contextlib import suppress
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.lines.ini_file import replace_ini
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import value_text
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.ini_file import replace_ini
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, value_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.tests.unit.config_support import Case, cases
 from hypothesis import given, settings

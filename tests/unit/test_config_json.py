@@ -11,10 +11,9 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import tree_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_read
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json.json_file import replace_json
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import json_file, tree
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json_file import replace_json
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,8 +129,8 @@ def test_deep_nesting_is_a_fault_at_once(text: str) -> None:
 
 
 def test_too_many_values_and_places_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_read, "MOST_VALUES", 1000)
-    monkeypatch.setattr(tree_rules, "_MOST_PLACES", 1000)
+    monkeypatch.setattr(json_file, "MOST_VALUES", 1000)
+    monkeypatch.setattr(tree, "_MOST_PLACES", 1000)
     assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
     assert "more than 1000 places" in str(fault("[" + "1," * 400 + "1]", ("*", 1), ("*", 2), ("*", 3)))
 

@@ -9,9 +9,8 @@ import re
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.lines.properties_file import replace_properties
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import value_text
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.properties_file import replace_properties
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, value_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.tests.unit.config_support import Case, cases
 from hypothesis import given, settings

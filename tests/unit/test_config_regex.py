@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import regex
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.regex import one_child, substitute
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import rules
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, one_child, substitute
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 
 PLACES = max(2, os.cpu_count() or 1)
@@ -122,7 +121,7 @@ def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch:
 
 
 def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(60)")
+    monkeypatch.setattr(rules, "_CHILD", "import time; time.sleep(60)")
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before = children()
     with one_child():
@@ -133,13 +132,13 @@ def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(1.6)\n" + regex._CHILD.replace("for line", "time.sleep(1.6)\nfor line"))
+    monkeypatch.setattr(rules, "_CHILD", "import time; time.sleep(1.6)\n" + rules._CHILD.replace("for line", "time.sleep(1.6)\nfor line"))
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 3.0)
     assert substitute("a", "a", "b") == "b"
 
 
 def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; print(flush=True); time.sleep(60)")
+    monkeypatch.setattr(rules, "_CHILD", "import time; print(flush=True); time.sleep(60)")
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before, began = children(), time.monotonic()
     with pytest.raises(ConfigFault, match="takes too long"):
@@ -150,7 +149,7 @@ def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
-    monkeypatch.setattr(regex, "_CHILD", regex._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
+    monkeypatch.setattr(rules, "_CHILD", rules._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
     assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
 
 
@@ -178,13 +177,13 @@ def test_many_threads_share_few_places() -> None:
 
 
 def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
+    monkeypatch.setattr(rules, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
     with pytest.raises(ConfigFault):
         substitute("a", "a" * 1_000_000, "b")
 
 
 def test_a_child_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
+    monkeypatch.setattr(rules, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before = children()
     with pytest.raises(ConfigFault, match="takes too long"):

@@ -9,11 +9,11 @@ import contextlib
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Every, Index, Key, Step, index_of, steps_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import (
     ABSENT,
     KEEP,
+    ConfigFault,
     Number,
     Present,
     same,

@@ -12,10 +12,8 @@ from typing import Any, Union
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import Number
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml.toml_read import read_toml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml.toml_tree import Listing, Node, Table
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, Number
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml_tree import Listing, Node, Table, read_toml
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st

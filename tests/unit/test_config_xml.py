@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml.yaml_file import replace_yaml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_file import replace_yaml
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
 from hypothesis import given, settings

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml.yaml_file import replace_yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml.yaml_write import key, scalar
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_file import replace_yaml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_read import key, scalar
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ def test_keys_and_scalars_read_back_within_brackets_and_without(name: str, value
 #: What a process takes at most, in bytes, before and after a file of a MiB more or less.
 MEASURED = """
 import resource, sys
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
 count, character = int(sys.argv[1]), sys.argv[2]
 yaml_read.read("k: 1\\n")
 text = "k: 1" + character * (count // len(character)) + "\\n"

@@ -9,9 +9,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, _read
-from ansible_collections.fleet.power.plugins.module_utils._power.host import contained
-from ansible_collections.fleet.power.plugins.module_utils._power.host.contained import end_session
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, _read, end_session
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
@@ -50,7 +49,7 @@ class Hanging:
             return False
 
     def end(self) -> None:
-        contained.end_session(self.leader.pid, CONTAINER, 0.0)
+        engine_commands.end_session(self.leader.pid, CONTAINER, 0.0)
         self.leader.wait(20)
         assert self.leader.stdout is not None
         self.leader.stdout.close()
@@ -60,12 +59,12 @@ class Hanging:
 def in_a_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     found = Hanging()
     yield found
-    monkeypatch.setattr(contained, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
     found.end()
 
 
 def test_all_of_its_session_is_ended(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contained, "_is_in", lambda pid, container: container == CONTAINER)
+    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: container == CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
     assert hanging.is_over
 
@@ -76,7 +75,7 @@ def test_what_is_in_no_such_container_is_left(hanging: Hanging) -> None:
 
 
 def test_what_is_older_than_the_command_is_left(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contained, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
     end_session(hanging.leader.pid, CONTAINER, boot_seconds() + 1)
     assert hanging.lives
 
@@ -85,7 +84,7 @@ def test_what_is_older_than_the_command_is_left(hanging: Hanging, monkeypatch: p
 def test_a_number_that_began_no_session_and_what_is_no_container_end_nothing(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch, which: str, container: str
 ) -> None:
-    monkeypatch.setattr(contained, "_is_in", lambda pid, container: True)
+    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
     end_session({"child": hanging.child, "leader": hanging.leader.pid, "nobody": 0}[which], container, hanging.since)
     assert hanging.lives
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import stop_way_of
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_resources import memory_bytes
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import memory_bytes
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import (
     LABEL_NAME,
     LABEL_PARTS,

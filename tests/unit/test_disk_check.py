@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Bounds
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import server_list
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import client
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at, identify_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
     EndpointError,
@@ -25,7 +25,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     Suspended,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
 
 TOKEN = "the-token-of-the-node-alone"
@@ -317,7 +318,7 @@ def test_a_signal_while_the_list_is_asked_for_is_no_failure_of_the_list(monkeypa
 
 
 def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_list, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(client, "_LOOK_SECONDS", 0.02)
     endpoint, answered, asking = Answering(), threading.Event(), threading.Event()
 
     def ask(*_unused: object, **_also_unused: object) -> Answer:

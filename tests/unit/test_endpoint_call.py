@@ -14,8 +14,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bu
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     UnsupportedByEndpoint,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, FakeEndpoint, request, seen
 from ansible_collections.fleet.power.tests.unit.test_endpoint import LISTED, OTHER, Answering, Scripted, answer
 

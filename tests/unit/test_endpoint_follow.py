@@ -8,8 +8,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges, following
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import OutcomeUnknown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import POWER_ACTIONS, PowerAction
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, UUID, request, seen

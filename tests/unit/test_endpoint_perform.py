@@ -13,9 +13,9 @@ from unittest.mock import Mock
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_clients import PLACES, EngineClients
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES, EngineClients
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 
 

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_labels import LiveByLabel
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import LiveByLabel
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 
 

@@ -12,15 +12,17 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import (
-    CONTENT_TYPE,
-    cloudevent,
-    cloudevent_body,
-    node_source,
-)
 from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import MOST_LINES, discord_line, discord_message
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.events.signature import SecretFault, headers_of, key_of
+from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import (
+    CONTENT_TYPE,
+    SecretFault,
+    cloudevent,
+    cloudevent_body,
+    headers_of,
+    key_of,
+    node_source,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")

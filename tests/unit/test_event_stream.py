@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_clients
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_calls
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
@@ -135,7 +135,7 @@ def test_an_engine_that_refuses_is_quoted(engine: ScriptedEngine) -> None:
 
 def test_a_stream_takes_no_place_from_calls(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whoever waits for a place waits for a minute.
-    monkeypatch.setattr(engine_clients, "_PLACE_SECONDS", 60.0)
+    monkeypatch.setattr(engine_calls, "_PLACE_SECONDS", 60.0)
     docker = DockerEngine(engine.connection)
     streams = [docker.events.follow(None) for _unused in range(40)]
     began = time.monotonic()

@@ -28,18 +28,16 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told import sending, waiting
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import begun_event, closing_event
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent, node_source
 from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import discord_line
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.events.signature import headers_of, key_of
+from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import cloudevent, headers_of, key_of, node_source
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import row_events
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers import webhook_client
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, GUIDES, examples, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened

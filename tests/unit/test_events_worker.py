@@ -28,8 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import WebhookMessage
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, WebhookMessage
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, Node
 

@@ -19,9 +19,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.pl
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import facts
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.games import a2s, minecraft, quake3
-from ansible_collections.fleet.power.plugins.module_utils._power.games.counts import Unanswered, number_of
-from ansible_collections.fleet.power.plugins.module_utils._power.games.inside import count_in as count_printed
+from ansible_collections.fleet.power.plugins.module_utils._power.games.exchange import Unanswered, number_of
+from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import count_in as count_printed
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import Rcon
-from ansible_collections.fleet.power.plugins.module_utils._power.games.counts import Unanswered
+from ansible_collections.fleet.power.plugins.module_utils._power.games.exchange import Unanswered
 from ansible_collections.fleet.power.plugins.module_utils._power.games.rcon import RconLogin, login_of, send
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK

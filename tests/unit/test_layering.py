@@ -47,8 +47,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_events", "_supervisor"),
     ("_options", "events", "restore", "supervisor", "http_shim"),
 )
-#: What one package, parsers included, shows its neighbours.
-WHOLE = ("_power/config_files",)
 
 #: The packages that may import what neither Python nor the collection brings along, always inside a function.
 THIRD_PARTY = {
@@ -64,7 +62,7 @@ THIRD_PARTY = {
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
-    *("_power/endpoint/seen", "_power/endpoint/told", "_power/sources/http_transport", "_power/sources/web", "_power/options"),
+    *("_power/endpoint/answers", "_power/sources/web", "_power/sources/web_answers", "_power/options"),
     *("_power/events", "_power/receivers"),
 }
 
@@ -99,8 +97,7 @@ def name_of(path: Path) -> str:
 
 def package_of(name: str) -> str:
     """The package that a file belongs to, both as paths from module_utils; a file that belongs to none is one itself."""
-    folder = name.rpartition("/")[0]
-    return next((whole for whole in WHOLE if f"{folder}/".startswith(f"{whole}/")), folder or name)
+    return name.rpartition("/")[0] or name
 
 
 @cache
@@ -174,7 +171,7 @@ def test_no_imports_go_round_in_circles() -> None:
     while ready := {name for name, needs in left.items() if not needs & set(left)}:
         left = {name: needs for name, needs in left.items() if name not in ready}
     # The table of parsers imports them when they are asked for, and they what all parsers need.
-    assert {package_of(name) for name in left} <= set(WHOLE)
+    assert {package_of(name) for name in left} <= {"_power/config_files"}
 
 
 def imported_at_once(*names: str) -> set[str]:
@@ -195,7 +192,7 @@ def test_a_module_imports_no_more_than_its_action_needs() -> None:
     folders = [{name.rpartition("/")[0] for name in names} for names in (every_call, stop, restart)]
     assert not folders[0] & {"_power/actions/boot", "_power/actions/turn", "_power/volume", "_power/endpoint", "_power/config_files"}
     assert not folders[1] & {"_power/actions/boot", "_power/volume"}
-    assert not any(folder.startswith("_power/config_files") for folder in folders[2])
+    assert "_power/config_files" not in folders[2]
     unasked = {"actions/boot/await_ready", "actions/many/server_facts", "actions/turn/kill", "host/regex_sandbox", "sources/panel"}
     assert not restart & {f"_power/{name}" for name in unasked}
 

@@ -32,7 +32,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.listener i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointUntrusted
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.integration.panel_server import closing as closed
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request

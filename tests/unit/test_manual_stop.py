@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host.manual_stop import manual_stop_mark
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import manual_stop_mark
 
 ID = "ab" * 32
 

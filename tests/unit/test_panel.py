@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel as panel_module
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, PanelUnavailable, Patience
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,

@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

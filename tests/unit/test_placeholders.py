@@ -9,10 +9,9 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.placeholders import expand
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.regex import substitute
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml.xml_file import replace_xml
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, substitute
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml_file import replace_xml
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, ConfigRule, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings

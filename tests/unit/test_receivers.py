@@ -22,9 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.event im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.reading import receivers_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of, receivers_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient, retry_after
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,

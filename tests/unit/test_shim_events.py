@@ -21,8 +21,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.even
     Told,
     page_after,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudevent import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import cloudevent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import OutboxPage, OutboxState, RecordedEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable

@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction

@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import Sampler, ServerView, StatsReporter
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

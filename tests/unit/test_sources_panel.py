@@ -27,7 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.standard_input import write_once
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import write_once
 
 MORE_THAN_FITS = b"x" * 8_000_000
 

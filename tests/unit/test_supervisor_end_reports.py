@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import EndReports
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict

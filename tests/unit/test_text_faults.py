@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News

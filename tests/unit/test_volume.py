@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Survey
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Survey
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     SECRET,
     UNBOUNDED,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Bounds, Survey
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds, Survey
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

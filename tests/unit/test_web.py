@@ -21,8 +21,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, MissingLibrary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_address
 from ansible_collections.fleet.power.plugins.module_utils._power.sources import web as web_module
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.http_transport import Exchange
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Trust, Web, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Exchange, Trust, Web
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,
@@ -172,7 +172,9 @@ def test_a_repr_of_an_answer_shows_nothing_of_it(server: Recorder) -> None:
     assert "hunter22" not in repr(ask(server))
 
 
-def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The address of each connection that is made."""
     made: list[object] = []
     connect = socket.socket.connect
 
@@ -181,14 +183,18 @@ def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, monkeypa
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", counted)
+    return made
+
+
+def test_the_connection_is_kept_for_the_next_exchange(server: Recorder, connections: list[object]) -> None:
     web = Web(server.url, BEARER)
     for _unused in range(5):
         web.ask("GET", "/x", seconds=5)
-    assert len(made) == 1
+    assert len(connections) == 1
     web.close()
 
 
-def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, connections: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_module, "_MOST_IDLE", 2)
     web, together = Web(server.url, BEARER), threading.Barrier(5)
 
@@ -197,14 +203,13 @@ def test_no_more_connections_are_kept_than_are_of_use(server: Recorder, monkeypa
         answer.json(200, {})
 
     server.fault(meet)
-    for _unused in range(2):
-        threads = [threading.Thread(target=web.ask, args=("GET", "/x"), kwargs={"seconds": 10}) for _also_unused in range(5)]
+    for made in (5, 5 + 5 - 2):
+        threads = [threading.Thread(target=web.ask, args=("GET", "/x"), kwargs={"seconds": 10}) for _unused in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(web._idle) == 2
-    assert len(server.asked) == 10
+        assert len(connections) == made
     web.close()
 
 
@@ -495,11 +500,10 @@ def test_what_all_connections_share_is_changed_by_none_of_them(
         change(context, protocols)
 
     monkeypatch.setattr(ssl.SSLContext, "set_alpn_protocols", note)
-    web = Web(secure.url, BEARER, trust=Trust(ca_path=str(certificate)))
-    # No connection is kept then for the next exchange.
-    web.close()
+    # Each exchange has a connection of its own.
+    web = Web(secure.url, BEARER, headers={"Connection": "close"}, trust=Trust(ca_path=str(certificate)))
     statuses = [web.ask("GET", "/x", seconds=5).status for _number in range(3)]
-    assert (statuses, changed) == ([200] * 3, [("http/1.1",)])
+    assert (statuses, changed) == ([200] * 3, [["http/1.1"]])
 
 
 def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +515,7 @@ def test_what_is_sent_after_an_exchange_was_cut_off_is_not_sent_in_the_clear(cer
         accepted = threads.submit(server.wrap_socket, theirs, server_side=True)
         secured = client.wrap_socket(ours)
     exchange = Exchange()
-    exchange.connected(secured)
+    exchange.uses(secured)
     # As it is for a moment where the system has not come to it yet.
     monkeypatch.setattr(socket.socket, "shutdown", lambda _socket, _how: None)
     with closing(accepted.result()) as other, closing(secured):
@@ -529,7 +533,7 @@ def test_what_is_cut_off_below_tls_to_a_proxy_ends_in_time(server: Recorder, mon
 
     ours, theirs = socket.socketpair()
     exchange = Exchange()
-    exchange.connected(Wrapped(ours))
+    exchange.uses(Wrapped(ours))
     exchange.abandon()
     with closing(ours), closing(theirs):
         assert theirs.recv(1) == b""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Bounds
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds
 
 #: Who the servers' files shall belong to where root does the work.
 SERVER = (988, 988)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import ends
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun

@@ -13,18 +13,17 @@ from itertools import zip_longest
 from uuid import NAMESPACE_URL, uuid5
 
 from .._power.definitions.receiver_keys import DISCORD
-from .._power.events.cloudevent import node_source
 from .._power.events.discord import MOST_LINES
 from .._power.events.event import Event, EventType
-from .._power.host.announce import announce_line
+from .._power.events.webhook import node_source
+from .._power.host.system_log import announce_line
 from .._power.journal.journal import Journal
 from .._power.journal.outbox import KEPT_EVENTS, Delivery, DeliveryLane, OutboxState
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.model.errors import internal_error
-from .._power.receivers.message import message_of
-from .._power.receivers.receiver import DefinitionOf, Receiver
+from .._power.receivers.receiver import DefinitionOf, Receiver, message_of
 from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
 from .delivery import DROPPED, DeliveryPlan, lane_of
 

@@ -15,16 +15,16 @@ from .._power.actions.node.assemble import build_journal
 from .._power.definitions.definition import Definition
 from .._power.definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from .._power.definitions.settings import Settings
-from .._power.host.causes import reason_of
-from .._power.host.events_record import EVENTS_LOCK
+from .._power.host.library_faults import reason_of
 from .._power.host.liveness import boot_id, boot_seconds
+from .._power.host.supervisor_record import EVENTS_LOCK
 from .._power.journal.outbox import OutboxState
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock
 from .._power.model.errors import PowerError
 from .._power.model.server import Server
-from .._power.receivers.reading import receivers_of
+from .._power.receivers.receiver import receivers_of
 from .._service import OwnLock, ServiceManager, own_lock, say
 from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
 

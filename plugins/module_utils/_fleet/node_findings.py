@@ -16,11 +16,12 @@ from .._power.definitions.definition_text import load_text, root_node
 from .._power.definitions.receiver_keys import ReceiverRule, read_receiver_rules
 from .._power.definitions.settings import read_settings
 from .._power.engine.connection import host_fault
-from .._power.events.signature import SecretFault, key_of
+from .._power.events.webhook import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
-from .._power.receivers.webhook_client import check_address
-from .._power.sources.web import WebFault, checked_address
+from .._power.receivers.receiver import check_address
+from .._power.sources.web import checked_address
+from .._power.sources.web_answers import WebFault
 
 #: What the name of a definition's file ends with.
 EXTENSIONS = DefinitionDirectory.extensions

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._power.engine.container_events import ContainerEvent
 from .._power.engine.engine import Engine, EventStream
-from .._power.host.engine_process import engine_began, engine_life, is_life
+from .._power.engine.event_stream import ContainerEvent
+from .._power.host.engine_process import engine_began, engine_life, is_life, manual_stop_mark
 from .._power.host.liveness import boot_id
-from .._power.host.manual_stop import manual_stop_mark
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
 from .._power.model.server import Run

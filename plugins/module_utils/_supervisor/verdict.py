@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from .._power.engine.container_events import ContainerEvent
+from .._power.engine.event_stream import ContainerEvent
 from .._power.model.clock import engine_time
 from .._power.model.server import Run
 from .._power.model.supervision import Verdict

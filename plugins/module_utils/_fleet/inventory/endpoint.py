@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 
+from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
-from ..._power.endpoint.seen import Seen
 from ..._power.model.described import Unseen
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .wanted import NodeWanted

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
-from ..._power.endpoint.told import plain_text
+from ..._power.endpoint.answers import plain_text
 from ..._power.model.server import PowerState, parse_uuid
 
 #: Of the cache: raised when a reader of the form below would misread an older one.

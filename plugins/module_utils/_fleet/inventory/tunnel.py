@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..._power.host.library_faults import refuse_negative_chunks
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
 from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.redaction import shown_host
-from ..._power.sources.http_transport import BoundedResponse
 
 _LARGEST = 64 * 1024 * 1024
 _DEEPEST = 100
@@ -115,10 +115,10 @@ def _last_words(ssh: subprocess.Popen[bytes]) -> bytes:
 
 def _exchange(sock: socket.socket) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("docker")
-    connection.response_class = BoundedResponse
     connection.sock = sock
     connection.request("GET", "/containers/json?all=1", headers={"Connection": "close"})
     answer = connection.getresponse()
+    refuse_negative_chunks(answer)
     body = answer.read(_LARGEST + 1)
     if len(body) > _LARGEST:
         raise ValueError(f"its answer is larger than {_LARGEST} bytes")

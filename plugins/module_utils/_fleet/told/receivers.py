@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from ..._power.definitions.receiver_keys import read_receiver_rules
 from ..._power.model.errors import SettingsInvalid
 from ..._power.model.schema import Mismatch
-from ..._power.receivers.reading import receivers_of
-from ..._power.receivers.receiver import Receiver
+from ..._power.receivers.receiver import Receiver, receivers_of
 from ..rollout.words import RolloutError
 from .waiting import tells_of_runs
 

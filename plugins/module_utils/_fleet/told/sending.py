@@ -14,12 +14,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..._power.events.cloudevent import controller_source
+from ..._power.events.webhook import controller_source
 from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError
-from ..._power.receivers.message import message_of
-from ..._power.receivers.receiver import Receiver
+from ..._power.receivers.receiver import Receiver, message_of
 from ..._power.receivers.webhook_client import Taking, WebhookClient
 from .waiting import WaitingEvents
 

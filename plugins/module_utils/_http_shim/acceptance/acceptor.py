@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..._power.host.announce import announce
+from ..._power.host.system_log import announce
 from ..._power.journal.acceptance import Acceptance, accept, forget, pending
 from ..._power.journal.schema import JournalUnusable
 from ..._power.model.cancellation import Deadline

@@ -9,8 +9,8 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from ..._power.events.cloudevent import cloudevent, node_source
 from ..._power.events.event import Event
+from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
 from ..http import replies
 from ..http.replies import Reply, refusal

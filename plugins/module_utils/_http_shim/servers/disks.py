@@ -19,7 +19,7 @@ from ..._power.definitions.settings import Settings
 from ..._power.model.cancellation import Deadline, no_check
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.volume.volume import Volume
-from ..._power.volume.volume_survey import Bounds
+from ..._power.volume.volume_walk import Bounds
 
 #: How long what a walk found counts, at least, and how long anybody waits for one.
 _COUNTS_SECONDS, _WAIT_SECONDS = 60.0, 0.25

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.node.state import age_seconds
-from ..._power.container.container_resources import memory_bytes
+from ..._power.container.container_limits import memory_bytes
 from ..._power.definitions.definition import Definition, secrets_of
 from ..._power.definitions.settings import Settings
-from ..._power.engine.engine_use import Use
+from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.locking.countdown import Countdown
 from ..._power.model.errors import PowerError

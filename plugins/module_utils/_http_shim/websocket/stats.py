@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..._power.actions.node.node import Node, Observed
-from ..._power.engine.engine_use import Use
+from ..._power.engine.engine_answers import Use
 from ..._power.model.errors import PowerError
 from ..._power.model.result import Phase
 from ..._power.model.server import PowerState, Run, Snapshot, Startup

@@ -20,43 +20,43 @@ Parser = Callable[[str, Sequence[ConfigRule]], str]
 
 
 def _file() -> Parser:
-    from .lines.line import replace_lines
+    from .line_file import replace_lines
 
     return replace_lines
 
 
 def _ini() -> Parser:
-    from .lines.ini_file import replace_ini
+    from .ini_file import replace_ini
 
     return replace_ini
 
 
 def _json() -> Parser:
-    from .json.json_file import replace_json
+    from .json_file import replace_json
 
     return replace_json
 
 
 def _properties() -> Parser:
-    from .lines.properties_file import replace_properties
+    from .properties_file import replace_properties
 
     return replace_properties
 
 
 def _toml() -> Parser:
-    from .toml.toml_file import replace_toml
+    from .toml_file import replace_toml
 
     return replace_toml
 
 
 def _xml() -> Parser:
-    from .xml.xml_file import replace_xml
+    from .xml_file import replace_xml
 
     return replace_xml
 
 
 def _yaml() -> Parser:
-    from .yaml.yaml_file import replace_yaml
+    from .yaml_file import replace_yaml
 
     return replace_yaml
 

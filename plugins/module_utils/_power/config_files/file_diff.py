@@ -15,7 +15,7 @@ from ..definitions.definition import ConfigRule
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.result import FileDiff
 from ..model.schema import visible
-from .fault import ConfigFault
+from .rules import ConfigFault
 
 #: Bytes of a text that are shown; nobody reads more.
 _SHOWN_BYTES = 100 * 1024
@@ -75,9 +75,9 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def _as_written_here(secret: str) -> Iterator[str]:
     """A secret as the writers of this package spell it, asked for when there is something to ask."""
-    from .lines.properties_file import replace_properties
-    from .toml.toml_words import string_text
-    from .yaml.yaml_write import scalar
+    from .properties_file import replace_properties
+    from .toml_words import string_text
+    from .yaml_read import scalar
 
     yield scalar(secret, style='"')[1:-1]
     # What no file can hold is in none.

@@ -20,9 +20,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from ..definitions.definition import ConfigRule
-from .fault import ConfigFault
-
-__all__ = ["Every", "Index", "Key", "Step", "index_of", "steps_of"]
+from .rules import ConfigFault
 
 
 @dataclass(frozen=True)

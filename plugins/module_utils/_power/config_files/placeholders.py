@@ -21,10 +21,8 @@ from ..container.container_network import seen_by_containers
 from ..definitions.definition import ConfigFile, ConfigRule, Definition
 from ..definitions.settings import Settings
 from ..model.schema import printable
-from .fault import ConfigFault
-from .xml.xml_path import place_of
-
-__all__ = ["expand"]
+from .rules import ConfigFault
+from .xml_path import place_of
 
 _PLACEHOLDER = re.compile(r"\{\{\s*((server|env|config)\.([^{}]*))\}\}", re.IGNORECASE)
 _REGEX = "regex:"

@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["BYTE_ORDER_MARK", "Edit", "appended", "between", "indentation", "line_end", "spliced"]
-
 BYTE_ORDER_MARK = "\ufeff"
 
 #: From, up to, and what stands there then.

@@ -35,9 +35,9 @@ from .container_labels import (
     made_by_wings,
     spec_hash_of,
 )
+from .container_limits import resources
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_parts import parts_label
-from .container_resources import resources
 
 __all__ = [
     "HOME",

@@ -8,22 +8,31 @@ Only what the server's definition says counts, and nothing that can be changed f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..model.schema import KeyLocation, KeySpec, Mismatch
 from ..model.server import Server, parse_uuid
-from .image_names import begins_with
 from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 
 if TYPE_CHECKING:
     from .definition import Definition
 
+#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
+#: port, and with it another registry.
+_PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
 LABEL_KEY = KeySpec("label", map_of(SCALAR_TEXT, "a map of text"), {}, "Labels that the servers all have")
 IMAGE_KEY = KeySpec("image", FILLED_TEXT, "", "Start of the image name of the servers, in whole parts (`/`, `:`, `@`)")
+
+
+def begins_with(reference: str, name: str) -> bool:
+    """Tell if ``name`` is the beginning of an image's reference, in whole parts."""
+    trimmed = name.rstrip("/")
+    return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ..actions.node.limiter import Slot
 from ..actions.turn.tell import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
-from ..host.announce import announce
 from ..host.listener import is_as_good_as_we
+from ..host.system_log import announce
 from ..model.caller import Caller
 from ..model.clock import SystemClock
 from ..model.described import Described
@@ -36,8 +36,7 @@ from ..model.redaction import shown_address
 from ..model.request import PowerAction, Request
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
-from .client import Endpoint
-from .connection import is_this_machine
+from .client import Endpoint, is_this_machine
 from .facts import describe_at, identify_at
 from .perform import perform_at
 

@@ -5,25 +5,200 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
+from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.described import Unseen
-from ..model.errors import EndpointUnreachable, Suspended
+from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..model.players import PlayerPolicy
+from ..model.redaction import mask, shown_address
 from ..model.request import PowerAction, Readiness
 from ..model.server import Server
-from .connection import EndpointAnswer, EndpointConnection, Trusts
+from ..sources.web import Trust, Web
+from ..sources.web_answers import Answer, Untrusted, WebFault
+from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
 from .operation import Operation, read_operation
-from .seen import Seen, read_log, read_server
-from .server_list import ServerList
 
+_Value = TypeVar("_Value")
+#: Whether a user of this machine, by number, may have the token.
+Trusts = Callable[[int], bool]
+_SAID_CHARACTERS = 300
+_LOOK_SECONDS = 0.5
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: A path on the endpoint itself: no host, no query, nothing that a proxy might read in two ways.
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+class EndpointConnection:
+    """Asks one endpoint, and shows its token to nobody else. Threads may share it. ``warnings`` are for the caller to show."""
+
+    def __init__(
+        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
+    ) -> None:
+        """Take what `Endpoint` takes. Raises `SettingsInvalid`."""
+        self.shown = shown_address(url)
+        self.timeout = timeout
+        self.warnings: list[str] = []
+        self._token = token.strip()
+        if not self._token:
+            raise SettingsInvalid(
+                f"Cannot act through the endpoint {self.shown}: it has no token; give api_token, or endpoint.token in the settings"
+            )
+        try:
+            vouching = None if trusts is None else Vouching(trusts)
+            trust = Trust(verify, ca_path, proxies=not is_this_machine(url), vouching=vouching)
+            self.web = Web(url, f"Bearer {self._token}", trust=trust)
+        except WebFault as error:
+            raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
+        #: What stands before every path at the endpoint's own address.
+        self.prefix = urlsplit(url).path.rstrip("/")
+        if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
+            self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        params: Mapping[str, object] | None = None,
+        seconds: float | None = None,
+        check_cancelled: CheckCancelled = no_check,
+    ) -> EndpointAnswer:
+        """Return the answer to a request, which may take ``seconds``, the connection's own ``timeout`` by default.
+
+        Raises `EndpointUntrusted`, `EndpointUnreachable`, and what ``check_cancelled`` raises.
+        """
+        most = self.timeout if seconds is None else seconds
+        try:
+            answer = self.web.ask(method, path, body=body, params=params, seconds=most, check_cancelled=check_cancelled)
+        except Untrusted as error:
+            raise EndpointUntrusted(
+                f"Cannot use the endpoint {self.shown} with the node's token: {error}, and within this machine it goes to root, to whoever "
+                "asks and to members of system.group alone; look who that is, use https, or give api_token"
+            ) from error
+        except WebFault as error:
+            said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"
+            raise EndpointUnreachable(said, lasting=error.lasting) from error
+        return EndpointAnswer(answer, self)
+
+    def masked(self, text: str) -> str:
+        """Return text that the endpoint said, without the token, should it repeat it."""
+        return mask(text, {self._token})
+
+    def close(self) -> None:
+        """Close its connections. Raises nothing."""
+        self.web.close()
+
+
+@dataclass(frozen=True)
+class EndpointAnswer:
+    """An answer, and the connection that it came by."""
+
+    raw: Answer
+    connection: EndpointConnection
+
+    def read(self, verb: str, read: Callable[[Any], _Value]) -> _Value:
+        """Return its value as ``read`` reads it, which may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
+        self.raise_if_error(verb)
+        try:
+            return read(self.raw.value)
+        except ValueError as error:
+            reason = "no JSON, or not all of it" if self.raw.value is None else str(error)
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.connection.shown} answers {self.raw.status} with {reason}; is it Wings, and is its "
+                "address right"
+            ) from error
+
+    def raise_if_missing(self, verb: str, uuid: str) -> None:
+        """Raise `ServerNotFound` if the endpoint says that it lacks the server.
+
+        It says so by an error in JSON; any other 404 means that something else answers there.
+        """
+        if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
+            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.connection.shown} has no server {uuid}; is it on another node")
+
+    def raise_if_error(self, verb: str) -> None:
+        """Raise `EndpointError` if it is no success."""
+        status = self.raw.status
+        if 200 <= status < 300:
+            return
+        said = self.said()
+        if status in (401, 403):
+            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
+        elif status == 404:
+            why = "there is no such thing there; is its address right"
+        else:
+            why = "look at its log"
+        shown = self.connection.shown
+        raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
+
+    def said(self) -> str:
+        """Return what it says went wrong, in one short line."""
+        is_object = isinstance(self.raw.value, Mapping)
+        text = plain_text(self.raw.value.get("error") if is_object else None, self.connection.masked)
+        if not text and not is_object:
+            text = plain_text(self.raw.text, self.connection.masked)
+        return text[:_SAID_CHARACTERS].rstrip(".")
+
+
+def is_this_machine(url: str) -> bool:
+    """Tell whether an address is of this machine for certain: ``localhost``, or an address of the loopback."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class ServerList:
+    """Every server as it was when first asked for. Threads may share it."""
+
+    def __init__(self, connection: EndpointConnection) -> None:
+        self._connection = connection
+        self._guard = threading.Lock()
+        self._listed: tuple[Seen | Unseen, ...] | None = None
+        self._fault: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
+        #: The codes of why the endpoint could not list all of its servers, when the list was asked for.
+        self.lacking: tuple[str, ...] = ()
+
+    def read(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
+        """Return the servers, or why the state of one is not told; a list that failed is not asked for again.
+
+        Raises `EndpointUnreachable`, `EndpointUntrusted`, `EndpointError`, and what ``check_cancelled`` raises.
+        """
+        # Held while asking: others who want the list wait for this one.
+        while not self._guard.acquire(timeout=_LOOK_SECONDS):
+            check_cancelled()
+        try:
+            if self._fault is not None:
+                # Else each name would wait for it anew, and two names of one server could be told apart by chance.
+                raise type(self._fault)(str(self._fault), **self._fault.facts) from self._fault
+            if self._listed is None:
+                self._listed = self._ask(check_cancelled)
+            return self._listed
+        finally:
+            self._guard.release()
+
+    def _ask(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
+        try:
+            answer = self._connection.ask("GET", "/api/servers", check_cancelled=check_cancelled)
+            listed = answer.read("list the servers", lambda value: read_servers(value, self._connection.masked))
+        except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
+            self._fault = error
+            raise
+        self.lacking = read_codes(answer.raw.headers.get("x-unlisted", ""))
+        return listed
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ..model.described import Described, Unseen
 from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
-from ..sources.search_faults import ambiguous
+from ..sources.sources import ambiguous
+from .answers import Seen
 from .client import Endpoint
-from .seen import Seen
 
 _FIELDS = ("server", "short_id", "name", "state", "suspended")
 #: With these an endpoint refuses whoever asks, whatever about.

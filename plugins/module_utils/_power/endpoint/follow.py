@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from ..model.errors import KillUnsettled, OutcomeUnknown, PowerError, StartFailed, StartTimeout, Suspended
 from ..model.request import PowerAction, Request, WaitFor
 from ..model.server import PowerState
-from .seen import Seen
+from .answers import Seen
 
 #: From the end of the wait for the lock to the first sign of a stop or a kill; also the least for a boot.
 GRACE_SECONDS = 30.0

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..actions.node.progress import Ending, Progress
 from ..model.downtime import Downtime
+from ..model.errors import FailureBudget, NotSelected
 from ..model.players import PlayerCount, PlayerWait
 from ..model.request import PowerAction
 from ..model.result import Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server
-from .told import (
+from .answers import (
     Masked,
     ReadText,
     as_list,
@@ -31,6 +33,8 @@ from .told import (
 )
 
 _LOG_LINES = 20
+#: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
+_NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,29 @@ def _player_wait(fields: Mapping[str, Any]) -> PlayerWait | None:
         return None
     marks = tuple(mark for mark in map(read_whole, as_list(fields.get("marks"))) if mark is not None)
     return PlayerWait(seconds, marks, announced if isinstance(announced, bool) else None)
+
+
+def told_ending(operation: Operation) -> Ending:
+    """Return how an operation ended, as a result may say it of what was asked for and taken."""
+    outcome, code = operation.outcome or Outcome.FAILED, operation.code
+    if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
+        # Nobody passes over what was asked for, and what altered something was not refused.
+        outcome = Outcome.FAILED if operation.changed else Outcome.REFUSED
+    return outcome, "" if code in _NEVER_ASKED else code, operation.msg
+
+
+def take_over(operation: Operation, progress: Progress) -> None:
+    """Let the result have what the operation tells."""
+    progress.changed = operation.changed
+    progress.state_before = operation.state_before or progress.state_before
+    progress.state = operation.state
+    progress.stop = operation.stop
+    progress.waited_seconds = operation.waited_seconds
+    progress.holder = None if operation.holder is None else dict(operation.holder)
+    progress.plan = operation.plan or progress.plan
+    progress.preboot = list(operation.preboot)
+    progress.cancelled = operation.cancelled
+    progress.exit_code = operation.exit_code
+    progress.players, progress.player_wait = operation.players, operation.player_wait
+    progress.downtime = operation.downtime
+    progress.log = operation.log

@@ -33,12 +33,11 @@ from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
 from ..model.server import PowerState, Server
+from .answers import Seen
 from .client import Accepted, Endpoint
 from .facts import identify_at
 from .follow import Following, FollowingUp, following, seconds_until_begun
-from .operation import Operation
-from .operation_end import take_over, told_ending
-from .seen import Seen
+from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
 #: A kill is not kept waiting longer than this for what the server was before it.

@@ -13,10 +13,10 @@ from ..model.clock import Clock
 from ..model.errors import EndpointError, EndpointUnreachable, OutcomeUnknown, PowerError
 from ..model.request import PowerAction
 from ..model.server import PowerState
+from .answers import Seen
 from .client import Accepted, Endpoint
 from .follow import Following
 from .operation import Operation
-from .seen import Seen
 
 _Value = TypeVar("_Value")
 #: Pauses between two looks at a server: the first, the longest, and how they grow.

@@ -9,19 +9,19 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.causes import chain
+from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ..model.nesting import values_in
 from ..model.option import Option
 from ..model.redaction import shown_host, without_user
 from ..model.schema import one_line, printable
-from .connection_faults import errnos, known_fault
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
@@ -165,31 +165,18 @@ def _bound(client: Any) -> None:
     request = client.request
     client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
     client.headers["Accept-Encoding"] = "identity"
-    client.hooks["response"] += [_refuse_compressed, _refuse_negative_chunks, _read_whole]
+    client.hooks["response"] += [_refuse_bombs, _read_whole]
     result, stream = client._result, client._stream_helper
     client._result = lambda response, json=False, binary=False: result(_checked(response, json), json=json, binary=binary)
     client._stream_helper = lambda response, decode=False: _parts(stream, response, decode)
 
 
-def _refuse_compressed(response: Any, **_unused: Any) -> None:
-    """Raise OSError before the SDK decompresses an answer: a kilobyte may become gigabytes."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":
-        raise OSError(f"its answer is compressed ({encoding}), and only plain answers are read")
-
-
-def _refuse_negative_chunks(response: Any, **_unused: Any) -> None:
-    """Have a chunk of negative size raise an error of the transport: Python would read all that comes."""
-    body = response.raw._fp
-    read_size = body._read_next_chunk_size
-
-    def size() -> int:
-        found = int(read_size())
-        if found < 0:
-            raise ValueError("the size of a chunk is negative")
-        return found
-
-    body._read_next_chunk_size = size
+def _refuse_bombs(response: Any, **_unused: Any) -> None:
+    """Raise OSError for a compressed answer, and have a chunk of negative size raise an error of the transport."""
+    why = compression_fault(response.headers.get("Content-Encoding", ""))
+    if why:
+        raise OSError(why)
+    refuse_negative_chunks(response.raw._fp)
 
 
 def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
@@ -365,3 +352,47 @@ def _timeout(whose: str, given: Any) -> int:
 
 def _quoted(text: str) -> str:
     return repr(printable(text))
+
+
+def errnos(error: BaseException) -> set[int]:
+    """The numbers of the system's errors in the chain; those of TLS are OSErrors too, but count in numbers of their own."""
+    import ssl
+
+    links = (link for link in chain(error) if isinstance(link, OSError) and not isinstance(link, ssl.SSLError))
+    return {link.errno for link in links if link.errno is not None}
+
+
+def known_fault(error: BaseException, host: str) -> str:
+    """The fault of an address, of TLS, or of who answers in the engine's place; empty where it is none of these."""
+    import socket
+    import ssl
+
+    links = chain(error)
+    why = certificate_fault(links)
+    if why:
+        return f"its certificate cannot be verified ({why}); are ca_path and tls_hostname right"
+    for link in links:
+        if isinstance(link, ssl.SSLError):
+            return "it does not speak TLS as expected; are tls and the certificates right"
+        if isinstance(link, socket.gaierror):
+            return "its name cannot be looked up; is docker_host right"
+    if errno.ECONNREFUSED in errnos(error) and not _may_be_socket(host):
+        return "that is no socket; is docker_host right"
+    if any(_is_of_no_engine(link) for link in links):
+        return "what answers there is no engine; is docker_host right"
+    return ""
+
+
+def _is_of_no_engine(link: BaseException) -> bool:
+    """Tell if an answer is no JSON, or none of an engine's, which ends in an error of Python's right below the SDK's."""
+    kind, below = type(link).__name__, link.__cause__ or link.__context__
+    return kind == "JSONDecodeError" or (kind == "DockerException" and isinstance(below, (KeyError, TypeError)))
+
+
+def _may_be_socket(host: str) -> bool:
+    scheme, _found, path = host.partition("://")
+    if scheme != "unix":
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    return True

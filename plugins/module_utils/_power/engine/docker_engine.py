@@ -10,26 +10,177 @@ on purpose: they outlive their caller, so a stop that was abandoned would still 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..container.container_labels import LABEL_SERVER, LABEL_SPEC, made_by_us, name_in_labels
-from ..model.errors import EngineError, EngineUnreachable
-from ..model.server import ListedContainer, Server, Snapshot, parse_uuid
+from ..container.container_network import NetworkSpec
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK, engine_time
+from ..model.errors import EngineError, EngineUnreachable, PowerError
+from ..model.schema import one_line
+from ..model.server import ListedContainer, Run, Server, Snapshot, parse_uuid
 from .connection import Connection
 from .engine import ContainerCommands, Containers, Events, Images, Logs
-from .engine_answers import LIVE, claimed_server, listed_of, publisher_of, server_of, snapshot_of
+from .engine_answers import LIVE, Use, claimed_server, is_before, listed_of, publisher_of, server_of, snapshot_of, use_of
 from .engine_calls import EngineCalls
-from .engine_containers import DockerContainers
 from .engine_events import DockerEvents
 from .engine_images import DockerImages
-from .engine_labels import LiveByLabel
-from .engine_logs import DockerLogs
-from .engine_use import Use, use_of
-from .standard_input import write_once
+from .output import Output, write_once
 
 if TYPE_CHECKING:
     from .engine_commands import CommandEnd, CommandRunner
+
+#: How much earlier than a run's StartedAt its first lines may be stamped.
+_EARLY = timedelta(milliseconds=100)
+#: Seconds between two looks at a removal that somebody else has asked for.
+_LOOK_SECONDS = 0.05
+
+
+class LiveByLabel:
+    """Answers from a list that was begun after the question, so that nothing is missed; hundreds of questions need a few lists.
+
+    ``read`` returns the ids of containers by the UUIDs that they claim, and raises `PowerError`.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
+        self._read = read
+        self._changed = threading.Condition()
+        self._begun = 0
+        self._ended = 0
+        self._answer: Mapping[str, Sequence[str]] | PowerError = {}
+
+    def of(self, uuid: str) -> Sequence[str]:
+        """The ids of live containers that claim to be the server's, whatever their names. Raises what reading raises."""
+        with self._changed:
+            wanted = self._begun + 1
+            while self._ended < wanted and self._begun > self._ended:
+                self._changed.wait()
+            if self._ended >= wanted:
+                return _told(self._answer, uuid)
+            self._begun += 1
+        answer: Mapping[str, Sequence[str]] | PowerError = EngineError("Cannot list the containers: another question for them failed")
+        try:
+            answer = self._read()
+        except PowerError as error:
+            answer = error
+        finally:
+            with self._changed:
+                self._ended = self._begun
+                self._answer = answer
+                self._changed.notify_all()
+        return _told(answer, uuid)
+
+
+def _told(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
+    if isinstance(answer, PowerError):
+        # Each who asked raises its own.
+        raise type(answer)(str(answer), **answer.facts) from answer
+    return answer.get(uuid, ())
+
+
+class DockerLogs:
+    """Reads the output and the logs of containers; see `Logs`."""
+
+    def __init__(self, calls: EngineCalls) -> None:
+        self._calls = calls
+
+    def attach(self, name: str) -> Output:
+        """The container's output from now on."""
+        with self._calls.asking(f"attach to container {name}", own_seconds=self._calls.timeout) as client:
+            raw = client.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1})
+        return Output(raw)
+
+    def tail(self, name: str, lines: int) -> bytes:
+        """The last lines of the container's log."""
+        with self._calls.asking(f"read the log of container {name}") as client:
+            return bytes(client.logs(name, stdout=True, stderr=True, tail=lines))
+
+    def of_run(self, run: Run) -> bytes:
+        """The log of one run; the log of a container goes on from run to run, and is asked for by whole seconds.
+
+        A live run's begins where the one before ended: what a quick server says first is often stamped before its own StartedAt.
+        """
+        with self._calls.asking(f"read the log of container {run.container}") as client:
+            state = client.inspect_container(run.container)["State"]
+            is_live = state["Running"] and state["StartedAt"] == run.started_at
+            begin = str(state["FinishedAt"]) if is_live else run.started_at
+            moment = engine_time(begin)
+            since = 1 if moment is None else max(1, int(moment.timestamp()))
+            found = bytes(client.logs(run.container, stdout=True, stderr=True, since=since, timestamps=True))
+        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
+        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
+
+    def tail_of_run(self, run: Run, lines: int) -> bytes:
+        """The last lines of the log of a container's newest run."""
+        with self._calls.asking(f"read the log of container {run.container}") as client:
+            found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
+        moment = engine_time(run.started_at)
+        begin = run.started_at if moment is None else f"{(moment - _EARLY):%Y-%m-%dT%H:%M:%S.%f}Z"
+        stamped = (line.partition(b" ") for line in found.splitlines(keepends=True))
+        return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
+
+
+class DockerContainers:
+    """Makes and removes containers, and the networks they need; see `Containers`."""
+
+    def __init__(self, calls: EngineCalls) -> None:
+        self._calls = calls
+
+    def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; its id, and what the engine warns of."""
+        with self._calls.asking(f"create container {name}") as client:
+            answer = client.create_container_from_config(dict(config), name)
+        return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
+
+    def remove(self, name: str, *, volumes: bool) -> bool:
+        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which is waited for)."""
+        deadline = Deadline.after(SYSTEM_CLOCK, self._calls.timeout)
+        while True:
+            try:
+                self._calls.carry_out(
+                    f"remove container {name}", lambda client: client.remove_container(name, v=volumes, force=False), gone=(404,)
+                )
+                return True
+            except EngineError as error:
+                if error.facts.get("status") != 409:
+                    raise
+                if "already in progress" not in str(error):
+                    return False
+                if deadline.is_over:
+                    raise EngineUnreachable(f"Cannot remove container {name}: its removal has been in progress for too long") from error
+                deadline.pause(_LOOK_SECONDS)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a container another name."""
+        with self._calls.asking(f"rename container {name}") as client:
+            client.rename(name, new_name)
+
+    def forbid_restart(self, name: str) -> None:
+        """Set the container's restart policy to ``no``."""
+        self._calls.carry_out(
+            f"set the restart policy of container {name}",
+            lambda client: client.update_container(name, restart_policy={"Name": "no"}),
+            gone=(404,),
+        )
+
+    def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
+        """Change the limits of a container; see `Containers`. Not by the library's own call, which knows no limit of pids."""
+        with self._calls.asking(f"change the limits of container {name}") as client:
+            answer = client._result(client._post_json(client._url("/containers/{0}/update", name), data=dict(body)), json=True)
+        return [one_line(str(warning)) for warning in answer.get("Warnings") or []]
+
+    def ensure_network(self, network: NetworkSpec) -> bool:
+        """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""
+        if self._calls.carry_out(f"inspect network {network.name}", lambda client: client.inspect_network(network.name), gone=(404,)):
+            return False
+        body = {"Name": network.name, "CheckDuplicate": True, **network.body}
+
+        def create(client: Any) -> None:
+            client._raise_for_status(client._post_json(client._url("/networks/create"), data=body))
+
+        return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
 
 
 class DockerCommands:

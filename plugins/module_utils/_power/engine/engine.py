@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..container.container_network import NetworkSpec
 from ..model.server import ImageSeen, ListedContainer, Run, Server, Snapshot
-from .engine_use import Use
+from .engine_answers import Use
 from .output import Output
 
 if TYPE_CHECKING:
-    from .container_events import ContainerEvent
     from .engine_commands import CommandEnd
+    from .event_stream import ContainerEvent
 
 
 class Containers(Protocol):

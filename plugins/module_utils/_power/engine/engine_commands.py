@@ -10,12 +10,15 @@ no further one is begun in its container as long as it runs.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..host.contained import end_session
 from ..host.liveness import boot_seconds
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
@@ -29,6 +32,12 @@ _LEAST_SECONDS = 0.1
 _END_SECONDS = 3.0
 #: How often it is asked for an exit code that it does not know yet.
 _LOOK_SECONDS = 0.02
+_ID = re.compile(r"[0-9a-f]{64}")
+#: Places in /proc/PID/stat, counted from the field after the command: its state, its session, and its start in clock ticks since boot.
+_STATE, _SESSION, _START = 0, 3, 19
+_ENDED = (b"Z", b"X")
+#: What is ended may have begun more meanwhile.
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -158,3 +167,58 @@ def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | Comman
         if raw > most_bytes + 8 * len(printed) or len(printed) > most_bytes:
             return CommandEnd(None, why=f"prints more than {most_bytes} bytes")
     return CommandEnd(None, why="has not ended in time")
+
+
+def end_session(leader: int, container: str, since: float) -> None:
+    """SIGKILL the processes of a session that are in a container, and began at ``since`` or later; ``leader`` is the one that began it.
+
+    Its number is no other process's as long as one of its session lives. ``container`` is a full id, ``since`` in seconds of the machine's
+    boot clock: older ones are the server's own. Each is held by a descriptor before it is looked at, so that no other can get its number
+    in between. What may not be ended, or not be told, is left.
+    """
+    if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
+        return
+    for _round in range(_ROUNDS):
+        if sum(_end(pid, leader, container, since) for pid in _processes()) == 0:
+            return
+
+
+def _processes() -> Iterator[int]:
+    with suppress(OSError):
+        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _end(pid: int, leader: int, container: str, since: float) -> bool:
+    if not _is_of(pid, leader, since):
+        return False
+    try:
+        held = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not (_is_in(pid, container) and _is_of(pid, leader, since)):
+            return False
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(held)
+    return True
+
+
+def _is_in(pid: int, container: str) -> bool:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as source:
+        return container in source.read()
+
+
+def _is_of(pid: int, leader: int, since: float) -> bool:
+    """Tell if a process lives, belongs to the session of ``leader``, and is not older."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as source:
+            # The command stands in parentheses and may hold anything, spaces and parentheses too.
+            fields = source.read().rpartition(b")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        is_young = int(fields[_START]) + 1 >= since * ticks
+        return fields[_STATE] not in _ENDED and is_young and int(fields[_SESSION]) == leader
+    except (OSError, IndexError, ValueError):
+        return False

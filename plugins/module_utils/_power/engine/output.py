@@ -10,6 +10,9 @@ import io
 import socket
 from typing import Any
 
+from ..model.cancellation import Deadline
+from ..model.clock import SYSTEM_CLOCK
+
 _CHUNK_BYTES = 65536
 _LEAST_SECONDS = 0.001
 
@@ -87,3 +90,40 @@ class Deframer:
             data = data[8 + size :]
         self._pending = data
         return payload
+
+
+def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> bool:
+    """Write, and give the connection back; whether all of it was taken.
+
+    Raises `socket.timeout` if the engine does not take it within ``seconds``.
+    With ``until_taken`` it is the pipe of the process that has to take it, in the same time: False if that is full, since the process does
+    not read. The engine itself takes what fits into its socket, keeps it, and says nothing.
+    """
+    deadline = Deadline.after(SYSTEM_CLOCK, seconds)
+    sock = getattr(raw, "_sock", raw)
+    try:
+        sock.settimeout(seconds)
+        sock.sendall(data)
+        return not until_taken or _is_taken(sock, deadline)
+    except socket.timeout:
+        if until_taken:
+            return False
+        raise
+    finally:
+        release(raw)
+
+
+def _is_taken(sock: Any, deadline: Deadline) -> bool:
+    """Tell if the engine hangs up in time after the last byte: it does so once it has passed on all there was, or nobody is left."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while (left := deadline.left) > 0:
+            sock.settimeout(left)
+            if not sock.recv(4096):
+                return True
+    except socket.timeout:
+        return False
+    except OSError:
+        # It has hung up already.
+        return True
+    return False

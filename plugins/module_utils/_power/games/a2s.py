@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from ..model.cancellation import Deadline
 from ..model.players import PlayerCount
-from .counts import Unanswered, counted
-from .exchange import GameExchange
+from .exchange import GameExchange, Unanswered, counted
 
 MOST_BYTES = 64 * 1024
 _REQUEST = b"\xff\xff\xff\xffTSource Engine Query\0"

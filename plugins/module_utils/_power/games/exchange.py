@@ -1,16 +1,74 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One exchange with a game: connected, sent and read within one deadline, however many reads that takes, and within a number of bytes."""
+"""One exchange with a game: the address of a run, bytes within one deadline and one bound, and the number of players in an answer."""
 
 from __future__ import annotations
 
 import socket
 
+from ..definitions.definition import Definition
 from ..model.cancellation import Deadline
-from .counts import Unanswered
+from ..model.players import MOST_PLAYERS, PlayerCount
+from ..model.server import Snapshot
 
+_MOST_DIGITS = len(str(MOST_PLAYERS))
+_LAST_PORT = 65535
+#: Where what is published on all addresses is reached.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _CHUNK_BYTES = 65536
+
+
+class Unanswered(Exception):
+    """A game that did not answer, or not as its kind does; the text says why, as it stands after who was asked."""
+
+
+def number_of(told: object) -> int | None:
+    """Return the number of players that was told, as a number or in plain digits; None where it is none, or more than play anywhere."""
+    if isinstance(told, (str, bytes)) and len(told) <= _MOST_DIGITS and told.isdigit() and told.isascii():
+        told = int(told)
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= MOST_PLAYERS:
+        return None
+    return told
+
+
+def counted(online: int | None, most: object) -> PlayerCount:
+    """Return the count of an answer. Raises `Unanswered` where it does not say who plays."""
+    if online is None:
+        raise Unanswered("answers, but not how many play")
+    return PlayerCount(online, number_of(most))
+
+
+def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
+    """Return the port of the default allocation. Raises `Unanswered` if there is none."""
+    told = variable(snapshot, "SERVER_PORT") or ""
+    port = int(told) if told.isascii() and told.isdigit() and len(told) <= 5 and int(told) <= _LAST_PORT else 0
+    if port == 0 and definition is not None:
+        port = definition.allocations.default_port
+    if port == 0:
+        raise Unanswered("it has no default allocation, and its profile names no port")
+    return port
+
+
+def address_of(snapshot: Snapshot, port: int, protocol: str) -> tuple[str, int]:
+    """Return the address and port at which the port is published, by ``tcp`` or ``udp``. Raises `Unanswered` if it is not.
+
+    On the machine's own network it is the address that the server was given.
+    """
+    if snapshot.on_host_network:
+        address = variable(snapshot, "SERVER_IP") or "0.0.0.0"
+        return _LOOPBACK.get(address, address), port
+    published = snapshot.addresses.get(f"{port}/{protocol}")
+    if not published:
+        raise Unanswered(f"its container has not published port {port}/{protocol}")
+    address, there = published[0]
+    return _LOOPBACK.get(address, address), there
+
+
+def variable(snapshot: Snapshot, name: str) -> str | None:
+    """Return what a variable of the container's environment was made with; None if it has no such one."""
+    begin = f"{name}="
+    return next((entry[len(begin) :] for entry in snapshot.environment if entry.startswith(begin)), None)
 
 
 class GameExchange:

@@ -13,8 +13,7 @@ from typing import Any
 from ..model.cancellation import Deadline
 from ..model.nesting import is_nested_deeper
 from ..model.players import PlayerCount
-from .counts import Unanswered, counted, number_of
-from .exchange import GameExchange
+from .exchange import GameExchange, Unanswered, counted, number_of
 
 #: An answer has an icon of some 30 KiB, and may have a mod list.
 MOST_BYTES = 256 * 1024

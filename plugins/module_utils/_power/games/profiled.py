@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..definitions.definition import Definition
@@ -18,13 +19,16 @@ from ..model.players import PlayerCount
 from ..model.schema import one_line
 from ..model.server import Snapshot
 from . import a2s, minecraft, quake3, rcon
-from .addresses import address_of, default_port
-from .counts import Unanswered
-from .inside import count_by, tell_by
+from .exchange import Unanswered, address_of, counted, default_port, number_of
 from .message import clean, for_console, for_word
 
+#: Bytes of output that are read; a number has a few.
+_MOST_OUTPUT = 4096
+#: What the engine makes of a program that may not be run, or is not there.
+_NO_PROGRAM = (126, 127)
+#: A number, and how many may play after a slash.
+_COUNT = re.compile(rb"([0-9]{1,7})(?:\s*/\s*([0-9]{1,7}))?")
 _Answer = TypeVar("_Answer")
-
 #: How long one exchange with a game may take, in whole.
 SECONDS = 3.0
 #: What asks by a protocol, and over what.
@@ -34,6 +38,35 @@ _QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount
     "quake3": ("udp", quake3.ask),
 }
 _LONGEST_REASON = 300
+
+
+def count_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> PlayerCount:
+    """Have a command count the players. Raises `Unanswered`, and as the engine does."""
+    return count_in(_run_command(engine, snapshot, words, seconds, "query"))
+
+
+def count_in(output: bytes) -> PlayerCount:
+    """Return the count in what a command has printed: nothing but a number, or two with a slash between. Raises `Unanswered`."""
+    found = _COUNT.fullmatch(output.strip())
+    if found is None:
+        raise Unanswered("its query command prints no number of players")
+    return counted(number_of(found[1]), found[2])
+
+
+def tell_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> None:
+    """Have a command tell the players something. Raises `Unanswered`, and as the engine does."""
+    _run_command(engine, snapshot, words, seconds, "announce")
+
+
+def _run_command(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float, purpose: str) -> bytes:
+    ended = engine.commands.run(snapshot.id, words, seconds=seconds, most_bytes=_MOST_OUTPUT)
+    if ended.exit_code is None:
+        raise Unanswered(f"its {purpose} command {ended.why}")
+    if ended.exit_code in _NO_PROGRAM:
+        raise Unanswered(f"its {purpose} command cannot be run: its container has no such program, or none that may be run")
+    if ended.exit_code != 0:
+        raise Unanswered(f"its {purpose} command ended with exit code {ended.exit_code}")
+    return ended.output
 
 
 class ProfiledGame:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 
 from ..model.cancellation import Deadline
 from ..model.players import PlayerCount
-from .counts import Unanswered, counted, number_of
-from .exchange import GameExchange
+from .exchange import GameExchange, Unanswered, counted, number_of
 
 MOST_BYTES = 64 * 1024
 _MARK = b"\xff\xff\xff\xff"

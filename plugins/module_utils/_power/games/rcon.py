@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from ..definitions.game_keys import Rcon
 from ..model.cancellation import Deadline
 from ..model.server import Snapshot
-from .addresses import variable
-from .counts import Unanswered
-from .exchange import GameExchange
+from .exchange import GameExchange, Unanswered, variable
 
 _MOST_BYTES = 64 * 1024
 #: A packet has id, type and two zeros beside its text, and a server sends no more than 4096 bytes of that.

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process of the engine on this machine, as the kernel shows it: whether it is still the one of before, and since when."""
+"""The process of the engine on this machine: its life, as the kernel shows it, and its own mark of a stop."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -12,7 +13,9 @@ import struct
 import time
 from collections.abc import Iterator
 
+from ..model.nesting import is_nested_deeper
 from .liveness import boot_id, boot_seconds, lives, start_of
+from .own_files import open_own
 
 _UNIX = "unix://"
 _COMMAND = "dockerd"
@@ -23,6 +26,10 @@ _CONNECT_SECONDS = 2.0
 #: A process's id, user and group, as the kernel tells them of a socket's other end.
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
+_ID = re.compile(r"[0-9a-f]{64}")
+#: Bytes of a container's file; it has some thousand, and what its labels and variables have.
+_MOST_CONFIG_BYTES = 8 * 1024 * 1024
+_MOST_NESTED = 64
 
 
 def engine_life(host: str) -> str:
@@ -108,3 +115,30 @@ def _is_in_our_namespace(pid: int) -> bool:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
     except OSError:
         return False
+
+
+def manual_stop_mark(root: str, container: str) -> bool | None:
+    """Tell if somebody sent this run of a container a signal through the API of the engine: whichever signal, whoever, and us among them.
+
+    ``root`` is the engine's ``DockerRootDir``, ``container`` a full id. The engine writes the mark before it sends the signal, and takes it
+    back at the next start. In its own shutdown it leaves no mark; but where it was killed, the next one stops what still runs when it
+    begins, and marks that. None where it cannot be read: another machine, user or engine.
+    """
+    if not _ID.fullmatch(container) or not os.path.isabs(root):
+        return None
+    try:
+        text = _config_text(os.path.join(root, "containers", container, "config.v2.json"))
+        found = None if text is None or is_nested_deeper(text, _MOST_NESTED) else json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("ID") != container:
+        return None
+    mark = found.get("HasBeenManuallyStopped")
+    return mark if isinstance(mark, bool) else None
+
+
+def _config_text(path: str) -> str | None:
+    """Return what a file holds; None where that is too much."""
+    with open(open_own(path, os.O_RDONLY), "rb") as source:
+        data = source.read(_MOST_CONFIG_BYTES + 1)
+    return None if len(data) > _MOST_CONFIG_BYTES else data.decode()

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The listeners on this machine: told by the kernel before anything secret is said to a port that any user may have taken.
+"""The ports of this machine: the users that listen on them, asked before a secret is sent there, and the ports that are still free.
 
-The kernel does not tell which listener took a connection. But one that listened before and after the connection was made has taken it.
+The kernel does not say which listener took a connection. But a listener of before and after the connection has taken it.
 """
 
 from __future__ import annotations
 
+import errno
 import grp
 import ipaddress
 import os
@@ -16,8 +17,10 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 _LISTENS = "0A"
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,30 @@ def _named(uid: int) -> str:
         return f"user {pwd.getpwuid(uid).pw_name} ({uid})"
     except KeyError:
         return f"user {uid}"
+
+
+class PortFault(Enum):
+    """Why a port cannot be published, in words."""
+
+    TAKEN = "is taken"
+    NO_ADDRESS = "is on an address that this machine does not have"
+
+
+_FAULTS = {errno.EADDRINUSE: PortFault.TAKEN, errno.EADDRNOTAVAIL: PortFault.NO_ADDRESS}
+
+
+def port_fault(address: str, port: int, protocol: str) -> PortFault | None:
+    """Why a port cannot be published, or None. What cannot be told (no right to the port, no IPv6) is left to the engine."""
+    version = ipaddress.ip_address(address).version
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family, _KINDS[protocol]) as probe:
+            if protocol == "tcp":
+                # Connections that are closing do not hold a port for the engine either.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if version == 6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        return _FAULTS.get(error.errno or 0)
+    return None

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor's record: that one runs on this node, since when, and what keeps it from starting anything.
+"""The records of the supervisor and of the sender of events: that one runs on this node, since when, and why it is paused.
 
-It stands in the file whose lock the supervisor holds, as JSON of a fixed size with a checksum, written in one piece. Readers take no lock:
-their probe could make a supervisor that begins just then believe in another one.
+A record stands in the lock file of its process, as JSON of a fixed size with a checksum, written in one piece. Readers take no lock: a
+process that begins at that moment could believe that another one runs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .liveness import boot_id, lives, start_of
-from .own_files import open_own
-from .sealed_record import seal, unseal
+from .own_files import open_own, seal, unseal
 
 #: Below the state directory.
 SUPERVISOR_LOCK = "supervisor.lock"
@@ -26,6 +25,11 @@ _SIZE = 512
 #: A reader may meet a writer this often before the record counts as damaged.
 _ATTEMPTS = 5
 _TEXTS = ("boot_id", "since", "paused")
+#: What readers are told where none runs, and where nobody can tell.
+NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
+UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
+#: Below the state directory.
+EVENTS_LOCK = "events.lock"
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,6 @@ class SupervisorRecord:
     def facts(self) -> dict[str, Any]:
         """Return what readers are told of a supervisor that runs."""
         return {"running": True, "since": self.since, "paused": self.paused or None}
-
-
-#: What readers are told where none runs, and where nobody can tell.
-NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
-UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 
 
 def write_record(descriptor: int, record: SupervisorRecord) -> None:
@@ -103,3 +102,18 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
         return SupervisorRecord(int(fields["pid"]), int(fields["pid_start"]), *(str(fields[name]) for name in _TEXTS))
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def read_events_record(state_directory: str) -> SupervisorRecord | None:
+    """Return the record of the process that sends events; None if none does. Raises OSError where that cannot be told."""
+    return read_record(state_directory, EVENTS_LOCK)
+
+
+def events_facts(state_directory: str) -> tuple[dict[str, Any], str]:
+    """Return whether events are sent and since when, None where that cannot be told, and a warning then."""
+    try:
+        record = read_events_record(state_directory)
+    except OSError as error:
+        path = os.path.join(state_directory, EVENTS_LOCK)
+        return {"running": None, "since": None}, f"Cannot tell whether events are sent: {path} cannot be read: {error.strerror}"
+    return {"running": record is not None, "since": record.since if record else None}, ""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..host.causes import reason_of
+from ..host.library_faults import reason_of
 from ..host.own_files import open_or_make, open_own
 from ..model.errors import PowerError
 

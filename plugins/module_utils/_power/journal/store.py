@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..host.causes import reason_of
+from ..host.library_faults import reason_of
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from .schema import JournalUnusable

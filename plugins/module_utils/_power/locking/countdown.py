@@ -20,8 +20,7 @@ from datetime import datetime
 from typing import Any
 
 from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_locked, open_or_make, open_own
-from ..host.sealed_record import seal, unseal
+from ..host.own_files import open_locked, open_or_make, open_own, seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..host.sealed_record import seal, unseal
+from ..host.own_files import seal, unseal
 from ..model.result import Phase
 from ..model.server import Run
 

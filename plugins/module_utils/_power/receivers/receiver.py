@@ -1,22 +1,35 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One receiver of events; no behaviour beyond telling which events are for it."""
+"""The receivers of events: read from rules and files, the events that each wants, and the bytes of a message to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
+from urllib.parse import urlsplit
 
 from ..definitions.definition import Definition
-from ..definitions.receiver_keys import CLOUDEVENTS
+from ..definitions.receiver_keys import CLOUDEVENTS, DISCORD, ReceiverRule
 from ..definitions.selectors import ServerSelector
+from ..events import discord, webhook
 from ..events.event import Event, EventType
+from ..events.webhook import SecretFault, headers_of, key_of
+from ..host.own_files import open_own
+from ..model.errors import SettingsInvalid
 from ..model.server import Server
+from ..sources.web import checked_address
+from ..sources.web_answers import WebFault
 
 #: Tells the definition of a server, None where there is none at hand.
 DefinitionOf = Callable[[Server], Optional[Definition]]
+#: More than any address or secret has.
+_LARGEST_FILE = 8192
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True)
@@ -40,3 +53,90 @@ class Receiver:
             return True
         definition = definition_of(event.server)
         return any(selector.may_select(event.server, definition) for selector in self.servers)
+
+
+@dataclass(frozen=True)
+class WebhookMessage:
+    """A message, ready but for the moment at which it is sent: so many ``events`` are in it, the first of those that were given."""
+
+    id: str
+    content_type: str
+    body: bytes = field(repr=False)
+    events: int
+
+    def headers(self, key: bytes | None, seconds: int) -> dict[str, str]:
+        """Return the headers of it where it is sent at that Unix time, signed if there is a key."""
+        return {"Content-Type": self.content_type, **headers_of(self.id, seconds, self.body, key)}
+
+
+def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
+    """Return the message with the first of some events, or with as many as a receiver takes in one.
+
+    ``source`` is where they come from, see `webhook.node_source`; ``name`` says the same to persons.
+    """
+    if receiver.format == DISCORD:
+        lines = discord.discord_message(events, name)
+        return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
+    return WebhookMessage(events[0].id, webhook.CONTENT_TYPE, webhook.cloudevent_body(events[0], source), 1)
+
+
+def receivers_of(rules: Iterable[ReceiverRule]) -> tuple[Receiver, ...]:
+    """Return the receivers that rules mean. Raises `SettingsInvalid`, which names the receiver and shows neither address nor secret."""
+    return tuple(_receiver(rule) for rule in rules)
+
+
+def _receiver(rule: ReceiverRule) -> Receiver:
+    url = (rule.url or _read(rule, "url_file", rule.url_file)).strip()
+    secret = rule.secret or (_read(rule, "secret_file", rule.secret_file) if rule.secret_file else "")
+    try:
+        check_address(url)
+        key = key_of(secret) if secret else None
+    except WebFault as fault:
+        raise _invalid(rule, f"its address cannot be used: {fault}") from None
+    except SecretFault as fault:
+        raise _invalid(rule, f"its secret {fault}") from None
+    return Receiver(rule.name, url, key, rule.format, rule.types, rule.servers)
+
+
+def _read(rule: ReceiverRule, key: str, path: str) -> str:
+    try:
+        descriptor = open_own(path, os.O_RDONLY)
+        try:
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            text = os.read(descriptor, _LARGEST_FILE)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _invalid(rule, f"its {key} {path} cannot be read: {error.strerror}") from None
+    if mode & _OTHERS:
+        raise _invalid(rule, f"its {key} {path} has mode {mode:04o}, so that others may read it; expected 0600")
+    try:
+        found = text.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        found = ""
+    if not found or len(text) == _LARGEST_FILE:
+        raise _invalid(rule, f"its {key} {path} holds no line of text")
+    return found
+
+
+def _invalid(rule: ReceiverRule, reason: str) -> SettingsInvalid:
+    return SettingsInvalid(f"Cannot tell events to receiver {rule.name}: {reason}", receiver=rule.name)
+
+
+def split_address(url: str) -> tuple[str, str]:
+    """Return the address of a receiver's host, and the rest of it, from the slash on. Raises `WebFault` where it is none."""
+    try:
+        parts = urlsplit(url.strip())
+        base = f"{parts.scheme}://{parts.netloc}"
+    except ValueError:
+        raise WebFault("that is no address; expected http://HOST/PATH or https://HOST/PATH", lasting=True) from None
+    path = parts.path or "/"
+    if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
+        raise WebFault("its address holds characters that none has", lasting=True)
+    return base, f"{path}?{parts.query}" if parts.query else path
+
+
+def check_address(url: str) -> None:
+    """Raise `WebFault`, which does not show it, for an address that no event can be sent to."""
+    base, _path = split_address(url)
+    checked_address(base)

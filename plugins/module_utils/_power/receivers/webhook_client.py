@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from urllib.parse import urlsplit
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
-from ..sources.web import Trust, Web, WebFault, checked_address, library
-from .message import WebhookMessage
-from .receiver import Receiver
+from ..sources.web import Trust, Web, library
+from ..sources.web_answers import WebFault
+from .receiver import Receiver, WebhookMessage, split_address
 
 #: For how long a whole exchange may take.
 POST_SECONDS = 10.0
@@ -75,25 +74,6 @@ class WebhookClient:
     def close(self) -> None:
         """Close its connection."""
         self._web.close()
-
-
-def split_address(url: str) -> tuple[str, str]:
-    """Return the address of a receiver's host, and the rest of it, from the slash on. Raises `WebFault` where it is none."""
-    try:
-        parts = urlsplit(url.strip())
-        base = f"{parts.scheme}://{parts.netloc}"
-    except ValueError:
-        raise WebFault("that is no address; expected http://HOST/PATH or https://HOST/PATH", lasting=True) from None
-    path = parts.path or "/"
-    if not re.fullmatch(r"[\x21-\x7e]*", path + parts.query):
-        raise WebFault("its address holds characters that none has", lasting=True)
-    return base, f"{path}?{parts.query}" if parts.query else path
-
-
-def check_address(url: str) -> None:
-    """Raise `WebFault`, which does not show it, for an address that no event can be sent to."""
-    base, _path = split_address(url)
-    checked_address(base)
 
 
 def retry_after(text: str, now: datetime) -> float | None:

@@ -19,7 +19,8 @@ from ..model.cancellation import CheckCancelled, Deadline
 from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.redaction import shown_address
-from .web import Answer, Web, WebFault
+from .web import Web
+from .web_answers import Answer, WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)

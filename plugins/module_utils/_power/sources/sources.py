@@ -1,21 +1,271 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definitions of servers: given by the task, on the Panel, in the directory, and kept from earlier fetches."""
+"""The definitions of servers: given by the task, on the Panel, in the directory, and kept from earlier fetches. And the search for one."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.errors import PowerError, ServerNotFound, SourceUnreachable
+from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
+from ..model.request import PowerAction
 from ..model.schema import printable
-from ..model.server import parse_uuid
-from .server_listing import ServerListing
-from .server_search import ServerSearch
-from .source import Source
-from .source_set import SourceSet
+from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
+from .source import Listed, Source, SourceSet, ends_all
+
+_SHOWN = 5
+#: A UUID in a form that others take.
+_UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
+#: The Panel allows 191 characters.
+_LONGEST_NAME = 255
+
+
+@dataclass
+class Trouble:
+    """The trouble of one search: sources and definitions (by uuid) that could not be read; and ``look``, called while it waits."""
+
+    look: CheckCancelled = no_check
+    out_of_reach: list[PowerError] = field(default_factory=list)
+    #: Where each is, as far as that is known.
+    unread: dict[str, str] = field(default_factory=dict)
+    #: Servers whose containers were made under the name that is looked for, with the names that their definitions give them now.
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
+    """The error for a short id or name of several servers."""
+    more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
+    return AmbiguousServer(
+        f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
+        servers=list(uuids[:_SHOWN]),
+    )
+
+
+def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: bool) -> ServerNotFound:
+    """The error for a text that means no server; ``strays`` are the files that no server's uuid names."""
+    if not text.strip():
+        return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
+    if trouble.renamed:
+        return _formerly(text, *next(iter(trouble.renamed.items())))
+    asked = ", the Panel's list for it included," if panel_asked else ""
+    reason = f"no definition and no container on this node{asked} has this UUID, short id or name"
+    wanted = text.strip()
+    if _UNHYPHENED.fullmatch(wanted):
+        reason += "; a UUID is written with hyphens and without braces"
+    elif wanted.isdigit():
+        reason += "; if it is a short id, put it in quotes: YAML takes digits for a number and drops leading zeros"
+    if trouble.unread:
+        several = len(trouble.unread) > 1
+        reason += f"; {len(trouble.unread)} {'definitions' if several else 'definition'} could not be read, "
+        reason += f"{'one of which' if several else 'which'} may be the one meant: {_first([*trouble.unread.values()])}"
+    if strays:
+        reason += f"; ignored, since no UUID names it: {_first(strays)}"
+    reason += "; see the warnings" if trouble.unread or strays else "; server_power_info without a server lists those it knows"
+    return ServerNotFound(f'Cannot find server "{printable(text)}": {reason}', unread=len(trouble.unread))
+
+
+def _formerly(text: str, uuid: str, name: str) -> ServerNotFound:
+    now = f'calls it "{printable(name)}" now; give that name' if name else "gives it no name now; give its UUID"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the container of server {uuid} was made under this name, but its definition {now}'
+    )
+
+
+def _first(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return next((path for path in paths if path), "one without a place") + more
+
+
+class ServerListing:
+    """Lists the servers of the sources of one call."""
+
+    def __init__(self, sources: SourceSet) -> None:
+        #: Why what `everything` returned last is not everything, an error for each source that could not be listed.
+        self.unlisted: list[PowerError] = []
+        self._set = sources
+
+    def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
+        """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
+
+        Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
+        ``unlisted``, but for stop and kill, which the containers decide; there, and for a reader, it is a warning. Start and restart raise
+        what is wrong with the node itself.
+        """
+        asked = self._set.first_wins if action is None or action.boots else (self._set.task, self._set.directory)
+        if action is None:
+            self._set.glance_at_panel(check_cancelled)
+        names: dict[str, str] = {}
+        self.unlisted = []
+        for source in asked:
+            try:
+                uuids = self._set.listed(source, check_cancelled)
+            except PowerError as error:
+                if ends_all(error):
+                    raise
+                uuids = self._stale_list(error) if action is not None and action.boots else self._leave_out(error, action)
+            for uuid in uuids:
+                names[uuid] = names.get(uuid) or source.name(uuid) or ""
+        return [Server(uuid, name) for uuid, name in sorted(names.items())]
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell if `everything` returned all there is now: no source was left out, and nothing older stood in for the Panel's list."""
+        return not self.unlisted and (self._set.panel is None or self._set.panel.seen is not None)
+
+    def has(self, uuid: str) -> bool:
+        """Tell if any source has a definition of the server, be it a broken one; of the Panel counts what it was asked already.
+
+        Raises what a source raises that cannot be read, if none of the others has the server.
+        """
+        panel = self._set.panel
+        if panel is not None and panel.seen is not None and uuid in panel.seen.servers:
+            return True
+        faults: list[PowerError] = []
+        for source in (self._set.task, self._set.directory, self._set.kept, *(self._set.first_wins if self._set.glanced else ())):
+            try:
+                if source.has(uuid):
+                    return True
+            except PowerError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
+        return False
+
+    def _stale_list(self, error: PowerError) -> Sequence[str]:
+        """List for a boot, in place of a directory out of reach, the servers that were kept, whose definitions stand in as well."""
+        if not isinstance(error, (SourceUnreachable, SourceDenied)):
+            raise error
+        if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
+            self.unlisted.append(error)
+            return ()
+        self._set.warn(f"{error}; the servers last seen are meant, as allow_stale says")
+        return self._set.kept.uuids()
+
+    def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:
+        self._set.warn(str(error))
+        if action is None:
+            self.unlisted.append(error)
+        return ()
+
+
+class ServerSearch:
+    """Finds a server by UUID, short id or name in the sources of one call."""
+
+    def __init__(self, sources: SourceSet, listing: ServerListing) -> None:
+        self._set = sources
+        self._listing = listing
+
+    def identify(self, text: str, action: PowerAction, *, check_cancelled: CheckCancelled = no_check) -> Server:
+        """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
+
+        The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
+        the kept definitions (stop, kill), then in the containers. A definition that cannot be read has the name it had when it was kept,
+        so that whoever acts on it is told what is wrong with it. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
+        whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap.
+        ``check_cancelled`` is
+        called at least every second while the Panel is waited for, and may raise.
+        """
+        wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
+        uuid = parse_uuid(wanted)
+        if uuid is not None:
+            return Server(uuid, self._name_at_hand(uuid))
+        layers, trouble = self._layers(action), Trouble(check_cancelled)
+        found = self._by_short_id(wanted.lower(), layers, trouble)
+        if not found and wanted:
+            found = self._by_name(wanted, layers, trouble)
+        if not found:
+            raise self._unknown(text, action, trouble)
+        self._set.warn(*(str(error) for error in trouble.out_of_reach))
+        if len(found) > 1:
+            raise ambiguous(wanted, sorted(found))
+        return next(Server(uuid, name) for uuid, name in found.items())
+
+    def identify_to_look(self, text: str, *, check_cancelled: CheckCancelled = no_check) -> Server:
+        """As `identify` for a stop, which needs no definition; the Panel is asked for what is not at hand, once, for 10 s at most."""
+        try:
+            server = self.identify(text, PowerAction.STOP, check_cancelled=check_cancelled)
+        except ServerNotFound:
+            if self._set.panel is None:
+                raise
+            self._set.glance_at_panel(check_cancelled)
+            return self.identify(text, PowerAction.START, check_cancelled=check_cancelled)
+        if not self._is_at_hand(server.uuid):
+            self._set.glance_at_panel(check_cancelled)
+        return server
+
+    def _layers(self, action: PowerAction) -> tuple[tuple[Listed, ...], ...]:
+        if action.boots:
+            return self._set.first_wins, (self._set.containers,)
+        return (self._set.task, self._set.directory), (self._set.kept,), (self._set.containers,)
+
+    def _by_short_id(self, short_id: str, layers: tuple[tuple[Listed, ...], ...], trouble: Trouble) -> dict[str, str]:
+        for layer in layers if SHORT_ID_PATTERN.fullmatch(short_id) else ():
+            found = {uuid: source for source in reversed(layer) for uuid in self._uuids(source, trouble) if uuid.startswith(short_id)}
+            if found:
+                return {uuid: self._name(source, uuid, trouble) or "" for uuid, source in found.items()}
+        return {}
+
+    def _by_name(self, wanted: str, layers: tuple[tuple[Listed, ...], ...], trouble: Trouble) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for layer in layers:
+            for source in layer:
+                for uuid in self._uuids(source, trouble):
+                    if uuid not in names:
+                        name = self._name(source, uuid, trouble)
+                        if name is not None:
+                            names[uuid] = name
+                    elif source is self._set.containers and source.name(uuid) == wanted:
+                        trouble.renamed[uuid] = names[uuid]
+            found = {uuid: name for uuid, name in names.items() if name == wanted}
+            if found:
+                return found
+        return {}
+
+    def _uuids(self, source: Listed, trouble: Trouble) -> Sequence[str]:
+        try:
+            return self._set.listed(source, trouble.look)
+        except PowerError as error:
+            if ends_all(error):
+                raise
+            trouble.out_of_reach.append(error)
+            return ()
+
+    def _is_at_hand(self, uuid: str) -> bool:
+        """Tell if the Panel need not be asked for the server."""
+        try:
+            return self._set.panel is None or self._listing.has(uuid)
+        except PowerError:
+            return False
+
+    def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
+        """The server's name; where its definition cannot be read the one it had last, None if nobody knows that."""
+        name = source.name(uuid)
+        if name is None:
+            trouble.unread.setdefault(uuid, source.place(uuid))
+            name = self._set.kept.name(uuid) or None
+        return name
+
+    def _name_at_hand(self, uuid: str) -> str:
+        try:
+            return self._set.given.name(uuid) or self._set.keeps.name(uuid)
+        except PowerError:
+            return ""
+
+    def _unknown(self, text: str, action: PowerAction, trouble: Trouble) -> PowerError:
+        if trouble.out_of_reach:
+            return trouble.out_of_reach[0]
+        try:
+            for where, raw in self._set.given.strays if action.boots else ():
+                parse_definition(raw, where=where)
+        except DefinitionInvalid as error:
+            return error
+        strays = [self._set.stray(name) for name in self._set.files.strays]
+        return unknown(text, trouble, strays, panel_asked=self._set.panel is not None and action.boots)
 
 
 class Sources:

@@ -1,46 +1,86 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bounded HTTP exchange after another, with a token that reaches no other host.
-
-Whatever the other side does, an exchange ends in time and in size: a library's time limit bounds a single read only, so each exchange runs
-in a thread that is abandoned, and cut off, when its time is over.
-"""
+"""HTTP exchanges with a time limit, a bound on each answer, and a token that reaches no other host."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..host.library_faults import certificate_fault, chain, refuse_negative_chunks
+from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
 from ..model.redaction import TokenMask, shown_address
-from ..model.schema import one_line
-from .http_transport import Exchange, Trust, Untrusted, WebFault, adapter, fault, no_cookies, start, tls_context, too_late
-from .web_answers import Answer, answer_of, head_of
-
-__all__ = ["Answer", "Trust", "Untrusted", "Web", "WebFault", "checked_address", "library"]
+from .web_answers import Answer, Untrusted, WebFault, answer_of, head_of, refuse_compressed
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
-#: What is read of an answer of which the head alone counts, so that its connection can be kept.
-_DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 1.0
+#: Of an answer whose head alone counts, this much is read, so that its connection can be kept.
+_DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
 #: Connections that are kept for later; more may be in use at a time.
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
 
 
+@dataclass(frozen=True)
+class Trust:
+    """The hosts that a token may reach.
+
+    TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
+    in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
+    Without TLS, ``vouching`` says which listeners of this machine may have the token; None: all.
+    """
+
+    verify: bool = True
+    ca_path: str | None = None
+    proxies: bool = True
+    vouching: Vouching | None = None
+
+
+@dataclass
+class Exchange:
+    """One exchange in a thread of its own: its result, and the sockets to cut when its time is over."""
+
+    #: There is an answer or an error. The body of an answer may still be read where its head counts, until it is over.
+    answered: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    answer: Answer | None = None
+    error: BaseException | None = None
+    abandoned: bool = False
+    sockets: list[Any] = field(default_factory=list)
+
+    def uses(self, connection: Any) -> None:
+        """Remember a socket; an abandoned exchange cuts it at once."""
+        self.sockets.append(connection)
+        if self.abandoned:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Cut the sockets, which ends the thread."""
+        self.abandoned = True
+        for connection in self.sockets:
+            with contextlib.suppress(OSError, ValueError):
+                # A close does not wake a thread that reads. A shutdown by TLS would send the thread's next bytes in the clear, so this is
+                # the one below TLS. TLS within TLS has no shutdown, but a ``socket``.
+                socket.socket.shutdown(getattr(connection, "socket", connection), socket.SHUT_RDWR)
+
+
 class Web:
-    """An HTTP API below one address. Threads may share it: each exchange has a connection of its own, kept for the next one."""
+    """An HTTP API below one address. Safe between threads; connections are kept for later exchanges."""
 
     def __init__(
         self,
@@ -54,7 +94,7 @@ class Web:
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
-        ``verbatim`` leaves the ``value`` of a good answer as it is: for what is used as it was given, and never shown.
+        ``verbatim`` does not mask the ``value`` of a good answer: for values that are used and never shown.
         Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
         """
         self._base = checked_address(base)
@@ -68,10 +108,8 @@ class Web:
         self._largest = largest
         self._trust = trust or Trust()
         self._guard = threading.Lock()
-        self._idle: list[Any] = []
-        self._closed = False
-        self._context: ssl.SSLContext | None = None
-        #: The exchange of the thread that runs, for the sockets it opens.
+        self._session: Any = None
+        #: The ``exchange`` of the thread that runs, for the sockets it uses.
         self._current = threading.local()
 
     def ask(
@@ -86,139 +124,116 @@ class Web:
     ) -> Answer:
         """Return the answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` not None is sent as JSON.
 
-        All of it, name look-up and body included, takes at most ``seconds``; ``check_cancelled`` is called at least every half second
-        and may raise. A redirect is never followed.
-
-        Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
+        The whole exchange takes at most ``seconds``; ``check_cancelled`` is called at least every half second and may raise. A redirect
+        is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
         """
-        return self._had(Exchange(), self._request(method, path, body, params), seconds, check_cancelled)
+        request: dict[str, Any] = {"method": method, "url": self._base + path, "params": params, "headers": self._headers}
+        if body is not None:
+            request.update(data=json.dumps(body).encode(), headers={"Content-Type": "application/json", **self._headers})
+        return self._exchange(request, seconds, check_cancelled, head_counts=False)
 
     def send(
         self, path: str, content: bytes, headers: Mapping[str, str], *, seconds: float, check_cancelled: CheckCancelled = no_check
     ) -> Answer:
-        """Post these very bytes with these headers, and return the head of the answer: it counts however much comes after it.
-
-        Else as `ask`. What comes after the head is read and forgotten, as much of it as comes in a second.
-        """
+        """Post these bytes with these headers, and return the head of the answer, whatever its body; else as `ask`."""
         if not all(_SENDABLE.fullmatch(value) for value in headers.values()):
             raise WebFault("a header holds characters that cannot be sent", lasting=True)
         request = {"method": "POST", "url": self._base + path, "data": content, "headers": {**self._headers, **headers}}
-        return self._had(Exchange(head_counts=True), request, seconds, check_cancelled)
-
-    def _had(self, exchange: Exchange, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled) -> Answer:
-        requests = library()
-        deadline = Deadline.after(SYSTEM_CLOCK, seconds)
-        start(threading.Thread(target=self._run, args=(requests, exchange, request, seconds), name="web", daemon=True))
-        has_head = False
-        try:
-            while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)):
-                check_cancelled()
-                if exchange.answer is not None and not has_head:
-                    has_head, deadline = True, Deadline.after(SYSTEM_CLOCK, min(_DRAINED_SECONDS, deadline.left))
-                if deadline.is_over and not has_head:
-                    raise too_late(seconds)
-                if deadline.is_over:
-                    break
-        finally:
-            if not exchange.over.is_set():
-                exchange.abandon()
-        try:
-            return _result(requests, exchange, seconds)
-        except WebFault as error:
-            raise type(error)(self._mask.text(str(error)), lasting=error.lasting) from None
-
-    def _request(self, method: str, path: str, body: object, params: Mapping[str, object] | None) -> dict[str, Any]:
-        request: dict[str, Any] = {"method": method, "url": self._base + path, "params": params, "headers": self._headers}
-        if body is not None:
-            request["data"] = json.dumps(body).encode()
-            request["headers"] = {"Content-Type": "application/json", **self._headers}
-        return request
-
-    def _run(self, requests: Any, exchange: Exchange, request: Mapping[str, Any], seconds: float) -> None:
-        """Do an exchange in this thread; what comes of it, an error too, belongs to the thread that asked."""
-        self._current.exchange = exchange
-        try:
-            exchange.answer = self._exchange(requests, exchange, request, seconds)
-        except BaseException as error:
-            exchange.error = error
-        finally:
-            exchange.over.set()
+        return self._exchange(request, seconds, check_cancelled, head_counts=True)
 
     def close(self) -> None:
         """Close the connections that are kept, and those in use when they are done. Raises nothing."""
         with self._guard:
-            idle, self._idle, self._closed = self._idle, [], True
-        for session in idle:
+            session, self._session = self._session, None
+        if session is not None:
             session.close()
 
-    def _exchange(self, requests: Any, exchange: Exchange, request: Mapping[str, Any], seconds: float) -> Answer:
-        with self._session(requests, exchange) as session:
-            response = session.request(
-                **request,
-                timeout=(seconds, seconds),
-                verify=self._trust.verify,
-                # Asked for here, since the library would also take what else its environment says.
-                proxies=requests.utils.get_environ_proxies(request["url"]) if self._trust.proxies else {},
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
-                _refuse_redirect(response, self._mask)
-                if exchange.head_counts:
-                    exchange.answer = head = head_of(response, self._mask)
-                    self._body(response, exchange, _DRAINED_BYTES)
-                    return head
-                _refuse_compressed(response, self._mask)
-                return answer_of(response, self._body(response, exchange, self._largest), self._mask, verbatim=self._verbatim)
+    def _exchange(self, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled, *, head_counts: bool) -> Answer:
+        """Run it in a thread: the library's time limit bounds a single read only, and no name look-up."""
+        requests, exchange, deadline = library(), Exchange(), Deadline.after(SYSTEM_CLOCK, seconds)
+        try:
+            threading.Thread(
+                target=self._run, args=(requests, exchange, {**request, "timeout": seconds}, head_counts), name="web", daemon=True
+            ).start()
+        except RuntimeError as error:
+            raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
+        try:
+            while not exchange.answered.wait(min(_LOOK_SECONDS, deadline.left)):
+                check_cancelled()
+                if deadline.is_over:
+                    raise _too_late(seconds)
+            exchange.over.wait(min(_DRAINED_SECONDS, deadline.left))
+        finally:
+            if not exchange.over.is_set():
+                exchange.abandon()
+        if exchange.answer is not None:
+            return exchange.answer
+        failure = exchange.error or _too_late(seconds)
+        fault = failure if isinstance(failure, WebFault) else _fault(requests, failure, seconds)
+        if fault is None:
+            raise failure
+        raise type(fault)(self._mask.text(str(fault)), lasting=fault.lasting) from None
 
-    def _body(self, response: Any, exchange: Exchange, largest: int) -> bytes:
-        body = bytearray()
-        # Not so by default before version 2 of urllib3: half an answer would count.
-        response.raw.enforce_content_length = True
-        # The bytes as they came: the library would decompress a kilobyte into gigabytes before they are counted. Not by its `stream`
-        # either, which reads the line of a chunk's size without a limit.
-        while chunk := response.raw.read(_CHUNK, decode_content=False):
+    def _run(self, requests: Any, exchange: Exchange, request: Mapping[str, Any], head_counts: bool) -> None:
+        self._current.exchange = exchange
+        try:
+            # The environment's proxies alone: the session would also use its netrc file and its certificates.
+            proxies = requests.utils.get_environ_proxies(request["url"]) if self._trust.proxies else {}
+            options = {"verify": self._trust.verify, "proxies": proxies, "allow_redirects": False, "stream": True}
+            with self._opened(requests).request(**request, **options) as response:
+                self._refuse_redirect(response)
+                if head_counts:
+                    exchange.answer = head_of(response, self._mask)
+                    exchange.answered.set()
+                    self._body(response, _DRAINED_BYTES)
+                else:
+                    refuse_compressed(response, self._mask)
+                    exchange.answer = answer_of(response, self._body(response, self._largest), self._mask, verbatim=self._verbatim)
+        except BaseException as error:
+            exchange.error = error
+        finally:
+            exchange.answered.set()
+            exchange.over.set()
+
+    def _opened(self, requests: Any) -> Any:
+        """Return the session; made once, since reading the system's certificates takes a while."""
+        with self._guard:
+            if self._session is None:
+                from http.cookiejar import DefaultCookiePolicy
+
+                session = requests.Session()
+                session.trust_env = False
+                session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+                scheme = self._base.partition("://")[0]
+                context = _tls_context(requests, self._trust) if scheme == "https" else None
+                session.mount(f"{scheme}://", _adapter(requests, context, self._current, self._trust.vouching))
+                self._session = session
+            return self._session
+
+    def _refuse_redirect(self, response: Any) -> None:
+        location = response.headers.get("Location")
+        if 300 <= response.status_code < 400 and location is not None:
+            try:
+                parts = urlsplit(self._mask.text(location))
+                where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "a path of its own"
+            except ValueError:
+                where = "no address"
+            raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
+
+    def _body(self, response: Any, largest: int) -> bytes:
+        """Read the body as it comes, uncompressed. Raises `WebFault` where it is too large."""
+        body, raw = bytearray(), response.raw
+        # Else urllib3 before version 2 takes half an answer for a whole one.
+        raw.enforce_content_length = True
+        refuse_negative_chunks(raw._fp)
+        # Not by the library's `stream`, which reads the size of a chunk without a limit.
+        while chunk := raw.read(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > largest:
-                # Not drained: it may never end.
-                exchange.abandon()
+                # The library would read to the end, and there may be none.
+                self._current.exchange.abandon()
                 raise WebFault(f"its answer is larger than {largest} bytes", lasting=True)
         return bytes(body)
-
-    @contextlib.contextmanager
-    def _session(self, requests: Any, exchange: Exchange) -> Iterator[Any]:
-        """A session that nobody else uses; kept for the next exchange if this one went well."""
-        with self._guard:
-            session = self._idle.pop() if self._idle else None
-        session = session or self._new_session(requests)
-        try:
-            yield session
-        except BaseException:
-            session.close()
-            raise
-        with self._guard:
-            if not self._closed and not exchange.abandoned and len(self._idle) < _MOST_IDLE:
-                self._idle.append(session)
-                return
-        session.close()
-
-    def _new_session(self, requests: Any) -> Any:
-        session = requests.Session()
-        # Else a netrc file replaces the token, and a bundle of certificates adds to those of ``ca_path``.
-        session.trust_env = False
-        session.cookies.set_policy(no_cookies())
-        scheme = self._base.partition("://")[0]
-        session.mount(
-            f"{scheme}://", adapter(requests, self._tls(requests) if scheme == "https" else None, self._current, self._trust.vouching)
-        )
-        return session
-
-    def _tls(self, requests: Any) -> ssl.SSLContext:
-        """Return what the other side's certificate is held against; made once, since reading the system's certificates takes a while."""
-        with self._guard:
-            if self._context is None:
-                self._context = tls_context(requests, self._trust)
-            return self._context
 
 
 def checked_address(base: str) -> str:
@@ -246,32 +261,123 @@ def library() -> Any:
     return requests
 
 
-def _refuse_redirect(response: Any, mask: TokenMask) -> None:
-    location = response.headers.get("Location")
-    if 300 <= response.status_code < 400 and location is not None:
-        # Before it is cut.
-        location = mask.text(location)
-        try:
-            parts = urlsplit(location)
-            where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "a path of its own"
-        except ValueError:
-            where = "no address"
-        raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
+def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
+    """Return the TLS context for `Trust`. Raises `WebFault`."""
+    import urllib3.exceptions
+    from urllib3 import __version__ as version  # type: ignore[attr-defined]
+
+    def place(path: str) -> dict[str, Any]:
+        return {"capath" if os.path.isdir(path) else "cafile": path}
+
+    try:
+        context = ssl.create_default_context(**(place(trust.ca_path) if trust.ca_path is not None else {}))
+        if trust.ca_path is None:
+            context.load_verify_locations(requests.certs.where())
+            bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+            if bundle:
+                context.load_verify_locations(**place(bundle))
+    except OSError as error:
+        where = "the certificates to verify it by" if trust.ca_path is None else trust.ca_path
+        raise WebFault(f"{where} cannot be read: {error.strerror or 'no certificates in it'}", lasting=True) from error
+    # Python 3.13 is stricter than other clients: certificates of many private authorities lack what it wants.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # urllib3 before version 2 compares names itself, and gives TLS none.
+    context.check_hostname = trust.verify and int(version.partition(".")[0]) >= 2
+    if not trust.verify:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        context.verify_mode = ssl.CERT_NONE
+    # The library sets this for each connection, which frees the value that another thread may just be sending.
+    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols = lambda _protocols: None  # type: ignore[assignment, method-assign]
+    return context
 
 
-def _refuse_compressed(response: Any, mask: TokenMask) -> None:
-    encoding = response.headers.get("Content-Encoding", "").strip()
-    if encoding.lower() not in ("", "identity"):
-        shown = one_line(mask.text(encoding), 60)
-        # An error that passes is asked about again.
-        raise WebFault(f"its answer is compressed ({shown}), and only plain answers are read", lasting=response.status_code < 500)
+def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
+    """The transport of a session, also through a proxy: with our TLS context, and connections that tell ``current.exchange`` their sockets.
+
+    Its connections raise `Untrusted` as ``vouching`` says.
+    """
+    import urllib3.connection
+    import urllib3.connectionpool
+
+    def noted(kind: Any, vouching: Vouching | None) -> Any:
+        def connect(self: Any) -> None:
+            # The proxy connects to the host, so its listeners are not on this machine.
+            asked = None if getattr(self, "proxy", None) else vouching
+            before = asked.before(self.port) if asked else frozenset()
+            kind.connect(self)
+            current.exchange.uses(self.sock)
+            why = asked.fault(before, self.sock) if asked else ""
+            if why:
+                raise Untrusted(why, lasting=True)
+
+        def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if getattr(self, "sock", None) is not None:
+                # From an earlier exchange.
+                current.exchange.uses(self.sock)
+            return kind.request(self, *args, **kwargs)
+
+        return type(kind.__name__, (kind,), {"connect": connect, "request": request})
+
+    def pool(kind: Any, connection: Any) -> Any:
+        return type(kind.__name__, (kind,), {"ConnectionCls": connection})
+
+    pools = {
+        "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
+        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection, None)),
+    }
+    tls = {} if context is None else {"ssl_context": context}
+    base: Any = requests.adapters.HTTPAdapter
+
+    class Adapter(base):  # type: ignore[misc]
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, **tls)
+            self.poolmanager.pool_classes_by_scheme = pools
+
+        def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+            manager = super().proxy_manager_for(proxy, **kwargs, **tls)
+            manager.pool_classes_by_scheme = pools
+            return manager
+
+        def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+            # The context has the certificates; the library would read its own again for each connection.
+            if verify is not True:
+                super().cert_verify(conn, url, verify, cert)
+
+    return Adapter(pool_maxsize=_MOST_IDLE)
 
 
-def _result(requests: Any, exchange: Exchange, seconds: float) -> Answer:
-    error = exchange.error
-    if isinstance(exchange.answer, Answer):
-        return exchange.answer
-    if error is None:
-        raise too_late(seconds)
-    reason = None if isinstance(error, WebFault) else fault(requests, error, seconds)
-    raise error if reason is None else reason
+def _too_late(seconds: float) -> WebFault:
+    return WebFault(f"no answer within {seconds:.3g} s")
+
+
+def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
+    """The fault in our words, since the libraries' may quote a proxy's password; None for an error that is no fault of the exchange."""
+    import urllib3.exceptions
+
+    if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):
+        return None
+    links = chain(error)
+
+    def found(*kinds: Any) -> Any:
+        return next((link for link in links if isinstance(link, kinds)), None)
+
+    why = certificate_fault(links)
+    if why:
+        return WebFault(f"its certificate cannot be verified: {why}", lasting=True)
+    if found(requests.exceptions.ProxyError):
+        return WebFault("the proxy that the environment names gives no way to it")
+    if found(TimeoutError, socket.timeout, requests.exceptions.Timeout):
+        return _too_late(seconds)
+    if found(ssl.SSLError, requests.exceptions.SSLError):
+        return WebFault("it does not speak TLS as expected", lasting=True)
+    if found(socket.gaierror):
+        return WebFault(f"its name cannot be looked up ({found(socket.gaierror).strerror})")
+    if found(ConnectionRefusedError):
+        return WebFault("connection refused")
+    systems = [link for link in links if isinstance(link, OSError) and link.errno is not None and link.strerror]
+    if systems and not isinstance(systems[0], ConnectionError):
+        return WebFault(str(systems[0].strerror).lower())
+    if any("Connection" in type(link).__name__ or "Protocol" in type(link).__name__ for link in links):
+        return WebFault("the connection was cut before the answer was whole")
+    return WebFault(f"an exchange with it is not possible ({type(error).__name__})", lasting=True)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An answer of the other side, as `web` makes it of what came: parsed, and with every token masked; pure."""
+"""The answers of `web`: parsed, with the token masked, and without more than a bound of values; pure."""
 
 from __future__ import annotations
 
@@ -10,26 +10,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..host.library_faults import compression_fault
 from ..model.nesting import is_nested_deeper, values_in
 from ..model.redaction import TokenMask
 from ..model.schema import one_line
-from .http_transport import WebFault
 
 _SHOWN_CHARACTERS = 500
-#: Python before 3.11 turns digits into a number in quadratic time, however many there are.
+#: Python before 3.11 turns digits into a number in quadratic time.
 _LONGEST_NUMBER = 1000
-#: Deeper than any answer of use.
+#: Deeper than any useful answer.
 _DEEPEST = 100
-#: A page of 100 servers holds some thousand each; this many take up to 75 MiB of memory. To mask them makes a second copy.
+#: A page of 100 servers holds some thousand each; this many take up to 75 MiB of memory. A masked answer is a second copy.
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
+
+
+class WebFault(Exception):
+    """No usable answer. The text is the reason, fit for the end of a sentence; ``lasting``: a retry soon does not help."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Untrusted(WebFault):
+    """The other side may not have the token; nothing was sent."""
 
 
 @dataclass(frozen=True)
 class Answer:
     """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
 
-    The token is masked wherever the other side repeats it; see `Web` for the one exception. ``size`` is that of the body, in bytes;
-    ``values`` is the count of `values_in`.
+    The token is masked in all of it; see `Web` for the one exception. ``size`` is that of the body, in bytes; ``values`` is the count of
+    `values_in`.
     """
 
     status: int
@@ -40,13 +52,20 @@ class Answer:
     values: int = 0
 
 
+def refuse_compressed(response: Any, mask: TokenMask) -> None:
+    """Raise `WebFault` for a compressed answer."""
+    why = compression_fault(mask.text(response.headers.get("Content-Encoding", "")))
+    if why:
+        raise WebFault(why, lasting=response.status_code < 500)
+
+
 def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
-    """Return the answer that a response of the library is, with its body. Raises `WebFault` where it holds too many values."""
+    """Return the answer in a response of the library, with its body. Raises `WebFault` where it holds too many values."""
     status, values = int(response.status_code), values_in(body)
     is_plain = verbatim and 200 <= status < 300
     most = _MOST_VALUES if is_plain else _MOST_MASKED
     if values > most:
-        # An error that passes is asked about again.
+        # A server error may pass.
         raise WebFault(f"its answer holds more than {most} values", lasting=status < 500)
     value = _parsed(body)
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
@@ -55,7 +74,7 @@ def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) ->
 
 
 def head_of(response: Any, mask: TokenMask) -> Answer:
-    """Return the answer that the head of a response is, whatever comes after it."""
+    """Return the answer in the head of a response, without its body."""
     return Answer(int(response.status_code), _headers(response, mask), None, "")
 
 
@@ -64,15 +83,15 @@ def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
 
 
 def _parsed(body: bytes) -> Any:
+    """Return the JSON in a body; None where there is none, or too much for the parser."""
+
+    def number(digits: str) -> int:
+        if len(digits) > _LONGEST_NUMBER:
+            raise ValueError("too long for a number")
+        return int(digits)
+
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
-        # The parser cannot be trusted with it: see there.
-        return None if not text or is_nested_deeper(text, _DEEPEST) else json.loads(text, parse_int=_whole)
+        return None if not text or is_nested_deeper(text, _DEEPEST) else json.loads(text, parse_int=number)
     except (ValueError, RecursionError):
         return None
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("too long for a number")
-    return int(digits)

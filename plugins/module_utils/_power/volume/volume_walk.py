@@ -23,11 +23,17 @@ from dataclasses import dataclass
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PrebootFailed
-from .volume_survey import Bounds, Survey, reason_of, shown_path
+from ..model.schema import visible
 
+#: What to do about errors that do not say it.
+_ADVICE = {
+    errno.EPERM: "only root may do that, and nobody where it is immutable, as lsattr shows",
+    errno.EROFS: "mount it writable",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space or raise the quota",
+}
 #: How a directory is opened: never through a link, and without waiting where something else has its name.
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
 #: Seconds between two looks: a look costs more than most directories do, and a kill waits for no more than a second.
 LOOK_SECONDS = 0.25
 #: How many entries are looked at in one go, between two glances at the clock: a slow disk has these within half a second.
@@ -39,6 +45,46 @@ _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: What opening a name says when the directory that was listed there is no longer one.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much of a walk there may be: whoever owns the directory may make more ahead of it, without end."""
+
+    seconds: float
+    entries: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The findings of a walk.
+
+    ``bytes``: apparent size of all regular files, a file with several hard links counted once. ``files``: their number.
+    ``chowned``: how many entries were given to the owner. ``left_alone``: how many were not, though they are another's: files with
+    several hard links (they may be somebody else's files) and devices. ``unreadable``: directories this process may not look into.
+    ``cut``: why the walk ended before it was over, as what the directory does; empty where it did not.
+    """
+
+    bytes: int
+    files: int
+    chowned: int
+    left_alone: int
+    unreadable: int = 0
+    cut: str = ""
+
+
+def shown_path(text: str, limit: int = 200) -> str:
+    """``text`` fit for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters of it."""
+    cut = text if len(text) <= limit else text[:limit] + "..."
+    return visible(cut)
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, and what to do about it where that is known, for the end of a message."""
+    if not isinstance(error, OSError):
+        return str(error)
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{error.strerror}; {advice}" if advice else str(error.strerror)
 
 
 @dataclass

@@ -10,15 +10,14 @@ import contextlib
 from collections.abc import Iterator
 
 from ...config_files import PARSERS, Parser
-from ...config_files.fault import ConfigFault
 from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
-from ...config_files.regex import one_child
+from ...config_files.rules import ConfigFault, one_child
 from ...definitions.definition import ConfigFile
 from ...model.cancellation import CheckCancelled
 from ...model.errors import MissingLibrary, PrebootFailed
 from ...model.schema import printable
-from ...volume.volume_file import FILE_LIMIT, names_of
+from ...volume.volume import FILE_LIMIT, names_of
 from ..node.context import ActionContext
 from .container import Boot
 

@@ -18,7 +18,7 @@ from ...definitions.definition import Definition
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, PrebootFailed
 from ...model.server import Snapshot
 from ...volume.volume import Volume
-from ...volume.volume_survey import shown_path
+from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
 from ..node.ends import note_found_end
 from ..node.node import Node

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...definitions.settings import Settings
 from ...model.cancellation import CheckCancelled
 from ...model.errors import DiskCheckTimeout, DiskFull
-from ...volume.volume_survey import Bounds, Survey
+from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext
 from ..node.node import Node
 from .container import Boot

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...definitions.definition import Definition
-from ...definitions.image_names import begins_with
+from ...definitions.selectors import begins_with
 from ...model.errors import ImageUnavailable
 from ...model.server import ImageSeen
 from ..node.context import ActionContext

@@ -10,7 +10,7 @@ import os
 
 from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, secrets_of
-from ...host.host_ports import PortFault, port_fault
+from ...host.listener import PortFault, port_fault
 from ...model.cancellation import CheckCancelled
 from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
 from ...model.schema import printable

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...host.events_record import events_facts
+from ...host.supervisor_record import events_facts
 from ...journal.journal import Journal
 from ...journal.schema import JournalUnusable
 

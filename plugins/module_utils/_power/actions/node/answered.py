@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from ...host.causes import reason_of
+from ...host.library_faults import reason_of
 from ...host.maintenance import maintenance_pause
 from ...journal.intents import Intent
 from ...journal.schema import JournalUnusable

@@ -24,7 +24,7 @@ from ...model.clock import Clock, SystemClock
 from ...model.errors import LockUnavailable
 from ...model.request import ALL, PowerAction
 from ...model.server import parse_uuid
-from ...sources.source_set import SourceSet
+from ...sources.source import SourceSet
 from ...sources.sources import Sources
 from .node import Node
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...host.announce import announce
+from ...host.system_log import announce
 from ...journal.operations import not_durable
 from ...model.errors import FailureBudget, NotSelected
 from ...model.request import Request

@@ -1,0 +1,255 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parser ``json``: values by their path, in place; order, spelling, indentation and comments stay; pure.
+
+New keys go behind the last one of their map, written as that one is. A missing or empty file is begun. Unlike Wings, which writes the
+whole file anew, sorts its keys and rounds its numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from ..definitions.definition import ConfigRule
+from .rules import ConfigFault, Number, Value, text_of
+from .splice import Edit, appended, between, indentation, line_end
+from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, added, rewritten
+
+_COLON = re.compile(r"[ \t]*:[ \t]*")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_INDENTATION = "  "
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_WORD = re.compile(r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity)(?![\w.+-])")
+_CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+
+
+def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
+    """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not JSON and rules that do not fit it."""
+    return rewritten(text, rules, read, lambda before, document: _JsonWriter(before, document).edits())
+
+
+class _JsonWriter:
+    """Writes what became new in a tree, as edits of the text it was read from."""
+
+    def __init__(self, text: str, document: Document) -> None:
+        self._text = text
+        self._document = document
+        self._end = line_end(text)
+        root = document.last
+        begun = isinstance(root, (Map, List)) and root.last is not None
+        self._colon = self._colon_of(root) if begun and isinstance(root, Map) else ": "
+        #: What a level is indented by.
+        self._unit = _INDENTATION
+        if isinstance(root, (Map, List)) and begun and "\n" in text[slice(*root.gap)]:
+            self._unit = indentation(text, root.first) or _INDENTATION
+        #: On lines of their own, where the file is written so or does not say.
+        self._in_lines = not begun or "\n" in text.strip()
+
+    def edits(self) -> Iterator[Edit]:
+        """The edits, in any order."""
+        for node in self._document.items:
+            if node.new and node.span is None:
+                yield len(self._text), len(self._text), self._rendered(node, "") + self._end
+            else:
+                yield from self._edits_of(node)
+
+    def _edits_of(self, node: Node) -> Iterator[Edit]:
+        if node.new and node.span is not None:
+            pad = indentation(self._text, node.span[0]) if self._in_lines else None
+            yield (*node.span, self._rendered(node, pad))
+        elif isinstance(node, (Map, List)):
+            for child in node.children():
+                if child.span is not None:
+                    yield from self._edits_of(child)
+            yield from self._additions(node)
+
+    def _additions(self, node: Map | List) -> Iterator[Edit]:
+        new = added(node)
+        if not new or node.span is None:
+            return
+        if node.last is None:
+            yield self._filled(node.span, new)
+        elif node.last.span is not None:
+            end = node.last.span[1]
+            separator = between(self._text, *node.gap)
+            if node.gap[0] == node.gap[1]:
+                separator = "," if self._colon == ":" else ", "
+            # A comma may stand at the beginning of the line.
+            pad = separator.rpartition("\n")[2].partition(",")[0] if "\n" in separator else None
+            colon = self._colon_of(node)
+            yield from appended(self._text, end, separator, [self._entry(key, child, pad, colon) for key, child in new])
+
+    def _filled(self, span: tuple[int, int], new: list[tuple[str | None, Node]]) -> Edit:
+        """Entries for a map or list that has none: on lines of their own where the file has lines."""
+        start, end = span[0] + 1, span[1] - 1
+        if self._text[start:end].strip():
+            end = start
+        pad = indentation(self._text, start) if self._in_lines and end == span[1] - 1 else None
+        return start, end, self._inner(new, pad)
+
+    def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
+        """Write the entries between brackets whose line is indented by ``pad``; all on one line without it."""
+        if pad is None:
+            comma = "," if self._colon == ":" else ", "
+            return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)
+        deeper = pad + self._unit
+        lines = (f",{self._end}{deeper}").join(self._entry(key, child, deeper, self._colon) for key, child in entries)
+        return f"{self._end}{deeper}{lines}{self._end}{pad}"
+
+    def _entry(self, key: str | None, node: Node, pad: str | None, colon: str) -> str:
+        value = self._rendered(node, pad)
+        return value if key is None else json.dumps(key, ensure_ascii=False) + colon + value
+
+    def _rendered(self, node: Node, pad: str | None) -> str:
+        if isinstance(node, Map):
+            return "{" + self._inner(list(node.entries.items()), pad) + "}"
+        if isinstance(node, List):
+            return "[" + self._inner([(None, item) for item in node.items], pad) + "]"
+        return self._scalar(node)
+
+    def _scalar(self, leaf: Leaf | Alias) -> str:
+        if isinstance(leaf, Alias):
+            raise ConfigFault("JSON has no aliases")
+        value = leaf.value
+        if value is None:
+            return "null"
+        if not isinstance(value, str):
+            return text_of(value)
+        # Bytes that are not UTF-8 stay where they stood; half a character stays escaped.
+        raw = "" if leaf.span is None else self._text[slice(*leaf.span)]
+        written = json.dumps(value, ensure_ascii=False)
+        return _SURROGATE.sub(lambda half: half.group() if half.group() in raw else f"\\u{ord(half.group()):04x}", written)
+
+    def _colon_of(self, node: Node | None) -> str:
+        if not isinstance(node, Map) or node.last is None:
+            return self._colon
+        stretch = self._text[slice(*node.colon)]
+        return stretch if _COLON.fullmatch(stretch) else ": "
+
+
+def read(text: str) -> Document:
+    """The tree of ``text``, a document of no values where it holds none. Raises `ConfigFault` naming line and column."""
+    reader = _JsonReader(text)
+    return reader.document()
+
+
+class _JsonReader:
+    """Reads from a position that only moves ahead."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._values = 0
+        self._string = json.JSONDecoder().raw_decode
+
+    def document(self) -> Document:
+        """The whole text."""
+        document = Document()
+        if self._next():
+            document.items.append(self._value(0))
+            document.last = document.items[0]
+            if self._next():
+                self._refuse("more text follows the value")
+        return document
+
+    def _value(self, depth: int) -> Node:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise ConfigFault(f"the file holds more than {MOST_VALUES} values")
+        start, character = self._at, self._next()
+        if character in ("{", "["):
+            if depth >= DEEPEST:
+                raise ConfigFault(f"the file is nested deeper than {DEEPEST} levels")
+            return self._map(depth) if character == "{" else self._list(depth)
+        value: Value
+        if character == '"':
+            value = self._text_value()
+        else:
+            found = _WORD.match(self._text, start)
+            if found is None:
+                self._refuse("a value was expected")
+            self._at, word = found.end(), found.group()
+            value = _CONSTANTS[word] if word in _CONSTANTS else Number(word)
+        return Leaf(value, (start, self._at))
+
+    def _map(self, depth: int) -> Map:
+        start = previous = self._at
+        node = Map()
+        previous = self._at = start + 1
+        while self._next() != "}":
+            entry = self._at
+            if self._next() != '"':
+                self._refuse("a key in double quotes or a closing brace was expected")
+            key, end = self._text_value(), self._at
+            if self._next() != ":":
+                self._refuse("a colon was expected")
+            self._at += 1
+            self._next()
+            node.colon, node.gap = (end, self._at), (previous, entry)
+            node.first = entry if node.last is None else node.first
+            node.last = value = self._value(depth + 1)
+            previous = self._at
+            if key in node.entries:
+                node.unreached.append(node.entries[key])
+            node.entries[key] = value
+            self._comma("}")
+        self._at += 1
+        node.span = (start, self._at)
+        return node
+
+    def _list(self, depth: int) -> List:
+        start = self._at
+        node = List()
+        previous = self._at = start + 1
+        while self._next() != "]":
+            node.gap = (previous, self._at)
+            node.first = self._at if node.last is None else node.first
+            node.last = value = self._value(depth + 1)
+            previous = self._at
+            node.items.append(value)
+            self._comma("]")
+        self._at += 1
+        node.span = (start, self._at)
+        return node
+
+    def _comma(self, closing: str) -> None:
+        """Go over the comma behind an entry, which may be missing before the closing bracket."""
+        character = self._next()
+        if character == ",":
+            self._at += 1
+        elif character != closing:
+            self._refuse("a comma or a closing bracket was expected")
+
+    def _text_value(self) -> str:
+        try:
+            value, self._at = self._string(self._text, self._at)
+        except json.JSONDecodeError as error:
+            self._at = error.pos
+            self._refuse("text in quotes does not end, or is not written as JSON has it")
+        return str(value)
+
+    def _next(self) -> str:
+        """The next character that is neither blank nor comment, at which the position is then; empty at the end."""
+        text = self._text
+        while True:
+            found = _BLANKS.match(text, self._at)
+            self._at = self._at if found is None else found.end()
+            if text.startswith("//", self._at):
+                end = text.find("\n", self._at)
+                self._at = len(text) if end < 0 else end
+            elif text.startswith("/*", self._at):
+                end = text.find("*/", self._at + 2)
+                if end < 0:
+                    self._refuse("a comment does not end")
+                self._at = end + 2
+            else:
+                return text[self._at : self._at + 1]
+
+    def _refuse(self, problem: str) -> NoReturn:
+        before = self._text[: self._at]
+        line, column = before.count("\n") + 1, self._at - before.rfind("\n")
+        raise ConfigFault(f"it is not JSON: line {line}, column {column}: {problem}")

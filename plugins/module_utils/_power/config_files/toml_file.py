@@ -1,0 +1,259 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parser ``toml``: keys by their path, as `paths` has it. Wings knows no TOML; pure.
+
+A rule sets a scalar in the type and the quotes that stand; a date stays a date if the value is one. A missing key is added behind the
+last key of its table, a missing table at the end of the file (in a list of tables or in braces: as a key with dots), ``list[0]`` is made
+where the list is missing or empty. A rule that meets a table or a list where a scalar should be, or a scalar on its way, is a fault,
+except behind a ``*``, which passes over what it does not fit. TOML has no null: a rule that would write it is a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..definitions.definition import ConfigRule
+from .paths import Every, Index, Key, Step, index_of, steps_of
+from .rules import ABSENT, KEEP, ConfigFault, wanted
+from .toml_tree import AddedLine, Form, Listing, Node, Table, read_toml
+from .toml_words import TomlScalar, Words, key_text
+
+#: What is put in place of the text between two offsets.
+_Edit = tuple[int, int, str]
+
+
+def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
+    """``text`` with what ``rules`` name set. Raises `ConfigFault` for a file or a rule that cannot be followed."""
+    if not rules:
+        return text
+    draft = Draft(text)
+    for rule in rules:
+        try:
+            _follow(draft, draft.root, steps_of(rule), rule, False)
+        except ConfigFault as fault:
+            raise ConfigFault(str(fault), rule) from None
+    result = draft.written()
+    if result != text:
+        _proof(result)
+    return result
+
+
+def _proof(result: str) -> None:
+    """Refuse a result that is no TOML, whatever a rule says."""
+    try:
+        Draft(result)
+    except ConfigFault as fault:
+        raise ConfigFault(f"the rules would spoil the file: {fault}") from None
+
+
+def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
+    """Follow a rule from ``node`` on; ``lenient``: a ``*`` lies behind, so that what does not fit is passed over."""
+    if not steps:
+        _set(draft, node, rule, lenient)
+    elif isinstance(steps[0], Every):
+        # A list of its own: following may add to what is walked.
+        for child in list(_children(node)):
+            _follow(draft, child, steps[1:], rule, True)
+        if isinstance(node, TomlScalar) and not lenient:
+            raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
+    elif isinstance(node, Table):
+        _into_table(draft, node, steps, rule, lenient)
+    elif isinstance(node, Listing):
+        _into_list(draft, node, steps, rule, lenient)
+    elif not lenient:
+        raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, Table):
+        return list(node.entries.values())
+    return node.items if isinstance(node, Listing) else []
+
+
+def _into_table(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
+    if isinstance(steps[0], Key):
+        node = table.entries.get(steps[0].name)
+        if node is None:
+            _create(draft, table, steps, rule)
+        else:
+            _follow(draft, node, steps[1:], rule, lenient)
+    elif not lenient:
+        raise ConfigFault("its path has an item of a list where there is a table", rule)
+
+
+def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
+    index = index_of(steps[0])
+    if index is not None and index < len(listing.items):
+        _follow(draft, listing.items[index], steps[1:], rule, lenient)
+    elif index == 0 and len(steps) == 1 and listing.closed:
+        leaf = _new_leaf(rule)
+        if leaf is not None:
+            draft.fill(listing, leaf)
+    elif not lenient and rule.if_value is None:
+        raise ConfigFault("its path has an item that the list does not have", rule)
+
+
+def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
+    """Add the rest of a path to the table that has none of it."""
+    if any(isinstance(step, Every) for step in steps):
+        return
+    leaf = _new_leaf(rule)
+    if leaf is None:
+        return
+    listed = steps[-1] == Index(0)
+    names = [step.name for step in (steps[:-1] if listed else steps) if isinstance(step, Key)]
+    if len(names) + listed != len(steps):
+        raise ConfigFault("its path has an item of a list that does not exist", rule)
+    draft.add(table, names, leaf, listed)
+
+
+def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
+    """Return the scalar that a rule writes where nothing stands, None if it writes none."""
+    value = wanted(rule, ABSENT)
+    if value is KEEP:
+        return None
+    if value is None:
+        raise ConfigFault("TOML has no null", rule)
+    leaf = TomlScalar(0, 0, "basic", value)
+    leaf.written = leaf.spelled(value)
+    return _shown(leaf.written)
+
+
+def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
+    """Set a scalar as the rule says."""
+    if not isinstance(node, TomlScalar):
+        if lenient:
+            return
+        raise ConfigFault(f"its path ends at a {'table' if isinstance(node, Table) else 'list'}", rule)
+    value = wanted(rule, node.value)
+    if value is KEEP:
+        return
+    if value is None:
+        raise ConfigFault("TOML has no null", rule)
+    written = node.spelled(value)
+    draft.replace(node, written, _shown(written))
+
+
+def _shown(written: str) -> TomlScalar:
+    """Read a scalar that we write, as every reader will."""
+    shown = Words(written).scalar()
+    shown.start, shown.end, shown.written = 0, 0, written
+    return shown
+
+
+class Draft:
+    """A file with the changes made to it so far; the tree shows them, the text gets them when it is `written`."""
+
+    def __init__(self, text: str) -> None:
+        self._newline = "\r\n" if "\r\n" in text else "\n"
+        #: A last line without an end gets one for as long as it is worked on.
+        self._unended = bool(text.strip("\ufeff")) and not text.endswith("\n")
+        self._text = text + self._newline if self._unended else text
+        self.root = read_toml(self._text)
+        self._leaves: dict[int, TomlScalar] = {}
+        self._listings: list[Listing] = []
+        #: Tables that own the lines to be written at their anchors; those that get a header of their own.
+        self._owners: list[Table] = []
+        self._sections: list[Table] = []
+
+    def replace(self, leaf: TomlScalar, written: str, shown: TomlScalar) -> None:
+        """Write ``written`` in place of a scalar, which is now what ``shown`` is."""
+        leaf.written = written
+        leaf.value = shown.value
+        leaf.form = shown.form
+        self._leaves[id(leaf)] = leaf
+
+    def fill(self, listing: Listing, leaf: TomlScalar) -> None:
+        """Make ``leaf`` the first item of an empty list."""
+        listing.items.append(leaf)
+        listing.first = leaf
+        self._listings.append(listing)
+
+    def add(self, table: Table, names: Sequence[str], leaf: TomlScalar, listed: bool) -> None:
+        """Add the key ``names`` below a table that has no such key; ``listed``: ``leaf`` is the only item of a list there."""
+        while table.form is Form.IMPLIED and table.names is None and table.parent is not None:
+            # No header leads here: a key with dots in the table above does.
+            names, table = (table.name, *names), table.parent
+        if table.names is not None and (table.form is Form.IMPLIED or (table.form is Form.SECTION and len(names) > 1)):
+            table = self._section(table, names[:-1])
+            names = names[-1:]
+        if not table.lines and not any(owner.lines is table.lines for owner in self._owners):
+            self._owners.append(table)
+        table.lines.append(AddedLine(table.prefix + ".".join(key_text(name) for name in names), leaf, listed))
+        for name in names[:-1]:
+            table = _dotted(table, name)
+        node = Listing(0, closed=True) if listed else leaf
+        if isinstance(node, Listing):
+            node.items.append(leaf)
+        table.entries[names[-1]] = node
+
+    def _section(self, table: Table, names: Sequence[str]) -> Table:
+        """A new section at the end of the file: the table itself, which only headers of others named so far, or one below it."""
+        for name in names:
+            below = Table(Form.IMPLIED, table, name, (*(table.names or ()), name))
+            table.entries[name] = below
+            table = below
+        table.form = Form.SECTION
+        self._sections.append(table)
+        # Its lines go below its header, not to a place in the file.
+        self._owners.append(table)
+        return table
+
+    def written(self) -> str:
+        """The text with all changes."""
+        edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
+        edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
+        edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]
+        pieces: list[str] = []
+        position = 0
+        for start, end, piece in sorted(edits, key=lambda edit: edit[:2]):
+            pieces += self._text[position:start], piece
+            position = end
+        pieces.append(self._text[position:])
+        result = "".join(pieces) + self._tail("".join(pieces))
+        return result.removesuffix(self._newline) if self._unended else result
+
+    def _addition(self, owner: Table) -> _Edit:
+        anchor = owner.anchor
+        home = owner
+        while home.form is Form.DOTTED and home.keyed_in is not None:
+            home = home.keyed_in
+        if home.form is Form.INLINE:
+            pairs = ", ".join(_pair(line) for line in owner.lines)
+            if home.entries and self._text[home.anchor - 1] != "{":
+                return home.anchor, home.anchor, f", {pairs}"
+            return home.anchor, home.anchor, f" {pairs}" if self._text[home.anchor] in " \t\r\n" else f" {pairs} "
+        leads = owner is self.root and self._text.startswith("[", anchor) and not self._text[:anchor].strip("\ufeff")
+        gap = self._newline if leads else ""
+        return anchor, anchor, "".join(f"{owner.indent}{_pair(line)}{self._newline}" for line in owner.lines) + gap
+
+    def _tail(self, before: str) -> str:
+        """The new sections, each behind an empty line."""
+        tail: list[str] = []
+        for section in self._sections:
+            header = ".".join(key_text(name) for name in section.names or ())
+            if tail or (before.strip("\ufeff") and not before.endswith(self._newline * 2)):
+                tail.append(self._newline)
+            tail += f"[{header}]{self._newline}", *(f"{_pair(line)}{self._newline}" for line in section.lines)
+        return "".join(tail)
+
+
+def _dotted(table: Table, name: str) -> Table:
+    """A new table that a key with dots makes; what is added to it later is written with it."""
+    below = Table(Form.DOTTED, table, name, None)
+    below.prefix = f"{table.prefix}{key_text(name)}."
+    below.lines = table.lines
+    table.entries[name] = below
+    return below
+
+
+def _spelling(leaf: TomlScalar | None) -> str:
+    if leaf is None or leaf.written is None:
+        raise ConfigFault("nothing is to be written")
+    return leaf.written
+
+
+def _pair(line: AddedLine) -> str:
+    value = _spelling(line.leaf)
+    return f"{line.key} = [{value}]" if line.listed else f"{line.key} = {value}"

@@ -1,0 +1,232 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_tree` makes a tree of
+them.
+
+What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server must like it, not we.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time
+
+from .rules import ConfigFault, Number
+
+#: Control characters that may stand nowhere, as the inside of a class. A tab may, line feeds are told apart.
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
+_BLANKS = re.compile(r"[ \t]*")
+_LINES = re.compile(r"[ \t\r\n]*")
+_COMMENT = re.compile(rf"#[^\n{_CONTROL}]*(?=\r?\n|\Z)")
+_LINE_END = re.compile(rf"[ \t]*(?:#[^\n{_CONTROL}]*)?(?:\r?\n|\Z)")
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BASIC = re.compile(rf'"([^"\\\n{_CONTROL}]*(?:\\[^\n{_CONTROL}][^"\\\n{_CONTROL}]*)*)"')
+_LITERAL = re.compile(rf"'([^'\n{_CONTROL}]*)'")
+_LONG_BASIC = re.compile(r'"""(?:\r?\n)?([^"\\]*(?:(?:\\.|"{1,2}(?!"))[^"\\]*)*)("{3,5})', re.DOTALL)
+_LONG_LITERAL = re.compile(r"'''(?:\r?\n)?([^']*(?:'{1,2}(?!')[^']*)*)('{3,5})")
+_BAD_IN_LONG = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
+_ESCAPE = re.compile(r"\\(?:([btnfre\"\\])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([ \t]*\r?\n[ \t\r\n]*)|)")
+_ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", "e": "\x1b", '"': '"', "\\": "\\"}
+
+_TIME = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?"
+_DATE = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[Tt ]{_TIME}(?:[Zz]|[+-][0-9]{{2}}:[0-9]{{2}})?)?|{_TIME}"
+_DIGITS = r"[0-9](?:_?[0-9])*"
+_INTEGER = r"[+-]?(?:0|[1-9](?:_?[0-9])*)"
+_FLOAT = rf"{_INTEGER}(?:\.{_DIGITS}(?:[eE][+-]?{_DIGITS})?|[eE][+-]?{_DIGITS})|[+-]?(?:inf|nan)"
+_BASED = r"0x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|0o[0-7](?:_?[0-7])*|0b[01](?:_?[01])*"
+_SCALAR = re.compile(
+    rf"(?:(?P<date>{_DATE})|(?P<float>{_FLOAT})|(?P<based>{_BASED})|(?P<integer>{_INTEGER})|(?P<bool>true|false))(?=[ \t\r\n,\]}}#]|\Z)"
+)
+_DATE_ALONE = re.compile(_DATE)
+#: Year, month, day; hour, minute, second; those of the offset.
+_DATE_PARTS = re.compile(
+    r"(?:([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]?)?(?:([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?(?:\.[0-9]+)?[Zz]?(?:[+-]([0-9]{2}):([0-9]{2}))?"
+)
+#: Characters of a string, a number, a comment or white space: patterns take a hundred bytes of memory for each at worst.
+_LONGEST = 1024 * 1024
+_NOT_TOML = "is not valid TOML"
+_UNCLOSED = "a quote is not closed in its line, or a control character stands in the text"
+#: Names of a key.
+_MOST_NAMES = 64
+#: Longer digits say nothing that a spelling of their own would not; Python takes its time with them.
+_LONGEST_BASED = 1000
+
+#: In a basic string; all other control characters are written by their number.
+_SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
+#: Surrogates that stand for no byte: they could not be stored.
+_UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+
+class TomlScalar:
+    """A scalar: where it stands, and its value as rules see it (a date is its text). ``written``: what a rule puts in its place.
+
+    ``form`` is one of basic, literal, date, float, integer and bool.
+    """
+
+    __slots__ = ("end", "form", "start", "value", "written")
+
+    def __init__(self, start: int, end: int, form: str, value: str | bool | Number, written: str | None = None) -> None:
+        self.start = start
+        self.end = end
+        self.form = form
+        self.value = value
+        self.written = written
+
+    def spelled(self, value: str | bool | Number) -> str:
+        """``value`` in the way this one is written. Raises `ConfigFault` for text that no file can hold."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, Number):
+            whole = self.form == "float" and not re.search(r"[.eE]", value.text)
+            return f"{value.text}.0" if whole else value.text
+        if self.form == "date" and _is_date(value, isinstance(self.value, str) and _lacks_seconds(self.value)):
+            return value
+        literal = f"'{value}'"
+        return literal if self.form == "literal" and _LITERAL.fullmatch(literal) and not _UNWRITABLE.search(value) else string_text(value)
+
+
+def _is_date(text: str, without_seconds: bool) -> bool:
+    """Tell whether every reader takes a text for a date or time: such a day and hour exist, and it has seconds unless it may lack them."""
+    parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
+    if parts is None or (_lacks_seconds(text) and not without_seconds):
+        return False
+    year, month, day = (1 if part is None else int(part) for part in parts.group(1, 2, 3))
+    hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in parts.group(4, 5, 6, 7, 8))
+    try:
+        datetime(year, month, day, hour, minute, second)
+        time(offset_hour, offset_minute)
+    except ValueError:
+        return False
+    return True
+
+
+def _lacks_seconds(text: str) -> bool:
+    parts = _DATE_PARTS.fullmatch(text)
+    return parts is not None and parts.group(4) is not None and parts.group(6) is None
+
+
+def string_text(value: str) -> str:
+    """A text as a basic string. Raises `ConfigFault` for one that no file can hold."""
+    if _UNWRITABLE.search(value):
+        raise ConfigFault("it has half of a character, which cannot be stored")
+    return '"' + _TO_ESCAPE.sub(lambda found: _SHORT.get(found.group(), f"\\u{ord(found.group()):04X}"), value) + '"'
+
+
+def key_text(name: str) -> str:
+    """A key as it is written, in quotes only where it must be."""
+    return name if _BARE_KEY.fullmatch(name) else string_text(name)
+
+
+class Words:
+    """A text that is read from ``position`` on. Every method moves it and raises `ConfigFault`, naming the line, for what is not TOML."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+
+    def fault(self, reason: str = _NOT_TOML, expected: str = "") -> ConfigFault:
+        """That what stands here cannot be; ``expected`` says in words of ours what could."""
+        line, column = self.text.count("\n", 0, self.position) + 1, self.position - self.text.rfind("\n", 0, self.position)
+        return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
+
+    def at(self, sign: str) -> bool:
+        """Tell whether ``sign`` stands here."""
+        return self.text.startswith(sign, self.position)
+
+    def take(self, sign: str) -> None:
+        """Go behind ``sign``."""
+        if not self.at(sign):
+            raise self.fault(expected=f"there is no {sign} where one is expected")
+        self.position += len(sign)
+
+    def _match(self, pattern: re.Pattern[str], expected: str = "") -> re.Match[str]:
+        limit = self.position + _LONGEST
+        found = pattern.match(self.text, self.position, limit)
+        if found is None:
+            if limit < len(self.text):
+                raise self.fault(f"has a word of {_LONGEST} characters or more, or is not valid TOML,")
+            raise self.fault(expected=expected)
+        if found.end() == limit < len(self.text):
+            # What follows is not known to be something else.
+            raise self.fault(f"has a word of {_LONGEST} characters or more")
+        self.position = found.end()
+        return found
+
+    def skip_blanks(self) -> None:
+        """Go behind blanks and tabs."""
+        self._match(_BLANKS)
+
+    def skip_lines(self) -> None:
+        """Go behind blanks, line ends and comments."""
+        self._match(_LINES)
+        while self.at("#"):
+            self._match(_COMMENT, "a comment holds a control character")
+            self._match(_LINES)
+
+    def end_line(self) -> None:
+        """Go behind the end of the line; only a comment may stand before it."""
+        self._match(_LINE_END, "something follows a value or a header that is complete")
+
+    def key(self) -> list[str]:
+        """A key: its names between the dots, at most 64."""
+        names = [self._name()]
+        self.skip_blanks()
+        while self.at("."):
+            self.position += 1
+            self.skip_blanks()
+            names.append(self._name())
+            self.skip_blanks()
+            if len(names) > _MOST_NAMES:
+                raise self.fault(f"has a key of more than {_MOST_NAMES} names")
+        return names
+
+    def _name(self) -> str:
+        if self.at('"'):
+            return self._unescaped(self._match(_BASIC, _UNCLOSED).group(1))
+        if self.at("'"):
+            return self._match(_LITERAL, _UNCLOSED).group(1)
+        return self._match(_BARE_KEY, "a key is missing, or needs quotes").group()
+
+    def scalar(self) -> TomlScalar:
+        """A string, number, boolean, date or time."""
+        start = self.position
+        if self.at('"""') or self.at("'''"):
+            found = self._match(_LONG_BASIC if self.at('"') else _LONG_LITERAL, "three quotes are never closed")
+            if _BAD_IN_LONG.search(found.group(1)):
+                raise self.fault("has a control character in a string that ends")
+            text = (found.group(1) + found.group(2)[3:]).replace("\r\n", "\n")
+            return TomlScalar(start, self.position, "basic", self._unescaped(text) if self.text[start] == '"' else text)
+        if self.at('"') or self.at("'"):
+            form = "basic" if self.at('"') else "literal"
+            value = self._name()
+            return TomlScalar(start, self.position, form, value)
+        found = self._match(_SCALAR, "a value is missing, or needs quotes")
+        return _plain(found.lastgroup or "", found.group(), start, self.position)
+
+    def _unescaped(self, text: str) -> str:
+        return _ESCAPE.sub(self._character, text) if "\\" in text else text
+
+    def _character(self, found: re.Match[str]) -> str:
+        short, two, four, eight, line = found.groups()
+        if short is not None:
+            return _ESCAPED[short]
+        if line is not None:
+            return ""
+        number = int(two or four or eight or "110000", 16)
+        if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+            raise self.fault("has an escape that is not valid in a string that ends")
+        return chr(number)
+
+
+def _plain(form: str, text: str, start: int, end: int) -> TomlScalar:
+    """A scalar without quotes; numbers are spelled as JSON spells them, so that they can be compared."""
+    if form == "date":
+        return TomlScalar(start, end, form, text)
+    if form == "bool":
+        return TomlScalar(start, end, form, text == "true")
+    if form == "based":
+        return TomlScalar(start, end, "integer", Number(str(int(text, 0)) if len(text) <= _LONGEST_BASED else text))
+    return TomlScalar(start, end, form, Number(text.replace("_", "").removeprefix("+")))

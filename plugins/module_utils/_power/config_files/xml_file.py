@@ -1,0 +1,328 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parser ``xml``: the text or one attribute of elements, found by their path; `xml_path` says how a path is written; pure.
+
+As in Wings a rule holds for every element that its path leads to, missing elements are created unless the path has a ``*``, and an empty
+file gets a declaration and the root element that the first rule names. Unlike Wings the rest of the file stays as it is, ``if_value``
+has its meaning, ``[@name='x']`` creates an element with that attribute, null is empty (Wings writes ``<nil>``), and a path that begins
+with another root element than the file's is a fault. All values are text. A rule whose value makes its own filter false, such as
+``World[@id='1'].@id`` with the value 2, is done where the same path with the new value leads somewhere, and creates nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Union
+
+from ..definitions.definition import ConfigRule
+from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
+from .xml_path import BLANKS, EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
+from .xml_tree import Element, TextRun, XmlDocument, is_bound, keeps_namespaces, read_xml
+
+#: What is put in place of the bytes between two offsets.
+_Edit = tuple[int, int, str]
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
+_VALUE = {**_TEXT, "\n": "&#10;", "\t": "&#9;"}
+_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
+_STEP = "  "
+#: Looked at to tell how a line is indented; whoever indents by more has no layout to keep.
+_WIDEST = 400
+#: Where there are no lines to keep to: everything in one.
+_Layout = Union[str, None]
+
+
+def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
+    """``text`` with what ``rules`` name set. Raises `ConfigFault` for a file or a rule that cannot be followed."""
+    if not rules:
+        return text
+    places = [place_of(rule) for rule in rules]
+    try:
+        source = text.encode("utf-8", "surrogateescape")
+        document = read_xml(source)
+        changed: dict[int, Element] = {}
+        for rule, place in zip(rules, places):
+            try:
+                changed.update((id(element), element) for element in _apply(document, place))
+            except ConfigFault as fault:
+                raise ConfigFault(str(fault), rule) from None
+        result = written(document, list(changed.values())) if changed else source
+    except UnicodeError:
+        raise ConfigFault("the file or a name in match holds characters that the file's encoding lacks") from None
+    if result != source:
+        _proof(source, result)
+    return result.decode("utf-8", "surrogateescape")
+
+
+def _proof(source: bytes, result: bytes) -> None:
+    """Refuse a result that is no XML, whatever a rule says, or breaks the rules of namespaces where the file did not."""
+    try:
+        document = read_xml(result)
+    except ConfigFault as fault:
+        raise ConfigFault(f"the rules would spoil the file: {fault}") from None
+    if not keeps_namespaces(result, document.codec) and (
+        not source.removeprefix(BOM_UTF8).strip() or keeps_namespaces(source, document.codec)
+    ):
+        raise ConfigFault("the rules would spoil the file's namespaces")
+
+
+def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
+    """Follow one rule; the elements that are new or have changed."""
+    found = _found(document, place.steps)
+    afterwards = steps_afterwards(place)
+    changed = [element for element in found if _set(document, element, place)]
+    if found or any(step.name == EVERY for step in place.steps) or wanted(place.rule, ABSENT) is KEEP:
+        return changed
+    if afterwards is not None:
+        if _found(document, afterwards):
+            return []
+        raise ConfigFault("nothing matches, and its value makes its own filter false, so that nothing can be created", place.rule)
+    last, touched = _create(document, place)
+    _set(document, last, place)
+    _proof_of_new(document, last, place)
+    return [touched]
+
+
+def _proof_of_new(document: XmlDocument, last: Element, place: XmlTarget) -> None:
+    """Refuse what was created if it would not be found at the next boot, or has a name that means nothing."""
+    if not any(element is last for element in _found(document, place.steps)):
+        raise ConfigFault("nothing matches, and what it would create would not match either", place.rule)
+    element: Element | None = last
+    while element is not None and element.start is None:
+        for name in (element.name, *element.attributes):
+            _refuse_unbound(element, name, place.rule, is_element=name is element.name)
+        element = element.parent
+
+
+def _refuse_unbound(element: Element, name: str, rule: ConfigRule, *, is_element: bool) -> None:
+    if not is_bound(element, name, is_element=is_element):
+        raise ConfigFault("its match names a prefix that the file does not declare there, so nothing can be created", rule)
+
+
+def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
+    """Set the text or attribute of one element as the rule says; whether that changed anything."""
+    present: str | Absent = document.text(element)
+    if place.attribute is not None:
+        present = element.attributes.get(place.attribute, ABSENT)
+    value = wanted(place.rule, present)
+    if value is KEEP:
+        return False
+    text = value_text(value)
+    if text == present:
+        return False
+    if not fits_xml(text):
+        raise ConfigFault("its value has a character that XML cannot hold", place.rule)
+    if place.attribute is not None:
+        is_new = place.attribute not in element.attributes
+        element.attributes[place.attribute] = text
+        element.changed[place.attribute] = text
+        if is_new:
+            _refuse_unbound(element, place.attribute, place.rule, is_element=False)
+        return True
+    if text.strip(BLANKS) == present and document.is_mixed(element):
+        return False
+    element.text = text
+    return True
+
+
+def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
+    """Every element that a path leads to, in the order of the file."""
+    parents: list[Element | None] = [None]
+    for step in steps:
+        parents = [child for parent in parents for child in _children(document, parent, step)]
+    return [element for element in parents if element is not None]
+
+
+def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
+    """Return the elements that one step leads to from one element, or from above the root."""
+    everything = parent.children if parent is not None else [] if document.root is None else [document.root]
+    found = [child for child in everything if is_named(child.name, step.name)]
+    for rule in step.filters:
+        found = _filtered(document, found, rule)
+    return found
+
+
+def _filtered(document: XmlDocument, elements: list[Element], rule: Filter) -> list[Element]:
+    if isinstance(rule, AttributeFilter):
+        return [
+            element
+            for element in elements
+            if rule.name in element.attributes and (rule.value is None or element.attributes[rule.name] == rule.value)
+        ]
+    if isinstance(rule, ChildFilter):
+        return [element for element in elements if _has_child(document, element, rule)]
+    return elements[rule.index :][:1] if -len(elements) <= rule.index < len(elements) else []
+
+
+def _has_child(document: XmlDocument, element: Element, rule: ChildFilter) -> bool:
+    return any(
+        is_named(child.name, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children
+    )
+
+
+def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
+    """Make the missing part of a path: its last element, and the first that was changed or made."""
+    parent, depth = None, 0
+    for length in range(1, len(place.steps)):
+        found = _found(document, place.steps[:length])
+        if not found:
+            break
+        parent, depth = found[0], length
+    if parent is None and document.root is not None:
+        raise ConfigFault("its match begins with another name than that of the file's root element", place.rule)
+    touched = parent
+    for step in place.steps[depth:]:
+        child = Element(step.name, parent, None, _attributes(step, place.rule))
+        if parent is None:
+            document.root = child
+        else:
+            parent.children.append(child)
+        touched = child if touched is None else touched
+        parent = child
+    if parent is None or touched is None:
+        raise ConfigFault("its match is not a path", place.rule)
+    return parent, touched
+
+
+def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
+    """The attributes that a new element must have to be found again."""
+    attributes: dict[str, str] = {}
+    for wish in step.filters:
+        if not isinstance(wish, AttributeFilter) or wish.value is None or not fits_xml(wish.value):
+            raise ConfigFault("nothing matches, and of a filter only [@name='value'] says what to create", rule)
+        attributes[wish.name] = wish.value
+    return attributes
+
+
+def written(document: XmlDocument, changed: list[Element]) -> bytes:
+    """The file with the elements of ``changed`` as they shall be. All texts are such as `fits_xml` takes."""
+    source, root = document.source, document.root
+    if root is None:
+        return source
+    if root.start is None:
+        newline = "\r\n" if b"\r\n" in source else "\n"
+        text = f"{_DECLARATION}{newline}{_markup(root, '', newline, _STEP)}{newline}"
+        return source.rstrip() + text.encode("utf-8")
+    edits = [edit for element in changed if element.start is not None for edit in _edits(document, element)]
+    pieces: list[bytes] = []
+    position = 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[0]):
+        pieces += source[position:start], _encoded(text, document.codec)
+        position = end
+    return b"".join([*pieces, source[position:]])
+
+
+def _encoded(text: str, codec: str) -> bytes:
+    """Encode text as the file is; a reference stands for a character that its encoding lacks."""
+    return text.encode(codec, "strict" if codec == "utf-8" else "xmlcharrefreplace")
+
+
+def fits_xml(text: str) -> bool:
+    """Tell whether XML can hold a text at all; most control characters have not even an escaped form."""
+    return _FORBIDDEN.search(text) is None
+
+
+def _escaped(text: str, table: dict[str, str]) -> str:
+    return "".join(table.get(character, character) for character in text)
+
+
+def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
+    """Yield the edits of one element of the file, without those of the file's own elements in it."""
+    tag = document.tag(element)
+    for name, value in element.changed.items():
+        span = tag.attributes.get(name)
+        if span is None:
+            yield tag.inner_end, tag.inner_end, _attribute(name, value)
+            continue
+        quote = document.source[span[0] - 1 : span[0]]
+        yield span[0], span[1], _escaped(value, {**_VALUE, '"': "&quot;"} if quote == b'"' else {**_VALUE, "'": "&apos;"})
+    added = [child for child in element.children if child.start is None]
+    if tag.empty:
+        if element.text or added:
+            text = _escaped(element.text or "", _TEXT)
+            yield tag.inner_end, tag.end, f">{text}{_added(document, element, added, True)}</{element.name}>"
+        return
+    if element.text is not None:
+        yield from _text_edits(document, element, element.text, tag.end)
+    if added:
+        position = _last_mark(document.source, tag.end, element.end)
+        yield position, position, _added(document, element, added, position == element.end)
+
+
+def _attribute(name: str, value: str) -> str:
+    return f' {name}="' + _escaped(value, {**_VALUE, '"': "&quot;"}) + '"'
+
+
+def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[_Edit]:
+    """An element's own text: written where there was some, else behind the start tag; comments and layout stay."""
+    runs = document.runs(element)
+    if not document.is_mixed(element):
+        start, end = (runs[0].start, runs[-1].end) if runs else (begin, begin)
+        cdata = len(runs) == 1 and runs[0].cdata and _fits_cdata(text, document.codec)
+        yield start, end, f"<![CDATA[{text}]]>" if cdata else _escaped(text, _TEXT)
+        return
+    filled = [run for run in runs if run.text.strip(BLANKS)]
+    if not filled:
+        yield begin, begin, _escaped(text, _TEXT)
+    for run in filled:
+        start, end = _core(document.source, run)
+        yield start, end, _escaped(text, _TEXT) if run is filled[0] else ""
+
+
+def _core(source: bytes, run: TextRun) -> tuple[int, int]:
+    """A run without the white space around it, which is layout. That in a CDATA section, or said by a reference, is not."""
+    if run.cdata:
+        return run.start, run.end
+    content = source[run.start : run.end]
+    return run.end - len(content.lstrip()), run.start + len(content.rstrip())
+
+
+def _fits_cdata(text: str, codec: str) -> bool:
+    return "]]>" not in text and "\r" not in text and (codec == "utf-8" or text.isascii())
+
+
+def _last_mark(source: bytes, begin: int, end: int) -> int:
+    """Return where the white space in front of an end tag begins."""
+    return begin + len(source[begin:end].rstrip())
+
+
+def _added(document: XmlDocument, element: Element, added: list[Element], closes: bool) -> str:
+    """New elements in one of the file's own, laid out as what it holds already; ``closes``: up to its end tag."""
+    if not added:
+        return ""
+    indent = _indent(document.source, element)
+    standing = [child for child in element.children if child.start is not None]
+    inner = next((found for found in (_indent(document.source, child) for child in reversed(standing)) if found is not None), None)
+    if indent is None or (inner is None and (standing or document.bare_text(element))):
+        return "".join(_markup(child, None, "", "") for child in added)
+    newline = "\r\n" if b"\r\n" in document.source else "\n"
+    step = "\t" if "\t" in indent + (inner or "") else _STEP
+    inner = indent + step if inner is None else inner
+    lines = "".join(f"{newline}{inner}{_markup(child, inner, newline, step)}" for child in added)
+    return f"{lines}{newline}{indent}" if closes else lines
+
+
+def _indent(source: bytes, element: Element) -> _Layout:
+    """The white space in front of an element, or None where it does not stand on a line of its own."""
+    if element.start is None:
+        return None
+    before = source[max(element.start - _WIDEST, 0) : element.start]
+    line = before[before.rfind(b"\n") + 1 :].removeprefix(b"\xef\xbb\xbf")
+    if line.strip() or (b"\n" not in before and element.start > _WIDEST):
+        return None
+    return line.decode("ascii")
+
+
+def _markup(element: Element, indent: _Layout, newline: str, step: str) -> str:
+    """A new element and all that it holds; ``indent`` None: in one line."""
+    opening = f"<{element.name}" + "".join(_attribute(name, value) for name, value in element.attributes.items())
+    text = _escaped(element.text or "", _TEXT)
+    if not element.children:
+        return f"{opening}>{text}</{element.name}>" if text else f"{opening}/>"
+    inner = None if indent is None else indent + step
+    lead = "" if inner is None else newline + inner
+    children = "".join(lead + _markup(child, inner, newline, step) for child in element.children)
+    return f"{opening}>{text}{children}{'' if indent is None else newline + indent}</{element.name}>"

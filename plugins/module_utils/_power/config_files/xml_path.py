@@ -1,0 +1,169 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The meaning of a rule's ``match`` and value in XML; pure.
+
+==============================================  =====================================================================
+``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``
+``Root.Worlds.*``                               every element in ``Worlds``
+``Root.property[@name='Port']``                 those ``property`` whose attribute ``name`` is ``Port``
+``Root.World[@id].Seed``                        in those that have an attribute ``id``
+``Root.World[Name='Hub'].Seed``                 in those whose child ``Name`` holds the text ``Hub``; ``[Name]``: that have one
+``Root.World[2]``                               the second; ``[-1]``: the last
+``Root.property[@name='Port'].@value``          that attribute, not the element's text
+==============================================  =====================================================================
+
+A value ``[value='26900']`` sets the attribute ``value`` instead of the text, as in Wings. Dots within brackets are no steps; ``/`` is
+another way to write the dot between two. A name without a prefix means any prefix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Union
+
+from ..definitions.definition import ConfigRule
+from .rules import KEEP, ConfigFault, value_text, wanted
+
+EVERY = "*"
+#: What XML calls white space; a filter does not see it around a text.
+BLANKS = " \t\r\n"
+#: More than any file has levels; characters.
+_MOST_STEPS = 64
+_LONGEST = 1000
+_NAME = r"[^\W\d][\w:-]*"
+_STEP = re.compile(rf"(\*|{_NAME})((?:\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\])*)")
+_FILTER = re.compile(rf"\[(?:(-?[0-9]{{1,9}})|(@?)({_NAME})(?:=(?:'([^']*)'|\"([^\"]*)\"))?)\]")
+_FILTERS = re.compile(r"\[[^\]'\"]*(?:'[^']*'|\"[^\"]*\")?\]")
+_ATTRIBUTE = re.compile(rf"@({_NAME})\Z")
+_ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class AttributeFilter:
+    """Elements that have this attribute; with this value, unless it is None."""
+
+    name: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class ChildFilter:
+    """Elements with a child element of this name; with this text, unless it is None."""
+
+    name: str
+    text: str | None
+
+
+@dataclass(frozen=True)
+class PositionFilter:
+    """The element at this place among those found so far in one parent: from 0, or from -1 for the last."""
+
+    index: int
+
+
+Filter = Union[AttributeFilter, ChildFilter, PositionFilter]
+
+
+@dataclass(frozen=True)
+class PathStep:
+    """The children of this name (or `EVERY`) that pass all filters, one after the other."""
+
+    name: str
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True)
+class XmlTarget:
+    """The place of a rule's value: the way from above the root element, and an attribute's name, or None for the element's text.
+
+    ``rule`` is the rule with the bare value that goes there.
+    """
+
+    steps: tuple[PathStep, ...]
+    attribute: str | None
+    rule: ConfigRule
+
+
+def place_of(rule: ConfigRule) -> XmlTarget:
+    """Return the place that ``rule`` leads to. Raises `ConfigFault` for a match that is no path."""
+    path, position = rule.match, 0
+    if len(path) > _LONGEST:
+        raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
+    steps: list[PathStep] = []
+    while True:
+        attribute = _ATTRIBUTE.match(path, position) if steps else None
+        if attribute is not None:
+            return XmlTarget(tuple(steps), attribute.group(1), rule)
+        found = _STEP.match(path, position)
+        if found is None or path[found.end() : found.end() + 1] not in ("", ".", "/"):
+            raise ConfigFault("its match is not a path like Root.Element, Root.Element[@name='value'] or Root.Element.@attribute", rule)
+        steps.append(PathStep(found.group(1), tuple(_filter(text, rule) for text in _FILTERS.findall(found.group(2)))))
+        if len(steps) > _MOST_STEPS:
+            raise ConfigFault(f"its match is a path of more than {_MOST_STEPS} steps", rule)
+        if found.end() == len(path):
+            return _element_place(tuple(steps), rule)
+        position = found.end() + 1
+
+
+def _element_place(steps: tuple[PathStep, ...], rule: ConfigRule) -> XmlTarget:
+    """An element's place; it is one of its attributes where the value says so."""
+    found = _ATTRIBUTE_VALUE.fullmatch(rule.replace_with) if isinstance(rule.replace_with, str) else None
+    if found is None:
+        return XmlTarget(steps, None, rule)
+    return XmlTarget(steps, found.group(1), dataclasses.replace(rule, replace_with=found.group(2)))
+
+
+def _filter(text: str, rule: ConfigRule) -> Filter:
+    found = _FILTER.fullmatch(text)
+    if found is None:
+        raise ConfigFault("its match has brackets that are none of [@name='value'], [@name], [name='text'], [name] and [1]", rule)
+    number, at, name, single, double = found.groups()
+    if number is not None:
+        index = int(number)
+        return PositionFilter(index - 1 if index > 0 else index)
+    value = single if single is not None else double
+    return AttributeFilter(name, value) if at else ChildFilter(name, value)
+
+
+def is_named(name: str, path_name: str) -> bool:
+    """Tell whether a path's name means an element of this name: it is that name, `EVERY`, or the name without any prefix."""
+    return path_name in (EVERY, name) or (":" not in path_name and name.rpartition(":")[2] == path_name)
+
+
+def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
+    """The way to what a rule has written, or None where that is the way to what it writes, since no filter looks at the value.
+
+    Raises `ConfigFault` for a filter that counts what passed such a filter: at each boot another element would be the first.
+    """
+    depth = len(place.steps) - (1 if place.attribute is not None else 2)
+    if depth < 0:
+        return None
+    filters: list[Filter] = []
+    turned = False
+    for each in place.steps[depth].filters:
+        if turned and isinstance(each, PositionFilter):
+            raise ConfigFault("its match counts those elements that its own value makes others of; count first", place.rule)
+        value = _written_over(each, place)
+        turned = turned or value is not None
+        filters.append(each if value is None or isinstance(each, PositionFilter) else type(each)(each.name, value))
+    if not turned:
+        return None
+    return (*place.steps[:depth], PathStep(place.steps[depth].name, tuple(filters)), *place.steps[depth + 1 :])
+
+
+def _written_over(each: Filter, place: XmlTarget) -> str | None:
+    """The value that a rule gives to what a filter looks at, or None where that is another thing or stays as it is."""
+    if place.attribute is not None:
+        present = each.value if isinstance(each, AttributeFilter) and each.name == place.attribute else None
+    else:
+        name = place.steps[-1].name
+        is_it = isinstance(each, ChildFilter) and (is_named(each.name, name) or is_named(name, each.name))
+        present = each.text if is_it and isinstance(each, ChildFilter) else None
+    value = KEEP if present is None else wanted(place.rule, present)
+    if value is KEEP:
+        return None
+    text = value_text(value)
+    return (text if place.attribute is not None else text.strip(BLANKS)) if text != present else None

@@ -1,0 +1,162 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Parsers ``yaml`` and ``yml``: values by their path, in place; comments, order, quotes, dates and anchors stay; pure.
+
+New keys go behind the last one of their map, indented as that one is. Of several documents the first one is meant. A value that other
+places share by an anchor is not changed, since they would change with it; an alias is replaced by a value of its own. Unlike Wings,
+which writes the whole file anew without its comments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ..definitions.definition import ConfigRule
+from . import yaml_read
+from .rules import ConfigFault
+from .splice import Edit, appended, between, line_end
+from .tree import Alias, Document, List, Map, Node, Span, added, rewritten
+from .yaml_read import anchor_of, scalar
+from .yaml_read import key as written_key
+
+_COLON = re.compile(r"[ \t]*:[ \t]+")
+#: A literal or folded block, behind anchor and tag; a + keeps the empty lines behind it.
+_BLOCK = re.compile(r"(?:[&!]\S*\s+)*[|>]([^\n]*)")
+_BLANKS = " \t\r\n"
+
+
+def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
+    """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not YAML and rules that do not fit it."""
+    return rewritten(text, rules, yaml_read.read, lambda before, document: _YamlWriter(before, document).edits())
+
+
+class _YamlWriter:
+    """Writes what became new in a tree, as edits of the text it was read from."""
+
+    def __init__(self, text: str, document: Document) -> None:
+        self._text = text
+        self._document = document
+        self._end = line_end(text)
+        self._unit = _unit(text, document)
+
+    def edits(self) -> Iterator[Edit]:
+        """The edits; of those at the same place the inner ones first."""
+        for node in self._document.items:
+            if node.new and (node.span is None or (node.span[0] == node.span[1] and isinstance(node, (Map, List)))):
+                yield self._below(len(self._text) if node.span is None else node.span[0], self._lines(node))
+            else:
+                yield from self._edits_of(node, self._document)
+
+    def _edits_of(self, node: Node, parent: Map | List) -> Iterator[Edit]:
+        if node.new and node.span is not None:
+            yield self._replaced(node, node.span, parent)
+        elif isinstance(node, (Map, List)):
+            for child in node.children():
+                if child.span is not None:
+                    yield from self._edits_of(child, node)
+            if new := added(node):
+                yield from self._flow_added(node, new) if node.flow else [self._block_added(node, new)]
+
+    def _replaced(self, node: Node, span: Span, parent: Map | List) -> Edit:
+        start, end = span
+        before = self._text[start:end].rstrip(_BLANKS)
+        if before:
+            # Nothing is kept of a block but the lines behind it.
+            anchor, style = anchor_of(before)
+            return start, start + len(before), anchor + self._inline(node, parent.flow, style)
+        if isinstance(node, (Map, List)) and isinstance(parent, Map) and not parent.flow:
+            return self._below(start, [" " * self._column(parent.first) + self._unit + line for line in self._lines(node)])
+        while start > 0 and self._text[start - 1] in " \t":
+            start -= 1
+        if self._text[start - 1 : start] not in (":", "-"):
+            raise ConfigFault("a value that is not written out is to be replaced, and where it belongs cannot be seen")
+        return start, start, " " + self._inline(node, parent.flow, "")
+
+    def _block_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> Edit:
+        """New lines behind the last line of a block."""
+        column = self._column(self._dash(node.first) if isinstance(node, List) else node.first)
+        lines = [line for key, child in new for line in self._entry_lines(key, child)]
+        return self._below(self._content_end(node), [" " * column + line for line in lines])
+
+    def _flow_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> list[Edit]:
+        start, end = node.gap
+        if node.last is None or node.last.span is None:
+            blank = not self._text[start:end].strip()
+            return [(start, end if blank else start, ", ".join(self._inline_entry(key, child) for key, child in new))]
+        quoted = self._text[end : end + 1] == '"'
+        colon = self._text[slice(*node.colon)]
+        colon = colon if _COLON.fullmatch(colon) else ": "
+        separator = between(self._text, start, end) if start < end else ", "
+        return appended(self._text, node.last.span[1], separator, [self._inline_entry(key, child, colon, quoted) for key, child in new])
+
+    def _inline_entry(self, key: str | None, node: Node, colon: str = ": ", quoted: bool = False) -> str:
+        value = self._inline(node, True, '"' if quoted else "")
+        return value if key is None else written_key(key, quoted=quoted, flow=True) + colon + value
+
+    def _inline(self, node: Node, flow: bool, style: str) -> str:
+        """A new value on one line, in the style of what stood there before."""
+        if isinstance(node, Map):
+            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.entries.items()) + "}"
+        if isinstance(node, List):
+            return "[" + ", ".join(self._inline_entry(None, child) for child in node.items) + "]"
+        if isinstance(node, Alias):
+            return f"*{node.name}"
+        return scalar(node.value, style=style, flow=flow)
+
+    def _lines(self, node: Node) -> list[str]:
+        """A new value as a block."""
+        if isinstance(node, Map):
+            return [line for key, child in node.entries.items() for line in self._entry_lines(key, child)]
+        if isinstance(node, List):
+            return [line for child in node.items for line in self._entry_lines(None, child)]
+        return [self._inline(node, False, "")]
+
+    def _entry_lines(self, key: str | None, node: Node) -> list[str]:
+        lines = self._lines(node)
+        if key is None:
+            return ["- " + lines[0], *("  " + line for line in lines[1:])]
+        if isinstance(node, (Map, List)):
+            return [f"{written_key(key)}:", *(self._unit + line for line in lines)]
+        return [f"{written_key(key)}: {lines[0]}"]
+
+    def _below(self, position: int, lines: list[str]) -> Edit:
+        """Lines below the one that a place is in; at its place where a line begins there."""
+        if position == 0 or self._text[position - 1] == "\n":
+            return position, position, "".join(line + self._end for line in lines)
+        end = self._text.find("\n", position) + 1
+        if end == 0:
+            return len(self._text), len(self._text), "".join(self._end + line for line in lines)
+        return end, end, "".join(line + self._end for line in lines)
+
+    def _content_end(self, node: Node) -> int:
+        """Return where the last value of a block ends, without the empty lines behind it unless they belong to it."""
+        while isinstance(node, (Map, List)) and not node.flow and node.last is not None:
+            node = node.last
+        start, end = node.span or (0, 0)
+        text = self._text[start:end]
+        block = _BLOCK.match(text)
+        return end if block is None or "+" in block.group(1) else start + len(text.rstrip(_BLANKS))
+
+    def _dash(self, position: int) -> int:
+        """The dash of the item that begins at a place."""
+        while position > 0 and self._text[position - 1] in " \t":
+            position -= 1
+        if self._text[position - 1 : position] != "-":
+            raise ConfigFault("a list is to grow whose dashes stand on lines of their own")
+        return position - 1
+
+    def _column(self, position: int) -> int:
+        return position - (self._text.rfind("\n", 0, position) + 1)
+
+
+def _unit(text: str, document: Document) -> str:
+    """Return the indentation of a level: that of the first map in a map of the document, else two blanks."""
+    root = document.items[0] if document.items else None
+    if isinstance(root, Map) and not root.flow:
+        for child in root.children():
+            if isinstance(child, Map) and not child.flow and child.first > 0:
+                column = child.first - (text.rfind("\n", 0, child.first) + 1)
+                return " " * min(column, 8) if column > 0 else "  "
+    return "  "

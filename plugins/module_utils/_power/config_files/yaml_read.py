@@ -1,0 +1,309 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first document of a YAML file as a tree, from the events of PyYAML: only they tell where an alias stands; pure.
+
+Nothing is expanded: an alias is one node, however much it means. Plain values have the types of YAML 1.1 and 1.2 together, since nobody
+knows which of them the server reads.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import datetime, time
+from typing import Any
+
+from ..definitions.definition_text import yaml_events
+from ..definitions.text_faults import ALIAS, yaml_fault, yaml_fault_at
+from ..model.errors import MissingLibrary
+from .rules import ConfigFault, Number, Value, text_of
+from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
+
+#: Characters of a plain value that is looked at for its type; a longer one is text. Looking costs many times the memory of the value.
+LONGEST_TYPED = 256
+#: What a plain value may be taken for by one reader or another, tried in this order.
+_KINDS = (
+    ("null", re.compile(r"~|null|Null|NULL|")),
+    ("bool", re.compile(r"(?:true|yes|on|false|no|off)", re.IGNORECASE)),
+    ("merge", re.compile(r"<<|=")),
+    ("int", re.compile(r"[-+]?(?:0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*(?::[0-5]?[0-9])*)")),
+    ("float", re.compile(r"[-+]?(?:[0-9][0-9_]*(?::[0-5]?[0-9])*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")),
+    ("float", re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")),
+    ("timestamp", re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")),
+)
+_TRUE = frozenset(("true", "yes", "on"))
+_TAG = "tag:yaml.org,2002:"
+#: Tags of a scalar that it may be replaced together with.
+_TAGS = {_TAG + kind: kind for kind in ("null", "bool", "int", "float", "str", "timestamp")}
+
+#: Bytes that are not UTF-8 come as these, which no parser takes; meanwhile they are characters of a private area.
+_BYTES = range(0xDC80, 0xDD00)
+_PRIVATE = 0xF780
+_AWAY = {code: _PRIVATE + code - _BYTES.start for code in _BYTES}
+_BACK = {private: code for code, private in _AWAY.items()}
+#: The characters of plain text that mean nothing to YAML wherever they stand, and in a block also brackets and commas. Within brackets
+#: some readers end plain text at a question mark.
+_PLAIN = re.compile(r"[^\s,\[\]{}#&*!|>'\"%@`?:=<~\-](?:[^\n:#]|:(?! |\Z)|(?<! )#)*")
+_FLOW = re.compile(r"[^,\[\]{}:?]*")
+#: Booleans by the letter of YAML 1.1, though hardly a reader takes them so.
+_LETTERS = frozenset("yYnN")
+_ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:[ \t]+|\Z)")
+#: What YAML 1.1 takes for a date; a reader fails at one that looks so and is none.
+_DATE = re.compile(
+    r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
+    r"(?:(?:[Tt]|[ \t]+)([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+]([0-9]{1,2})(?::([0-9]{2}))?))?)?"
+)
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
+_ESCAPED_BYTES = ("\udc80", "\udcff")
+
+
+def kind_of(plain: str) -> str:
+    """Return an unquoted value's type to one reader or another: null, bool, merge, int, float, timestamp or str, as every long one is."""
+    if len(plain) > LONGEST_TYPED:
+        return "str"
+    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(plain)), "str")
+
+
+def read(text: str) -> Document:
+    """The tree of the first document, a document of no values where there is none.
+
+    Raises `ConfigFault` naming line and column where it is not YAML, `MissingLibrary` without PyYAML.
+    """
+    away = text.translate(_AWAY)
+    if away != text and any(chr(private) in text for private in _BACK):
+        raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
+    builder = _Builder(away != text)
+    loader_class, yaml_error = _yaml_loader()
+    try:
+        for event in yaml_events(loader_class, away):
+            if builder.take(event):
+                break
+    except yaml_error as error:
+        raise ConfigFault(yaml_fault(error, away)) from None
+    except (ValueError, LookupError, UnicodeError):
+        raise ConfigFault("it is not YAML") from None
+    return builder.document
+
+
+@functools.cache
+def _yaml_loader() -> tuple[Any, type[Exception]]:
+    """The loader whose events are read, from libyaml where that is there, and the exception it raises."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingLibrary.of("edit a configuration file in YAML", "PyYAML", "python3-yaml", error) from None
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.YAMLError
+
+
+class _Builder:
+    """The tree that events make, one after the other."""
+
+    def __init__(self, translated: bool) -> None:
+        self.document = Document(flow=False)
+        self._translated = translated
+        self._within: list[_Open] = [_Open(self.document)]
+        self._anchors: dict[str, Leaf | Map | List] = {}
+        self._values = 0
+
+    def take(self, event: Any) -> bool:
+        """Put an event in its place; whether it ended the first document."""
+        kind = type(event).__name__
+        span = (event.start_mark.index, event.end_mark.index)
+        if kind == "ScalarEvent":
+            self._add(self._anchored(event.anchor, _leaf(event, span, self._back(event.value))), span)
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            self._open(event, span)
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            self._close(span)
+        elif kind == "AliasEvent":
+            self._add(self._alias(event, span), span)
+        return kind == "DocumentEndEvent"
+
+    def _open(self, event: Any, span: Span) -> None:
+        if len(self._within) > DEEPEST:
+            raise ConfigFault(f"it is nested deeper than {DEEPEST} levels")
+        branch: Map | List = Map() if type(event).__name__ == "MappingStartEvent" else List()
+        branch.flow, branch.span = bool(event.flow_style), span
+        self._anchored(event.anchor, branch)
+        # The gap of brackets begins behind the opening one; a start event ends there.
+        self._within.append(_Open(branch, previous=span[1]))
+
+    def _close(self, end: Span) -> None:
+        done = self._within.pop().branch
+        start, inside = done.span or end
+        if done.flow and done.last is None:
+            done.gap = (inside, end[0])
+        # A block ends where its last value does: its end event stands at whatever follows.
+        done.span = (start, end[1] if done.flow else _end(done))
+        self._add(done, done.span)
+
+    def _alias(self, event: Any, span: Span) -> Node:
+        target = self._anchors.get(event.anchor)
+        if target is None:
+            raise ConfigFault(yaml_fault_at(event.start_mark, ALIAS))
+        target.shared = True
+        return Alias(event.anchor, target, span)
+
+    def _anchored(self, name: str | None, node: Leaf | Map | List) -> Leaf | Map | List:
+        if name is not None:
+            self._anchors[name] = node
+        return node
+
+    def _back(self, value: str) -> str:
+        return value.translate(_BACK) if self._translated else value
+
+    def _add(self, node: Node, span: Span) -> None:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise ConfigFault(f"it holds more than {MOST_VALUES} values")
+        self._within[-1].add(node, span)
+
+
+class _Open:
+    """A map or list whose end is not reached yet."""
+
+    def __init__(self, branch: Map | List, previous: int = 0) -> None:
+        self.branch = branch
+        self._previous = previous
+        self._key: tuple[Node, Span] | None = None
+
+    def add(self, node: Node, span: Span) -> None:
+        """Take in what comes next: a key, the value of the key before, or an item."""
+        branch = self.branch
+        if isinstance(branch, List):
+            self._placed(span, span)
+            branch.items.append(node)
+            branch.last = node
+        elif self._key is None:
+            self._key = (node, span)
+        else:
+            key, key_span = self._key
+            self._key = None
+            self._placed(key_span, span)
+            branch.colon = (key_span[1], span[0])
+            branch.last = node
+            _put(branch, key, node)
+
+    def _placed(self, entry: Span, value: Span) -> None:
+        branch = self.branch
+        branch.first = entry[0] if branch.first < 0 else branch.first
+        branch.gap = (self._previous, entry[0])
+        self._previous = value[1]
+
+
+def _put(branch: Map, key: Node, node: Node) -> None:
+    """An entry: by the text of its key, as a merge, or out of reach of every path."""
+    if not isinstance(key, Leaf):
+        branch.unreached += key, node
+    elif isinstance(key, _Merge):
+        branch.merged.append(node)
+    else:
+        name = key.value if isinstance(key.value, str) else key.spelled
+        if name in branch.entries:
+            branch.unreached.append(branch.entries[name])
+        branch.entries[name] = node
+
+
+class _Merge(Leaf):
+    """The key whose value gives its map what that does not have itself."""
+
+
+def _end(branch: Map | List) -> int:
+    last = branch.last
+    return -1 if last is None or last.span is None else last.span[1]
+
+
+def _leaf(event: Any, span: Span, text: str) -> Leaf:
+    if event.tag not in (None, "!"):
+        kind = _TAGS.get(event.tag, "str")
+        leaf = Leaf(_typed(text, kind), span)
+        leaf.closed = "" if event.tag in _TAGS else "its value has a tag of its own, which says how it is read"
+    else:
+        kind = "str" if event.style or event.tag else kind_of(text)
+        leaf = (_Merge if kind == "merge" and text == "<<" else Leaf)(_typed(text, kind), span)
+    leaf.spelled = text
+    return leaf
+
+
+def _typed(text: str, kind: str) -> Value:
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() in _TRUE
+    return Number(text) if kind in ("int", "float") else text
+
+
+def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
+    """A value in the style of what stood at its place; ``flow`` within brackets."""
+    if isinstance(value, Number):
+        return _number(value.text)
+    if not isinstance(value, str):
+        return "null" if value is None else text_of(value)
+    return _text(value, style, flow)
+
+
+def anchor_of(written: str) -> tuple[str, str]:
+    """Part the beginning of a node, its anchor and a blank or nothing, from the rest."""
+    found = _ANCHOR.match(written)
+    return ("", written) if found is None else (found.group().rstrip() + " ", written[found.end() :])
+
+
+def key(name: str, *, quoted: bool = False, flow: bool = False) -> str:
+    """A key, without quotes where it needs none and its neighbours have none."""
+    return _text(name, '"' if quoted else "", flow)
+
+
+def _number(text: str) -> str:
+    """A number that every reader takes for one: YAML 1.1 wants a dot and a sign with an exponent."""
+    found = re.fullmatch(r"(-?[0-9]+)(\.[0-9]+)?[eE]([+-]?)([0-9]+)", text)
+    if found is None:
+        return text
+    whole, fraction, sign, exponent = found.groups()
+    return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
+
+
+def _text(value: str, style: str, flow: bool) -> str:
+    one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
+    if not one_line or style.startswith('"'):
+        return _double_quoted(value)
+    if not style.startswith("'") and _may_be_plain(value, style, flow):
+        return value
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _may_be_plain(value: str, style: str, flow: bool) -> bool:
+    # Whoever looks at a long one may take it for a number.
+    if len(value) > LONGEST_TYPED:
+        return False
+    if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
+        return False
+    kind = kind_of(value)
+    # A date stays a date, if there is such a day.
+    return kind == "str" or (kind == "timestamp" == kind_of(style) and _is_date(value))
+
+
+def _is_date(text: str) -> bool:
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return False
+    year, month, day, hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in found.groups())
+    try:
+        datetime(year, month, day, hour, minute, second)
+        time(offset_hour, offset_minute)
+    except ValueError:
+        return False
+    return True
+
+
+def _double_quoted(value: str) -> str:
+    return '"' + "".join(_escaped(character) for character in value) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1]:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The body of a webhook, an event as a CloudEvent 1.0 in structured JSON, and its signature, as Standard Webhooks has it; pure.
+
+Of what CloudEvents leaves open: ``source`` says which node or controller it comes from, ``subject`` is the UUID of the server, and the
+extension ``sequence`` counts the events of one source, so that a receiver can see the order of two.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import Any
+from urllib.parse import quote
+
+from .event import Event
+
+CONTENT_TYPE = "application/cloudevents+json"
+_SPEC_VERSION = "1.0"
+#: As text they are in the order of the numbers.
+_SEQUENCE_DIGITS = 20
+PREFIX = "whsec_"
+#: How many bytes of it Standard Webhooks takes for a secret.
+_SHORTEST, _LONGEST = 24, 64
+EXPECTED = f"{PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes"
+ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+
+
+def node_source(name: str) -> str:
+    """Return what a node's events name as where they come from."""
+    return f"/fleet.power/nodes/{quote(name, safe='')}"
+
+
+def controller_source(name: str) -> str:
+    """Return what a controller's events name as where they come from."""
+    return f"/fleet.power/controllers/{quote(name, safe='')}"
+
+
+def cloudevent(event: Event, source: str) -> dict[str, Any]:
+    """Return an event as the JSON object that receivers get."""
+    data = dict(event.data)
+    found: dict[str, Any] = {
+        "specversion": _SPEC_VERSION,
+        "id": event.id,
+        "source": source,
+        "type": event.type.value,
+        "time": event.at,
+        "datacontenttype": "application/json",
+    }
+    if event.server is not None:
+        found["subject"] = event.server.uuid
+        data["server"] = {"uuid": event.server.uuid, "name": event.server.name}
+    if event.number:
+        found["sequence"] = str(event.number).zfill(_SEQUENCE_DIGITS)
+    return {**found, "data": data}
+
+
+def cloudevent_body(event: Event, source: str) -> bytes:
+    """Return the body of the request that carries an event."""
+    return json.dumps(cloudevent(event, source), separators=(",", ":")).encode()
+
+
+class SecretFault(ValueError):
+    """A text that is no secret of Standard Webhooks. The sentence does not show it."""
+
+
+def key_of(secret: str) -> bytes:
+    """Return the bytes that a secret stands for. Raises `SecretFault`."""
+    text = secret.strip()
+    try:
+        key = base64.b64decode(text[len(PREFIX) :], validate=True) if text.startswith(PREFIX) else b""
+    except (binascii.Error, ValueError):
+        key = b""
+    if not _SHORTEST <= len(key) <= _LONGEST:
+        raise SecretFault(f"is no secret for signatures, expected {EXPECTED}")
+    return key
+
+
+def headers_of(message: str, seconds: int, body: bytes, key: bytes | None) -> dict[str, str]:
+    """Return the headers of a request: which message it is, when it is sent (Unix time) and, with a key, the signature of all three."""
+    found = {ID: message, TIMESTAMP: str(seconds)}
+    if key is not None:
+        signed = b".".join((message.encode(), str(seconds).encode(), body))
+        found[SIGNATURE] = f"v1,{base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()}"
+    return found
