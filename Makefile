@@ -65,10 +65,12 @@ needs:
 
 lint: LINTED := $(CHECKOUT)/.build/lint
 lint: WORKFLOWS := .github/workflows/*.yml docs/deploy/github-actions.yml
-lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull, reuse, actionlint
+lint: venv ## ruff, mypy, codespell, prose, yamllint, ansible-lint, antsibull, reuse, actionlint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(TREE)/plugins/module_utils
+	$(VENV)/bin/codespell
+	$(VENV)/bin/python tests/tools/prose.py
 	$(VENV)/bin/yamllint --strict -c tests/yamllint.yml .
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml

@@ -42,7 +42,7 @@ class _JsonWriter:
         root = document.last
         begun = isinstance(root, (Map, List)) and root.last is not None
         self._colon = self._colon_of(root) if begun and isinstance(root, Map) else ": "
-        #: What a level is indented by.
+        #: The indentation of one level.
         self._unit = _INDENTATION
         if isinstance(root, (Map, List)) and begun and "\n" in text[slice(*root.gap)]:
             self._unit = indentation(text, root.first) or _INDENTATION
