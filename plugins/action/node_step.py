@@ -22,9 +22,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.node_findings import EXTENSIONS, LARGEST, NodeFindings, in_one, listed_uuid
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import parse_uuid
-from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value
 
 #: In bytes; what Ansible Vault encrypts becomes about four times as large.
 _LARGEST_FILE = 8 * LARGEST

@@ -18,25 +18,22 @@ from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, flying, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
-from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_course import RolloutCourse, seconds_since
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_telling import telling_of
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits import await_window
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import RolloutSteps, await_window, notifications_of, seconds_since
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import plain_value
 
 #: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
 _OPTIONS = {
@@ -75,7 +72,7 @@ class ActionModule(ActionBase):
         # As it came, until it is known to be good: where the result goes must be known even if it is not.
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
-        self._telling = telling_of(self._play, self._templar, check=self._check)
+        self._notifications = notifications_of(self._play, self._templar, check=self._check)
         steps: dict[str, Callable[[], dict[str, Any]]] = {
             "clear": self._clear,
             "take_up": self._take_up,
@@ -96,8 +93,8 @@ class ActionModule(ActionBase):
                 # There is no run that could tell of it at its end.
                 with contextlib.suppress(RolloutError):
                     self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
-        if self._telling.warnings:
-            result["warnings"] = self._telling.warnings
+        if self._notifications.warnings:
+            result["warnings"] = self._notifications.warnings
         return result
 
     def _checked(self) -> dict[str, Any]:
@@ -130,11 +127,11 @@ class ActionModule(ActionBase):
         if self._asked["given"] is not None:
             # What is wrong is told now, not when the window opens, with nobody there.
             understand(self._asked["given"], self._play.nodes(), old)
-            self._telling.require_good()
+            self._notifications.require_good()
         await_window(window.not_before or 0, check=self._check)
         found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
         if found["nodes"]:
-            speak(lines.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
+            speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
 
     def _window(self) -> Window:
@@ -146,10 +143,10 @@ class ActionModule(ActionBase):
         run_files = self._files
         seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
         start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
-        with files.alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
+        with alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], seen, start, old)
-            self._telling.expect(record, old, run_files.place(record, old))
+            self._notifications.expect(record, old, run_files.place(record, old))
             page = _page()
             page.begin(run_files.report, record)
             path = run_files.begin(record, old)
@@ -159,11 +156,11 @@ class ActionModule(ActionBase):
             speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
         if record.batches and not record.stopped:
             if record.for_players:
-                speak(lines.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
+                speak(progress.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
             if not self._check:
                 # Ctrl-C ends Ansible before anything could be said.
                 speak(f"If it is interrupted, {report.going_on(record, path)}")
-        self._telling.begin(record, path)
+        self._notifications.begin(record, path)
         return {
             "file": path,
             "run": record.run,
@@ -180,7 +177,7 @@ class ActionModule(ActionBase):
         for row in record.rows:
             rows.setdefault(row.batch, []).append(row)
         told = {
-            number: {"number": number, "label": f"{number} of {record.batches}: {lines.servers_of_rows(members)}"}
+            number: {"number": number, "label": f"{number} of {record.batches}: {progress.servers_of_rows(members)}"}
             for number, members in rows.items()
         }
         return {node: [told[number] for number in numbers] for node, numbers in turns(record, self._play.left()).items() if numbers}
@@ -216,12 +213,12 @@ class ActionModule(ActionBase):
         path = self._files.own
         if not path or not os.path.exists(path):
             return {"skipped": True}
-        record = files.load(path)
+        record = load(path)
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
             _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
             told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
-            self._telling.break_off(record, path, {**told, "ok": False})
+            self._notifications.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
                 f"{report.going_on(record, path)}",
@@ -234,8 +231,8 @@ class ActionModule(ActionBase):
         return RunFiles(self._asked, constants.DEFAULT_LOCAL_TMP, check=self._check)
 
     @property
-    def _course(self) -> RolloutCourse:
-        return RolloutCourse(self._asked["run"], self._files, self._play, self._waits, _page(), self._telling)
+    def _course(self) -> RolloutSteps:
+        return RolloutSteps(self._asked["run"], self._files, self._play, self._waits, _page(), self._notifications)
 
     @property
     def _waits(self) -> Waits:

@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils._following import (
     new_job,
     was_lost,
 )
-from ansible_collections.fleet.power.plugins.plugin_utils._interrupted import telling_when_ended
+from ansible_collections.fleet.power.plugins.plugin_utils._interruption import telling_when_ended
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
 from ansible_collections.fleet.power.plugins.plugin_utils._server_host import OriginAction, was_reached
 

@@ -24,8 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     status_lines,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._terminal import terminal_width
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak, terminal_width
 
 _STATES = [state.value for state in PowerState]
 

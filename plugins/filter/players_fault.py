@@ -45,7 +45,7 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.players import players_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import players_fault
 
 
 class FilterModule:

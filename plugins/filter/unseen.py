@@ -51,7 +51,7 @@ _value:
 from collections.abc import Callable
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.unseen import unseen_in
+from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result import unseen_in
 
 
 class FilterModule:

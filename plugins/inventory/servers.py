@@ -162,16 +162,18 @@ from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import ServerEntry, variables_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import (
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import (
     POWER_OUTDATED,
     POWER_UNKNOWN,
+    Picture,
+    ServerEntry,
     groups_of,
     host_names,
+    picture_of,
+    variables_of,
 )
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions, refuse_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions, refuse_unknown, wanted_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils._reading_cache import ReadingCache

@@ -20,6 +20,8 @@ from dataclasses import replace
 from typing import TextIO
 
 from . import _power
+from ._power.actions.node.assemble import build_sources
+from ._power.actions.node.node import Node
 from ._power.definitions.settings import Settings
 from ._power.host.own_files import open_or_make
 from ._power.host.supervisor_record import SupervisorRecord, read_record, write_record
@@ -31,10 +33,13 @@ from ._power.model.option import Option
 from ._power.model.request import WaitFor
 from ._power.model.schema import one_line
 from ._power.options import MAX_PARALLEL, STAGGER
+from ._power.sources.sources import Sources
 
 _DEFAULT_STAGGER_SECONDS = 1
 #: The longest between two signs of life, in seconds.
 _LIFE_SECONDS = 5.0
+#: The longest life of sources: actions within a second share one list of the Panel.
+_SOURCES_SECONDS = 1.0
 _PRINTING = threading.Lock()
 #: Characters, more than any sentence of ours has.
 _LONGEST_LINE = 8192
@@ -151,6 +156,36 @@ def _holder(directory: str, name: str) -> str:
         if record is not None:
             return f"process {record.pid}, since {record.since},"
     return "another process"
+
+
+class FreshNode:
+    """A node with sources that are a second old at most, since definitions change while a program runs. Safe between threads."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._guard = threading.Lock()
+        self._stale_at = Deadline.after(node.clock, _SOURCES_SECONDS)
+
+    @property
+    def settings(self) -> Settings:
+        return self._node.settings
+
+    def now(self) -> Node:
+        """Return the node for work that begins now."""
+        with self._guard:
+            if self._stale_at.is_over:
+                self._node = replace(self._node, sources=self.fresh_sources())
+                self._stale_at = Deadline.after(self._node.clock, _SOURCES_SECONDS)
+            return self._node
+
+    def fresh_sources(self) -> Sources:
+        """Return new sources, which know no answer yet."""
+        node = self._node
+        return build_sources(node.settings, node.engine, node.clock)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._node.journal.close()
 
 
 class ServiceManager:

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 from ansible import constants
 from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import Board, pace
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
 
 _FILE = "fleet-power-progress"
 _LOOK_AGAIN_SECONDS = 0.1

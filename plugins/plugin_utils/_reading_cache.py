@@ -13,7 +13,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SCHEMA, SourceReading, from_plain, to_plain
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions
 
 
 class ReadingCache:

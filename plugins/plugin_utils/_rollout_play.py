@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
-from ansible_collections.fleet.power.plugins.plugin_utils._plain_value import plain_value
-from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, raw_variables
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
+from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
+from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value, raw_variables
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
 #: What a run reads of an answer.
@@ -41,7 +40,7 @@ class RolloutPlay:
     def asked_by(self) -> str:
         """Who runs the play, and which it is."""
         play = self._vars.get("ansible_play_name")
-        return f"{asker()} (play {play})" if play else asker()
+        return f"{controller_user()} (play {play})" if play else controller_user()
 
     def here(self) -> str:
         """Return the node that the task is for."""

@@ -18,13 +18,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import REFRESH_SECONDS, Shown, page
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import noted, read_live
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 
 _FILE = "fleet-power-report"
 #: Of the time, so much at most goes into renewing.
@@ -46,8 +45,8 @@ class RunReport:
                 os.unlink(left)
         if not path:
             return
-        files.write_whole(path, page(record, Shown(_local())))
-        files.write(self._state, {"path": path, "run": record.run, "next_at": time.monotonic() + REFRESH_SECONDS})
+        run_files.write_whole(path, page(record, Shown(_local())))
+        run_files.write(self._state, {"path": path, "run": record.run, "next_at": time.monotonic() + REFRESH_SECONDS})
 
     def follow(self, file: str) -> None:
         """Note in which file the run is kept: from now on its report is renewed."""
@@ -89,7 +88,9 @@ class RunReport:
                 return
             path = str(state["path"])
             with self._told():
-                files.write_whole(path, page(record, Shown(_local(), going_on=going_on, result=result)), "it is as it was before the end")
+                run_files.write_whole(
+                    path, page(record, Shown(_local(), going_on=going_on, result=result)), "it is as it was before the end"
+                )
                 speak(f"The report is {path}")
             state.clear()
 
@@ -97,11 +98,11 @@ class RunReport:
         """Write the report anew; how long that takes says when it may be again."""
         began = time.monotonic()
         with self._told():
-            record = files.load(str(state["file"]))
+            record = run_files.load(str(state["file"]))
             if record.run == state["run"]:
                 going_on = report.parts_of_going_on(record, str(state["file"])) if record.left or record.failed else ()
                 shown = Shown(_local(), str(state.get("doing") or ""), going_on, state.get("left"), read_live(self._lines()))
-                files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
+                run_files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
         took = time.monotonic() - began
         state["next_at"] = time.monotonic() + max(REFRESH_SECONDS, took / _MOST_OF_TIME)
 

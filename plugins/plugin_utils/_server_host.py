@@ -16,7 +16,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
-from ansible_collections.fleet.power.plugins.plugin_utils._asker import asker
+from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
 
 #: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -68,7 +68,7 @@ class OriginAction(ServerAction):
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
         play = task_vars.get("ansible_play_name")
         where = AD_HOC if play in (None, _AD_HOC_PLAY) else f"play {play}, task {self._task.get_name()}"
-        return f"{asker()} ({where})"
+        return f"{controller_user()} ({where})"
 
 
 def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ansible.template import is_trusted_as_template, trust_as_template
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading, is_address
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import InventoryOptions
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions
 
 #: A server must never be reached under its own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"

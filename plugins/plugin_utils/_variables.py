@@ -1,16 +1,27 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the variables that somebody gave are those of the roles and playbooks: asked by each of them before it does anything."""
+"""Variables of a play: their plain values, and why some cannot be used. Each role and playbook asks that first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.fleet.power.plugins.module_utils._fleet.variables import likely_meant, slip_words, variables_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import likely_meant, slip_words, variables_fault
+
+
+def plain_value(value: Any) -> Any:
+    """A value as nothing but Python's own types: those of a template are more than JSON and files should see."""
+    if isinstance(value, Mapping):
+        return {str.__str__(str(key)): plain_value(each) for key, each in value.items()}
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Sequence):
+        return [plain_value(each) for each in value]
+    return value
 
 
 def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] = ()) -> str:

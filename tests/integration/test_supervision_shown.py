@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
 
 from .controller import Controller
 from .lab import Lab, ended, wait_until

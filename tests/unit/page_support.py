@@ -9,8 +9,7 @@ import random
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import Shown
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import Shown, page
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp

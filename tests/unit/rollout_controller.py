@@ -17,8 +17,7 @@ import pytest
 pytest.importorskip("ansible.plugins.action")
 DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
-course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_course")
-waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits")
+steps = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_step")
 reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_report")
 
 Step = Callable[..., dict[str, Any]]
@@ -128,7 +127,7 @@ def new_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controlle
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
-    for module in (plugin, course, waits, reports):
+    for module in (plugin, steps, reports):
         monkeypatch.setattr(module, "speak", made.shown.append)
         monkeypatch.setattr(module, "time", made.clock)
     return made

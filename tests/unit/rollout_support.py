@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
 
 START = Start("1b2c3d4e", "2026-01-31T12:00:00.000Z")
 LOST: dict[str, Any] = {"unreachable": True, "msg": "Connection timed out"}

@@ -6,8 +6,15 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.columns import Column, fitted, render_within, render_wrapped
-from ansible_collections.fleet.power.plugins.module_utils._fleet.table import cut, width_of, wrapped
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
+    Column,
+    cut,
+    fitted,
+    render_within,
+    render_wrapped,
+    width_of,
+    wrapped,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 

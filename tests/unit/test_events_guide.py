@@ -24,9 +24,9 @@ import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery
 from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import events, notifications
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import begun_event, closing_event
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told import sending, waiting
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import begun_event, closing_event
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import discord_line
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
@@ -229,7 +229,7 @@ def test_the_rulebook_asks_the_source_for_what_it_takes_and_knows_the_types() ->
 def test_the_numbers_that_are_promised_are_those_of_the_code() -> None:
     promised = (webhook_client.POST_SECONDS, webhook_client.LONGEST_RETRY_AFTER, delivery.FIRST_WAIT, delivery.LONGEST_WAIT, KEPT_EVENTS)
     assert promised == (10, 3600, 1, 300, 10_000)
-    assert (sending.SEND_SECONDS, waiting.KEPT_SECONDS, waiting.FOLDER) == (5, 86400, "rollout-events")
+    assert (notifications.SEND_SECONDS, events.KEPT_SECONDS, events.FOLDER) == (5, 86400, "rollout-events")
 
 
 def test_the_metrics_that_are_named_are_there() -> None:

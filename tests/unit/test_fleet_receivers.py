@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.receivers import event_lines, receiver_rows
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import node_seen, status_lines
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status_cells import event_lines, receiver_rows
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answered with status 503"}

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import longest_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import longest_batch
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples
 
 PAGE = GUIDES / "how_do_i_guide.rst"

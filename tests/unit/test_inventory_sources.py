@@ -16,19 +16,19 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.engine import read_engine
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.engine import listed_over_ssh, read_engine, ssh_command
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import (
+    Picture,
     ServerEntry,
     SourceKind,
     SourceReading,
     from_plain,
+    groups_of,
+    picture_of,
     to_plain,
 )
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import groups_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.snapshot import read_snapshot
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.tunnel import listed_over_ssh, ssh_command
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import NodeWanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import NodeWanted
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import read_snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EngineError,
     EngineUnreachable,

@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power",),
     ("_fleet", "_service"),
     ("_fleet/inventory", "_fleet/rollout"),
-    ("_fleet/page", "_fleet/told"),
+    ("_fleet/page",),
     ("_http_shim/http",),
     ("_http_shim/acceptance",),
     ("_http_shim/servers",),

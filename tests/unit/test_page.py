@@ -15,13 +15,20 @@ from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.bars import WIDTH, Frame, Timed, bars_of, shift_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import MANY, timelines
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import REFRESH_SECONDS, Shown, view
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import REFRESH_SECONDS, Shown, page, view
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import (
+    MANY,
+    WIDTH,
+    Frame,
+    Timed,
+    bars_of,
+    noted,
+    read_live,
+    shift_of,
+    timelines,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.timing import moment_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import moment_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
 from ansible_collections.fleet.power.tests.unit.page_support import BEGAN, LOG, RESUME, after, over, page_of, record
 

@@ -10,8 +10,8 @@ import random
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.batches import Batch, batches, pacing
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import Amount, Candidate, RolloutError, parse_amount
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selection import Batch, batches, pacing
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import Amount, Candidate, RolloutError, parse_amount
 
 NODES = ["node-3", "node-1", "node-2"]
 

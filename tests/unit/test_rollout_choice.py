@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.choice import Choice, candidates, choose, criteria
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selection import Choice, candidates, choose, criteria
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import info, uuid
 
 EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, note_time, remaining
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import is_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import is_in_flight
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.tests.unit.rollout_support import all_done, ended, fleet, info, opened, servers_of, told, uuid
 
@@ -100,7 +100,7 @@ def test_a_resumed_run_asks_for_it_again_under_a_key_of_its_own() -> None:
 def test_it_is_told_apart_in_every_place() -> None:
     record = opened(fleet(2, 2), serial=1, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
-    assert lines.end_line(record, 1, NOW).endswith(" Batch 1 of 2 ended: 1 done, 1 skipped for players")
+    assert progress.end_line(record, 1, NOW).endswith(" Batch 1 of 2 ended: 1 done, 1 skipped for players")
     through(record, 2, node_2=ended([uuid(200), uuid(201)], "failed", code="start_failed"))
     assert report.summary(record).startswith("restart of 4 in 2 of 2 batches: 1 done, 2 failed, 1 skipped for players; stopped: ")
     result = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
@@ -204,7 +204,7 @@ def test_waits_for_players_are_not_taken_for_work() -> None:
     note_time(record, 1, 920, Waits())
     # The empty one took 30 s while the other was waited for.
     assert remaining(record, 2, Waits()) == 30
-    assert lines.begin_line(record, 2, NOW, Waits()).endswith("about 30 s left, besides waits for players]")
+    assert progress.begin_line(record, 2, NOW, Waits()).endswith("about 30 s left, besides waits for players]")
 
 
 @pytest.mark.parametrize(

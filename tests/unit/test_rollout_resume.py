@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying, is_of_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import flying, is_of_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 
@@ -429,20 +429,20 @@ def test_a_file_of_a_later_patch_of_the_collection_is_read() -> None:
 def test_files_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "run.json"
     record = opened(fleet(1, 1))
-    files.save(str(path), record)
-    files.save(str(path), record)
-    assert files.load(str(path)) == record
+    run_files.save(str(path), record)
+    run_files.save(str(path), record)
+    assert run_files.load(str(path)) == record
     assert path.stat().st_mode & 0o777 == 0o600
     assert [each.name for each in path.parent.iterdir()] == ["run.json"]
-    files.remove(str(path))
-    files.remove(str(path))
+    run_files.remove(str(path))
+    run_files.remove(str(path))
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    files.write(str(path), {"old": 1})
+    run_files.write(str(path), {"old": 1})
     with pytest.raises(TypeError):
-        files.write(str(path), {"new": object()})
+        run_files.write(str(path), {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
@@ -450,13 +450,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 def test_files_that_cannot_be_used_are_errors_that_name_them(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no JSON")
     with pytest.raises(RolloutError, match=r"Cannot write .*/file/below/run.json: Not a directory"):
-        files.write(str(tmp_path / "file" / "below" / "run.json"), {})
+        run_files.write(str(tmp_path / "file" / "below" / "run.json"), {})
     with pytest.raises(RolloutError, match=r"Cannot read .*/file: it is not JSON"):
-        files.load(str(tmp_path / "file"))
+        run_files.load(str(tmp_path / "file"))
     with pytest.raises(RolloutError, match=r"Cannot read .*/absent: No such file"):
-        files.load(str(tmp_path / "absent"))
+        run_files.load(str(tmp_path / "absent"))
     with pytest.raises(RolloutError, match="Cannot remove"):
-        files.remove(str(tmp_path))
+        run_files.remove(str(tmp_path))
 
 
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:

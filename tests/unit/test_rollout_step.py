@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import run_files
+from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, steps
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, info, part, told, unseen, uuid
 
 
@@ -317,7 +318,7 @@ def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     own = os.getppid()
-    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
+    monkeypatch.setattr(run_files.os, "getppid", os.getpid)
     for taken in (controller.step("take_up", resume=file, result_file=str(controller.result_file)), controller.plan(resume=file)):
         assert taken["code"] == controller.result["code"] == "resume_in_use"
         assert f"process {own} is still at run" in taken["msg"]
@@ -331,7 +332,7 @@ def test_a_run_that_has_ended_may_be_taken_up_while_its_command_goes_on(controll
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     controller.report(file)
-    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
+    monkeypatch.setattr(run_files.os, "getppid", os.getpid)
     assert "failed" not in controller.step("take_up", resume=file)
 
 
@@ -540,8 +541,8 @@ def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: 
     controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)])})
     parents = iter([1, 1, 7])
-    monkeypatch.setattr(waits.os, "getppid", lambda: next(parents, 7))
-    with pytest.raises(waits.AnsibleError, match="the run of Ansible has ended"):
+    monkeypatch.setattr(steps.os, "getppid", lambda: next(parents, 7))
+    with pytest.raises(steps.AnsibleError, match="the run of Ansible has ended"):
         controller.begin(file, 2, pause=60)
     assert controller.clock.slept < 5
     assert not controller.result_file.exists()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import note_timing
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.timing import note_timing
 from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files as run_files
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told import telling as telling_file
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.receivers import read_receivers
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.sending import SEND_SECONDS
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.waiting import WaitingEvents
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import notifications, run_files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import WaitingEvents
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.notifications import SEND_SECONDS, read_receivers
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
+from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller
 from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET, Told, told
 
@@ -145,7 +143,7 @@ def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: T
 def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_others(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 1.0)
     with told() as bad, told() as elsewhere:
         tell(controller, bad, chat)
         if fault == "refuses":
@@ -177,7 +175,7 @@ def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_t
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SEND_SECONDS == 5
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 1.0)
     chat.hangs = 60
     tell(controller, *[chat] * 20)
     controller.nodes(fleet(1, 1))
@@ -190,7 +188,7 @@ def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_t
 def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
     chat.status = 503
     run(controller)
@@ -199,7 +197,7 @@ def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_
     assert set(chat.types) == {"rollout.begun"}
     chat.status = 204
     chat.sent.clear()
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     run(controller)
     assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
@@ -233,12 +231,12 @@ def test_one_that_wants_no_more_is_told_of_and_nothing_is_kept_for_it(controller
 def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
     chat.status = 500
     run(controller)
     first = controller.run
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     with told() as other:
         tell(controller, other)
         run(controller)
@@ -246,7 +244,7 @@ def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
 
 
 def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
     chat.status = 500
     run(controller)
@@ -256,7 +254,7 @@ def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, c
     assert WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json")).drop_older(time.time()) == 0
     chat.status = 200
     chat.sent.clear()
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     run(controller)
     assert {name for _kind, name in chat.events} == {controller.run}
     assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]
@@ -265,7 +263,7 @@ def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, c
 def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
     chat.status = 500
     run(controller)
@@ -275,7 +273,7 @@ def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     chat.status = 200
     chat.sent.clear()
     first = controller.run
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     run(controller)
     assert {name for _kind, name in chat.events} == {first, controller.run}
     assert controller.warned == []
@@ -304,7 +302,7 @@ def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, 
     for number in range(3):
         files.add(f"0000000{number}", Event(EventType.ROLLOUT_BEGUN, "2026-01-31T12:00:00.000Z", {"run": str(number)}), receivers)
     with ThreadPoolExecutor() as pool:
-        rounds = [pool.submit(telling_file.sending.send_all, files, receivers, "ops-1", again=False) for _run in range(2)]
+        rounds = [pool.submit(notifications.send_all, files, receivers, "ops-1", again=False) for _run in range(2)]
         assert [each.result() for each in rounds] == [[], []]
     assert [name for _kind, name in chat.events] == ["0", "1", "2"]
 
@@ -366,7 +364,7 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
             return call
 
         with monkeypatch.context() as patched:
-            moments = ((plugin.files, "write"), (plugin.files, "remove"), (telling_file.sending, "send_all"), (WaitingEvents, "add"))
+            moments = ((run_files, "write"), (run_files, "remove"), (notifications, "send_all"), (WaitingEvents, "add"))
             for owner, name in moments:
                 patched.setattr(owner, name, passing(getattr(owner, name), left))
             try:
@@ -563,7 +561,7 @@ def test_addresses_and_secrets_may_be_in_files_of_whoever_runs_it(controller: Co
 
 
 def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat, secret=SECRET)
     controller.vars["rollout_receivers"][0]["url"] = f"{chat.url}/planted-path?token=planted-token"
     chat.status = 500

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.turns import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import turns
 from hypothesis import given
 from hypothesis import strategies as st
 

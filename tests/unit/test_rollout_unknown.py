@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import (
     LOST,
     all_done,

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in, moment_of, read_window
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.players import player_policy
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import player_policy
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import STOP_SECONDS, Waits, longest, longest_batch
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import STOP_SECONDS, longest_batch
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS
 from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, told, uuid
 
@@ -67,9 +66,9 @@ def test_one_node_at_a_time_waits_for_players_for_days_and_all_at_once_for_a_par
     night = {**POLITE, "max_delay": 600, "stop_timeout": 0, "wait_seconds": 0}
     slow, quick = opened(seen, serial=1, **night), opened(seen, serial="100%", **night)
     assert (slow.batches, quick.batches) == (600, 3)
-    assert lines.worst_line(slow, Waits(forks=5)) == "This run may take up to 100 h: 600 batches, and each waits for its own players"
-    assert lines.worst_line(quick, Waits(forks=200)) == "This run may take up to 30 min: 3 batches, and each waits for its own players"
-    assert lines.worst_line(quick, Waits(forks=5)).startswith("This run may take up to 20 h: ")
+    assert progress.worst_line(slow, Waits(forks=5)) == "This run may take up to 100 h: 600 batches, and each waits for its own players"
+    assert progress.worst_line(quick, Waits(forks=200)) == "This run may take up to 30 min: 3 batches, and each waits for its own players"
+    assert progress.worst_line(quick, Waits(forks=5)).startswith("This run may take up to 20 h: ")
 
 
 def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
@@ -81,9 +80,9 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told
     deadline = moment_in("2026-01-31T06:00:00Z")
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))
-    assert lines.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
+    assert progress.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
     all_done(record, 1)
-    fault = lines.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
+    fault = progress.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
     assert fault.startswith("batch 2 may take 1 min, and all is to be over by ")
     stop_for_deadline(record, 2, fault)
     assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]
@@ -99,5 +98,5 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told
 
 def test_once_it_is_over_that_is_what_is_told() -> None:
     record = open_run({"action": "kill", "servers": ["all"]}, fleet(1, 1), Start(START.run, START.began_at, window=Window(deadline=1000.0)))
-    assert lines.deadline_fault(record, 1, 0, 999.0) == ""
-    assert lines.deadline_fault(record, 1, 0, 1001.0).startswith("all was to be over by ")
+    assert progress.deadline_fault(record, 1, 0, 999.0) == ""
+    assert progress.deadline_fault(record, 1, 0, 1001.0).startswith("all was to be over by ")

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import (
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import (
     BEGUN,
     CLOSED,
     begun_event,
     closing_event,
     missed_events,
 )
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event
 from ansible_collections.fleet.power.tests.unit.rollout_support import all_done, ended, fleet, opened, unseen
 

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.page_support import record
 
 pytest.importorskip("ansible.plugins.action")
@@ -47,7 +47,7 @@ class Reported:
 
     def begin(self) -> None:
         """The run begins."""
-        files.save(str(self.run_file), self.record)
+        run_files.save(str(self.run_file), self.record)
         self.report.begin(str(self.file), self.record)
         self.report.follow(str(self.run_file))
 
@@ -148,7 +148,7 @@ def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Rep
     before = reported.text
     other = record()
     other.run = "99999999"
-    files.save(str(reported.run_file), other)
+    run_files.save(str(reported.run_file), other)
     reported.now += 100
     reported.report.renew()
     reported.report.end(other, "", {"ok": True})

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet import status
-from ansible_collections.fleet.power.plugins.module_utils._fleet.acts import moment
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status_cells import moment
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)

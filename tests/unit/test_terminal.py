@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
 
 pytest.importorskip("ansible.plugins.action")
-terminal = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._terminal")
+terminal = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._output")
 
 OPERATION = {"action": "restart", "outcome": "done", "ended_at": "2026-01-31T12:00:01.500Z", "reason": "rollout 4f2a9c01: nightly update"}
 SERVER = {"server": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "short_id": "566bf9d7", "state": "running"}

@@ -9,7 +9,7 @@ import importlib
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.unseen import unseen_in
+from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result import unseen_in
 
 ONE, TWO, GONE = (f"{number:08x}-0000-4000-8000-000000000000" for number in (1, 2, 3))
 SEEN = {"server": ONE, "name": "Lobby", "state": "offline"}

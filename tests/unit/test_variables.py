@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.variables import VARIABLES, likely_meant, variables_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import VARIABLES, likely_meant, variables_fault
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples
 
 yaml = pytest.importorskip("yaml")

@@ -1,13 +1,18 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options that a whole run may give to both modules, as in ``power_options``: those that say where things are, none of acting; pure."""
+"""Variables of roles and playbooks: options, notice for players, and names that are misspelt; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from .._power.options import SHARED_OPTIONS
+from .._power.model.errors import SettingsInvalid
+from .._power.model.players import PLAYER_OPTIONS, PlayerPolicy, read_policy
+from .._power.model.request import PowerAction
+from .._power.options import POWER_OPTIONS, SHARED_OPTIONS
 
 
 def options_fault(variable: str, given: Iterable[object]) -> str | None:
@@ -19,3 +24,133 @@ def options_fault(variable: str, given: Iterable[object]) -> str | None:
     if not wrong:
         return None
     return f"Cannot use {', '.join(wrong)} in {variable}: only what looking and acting share may stand there: {', '.join(SHARED_OPTIONS)}"
+
+
+_WHOLE = re.compile(r"\s*[+-]?\d{1,12}\s*", re.ASCII)
+
+
+def player_policy(action: str, given: Mapping[str, Any]) -> PlayerPolicy | None:
+    """Return what an action owes the players by options that are ``given``, None if nothing; what is None was not given.
+
+    Raises `SettingsInvalid`. Numbers may be text, and a list text with commas, as on a command line.
+    """
+    options = {name: _typed(name, given[name]) for name in PLAYER_OPTIONS if given.get(name) is not None}
+    return read_policy(action, PowerAction(action).traits.regards_players, options)
+
+
+def players_fault(given: Mapping[str, Any], action: str) -> str | None:
+    """Why options for the sake of players make no sense for an action, as a sentence; None if they do."""
+    try:
+        player_policy(action, given)
+    except SettingsInvalid as error:
+        return str(error)
+    return None
+
+
+def _typed(name: str, value: object) -> object:
+    """Return a value as the module's option would have it; one that it would refuse is left as it is."""
+    kind = POWER_OPTIONS[name].type
+    if kind == "list":
+        each = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+        return [_number(item) for item in each]
+    return _number(value) if kind == "int" else value
+
+
+def _number(value: object) -> object:
+    return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
+
+
+#: By prefix. Options of the roles' argument specs, and what the playbooks take besides.
+_NAMES = {
+    "power": "action become hosts options priorities servers",
+    "status": "snapshot states",
+    "rollout": """
+        action allow_unknown batch_size before_batch_tasks canary deadline eggs labels left_ok max_delay max_failures max_parallel
+        not_before on_failure on_max_delay options outdated pause players_at_most preview_definitions priorities reason receivers report
+        result_file resume resume_failed resume_file resume_wait serial servers soak states stop_timeout suspended wait_for wait_seconds
+        wait_timeout warn warn_message
+    """,
+    "maintenance": """
+        engine_timeout max_delay memory on_max_delay options pass_over players_at_most priorities reason reboot reboot_timeout serial
+        stagger stop_timeout take_over tasks wait_for wait_seconds wait_timeout warn warn_message
+    """,
+    "node": """
+        check definitions definitions_dir definitions_purge engine_install engine_packages engine_repository engine_service
+        event_receivers events memory_max priorities python python_packages restore_max_parallel restore_on_boot restore_stagger
+        restore_wait_for settings supervise user user_id virtualenv virtualenv_libraries virtualenv_packages virtualenv_python
+    """,
+    "shim": """
+        certificate certificate_key check engine_group firewall firewall_sources memory_max python python_packages user
+        virtualenv virtualenv_libraries virtualenv_packages virtualenv_python watchdog
+    """,
+}
+VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
+#: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
+_CUT = "_raw_params"
+#: A name this near to one of ours is taken for a slip.
+_EDITS = 2
+#: Beside a prefix this long the name may be misspelt anywhere: another word is hardly that near to it.
+_LONG_PREFIX = 7
+#: The rest of a name that is this long may be misspelt beside a wrong prefix of ours.
+_LONG_REST = 8
+
+
+def likely_meant(name: str) -> list[str]:
+    """Return which variables an unknown name is likely meant to be; empty for one of ours, and for one that has nothing to do with us.
+
+    Case, underscores and hyphens do not count.
+    """
+    prefix, _underscore, rest = name.partition("_")
+    if name in VARIABLES:
+        return []
+    plain = _plain(name)
+    near = (ours for ours in VARIABLES if abs(len(_plain(ours)) - len(plain)) <= _EDITS)
+    edits = {ours: count for ours in near for count in [_edits(plain, _plain(ours))] if count <= _reach(prefix, ours)}
+    if edits:
+        least = min(edits.values())
+        return sorted(ours for ours, count in edits.items() if count == least)
+    if prefix != "power":
+        return []
+    # The playbooks' own variables begin with power_, so a role's is easily sought there.
+    reach = _EDITS if len(rest) >= _LONG_REST else 0
+    others = (ours for ours in VARIABLES if ours.startswith(("rollout_", "maintenance_")))
+    return sorted(ours for ours in others if _edits(rest, ours.partition("_")[2]) <= reach)
+
+
+def variables_fault(given: Iterable[str]) -> str:
+    """Return why variables of the command line cannot be used, as a sentence; empty if they can."""
+    if _CUT in given:
+        return (
+            "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
+            """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
+        )
+    slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
+    return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""
+
+
+def slip_words(name: str, meant: Iterable[str]) -> str:
+    """Return an unknown name with those that are likely meant."""
+    return f"{name} (did you mean {' or '.join(meant)}?)"
+
+
+def _reach(prefix: str, ours: str) -> int:
+    """Return within how many edits of a variable of ours a name with a prefix is a slip."""
+    own = ours.partition("_")[0]
+    return _EDITS if prefix == own or len(own) >= _LONG_PREFIX else 0
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _edits(one: str, other: str) -> int:
+    """Return how many letters are to be put in, left out, replaced, or swapped with the next, to make one of the other."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        two_before, before, row = before, row, [at]
+        for place, ours in enumerate(other, 1):
+            row.append(min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (letter != ours)))
+            if at > 1 and place > 1 and letter == other[place - 2] and one[at - 2] == ours:
+                row[place] = min(row[place], two_before[place - 2] + 1)
+    return row[-1]

@@ -14,13 +14,9 @@ from typing import Any
 from .._power.model.clock import timestamp
 from .._power.model.order import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
-from .acts import act_words, moment
-from .columns import Column, render_within, render_wrapped
-from .played import player_words
-from .receivers import EventFacts, event_lines, receiver_rows
-from .supervised import supervision_words, supervisor_lines
-from .table import plural, wrapped
-from .unseen import called, code_of, is_unseen, list_fault, reason_of
+from .look_result import called, code_of, is_unseen, list_fault, reason_of
+from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
+from .table import Column, plural, render_within, render_wrapped, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
 SCHEMA = 1

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .._power.actions.many.bulk import allow_files
-from .._power.actions.node.assemble import build_node, build_sources
+from .._power.actions.node.assemble import build_node
 from .._power.actions.node.node import Node
 from .._power.actions.players.call_off import call_off_all_abandoned
 from .._power.definitions.settings import Settings
@@ -30,7 +30,7 @@ from .._power.model.errors import EngineError, EngineUnreachable, MissingLibrary
 from .._power.model.request import WaitFor
 from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
-from .._service import OwnLock, ServiceManager, own_lock, print_line, say
+from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line, say
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
 from .engine_link import Broken, Reader, link_to
 from .starter import Starter
@@ -90,8 +90,6 @@ def _began_before_boot(row: EndedRun, now: float) -> bool:
 
 #: Seconds between two tries of an engine that does not answer, or a journal that cannot be read.
 _RETRY_SECONDS = 1.0
-#: For how long the definitions that were read count.
-_SOURCES_SECONDS = 1.0
 #: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
@@ -111,28 +109,6 @@ class Options:
     wait_for: WaitFor = WaitFor.CONTAINER
 
 
-class FreshNode:
-    """The node with sources that are a moment old at most: definitions change while the supervisor runs. Safe between threads."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._guard = threading.Lock()
-        self._is_stale = Deadline.after(SYSTEM_CLOCK, _SOURCES_SECONDS)
-
-    def __call__(self) -> Node:
-        """Return the node as it is now."""
-        with self._guard:
-            if self._is_stale.is_over:
-                node = self._node
-                self._node = replace(node, sources=build_sources(node.settings, node.engine, node.clock))
-                self._is_stale = Deadline.after(SYSTEM_CLOCK, _SOURCES_SECONDS)
-            return self._node
-
-    def close(self) -> None:
-        """Close the journal."""
-        self._node.journal.close()
-
-
 class Supervisor:
     """The supervisor of one node."""
 
@@ -144,7 +120,7 @@ class Supervisor:
         self._reports = EndReports()
         self._watch: EngineWatch | None = None
         self._starter = Starter(
-            self._node,
+            self._node.now,
             max_parallel=options.max_parallel,
             stagger=options.stagger,
             wait_for=options.wait_for,
@@ -178,9 +154,9 @@ class Supervisor:
 
     def _connect(self) -> None:
         """EngineWatch until the engine tells nothing any more. What comes between the stream's beginning and the first look is heard."""
-        engine = self._node().engine
+        engine = self._node.now().engine
         link = link_to(engine, self._host)
-        life, _space, since = (self._node().journal.supervisor.value(CURSOR) or "").partition(" ")
+        life, _space, since = (self._node.now().journal.supervisor.value(CURSOR) or "").partition(" ")
         # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
         recent = time.time_ns() - _BACK_NANOSECONDS
         reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
@@ -188,7 +164,7 @@ class Supervisor:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
-            self._watch = EngineWatch(self._node, link, reader, self._reports, self._starter, self._tell)
+            self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._tell)
             with contextlib.suppress(Broken):
                 self._watch.first_look()
                 self._manager.ready()
@@ -204,14 +180,14 @@ class Supervisor:
             self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
             watch.turn()
             if next_call_off.is_over:
-                call_off_all_abandoned(self._node())
+                call_off_all_abandoned(self._node.now())
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
             if not booted and not watch.paused and next_try.is_over:
                 booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
     def _bring_back(self) -> bool:
         """After a boot, have started what is meant to be up; return True once that is done for this boot."""
-        watch, node = self._watch, self._node()
+        watch, node = self._watch, self._node.now()
         if watch is None or watch.paused:
             return False
         try:

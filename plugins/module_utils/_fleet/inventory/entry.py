@@ -1,13 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory's servers as plain values, the same from every source, and their form in the cache."""
+"""Servers as hosts: what a source knows of each, their names, and the picture of all sources."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -158,3 +160,176 @@ def variables_of(entry: ServerEntry) -> dict[str, Any]:
     """The host variables of a server: each there, each always of one type or null."""
     told = {variable: getattr(entry, name) for name, variable in _VARIABLES}
     return {**told, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
+
+
+#: Nothing that a pattern of hosts, a file name below host_vars or a shell would take for something else.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
+#: Servers of which a state was asked for, and none told.
+POWER_UNKNOWN = "power_unknown"
+#: Servers whose containers are not what their definitions say.
+POWER_OUTDATED = "power_outdated"
+_RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
+_NO_SLUG = re.compile(r"[^a-z0-9]+")
+_LONGEST_LABEL = 100
+
+
+def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
+    """The host name of each server by UUID: the first of ``ways`` that gives one that is safe, its own alone, and not ``taken``.
+
+    What looks like a short id or a UUID is never taken from a name: an owner could call a server as another one is called. The UUID comes
+    last, whatever the ways.
+    """
+    names: dict[str, str] = {}
+    used = {*taken, *_RESERVED}
+    for way in (*ways, "uuid"):
+        named = _way(way)
+        told = {entry.uuid: named(entry) for entry in entries}
+        count = Counter(name for name in told.values() if name is not None)
+        for uuid, name in told.items():
+            if uuid not in names and name is not None and count[name] == 1 and name not in used:
+                names[uuid] = name
+        used.update(names.values())
+    return names
+
+
+def _way(way: str) -> Callable[[ServerEntry], str | None]:
+    if way.startswith("label:"):
+        return lambda entry: _chosen((entry.labels or {}).get(way.partition(":")[2]))
+    return {
+        "name": lambda entry: _chosen(entry.name),
+        "slug": lambda entry: _chosen(_slug(entry.name)),
+        "short_id": lambda entry: entry.short_id,
+        "uuid": lambda entry: entry.uuid,
+    }[way]
+
+
+def _chosen(name: str | None) -> str | None:
+    """A name that somebody chose, or None where it is no good as a host's."""
+    if name is None or not _SAFE.fullmatch(name) or _LIKE_SHORT_ID.fullmatch(name) or parse_uuid(name) is not None:
+        return None
+    return name
+
+
+def _slug(name: str | None) -> str | None:
+    """A name in small letters, digits and hyphens: ``Cobalt Survival`` is ``cobalt-survival``."""
+    if name is None:
+        return None
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return _NO_SLUG.sub("-", plain.lower()).strip("-")[:63].rstrip("-") or None
+
+
+def groups_of(entry: ServerEntry, *, knows_state: bool = False) -> Iterator[str]:
+    """The names of a server's groups, before they are made safe. A prefix keeps what an owner chose out of all other groups.
+
+    ``knows_state`` is whether states are asked for at all: a server without one could not be seen then.
+    """
+    if entry.node is not None:
+        yield f"node_{entry.node}"
+    if entry.state is not None:
+        yield f"state_{entry.state}"
+    elif knows_state:
+        yield POWER_UNKNOWN
+    if entry.suspended:
+        yield "suspended"
+    if entry.outdated:
+        yield POWER_OUTDATED
+    for egg in dict.fromkeys((entry.egg, entry.egg_name)):
+        if egg:
+            yield f"egg_{egg}"
+    yield from _label_groups(entry.labels or {})
+
+
+def _label_groups(labels: Mapping[str, str]) -> Iterator[str]:
+    for name, value in labels.items():
+        if len(name) <= _LONGEST_LABEL and len(value) <= _LONGEST_LABEL:
+            yield f"label_{name}_{value}" if value else f"label_{name}"
+
+
+_LOOKED = (SourceKind.ENGINE, SourceKind.ENDPOINT)
+_ORDER = (SourceKind.SNAPSHOT, SourceKind.PANEL, *_LOOKED)
+_LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFFLINE)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Every server once, by node and name; what is known of states, suspension and containers at all; and what there is to warn of."""
+
+    entries: tuple[ServerEntry, ...]
+    knows_state: bool
+    knows_suspension: bool
+    knows_outdated: bool
+    warnings: tuple[str, ...]
+
+
+def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind, str], str]) -> Picture:
+    """The servers of all readings. ``host_of`` gives the inventory's name for the node that a source calls so."""
+    ordered = sorted(readings, key=lambda reading: _ORDER.index(reading.kind) if reading.kind not in _LOOKED else len(_LOOKED))
+    found: dict[str, ServerEntry] = {}
+    homes = _homes(ordered, host_of)
+    warnings: list[str] = []
+    for reading in ordered:
+        for told in reading.entries:
+            entry = replace(told, node=None if told.node is None else host_of(reading.kind, told.node))
+            warning = _stray(entry, reading, homes)
+            if warning is not None:
+                warnings.append(warning)
+            elif reading.kind in _LOOKED or homes.get(entry.uuid) in (None, entry.node):
+                found[entry.uuid] = _over(found.get(entry.uuid), entry)
+            else:
+                # It has moved since: of where it was, nothing counts but what it is.
+                found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None, outdated=None))
+    looked = {reading.node: reading.kind for reading in ordered if reading.node is not None}
+    seen: dict[tuple[str, str | None], str | None] = {(uuid, reading.node): None for reading in ordered for uuid in reading.doubtful}
+    seen.update({(entry.uuid, reading.node): entry.state for reading in ordered if reading.kind in _LOOKED for entry in reading.entries})
+    entries = [_as_looked_at(entry, looked, seen) for entry in found.values()]
+    return Picture(
+        entries=tuple(sorted(entries, key=lambda entry: (entry.node or "", entry.name or "", entry.uuid))),
+        knows_state=any(reading.kind is not SourceKind.PANEL for reading in ordered),
+        knows_suspension=any(reading.kind is not SourceKind.ENGINE for reading in ordered),
+        knows_outdated=any(reading.kind in (SourceKind.SNAPSHOT, SourceKind.ENDPOINT) for reading in ordered),
+        warnings=tuple(warnings),
+    )
+
+
+def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str], str]) -> dict[str, str]:
+    """The node of each server that the Panel has, or else the one that was looked at and has it, running rather than not."""
+    panel: dict[str, str] = {}
+    live: dict[str, tuple[bool, str]] = {}
+    for reading in readings:
+        for entry in reading.entries:
+            if entry.node is None or reading.kind is SourceKind.SNAPSHOT:
+                continue
+            node = host_of(reading.kind, entry.node)
+            if reading.kind is SourceKind.PANEL:
+                panel[entry.uuid] = node
+            elif entry.uuid not in live or (entry.state in _LIVE and not live[entry.uuid][0]):
+                live[entry.uuid] = entry.state in _LIVE, node
+    return {**{uuid: node for uuid, (_live, node) in live.items()}, **panel}
+
+
+def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str]) -> str | None:
+    """Return a warning about a server that was seen on a node that is not its own, None about any other."""
+    home = homes.get(entry.uuid)
+    if reading.kind not in _LOOKED or home == entry.node:
+        return None
+    state = "runs" if entry.state in _LIVE else "has a container"
+    return f"server {entry.uuid} {state} on node {entry.node} too, and belongs to node {home}; the one on {entry.node} is left out"
+
+
+def _over(older: ServerEntry | None, newer: ServerEntry) -> ServerEntry:
+    if older is None:
+        return newer
+    told: dict[str, Any] = {each.name: getattr(newer, each.name) for each in fields(newer) if getattr(newer, each.name) is not None}
+    return replace(older, **told)
+
+
+def _as_looked_at(entry: ServerEntry, looked: Mapping[str, SourceKind], seen: Mapping[tuple[str, str | None], str | None]) -> ServerEntry:
+    """Correct a state that somebody else told by the node's own word: an engine without its container has it offline."""
+    kind = looked.get(entry.node or "")
+    if kind is None:
+        return entry
+    if (entry.uuid, entry.node) in seen:
+        # Also where it has the server, and cannot tell its state.
+        return replace(entry, state=seen[entry.uuid, entry.node])
+    return replace(entry, state=PowerState.OFFLINE.value if kind is SourceKind.ENGINE else None)

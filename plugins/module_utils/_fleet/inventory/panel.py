@@ -18,7 +18,7 @@ from ..._power.model.server import parse_uuid
 from ..._power.sources.web import Trust, Web
 from ..._power.sources.web_answers import Answer, WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, is_address, text_or_none, whole_or_none
-from .wanted import PanelWanted
+from .options import PanelWanted
 
 _BASE = "/api/application"
 _PER_PAGE = 100

@@ -5,18 +5,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
-from ..._power.model.errors import PowerError
-from .endpoint import read_endpoint
+from ..._power.endpoint.answers import Seen
+from ..._power.endpoint.client import Endpoint
+from ..._power.model.described import Unseen
+from ..._power.model.errors import PowerError, SourceUnreachable
+from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.schema import printable
+from ..._power.model.server import parse_uuid
+from ..status import CONNECTION, SCHEMA
 from .engine import read_engine
-from .entry import SourceKind, SourceReading
+from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
+from .options import InventoryOptions, NodeWanted
 from .panel import read_panel
-from .snapshot import read_snapshot
-from .wanted import InventoryOptions, NodeWanted
+
+
+def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
+    """The servers that an endpoint tells of. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
+    endpoint = Endpoint(node.url or "", node.token, verify=node.verify, ca_path=node.ca_path, timeout=float(timeout))
+    with contextlib.closing(endpoint):
+        entries = tuple(_endpoint_entry(node.name, seen) for seen in endpoint.listed())
+    return SourceReading(SourceKind.ENDPOINT, node.name, entries, warnings=(*endpoint.warnings, *endpoint.unlisted()))
+
+
+def _endpoint_entry(node: str, seen: Seen | Unseen) -> ServerEntry:
+    if isinstance(seen, Unseen):
+        return ServerEntry(uuid=seen.server.uuid, node=node, name=text_or_none(seen.server.name))
+    return ServerEntry(
+        uuid=seen.server.uuid,
+        node=node,
+        name=text_or_none(seen.server.name),
+        state=seen.state.value,
+        suspended=seen.suspended,
+        outdated=None if seen.outdated is None else seen.outdated["is"],
+        egg=text_or_none(seen.egg),
+        labels=labels_or_none(seen.labels),
+        image=text_or_none(seen.image),
+    )
+
+
+_LARGEST = 256 * 1024 * 1024
+_DEEPEST = 100
+
+
+def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
+    """Read a snapshot, with a warning where it is older than ``max_age`` seconds (0: however old). Raises `SourceUnreachable`."""
+    snapshot = _loaded(path)
+    nodes = snapshot.get("nodes")
+    if not isinstance(nodes, list) or not all(isinstance(node, Mapping) and text_or_none(node.get("node")) for node in nodes):
+        raise _fault(path, "it has no list of nodes; is it what playbook fleet.power.status wrote")
+    entries: list[ServerEntry] = []
+    connections: dict[str, Mapping[str, Any]] = {}
+    missing: dict[str, str] = {}
+    lacking: dict[str, str] = {}
+    for node in nodes:
+        name = str(text_or_none(node["node"]))
+        connections[name] = _connection(node.get("connection"))
+        error = text_or_none(node.get("error"))
+        if error is not None:
+            missing[name] = f"Cannot tell the servers of node {printable(name)}: the snapshot {path} has none, since: {error}"
+        elif node.get("complete") is False:
+            why = text_or_none(node.get("msg")) or "it gave no reason"
+            lacking[name] = f"Cannot tell all servers of node {printable(name)}: the snapshot {path} has some, since: {why}"
+        servers = node.get("servers")
+        entries += [entry for entry in (_snapshot_entry(name, each) for each in servers or ()) if entry is not None]
+    warnings = _age(path, snapshot.get("written_at"), max_age, now)
+    return SourceReading(SourceKind.SNAPSHOT, None, tuple(entries), connections, missing=missing, lacking=lacking, warnings=warnings)
+
+
+def _loaded(path: str) -> Mapping[str, Any]:
+    try:
+        # A pipe in its place would be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _fault(path, "it is no regular file")
+            content = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise _fault(path, f"{error.strerror}; run playbook fleet.power.status with status_snapshot, or correct snapshot") from error
+    if len(content) > _LARGEST:
+        raise _fault(path, f"it is larger than {_LARGEST} bytes")
+    try:
+        text = content.decode()
+        value = None if is_nested_deeper(text, _DEEPEST) else json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, Mapping):
+        raise _fault(path, "it is no JSON object; write it anew with playbook fleet.power.status")
+    schema = whole_or_none(value.get("schema"))
+    if schema is None or schema < 1:
+        raise _fault(path, "it does not say which version it is; write it anew with playbook fleet.power.status")
+    if schema > SCHEMA:
+        raise _fault(path, f"it is of version {schema}, written by a newer fleet.power; update this one")
+    return value
+
+
+def _fault(path: str, reason: str) -> SourceUnreachable:
+    return SourceUnreachable(f"Cannot read the snapshot {path}: {reason}")
+
+
+def _connection(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        return {}
+    return {name: given[name] for name in CONNECTION if isinstance(given.get(name), (str, int))}
+
+
+def _snapshot_entry(node: str, given: Any) -> ServerEntry | None:
+    uuid = parse_uuid(given["server"]) if isinstance(given, Mapping) and isinstance(given.get("server"), str) else None
+    if uuid is None:
+        return None
+    container, outdated = given.get("container"), given.get("outdated")
+    return ServerEntry(
+        uuid=uuid,
+        node=node,
+        name=text_or_none(given.get("name")),
+        state=state_or_none(given.get("state")),
+        suspended=flag_or_none(given.get("suspended")),
+        outdated=flag_or_none(outdated.get("is")) if isinstance(outdated, Mapping) else None,
+        egg=text_or_none(given.get("egg")),
+        labels=labels_or_none(given.get("labels")),
+        image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,
+        priority=whole_or_none(given.get("priority")),
+    )
+
+
+def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...]:
+    if max_age == 0:
+        return ()
+    try:
+        moment = datetime.fromisoformat(written.replace("Z", "+00:00")).astimezone(timezone.utc)
+    except (AttributeError, TypeError, ValueError):
+        return (f"the snapshot {path} does not say when it was written; its states may be of long ago",)
+    age = (now - moment).total_seconds()
+    if age <= max_age:
+        return ()
+    return (f"the snapshot {path} is {age / 60:.0f} minutes old, more than snapshot_max_age={max_age} s; run fleet.power.status again",)
+
 
 #: Nodes asked at a time: each over ssh is a process of this machine.
 _AT_ONCE = 16

@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from ..._power.model.errors import LEFT_TO_PLAYERS, PlayersUnknown
-from .words import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
+from .values import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
 #: Of many rows, a sentence names so many.

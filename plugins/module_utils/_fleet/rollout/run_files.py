@@ -1,19 +1,146 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that the steps of one run share: its own, the one it goes on with, and its result."""
+"""The files of a run on the controller, readable by their owner alone. A write replaces the whole file."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from . import files
-from .record import Record
-from .words import RolloutError
+from ..._power.definitions.text_faults import json_fault
+from ..._power.host.liveness import boot_id, lives, start_of
+from ..._power.host.own_files import sync_directory
+from ..json_file import write_json, write_text
+from .record import Record, from_json, to_json
+from .values import RolloutError
+
+
+def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
+    """Write JSON as `write_whole` does a text."""
+    _written(path, lambda: write_json(path, value), consequence)
+
+
+def write_whole(path: str, text: str, consequence: str = "nothing more is begun") -> None:
+    """Write a text so that whoever reads the file at any moment finds the old text or the new one.
+
+    Raises `RolloutError`, which says what follows from it.
+    """
+    _written(path, lambda: write_text(path, text), consequence)
+
+
+def _written(path: str, write_it: Callable[[], None], consequence: str) -> None:
+    try:
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            sync_directory(os.path.dirname(folder) or ".")
+        write_it()
+    except OSError as error:
+        raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
+
+
+def point(path: str, name: str) -> None:
+    """Make a symbolic link to a file of the same directory, in one step. Raises `RolloutError`."""
+    fresh = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(4)}")
+    try:
+        os.symlink(name, fresh)
+        try:
+            os.replace(fresh, path)
+        except OSError:
+            os.unlink(fresh)
+            raise
+        sync_directory(os.path.dirname(path))
+    except OSError as error:
+        raise RolloutError(f"Cannot link {path} to {name}: {error.strerror or error}", "file_unwritable") from error
+
+
+def keep_newest(folder: str, names: re.Pattern[str], count: int) -> None:
+    """Remove all but the newest files of a directory whose names match; what cannot be removed stays."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        found = [entry for entry in entries if names.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
+        # Another run may be at the same.
+        aged = [(_written_at(entry), entry.path) for entry in found]
+        for _written, path in sorted(aged, reverse=True)[count:]:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _written_at(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def remove(path: str) -> None:
+    """Remove a file that may be there. Raises `RolloutError`."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+            sync_directory(os.path.dirname(path) or ".")
+    except OSError as error:
+        raise RolloutError(f"Cannot remove {path}: {error.strerror or error}", "file_unwritable") from error
+
+
+@contextlib.contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Be the only one at this file while another run might take it up at the same moment. Raises `RolloutError`."""
+    try:
+        descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    except OSError as error:
+        raise RolloutError(f"Cannot read {path}: {error.strerror or error}", "resume_invalid") from error
+    try:
+        # Where the file system knows no locks, it is as if nobody else were there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def this_command() -> dict[str, Any]:
+    """The command that this process is part of. Each step of a run has a process of its own, whose parent lives as long as the command."""
+    return {"pid": os.getppid(), "start": start_of(os.getppid()), "boot": boot_id()}
+
+
+def is_at_it(owner: Mapping[str, Any]) -> bool:
+    """Tell whether ``owner`` is another command, and lives; one on another machine is taken for dead."""
+    if not owner or owner == this_command():
+        return False
+    try:
+        return lives(int(owner["pid"]), int(owner["start"]), str(owner["boot"]))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def save(path: str, record: Record) -> None:
+    """Write the run as it is now."""
+    write(path, to_json(record))
+
+
+def load(path: str) -> Record:
+    """The run that was written. Raises `RolloutError` naming the file."""
+    return from_json(_read(path), path)
+
+
+def _read(path: str) -> Any:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        reason = f"{error.strerror or error}; it should be a resume file, which a run names when it begins and ends"
+        raise RolloutError(f"Cannot read {path}: {reason}", "resume_invalid") from error
+    except ValueError as error:
+        reason = json_fault(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
+        raise RolloutError(f"Cannot read {path}: {reason}; it should be a resume file", "resume_invalid") from error
+
 
 _FOLDER = "~/.ansible/fleet_power"
 #: The default: a link to the result of the run that ended last. Each run has a file of its own beside it.
@@ -45,24 +172,24 @@ class RunFiles:
     def forget_result(self) -> None:
         """Remove the last run's result, which nobody may take for this one's."""
         if self._result and not self.check:
-            files.remove(self._result)
+            remove(self._result)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result of the run where one is wanted: into the very file that was asked for, or into one of its own."""
         if not self._result or self.check:
             return
         if self._result != _path(_LINK):
-            files.write(self._result, result, _CONSEQUENCE)
+            write(self._result, result, _CONSEQUENCE)
             return
         folder, name = os.path.dirname(self._result), f"rollout-{result.get('run') or secrets.token_hex(4)}.json"
-        files.write(os.path.join(folder, name), result, _CONSEQUENCE)
-        files.point(self._result, name)
-        files.keep_newest(folder, _RESULTS, _KEPT_RESULTS)
+        write(os.path.join(folder, name), result, _CONSEQUENCE)
+        point(self._result, name)
+        keep_newest(folder, _RESULTS, _KEPT_RESULTS)
 
     def to_resume(self) -> Record:
         """Read the run to go on with. Raises `RolloutError` if another command is at it."""
-        record = files.load(self.resume)
-        if record.owner and files.is_at_it(record.owner):
+        record = load(self.resume)
+        if record.owner and is_at_it(record.owner):
             raise RolloutError(
                 f"Cannot resume from {self.resume}: process {record.owner['pid']} is still at run {record.run}; wait for its end",
                 "resume_in_use",
@@ -78,30 +205,30 @@ class RunFiles:
     def begin(self, record: Record, old: Record | None) -> str:
         """Write a run that begins, and return where."""
         path = self.place(record, old)
-        record.owner = files.this_command()
-        files.save(path, record)
+        record.owner = this_command()
+        save(path, record)
         return path
 
     def load(self, run: str) -> Record:
         """Read this run; two that share a file must not take each other's servers for their own."""
-        record = files.load(self.own)
+        record = load(self.own)
         if record.run != run:
             raise RolloutError(f"Cannot go on: {self.own} is that of another run by now, {record.run}", "resume_invalid")
         return record
 
     def save(self, record: Record) -> None:
         """Write this run as it is now."""
-        files.save(self.own, record)
+        save(self.own, record)
 
     def end(self, record: Record, resume_file: str | None) -> None:
         """Leave the run to whoever goes on with it in ``resume_file``, or remove it where there is none."""
         # One that only showed what it would do is removed with Ansible's own.
         if resume_file is None and not self.check:
-            files.remove(self.own)
+            remove(self.own)
             return
         # Whoever goes on with it need not wait for the end of this command.
         record.owner = {}
-        files.save(self.own, record)
+        save(self.own, record)
 
 
 def _path(given: object) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
-from .words import RolloutError
+from .values import RolloutError
 
 _DAY = 24 * 3600.0
 #: A run that waits for longer was not meant to.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..._power.actions.node.assemble import build_node, build_sources
+from ..._power.actions.node.assemble import build_node
 from ..._power.actions.node.limiter import Limiter
 from ..._power.actions.node.node import Node
 from ..._power.definitions.settings import Settings
@@ -24,10 +24,12 @@ from ..._power.journal.schema import JournalUnusable
 from ..._power.journal.store import JournalStore
 from ..._power.locking.generation import KillGenerations
 from ..._power.model.caller import Caller
+from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import Clock
 from ..._power.model.errors import InterruptedBySignal
 from ..._power.model.result import Result
 from ..._power.sources.sources import Sources
+from ..._service import FreshNode
 
 if TYPE_CHECKING:
     import sqlite3
@@ -194,11 +196,7 @@ class OwnGenerations(KillGenerations):
         return self._raises[uuid]
 
 
-#: What sources said counts for so long: many actions that come within a moment share one list of the Panel.
-_SOURCES_SECONDS = 1.0
-
-
-class SharedNode:
+class SharedNode(FreshNode):
     """The node that all actions and all looks of one process share. Threads may use it."""
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
@@ -209,30 +207,14 @@ class SharedNode:
         self.clock = built.clock
         #: Boots at a time; whole servers are not bounded.
         self.limiter = Limiter()
-        self._node = replace(built, journal=self.journal, generations=self.generations)
-        self._guard = threading.Lock()
-        self._sources_at = float("-inf")
+        super().__init__(replace(built, journal=self.journal, generations=self.generations))
         self._read: Sources | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """Return the settings that count now."""
-        return self._node.settings
 
     def use(self, settings: Settings) -> None:
         """Let other settings count from now on; what only a new process can change must be the same."""
         with self._guard:
             self._node = replace(self._node, settings=settings, games=ProfiledGames(settings, self._node.engine))
-            self._sources_at, self._read = float("-inf"), None
-
-    def now(self) -> Node:
-        """Return the node for something that begins now."""
-        with self._guard:
-            clock = self._node.clock
-            if clock.monotonic() - self._sources_at > _SOURCES_SECONDS:
-                self._node = replace(self._node, sources=self.fresh_sources())
-                self._sources_at = clock.monotonic()
-            return self._node
+            self._stale_at, self._read = Deadline(self.clock, 0.0), None
 
     def for_reading(self) -> Node:
         """Return the node for a look alone: it knows what the Panel said last, and asks it no more."""
@@ -245,12 +227,7 @@ class SharedNode:
             if settings is self._node.settings:
                 self._read = sources
 
-    def fresh_sources(self) -> Sources:
-        """Return sources that nobody has asked yet."""
-        node = self._node
-        return build_sources(node.settings, node.engine, node.clock)
-
     def close(self) -> None:
         """Close the journal: what goes on in this process reads as interrupted."""
         with contextlib.suppress(Exception):
-            self.journal.close()
+            super().close()

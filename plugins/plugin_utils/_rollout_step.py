@@ -1,41 +1,88 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run under way: batch after batch is begun and counted, each is told of as it goes, and all of them at the end."""
+"""The steps of a rolling run on the controller: waits, batches, and the report at the end."""
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, longest, note_time, remaining
+from ansible.errors import AnsibleError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.notifications import VARIABLE, RunNotifications, read_receivers
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, longest, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.telling import RunTelling
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits import await_window, wait_for
-from ansible_collections.fleet.power.plugins.plugin_utils._spoken import speak
+
+#: Seconds between two looks at the clock, which somebody may set, and whose machine may sleep.
+_LOOK_SECONDS = 1.0
+#: What is waited for is told again after so long.
+_REMIND_SECONDS = 1800.0
 
 
-class RolloutCourse:
+def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Wait, and do something each second. Raises `AnsibleError` if the run of Ansible ends meanwhile."""
+    run, until = os.getppid(), time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        meanwhile()
+        _look_after(left, run)
+
+
+def await_window(not_before: float, *, check: bool) -> None:
+    """Wait for a moment, in seconds since 1970, by a clock that may be set meanwhile, and tell of it; in check mode tell alone.
+
+    Raises `AnsibleError` if the run of Ansible ends meanwhile.
+    """
+    run, told = os.getppid(), None
+    while (left := not_before - time.time()) > 0:
+        if check:
+            speak(progress.no_window_line(not_before, time.time()))
+            return
+        if told is None or time.monotonic() - told >= _REMIND_SECONDS:
+            told = time.monotonic()
+            speak(progress.window_line(not_before, time.time()))
+        _look_after(left, run)
+
+
+def _look_after(seconds: float, run: int) -> None:
+    """Sleep for a moment of a wait that has so long to go."""
+    time.sleep(min(seconds, _LOOK_SECONDS))
+    if os.getppid() != run:
+        # A worker of Ansible outlives one that was ended. It must not go on by itself, hours later, nor write into a file that others
+        # have taken up.
+        raise AnsibleError("Cannot wait any longer: the run of Ansible has ended")
+
+
+def notifications_of(play: RolloutPlay, templar: Any, *, check: bool) -> RunNotifications:
+    """Return how those of the role's variable are told; in check mode nobody is."""
+    return RunNotifications(lambda: () if check else read_receivers(play.value(VARIABLE, templar)), socket.gethostname())
+
+
+class RolloutSteps:
     """A run as one step of it finds it in its file and in its play."""
 
-    def __init__(self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, telling: RunTelling) -> None:
+    def __init__(
+        self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, notifications: RunNotifications
+    ) -> None:
         self._run = run
         self._files = run_files
         self._play = play
         self._waits = waits
         self._page = run_report
-        self._telling = telling
+        self._notifications = notifications
         self._check = run_files.check
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
@@ -57,7 +104,7 @@ class RolloutCourse:
         """Let time pass in which the servers of a batch are to stay up, if any were acted on."""
         record = self._files.load(self._run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
-            self._say(lines.soak_line(record, number, self._waits.soak, _local()))
+            self._say(progress.soak_line(record, number, self._waits.soak, _local()))
             wait_for(self._waits.soak, self._page.renew)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
@@ -71,14 +118,14 @@ class RolloutCourse:
         if self._is_too_late(record, number, pause):
             return record, None
         if pause > 0:
-            self._say(lines.pause_line(number, pause, _local()))
+            self._say(progress.pause_line(number, pause, _local()))
             wait_for(pause, self._page.renew)
         await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
-        line = lines.begin_line(record, number, _local(), self._waits)
+        line = progress.begin_line(record, number, _local(), self._waits)
         speak(line)
         self._page.tell(line, remaining(record, number, self._waits), batch_begins=True)
         return record, work
@@ -86,7 +133,7 @@ class RolloutCourse:
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
         """Tell if a batch that begins after a pause may not be over in time; then the run has stopped."""
         seconds = pause + longest(record, [number], self._waits)
-        fault = "" if self._check else lines.deadline_fault(record, number, seconds, time.time())
+        fault = "" if self._check else progress.deadline_fault(record, number, seconds, time.time())
         if fault:
             stop_for_deadline(record, number, fault)
         return bool(fault)
@@ -102,7 +149,7 @@ class RolloutCourse:
             self._begin(record, number)
             count(record, number, {})
             self._files.save(record)
-            speak(lines.passed_line(record, number, _local()))
+            speak(progress.passed_line(record, number, _local()))
         if until <= record.begun:
             raise RolloutError(f"Cannot go on: batch {until} was begun before")
 
@@ -122,7 +169,7 @@ class RolloutCourse:
         note_time(record, number, seconds_since(record.batch_began_at), self._waits)
         record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
         self._files.save(record)
-        self._say(lines.end_line(record, number, _local()))
+        self._say(progress.end_line(record, number, _local()))
 
     def _say(self, line: str) -> None:
         """Tell what the run is at, on the terminal and in its report."""
@@ -147,10 +194,10 @@ class RolloutCourse:
             before = f"What failed before was left alone: {len(record.failed)}; " if nothing_left else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
         self._page.end(record, report.parts_of_going_on(record, resume_file) if resume_file else (), result)
-        self._telling.close(record, self._files.own, result)
+        self._notifications.close(record, self._files.own, result)
         self._files.end(record, resume_file)
         self._files.write_result(result)
-        self._telling.end(record, self._files.own)
+        self._notifications.end(record, self._files.own)
         left, told = self._play.left(), report.blamed(record)
         return report.verdict(result, [node for node in left if node in told] or left[:1], left_ok=record.left_ok)
 

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 pytest.importorskip("ansible.plugins")
-is_read_by_people = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._spoken").is_read_by_people
+is_read_by_people = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._output").is_read_by_people
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_of_any_other_standard_output_is_left_alone(callback: object) -> None:
 
 SPEAKER = """
 import sys, time
-from ansible_collections.fleet.power.plugins.plugin_utils import _spoken as spoken
+from ansible_collections.fleet.power.plugins.plugin_utils import _output as spoken
 for number in range(3):
     sys.stdout.write(f"line {number}\\n")
     time.sleep(0.3)

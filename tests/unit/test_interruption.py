@@ -17,8 +17,8 @@ pytest.importorskip("ansible.plugins.action")
 #: As a worker of Ansible, its handlers end it; here with an exit code of their own.
 PRELUDE = """
 import os, signal, sys, threading, time
-from ansible_collections.fleet.power.plugins.plugin_utils import _interrupted as interrupted
-from ansible_collections.fleet.power.plugins.plugin_utils._interrupted import telling_when_ended
+from ansible_collections.fleet.power.plugins.plugin_utils import _interruption as interrupted
+from ansible_collections.fleet.power.plugins.plugin_utils._interruption import telling_when_ended
 
 interrupted.TELL_SECONDS = 1.5
 

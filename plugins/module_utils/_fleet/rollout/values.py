@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of a rolling run: its servers, its errors, its numbers; pure."""
+"""Values of a rolling run: outcomes, error codes, servers, and numbers of variables; pure."""
 
 from __future__ import annotations
 

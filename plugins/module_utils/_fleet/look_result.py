@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers and lists that a look at a node did not show, by the result of server_power_info. Unknown is never taken for absent; pure."""
+"""The result of server_power_info: servers and lists that it does not show. Unknown never counts as absent; pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .._power.model.errors import Incomplete
-from .failure import reason_in
+
+#: Ansible puts it before each failure.
+_PREFIX = "Task failed: "
+
+
+def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
+    """Return the reason that a result gives, ``otherwise`` where it gives none."""
+    return str(result.get("msg") or otherwise).removeprefix(_PREFIX)
+
 
 #: The code of a list of servers that is not whole.
 LIST_INCOMPLETE = Incomplete.code

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who runs Ansible, as nodes and reports are told."""
+"""The user who runs Ansible, for nodes and reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import socket
 
 
-def asker() -> str:
+def controller_user() -> str:
     """Return user and machine; the user by number where it has no name: a container may be given an id that no user has."""
     try:
         user = getpass.getuser()

@@ -1,0 +1,253 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notifications of receivers of rolling runs: all at the same time, in bounded time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..._power.definitions.receiver_keys import read_receiver_rules
+from ..._power.events.event import Event
+from ..._power.events.webhook import controller_source
+from ..._power.model.cancellation import Deadline
+from ..._power.model.clock import SYSTEM_CLOCK
+from ..._power.model.errors import PowerError, SettingsInvalid
+from ..._power.model.schema import Mismatch
+from ..._power.receivers.receiver import Receiver, message_of, receivers_of
+from ..._power.receivers.webhook_client import Taking, WebhookClient
+from . import run_files
+from .events import BEGUN, CLOSED, WaitingEvents, begun_event, closing_event, missed_events, tells_of_runs
+from .record import Record
+from .values import RolloutError
+
+VARIABLE = "rollout_receivers"
+_FILES = ("url_file", "secret_file")
+
+
+def read_receivers(given: object) -> tuple[Receiver, ...]:
+    """Return those of a list of receivers that are told of runs. Raises `RolloutError`, which shows neither address nor secret."""
+    if given is None:
+        return ()
+    try:
+        rules = read_receiver_rules(_expanded(given), VARIABLE)
+        return tuple(receiver for receiver in receivers_of(rules) if tells_of_runs(receiver))
+    except Mismatch as error:
+        raise RolloutError(f"Cannot use {VARIABLE}: {error}") from None
+    except SettingsInvalid as error:
+        raise RolloutError(str(error)) from None
+
+
+def _expanded(given: object) -> object:
+    """Return the list with the paths in it as they are for whoever runs the command, and without what is empty."""
+    if not isinstance(given, list):
+        return given
+    return [_paths(each) if isinstance(each, Mapping) else each for each in given]
+
+
+def _paths(rule: Mapping[str, object]) -> dict[str, object]:
+    said = {name: value for name, value in rule.items() if value not in (None, "")}
+    return {name: os.path.expanduser(value) if name in _FILES and isinstance(value, str) else value for name, value in said.items()}
+
+
+#: For how long a run waits for all its receivers together, each time.
+SEND_SECONDS = 5.0
+#: Of that, what is left to those who then end by themselves.
+_GRACE_SECONDS = 0.3
+_FIRST_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class Undelivered:
+    """A receiver that has not taken all that waits for it, and why, as the end of a sentence.
+
+    One that is gone wants none any more; ``retry_after`` has the seconds for which another asked to be left alone.
+    """
+
+    receiver: str
+    reason: str
+    is_gone: bool = False
+    retry_after: float | None = None
+
+
+def send_all(waiting: WaitingEvents, receivers: Sequence[Receiver], controller: str, *, again: bool) -> list[Undelivered]:
+    """Send what waits for each receiver; ``again``: as long as there is time, also what was not taken at first. Raises nothing."""
+    deadline = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS - _GRACE_SECONDS)
+    end = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS)
+    rounds = [_Round(waiting, receiver, controller, deadline) for receiver in receivers]
+    threads = [threading.Thread(target=each.run, args=(again,), name="receiver", daemon=True) for each in rounds]
+    begun = []
+    for thread in threads:
+        # Where no thread can be had, it is as if it had not come back.
+        with contextlib.suppress(RuntimeError):
+            thread.start()
+            begun.append(thread)
+    for thread in begun:
+        thread.join(end.left)
+    return [each.undelivered for each in rounds if each.undelivered is not None]
+
+
+class _Round:
+    """What is tried for one receiver, in a thread of its own."""
+
+    def __init__(self, waiting: WaitingEvents, receiver: Receiver, controller: str, deadline: Deadline) -> None:
+        self._waiting = waiting
+        self._receiver = receiver
+        self._controller = controller
+        self._deadline = deadline
+        #: As long as it has not come back.
+        self.undelivered: Undelivered | None = Undelivered(receiver.name, "it has not answered in time")
+
+    def run(self, again: bool) -> None:
+        """Try until all is taken, or the time is over."""
+        if not self._waiting.of(self._receiver):
+            self.undelivered = None
+            return
+        try:
+            with self._waiting.alone(self._receiver, self._deadline) as alone:
+                self.undelivered = self._tried(again) if alone else Undelivered(self._receiver.name, "another run is telling it")
+        except PowerError as error:
+            self.undelivered = Undelivered(self._receiver.name, str(error))
+        except Exception as error:
+            # A fault of ours must not end the run, and what it says may hold anything.
+            self.undelivered = Undelivered(self._receiver.name, f"internal error ({type(error).__name__})")
+
+    def _tried(self, again: bool) -> Undelivered | None:
+        client = WebhookClient(self._receiver)
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                undelivered = self._once(client)
+                if undelivered is None or undelivered.is_gone or not again:
+                    return undelivered
+                pause = max(pause, undelivered.retry_after or 0)
+                if self._deadline.left <= pause:
+                    return undelivered
+                self._deadline.pause(pause)
+                pause *= 2
+        finally:
+            client.close()
+
+    def _once(self, client: WebhookClient) -> Undelivered | None:
+        """Try each that waits once, but none of a run of which an earlier one was not taken."""
+        left, undelivered = self._waiting.of(self._receiver), None
+        while left and not self._deadline.is_over:
+            message = message_of(self._receiver, [each.event for each in left], controller_source(self._controller), self._controller)
+            tried, left = left[: message.events], left[message.events :]
+            posted = client.post(message, seconds=self._deadline.left)
+            if posted.taking is Taking.TAKEN:
+                self._waiting.remove(tried)
+                continue
+            if posted.taking is Taking.GONE:
+                self._waiting.remove([*tried, *left])
+                return Undelivered(self._receiver.name, posted.reason, is_gone=True)
+            undelivered = Undelivered(self._receiver.name, posted.reason, retry_after=posted.retry_after)
+            if posted.retry_after is not None:
+                return undelivered
+            held = {each.run for each in tried}
+            left = [each for each in left if each.run not in held]
+        return undelivered if undelivered is not None or not left else Undelivered(self._receiver.name, "there was no time left")
+
+
+class RunNotifications:
+    """Those who are told of a run. What could not be done is in ``warnings``.
+
+    ``receivers`` reads who they are when it matters, and may raise `RolloutError`: what was good as the run began need not be at its end.
+    """
+
+    def __init__(self, receivers: Callable[[], Sequence[Receiver]], controller: str) -> None:
+        self._read = receivers
+        self._controller = controller
+        self.warnings: list[str] = []
+
+    def require_good(self) -> None:
+        """Raise `RolloutError` if a receiver makes no sense: before anything is done, and where somebody hears it."""
+        self._read()
+
+    def expect(self, record: Record, old: Record | None, file: str) -> None:
+        """Note in a run that is about to begin whether anybody is told of it; write what the one that it goes on with has left unsent.
+
+        From the moment at which the new run is in ``file`` nobody would know of that. Raises `RolloutError` if events cannot wait there.
+        """
+        with self._warned():
+            record.tells = bool(self._read())
+        if record.tells:
+            WaitingEvents(file).require_own()
+        if old is not None:
+            for event in missed_events(old, record.began_at):
+                self._write(file, old.run, event)
+
+    def begin(self, record: Record, file: str) -> None:
+        """Tell that the run in this file has begun, after what is left of others."""
+        if not record.tells:
+            return
+        event = begun_event(record)
+        if event is not None and self._write(file, record.run, event):
+            record.told.append(BEGUN)
+            with self._warned():
+                run_files.save(file, record)
+        self._send(record, file, again=False)
+        if record.unreached:
+            with self._warned():
+                run_files.save(file, record)
+
+    def close(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
+        """Write that the run is over; whoever writes the record then has that as well."""
+        if record.tells and self._write(file, record.run, closing_event(record, result)):
+            record.told.append(CLOSED)
+
+    def end(self, record: Record, file: str) -> None:
+        """Tell that the run is over."""
+        if record.tells:
+            self._send(record, file, again=True)
+
+    def break_off(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
+        """Tell that something has ended the run's play."""
+        self.close(record, file, result)
+        with self._warned():
+            run_files.save(file, record)
+        self.end(record, file)
+
+    def _write(self, file: str, run: str, event: Event) -> bool:
+        with self._warned():
+            WaitingEvents(file).add(run, event, self._read())
+            return True
+        return False
+
+    def _send(self, record: Record, file: str, *, again: bool) -> None:
+        waiting = WaitingEvents(file)
+        dropped = waiting.drop_older(time.time())
+        if dropped:
+            self.warnings.append(f"No receiver has taken {dropped} messages of rolling runs within a day: they are dropped")
+        receivers: Sequence[Receiver] = ()
+        with self._warned():
+            receivers = self._read()
+        for undelivered in send_all(waiting, receivers, self._controller, again=again):
+            if undelivered.receiver not in record.unreached:
+                record.unreached.append(undelivered.receiver)
+                self.warnings.append(_words(undelivered, record.run))
+
+    @contextlib.contextmanager
+    def _warned(self) -> Iterator[None]:
+        """Have what went wrong be a warning."""
+        try:
+            yield
+        except RolloutError as error:
+            # Several steps may fail for the same reason.
+            if str(error) not in self.warnings:
+                self.warnings.append(str(error))
+
+
+def _words(undelivered: Undelivered, run: str) -> str:
+    if undelivered.is_gone:
+        return f"Receiver {undelivered.receiver} wants to be told nothing any more, {undelivered.reason}: take it out of rollout_receivers"
+    return (
+        f"Cannot tell receiver {undelivered.receiver} of run {run}: {undelivered.reason}; "
+        "it is tried again at the end of the run, and for a day by each run that has it"
+    )
