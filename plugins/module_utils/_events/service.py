@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from .._power.actions.node.assemble import build_journal
 from .._power.definitions.settings import Settings
-from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, alone
+from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, only_process
 from .._power.host.library_faults import reason_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.supervisor_record import EVENTS_LOCK, SupervisorRecord, read_events_record, write_record
@@ -164,7 +164,7 @@ def _own_lock(settings: Settings) -> Iterator[None]:
                 return f"process {record.pid}, since {record.since}, does already; look at fleet-power-events"
         return "another process does already; look at fleet-power-events"
 
-    with alone(os.path.join(directory, EVENTS_LOCK), settings.group, "send events", first) as descriptor:
+    with only_process(os.path.join(directory, EVENTS_LOCK), settings.group, "send events", first) as descriptor:
         with contextlib.suppress(OSError):
             write_record(descriptor, SupervisorRecord.of_this_process(timestamp(SYSTEM_CLOCK.now())))
         yield

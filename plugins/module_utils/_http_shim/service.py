@@ -14,7 +14,7 @@ from typing import Any
 
 from .._power.actions.many.bulk import allow_files
 from .._power.definitions.settings import Settings
-from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, alone, import_whole
+from .._power.host.daemon import READY, STOPPING, WATCHDOG, ServiceManager, import_whole, only_process
 from .._power.model.errors import PowerError, internal_error
 from .._power.model.result import Result
 from .acceptance.abandoned import keep_calling_off
@@ -245,4 +245,4 @@ def _own_lock(settings: Settings) -> contextlib.AbstractContextManager[int]:
     """The right to be the only process that runs what was accepted on this node. Raises `LockUnavailable`."""
     path = os.path.join(settings.state_directory, "shim.lock")
     first = f"another process does already, with the state directory {settings.state_directory}"
-    return alone(path, settings.group, "serve HTTP", lambda: first)
+    return only_process(path, settings.group, "serve HTTP", lambda: first)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .._power.definitions.settings import Settings
-from .._power.host.daemon import alone
+from .._power.host.daemon import only_process
 from .._power.host.supervisor_record import SUPERVISOR_LOCK, SupervisorRecord, read_record, write_record
 from .._power.model.clock import SYSTEM_CLOCK, timestamp
 
@@ -46,7 +46,7 @@ def own_lock(settings: Settings) -> Iterator[OwnLock]:
     def first() -> str:
         return f"{_first(directory)} does already; look at fleet-power-supervisor"
 
-    with alone(os.path.join(directory, SUPERVISOR_LOCK), settings.group, "supervise", first) as descriptor:
+    with only_process(os.path.join(directory, SUPERVISOR_LOCK), settings.group, "supervise", first) as descriptor:
         yield OwnLock(descriptor)
 
 

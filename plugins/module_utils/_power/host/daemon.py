@@ -23,7 +23,7 @@ WATCHDOG = "WATCHDOG=1"
 
 
 @contextlib.contextmanager
-def alone(path: str, group: str, what: str, first: Callable[[], str]) -> Iterator[int]:
+def only_process(path: str, group: str, what: str, first: Callable[[], str]) -> Iterator[int]:
     """Be the only process of its kind: hold the lock file ``path``, which ends with the process. Yields its descriptor.
 
     Raises `LockUnavailable`: ``what`` stands after "Cannot", ``first`` names the process that holds the lock.
