@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client
 from ansible_collections.fleet.power.plugins.module_utils._power.host.listener import (
     ListeningSocket,
     Vouching,
-    is_as_good_as_we,
+    is_trusted,
     listeners,
     taking,
 )
@@ -231,12 +231,12 @@ def test_a_machine_without_ipv6_is_one(tmp_path: Path) -> None:
 
 
 def test_root_we_and_members_of_the_group_are_as_good_as_we(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_as_good_as_we(0, "no-such-group") and is_as_good_as_we(os.geteuid(), "no-such-group")
+    assert is_trusted(0, "no-such-group") and is_trusted(os.geteuid(), "no-such-group")
     daemon = pwd.getpwnam("daemon")
-    assert not is_as_good_as_we(daemon.pw_uid, "no-such-group")
-    assert is_as_good_as_we(daemon.pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
-    assert not is_as_good_as_we(pwd.getpwnam("bin").pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
-    assert not is_as_good_as_we(STRANGER, "daemon")
+    assert not is_trusted(daemon.pw_uid, "no-such-group")
+    assert is_trusted(daemon.pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
+    assert not is_trusted(pwd.getpwnam("bin").pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
+    assert not is_trusted(STRANGER, "daemon")
 
 
 def test_tls_speaks_for_itself() -> None:

@@ -279,6 +279,37 @@ def test_one_who_waits_looks_up_and_may_leave_at_once(server: Recorder) -> None:
     assert no_threads_left()
 
 
+def test_an_exchange_that_ends_too_late_does_not_cut_the_next_one_on_its_connection(
+    server: Recorder, connections: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsing, ended, answer_of = threading.Event(), threading.Event(), web_module.answer_of
+
+    def slowly(*args: Any, **options: Any) -> Answer:
+        if not parsing.is_set():
+            parsing.set()
+            ended.wait(20)
+        return answer_of(*args, **options)
+
+    def after_the_first(answering: Any) -> None:
+        if parsing.is_set():
+            ended.wait(20)
+        answering.json(200, {})
+
+    monkeypatch.setattr(web_module, "answer_of", slowly)
+    server.fault(after_the_first)
+    web = Web(server.url, BEARER)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        first = threads.submit(web.ask, "GET", "/x", seconds=0.6)
+        assert parsing.wait(10)
+        second = threads.submit(web.ask, "GET", "/x", seconds=20)
+        try:
+            with pytest.raises(WebFault, match="no answer within"):
+                first.result()
+        finally:
+            ended.set()
+        assert (second.result().status, len(connections)) == (200, 1)
+
+
 def test_where_no_thread_can_be_started_there_is_no_answer(server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         few_threads(patch)

@@ -16,7 +16,7 @@ from ..actions.node.limiter import Slot
 from ..actions.turn.tell import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
-from ..host.listener import is_as_good_as_we
+from ..host.listener import is_trusted
 from ..host.system_log import announce
 from ..model.caller import Caller
 from ..model.clock import SystemClock
@@ -52,7 +52,7 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller
         ca_path=options.get("ca_path"),
         timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
         # One that is given is for whoever is at the address given with it.
-        trusts=None if options.get("api_token") is not None else lambda uid: is_as_good_as_we(uid, settings.group),
+        trusts=None if options.get("api_token") is not None else lambda uid: is_trusted(uid, settings.group),
     )
     return AtEndpoint(endpoint, settings, caller)
 

@@ -87,13 +87,11 @@ class DockerLogs:
         self._calls = calls
 
     def attach(self, name: str) -> Output:
-        """The container's output from now on."""
         with self._calls.asking(f"attach to container {name}", own_seconds=self._calls.timeout) as client:
             raw = client.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1})
         return Output(raw)
 
     def tail(self, name: str, lines: int) -> bytes:
-        """The last lines of the container's log."""
         with self._calls.asking(f"read the log of container {name}") as client:
             return bytes(client.logs(name, stdout=True, stderr=True, tail=lines))
 
@@ -113,7 +111,6 @@ class DockerLogs:
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
-        """The last lines of the log of a container's newest run."""
         with self._calls.asking(f"read the log of container {run.container}") as client:
             found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
         moment = engine_time(run.started_at)
@@ -129,7 +126,6 @@ class DockerContainers:
         self._calls = calls
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Create a container; its id, and what the engine warns of."""
         with self._calls.asking(f"create container {name}") as client:
             answer = client.create_container_from_config(dict(config), name)
         return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
@@ -153,12 +149,10 @@ class DockerContainers:
                 deadline.pause(_LOOK_SECONDS)
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
         with self._calls.asking(f"rename container {name}") as client:
             client.rename(name, new_name)
 
     def forbid_restart(self, name: str) -> None:
-        """Set the container's restart policy to ``no``."""
         self._calls.carry_out(
             f"set the restart policy of container {name}",
             lambda client: client.update_container(name, restart_policy={"Name": "no"}),
@@ -193,7 +187,6 @@ class DockerCommands:
         self._runner: CommandRunner | None = None
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """Run a command in a container; see `ContainerCommands`."""
         from .engine_commands import CommandRunner
 
         with self._loading:
@@ -202,7 +195,7 @@ class DockerCommands:
 
 
 class DockerEngine:
-    """A Docker Engine behind its API, reached through the Docker SDK's low-level client, by any number of threads."""
+    """A Docker Engine behind its API, reached through the Docker SDK's low-level client, by any number of threads; see `Engine`."""
 
     def __init__(self, connection: Connection) -> None:
         self._calls = EngineCalls(connection)
@@ -239,7 +232,6 @@ class DockerEngine:
         return found
 
     def servers(self) -> list[Server]:
-        """Every server that has a container of ours or of Wings."""
         with self._calls.asking("list the containers") as client:
             # The engine's filter knows no "or": one list of everything costs less than two.
             rows = client.containers(all=True)
@@ -265,7 +257,6 @@ class DockerEngine:
             return claimed_server(row)
 
     def publisher(self, published: str, address: str) -> str | None:
-        """The name of the live container that has published a port; see `Engine`."""
         with self._calls.asking(f"list who has published port {published}") as client:
             rows = client.containers(filters={"publish": published})
         return next((name for row in rows if (name := publisher_of(row, published, address))), None)
@@ -291,7 +282,6 @@ class DockerEngine:
         self._calls.carry_out(f"unpause container {name}", lambda client: client.unpause(name), gone=(404, 409, 500))
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
-        """Write to the standard input of the container's process; see `Engine`."""
         what, data = f"write to the standard input of container {name}", text.encode()
         with self._calls.asking(what, own_seconds=taken_within) as client:
             raw = client.attach_socket(name, params={"stdin": 1, "stream": 1})
@@ -300,7 +290,6 @@ class DockerEngine:
             raise EngineError(f"Cannot {what}: its process does not read it", not_read=True)
 
     def start(self, name: str) -> None:
-        """Start a container; the answer means that its process was started."""
         with self._calls.asking(f"start container {name}") as client:
             client.start(name)
 
@@ -311,6 +300,5 @@ class DockerEngine:
         return None if found is None else use_of(found)
 
     def facts(self) -> Mapping[str, Any]:
-        """Ask what the engine says of itself and its machine, in its own words."""
         with self._calls.asking("ask the engine what it is") as client:
             return dict(client.info())

@@ -44,18 +44,15 @@ class DockerEvents:
         return self._end_events.wait(container, seconds, begin=begin) if self._local else None
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
-        """The servers to whose containers something happens that may change their state; see `Engine`."""
         return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
 
     def follow(self, since: int | None) -> EventStream:
-        """Return an open stream of what happens to containers; see `Events`."""
         # No action needs it.
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
 
     def is_serving(self, seconds: float) -> bool:
-        """Tell if the engine answers somebody new; see `Events`."""
         return self._calls.is_answered(seconds)
 
     def _ends(self, since: float, until: float) -> Iterator[str]:

@@ -55,7 +55,6 @@ class DockerImages:
         return seen
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
-        """Pull an image; see `Pull`."""
 
         def lines() -> Iterator[Mapping[str, Any]]:
             try:

@@ -102,7 +102,6 @@ class DockerEventStream:
         return self
 
     def __next__(self) -> ContainerEvent:
-        """Wait for the next event."""
         with self._reading:
             try:
                 event = None if self._closed else next(self._events, None)
@@ -116,7 +115,6 @@ class DockerEventStream:
             return event
 
     def close(self) -> None:
-        """End the stream at once, whoever waits for an event; a second time does nothing."""
         self._closed = True
         _wake(self._socket)
         # Who reads lets go of the connection by itself; where nobody does, nobody else would.

@@ -82,7 +82,6 @@ class ProfiledGame:
         self._seconds = seconds
 
     def players(self) -> PlayerCount:
-        """Ask how many play; see `Game`."""
         try:
             return self._count()
         except (Unanswered, PowerError) as error:
@@ -92,7 +91,6 @@ class ProfiledGame:
             return PlayerCount(why=f"the query failed by a fault in this collection ({type(error).__name__})")
 
     def announce(self, text: str) -> str:
-        """Tell those who play; see `Game`."""
         message = clean(text)
         if not message:
             return "the message is empty"

@@ -108,7 +108,7 @@ class Vouching:
         return ""
 
 
-def is_as_good_as_we(uid: int, group: str) -> bool:
+def is_trusted(uid: int, group: str) -> bool:
     """Tell if a user is root, ours, or a member of ``group``."""
     if uid in (0, os.geteuid()):
         return True

@@ -51,11 +51,9 @@ class FromTask:
                 self._given.setdefault(uuid, []).append(entry)
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """See `Source`."""
         return tuple(self._given)
 
     def name(self, uuid: str) -> str:
-        """See `Source`."""
         return name_in(self._given[uuid][0][1]) if uuid in self._given else ""
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
@@ -71,14 +69,13 @@ class FromTask:
 
 
 class FromContainers:
-    """The servers seen as containers of the node; they have no definition."""
+    """The servers seen as containers of the node; they have no definition. See `Source`."""
 
     def __init__(self, seen: Callable[[], Sequence[Server]]) -> None:
         self._seen = seen
         self._names: dict[str, str] = {}
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """See `Source`."""
         self._names = {server.uuid: server.name for server in self._seen()}
         return tuple(self._names)
 
@@ -87,7 +84,6 @@ class FromContainers:
         return self._names.get(uuid, "")
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """None."""
         return None
 
 
@@ -107,7 +103,6 @@ class FromPanel:
         self._list_kept: object = None
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """See `Source`."""
         try:
             found = self._panel.listed(check_cancelled)
         except SourceUnreachable as error:
@@ -119,14 +114,12 @@ class FromPanel:
         return tuple(found.servers)
 
     def name(self, uuid: str) -> str:
-        """See `Source`."""
         try:
             return self._panel.name(uuid)
         except SourceUnreachable as error:
             return self._kept.name(uuid) if uuid in self._listed_last(error) else ""
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """See `Source`."""
         found = self._panel_or_kept(uuid, again, check_cancelled)
         if found is not None:
             self._given[uuid] = found
@@ -173,23 +166,20 @@ class FromPanel:
 
 
 class SeenOnPanel:
-    """The Panel as this call has seen it already; nobody is asked, and nothing is waited for."""
+    """The Panel as this call has seen it already; it asks nothing and waits for nothing. See `Source`."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """See `Source`."""
         seen = self._panel.seen
         return () if seen is None else tuple(seen.servers)
 
     def name(self, uuid: str) -> str:
-        """See `Source`."""
         seen = self._panel.seen
         return "" if seen is None else name_in(seen.servers.get(uuid))
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """See `Source`."""
         seen = self._panel.seen
         return self._panel.parsed(uuid, seen.servers[uuid]) if seen is not None and uuid in seen.servers else None
 

@@ -233,6 +233,8 @@ class Web:
                 # The library would read to the end, and there may be none.
                 self._current.exchange.abandon()
                 raise WebFault(f"its answer is larger than {largest} bytes", lasting=True)
+        # Another exchange may have the connection now.
+        self._current.exchange.sockets.clear()
         return bytes(body)
 
 
@@ -302,7 +304,7 @@ def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.l
 
     def noted(kind: Any, vouching: Vouching | None) -> Any:
         def connect(self: Any) -> None:
-            # The proxy connects to the host, so its listeners are not on this machine.
+            # A proxy gets the token anyway.
             asked = None if getattr(self, "proxy", None) else vouching
             before = asked.before(self.port) if asked else frozenset()
             kind.connect(self)
