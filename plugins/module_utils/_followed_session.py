@@ -20,8 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, UNFOLLOWED, AskedJob, Job, absent_answer, job_path
-from ._login_session import outlive_login
-from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, nobody_reads, pass_on, run_here, tell_killed
+from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, nobody_reads, outlive_login, pass_on, run_here, tell_killed
 
 #: Between two looks of a job at who follows it, and of a call at who reads its answer.
 _LOOK_SECONDS = 0.1

@@ -17,21 +17,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ._followed_session import in_followed_session
 from ._job import Job, asked_for
 from ._own_session import Interruptions, in_own_session
-from ._power.actions.many.bulk import perform_each
-from ._power.actions.many.selection import Target, means_all
-from ._power.actions.node.idempotency import keyed
+from ._power.actions.many.bulk import Target, means_all, perform_each
+from ._power.actions.node.context import keyed
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
-from ._power.model.caller import Caller
+from ._power.model.caller import Caller, default_origin, is_ad_hoc
 from ._power.model.errors import INTERNAL_ERROR, Incomplete, IntentUnknown, PowerError, SettingsInvalid, internal_error
 from ._power.model.news import News
 from ._power.model.option import Option, argument_spec
-from ._power.model.order import read_priorities
-from ._power.model.origin import default_origin, is_ad_hoc
 from ._power.model.players import read_policy
 from ._power.model.redaction import shown_host
 from ._power.model.report import Detail, diff, entries, failure_message, incomplete_message, is_failure, summary
-from ._power.model.request import PowerAction, Request, WaitFor
+from ._power.model.request import PowerAction, Request, WaitFor, read_priorities
 from ._power.model.result import Result
 from ._power.model.server import PowerState
 from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
@@ -111,8 +108,7 @@ def run_info_module() -> None:
 
 def _look(module: PowerModule) -> None:
     # As in `call`: what acts describes nothing.
-    from ._power.actions.many.player_facts import ask_players
-    from ._power.actions.many.server_facts import FactOptions
+    from ._power.actions.many.server_facts import FactOptions, ask_players
 
     options = module.params
     _check_bounds(options, INFO_OPTIONS)

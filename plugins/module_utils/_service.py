@@ -20,8 +20,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from . import _power
-from ._power.actions.node.assemble import build_sources
-from ._power.actions.node.node import Node
+from ._power.actions.node.node import Node, build_sources
 from ._power.definitions.settings import Settings
 from ._power.host.own_files import open_or_make
 from ._power.host.supervisor_record import SupervisorRecord, read_record, write_record

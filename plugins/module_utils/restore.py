@@ -21,15 +21,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
 from ._own_session import Interruptions
-from ._power.actions.many.bulk import perform_each
-from ._power.actions.many.selection import Target
+from ._power.actions.many.bulk import Target, perform_each
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
 from ._power.host.maintenance import MEMORY, maintenance_of
-from ._power.model.caller import Caller
+from ._power.model.caller import RESTORE_ORIGIN, Caller
 from ._power.model.errors import NotSelected, ServerNotFound, Suspended
-from ._power.model.origin import RESTORE_ORIGIN
 from ._power.model.report import is_failure
 from ._power.model.request import PowerAction, Request, WaitFor
 from ._power.model.result import Outcome, Result

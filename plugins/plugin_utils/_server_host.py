@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import AD_HOC
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import AD_HOC
 from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
 
 #: The names of option server. Written out: loading the declared options takes longer than all else that is done here.

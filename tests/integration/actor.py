@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruption
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node, read_generations
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, build_node, read_generations
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller

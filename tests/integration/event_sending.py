@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_journal
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_journal
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_events_record

@@ -22,8 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, build_node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_node
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_node
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.limits.set_limits import set_limits
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
 from .controller import Controller, warnings_of

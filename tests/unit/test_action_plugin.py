@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import is_ad_hoc
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import is_ad_hoc
 
 pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")

@@ -10,8 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import perform_each
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target, one_of_all
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target, one_of_all, perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode, open_call
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request

@@ -10,9 +10,8 @@ from datetime import timedelta
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Phase, Result, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode

@@ -14,22 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.event_facts import event_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import ask_players
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, ask_players, describe_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.service_facts import event_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import facts
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
-from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Unseen
-from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
-from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Unseen, entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
+    Downtime,
     LimitChange,
     Outcome,
     Phase,

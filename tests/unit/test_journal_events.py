@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import ended
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import RESTORE_ORIGIN
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import RESTORE_ORIGIN
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import ORIGIN, EndedRun, Limits, SeenRun, Verdict

@@ -22,7 +22,7 @@ UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
 #: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_archive", "_job_wait", "_login_session", "_own_session", "_power/model"),
+    ("_archive", "_job_wait", "_own_session", "_power/model"),
     ("_power/events", "_power/host", "_power/volume"),
     ("_job",),
     ("_followed_session",),
@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_power/config_files", "_power/actions/node"),
     ("_power/actions/boot", "_power/actions/players"),
     ("_power/actions/many", "_power/actions/turn"),
-    ("_power/actions/limits", "_power/endpoint"),
+    ("_power/endpoint",),
     ("_power",),
     ("_fleet", "_service"),
     ("_fleet/inventory", "_fleet/rollout"),
@@ -188,7 +188,7 @@ def test_a_module_imports_no_more_than_its_action_needs() -> None:
     """On a node all that is imported is compiled at each call."""
     every_call = imported_at_once("_options")
     stop = imported_at_once("_options", "_power/actions/turn/perform")
-    restart = stop | imported_at_once("_power/actions/boot/prepare", "_power/actions/turn/booted")
+    restart = stop | imported_at_once("_power/actions/boot/prepare", "_power/actions/turn/server_boot")
     folders = [{name.rpartition("/")[0] for name in names} for names in (every_call, stop, restart)]
     assert not folders[0] & {"_power/actions/boot", "_power/actions/turn", "_power/volume", "_power/endpoint", "_power/config_files"}
     assert not folders[1] & {"_power/actions/boot", "_power/volume"}

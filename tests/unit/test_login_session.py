@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils import _login_session as login
+from ansible_collections.fleet.power.plugins.module_utils import _own_session as login
 
 SERVICE = "0::/system.slice/ssh.service\n"
 LOGIN = "9:name=systemd:/\n0::/user.slice/user-1000.slice/session-3.scope\n"

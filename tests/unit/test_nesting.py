@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.nesting import is_nested_deeper
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import is_nested_deeper
 from hypothesis import given
 from hypothesis import strategies as st
 

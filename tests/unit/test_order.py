@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.order import Priorities, read_priorities, tiers
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Priorities, read_priorities, tiers
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")

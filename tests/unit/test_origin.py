@@ -9,7 +9,7 @@ import os
 import pwd
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.origin import default_origin
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import default_origin
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS
-from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.rules import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown_rules import (
     Move,
     Situation,
     decide,

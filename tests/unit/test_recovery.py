@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.recovery import fence_start, recover_unfinished
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.run_end import fence_start, recover_unfinished
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server

@@ -18,7 +18,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.call_off import call_off_abandoned, call_off_all_abandoned
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.cancelled_countdown import (
+    call_off_abandoned,
+    call_off_all_abandoned,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown

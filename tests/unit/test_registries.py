@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.image import credentials_for
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import credentials_for
 
 HOST = "registry.example.com"
 

@@ -14,10 +14,9 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import note_timing
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.tests.unit.page_support import record
 from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, opened, uuid

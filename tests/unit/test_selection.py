@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import (
     all_of,
     each_once,
     everything,

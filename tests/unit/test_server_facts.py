@@ -13,18 +13,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import player_facts, server_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import (
+    AskPlayers,
+    FactOptions,
+    ask_players,
+    describe,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
@@ -444,7 +448,7 @@ def test_nobody_asks_games_for_who_does_not_want_to_know(many: Many) -> None:
 
 
 def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(player_facts, "_ALL_SECONDS", 0.5)
+    monkeypatch.setattr(server_facts, "_ALL_SECONDS", 0.5)
     uuids = many.make(100)
     games = {uuid: SlowGame(0.1 if number % 2 else 30.0) for number, uuid in enumerate(uuids)}
     began = time.monotonic()

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache, _everything
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.assemble import build_sources
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_sources
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.integration.panel_server import LIST, FakePanel, closing, status

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.state import age_seconds, derive_state
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import age_seconds, derive_state
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun

@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, SeenRun, Verdict
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeNode

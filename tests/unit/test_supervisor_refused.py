@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import tell
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import RecordedEvents
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -43,7 +43,7 @@ def recorded(watched: Watched) -> list[str]:
 class TestTold:
     def test_each_reason_is_told_once_as_long_as_no_other_comes(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         said: list[str] = []
-        monkeypatch.setattr(tell, "announce", lambda result, _request: said.append(result.code))
+        monkeypatch.setattr(perform, "announce", lambda result, _request: said.append(result.code))
         watched.up()
         watched.end()
         for given in ({"suspended": True}, {"environment": 3}, {"suspended": True}):

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act, Target
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun

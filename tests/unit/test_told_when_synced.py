@@ -24,8 +24,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log im
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import Cursor, EventFollowers, Place
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.idempotency import keyed
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import tell
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import keyed
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import perform as perform_module
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
@@ -97,7 +97,7 @@ def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
 ) -> None:
     if was_up:
         fake.up()
-    monkeypatch.setattr(tell, "announce", recorder.tells)
+    monkeypatch.setattr(perform_module, "announce", recorder.tells)
     del recorder.events[:]
     told = fake.perform(action)
     assert told.outcome.value in ("done", "unchanged") and told.code == ""
@@ -130,7 +130,7 @@ def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announced: list[Any] = []
-    monkeypatch.setattr(tell, "announce", lambda result, _request: announced.append(result))
+    monkeypatch.setattr(perform_module, "announce", lambda result, _request: announced.append(result))
     recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
     started = fake.perform("start")
     assert (started.outcome.value, started.code, started.changed, fake.live) == ("done", "not_durable", True, True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import ends
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import run_end
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
@@ -30,7 +30,7 @@ class Watched:
         self.fake = FakeNode(root)
         self.boot, self.seconds = "b1", 1000.0
         self.troubles = 0
-        for module in (service, ends, observer, starter):
+        for module in (service, run_end, observer, starter):
             monkeypatch.setattr(module, "boot_id", lambda: self.boot)
             monkeypatch.setattr(module, "boot_seconds", lambda: self.seconds)
         self.begin_anew()

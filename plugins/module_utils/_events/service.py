@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from .._power.actions.node.assemble import build_journal
+from .._power.actions.node.node import build_journal
 from .._power.definitions.definition import Definition
 from .._power.definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from .._power.definitions.settings import Settings

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from .._power.model.clock import timestamp
-from .._power.model.order import DEFAULT_PRIORITY
+from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines

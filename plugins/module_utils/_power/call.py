@@ -10,21 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .actions.many.selection import Target, all_of, everything, means_all, named, refuse_only_offline
-from .actions.node.assemble import build_journal, build_node, read_generations
+from .actions.many.bulk import Target, all_of, everything, means_all, named, refuse_only_offline
 from .actions.node.limiter import Slot
-from .actions.node.node import Node
+from .actions.node.node import Node, build_journal, build_node, read_generations
 from .definitions.settings import load_settings
 from .model.caller import SILENT, Caller
 from .model.errors import InterruptedBySignal, LockUnavailable, PowerError
-from .model.order import DEFAULT_PRIORITY, Priorities
-from .model.request import PowerAction, Request
+from .model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request
 from .model.result import Result
 from .model.server import Server
 
 if TYPE_CHECKING:
     from .actions.many.server_facts import FactOptions
-    from .model.described import Described
+    from .model.report import Described
 
 
 class Call(Protocol):
@@ -124,7 +122,7 @@ class _OnNode:
 
     def act(self, target: Target, slot: Slot) -> Result:
         if target.request.action is PowerAction.LIMIT:
-            from .actions.limits.set_limits import set_limits
+            from .actions.turn.limits import set_limits
 
             return set_limits(target.request, self._node, target.server, slot)
         from .actions.turn.perform import perform

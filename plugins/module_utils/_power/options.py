@@ -9,9 +9,8 @@ from .definitions.stop_way import LONGEST_STOP_SECONDS
 from .engine.connection import TIMEOUT
 from .journal.schema import KEPT_OPERATIONS, KEPT_RUNS
 from .model.option import Option
-from .model.order import LONGEST_STAGGER_SECONDS
 from .model.players import LONGEST_DELAY_SECONDS, MOST_PLAYERS, OnMaxDelay
-from .model.request import POWER_ACTIONS, Request, WaitFor
+from .model.request import LONGEST_STAGGER_SECONDS, POWER_ACTIONS, Request, WaitFor
 from .model.server import PowerState
 
 LONGEST_WAIT_SECONDS = 300

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from .._power.actions.boot.startup import matchers_of
-from .._power.actions.node.ends import end_of, fate_of
 from .._power.actions.node.node import Node
+from .._power.actions.node.run_end import end_of, fate_of
 from .._power.actions.turn.stop import graceful_stop
 from .._power.definitions.definition import Definition, secrets_of
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
@@ -21,9 +21,9 @@ from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import engine_time, timestamp
-from .._power.model.downtime import RunEnd
 from .._power.model.errors import EngineError, EngineUnreachable
 from .._power.model.request import PowerAction
+from .._power.model.result import RunEnd
 from .._power.model.server import Run, Server, Snapshot
 from .._power.model.supervision import STARTED_AFTER, EndedRun, SeenRun, Verdict
 from .engine_link import EngineLink

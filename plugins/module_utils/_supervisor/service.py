@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from .._power.actions.many.bulk import allow_files
-from .._power.actions.node.assemble import build_node
-from .._power.actions.node.node import Node
-from .._power.actions.players.call_off import call_off_all_abandoned
+from .._power.actions.node.node import Node, build_node
+from .._power.actions.players.cancelled_countdown import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.liveness import boot_id, boot_seconds

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from .._power.actions.many.bulk import perform_each
-from .._power.actions.many.selection import Target
+from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
@@ -19,8 +18,7 @@ from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
-from .._power.model.order import Priorities
-from .._power.model.request import PowerAction, Request, WaitFor, new_operation_id
+from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 

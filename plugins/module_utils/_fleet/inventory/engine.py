@@ -22,9 +22,8 @@ from ..._power.engine.connection import Connection, load_sdk
 from ..._power.engine.engine_answers import claimed_server, server_of
 from ..._power.host.library_faults import refuse_negative_chunks
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
-from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.redaction import shown_host
-from ..._power.model.schema import one_line
+from ..._power.model.schema import is_nested_deeper, one_line
 from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .options import NodeWanted

@@ -17,10 +17,9 @@ from typing import Any
 
 from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
-from ..._power.model.described import Unseen
 from ..._power.model.errors import PowerError, SourceUnreachable
-from ..._power.model.nesting import is_nested_deeper
-from ..._power.model.schema import printable
+from ..._power.model.report import Unseen
+from ..._power.model.schema import is_nested_deeper, printable
 from ..._power.model.server import parse_uuid
 from ..status import CONNECTION, SCHEMA
 from .engine import read_engine

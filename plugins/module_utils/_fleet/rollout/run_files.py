@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..._power.definitions.text_faults import json_fault
+from ..._power.definitions.definition_text import json_fault
 from ..._power.host.liveness import boot_id, lives, start_of
 from ..._power.host.own_files import sync_directory
 from ..json_file import write_json, write_text

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._power.model.errors import SettingsInvalid
-from ..._power.model.order import Priorities, read_priorities
 from ..._power.model.report import none_up_message
-from ..._power.model.request import PowerAction
+from ..._power.model.request import PowerAction, Priorities, read_priorities
 from ..._power.model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from ..look_result import code_of, is_unseen, reason_of
 from .values import (

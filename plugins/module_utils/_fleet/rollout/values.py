@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ..._power.model.errors import Superseded
-from ..._power.model.order import DEFAULT_PRIORITY
-from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
+from ..._power.model.request import DEFAULT_PRIORITY, POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..._power.actions.node.assemble import build_node
 from ..._power.actions.node.limiter import Limiter
-from ..._power.actions.node.node import Node
+from ..._power.actions.node.node import Node, build_node
 from ..._power.definitions.settings import Settings
 from ..._power.games.game import ProfiledGames
 from ..._power.journal.journal import Journal

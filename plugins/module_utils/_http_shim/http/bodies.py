@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._power.model.errors import SettingsInvalid
-from ..._power.model.nesting import is_nested_deeper
 from ..._power.model.players import PlayerPolicy, read_policy
 from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.model.schema import is_nested_deeper
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
 from . import replies
 from .replies import Reply

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..._power.actions.limits.set_limits import set_limits
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.node.node import Node
+from ..._power.actions.turn.limits import set_limits
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.definitions.supervision import policy_of

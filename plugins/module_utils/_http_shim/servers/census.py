@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from ..._power.actions.many.event_facts import event_facts
 from ..._power.actions.many.server_facts import FactOptions, describe_each
-from ..._power.actions.many.supervision_facts import OFF
+from ..._power.actions.many.service_facts import OFF, event_facts
 from ..._power.host.supervisor_record import UNKNOWN, supervisor_facts
 from ..._power.model.errors import PowerError, internal_error
 from ..._power.model.players import COUNTING, WAITING

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..._power.actions.node.node import Node
-from ..._power.actions.node.state import age_seconds
+from ..._power.actions.node.node import Node, age_seconds
 from ..._power.container.container_limits import memory_bytes
 from ..._power.definitions.definition import Definition, secrets_of
 from ..._power.definitions.settings import Settings

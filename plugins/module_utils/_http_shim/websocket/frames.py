@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..._power.model.nesting import is_nested_deeper
+from ..._power.model.schema import is_nested_deeper
 
 #: More than any event that clients send needs.
 LARGEST_FRAME = 4096

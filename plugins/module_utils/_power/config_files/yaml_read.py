@@ -14,8 +14,7 @@ import re
 from datetime import datetime, time
 from typing import Any
 
-from ..definitions.definition_text import yaml_events
-from ..definitions.text_faults import ALIAS, yaml_fault, yaml_fault_at
+from ..definitions.definition_text import ALIAS, yaml_events, yaml_fault, yaml_fault_at
 from ..model.errors import MissingLibrary
 from .rules import ConfigFault, Number, Value, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span

@@ -18,8 +18,7 @@ from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, read_keys
 from .definition_text import placing
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
-from .settings_keys import KEYS
-from .supervisor_keys import SupervisorRule
+from .settings_keys import KEYS, SupervisorRule
 
 __all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
 
@@ -208,7 +207,7 @@ def _read_file(path: str) -> object:
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
         # As in `definition_text`.
-        from .text_faults import yaml_fault
+        from .definition_text import yaml_fault
 
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 

@@ -16,7 +16,7 @@ from ..model.supervision import Limits
 from .definition import Definition
 from .definition_keys import ORIGIN_KEYS
 from .settings import Settings
-from .supervisor_keys import RESTART, SupervisorRule
+from .settings_keys import RESTART, SupervisorRule
 
 _Said = TypeVar("_Said")
 

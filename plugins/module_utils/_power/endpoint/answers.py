@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..model.described import Unseen
 from ..model.errors import EndpointError
 from ..model.players import COUNTING, WAITING, PlayerCount
 from ..model.redaction import secrets_in
+from ..model.report import Unseen
 from ..model.request import PowerAction, WaitFor
 from ..model.result import Outcome, PlanStep
 from ..model.server import PowerState, Server, parse_uuid

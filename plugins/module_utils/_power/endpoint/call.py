@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..actions.many.selection import Target, all_of, means_all, named, refuse_only_offline
+from ..actions.many.bulk import Target, all_of, means_all, named, refuse_only_offline
 from ..actions.many.server_facts import FactOptions
 from ..actions.node.limiter import Slot
-from ..actions.turn.tell import UNREPORTED_CODES
+from ..actions.turn.perform import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.listener import is_trusted
 from ..host.system_log import announce
 from ..model.caller import Caller
 from ..model.clock import SystemClock
-from ..model.described import Described
 from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -31,9 +30,9 @@ from ..model.errors import (
     SourceUnreachable,
     UnsupportedByEndpoint,
 )
-from ..model.order import DEFAULT_PRIORITY, Priorities
 from ..model.redaction import shown_address
-from ..model.request import PowerAction, Request
+from ..model.report import Described
+from ..model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .client import Endpoint, is_this_machine

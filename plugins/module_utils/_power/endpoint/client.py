@@ -15,10 +15,10 @@ from urllib.parse import quote, urlsplit
 
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.described import Unseen
 from ..model.errors import EndpointError, EndpointUnreachable, EndpointUntrusted, ServerNotFound, SettingsInvalid, Suspended
 from ..model.players import PlayerPolicy
 from ..model.redaction import mask, shown_address
+from ..model.report import Unseen
 from ..model.request import PowerAction, Readiness
 from ..model.server import Server
 from ..sources.web import Trust, Web

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..engine.readiness import readable_lines
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.described import Described, Unseen
 from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
+from ..model.report import Described, Unseen
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous

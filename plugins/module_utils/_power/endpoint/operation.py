@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..actions.node.progress import Ending, Progress
-from ..model.downtime import Downtime
 from ..model.errors import FailureBudget, NotSelected
 from ..model.players import PlayerCount, PlayerWait
 from ..model.request import PowerAction
-from ..model.result import Outcome, PlanStep, PrebootStep, StopReport
+from ..model.result import Downtime, Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server
 from .answers import (
     Masked,

@@ -18,10 +18,9 @@ from urllib.parse import urlsplit
 
 from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
 from ..model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
-from ..model.nesting import values_in
 from ..model.option import Option
 from ..model.redaction import shown_host, without_user
-from ..model.schema import one_line, printable
+from ..model.schema import one_line, printable, values_in
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60

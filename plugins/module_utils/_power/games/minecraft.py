@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..model.cancellation import Deadline
-from ..model.nesting import is_nested_deeper
 from ..model.players import PlayerCount
+from ..model.schema import is_nested_deeper
 from .exchange import GameExchange, Unanswered, counted, number_of
 
 #: An answer has an icon of some 30 KiB, and may have a mod list.

@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from ..model.nesting import is_nested_deeper
+from ..model.schema import is_nested_deeper
 from .liveness import boot_id, boot_seconds, lives, start_of
 from .own_files import open_own
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events.event import Event, EventType
+from ..model.caller import RESTORE_ORIGIN
 from ..model.clock import engine_time, timestamp
-from ..model.origin import RESTORE_ORIGIN
 from ..model.result import Outcome
 from ..model.server import Run, Server
 from ..model.supervision import ORIGIN, EndedRun, Limits, Verdict

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..host.library_faults import compression_fault
-from ..model.nesting import is_nested_deeper, values_in
 from ..model.redaction import TokenMask
-from ..model.schema import one_line
+from ..model.schema import is_nested_deeper, one_line, values_in
 
 _SHOWN_CHARACTERS = 500
 #: Python before 3.11 turns digits into a number in quadratic time.

@@ -1,16 +1,120 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pre-boot: the steps between "may start" and "starts", in order."""
+"""The steps before a start: disk space, ownership, configuration files."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...definitions.settings import Settings
 from ...locking.lock import PowerLock
-from ...model.result import Phase
+from ...model.cancellation import CheckCancelled
+from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, PowerError, PrebootFailed
+from ...model.result import Phase, PrebootStep
+from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext
+from ..node.node import Node
 from .container import Boot, Staged, put_in_place
-from .disk import put_disk_right
-from .steps import taken_step
+
+
+@contextlib.contextmanager
+def checked_step(context: ActionContext, name: str) -> Iterator[None]:
+    """Note a step that fails by being looked at; one that may be taken is noted when it is taken."""
+    began, progress = context.node.clock.monotonic(), context.progress
+    try:
+        yield
+    except PowerError as error:
+        step = PrebootStep(name, failed=not error.cancels, seconds=_since(context, began), msg=progress.sentence(error))
+        progress.preboot.append(step)
+        raise
+
+
+@dataclass
+class StepTaken:
+    """A step being taken. It says whether it changed something, or in words what."""
+
+    changed: bool | str = False
+
+
+@contextlib.contextmanager
+def taken_step(context: ActionContext, name: str) -> Iterator[StepTaken]:
+    """Take a step and note how it went. What the engine refuses in it is raised as `PrebootFailed`."""
+    began, progress, taken = context.node.clock.monotonic(), context.progress, StepTaken()
+    try:
+        with checked_step(context, name):
+            yield taken
+    except EngineError as error:
+        raise PrebootFailed(f"Cannot prepare the {name} of server {context.uuid}: {error.reason}") from error
+    changed, msg = bool(taken.changed), taken.changed if isinstance(taken.changed, str) else ""
+    progress.changed = progress.changed or changed
+    progress.preboot.append(PrebootStep(name, changed=changed, seconds=_since(context, began), msg=msg))
+
+
+def _since(context: ActionContext, began: float) -> float:
+    return round(context.node.clock.monotonic() - began, 3)
+
+
+_MIB = 1024 * 1024
+
+
+def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
+    """Look through the data directory where pre-boot will; raise `DiskFull` or `DiskCheckTimeout`."""
+    # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
+    if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
+        survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
+        _refuse_if_over(boot, survey.bytes)
+        _refuse_if_cut(boot, survey)
+
+
+def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
+    """Hold usage against the limit and put owners right in one walk, skipped where neither is asked for."""
+    settings, progress, uuid = context.node.settings, context.progress, context.uuid
+    owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
+    if owner is None and boot.definition.build.disk_space <= 0:
+        return False
+    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
+    _refuse_if_over(boot, survey.bytes)
+    if survey.cut:
+        # It was looked through before anything was altered, and a server that is down for it would be what somebody wants.
+        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest do not count at this start")
+    if survey.left_alone:
+        progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
+    if survey.unreadable:
+        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be looked into; neither their size nor their owners count")
+    return f"{survey.chowned} files and directories were given to {settings.uid}:{settings.gid}" if survey.chowned else False
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    """Return how long a walk over a data directory may be on this node."""
+    return Bounds(settings.disk_check_timeout, settings.disk_check_entries)
+
+
+def _refuse_if_cut(boot: Boot, survey: Survey) -> None:
+    """Raise `DiskCheckTimeout` if the data directory could not be looked through."""
+    if survey.cut:
+        raise DiskCheckTimeout(
+            f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, where all of it is meant to "
+            "be there, raise system.disk_check_timeout or system.disk_check_entries"
+        )
+
+
+def _too_much(boot: Boot, survey: Survey) -> str:
+    return f"its data directory {boot.volume.path} {survey.cut}"
+
+
+def _refuse_if_over(boot: Boot, used: int) -> None:
+    """Raise `DiskFull` if the data directory uses more than ``build.disk_space`` MiB; zero or less is unlimited."""
+    limit = boot.definition.build.disk_space * _MIB
+    if 0 < limit < used:
+        raise DiskFull(
+            f"Cannot boot server {boot.definition.server.uuid}: its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB; "
+            "free some space or raise build.disk_space",
+            used=used,
+            limit=limit,
+        )
 
 
 def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:

@@ -18,10 +18,8 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node
-from .container import Boot, check_container, data_directory
-from .disk import check_disk
-from .image import check_image
-from .steps import checked_step
+from .container import Boot, check_container, check_image, data_directory
+from .preboot import check_disk, checked_step
 
 #: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3

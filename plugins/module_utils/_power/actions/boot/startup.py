@@ -18,10 +18,8 @@ from ...model.request import PowerAction, WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot
 from ...model.supervision import SeenRun
-from ..node.answered import refuse_after_newer_run
-from ..node.context import ActionContext
-from ..node.ends import note_found_end, record_stop
-from ..node.recovery import fence_start
+from ..node.context import ActionContext, refuse_after_newer_run
+from ..node.run_end import fence_start, note_found_end, record_stop
 from .container import Boot, Staged, refuse_moved_mounts
 
 #: How much of the log a failed start shows.

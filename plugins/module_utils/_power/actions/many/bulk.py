@@ -1,22 +1,136 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers in one call, at once as far as the limiter allows; whatever becomes of one hides nothing of the others."""
+"""Which servers a request names, and one action on each of them."""
 
 from __future__ import annotations
 
 import contextlib
 import resource
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from ...model.errors import INTERNAL_ERROR, internal_error
-from ...model.order import tiers
+from ...model.cancellation import CheckCancelled, no_check
+from ...model.errors import INTERNAL_ERROR, DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid, internal_error
+from ...model.report import Unseen, none_up_message
+from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
 from ...model.result import Outcome, Result
-from ...model.server import Server
+from ...model.server import PowerState, Server
 from ..node.limiter import Limiter, Slot
-from .selection import Target, is_left_out
+from ..node.node import Node
+
+_UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One request, and the server it means where that could be found."""
+
+    request: Request
+    server: Server | None
+
+
+def means_all(names: Sequence[str]) -> bool:
+    """Return True if the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
+    stripped = [name.strip() for name in names]
+    if ALL in stripped and len(stripped) > 1:
+        raise SettingsInvalid(f"Cannot tell which servers are meant: server={ALL} stands alone")
+    return stripped == [ALL]
+
+
+def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCancelled = no_check) -> list[Server]:
+    """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
+
+    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``check_cancelled`` raises.
+    """
+    found = {server.uuid: server for server in node.sources.listing.everything(action, check_cancelled=check_cancelled)}
+    for server in node.engine.servers():
+        found.setdefault(server.uuid, server)
+    return [found[uuid] for uuid in sorted(found)]
+
+
+def refuse_only_offline(asked: Request) -> None:
+    """Raise `SettingsInvalid` for an action on all that are up that names states, and none in which it means a server."""
+    if asked.action.traits.all_means_up and asked.only and not asked.only & _UP:
+        raise SettingsInvalid(none_up_message(asked.action))
+
+
+def one_of_all(request: Request, server: Server) -> Request:
+    """A request for all as one for this server. Some actions mean those that are up."""
+    only = request.only
+    if request.action.traits.all_means_up:
+        only = _UP if only is None else only & _UP
+    return replace(request, server=server.uuid, only=only, one_of_all=True)
+
+
+def is_left_out(result: Result, request: Request) -> bool:
+    """Return True if a result is of a server that is down, and so was not meant by an action on all that are up."""
+    passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
+    return request.one_of_all and request.action.traits.all_means_up and passed_over
+
+
+def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
+    """The requests that mean different servers; a server named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    chosen: dict[str, Target] = {}
+    for request in requests:
+        try:
+            server: Server | None = identify(request)
+        except PowerError:
+            server = None
+        chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
+    return list(chosen.values())
+
+
+def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
+    """Return the request for all as a target for each of ``servers``."""
+    return [Target(one_of_all(_new(asked), server), server) for server in servers]
+
+
+def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
+    """Return a target for each server named; one named twice, by whatever names, is acted on once.
+
+    What ``identify`` raises is told by the action itself.
+    """
+    return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
+
+
+def _new(asked: Request) -> Request:
+    """The same asked of one more server."""
+    return replace(asked, operation=new_operation_id())
+
+
+def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
+    """The servers named, each once, or all that are known here; and a sentence for each name that means none for certain."""
+    if not names:
+        return [*everything(node, None)], []
+    found: dict[str, Server | Unseen] = {}
+    warnings = []
+    for name in names:
+        try:
+            server = node.sources.search.identify_to_look(name)
+        except PowerError as error:
+            unseen = _unseen_name(name, error)
+            if unseen is None:
+                warnings.append(str(error))
+            else:
+                found.setdefault(name, unseen)
+        else:
+            found.setdefault(server.uuid, server)
+    return list(found.values()), warnings
+
+
+def _unseen_name(name: str, error: PowerError) -> Unseen | None:
+    """Return the entry of a name that could not be resolved; None if it is the name of no server for certain."""
+    if not isinstance(error, ServerNotFound):
+        return Unseen.because(Server(name), error)
+    # It may be the name in a definition that nobody can read.
+    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
+
 
 #: Open files that are asked for.
 _FILES = 8192

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading facts of servers: state, container, lock, intent, last operation. Takes no lock, waits for none, changes nothing."""
+"""What is known of each server: state, container, lock, players, operations."""
 
 from __future__ import annotations
 
@@ -13,22 +13,103 @@ from typing import Any
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
+from ...games.game import Game, Games
 from ...host.concurrency import map_concurrently
 from ...journal.intents import Intent
 from ...journal.operations import OperationRow
-from ...model.described import Described, Unseen
-from ...model.errors import PowerError
-from ...model.order import Priorities
+from ...model.errors import EngineError, EngineUnreachable, PowerError
+from ...model.players import PlayerCount
+from ...model.report import Described, Unseen
+from ...model.request import Priorities
 from ...model.schema import blanked
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
-from .event_facts import event_facts
+from .bulk import choose
 from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
-from .player_facts import AskPlayers, count_each
-from .selection import choose
-from .sights import Sight, see_each
-from .supervision_facts import SupervisionFacts
+from .service_facts import SupervisionFacts, event_facts
+
+#: What an engine answers whose log driver keeps nothing.
+_NOT_IMPLEMENTED = 501
+#: For so many servers the engine may keep silent before the others are not asked about any more.
+_MOST_SILENT = 8
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The engine's answer about one server, or why there is none; ``log`` is the end of its log, None where that cannot be read."""
+
+    snapshot: Snapshot | None = None
+    log: bytes | None = b""
+    fault: EngineError | EngineUnreachable | None = None
+
+
+def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
+    """Ask the engine about each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
+    silent: list[EngineUnreachable] = []
+
+    def see(uuid: str) -> Sight:
+        sight = _unasked(uuid) if len(silent) >= _MOST_SILENT else _see(uuid, node, tail)
+        if isinstance(sight.fault, EngineUnreachable):
+            silent.append(sight.fault)
+        return sight
+
+    sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, map_concurrently(see, uuids))]
+    if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
+        # Raises if it is the engine, and not these servers.
+        node.engine.servers()
+    return sights
+
+
+def _see(uuid: str, node: Node, tail: int) -> Sight:
+    try:
+        snapshot = node.engine.inspect(uuid)
+    except (EngineError, EngineUnreachable) as error:
+        return Sight(fault=error)
+    log: bytes | None = b""
+    if tail and snapshot is not None:
+        try:
+            log = node.engine.logs.tail(snapshot.id, tail)
+        except (EngineError, EngineUnreachable) as error:
+            # A log driver that keeps nothing has no end to show.
+            log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
+    return Sight(snapshot, log)
+
+
+def _unasked(uuid: str) -> Sight:
+    return Sight(fault=EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked"))
+
+
+#: Asks the game of a server, by its UUID, who plays.
+AskPlayers = Callable[[str, Game], PlayerCount]
+
+#: Seconds for all games together: one that does not answer takes some by itself.
+_ALL_SECONDS = 10.0
+_AT_ONCE = 32
+_UNASKED = PlayerCount(why="the games of other servers took too long to answer")
+
+
+def ask_players(_uuid: str, game: Game) -> PlayerCount:
+    """Ask a game who plays, now."""
+    return game.players()
+
+
+def count_each(
+    seen: Sequence[tuple[Server, Snapshot | None, Definition | None]], games: Games, ask: AskPlayers | None
+) -> dict[str, dict[str, Any]]:
+    """Return who plays on those that are up and of which something says what is played there, by UUID; ``ask`` None asks nobody."""
+    if ask is None:
+        return {}
+    played: dict[str, Game] = {}
+    for server, snapshot, definition in seen:
+        game = games.of(server, snapshot, definition) if snapshot is not None and snapshot.live else None
+        if game is not None:
+            played[server.uuid] = game
+    # Where time does not suffice for all, those that are slow must not take it from the same others every time.
+    asked = random.sample(list(played.items()), len(played))
+    counts = map_concurrently(lambda each: ask(*each), asked, _ALL_SECONDS, at_once=_AT_ONCE)
+    return {uuid: (count or _UNASKED).facts() for (uuid, _game), count in zip(asked, counts)}
+
 
 _LINE_BYTES = 500
 _FIELDS = (

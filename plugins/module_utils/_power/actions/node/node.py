@@ -1,17 +1,22 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node as the core sees it: its settings, engine, sources, locks and journal in one value, and what can be read from them."""
+"""A node: its engine, journal, locks and definitions, put together from settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from ...definitions.settings import Settings
+from ...definitions.settings import Settings, load_settings
+from ...engine.connection import connect
+from ...engine.docker_engine import DockerEngine
 from ...engine.engine import Engine
-from ...games.game import Games
-from ...host.wings import wings_pid
+from ...games.game import Games, ProfiledGames
+from ...host.wings import Remembered, wings_pid
 from ...journal.journal import Journal
 from ...locking.countdown import Countdowns
 from ...locking.generation import KillGenerations
@@ -19,13 +24,46 @@ from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline, no_check
-from ...model.clock import Clock
-from ...model.downtime import RunEnd
-from ...model.request import Request
-from ...model.result import Phase
-from ...model.server import PowerState, Run, Snapshot, Startup
+from ...model.clock import Clock, SystemClock, engine_time
+from ...model.errors import LockUnavailable
+from ...model.request import ALL, PowerAction, Request
+from ...model.result import Phase, RunEnd
+from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
+from ...model.supervision import SeenRun
+from ...sources.source import SourceSet
 from ...sources.sources import Sources
-from .state import derive_state
+
+if TYPE_CHECKING:
+    from ...sources.panel import Panel
+
+
+def derive_state(
+    snapshot: Snapshot | None, *, stopping: Run | None, started: SeenRun | None, now: datetime, startup_window: float
+) -> tuple[PowerState, Startup]:
+    """The state of a server.
+
+    ``stopping`` is the run that a stop is known to be under way for. A server is ``starting`` only if we started this very run, its
+    readiness line was not seen yet, and it is younger than ``startup_window`` seconds: a line that never comes must not mean
+    "starting" for ever.
+    """
+    if snapshot is None or not snapshot.live:
+        return PowerState.OFFLINE, Startup.UNKNOWN
+    startup = Startup.UNKNOWN
+    if started is not None and started.run == snapshot.run and started.matchers:
+        startup = Startup.MATCHED if started.matched else Startup.WAITING
+    if stopping == snapshot.run:
+        return PowerState.STOPPING, startup
+    age = age_seconds(snapshot.started_at, now)
+    if startup is Startup.WAITING and age is not None and age < startup_window:
+        return PowerState.STARTING, startup
+    return PowerState.RUNNING, startup
+
+
+def age_seconds(started_at: str, now: datetime) -> float | None:
+    """How long ago the engine's time was."""
+    moment = engine_time(started_at)
+    return None if moment is None else (now - moment).total_seconds()
+
 
 #: Longest pause between two looks at the engine; the first ones are shorter, since most servers stop at once.
 _POLL_SECONDS = (0.01, 0.5)
@@ -152,3 +190,77 @@ class Observed:
     def is_settled(self) -> bool:
         """True if the server is up, and nobody is about to change that."""
         return self.live and self.holder is None and not self.stop_left
+
+
+#: How long what was found of Wings counts for the actions that follow, in seconds.
+_WINGS_SECONDS = 1.0
+
+
+def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, caller: Caller = SILENT, read_only: bool = False) -> Node:
+    """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
+
+    ``settings`` are those of ``config``, where it was read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
+    """
+    settings = settings or load_settings(options.get("config"))
+    clock = SystemClock()
+    engine = DockerEngine(connect(options, settings.docker_host))
+    return Node(
+        settings=settings,
+        engine=engine,
+        sources=build_sources(settings, engine, clock, options.get("definitions") or ()),
+        locks=Locks(settings.lock_directory, settings.group),
+        generations=KillGenerations(settings.state_directory, settings.group),
+        journal=build_journal(settings, clock, read_only=read_only),
+        clock=clock,
+        countdowns=Countdowns(settings.lock_directory, settings.group),
+        games=ProfiledGames(settings, engine),
+        caller=caller,
+        # A look at every process of the machine: not for each of hundreds of servers.
+        wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
+    )
+
+
+def build_sources(settings: Settings, engine: Engine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
+    """The sources of one call, or of what is asked within a moment."""
+    return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock)))
+
+
+def _panel(settings: Settings, clock: Clock) -> Panel | None:
+    if not settings.remote:
+        return None
+    # Nodes without one, which are many, need none of what it takes to ask it.
+    from ...sources.panel import Panel
+
+    return Panel(settings, clock)
+
+
+def build_journal(settings: Settings, clock: Clock, *, read_only: bool = False) -> Journal:
+    """The journal that settings describe; see `Journal`."""
+    return Journal(settings.state_directory, settings.lock_directory, settings.group, clock, read_only=read_only)
+
+
+def read_generations(names: Sequence[str], node: Node, action: PowerAction) -> dict[str, int]:
+    """The kill generations as they are now, to be read before anything else: of full UUIDs, or else of all servers.
+
+    A kill needs none. A stop needs them only to say whether a kill forced it, and goes on without. Raises `LockUnavailable`.
+    """
+    if action is PowerAction.KILL:
+        return {}
+    try:
+        return _read(names, node)
+    except LockUnavailable:
+        if action.boots:
+            raise
+        return {}
+
+
+def _read(names: Sequence[str], node: Node) -> dict[str, int]:
+    uuids = [parse_uuid(name) for name in names]
+    if None in uuids:
+        return node.generations.scan()
+    generations = {ALL: node.generations.of_all()}
+    for uuid in filter(None, uuids):
+        # One that cannot be read ends the action on its server when it is read again, and no other.
+        with contextlib.suppress(LockUnavailable):
+            generations[uuid] = node.generations.read(uuid)
+    return generations

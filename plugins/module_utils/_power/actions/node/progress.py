@@ -11,12 +11,11 @@ from typing import Any
 from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
 from ...model.clock import Clock
-from ...model.downtime import Downtime
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
 from ...model.redaction import mask, mask_line
 from ...model.request import PowerAction, Request
-from ...model.result import FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport, StopTimeout
+from ...model.result import Downtime, FileDiff, LimitChange, Outcome, Phase, PlanStep, PrebootStep, Result, StopReport, StopTimeout
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 

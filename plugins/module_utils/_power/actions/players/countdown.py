@@ -1,23 +1,131 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The countdown before an action: players are told at each mark, once, and told again if it is called off."""
+"""The countdown before an action: warnings to players, and an earlier countdown resumed."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from ...events.event import Event, EventType
-from ...locking.countdown import HeldCountdown
-from ...model.cancellation import Deadline
+from ...games.game import Game
+from ...games.message import filled, spoken_time
+from ...locking.countdown import Countdown, HeldCountdown
+from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import timestamp
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
+from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
-from .announcer import Announcer
-from .rules import mark_reached
-from .run_watch import RunWatch
-from .slots_aside import SlotsAside
+from ..node.limiter import Slots
+from .countdown_rules import mark_reached
+from .run_watch import RunWatch, superseded
+
+_CALLED_OFF = "Server {action} called off."
+#: Later than by so much, in seconds and as a part of it, a mark says how much is left.
+_LATE_SECONDS, _LATE_PART = 2.0, 0.15
+
+
+def called_off(action: str) -> str:
+    """Return what players are told of an action that does not come after all."""
+    return filled(_CALLED_OFF, {"action": action})
+
+
+class Announcer:
+    """Tells the players of one run."""
+
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None) -> None:
+        self._context = context
+        self._policy = policy
+        self._game = game
+        #: The marks at which players were told, in their order.
+        self.marks: list[int] = []
+        #: Whether all that was said reached the game; None while nothing was said.
+        self.reached: bool | None = None
+
+    def tell(self, mark: int, left: float) -> None:
+        """Tell that it comes: in so many seconds as the mark says, unless fewer are left by now."""
+        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
+        self.marks.append(mark)
+        context, request = self._context, self._context.request
+        # The key of a run or a deployment means nothing to players.
+        reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
+        server = context.progress.server
+        values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
+        self._say(filled(self._policy.warn_message, values))
+
+    def call_off(self, action: str) -> None:
+        """Tell that an action does not come, this one or one that was told of before."""
+        self._say(called_off(action))
+
+    def _say(self, text: str) -> None:
+        context = self._context
+        if self._game is None:
+            self.reached = False
+            return
+        why = self._game.announce(text)
+        if why:
+            context.progress.warn(f"server {context.uuid}: its players could not be told: {why}")
+        self.reached = self.reached is not False and not why
+
+
+def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
+    """Raise `Superseded` if this action waited for players when its process died, and somebody has acted on the server since.
+
+    Raises as `ActionContext.check_interrupted`, too.
+    """
+    found = context.node.countdowns.abandoned(context.uuid)
+    if found is None or found.operation != context.request.operation:
+        return
+    # A kill is told as one.
+    context.check_interrupted()
+    if snapshot is not None and snapshot.live and snapshot.run != found.run:
+        raise superseded(context, "was started anew")
+    if _was_meant(context, found):
+        raise superseded(context, "was acted on")
+
+
+def _was_meant(context: ActionContext, found: Countdown) -> bool:
+    intent = context.node.journal.intents.of(context.uuid)
+    return intent is not None and intent.operation != context.request.operation and intent.at > found.since
+
+
+class SlotsAside:
+    """The slots of one server."""
+
+    def __init__(self, context: ActionContext) -> None:
+        self._context = context
+        self._given: list[Slots] | None = None
+        self._is_apart = False
+
+    @property
+    def are_aside(self) -> bool:
+        """True while others have them."""
+        return self._given is not None
+
+    def leave(self, *, counts_on: bool) -> None:
+        """Give them to others, but for the place of a countdown that goes on."""
+        if self._given is None:
+            self._given, self._is_apart = self._context.slot.leave(counts_on=counts_on), False
+
+    def come_back(self, check_cancelled: CheckCancelled, *, first: bool) -> float:
+        """Take them again, before all who wait or behind them, and wait until it may begin after the one before it.
+
+        Return how many seconds that took. Raises `FailureBudget` if too many others have failed meanwhile, and what ``check_cancelled``
+        raises.
+        """
+        context, clock = self._context, self._context.node.clock
+        given, self._given = self._given, None
+        began = clock.monotonic()
+        if given is not None:
+            context.slot.come_back(given, check_cancelled, first=first)
+            context.slot.refuse_over_budget(context.uuid)
+        if not self._is_apart:
+            # Before players are told for the last time, and before the last look at them: it may take long.
+            context.slot.begin_apart(context.uuid, check_cancelled)
+            self._is_apart = True
+        return clock.monotonic() - began
+
 
 #: From so many seconds before the end on, or from a later last mark, the server has its slot: what players are told then comes.
 _SLOT_SECONDS = 30.0

@@ -9,12 +9,10 @@ from ...model.plan import plan, planned_state
 from ...model.request import PowerAction
 from ...model.result import Outcome, PlanStep, TimeoutSource
 from ..boot.prepare import prepare
-from ..node.context import ActionContext
-from ..node.idempotency import done_before, same_action
+from ..node.context import ActionContext, done_before, same_action
 from ..node.progress import Ending
-from .checked import require_chosen_by_outdated
-from .identify import identify
-from .look import look, look_again, refuse_beside_wings
+from .locked import require_chosen_by_outdated
+from .look import identify, look, look_again, refuse_beside_wings
 
 _SOURCES = {
     TimeoutSource.TASK: "the task",
@@ -41,7 +39,7 @@ def dry_run(context: ActionContext) -> Ending:
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
     if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
-        from .regard import look_at_players
+        from .player_wait import look_at_players
 
         look_at_players(context, policy, seen.snapshot)
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:

@@ -17,16 +17,14 @@ from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
 from ...model.clock import timestamp
-from ...model.downtime import Downtime, RunEnd
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
-from ...model.result import Outcome, Phase
+from ...model.result import Downtime, Outcome, Phase, RunEnd
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
-from ..node.ends import NO_RUN, keep_unwritten_stop, record_stop, settle_ended
 from ..node.progress import Ending, Progress
-from ..node.recovery import fence_start
+from ..node.run_end import NO_RUN, fence_start, keep_unwritten_stop, record_stop, settle_ended
 from .look import look, refuse_beside_wings
 
 #: How much longer than the engine's time limit a holder may take to notice a kill and release.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action under a server's lock: plan from what is found there, and carry the plan out."""
+"""An action under its server's lock: checks, then each step of its plan."""
 
 from __future__ import annotations
 
@@ -10,26 +10,164 @@ from typing import TYPE_CHECKING
 
 from ...journal.intents import Intent
 from ...journal.operations import OperationRow
-from ...locking.holder import EndedHere
+from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
+from ...model.cancellation import CheckCancelled, Deadline, wait_until
 from ...model.clock import timestamp
+from ...model.errors import LockTimeout
+from ...model.news import LOCKED
 from ...model.plan import plan
+from ...model.request import PowerAction
 from ...model.result import Outcome
-from ..node.answered import date_anew
-from ..node.context import STALE_SECONDS, ActionContext
-from ..node.ends import NO_RUN, keep_unwritten_stop, warn_of_unwritten_start
-from ..node.idempotency import await_same, done_before, same_action
+from ...model.server import Snapshot
+from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
-from ..node.recovery import recover_unfinished
-from .acquire import acquire
-from .checked import Checked, require_chosen_by_outdated
-from .look import look_locked, refuse_beside_wings
+from ..node.run_end import NO_RUN, keep_unwritten_stop, recover_unfinished, warn_of_unwritten_start
+from .look import look, look_locked, refuse_beside_wings
 from .stop import end_run
 
 if TYPE_CHECKING:
     from ..boot.container import Boot
     from ..boot.startup import AwaitedRun
+
+
+#: Seconds between two looks at a lock that is waited for without taking it.
+_LOOK_SECONDS = 0.05
+#: A wait that is told of.
+_LONG_SECONDS = 1.0
+
+
+def acquire(context: ActionContext) -> PowerLock:
+    """Take the lock within ``wait_seconds``; how long that took, or who holds it, goes into the result.
+
+    Raises `LockTimeout`, `LockUnavailable`, and as `check_waiting`.
+    """
+    context.check_waiting()
+    progress, clock = context.progress, context.node.clock
+    waiting = _Waiting(context)
+    began, taken_up = clock.monotonic(), progress.seconds
+    try:
+        lock = waiting.acquire_aside(began) if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
+    except LockTimeout as error:
+        holder = error.facts.get("holder")
+        progress.holder = holder.facts() if isinstance(holder, Holder) else None
+        progress.waited_seconds = round(clock.monotonic() - began, 3)
+        raise
+    finally:
+        if waiting.is_long:
+            progress.note(LOCKED, taken_up)
+    progress.waited_seconds = round(lock.waited_seconds, 3)
+    return lock
+
+
+class _Waiting:
+    """One who waits for the lock, and tells of it, once, when it takes long."""
+
+    def __init__(self, context: ActionContext) -> None:
+        self._context = context
+        self._long = Deadline.after(context.node.clock, _LONG_SECONDS)
+        #: Whether it took long.
+        self.is_long = False
+
+    def acquire(self, seconds: float, waited_before: float = 0.0) -> PowerLock:
+        """Take the lock within so many seconds."""
+        context = self._context
+        return context.node.acquire(context.request, context.uuid, seconds, self._check, waited_before)
+
+    def acquire_aside(self, began: float) -> PowerLock:
+        """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
+        context, slot, clock = self._context, self._context.slot, self._context.node.clock
+        deadline = Deadline(clock, began + context.request.wait_seconds)
+        waited = 0.0
+        while True:
+            try:
+                return self.acquire(0.0, waited)
+            except LockTimeout:
+                if deadline.is_over:
+                    raise
+            with slot.aside(self._check):
+                # Not by taking it: it would be held while waiting for a slot.
+                self._await_free(deadline)
+            slot.refuse_over_budget(context.uuid)
+            # Others have begun meanwhile.
+            slot.begin_apart(context.uuid, self._check)
+            waited = clock.monotonic() - began
+
+    def _await_free(self, deadline: Deadline) -> None:
+        """Wait a moment, then until nobody is seen to hold the lock, or the deadline is over."""
+        # At least a moment: a holder that has not written its record yet is not seen.
+        self._check()
+        deadline.pause(_LOOK_SECONDS)
+        locks, uuid = self._context.node.locks, self._context.uuid
+        wait_until(lambda: locks.holder(uuid) is None, deadline, self._check, every=_LOOK_SECONDS)
+
+    def _check(self) -> None:
+        self._context.check_waiting()
+        if self._long.is_over and not self.is_long:
+            self.is_long = True
+            self._context.tell(LOCKED)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The knowledge before a turn: the server as it was seen, and the boot, where the action ends with one.
+
+    ``known_at`` says since when, by the monotonic clock. ``is_up`` is a start that finds the server up, and needs no turn.
+    """
+
+    seen: Observed
+    known_at: float
+    boot: Boot | None = None
+    is_up: bool = False
+
+
+def check(context: ActionContext) -> Checked:
+    """Refuse what may not be done, without touching the server; wait for the slot that a start needs before its lock."""
+    action, slot, clock = context.request.action, context.slot, context.node.clock
+    refuse_beside_wings(context)
+    known_at, boot = clock.monotonic(), None
+    seen = look(context)
+    if action is PowerAction.START:
+        if not seen.is_settled and not slot.may_boot():
+            # Before its lock is taken and its definition asked for: both are to be fresh when it boots.
+            slot.begin_boot(context.check_waiting)
+            seen = look(context)
+        if seen.is_settled:
+            slot.end_boot()
+            return Checked(seen, known_at, is_up=True)
+    if action.boots:
+        # A stop needs nothing of all that boots. What does is all imported here, before anything is done: later, nothing may be missing.
+        from ..boot.prepare import prepare
+
+        require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
+        boot = prepare(context, seen.snapshot)
+        fetched_at = context.node.sources.fetched_at(context.uuid)
+        known_at = clock.monotonic() if fetched_at is None else fetched_at
+    return Checked(seen, known_at, boot)
+
+
+def require_chosen_by_outdated(
+    context: ActionContext, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False
+) -> None:
+    """Raise `NotSelected` if only servers are meant that are outdated, and this one is not; as its source where nobody can tell.
+
+    ``again`` asks the source anew. ``check_cancelled`` is called while that takes long: under the lock a signal ends nothing more.
+    """
+    if context.request.outdated:
+        from ..boot.outdated import require_outdated
+
+        require_outdated(context, snapshot, check_cancelled, again=again)
+
+
+def begin_apart(context: ActionContext, checked: Checked) -> None:
+    """Wait until the action may begin after the one before it: who is refused, or has nothing to do, keeps nobody waiting.
+
+    What was learnt is asked again where this takes long.
+    """
+    seen = checked.seen
+    if seen.holder is not None or plan(context.request.action, seen.state).steps:
+        context.slot.begin_apart(context.request.server, context.check_waiting)
 
 
 @dataclass(frozen=True)
@@ -104,7 +242,7 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
     if boot is None:
         end_run(context, lock, seen, chosen.steps)
     else:
-        from .booted import boot_server
+        from .server_boot import boot_server
 
         awaited = boot_server(context, lock, boot, seen, chosen.steps)
     return TurnEnd((Outcome.DONE, "", ""), awaited)

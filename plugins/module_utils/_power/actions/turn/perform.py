@@ -1,30 +1,55 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One power action on one server, from the request to the result: the story. Each stage is a file of its own.
-
-Identified, checked, then under the lock (locked.py) planned, stopped, booted; then ready, and told. A kill goes a way of its own, and so
-does check mode. What few actions need is imported where they come to it: on a node, all that is imported is compiled at each call.
-"""
+"""One action on one server, from the request to its result."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from ...model.errors import INTERNAL_ERROR, EngineUnreachable, PowerError, internal_error
+from ...host.system_log import announce
+from ...journal.operations import not_durable
+from ...model.errors import INTERNAL_ERROR, EngineUnreachable, FailureBudget, NotSelected, PowerError, internal_error
 from ...model.request import PowerAction, Request, WaitFor
 from ...model.result import Outcome, Result
 from ...model.server import Server
-from ..node.context import ActionContext
-from ..node.idempotency import same_action
+from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .checked import Checked, begin_apart, check
-from .identify import identify
-from .locked import TurnEnd, take_turn
-from .look import look_again
-from .tell import tell
+from .locked import Checked, TurnEnd, begin_apart, check, take_turn
+from .look import identify, look_again
+
+#: Codes of servers that leave no trace on the node, unless they were seen under the lock alone: they were not meant, or came too late.
+UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
+
+
+def tell(context: ActionContext, ending: Ending) -> Result:
+    """Write how an action ended into journal and system log, and return its result. A power cut after that undoes none of it."""
+    request, node, progress = context.request, context.node, context.progress
+    # Also where it says that the server is this node's no more, and nothing else is kept.
+    node.sources.keep_list()
+    result = progress.result(*ending)
+    is_repeated = _is_repeated(result, request)
+    is_recorded = progress.begun or not (is_repeated or result.code in UNREPORTED_CODES)
+    if is_recorded:
+        node.journal.operations.end(result, origin=request.origin, reason=request.reason, is_told=not is_repeated)
+    fault = node.journal.sync()
+    if fault:
+        progress.is_durable = False
+        result = replace(result, warnings=(*result.warnings, fault))
+    if not progress.is_durable:
+        result = not_durable(result)
+    if is_recorded and not is_repeated:
+        announce(result, request)
+    return result
+
+
+def _is_repeated(result: Result, request: Request) -> bool:
+    """Tell if the supervisor's try before this one came to nothing for the same reason: it goes on trying for as long as that holds."""
+    answers = request.answers
+    return answers is not None and bool(result.code) and result.code == answers.code and not result.changed
 
 
 def perform(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
@@ -69,7 +94,7 @@ def _act(context: ActionContext) -> Ending:
     identify(context, killing=is_kill)
     same = same_action(context)
     if same is not None and same.outcome:
-        from .found import found_done
+        from .already_up import found_done
 
         return found_done(context, same)
     if is_kill:
@@ -78,7 +103,7 @@ def _act(context: ActionContext) -> Ending:
         return kill(context)
     checked = check(context)
     if checked.is_up:
-        from .found import found_up
+        from .already_up import found_up
 
         return found_up(context, checked.seen)
     turn = _turn(context, checked)
@@ -98,7 +123,7 @@ def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
     if policy is None:
         begin_apart(context, checked)
         return take_turn(context, checked)
-    from .regard import with_regard_to_players
+    from .player_wait import with_regard_to_players
 
     with with_regard_to_players(context, policy, checked) as known:
         return take_turn(context, known)

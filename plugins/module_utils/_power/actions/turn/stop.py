@@ -13,13 +13,12 @@ from ...container.container_labels import made_to_stop
 from ...definitions.stop_way import stop_signal
 from ...locking.holder import EndedHere, Leftover
 from ...locking.lock import PowerLock
-from ...model.downtime import Downtime, RunEnd
 from ...model.errors import EngineError, EngineUnreachable, LockTimeout, LockUnavailable, PowerError, StopFailed
-from ...model.result import Phase, PlanStep, StopReport, StopTimeout, TimeoutSource
+from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopTimeout, TimeoutSource
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
-from ..node.ends import record_stop
 from ..node.node import Node, Observed
+from ..node.run_end import record_stop
 
 #: How a definition's warnings about its way to stop begin.
 _STOP_KEY = "process_configuration.stop"

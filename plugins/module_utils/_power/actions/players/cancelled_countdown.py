@@ -10,7 +10,7 @@ from ...locking.countdown import Countdown
 from ...model.errors import LockUnavailable, PowerError
 from ...model.server import Server
 from ..node.node import Node
-from .announcer import called_off
+from .countdown import called_off
 
 #: So long after that moment the next process of the HTTP face may still come and go on with what was accepted.
 _RESUMED_SECONDS = 30.0

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writing down how runs ended: whoever ends one here, and whoever starts a server over one that is over.
-
-So that nobody takes a stop of ours for a crash, nor misses a crash because the server was started again at once. Where the journal cannot
-be written, the lock's record carries what was ended until it can.
-"""
+"""The end of a run: seen, recorded, and what an interrupted action has left."""
 
 from __future__ import annotations
 
@@ -16,10 +12,11 @@ from ...host.liveness import boot_id, boot_seconds
 from ...journal.intents import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
+from ...model.cancellation import Deadline
 from ...model.clock import timestamp
-from ...model.downtime import RunEnd
-from ...model.errors import LockUnavailable
+from ...model.errors import EngineError, LockUnavailable
 from ...model.request import PowerAction
+from ...model.result import Phase, RunEnd
 from ...model.server import Run, Server, Snapshot
 from ...model.supervision import EndedRun, Verdict
 from .node import Node
@@ -155,3 +152,42 @@ def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "",
         boot=boot_id(),
         next_at=boot_seconds(),
     )
+
+
+_RETRY_SECONDS = 0.02
+
+
+def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
+    """Settle the lock's leftover as far as it can be; True if a start was fenced by removing its container.
+
+    A leftover stop is settled once its run has ended; while it lives it stays in the record.
+    """
+    left, fenced = lock.leftover, False
+    if left is not None and left.phase is Phase.STOP:
+        snapshot = node.engine.inspect(left.run.container)
+        if snapshot is not None and snapshot.live and snapshot.run == left.run:
+            return False
+        lock.settle(EndedHere.left_by(left))
+    elif left is not None:
+        fenced = fence_start(node, server, left.run)
+        lock.settle(lock.ended)
+    settle_ended(node, server, lock)
+    return fenced
+
+
+def fence_start(node: Node, server: Server, before: Run) -> bool:
+    """Make sure that a start request for a container, last started as in ``before``, has no effect later.
+
+    True if the container was removed (its volumes are kept); False if the request was executed, or the container is gone.
+    Raises `EngineError` if the engine neither runs nor removes it within its time limit.
+    """
+    deadline = Deadline.after(node.clock, node.engine.timeout)
+    while not deadline.is_over:
+        snapshot = node.engine.inspect(before.container)
+        if snapshot is None or snapshot.live or snapshot.run != before:
+            return False
+        note_found_end(node, server, snapshot)
+        if node.engine.containers.remove(before.container, volumes=False):
+            return True
+        node.clock.sleep(_RETRY_SECONDS)
+    raise EngineError(f"Cannot undo an unfinished start of container {before.container[:12]}: the engine does not remove it")

@@ -9,12 +9,10 @@ from ...locking.lock import PowerLock
 from ...model.errors import PowerError, ServerNotFound, Suspended
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
-from ..boot.container import Boot, Staged, stage, unstage
-from ..boot.image import pull
-from ..boot.preboot import preboot
+from ..boot.container import Boot, Staged, pull, stage, unstage
+from ..boot.preboot import preboot, taken_step
 from ..boot.prepare import prepare
 from ..boot.startup import AwaitedRun, start
-from ..boot.steps import taken_step
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.node import Observed
 from .stop import end_run

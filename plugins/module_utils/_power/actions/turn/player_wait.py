@@ -4,8 +4,7 @@
 """Regard to players before an action's turn: wait until few enough play, tell those who are left, and call it off if it does not come.
 
 It comes after all that may refuse the action, so that nobody is told of what would be refused, and before the lock, so that everybody
-else may act meanwhile. No slot is held. `players/rules` decides what is next, `players/run_watch` what ends it.
-"""
+else may act meanwhile. No slot is held. `players/rules` decides what is next, `players/run_watch` what ends it."""
 
 from __future__ import annotations
 
@@ -23,16 +22,12 @@ from ...model.plan import plan
 from ...model.players import PlayerCount, PlayerPolicy, PlayerWait
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
-from ..node.context import STALE_SECONDS, ActionContext
-from ..node.ends import NO_RUN
-from ..node.idempotency import same_action
-from ..players.announcer import Announcer
-from ..players.countdown import PlayerCountdown
-from ..players.resumed import require_unchanged
-from ..players.rules import Move, Situation, decide, must_go, next_change
+from ..node.context import STALE_SECONDS, ActionContext, same_action
+from ..node.run_end import NO_RUN
+from ..players.countdown import Announcer, PlayerCountdown, SlotsAside, require_unchanged
+from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
 from ..players.run_watch import RunWatch
-from ..players.slots_aside import SlotsAside
-from .checked import Checked, begin_apart, check
+from .locked import Checked, begin_apart, check
 
 #: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
 #: and with hundreds that wait it is the waking up that costs.
@@ -61,7 +56,7 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
     # From here on: who stops the server while its image is pulled is not to find it started again.
     watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
-        from ..boot.image import pull_ahead
+        from ..boot.container import pull_ahead
 
         # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
         pull_ahead(context, checked.boot.definition)

@@ -13,12 +13,10 @@ from ...model.request import WaitFor
 from ...model.result import Outcome
 from ..boot.await_ready import await_ready
 from ..boot.startup import AwaitedRun, matchers_of
-from ..node.answered import date_anew
-from ..node.context import ActionContext
-from ..node.ends import warn_of_unwritten_start
-from ..node.idempotency import done_before
+from ..node.context import ActionContext, date_anew, done_before
 from ..node.node import Observed
 from ..node.progress import Ending
+from ..node.run_end import warn_of_unwritten_start
 from .look import look_again
 
 

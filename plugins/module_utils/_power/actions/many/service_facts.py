@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of supervision: what became of a server's last runs, and what the supervisor does about it. Changes nothing."""
+"""What the supervisor and the event sender do, and what the supervisor knows of a server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,29 @@ from typing import Any
 
 from ...definitions.supervision import Policy
 from ...host.liveness import boot_id, boot_seconds
-from ...host.supervisor_record import supervisor_facts
+from ...host.supervisor_record import events_facts, supervisor_facts
+from ...journal.journal import Journal
 from ...journal.runs import RunHistory
+from ...journal.schema import JournalUnusable
 from ...model.clock import timestamp
 from ...model.server import Snapshot
 from ...model.supervision import DAY_SECONDS, EndedRun, Verdict, seconds_left, supervision_of
 from ..node.node import Node
+
+
+def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any], str]:
+    """Return what readers are told of a node's events, and a warning, empty where it can be told.
+
+    ``kept`` is None where nobody can tell, and so are then ``receivers``, which a node without events has none of.
+    """
+    sender, warning = events_facts(state_directory)
+    try:
+        is_kept = journal.events.state() is not None
+    except (JournalUnusable, OSError):
+        # Whoever reads what was done before is told of it.
+        return {**sender, "kept": None, "receivers": None}, warning
+    return {**sender, "kept": is_kept, "receivers": journal.deliveries.told() if is_kept else None}, warning
+
 
 #: The state of a server that the policy exempts, beside those of `SupervisionState`.
 OFF = "off"
