@@ -93,7 +93,7 @@ class TestPieces:
         assert shown(snapshot=Snapshot("c1", UUID, False, NEVER_STARTED)) == [(0, 1000, None, "")]
 
     def test_between_two_runs_by_hand_that_nobody_saw_nothing_is_known(self) -> None:
-        rows = [row(-50, 300, Verdict.NOTED), row(400, 500, Verdict.NOTED)]
+        rows = [row(-50, 300, Verdict.PENDING), row(400, 500, Verdict.PENDING)]
         expected = [(0, 300, True, ""), (300, 400, None, ""), (400, 500, True, ""), (500, 1000, False, "")]
         assert shown(rows=rows, snapshot=container(400, 500)) == expected
 
@@ -104,16 +104,16 @@ class TestPieces:
             {"operations": [operation("restart", 250, 401, "failed")]},
             {"started": run(400)},
             {"rows": [row(-50, 300, Verdict.ENDED)], "seen": SeenRun(run(400), engine="boot/1")},
-            {"rows": [row(-50, 300, Verdict.STOPPED_AT_ENGINE), row(400, 500, Verdict.CRASHED)], "snapshot": container(400, 500)},
+            {"rows": [row(-50, 300, Verdict.STOPPED_EXTERNALLY), row(400, 500, Verdict.CRASHED)], "snapshot": container(400, 500)},
         ],
         ids=["a start of ours", "one that failed later", "the newest of ours", "seen up", "both ends seen"],
     )
     def test_it_is_known_where_the_later_one_was_started_here_or_both_were_seen(self, known: dict[str, Any]) -> None:
-        given = {"rows": [row(-50, 300, Verdict.NOTED)], "snapshot": container(400), **known}
+        given = {"rows": [row(-50, 300, Verdict.PENDING)], "snapshot": container(400), **known}
         assert (300, 400, False) in [each[:3] for each in shown(**given)]
 
     def test_a_start_that_is_long_over_tells_nothing_of_a_later_run(self) -> None:
-        given = {"rows": [row(-50, 300, Verdict.NOTED)], "snapshot": container(400), "operations": [operation("start", 100, 200)]}
+        given = {"rows": [row(-50, 300, Verdict.PENDING)], "snapshot": container(400), "operations": [operation("start", 100, 200)]}
         assert (300, 400, None, "") in [(*each[:3], "") for each in shown(**given)]
 
     def test_another_container_in_its_place_hides_what_came_before_it(self) -> None:
@@ -150,9 +150,9 @@ class TestWhy:
     @pytest.mark.parametrize(
         "verdict, planned",
         [
-            *((each, True) for each in (Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_AT_ENGINE)),
+            *((each, True) for each in (Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_EXTERNALLY)),
             *((each, False) for each in (Verdict.CRASHED, Verdict.ENGINE_STOPPED)),
-            *((each, None) for each in (Verdict.ENDED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE, Verdict.NOTED)),
+            *((each, None) for each in (Verdict.ENDED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN, Verdict.PENDING)),
         ],
     )
     def test_a_planned_stop_and_a_crash_are_told_apart_and_no_guess_is_made(self, verdict: Verdict, planned: bool | None) -> None:

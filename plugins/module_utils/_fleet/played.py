@@ -16,7 +16,7 @@ def player_words(entry: Mapping[str, Any]) -> str | None:
     players = entry.get("players")
     if not isinstance(players, Mapping):
         return None
-    online, most, why = (players.get(name) for name in ("online", "max", "why_unknown"))
+    online, most, why = (players.get(name) for name in ("online", "max", "unknown_reason"))
     if online is None:
         return f"? ({why})" if why else "?"
     return f"{online}" if most is None else f"{online}/{most}"

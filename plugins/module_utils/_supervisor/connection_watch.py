@@ -42,7 +42,7 @@ _LOOK_SECONDS = 15.0
 _SERVING_SECONDS = 5.0
 #: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
 _ROUNDS = 10
-_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
+_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 
 #: What the supervisor keeps in the journal: that all were looked at once, in which boot, and up to where the engine was heard.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"

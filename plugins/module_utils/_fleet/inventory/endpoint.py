@@ -31,7 +31,7 @@ def _entry(node: str, seen: Seen | Unseen) -> ServerEntry:
         name=text_or_none(seen.server.name),
         state=seen.state.value,
         suspended=seen.suspended,
-        outdated=None if seen.outdated is None else seen.outdated["is"],
+        outdated=None if seen.outdated is None else seen.outdated["is_outdated"],
         egg=text_or_none(seen.egg),
         labels=labels_or_none(seen.labels),
         image=text_or_none(seen.image),

@@ -96,7 +96,7 @@ def _entry(node: str, given: Any) -> ServerEntry | None:
         name=text_or_none(given.get("name")),
         state=state_or_none(given.get("state")),
         suspended=flag_or_none(given.get("suspended")),
-        outdated=flag_or_none(outdated.get("is")) if isinstance(outdated, Mapping) else None,
+        outdated=flag_or_none(outdated.get("is_outdated")) if isinstance(outdated, Mapping) else None,
         egg=text_or_none(given.get("egg")),
         labels=labels_or_none(given.get("labels")),
         image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,

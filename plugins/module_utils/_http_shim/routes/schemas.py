@@ -98,16 +98,16 @@ _MAYBE_TEXT, _MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["integer", 
 _SUPERVISION = {
     "type": ["object", "null"],
     "description": "what became of its last run, and what the supervisor does about it; null if that is not known",
-    "required": ["state", "running", "in_row", "crashes_today"],
+    "required": ["state", "running", "consecutive_crashes", "crashes_today"],
     "properties": {
         "state": {"enum": [*(state.value for state in SupervisionState), "off"]},
         "why": {**_MAYBE_TEXT, "description": "what says that it is off"},
         "running": {"type": ["boolean", "null"], "description": "whether a supervisor runs on this node"},
         "paused": {"enum": [*PAUSES, None], "description": "what keeps it from starting anything"},
-        "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), None]},
+        "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.PENDING), None]},
         "exit_code": _MAYBE_NUMBER,
         "oom_killed": {"type": ["boolean", "null"]},
-        "in_row": {**_NUMBER, "description": "crashes in a row"},
+        "consecutive_crashes": {**_NUMBER, "description": "crashes in a row"},
         "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
@@ -116,9 +116,9 @@ _KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
 _OUTDATED = {
     "type": ["object", "null"],
     "description": "whether its container is what its definition says; null if it has none",
-    "required": ["is", "differs", "restart", "in_place", "next_start", "why"],
+    "required": ["is_outdated", "differs", "restart", "in_place", "next_start", "why"],
     "properties": {
-        "is": {"type": ["boolean", "null"], "description": "null if nobody can tell"},
+        "is_outdated": {"type": ["boolean", "null"], "description": "null if nobody can tell"},
         "differs": {**_KEYS, "description": "what differs; null if that is not known"},
         "restart": {**_KEYS, "description": "those of them that take a restart"},
         "in_place": {**_KEYS, "description": "limits that a sync brings in line while it runs"},
@@ -139,8 +139,8 @@ _COUNTDOWN = {
 _PLAYERS = {
     "type": ["object", "null"],
     "description": "who plays, asked a few seconds ago at most; null where the server is down, or nothing says which game it plays",
-    "required": ["online", "max", "why_unknown"],
-    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "why_unknown": _MAYBE_TEXT},
+    "required": ["online", "max", "unknown_reason"],
+    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "unknown_reason": _MAYBE_TEXT},
 }
 SERVER: dict[str, Any] = {
     "type": "object",
@@ -179,7 +179,7 @@ _OUTAGE = {
         "until": {**_MAYBE_TEXT, "description": "null while it goes on"},
         "seconds": _SECONDS,
         "why": {
-            "enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), NOT_STARTED, None],
+            "enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.PENDING), NOT_STARTED, None],
             "description": "what the end of its run is taken for, or that a start failed; null if nobody has judged it",
         },
         "planned": {"type": ["boolean", "null"], "description": "whether somebody wanted it down; null if nobody can tell"},

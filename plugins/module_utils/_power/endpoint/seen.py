@@ -35,7 +35,7 @@ _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "up
 _NETWORK = ("rx_bytes", "tx_bytes")
 _SUPERVISION = (
     *("state", "why", "running", "paused", "verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"),
-    *("next_at", "in_row", "crashes_today"),
+    *("next_at", "consecutive_crashes", "crashes_today"),
 )
 _SUPERVISION_FLAGS = ("running", "oom_killed")
 _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
@@ -172,7 +172,7 @@ def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
         return None
     why = value.get("why")
     return {
-        "is": value["is"] if isinstance(value.get("is"), bool) else None,
+        "is_outdated": value["is_outdated"] if isinstance(value.get("is_outdated"), bool) else None,
         **{name: _texts(value.get(name), text) for name in _OUTDATED_LISTS},
         "why": text(why) if isinstance(why, str) else None,
     }

@@ -104,4 +104,4 @@ def read_players(value: object, text: ReadText) -> PlayerCount | None:
     if "online" not in fields:
         return None
     online, most = read_whole(fields["online"]), read_whole(fields.get("max"))
-    return PlayerCount(online, most, "" if online is not None else text(fields.get("why_unknown")) or "the endpoint does not tell why")
+    return PlayerCount(online, most, "" if online is not None else text(fields.get("unknown_reason")) or "the endpoint does not tell why")

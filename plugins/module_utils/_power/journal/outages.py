@@ -28,9 +28,9 @@ from .span import Span
 NOT_STARTED = "not_started"
 _BY_US = (Verdict.STOPPED, Verdict.RESTARTING)
 #: Whoever wrote these saw the end, or made it.
-_SEEN = (*_BY_US, Verdict.CRASHED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.STOPPED_AT_ENGINE)
+_SEEN = (*_BY_US, Verdict.CRASHED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.STOPPED_EXTERNALLY)
 #: Somebody wanted it down; nobody did. Of all others nobody can tell.
-_PLANNED = (*_BY_US, Verdict.STOPPED_AT_ENGINE)
+_PLANNED = (*_BY_US, Verdict.STOPPED_EXTERNALLY)
 _UNPLANNED = (Verdict.CRASHED, Verdict.ENGINE_STOPPED)
 #: Between a start that was asked for and the engine's time of it.
 _SLACK = timedelta(seconds=1)
@@ -202,7 +202,7 @@ class _OperationsByTime:
     def cause_of(self, run: _KnownRun) -> OutageCause:
         """Return why a server is down after a run."""
         row = run.row
-        if row is None or row.verdict is Verdict.NOTED:
+        if row is None or row.verdict is Verdict.PENDING:
             return OutageCause(row=row, exit_code=run.exit_code)
         planned = True if row.verdict in _PLANNED else False if row.verdict in _UNPLANNED else None
         return OutageCause(row.verdict.value, planned, row, run.exit_code, self._by_id.get(row.operation))

@@ -36,7 +36,7 @@ _CREATE = (
         number INTEGER PRIMARY KEY, uuid TEXT NOT NULL, name TEXT NOT NULL, container TEXT NOT NULL, started_at TEXT NOT NULL,
         verdict TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '', exit_code INTEGER, oom_killed INTEGER NOT NULL DEFAULT 0, seconds REAL,
         log TEXT NOT NULL DEFAULT '[]', operation TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT '',
-        due INTEGER NOT NULL DEFAULT 0, in_row INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
+        due INTEGER NOT NULL DEFAULT 0, consecutive_crashes INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
         boot TEXT NOT NULL DEFAULT '', next_at REAL NOT NULL DEFAULT 0, attempt TEXT NOT NULL DEFAULT '',
         code TEXT NOT NULL DEFAULT '', msg TEXT NOT NULL DEFAULT '', next_container TEXT NOT NULL DEFAULT '',
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',
@@ -54,14 +54,14 @@ _CREATE = (
 
 _COLUMNS = (
     *("uuid", "name", "container", "started_at", "verdict", "ended_at", "exit_code", "oom_killed", "seconds", "log", "operation", "origin"),
-    *("at", "due", "in_row", "tries", "boot", "next_at", "definition", "seen", "generation"),
+    *("at", "due", "consecutive_crashes", "tries", "boot", "next_at", "definition", "seen", "generation"),
 )
 _HOLES = ", ".join(f":{name}" for name in _COLUMNS)
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
 
 #: The first verdict on a run stays. What a starter noted is none yet.
 WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON CONFLICT (container, started_at) DO UPDATE SET {_CHANGED}
-    WHERE ended_runs.verdict = '{Verdict.NOTED.value}' AND excluded.verdict <> '{Verdict.NOTED.value}'"""
+    WHERE ended_runs.verdict = '{Verdict.PENDING.value}' AND excluded.verdict <> '{Verdict.PENDING.value}'"""
 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
     SELECT number FROM ended_runs WHERE uuid = :uuid ORDER BY number DESC LIMIT :kept)"""
@@ -79,8 +79,8 @@ FOLLOWED = """UPDATE ended_runs SET due = 0, code = '', msg = '',
 CLOSE_ALL = "UPDATE ended_runs SET due = 0 WHERE uuid = :uuid AND due"
 CLOSE = "UPDATE ended_runs SET due = 0, code = :code, msg = :msg WHERE number = :number"
 NOTE_ATTEMPT = "UPDATE ended_runs SET attempt = :attempt WHERE number = :number"
-PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries = :tries, in_row = :in_row, boot = :boot,
-    next_at = :next_at, definition = :definition WHERE number = :number AND due"""
+PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries = :tries,
+    consecutive_crashes = :consecutive_crashes, boot = :boot, next_at = :next_at, definition = :definition WHERE number = :number AND due"""
 REVIVE = "UPDATE ended_runs SET due = 1, attempt = '', code = '', msg = '', boot = :boot, next_at = :next_at WHERE number = :number"
 
 #: The same run seen again keeps what is known of it; its generation is that of the latest start asked for it.
@@ -110,8 +110,8 @@ COLUMNS_WITHOUT_LOG = ", ".join(
 )
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
-NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
-NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.NOTED.value}' ORDER BY number"
+NOTED = _ROW + f"WHERE verdict = '{Verdict.PENDING.value}' ORDER BY number"
+NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.PENDING.value}' ORDER BY number"
 DUE_OF = _ROW + "WHERE uuid = ? AND due ORDER BY number"
 NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
@@ -169,7 +169,7 @@ def parameters_of(row: EndedRun) -> dict[str, Any]:
         "origin": storable(row.origin),
         "at": row.at,
         "due": int(row.due),
-        "in_row": row.in_row,
+        "consecutive_crashes": row.consecutive_crashes,
         "tries": row.tries,
         "boot": row.boot,
         "next_at": row.next_at,
@@ -186,13 +186,13 @@ def ended_run(row: Mapping[str, Any]) -> EndedRun:
     return EndedRun(
         server=Server(_text(row["uuid"]), _text(row["name"])),
         run=Run(_text(row["container"]), _text(row["started_at"])),
-        verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNSEEN,
+        verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNOBSERVED,
         exit_code=_number(row["exit_code"]),
         oom_killed=bool(row["oom_killed"]),
         seconds=_seconds(row["seconds"]),
         log=_lines(row["log"]),
         due=bool(row["due"]),
-        in_row=_number(row["in_row"]) or 0,
+        consecutive_crashes=_number(row["consecutive_crashes"]) or 0,
         tries=_number(row["tries"]) or 0,
         next_at=_seconds(row["next_at"]) or 0.0,
         next_run=brought if brought.container else None,

@@ -60,7 +60,7 @@ class ToldRuns:
 
         none: dict[str, int] = {}
         found = self._store.read_if_known(work, none)
-        return None if found is None else {each: found.get(each.value, 0) for each in Verdict if each is not Verdict.NOTED}
+        return None if found is None else {each: found.get(each.value, 0) for each in Verdict if each is not Verdict.PENDING}
 
 
 def _each(connection: sqlite3.Connection, statement: str, keys: Sequence[str]) -> Iterator[Any]:

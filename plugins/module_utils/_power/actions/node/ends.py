@@ -102,7 +102,7 @@ def warn_of_unwritten_start(progress: Progress) -> None:
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
 
-    `ENDED_UNSEEN` where nobody can tell: a version before this one wrote no generation.
+    `ENDED_UNOBSERVED` where nobody can tell: a version before this one wrote no generation.
     """
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
@@ -110,8 +110,8 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     try:
         killed = ended.generation is None or node.generations.read(server.uuid) != ended.generation
     except LockUnavailable:
-        return Verdict.ENDED_UNSEEN
-    return Verdict.ENDED_UNSEEN if ended.generation is None else Verdict.STOPPED if killed else Verdict.RESTARTING
+        return Verdict.ENDED_UNOBSERVED
+    return Verdict.ENDED_UNOBSERVED if ended.generation is None else Verdict.STOPPED if killed else Verdict.RESTARTING
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
@@ -120,7 +120,7 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
         generation = None
         with suppress(LockUnavailable):
             generation = node.generations.read(server.uuid)
-        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.NOTED), generation=generation))
+        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.PENDING), generation=generation))
 
 
 def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
