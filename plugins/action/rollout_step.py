@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
         except RolloutError as error:
             result.update(failed=True, msg=str(error), code=error.code)
             if self._asked.get("step") == "next":
-                result["blamed"] = self._play.left()[:1]
+                result["failed_nodes"] = self._play.left()[:1]
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # There is no run that could tell of it at its end.
                 with contextlib.suppress(RolloutError):

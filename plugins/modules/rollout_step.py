@@ -179,7 +179,7 @@ counts:
   type: dict
   returned: by step V(next) at the end of a run that ended well
   sample: {"selected": 20, "done": 20, "unchanged": 0, "nodes_unknown": 0}
-blamed:
+failed_nodes:
   description: The nodes on which something went wrong, or the first of the play if it went wrong on none that is left.
   type: list
   elements: str

@@ -484,7 +484,7 @@ servers:
           type: int
           returned: always
           sample: 20
-        why_unknown:
+        unknown_reason:
           description: Why nobody can tell. Null if it is known.
           type: str
           returned: always

@@ -106,7 +106,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ outdated | items2dict(key_name='name', value_name='outdated') }}"
   vars:
-    outdated: "{{ power.servers | selectattr('outdated') | selectattr('outdated.is') }}"
+    outdated: "{{ power.servers | selectattr('outdated') | selectattr('outdated.is_outdated') }}"
 
 - name: Read one server and the end of its log
   fleet.power.server_power_info:
@@ -231,7 +231,7 @@ servers:
       type: dict
       returned: always, with an endpoint where it tells it
       contains:
-        is:
+        is_outdated:
           description: >-
             Whether it is outdated. V(null) if nobody can tell. A warning says why, unless it is for want of a definition.
           type: bool
@@ -330,7 +330,7 @@ servers:
           type: int
           returned: always
           sample: 20
-        why_unknown:
+        unknown_reason:
           description: Why it is unknown, V(null) where it is known.
           type: str
           returned: always
@@ -364,7 +364,7 @@ servers:
           description:
             - V(ok), nothing is to be done; V(backoff), it is down, to be started; V(crash_loop), it has crashed too often in a row, and
               is tried once an hour; V(flapping), it is up, and has crashed more than 5 times in 24 hours.
-            - V(left), it is down, and stays so, as C(verdict) says; V(off), the node's policy exempts it, as C(why) says.
+            - V(stays_down), it is down, and stays so, as C(verdict) says; V(off), the node's policy exempts it, as C(why) says.
           type: str
           returned: always
           sample: backoff
@@ -386,8 +386,8 @@ servers:
         verdict:
           description:
             - What the end of its last run is taken for, V(null) while it is up, and where nobody has judged it.
-            - V(crashed), V(ended) (by itself, exit code 0), V(ended_unseen), V(stopped), V(restarting), V(engine_stopped),
-              V(stopped_at_engine), V(down_before).
+            - V(crashed), V(ended) (by itself, exit code 0), V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped),
+              V(stopped_externally), V(initially_down).
           type: str
           returned: always
           sample: crashed
@@ -421,7 +421,7 @@ servers:
           type: str
           returned: always
           sample: "2026-01-31T04:12:10.000Z"
-        in_row:
+        consecutive_crashes:
           description: How often it has crashed in a row.
           type: int
           returned: always
@@ -438,7 +438,7 @@ servers:
       returned: not through an endpoint
       contains:
         verdict:
-          description: What the end is taken for, as above; V(noted) as long as nobody has judged it.
+          description: What the end is taken for, as above; V(pending) as long as nobody has judged it.
           type: str
           returned: not through an endpoint
           sample: crashed
@@ -482,7 +482,7 @@ servers:
           type: str
           returned: not through an endpoint
           sample: null
-        in_row:
+        consecutive_crashes:
           description: Which crash in a row it was.
           type: int
           returned: not through an endpoint
@@ -557,7 +557,7 @@ events:
       type: str
       returned: always
       sample: "2026-01-31T00:00:00.000Z"
-    kept:
+    enabled:
       description: Whether events are kept on this node, V(null) if that cannot be told.
       type: bool
       returned: always

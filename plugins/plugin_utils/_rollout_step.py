@@ -97,7 +97,7 @@ class RolloutSteps:
             # What is on the disk can be told of all the same.
             record = self._files.load(self._run)
             record.stopped = str(error)
-            return {"blamed": self._play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
+            return {"failed_nodes": self._play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
         return self._report(record) if work is None else {"work": work}
 
     def soak(self, number: int) -> None:

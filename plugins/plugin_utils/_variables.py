@@ -10,7 +10,12 @@ from typing import Any
 
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.fleet.power.plugins.module_utils._fleet.options import likely_meant, slip_words, variables_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import (
+    likely_meant,
+    renamed_fault,
+    slip_words,
+    variables_fault,
+)
 
 
 def plain_value(value: Any) -> Any:
@@ -25,16 +30,16 @@ def plain_value(value: Any) -> Any:
 
 
 def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] = ()) -> str:
-    """Return why extra variables cannot be used, as a sentence; empty if they can.
+    """Return why variables cannot be used, as a sentence; empty if they can.
 
-    Ansible warns of others that are likely misspelt, in the inventory and in plays: those of the host that ``variables`` are for, and of
-    ``hosts``.
+    Extra variables that are misspelt are refused, and so are old names from anywhere. In the inventory and in plays, a misspelt variable
+    of the host that ``variables`` belong to, or of ``hosts``, gives a warning.
     """
     extra = load_extra_vars(loader)
-    fault = variables_fault(extra)
+    names = set(variables).union(*(raw_variables(variables["hostvars"], host) for host in hosts))
+    fault = renamed_fault(names | set(extra)) or variables_fault(extra)
     if fault:
         return fault
-    names = set(variables).union(*(raw_variables(variables["hostvars"], host) for host in hosts))
     for name in sorted(names - set(extra)):
         meant = likely_meant(name)
         if meant:

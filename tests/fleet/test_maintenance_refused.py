@@ -154,7 +154,7 @@ def test_a_memory_that_is_not_understood_is_refused_by_its_name_and_kept(lease: 
     there = inventory([replace(node, name=f"case-{number}") for number in range(len(texts))])
     read = json.loads(there.read_text())
     for number, text in enumerate(texts):
-        read["all"]["children"]["nodes"]["hosts"][f"case-{number}"]["maintenance_memory"] = f"/{MEMORY}.{number}"
+        read["all"]["children"]["nodes"]["hosts"][f"case-{number}"]["maintenance_record"] = f"/{MEMORY}.{number}"
         node.write(f"/{MEMORY}.{number}", text)
     there.write_text(json.dumps(read))
     said = words_of(playbook("maintenance", there, maintenance_serial=len(texts)))

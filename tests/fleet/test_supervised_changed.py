@@ -86,7 +86,7 @@ def test_what_is_down_when_a_node_gets_a_supervisor_stays_down_and_what_is_up_is
     wait_until(lambda: is_back(node, grown.up, began), "it was started again", BACK_SECONDS)
     assert grown.are_up() == [True, False, False, False]
     assert [each["intent"]["up"] for each in facts(node, *grown.servers)] == [True, True, False, False]
-    assert verdicts(node, grown.up, grown.crashed) == [["crashed"], ["down_before"]]
+    assert verdicts(node, grown.up, grown.crashed) == [["crashed"], ["initially_down"]]
     grown.cut_power()
 
 

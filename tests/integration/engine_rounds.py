@@ -137,7 +137,7 @@ class EngineRounds:
         if any(row.due and _LEFT_BEHIND in row.msg for row in rows):
             self._lab.client.remove_container(server.uuid, force=True)
             server.say(f"removed, then start {self._lab.power('start', server.uuid).outcome.value}", True)
-        if any(row.due or row.verdict.value == "noted" for row in rows):
+        if any(row.due or row.verdict.value == "pending" for row in rows):
             return False
         if found is None or found["State"]["Running"]:
             return found is not None

@@ -134,7 +134,7 @@ class Rounds:
 
     def _is_quiet(self, story: Story) -> bool:
         rows, up = rows_of(self._lab, story.uuid), self._lab.is_up(story.uuid)
-        if any(row.due or row.verdict.value == "noted" for row in rows):
+        if any(row.due or row.verdict.value == "pending" for row in rows):
             return False
         found = self._lab.container(story.uuid)
         newest = None if found is None else (found["Id"], found["State"]["StartedAt"])
@@ -178,7 +178,7 @@ class Rounds:
                 yield f"a crash taken for {mine[0].verdict.value}"
             # A kill here that comes right after it wishes the same.
             killed = any(done.act == "kill" and 0 <= done.began - life.ended < SHUTDOWN_SECONDS for done in story.done)
-            theirs = ("stopped_at_engine", "ended_unseen", *(("stopped",) if killed else ()))
+            theirs = ("stopped_externally", "ended_unobserved", *(("stopped",) if killed else ()))
             if about and about <= set(_THEIRS) and mine[0].verdict.value not in theirs:
                 yield f"a stop at the engine taken for {mine[0].verdict.value}"
             if about and about <= set(_OURS) and mine[0].verdict.value not in ("stopped", "restarting"):

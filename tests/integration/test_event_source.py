@@ -103,7 +103,7 @@ def arguments(node: Lab, url: str, **more: Any) -> dict[str, Any]:
 
 def write(journal: Journal, *numbers: int) -> None:
     for number in numbers:
-        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"in_row": number}, LOBBY, f"id-{number}"))
+        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"consecutive_crashes": number}, LOBBY, f"id-{number}"))
 
 
 def ids(*numbers: int) -> list[str]:

@@ -85,7 +85,7 @@ def test_limits_are_in_force_at_once_and_the_process_goes_on(lab: Lab, controlle
     again = limit(controller, uuid)
     assert (again["servers"][0]["outcome"], again["changed"]) == ("unchanged", False)
     told = look_at(controller, uuid, operations=1)
-    assert told["outdated"]["is"] is False and told["outdated"]["next_start"] == ["environment.SERVER_MEMORY"]
+    assert told["outdated"]["is_outdated"] is False and told["outdated"]["next_start"] == ["environment.SERVER_MEMORY"]
     assert told["operations"][0]["action"] == "limit"
 
 
@@ -123,7 +123,7 @@ def test_what_the_engine_only_pretends_to_do_is_left_to_a_restart(
     assert limit(controller, uuid)["servers"][0]["restart"] == restart
     assert [in_force(lab, uuid, what) for what in ("sum", "cpus")] == before
     assert lab.power("restart", uuid, outdated=True).outcome.value == "done"
-    assert look_at(controller, uuid)["outdated"]["is"] is False
+    assert look_at(controller, uuid)["outdated"]["is_outdated"] is False
 
 
 def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, controller: Controller) -> None:
@@ -153,7 +153,7 @@ def test_cpus_given_as_a_number_at_the_engine_are_seen_and_take_a_restart(lab: L
 
 def test_cpus_that_are_not_there_do_not_hide_others_that_are(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"threads": "0-60"})
-    assert look_at(controller, uuid)["outdated"]["is"] is False
+    assert look_at(controller, uuid)["outdated"]["is_outdated"] is False
     lab.edit(uuid, build={"threads": "0"})
     assert look_at(controller, uuid)["outdated"]["in_place"] == ["build.threads"]
     assert lab.power("restart", uuid).outcome.value == "done" and in_force(lab, uuid, "cpus") == "0"

@@ -15,7 +15,7 @@ from .lab import Lab
 from .panel_server import FakePanel
 from .test_info import look, look_at
 
-NOTHING = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+NOTHING = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
 
 
 def outdated(controller: Controller, uuid: str) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_what_was_changed_is_named_and_a_restart_brings_it_in_line(lab: Lab, con
     uuid = lab.up(build={"memory_limit": 64}, MARK="")
     lab.edit(uuid, build={"memory_limit": 128, "cpu_limit": 50}, labels={"tier": "front"})
     found = outdated(controller, uuid)
-    assert (found["is"], found["restart"], found["in_place"]) == (True, ["labels.tier"], ["build.cpu_limit", "build.memory_limit"])
+    assert (found["is_outdated"], found["restart"], found["in_place"]) == (True, ["labels.tier"], ["build.cpu_limit", "build.memory_limit"])
     assert lab.power("restart", uuid).outcome.value == "done"
     assert outdated(controller, uuid) == NOTHING
 
@@ -55,7 +55,7 @@ def test_a_tag_that_means_another_image_by_now_counts(lab: Lab, controller: Cont
     lab.client.tag(newer.lstrip("~"), name, tag or "latest", force=True)
     assert outdated(controller, uuid)["differs"] == ["image"]
     lab.client.remove_image(image.lstrip("~"), force=True)
-    assert outdated(controller, uuid)["is"] is None
+    assert outdated(controller, uuid)["is_outdated"] is None
 
 
 def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: Controller) -> None:
@@ -86,7 +86,7 @@ def test_with_a_panel_what_it_says_now_counts(lab: Lab, controller: Controller, 
         assert outdated(controller, uuid)["differs"] == ["labels.tier"]
     # What was kept of it is what the container was made from: that says nothing.
     result = look(controller, server=uuid)
-    assert result["servers"][0]["outdated"]["is"] is None
+    assert result["servers"][0]["outdated"]["is_outdated"] is None
     assert "is outdated: Cannot fetch the list" in str(result)
 
 

@@ -96,7 +96,7 @@ def give_up(journal: Journal, *numbers: int) -> None:
     """Another server each time: of one it is told once in half an hour."""
     for number in numbers:
         server = Server(str(uuid_module.UUID(int=number)), f"server-{number}")
-        assert journal.events.write(Event(EventType.SERVER_CRASH_LOOP, AT, {"in_row": 11}, server, f"id-{number}"))
+        assert journal.events.write(Event(EventType.SERVER_CRASH_LOOP, AT, {"consecutive_crashes": 11}, server, f"id-{number}"))
 
 
 def fixed_port(lab: Lab) -> None:

@@ -70,7 +70,7 @@ def outbox_of(node: Lab) -> Iterator[Journal]:
 
 def write(journal: Journal, *numbers: int) -> None:
     for number in numbers:
-        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"in_row": number}, LOBBY, f"id-{number}"))
+        assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"consecutive_crashes": number}, LOBBY, f"id-{number}"))
 
 
 def read(shim: Shim, after: str = "", *, wait: int = 0, limit: int = 100) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read(shim: Shim, after: str = "", *, wait: int = 0, limit: int = 100) -> dic
 
 
 def numbers(told: dict[str, Any]) -> list[int]:
-    return [event["data"]["in_row"] for event in told["events"]]
+    return [event["data"]["consecutive_crashes"] for event in told["events"]]
 
 
 class Waiting:
@@ -126,7 +126,7 @@ def test_events_are_cloudevents_and_a_cursor_goes_on_behind_them(shim: Shim, jou
         "datacontenttype": "application/json",
         "subject": LOBBY.uuid,
         "sequence": "1".zfill(20),
-        "data": {"in_row": 1, "server": {"uuid": LOBBY.uuid, "name": "lobby"}},
+        "data": {"consecutive_crashes": 1, "server": {"uuid": LOBBY.uuid, "name": "lobby"}},
     }
     second = read(shim, first["cursor"])
     assert numbers(second) == [3]
@@ -171,7 +171,7 @@ def test_an_outbox_that_was_begun_anew_is_told_from_its_beginning(shim: Shim, jo
 def test_a_node_that_keeps_no_events_says_so(node: Lab) -> None:
     with shim_on(node) as shim:
         answer = shim.ask("GET", "/api/events?wait=60")
-        assert (answer.status, answer.json["code"]) == (404, "events_not_kept")
+        assert (answer.status, answer.json["code"]) == (404, "events_disabled")
 
 
 def test_what_is_told_needs_the_token(shim: Shim, journal: Journal) -> None:

@@ -169,7 +169,7 @@ def test_a_sync_brings_the_limits_of_a_running_server_in_line(lab: Lab, shim: Sh
     path = f"/api/servers/{server}"
     shim.done(server, "start")
     lab.await_ready(server)
-    assert shim.ask("GET", path).json["outdated"]["is"] is False
+    assert shim.ask("GET", path).json["outdated"]["is_outdated"] is False
     before = lab.container(server)
     lab.edit(server, build={"memory_limit": 300, "cpu_limit": 50}, labels={"tier": "front"})
     assert shim.ask("GET", path).json["outdated"]["differs"] == ["build.cpu_limit", "build.memory_limit", "labels.tier"]

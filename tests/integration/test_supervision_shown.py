@@ -40,9 +40,15 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
         entry, told = look(controller, uuid, crashes=5)
         assert told["supervisor"]["running"] is True and told["supervisor"]["since"]
         supervision = entry["supervision"]
-        assert [supervision[name] for name in ("state", "verdict", "next_at", "in_row", "crashes_today")] == ["ok", None, None, 2, 2]
+        assert [supervision[name] for name in ("state", "verdict", "next_at", "consecutive_crashes", "crashes_today")] == [
+            "ok",
+            None,
+            None,
+            2,
+            2,
+        ]
         newest = entry["crashes"][0]
-        assert [newest[name] for name in ("verdict", "exit_code", "in_row", "origin")] == ["crashed", 137, 2, None]
+        assert [newest[name] for name in ("verdict", "exit_code", "consecutive_crashes", "origin")] == ["crashed", 137, 2, None]
         assert (newest["container"], newest["started_at"]) == (before.container, before.started_at) != (after.container, after.started_at)
         assert len(entry["crashes"]) == 2 and any("ready" in line for line in newest["log"])
         # The third in a row is answered after twenty seconds.
@@ -50,7 +56,7 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
         await_verdicts(lab, uuid, "crashed", "crashed", "crashed")
         entry, _told = look(controller, uuid)
         supervision = entry["supervision"]
-        assert [supervision[name] for name in ("state", "verdict", "exit_code", "in_row")] == ["backoff", "crashed", 137, 3]
+        assert [supervision[name] for name in ("state", "verdict", "exit_code", "consecutive_crashes")] == ["backoff", "crashed", 137, 3]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", supervision["next_at"])
     entry, told = look(controller, uuid)
     assert told["supervisor"]["running"] is False

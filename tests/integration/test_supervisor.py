@@ -21,7 +21,7 @@ def test_a_crashed_server_is_started_again_and_has_one_row_that_tells_all(lab: L
         (row,) = await_verdicts(lab, uuid, "crashed")
         wait_until(lambda: not rows_due(lab, uuid), "the row is closed")
     (row,) = await_verdicts(lab, uuid, "crashed")
-    assert (row.run, row.exit_code, row.oom_killed, row.in_row, row.next_run) == (before, 137, False, 1, after)
+    assert (row.run, row.exit_code, row.oom_killed, row.consecutive_crashes, row.next_run) == (before, 137, False, 1, after)
     assert any("ready" in line for line in row.log)
     node = lab.node()
     operation = node.journal.operations.last(uuid)
@@ -68,13 +68,13 @@ def test_what_a_person_stops_at_the_engine_stays_down_for_that_run_alone(lab: La
     uuid = lab.up()
     with Supervising(lab):
         lab.client.stop(uuid, timeout=1)
-        await_verdicts(lab, uuid, "stopped_at_engine")
+        await_verdicts(lab, uuid, "stopped_externally")
         assert not lab.is_up(uuid)
         lab.client.start(uuid)
         wait_until(lambda: lab.node().journal.runs.known_of(uuid).run == run_of(lab, uuid), "the new run was seen")
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before)
-        await_verdicts(lab, uuid, "crashed", "stopped_at_engine")
+        await_verdicts(lab, uuid, "crashed", "stopped_externally")
 
 
 def test_a_crash_while_it_is_dead_is_found_by_the_next(lab: Lab) -> None:
@@ -93,7 +93,7 @@ def test_what_is_down_at_the_very_first_look_is_told_and_left(lab: Lab) -> None:
     crash(lab, uuid)
     wait_until(lambda: not lab.is_up(uuid), "it is down")
     with Supervising(lab):
-        await_verdicts(lab, uuid, "down_before")
+        await_verdicts(lab, uuid, "initially_down")
         time.sleep(1.0)
         assert not lab.is_up(uuid)
         assert ended(lab.power("start", uuid)) == ("done", "")

@@ -33,13 +33,13 @@ class Fleet:
     own: OwnEngine
     up: list[str]
     stopped: str
-    stopped_at_engine: str
+    stopped_externally: str
     looping: str
 
     @property
     def down(self) -> tuple[str, ...]:
         """Those that nobody may start."""
-        return self.stopped, self.stopped_at_engine
+        return self.stopped, self.stopped_externally
 
 
 @pytest.fixture(name="own")
@@ -67,7 +67,7 @@ def mixed(lab: Lab, own: OwnEngine) -> Fleet:
         up, (stopped, at_engine, looping) = list(prioritised_ones), list(pool.map(lambda _number: lab.up(), range(3)))
     assert ended(lab.power("stop", stopped)) == ("done", "")
     own.client.stop(at_engine, timeout=1)
-    await_verdicts(lab, at_engine, "stopped_at_engine")
+    await_verdicts(lab, at_engine, "stopped_externally")
     before = crash(lab, looping)
     wait_until(lambda: lab.is_up(looping) and run_of(lab, looping) != before, "it is up again")
     await_verdicts(lab, looping, "crashed")
@@ -95,7 +95,7 @@ def assert_all_is_back(found: Fleet) -> None:
     over = engine_time(rows_of(lab, found.looping)[0].ended_at)
     assert over is not None and began(lab, found.looping) - over.timestamp() > BACK_OFF_SECONDS - 0.5, "its back-off went on"
     assert not any(lab.is_up(uuid) for uuid in found.down)
-    assert (verdicts(lab, found.stopped), verdicts(lab, found.stopped_at_engine)) == (["stopped"], ["stopped_at_engine"])
+    assert (verdicts(lab, found.stopped), verdicts(lab, found.stopped_externally)) == (["stopped"], ["stopped_externally"])
 
 
 def test_what_an_engine_takes_down_in_its_shutdown_comes_back_in_order_and_nobody_else(node: Lab, own: OwnEngine) -> None:

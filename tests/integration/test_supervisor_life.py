@@ -83,10 +83,10 @@ def test_it_may_be_killed_in_a_start_and_there_is_one_row_one_run_and_the_count_
         wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
         time.sleep(0.5)
         (row,) = rows_of(lab, uuid)
-        assert (run_of(lab, uuid), row.in_row, row.next_run) == (after, 1, after)
+        assert (run_of(lab, uuid), row.consecutive_crashes, row.next_run) == (after, 1, after)
         crash(lab, uuid)
         newest, _first = await_verdicts(lab, uuid, "crashed", "crashed")
-        assert newest.in_row == 2
+        assert newest.consecutive_crashes == 2
 
 
 @pytest.mark.long

@@ -23,7 +23,7 @@ def test_the_first_crash_is_answered_at_once_and_the_second_after_ten_seconds_wh
         await_verdicts(lab, uuid, "crashed")
         before = crash(lab, uuid)
         newest, oldest = await_verdicts(lab, uuid, "crashed", "crashed")
-        assert (newest.in_row, oldest.in_row) == (2, 1)
+        assert (newest.consecutive_crashes, oldest.consecutive_crashes) == (2, 1)
         supervising.kill()
         supervising.begin_again()
         after = await_run_after(lab, uuid, before)
@@ -40,12 +40,12 @@ def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab
         before = crash(lab, uuid)
         (row,) = await_verdicts(lab, uuid, "crashed")
         time.sleep(1.5)
-        assert (lab.is_up(uuid), row.due, row.in_row) == (False, True, 1)
+        assert (lab.is_up(uuid), row.due, row.consecutive_crashes) == (False, True, 1)
         lab.edit(uuid, environment={"FIXED": "yes"})
         await_run_after(lab, uuid, before)
         wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row says what answered it")
         crash(lab, uuid)
-        assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].in_row == 1
+        assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].consecutive_crashes == 1
         assert ended(lab.power("start", uuid)) == ("done", "")
         wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
 
@@ -58,7 +58,7 @@ def test_a_refused_start_is_told_and_made_at_a_later_step(lab: Lab) -> None:
         before = crash(lab, uuid)
         wait_until(lambda: [row.code for row in rows_of(lab, uuid)] == ["suspended"], "it is told")
         (row,) = rows_of(lab, uuid)
-        assert (row.due, row.in_row, row.tries, lab.is_up(uuid)) == (True, 1, 1, False)
+        assert (row.due, row.consecutive_crashes, row.tries, lab.is_up(uuid)) == (True, 1, 1, False)
         lab.edit(uuid, suspended=False)
         await_run_after(lab, uuid, before)
         wait_until(lambda: [row.code for row in rows_of(lab, uuid)] == [""], "it is told no more")

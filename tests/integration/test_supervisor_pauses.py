@@ -90,7 +90,7 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         time.sleep(1.0)
         assert (lab.is_up(first), verdicts(lab, first)) == (False, [])
         wings.clear()
-        await_verdicts(lab, first, "down_before")
+        await_verdicts(lab, first, "initially_down")
         await_paused(lab, "")
         time.sleep(0.5)
         assert not lab.is_up(first)

@@ -223,7 +223,7 @@ class TestEndInTheJournal:
         if again:
             fake.engine.execute_start(UUID)
 
-    @pytest.mark.parametrize("verdict", [Verdict.CRASHED, Verdict.ENDED, Verdict.NOTED])
+    @pytest.mark.parametrize("verdict", [Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING])
     def test_a_run_that_ended_by_itself_is_a_start_that_failed_although_another_is_up(
         self, fake: FakeNode, waiting: Waiting, verdict: Verdict
     ) -> None:
@@ -237,7 +237,7 @@ class TestEndInTheJournal:
         with fake.lock("start"), pytest.raises(StartFailed, match="exit code 7"):
             waiting.wait()
 
-    @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_AT_ENGINE, Verdict.ENGINE_STOPPED])
+    @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_EXTERNALLY, Verdict.ENGINE_STOPPED])
     def test_a_run_that_somebody_ended_is_superseded(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:
         waiting.later(2, lambda: self.ended(fake, verdict))
         with pytest.raises(Superseded):

@@ -361,10 +361,10 @@ def test_all_servers_are_described_from_one_answer() -> None:
 
 
 def test_supervision_is_told_where_the_endpoint_tells_it() -> None:
-    own = {**server(UUID, "Twin"), "supervision": {"state": "crash_loop", "in_row": 11, "running": True, "verdict": "crashed"}}
+    own = {**server(UUID, "Twin"), "supervision": {"state": "crash_loop", "consecutive_crashes": 11, "running": True, "verdict": "crashed"}}
     told = describe_at([], Answering(answer(200, [own, server(OTHER, "Other")])))
     assert ["supervision" in entry for entry in told.entries] == [True, False]
-    assert (told.entries[0]["supervision"]["state"], told.entries[0]["supervision"]["in_row"]) == ("crash_loop", 11)
+    assert (told.entries[0]["supervision"]["state"], told.entries[0]["supervision"]["consecutive_crashes"]) == ("crash_loop", 11)
     assert told.supervisor is None
 
 

@@ -40,11 +40,19 @@ def test_a_server_is_read_without_its_environment() -> None:
 
 
 def test_supervision_is_read_as_plain_values_where_it_is_told() -> None:
-    said = {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no\x1b[2Jspace", "next_at": None, "more": [1]}
+    said = {
+        "state": "backoff",
+        "running": True,
+        "consecutive_crashes": 3,
+        "oom_killed": False,
+        "msg": "no\x1b[2Jspace",
+        "next_at": None,
+        "more": [1],
+    }
     supervision = read_server(told(supervision=said), UUID).supervision
     assert supervision is not None
     shown = {name: value for name, value in supervision.items() if value is not None}
-    assert shown == {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no [2Jspace"}
+    assert shown == {"state": "backoff", "running": True, "consecutive_crashes": 3, "oom_killed": False, "msg": "no [2Jspace"}
     for nothing in (None, [], {"state": 1}, {}):
         assert read_server(told(supervision=nothing), UUID).supervision is None
 
@@ -241,7 +249,7 @@ def test_a_countdown_and_players_are_read_as_plain_values() -> None:
         "more": "x",
         "since": 7,
     }
-    seen = read_server(told(countdown=countdown, players={"online": 3, "max": 20, "why_unknown": None}), UUID)
+    seen = read_server(told(countdown=countdown, players={"online": 3, "max": 20, "unknown_reason": None}), UUID)
     assert seen.countdown == {"action": "restart", "phase": "counting", "due": "2026-03-01T12:10:00.000Z", "origin": "a b [2J"}
     assert seen.players == PlayerCount(3, 20)
 
@@ -254,7 +262,7 @@ def test_what_is_no_countdown_is_none(countdown: object) -> None:
 @pytest.mark.parametrize(
     "players, count",
     [
-        ({"online": None, "max": None, "why_unknown": "time-out\n"}, PlayerCount(why="time-out")),
+        ({"online": None, "max": None, "unknown_reason": "time-out\n"}, PlayerCount(why="time-out")),
         # Unknown is never empty.
         ({"online": "0"}, PlayerCount(why="the endpoint does not tell why")),
         ({"online": -1, "max": True}, PlayerCount(why="the endpoint does not tell why")),
@@ -274,7 +282,7 @@ def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
         {
             "outcome": "refused",
             "code": "players_online",
-            "players": {"online": 2, "max": None, "why_unknown": None},
+            "players": {"online": 2, "max": None, "unknown_reason": None},
             "player_wait": {"seconds": 61.5, "marks": [60, "x", 10], "announced": True},
         }
     )
@@ -288,12 +296,12 @@ def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
         (None, None),
         ("yes", None),
         (
-            {"is": True, "differs": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
-            {"is": True, "differs": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
+            {"is_outdated": True, "differs": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
+            {"is_outdated": True, "differs": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
         ),
         (
-            {"is": 1, "why": "no\nanswer"},
-            {"is": None, **dict.fromkeys(("differs", "restart", "in_place", "next_start")), "why": "no answer"},
+            {"is_outdated": 1, "why": "no\nanswer"},
+            {"is_outdated": None, **dict.fromkeys(("differs", "restart", "in_place", "next_start")), "why": "no answer"},
         ),
     ],
 )

@@ -32,9 +32,9 @@ STOPPED = {"run": "a1b2", "action": "restart", "ok": False, "msg": "restart of 3
 BEGUN = {"run": "a1b2", "action": "restart", "servers": 3, "nodes": 2, "by": "alice@ops", "reason": "update"}
 DATA: dict[EventType, dict[str, Any]] = {
     EventType.ACTION_ENDED: {"action": "start", "outcome": "failed", "code": "start_failed", "msg": "Cannot start", "origin": "tofu"},
-    EventType.SERVER_CRASHED: {"exit_code": 137, "oom_killed": True, "seconds": 62.4, "in_row": 2},
-    EventType.SERVER_CRASH_LOOP: {"exit_code": 1, "in_row": 5},
-    EventType.SERVER_RECOVERED: {"in_row": 3},
+    EventType.SERVER_CRASHED: {"exit_code": 137, "oom_killed": True, "seconds": 62.4, "consecutive_crashes": 2},
+    EventType.SERVER_CRASH_LOOP: {"exit_code": 1, "consecutive_crashes": 5},
+    EventType.SERVER_RECOVERED: {"consecutive_crashes": 3},
     EventType.COUNTDOWN_BEGUN: {
         "action": "stop",
         "ends_at": "2026-03-01T12:05:00.000Z",

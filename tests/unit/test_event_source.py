@@ -300,7 +300,7 @@ HOSTILE: dict[str, Handler] = {
     "breaks off": _break_off,
     "never ends": _never_end,
     "500": _answer(500, b'{"error": "An unexpected error"}'),
-    "404": _answer(404, b'{"error": "this node keeps none", "code": "events_not_kept"}'),
+    "404": _answer(404, b'{"error": "this node keeps none", "code": "events_disabled"}'),
     "503 of a proxy": _answer(503, b"<html>"),
     "no JSON": _answer(200, b"\xff"),
     "deep JSON": _answer(200, b"[" * 200_000),

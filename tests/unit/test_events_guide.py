@@ -63,7 +63,7 @@ def crash() -> EndedRun:
         seconds=62.0,
         verdict=Verdict.CRASHED,
         due=True,
-        in_row=2,
+        consecutive_crashes=2,
         at="2026-01-31T12:03:10.250Z",
     )
 

@@ -32,7 +32,7 @@ def receiver(name: str = "pager", **more: Any) -> dict[str, Any]:
 
 
 def events(*receivers: dict[str, Any], running: bool | None = True, kept: bool | None = True) -> dict[str, Any]:
-    return {"running": running, "since": None, "kept": kept, "receivers": list(receivers) if kept else None}
+    return {"running": running, "since": None, "enabled": kept, "receivers": list(receivers) if kept else None}
 
 
 NONE = events(running=False, kept=False)

@@ -417,7 +417,7 @@ class Wings(Recorder):
         configuration = {"uuid": LOBBY["uuid"], "meta": {"name": "lobby-1"}, "labels": {"role": HOSTILE, "Service": "Pterodactyl"}}
         rest = {"egg": {"id": EGG}, "container": {"image": "games/java:17"}, "environment": {"SECRET": "hidden-password-1234"}}
         # The last as our own HTTP face tells it.
-        told = {"configuration": {**configuration, **rest}, "outdated": {"is": True, "differs": ["image"]}}
+        told = {"configuration": {**configuration, **rest}, "outdated": {"is_outdated": True, "differs": ["image"]}}
         answering.json(200, [{"state": "starting", "is_suspended": True, **told}])
 
 

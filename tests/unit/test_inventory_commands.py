@@ -74,10 +74,12 @@ def test_a_pattern_means_the_servers_that_run_and_are_not_suspended(commands: Co
 
 def test_the_outdated_are_a_group_also_where_nobody_is(commands: Commands) -> None:
     commands.write(
-        server(ONE, "lobby-1", outdated={"is": True}), server(TWO, "old", outdated={"is": None}), server(THREE, "new", "offline")
+        server(ONE, "lobby-1", outdated={"is_outdated": True}),
+        server(TWO, "old", outdated={"is_outdated": None}),
+        server(THREE, "new", "offline"),
     )
     assert commands.hosts("power_outdated:&state_running") == ["lobby-1"]
-    commands.write(server(ONE, "lobby-1", outdated={"is": False}))
+    commands.write(server(ONE, "lobby-1", outdated={"is_outdated": False}))
     assert commands.hosts("state_running:!power_outdated") == ["lobby-1"]
 
 

@@ -59,14 +59,14 @@ def test_a_row_is_read_as_it_was_written(node: Node) -> None:
     journal = node.journal()
     assert journal.ended_runs.write(row)
     found = journal.ended_runs.of_run(row.run)
-    assert found is not None and found == replace(row, in_row=1, number=found.number)
+    assert found is not None and found == replace(row, consecutive_crashes=1, number=found.number)
 
 
 def test_the_first_verdict_on_a_run_stays_and_one_that_was_noted_is_none(node: Node) -> None:
     ended = node.journal().ended_runs
-    assert ended.write(replace(crashed(), verdict=Verdict.NOTED, due=False))
+    assert ended.write(replace(crashed(), verdict=Verdict.PENDING, due=False))
     assert ended.write(crashed())
-    for verdict in (Verdict.NOTED, Verdict.STOPPED, Verdict.ENDED_UNSEEN):
+    for verdict in (Verdict.PENDING, Verdict.STOPPED, Verdict.ENDED_UNOBSERVED):
         assert ended.write(replace(crashed(), verdict=verdict, due=False, exit_code=0))
     found = ended.of_run(run(1))
     assert found is not None and (found.verdict, found.exit_code, found.due) == (Verdict.CRASHED, 3, True)
@@ -92,7 +92,7 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
     assert journal.ended_runs.due() == [other]
     assert journal.ended_runs.write(crashed(2))
     rows = latest(journal, ALPHA)[ALPHA.uuid]
-    assert [(row.in_row, row.next_run) for row in rows] == [(2, None), (1, run(2))]
+    assert [(row.consecutive_crashes, row.next_run) for row in rows] == [(2, None), (1, run(2))]
     # Whoever says late that the first one was up says nothing new.
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(1)))
     seen = journal.runs.known_of(ALPHA.uuid)
@@ -101,7 +101,7 @@ def test_a_newer_run_closes_what_asked_for_one_and_says_which_row_it_answered(no
     assert journal.runs.see(ALPHA.uuid, SeenRun(run(3)))
     assert journal.ended_runs.write(crashed(3), Limits())
     found = journal.ended_runs.of_run(run(3))
-    assert found is not None and found.in_row == 1
+    assert found is not None and found.consecutive_crashes == 1
 
 
 _HOSTILE = (None, "", "x", "9" * 400, b"\xff\x00", 2**62, -1, 1e308, float("inf"), "[" * 5000, '{"a":1}', "[1,2", "\ud7ff\x00")
@@ -161,4 +161,4 @@ def test_a_row_of_a_writer_that_is_killed_is_whole_or_not_there(node: Node) -> N
     for number in range(5):
         killed_after(lambda number=number: node.journal().ended_runs.write(crashed(number)))
         found = node.journal().ended_runs.of_run(run(number))
-        assert found is not None and found.in_row == 1
+        assert found is not None and found.consecutive_crashes == 1

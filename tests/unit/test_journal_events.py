@@ -175,19 +175,19 @@ def test_a_crash_is_told_once_and_giving_up_when_it_comes_to_that(journal: Journ
         *("server.recovered", "server.crashed", "server.recovered"),
     ]
     loop = events(journal)[3]
-    assert (loop.data["in_row"], loop.data["max_restarts"], loop.data["exit_code"]) == (2, 1, 3)
+    assert (loop.data["consecutive_crashes"], loop.data["max_restarts"], loop.data["exit_code"]) == (2, 1, 3)
     assert SECRET not in str(events(journal))
 
 
 def test_an_end_that_is_no_crash_is_told_to_nobody(journal: Journal) -> None:
-    for number, verdict in enumerate((Verdict.STOPPED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.NOTED), 1):
+    for number, verdict in enumerate((Verdict.STOPPED, Verdict.ENDED, Verdict.ENGINE_STOPPED, Verdict.PENDING), 1):
         journal.ended_runs.write(replace(crash(number), verdict=verdict, due=False))
         journal.runs.see(ALPHA.uuid, seen(number + 1))
     assert events(journal) == []
 
 
 def test_a_run_that_was_noted_first_is_told_when_it_is_judged(journal: Journal) -> None:
-    journal.ended_runs.write(replace(crash(), verdict=Verdict.NOTED, due=False))
+    journal.ended_runs.write(replace(crash(), verdict=Verdict.PENDING, due=False))
     journal.runs.see(ALPHA.uuid, SeenRun(run(2), matchers=False))
     assert events(journal) == []
     journal.ended_runs.write(crash(due=False))
@@ -200,7 +200,7 @@ def test_a_recovery_is_told_once_however_often_a_run_is_seen(journal: Journal) -
         journal.runs.see(ALPHA.uuid, seen(2))
     assert types(journal) == ["server.crashed", "server.recovered"]
     recovered = events(journal)[1]
-    assert (recovered.server, recovered.data["in_row"], recovered.at) == (ALPHA, 1, "2026-03-01T12:00:02.123Z")
+    assert (recovered.server, recovered.data["consecutive_crashes"], recovered.at) == (ALPHA, 1, "2026-03-01T12:00:02.123Z")
 
 
 def test_an_event_is_there_with_what_it_tells_or_not_at_all(node: Node, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

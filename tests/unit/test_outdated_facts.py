@@ -26,8 +26,8 @@ def told(fake: FakeNode) -> Any:
     return entry["outdated"]
 
 
-NONE = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
-UNKNOWN = {"is": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
+NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
 def test_a_server_without_a_container_has_none_that_could_be_outdated(fake: FakeNode) -> None:
@@ -41,7 +41,7 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     fake.define(environment={"MOTD": "secret words"}, build={"cpu_limit": 50})
     assert told(fake) == {
         **NONE,
-        "is": True,
+        "is_outdated": True,
         "differs": ["build.cpu_limit", "environment.MOTD"],
         "restart": ["environment.MOTD"],
         "in_place": ["build.cpu_limit"],
@@ -75,7 +75,7 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     fake.file.write_text("{")
     node = fake.build()
     found = describe([UUID], node, FactOptions(), remember=lambda _uuid, _run: None)
-    assert found.entries[0]["name"] == "Cobalt" and found.entries[0]["outdated"]["is"] is None
+    assert found.entries[0]["name"] == "Cobalt" and found.entries[0]["outdated"]["is_outdated"] is None
     # One warning is enough.
     assert "Cannot read definition" in str(node.sources.warnings) and "outdated" not in str(found.warnings)
     fake.file.unlink()
@@ -93,7 +93,7 @@ def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
 def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
     fake.up()
     fake.define(build={"memory_limit": 3})
-    assert told(fake)["is"] is None and "expected at least 7" in told(fake)["why"]
+    assert told(fake)["is_outdated"] is None and "expected at least 7" in told(fake)["why"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> No
 )
 def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels: dict[str, str], hostname: str, why: str) -> None:
     fake.up(labels=labels, hostname=hostname)
-    assert told(fake) == {**UNKNOWN, "is": True, "why": why}
+    assert told(fake) == {**UNKNOWN, "is_outdated": True, "why": why}
 
 
 def test_nor_of_one_that_an_earlier_version_made_otherwise(fake: FakeNode) -> None:
@@ -113,14 +113,18 @@ def test_nor_of_one_that_an_earlier_version_made_otherwise(fake: FakeNode) -> No
     fake.engine.change(UUID, labels={name: label for name, label in snapshot.labels.items() if name != LABEL_PARTS})
     assert told(fake) == NONE
     fake.define(invocation="other")
-    assert told(fake) == {**UNKNOWN, "is": True, "why": "an earlier version of this collection made its container"}
+    assert told(fake) == {**UNKNOWN, "is_outdated": True, "why": "an earlier version of this collection made its container"}
 
 
 def test_what_many_have_in_common_is_one_warning(fake: FakeNode) -> None:
     entries = [
-        {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is": None, "why": "the Panel does not answer"}} for number in range(5)
+        {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is_outdated": None, "why": "the Panel does not answer"}}
+        for number in range(5)
     ]
-    entries += [{"name": "", "short_id": "0f4c5ad2", "outdated": {"is": None, "why": "it is broken"}}, {"name": "x", "outdated": None}]
+    entries += [
+        {"name": "", "short_id": "0f4c5ad2", "outdated": {"is_outdated": None, "why": "it is broken"}},
+        {"name": "x", "outdated": None},
+    ]
     assert outdated_facts.unknown_warnings(entries) == [
         "Cannot tell whether Lobby 0, Lobby 1, Lobby 2 and 2 more are outdated: the Panel does not answer",
         "Cannot tell whether 0f4c5ad2 is outdated: it is broken",
@@ -135,7 +139,7 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
     monkeypatch.setattr(outdated_facts, "_IMAGES_SECONDS", 0.05)
     monkeypatch.setattr(fake.engine.images, "find", lambda _name: released.wait(10))
     try:
-        assert told(fake)["is"] is None and "took more than" in told(fake)["why"]
+        assert told(fake)["is_outdated"] is None and "took more than" in told(fake)["why"]
     finally:
         released.set()
 

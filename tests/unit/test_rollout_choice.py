@@ -149,7 +149,7 @@ def test_empty_maps_may_be_empty_in_any_way() -> None:
     assert criteria({"action": "stop", "servers": "all", "labels": [], "priorities": ""}).labels == {}
 
 
-OUTDATED, SAME, UNKNOWN = {"outdated": {"is": True}}, {"outdated": {"is": False}}, {"outdated": {"is": None}}
+OUTDATED, SAME, UNKNOWN = {"outdated": {"is_outdated": True}}, {"outdated": {"is_outdated": False}}, {"outdated": {"is_outdated": None}}
 
 
 def test_of_the_outdated_those_are_meant_of_which_nobody_can_tell_as_well() -> None:

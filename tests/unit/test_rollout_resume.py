@@ -461,7 +461,7 @@ def test_files_that_cannot_be_used_are_errors_that_name_them(tmp_path: Path) -> 
 
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
     """A server whose container is not what its definition says, or is."""
-    return info(number, outdated={"is": is_outdated}, **more)
+    return info(number, outdated={"is_outdated": is_outdated}, **more)
 
 
 def test_nodes_are_told_that_only_the_outdated_are_meant() -> None:

@@ -229,7 +229,7 @@ def test_the_end_of_another_run_says_nothing_of_the_one_that_was_named() -> None
 
 
 def test_a_run_that_somebody_stopped_did_not_crash() -> None:
-    stopped = {**NAMED, "verdict": "stopped_at_engine", "exit_code": 0, "ended_at": "2026-03-01T12:00:09.000Z"}
+    stopped = {**NAMED, "verdict": "stopped_externally", "exit_code": 0, "ended_at": "2026-03-01T12:00:09.000Z"}
     record = soaked(back(started_at="1"), back(stopped, started_at="1", state="offline"))
     assert outcomes(record) == {"Server 100": "failed did_not_stay_up"}
     assert (record.rows[0].state, record.rows[0].msg.endswith("until the end of the soak, exit code 0")) == ("offline", True)

@@ -146,7 +146,7 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
     stopped = controller.begin(file, 2)
     assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 failed, 1 not done")
-    assert (stopped["blamed"], stopped["resume_file"]) == (["node-1"], file)
+    assert (stopped["failed_nodes"], stopped["resume_file"]) == (["node-1"], file)
     blame = controller.step("blame", here="node-1", file=file)
     assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
     assert controller.result["stopped"] == "1 failed, 0 allowed"
@@ -377,7 +377,7 @@ def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node
         tasks.write_text(text)
     begun = controller.begin(file, 1, tasks=str(tasks))
     assert begun["failed"]
-    assert begun["blamed"] == ["node-1"]
+    assert begun["failed_nodes"] == ["node-1"]
     assert said in controller.step("blame", here="node-1", file=file)["msg"]
     assert controller.result["counts"]["not_done"] == 1
     assert said in controller.result["stopped"]
@@ -403,7 +403,7 @@ def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_on
     assert list(controller.begin(file, 3)["work"]) == ["node-3"]
     assert "Batch 2 of 3 passed over, since its nodes are lost: 1 server unknown" in controller.shown[-2]
     controller.answers({"node-3": ended([uuid(300)])})
-    assert controller.report(file)["blamed"] == ["node-1"]
+    assert controller.report(file)["failed_nodes"] == ["node-1"]
     assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "done"]
     assert controller.step("blame", here="node-1", file=file)["msg"].startswith("Cannot end the restart well: restart of 3 in 3 of 3")
 

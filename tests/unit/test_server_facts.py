@@ -432,8 +432,8 @@ def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Man
     games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
     games[uuids[0]].online, games[uuids[1]].online = 3, None
     assert list(played(many, **games).values()) == [
-        {"online": 3, "max": 20, "why_unknown": None},
-        {"online": None, "max": None, "why_unknown": "no answer"},
+        {"online": 3, "max": 20, "unknown_reason": None},
+        {"online": None, "max": None, "unknown_reason": "no answer"},
         None,
         None,
     ]
@@ -455,7 +455,7 @@ def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many:
     told = played(many, **games)
     assert time.monotonic() - began < 10
     assert all(told[uuid]["online"] is None for uuid in uuids[::2])
-    assert {told[uuid]["why_unknown"] for uuid in uuids[::2]} == {"the games of other servers took too long to answer"}
+    assert {told[uuid]["unknown_reason"] for uuid in uuids[::2]} == {"the games of other servers took too long to answer"}
 
 
 def test_a_countdown_is_told_as_long_as_its_process_lives(many: Many) -> None:

@@ -191,7 +191,7 @@ def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_t
 def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where_there_are_no_events() -> None:
     receiver = {"receiver": "pager", "waiting": 12, "off": False, "failing_since": "2026-01-31T04:12:01.000Z", "dropped": 3, "sent": 7}
     gone = {"receiver": "chat", "waiting": 0, "off": True, "failing_since": None, "dropped": 0, "sent": 1}
-    events = {"running": True, "since": "", "kept": True, "receivers": [receiver, gone]}
+    events = {"running": True, "since": "", "enabled": True, "receivers": [receiver, gone]}
     lines = shown(ServerNumbers(), NodeNumbers(events=events))
     assert {
         "fleet_power_event_sender_up 1.0",
@@ -204,7 +204,7 @@ def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where
         'fleet_power_event_receiver_failing{receiver="chat"} 0.0',
     } <= lines
     assert "fleet_power_event_sender_up 0.0" in shown(ServerNumbers(), NodeNumbers(events={**events, "running": False}))
-    for none in ({}, {**events, "kept": False, "receivers": None}, {**events, "kept": None, "receivers": None}):
+    for none in ({}, {**events, "enabled": False, "receivers": None}, {**events, "enabled": None, "receivers": None}):
         assert not [line for line in shown(ServerNumbers(), NodeNumbers(events=none)) if "event" in line]
 
 
@@ -214,8 +214,8 @@ def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_ar
             journal=SimpleNamespace(ended_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
         )
         census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
-        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is": None}}
-        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is": True}}
+        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is_outdated": None}}
+        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is_outdated": True}}
         monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None, "outdated": None}])
         return (await census.numbers())[0]
 

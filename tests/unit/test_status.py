@@ -56,7 +56,7 @@ def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
 
 def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() -> None:
     def players(online: int | None, most: int | None, why: str | None = None) -> dict[str, Any]:
-        return {"online": online, "max": most, "why_unknown": why}
+        return {"online": online, "max": most, "unknown_reason": why}
 
     shown = [
         entry("Lobby", players=players(3, 20)),
@@ -72,7 +72,7 @@ def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() 
 
 def test_what_is_outdated_has_a_column_where_anything_is_and_else_there_is_none() -> None:
     def outdated(is_outdated: bool | None, keys: list[str] | None = None) -> dict[str, Any]:
-        return {"is": is_outdated, "differs": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
+        return {"is_outdated": is_outdated, "differs": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
 
     told = [
         entry("Lobby", outdated=outdated(True, ["build.memory_limit", "image"])),
@@ -90,8 +90,8 @@ def test_what_is_outdated_has_a_column_where_anything_is_and_else_there_is_none(
 
 
 def test_why_nobody_knows_who_plays_gives_way_to_all_else_and_the_number_to_nothing() -> None:
-    unknown = entry("Dune", players={"online": None, "max": None, "why_unknown": "the game did not answer within three seconds"})
-    narrow = status_lines([seen(unknown, entry("Lobby", players={"online": 3, "max": 20, "why_unknown": None}))], width=31)
+    unknown = entry("Dune", players={"online": None, "max": None, "unknown_reason": "the game did not answer within three seconds"})
+    narrow = status_lines([seen(unknown, entry("Lobby", players={"online": 3, "max": 20, "unknown_reason": None}))], width=31)
     assert [re.split(" {2,}", line)[3] for line in narrow[:3]] == ["PLAYERS", "? (the…", "3/20"]
     assert all(width_of(line) <= 31 for line in narrow[:3])
 
@@ -116,7 +116,15 @@ def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> No
 
 def supervision(**fields: Any) -> dict[str, Any]:
     """What a node with a supervisor says of a server that crashed."""
-    known = {"state": "backoff", "verdict": "crashed", "exit_code": 3, "in_row": 3, "crashes_today": 3, "running": True, "paused": None}
+    known = {
+        "state": "backoff",
+        "verdict": "crashed",
+        "exit_code": 3,
+        "consecutive_crashes": 3,
+        "crashes_today": 3,
+        "running": True,
+        "paused": None,
+    }
     return {**known, "next_at": "2026-02-01T04:12:10.123Z", "code": None, **fields}
 
 
@@ -124,14 +132,17 @@ def supervision(**fields: Any) -> dict[str, Any]:
     ("told", "words"),
     [
         ({}, "offline, crashed 3 times, next try 04:12:10"),
-        ({"in_row": 1}, "offline, crashed, next try 04:12:10"),
-        ({"state": "crash_loop", "in_row": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
+        ({"consecutive_crashes": 1}, "offline, crashed, next try 04:12:10"),
+        ({"state": "crash_loop", "consecutive_crashes": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
         ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
         ({"next_at": None, "running": False}, "offline, meant up, crashed 3 times"),
-        ({"verdict": "engine_stopped", "in_row": 0}, "offline, next try 04:12:10"),
-        ({"state": "left", "verdict": "stopped_at_engine", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
-        ({"state": "left", "verdict": "ended", "exit_code": 0, "next_at": None}, "offline, ended (exit code 0)"),
-        ({"state": "left", "verdict": "down_before", "exit_code": None, "next_at": None}, "offline, down before it was supervised"),
+        ({"verdict": "engine_stopped", "consecutive_crashes": 0}, "offline, next try 04:12:10"),
+        ({"state": "stays_down", "verdict": "stopped_externally", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
+        ({"state": "stays_down", "verdict": "ended", "exit_code": 0, "next_at": None}, "offline, ended (exit code 0)"),
+        (
+            {"state": "stays_down", "verdict": "initially_down", "exit_code": None, "next_at": None},
+            "offline, down before it was supervised",
+        ),
         ({"state": "ok", "verdict": None, "next_at": None}, "offline, meant up"),
         ({"state": "off", "next_at": None}, "offline, meant up, crashed 3 times"),
     ],

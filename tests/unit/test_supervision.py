@@ -29,7 +29,7 @@ CRASH = EndedRun(
     Run("c1", "2026-03-01T10:00:00Z"),
     Verdict.CRASHED,
     due=True,
-    in_row=1,
+    consecutive_crashes=1,
     boot="b1",
     next_at=100.0,
 )
@@ -40,11 +40,13 @@ def told(*rows: EndedRun, live: bool = False, crashes_in_day: int = 1, limits: L
 
 
 class TestWaitBefore:
-    @pytest.mark.parametrize(("in_row", "wait"), [(1, 0), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300), (10, 300)])
+    @pytest.mark.parametrize(
+        ("consecutive_crashes", "wait"), [(1, 0), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300), (8, 300), (10, 300)]
+    )
     def test_the_first_crash_is_answered_at_once_and_each_further_one_twice_as_late_up_to_five_minutes(
-        self, in_row: int, wait: float
+        self, consecutive_crashes: int, wait: float
     ) -> None:
-        assert wait_before(in_row, 0, LIMITS) == wait
+        assert wait_before(consecutive_crashes, 0, LIMITS) == wait
 
     def test_after_more_crashes_in_a_row_than_allowed_it_is_tried_once_an_hour(self) -> None:
         assert wait_before(11, 0, LIMITS) == LOOP_WAIT == 3600
@@ -65,12 +67,12 @@ class TestWaitBefore:
         assert wait_before(0, tries, LIMITS) == wait
 
     @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 1000))
-    def test_no_wait_is_negative_or_longer_than_the_longest(self, in_row: int, tries: int, most: int) -> None:
-        assert 0 <= wait_before(in_row, tries, Limits(most)) <= LOOP_WAIT
+    def test_no_wait_is_negative_or_longer_than_the_longest(self, consecutive_crashes: int, tries: int, most: int) -> None:
+        assert 0 <= wait_before(consecutive_crashes, tries, Limits(most)) <= LOOP_WAIT
 
     @given(st.integers(0, 1000))
     def test_no_crash_makes_the_next_wait_shorter(self, most: int) -> None:
-        waits = [wait_before(in_row, 0, Limits(most)) for in_row in range(most + 3)]
+        waits = [wait_before(consecutive_crashes, 0, Limits(most)) for consecutive_crashes in range(most + 3)]
         assert all(earlier <= later for earlier, later in zip(waits, waits[1:]))
 
 
@@ -100,31 +102,31 @@ class TestSupervisionOf:
         assert told(crashes_in_day=0) is SupervisionState.OK
 
     def test_one_that_waits_for_its_next_try_is_backing_off(self) -> None:
-        assert told(replace(CRASH, in_row=10)) is SupervisionState.BACKOFF
+        assert told(replace(CRASH, consecutive_crashes=10)) is SupervisionState.BACKOFF
 
     @pytest.mark.parametrize("due", [True, False])
     def test_more_crashes_in_a_row_than_allowed_are_a_crash_loop(self, due: bool) -> None:
-        assert told(replace(CRASH, in_row=11, due=due)) is SupervisionState.CRASH_LOOP
+        assert told(replace(CRASH, consecutive_crashes=11, due=due)) is SupervisionState.CRASH_LOOP
 
     def test_how_many_are_allowed_is_the_servers_own(self) -> None:
-        assert told(replace(CRASH, in_row=2), limits=Limits(max_restarts=1)) is SupervisionState.CRASH_LOOP
+        assert told(replace(CRASH, consecutive_crashes=2), limits=Limits(max_restarts=1)) is SupervisionState.CRASH_LOOP
 
     @pytest.mark.parametrize("verdict", [Verdict.ENGINE_STOPPED, Verdict.RESTARTING])
     def test_what_is_to_be_started_without_a_crash_backs_off_however_often_it_crashed_before(self, verdict: Verdict) -> None:
-        assert told(replace(CRASH, verdict=verdict, in_row=11)) is SupervisionState.BACKOFF
+        assert told(replace(CRASH, verdict=verdict, consecutive_crashes=11)) is SupervisionState.BACKOFF
 
     @pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.STOPPED])
     def test_one_that_is_down_and_not_due_was_left(self, verdict: Verdict) -> None:
-        assert told(replace(CRASH, verdict=verdict, due=False)) is SupervisionState.LEFT
+        assert told(replace(CRASH, verdict=verdict, due=False)) is SupervisionState.STAYS_DOWN
 
     def test_one_that_was_stopped_here_is_well(self) -> None:
         assert told(replace(CRASH, verdict=Verdict.STOPPED, due=False)) is SupervisionState.OK
 
     def test_of_a_server_that_is_up_no_ended_run_is_told(self) -> None:
-        assert told(replace(CRASH, in_row=11), live=True) is SupervisionState.OK
+        assert told(replace(CRASH, consecutive_crashes=11), live=True) is SupervisionState.OK
 
     def test_the_newest_run_alone_counts(self) -> None:
-        older: dict[str, Any] = {"in_row": 11, "due": False}
+        older: dict[str, Any] = {"consecutive_crashes": 11, "due": False}
         assert told(CRASH, replace(CRASH, **older)) is SupervisionState.BACKOFF
 
     @pytest.mark.parametrize(("crashes", "state"), [(5, SupervisionState.OK), (6, SupervisionState.FLAPPING)])

@@ -29,7 +29,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeNode
 
 SINCE = "2026-03-01T11:00:00.000Z"
-CALM = {"in_row": 0, "crashes_today": 0, "why": None}
+CALM = {"consecutive_crashes": 0, "crashes_today": 0, "why": None}
 
 
 def look(fake: FakeNode, crashes: int = 0) -> Described:
@@ -93,7 +93,12 @@ def test_a_crash_that_is_answered_later_is_told_with_the_moment(fake: FakeNode) 
     with supervisor(fake):
         state = told(fake)
     assert (state["state"], state["verdict"], state["exit_code"], state["oom_killed"]) == ("backoff", "crashed", 3, True)
-    assert (state["ended_at"], state["in_row"], state["crashes_today"], state["running"]) == ("2026-03-01T11:59:00.5Z", 1, 1, True)
+    assert (state["ended_at"], state["consecutive_crashes"], state["crashes_today"], state["running"]) == (
+        "2026-03-01T11:59:00.5Z",
+        1,
+        1,
+        True,
+    )
     soonest, latest = fake.clock.now() + timedelta(seconds=50), fake.clock.now() + timedelta(seconds=60)
     assert timestamp(soonest) < state["next_at"] <= timestamp(latest)
 
@@ -125,7 +130,7 @@ def test_why_the_last_try_brought_nothing_is_told(fake: FakeNode) -> None:
     assert written is not None
     assert fake.node.journal.ended_runs.put_off(replace(written, tries=1, code="disk_full", msg="Cannot start: no space"))
     state = told(fake)
-    assert (state["code"], state["msg"], state["in_row"]) == ("disk_full", "Cannot start: no space", 1)
+    assert (state["code"], state["msg"], state["consecutive_crashes"]) == ("disk_full", "Cannot start: no space", 1)
 
 
 def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
@@ -140,18 +145,18 @@ def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
         if number < 10:
             fake.node.journal.runs.see(UUID, SeenRun(following, matchers=False, answers=written.number))
     state = told(fake)
-    assert (state["state"], state["in_row"], state["crashes_today"]) == ("crash_loop", 11, 11)
+    assert (state["state"], state["consecutive_crashes"], state["crashes_today"]) == ("crash_loop", 11, 11)
     fake.engine.calls.clear()
     fake.perform("start")
     assert (told(fake)["state"], told(fake)["verdict"]) == ("flapping", None)
 
 
-@pytest.mark.parametrize("verdict", ["stopped_at_engine", "ended", "ended_unseen", "down_before"])
+@pytest.mark.parametrize("verdict", ["stopped_externally", "ended", "ended_unobserved", "initially_down"])
 def test_what_is_left_down_is_told_with_its_verdict(fake: FakeNode, verdict: str) -> None:
     fake.down()
     crashed(fake, verdict=Verdict(verdict), due=False)
     state = told(fake)
-    assert (state["state"], state["verdict"], state["next_at"], state["crashes_today"]) == ("left", verdict, None, 0)
+    assert (state["state"], state["verdict"], state["next_at"], state["crashes_today"]) == ("stays_down", verdict, None, 0)
 
 
 def test_a_server_that_somebody_stopped_is_as_it_is_meant_to_be(fake: FakeNode) -> None:
@@ -172,7 +177,7 @@ def test_a_crashed_server_that_somebody_then_stops_is_not_waited_for(fake: FakeN
 
 def test_an_end_that_nobody_has_judged_has_no_verdict(fake: FakeNode) -> None:
     fake.down()
-    crashed(fake, verdict=Verdict.NOTED, due=False)
+    crashed(fake, verdict=Verdict.PENDING, due=False)
     state = told(fake)
     assert (state["state"], state["verdict"], state["exit_code"]) == ("ok", None, 3)
 
@@ -240,11 +245,11 @@ def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:
     assert set((journal.ended_runs.totals() or {}).values()) == {0}
     for number in range(120):
         crashed(fake, run=Run("gone", f"2026-03-01T10:00:{number}Z"), due=False)
-    row = crashed(fake, run=Run("gone", "late"), verdict=Verdict.NOTED, due=False)
+    row = crashed(fake, run=Run("gone", "late"), verdict=Verdict.PENDING, due=False)
     totals = journal.ended_runs.totals()
     assert totals is not None and totals[Verdict.CRASHED] == 120, "rows are pruned, counts are not"
-    assert Verdict.NOTED not in totals
+    assert Verdict.PENDING not in totals
     for _again in range(2):
-        journal.ended_runs.write(replace(row, verdict=Verdict.STOPPED_AT_ENGINE))
+        journal.ended_runs.write(replace(row, verdict=Verdict.STOPPED_EXTERNALLY))
     totals = journal.ended_runs.totals()
-    assert totals is not None and (totals[Verdict.STOPPED_AT_ENGINE], sum(totals.values())) == (1, 121)
+    assert totals is not None and (totals[Verdict.STOPPED_EXTERNALLY], sum(totals.values())) == (1, 121)

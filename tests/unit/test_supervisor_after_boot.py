@@ -60,7 +60,7 @@ def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> No
     watched.end()
     assert watched.starter.seconds_left() == 10
     assert boot(watched)
-    assert watched.end().in_row == 3
+    assert watched.end().consecutive_crashes == 3
 
 
 def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
@@ -83,7 +83,7 @@ def test_what_a_kill_ended_before_it_could_write_its_intent_is_meant_to_be_down(
 def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> None:
     watched.up()
     row = watched.end(143, signalled=True)
-    assert (row.verdict.value, row.due) == ("stopped_at_engine", False)
+    assert (row.verdict.value, row.due) == ("stopped_externally", False)
     assert not boot(watched)
 
 

@@ -36,7 +36,7 @@ class TestLoop:
         waits = []
         for number in range(1, 8):
             row = watched.end()
-            assert (row.verdict.value, row.in_row, row.due) == ("crashed", number, True)
+            assert (row.verdict.value, row.consecutive_crashes, row.due) == ("crashed", number, True)
             waits.append(watched.await_start())
             assert watched.fake.live
         assert waits == [0, 10, 20, 40, 3600, 3600, 3600]
@@ -54,8 +54,8 @@ class TestLoop:
 
     def test_a_calm_run_sets_the_count_back_and_one_that_is_a_moment_too_short_does_not(self, watched: Watched) -> None:
         watched.up()
-        for after, in_row in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
-            assert watched.end(after=after).in_row == in_row, after
+        for after, consecutive_crashes in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
+            assert watched.end(after=after).consecutive_crashes == consecutive_crashes, after
             watched.await_start()
 
     def test_a_start_of_a_person_sets_it_free_and_closes_the_row(self, watched: Watched) -> None:
@@ -64,14 +64,14 @@ class TestLoop:
         watched.up()
         watched.end()
         watched.await_start()
-        assert watched.end().in_row == 2
+        assert watched.end().consecutive_crashes == 2
         watched.up()
         assert not watched.row.due
         watched.pass_seconds(3600)
         watched.turn()
         assert watched.starts == 3
         row = watched.end()
-        assert (row.in_row, watched.await_start()) == (1, 0)
+        assert (row.consecutive_crashes, watched.await_start()) == (1, 0)
 
     def test_a_stop_of_a_person_closes_the_row_at_its_next_try(self, watched: Watched) -> None:
         watched.up()
@@ -95,7 +95,7 @@ class TestLoop:
         watched.starter.free(watched.fake.node)
         assert watched.starter.seconds_left() == 0
         assert watched.turn()
-        assert watched.end().in_row == 1
+        assert watched.end().consecutive_crashes == 1
 
     def test_a_changed_definition_ends_no_back_off(self, watched: Watched) -> None:
         watched.up()
@@ -120,7 +120,7 @@ class TestSurvival:
     def test_counts_and_the_next_try_survive_the_supervisor(self, watched: Watched) -> None:
         watched.up()
         for number in range(1, 5):
-            assert watched.end().in_row == number
+            assert watched.end().consecutive_crashes == number
             watched.begin_anew()
             assert watched.await_start() == (0, 10, 20, 40)[number - 1]
             watched.begin_anew()
@@ -138,7 +138,7 @@ class TestSurvival:
             watched.begin_anew()
         watched.seconds += 10
         assert watched.turn()
-        assert watched.end().in_row == 3
+        assert watched.end().consecutive_crashes == 3
 
     def test_in_another_boot_all_is_due_at_once_and_the_count_goes_on(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 1})
@@ -152,7 +152,7 @@ class TestSurvival:
         watched.begin_anew()
         assert watched.await_start() == 0
         assert watched.fake.live
-        assert watched.end().in_row == 3
+        assert watched.end().consecutive_crashes == 3
 
     def test_a_next_try_that_no_clock_comes_to_is_due_at_once(self, watched: Watched) -> None:
         watched.up()
@@ -172,7 +172,7 @@ class TestSurvival:
         watched.end()
         watched.await_start()
         row = watched.end()
-        assert row.in_row == 2
+        assert row.consecutive_crashes == 2
         watched.pass_seconds(10)
         assert watched.fake.node.journal.ended_runs.note_attempt(row.number, "op")
         if dies == "right after the start":
@@ -184,9 +184,9 @@ class TestSurvival:
         told = watched.fake.node.journal.ended_runs.history([UUID], 10, watched.fake.clock.now())
         assert told is not None
         rows = told.latest[UUID]
-        assert [(each.in_row, each.due) for each in rows] == [(2, False), (1, False)]
+        assert [(each.consecutive_crashes, each.due) for each in rows] == [(2, False), (1, False)]
         assert rows[0].next_run == watched.fake.seen().run
-        assert watched.end().in_row == 3
+        assert watched.end().consecutive_crashes == 3
 
 
 REFUSED = {
@@ -204,12 +204,12 @@ class TestRefused:
         waits = [watched.await_start() for _try in range(8)]
         assert waits == [0, 10, 20, 40, 80, 160, 300, 300]
         row = watched.row
-        assert (row.due, row.code, row.in_row, row.tries, watched.starts) == (True, code, 1, 8, 1)
+        assert (row.due, row.code, row.consecutive_crashes, row.tries, watched.starts) == (True, code, 1, 8, 1)
         assert UUID in row.msg
         watched.fake.define()
         watched.await_start()
         assert (watched.fake.live, watched.row.due, watched.row.code) == (True, False, "")
-        assert watched.end().in_row == 2
+        assert watched.end().consecutive_crashes == 2
 
     def test_so_it_is_with_a_disk_that_is_full(self, watched: Watched) -> None:
         watched.fake.define(build={"disk_space": 1})
@@ -217,7 +217,7 @@ class TestRefused:
         (watched.fake.volume / "world").write_bytes(bytes(2 * 1024 * 1024))
         watched.end()
         watched.await_start()
-        assert (watched.row.code, watched.row.due, watched.row.in_row) == ("disk_full", True, 1)
+        assert (watched.row.code, watched.row.due, watched.row.consecutive_crashes) == ("disk_full", True, 1)
         (watched.fake.volume / "world").unlink()
         assert watched.await_start() == 10
         assert watched.fake.live
@@ -228,7 +228,7 @@ class TestRefused:
         watched.fake.engine.refuse("start", "no room")
         watched.await_start()
         row = watched.row
-        assert (row.due, row.in_row, row.tries) == (True, 1, 1) and "no room" in row.msg
+        assert (row.due, row.consecutive_crashes, row.tries) == (True, 1, 1) and "no room" in row.msg
         watched.await_start()
         assert watched.fake.live
 
@@ -360,7 +360,7 @@ class TestOver:
             assert not watched.fake.live
             watched.starter.remember(watched.fake.node.journal.ended_runs.due())
         assert waits[1:] == pytest.approx([10, 20, 40], abs=0.1)
-        assert watched.row.in_row == 5
+        assert watched.row.consecutive_crashes == 5
         due = watched.fake.node.journal.ended_runs.due()
         assert [row.run for row in due] == [watched.row.run]
 
@@ -373,7 +373,7 @@ class TestOver:
         watched.fake.engine.refuse("start")
         assert watched.fake.perform("start").outcome.value == "failed"
         row = watched.row
-        assert row.verdict.value == "noted"
+        assert row.verdict.value == "pending"
         watched.observer.look(UUID)
         assert (watched.row.verdict.value, watched.row.due) == ("crashed", True)
 

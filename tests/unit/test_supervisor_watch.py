@@ -68,7 +68,7 @@ def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_lat
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
-    assert watched.row.verdict is Verdict.DOWN_BEFORE and looked(watched) == "yes"
+    assert watched.row.verdict is Verdict.INITIALLY_DOWN and looked(watched) == "yes"
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -90,7 +90,7 @@ def test_one_that_cannot_be_looked_at_does_not_make_the_next_look_of_all_the_fir
     connect(watched)
     assert looked(watched) == "yes"
     other = watched.fake.node.journal.ended_runs.newest_of_each([OTHER])[OTHER]
-    assert other.verdict is Verdict.DOWN_BEFORE
+    assert other.verdict is Verdict.INITIALLY_DOWN
 
 
 def test_one_that_the_engine_does_not_answer_for_keeps_no_other_from_being_started(watched: Watched) -> None:
@@ -224,7 +224,7 @@ def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_t
     assert row.verdict is Verdict.STOPPED
 
 
-@pytest.mark.parametrize("own, verdict", [(1800, "stopped_at_engine"), (600, "crashed")])
+@pytest.mark.parametrize("own, verdict", [(1800, "stopped_externally"), (600, "crashed")])
 def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, own: int, verdict: str
 ) -> None:
@@ -261,4 +261,4 @@ def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_
     fail_for(watched, container, silent=silent)
     watch._note_outlived(container, UUID)
     watched.fake.engine.inspect = inspect  # type: ignore[method-assign]
-    assert watched.end(1, after=200).verdict.value == "stopped_at_engine"
+    assert watched.end(1, after=200).verdict.value == "stopped_externally"

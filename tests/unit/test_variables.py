@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.options import VARIABLES, likely_meant, variables_fault
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import (
+    RENAMED,
+    VARIABLES,
+    likely_meant,
+    renamed_fault,
+    variables_fault,
+)
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples
 
 yaml = pytest.importorskip("yaml")
@@ -90,6 +96,13 @@ class TestMeant:
             "correct or remove them; nothing was done"
         )
 
+    def test_an_old_name_is_refused_with_its_new_name(self) -> None:
+        assert renamed_fault(["maintenance_memory", "power_hosts"]) == (
+            "Cannot use variables under their old names: maintenance_memory is now maintenance_record; rename them; nothing was done"
+        )
+        assert renamed_fault(VARIABLES) == ""
+        assert set(RENAMED.values()) <= VARIABLES and not set(RENAMED) & VARIABLES
+
     def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
@@ -154,3 +167,9 @@ def test_of_one_in_the_inventory_it_warns(tmp_path: Path) -> None:
     assert code != 0
     assert "Ignoring an unknown variable of the inventory or a play: rollout_serail (did you mean rollout_serial?)" in told
     assert "node_exporter_version" not in told
+
+
+def test_an_old_name_in_the_inventory_is_refused(tmp_path: Path) -> None:
+    code, told = played(tmp_path, "fleet.power.maintenance", "maintenance_memory: /srv/record.json")
+    assert code == 2 and "changed=0" in told
+    assert "maintenance_memory is now maintenance_record" in told

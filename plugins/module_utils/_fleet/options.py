@@ -71,7 +71,7 @@ _NAMES = {
         wait_timeout warn warn_message
     """,
     "maintenance": """
-        engine_timeout max_delay memory on_max_delay options pass_over players_at_most priorities reason reboot reboot_timeout serial
+        engine_timeout left_ok max_delay on_max_delay options players_at_most priorities reason reboot reboot_timeout record serial
         stagger stop_timeout take_over tasks wait_for wait_seconds wait_timeout warn warn_message
     """,
     "node": """
@@ -85,6 +85,8 @@ _NAMES = {
     """,
 }
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
+#: Old names of variables, with their names now: docs/renames.md.
+RENAMED = {"maintenance_memory": "maintenance_record", "maintenance_pass_over": "maintenance_left_ok"}
 #: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
 _CUT = "_raw_params"
 #: A name this near to one of ours is taken for a slip.
@@ -103,6 +105,8 @@ def likely_meant(name: str) -> list[str]:
     prefix, _underscore, rest = name.partition("_")
     if name in VARIABLES:
         return []
+    if name in RENAMED:
+        return [RENAMED[name]]
     plain = _plain(name)
     near = (ours for ours in VARIABLES if abs(len(_plain(ours)) - len(plain)) <= _EDITS)
     edits = {ours: count for ours in near for count in [_edits(plain, _plain(ours))] if count <= _reach(prefix, ours)}
@@ -126,6 +130,12 @@ def variables_fault(given: Iterable[str]) -> str:
         )
     slips = [slip_words(name, meant) for name in sorted(given) for meant in [likely_meant(name)] if meant]
     return f"Cannot use unknown variables: {', '.join(slips)}; correct or remove them; nothing was done" if slips else ""
+
+
+def renamed_fault(names: Iterable[str]) -> str:
+    """Return the refusal of variables under their old names, as a sentence; empty if there are none."""
+    found = [f"{name} is now {RENAMED[name]}" for name in sorted(names) if name in RENAMED]
+    return f"Cannot use variables under their old names: {', '.join(found)}; rename them; nothing was done" if found else ""
 
 
 def slip_words(name: str, meant: Iterable[str]) -> str:

@@ -202,7 +202,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
 def _outdated_words(entry: Mapping[str, Any]) -> str | None:
     """Say in what a container differs from its definition; None if it does not, and if nobody can tell."""
     told: Mapping[str, Any] = entry.get("outdated") or {}
-    return (", ".join(told.get("differs") or ()) or "yes") if told.get("is") is True else None
+    return (", ".join(told.get("differs") or ()) or "yes") if told.get("is_outdated") is True else None
 
 
 def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:

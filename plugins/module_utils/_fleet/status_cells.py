@@ -20,7 +20,7 @@ def player_words(entry: Mapping[str, Any]) -> str | None:
     players = entry.get("players")
     if not isinstance(players, Mapping):
         return None
-    online, most, why = (players.get(name) for name in ("online", "max", "why_unknown"))
+    online, most, why = (players.get(name) for name in ("online", "max", "unknown_reason"))
     if online is None:
         return f"? ({why})" if why else "?"
     return f"{online}" if most is None else f"{online}/{most}"
@@ -95,10 +95,10 @@ def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 #: What a server that is down was found to be, where nothing is done about it.
 _LEFT = {
-    Verdict.STOPPED_AT_ENGINE.value: "stopped at the engine",
+    Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
     Verdict.ENDED.value: "ended",
-    Verdict.ENDED_UNSEEN.value: "ended unseen",
-    Verdict.DOWN_BEFORE.value: "down before it was supervised",
+    Verdict.ENDED_UNOBSERVED.value: "ended unseen",
+    Verdict.INITIALLY_DOWN.value: "down before it was supervised",
 }
 _PAUSES = {
     "wings": "Wings is alive",
@@ -114,7 +114,7 @@ def supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
     told: Mapping[str, Any] = entry.get("supervision") or {}
     is_down = entry.get("state") == PowerState.OFFLINE.value and not entry.get("lock")
     down = list(_down_words(told)) if is_down else []
-    explained = bool(told.get("next_at")) or (bool(down) and told.get("state") == SupervisionState.LEFT.value)
+    explained = bool(told.get("next_at")) or (bool(down) and told.get("state") == SupervisionState.STAYS_DOWN.value)
     if is_down and (entry.get("intent") or {}).get("up") and not explained:
         yield "meant up"
     yield from down
@@ -124,10 +124,10 @@ def supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
 
 def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
     """Yield how a server that is down ended, what was tried since, and when it is tried again."""
-    state, verdict, count = told.get("state"), told.get("verdict"), told.get("in_row") or 0
+    state, verdict, count = told.get("state"), told.get("verdict"), told.get("consecutive_crashes") or 0
     if state == SupervisionState.CRASH_LOOP.value:
         yield f"crash loop ({plural(count, 'crash', 'crashes')})"
-    elif state == SupervisionState.LEFT.value and verdict in _LEFT:
+    elif state == SupervisionState.STAYS_DOWN.value and verdict in _LEFT:
         # Of the others the exit code says nothing: it is that of whatever stopped them.
         code = f" (exit code {told['exit_code']})" if verdict == Verdict.ENDED.value and told.get("exit_code") is not None else ""
         yield f"{_LEFT[verdict]}{code}"

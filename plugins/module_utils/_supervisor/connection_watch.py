@@ -53,11 +53,11 @@ _SAID = {
     Verdict.STOPPED: "stopped by an action",
     Verdict.RESTARTING: "stopped by a restart that has not started it yet",
     Verdict.ENGINE_STOPPED: "stopped with the engine",
-    Verdict.STOPPED_AT_ENGINE: "stopped by somebody at the engine, left down",
+    Verdict.STOPPED_EXTERNALLY: "stopped by somebody at the engine, left down",
     Verdict.CRASHED: "crashed",
     Verdict.ENDED: "ended",
-    Verdict.ENDED_UNSEEN: "ended unseen, left down",
-    Verdict.DOWN_BEFORE: "was down before anybody looked, left down",
+    Verdict.ENDED_UNOBSERVED: "ended unseen, left down",
+    Verdict.INITIALLY_DOWN: "was down before anybody looked, left down",
 }
 _PAUSES = {
     "wings": "Wings is alive on this node: nothing is judged or started beside it",
@@ -79,10 +79,10 @@ def line_of(row: EndedRun, limits: Limits) -> str:
         words.append("out of memory")
     if row.seconds is not None:
         words.append(f"after {row.seconds:.0f} s")
-    if row.due and row.in_row > limits.max_restarts and row.verdict is not Verdict.ENGINE_STOPPED:
-        words.append(f"{row.in_row} in a row, given up: tried once an hour")
+    if row.due and row.consecutive_crashes > limits.max_restarts and row.verdict is not Verdict.ENGINE_STOPPED:
+        words.append(f"{row.consecutive_crashes} in a row, given up: tried once an hour")
     elif row.due:
-        words.append(f"started in {wait_before(row.in_row, row.tries, limits):.0f} s")
+        words.append(f"started in {wait_before(row.consecutive_crashes, row.tries, limits):.0f} s")
     return ", ".join(words)
 
 
@@ -106,7 +106,7 @@ _LOOK_SECONDS = 15.0
 _SERVING_SECONDS = 5.0
 #: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
 _ROUNDS = 10
-_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNSEEN, Verdict.DOWN_BEFORE)
+_WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 
 #: What the supervisor keeps in the journal: that all were looked at once, in which boot, and up to where the engine was heard.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"

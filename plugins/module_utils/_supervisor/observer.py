@@ -140,7 +140,7 @@ class Observer:
 
     def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
         row = node.journal.ended_runs.of_run(end.run)
-        if row is not None and row.verdict is not Verdict.NOTED:
+        if row is not None and row.verdict is not Verdict.PENDING:
             self._forget_reports(end)
             if row.due:
                 looked.due.append(row)
@@ -150,7 +150,7 @@ class Observer:
         if again is not None:
             looked.again = again
             return
-        verdict = Verdict.DOWN_BEFORE if end.server.uuid in self.first else judge(evidence)
+        verdict = Verdict.INITIALLY_DOWN if end.server.uuid in self.first else judge(evidence)
         policy = policy_of(node.settings, end.server, definition)
         written = replace(
             self._row(node, end, verdict, evidence, row),
@@ -239,7 +239,7 @@ class Observer:
 
 
 #: Verdicts with which the last lines of the log are kept.
-_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNSEEN)
+_SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
 
 
 def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None) -> bool:

@@ -36,7 +36,7 @@ from .starter import Starter
 from .verdict import EndReports
 
 #: What somebody wanted down stays down.
-_STAYS = (Verdict.STOPPED, Verdict.STOPPED_AT_ENGINE)
+_STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
 
 
 def due_after_boot(node: Node) -> list[EndedRun]:
@@ -74,7 +74,7 @@ def _unknown(node: Node, server: Server) -> EndedRun | None:
         return None
     run = Run(server.uuid, "")
     at = timestamp(node.clock.now())
-    if not node.journal.ended_runs.write(EndedRun(server, run, Verdict.ENDED_UNSEEN, at=at, boot=boot_id(), next_at=boot_seconds())):
+    if not node.journal.ended_runs.write(EndedRun(server, run, Verdict.ENDED_UNOBSERVED, at=at, boot=boot_id(), next_at=boot_seconds())):
         raise JournalUnusable("it cannot be written")
     return node.journal.ended_runs.of_run(run)
 

@@ -91,11 +91,13 @@ class Starter:
         for row in rows:
             definition = node.sources.definition_for_stop(row.server.uuid)
             limits = policy_of(node.settings, row.server, definition).limits
-            if definition is None or row.in_row <= limits.max_restarts:
+            if definition is None or row.consecutive_crashes <= limits.max_restarts:
                 continue
             fingerprint = definition_fingerprint(definition)
             if fingerprint != row.definition:
-                freed = replace(row, in_row=0, tries=0, boot=boot_id(), next_at=boot_seconds(), definition=fingerprint, code="", msg="")
+                freed = replace(
+                    row, consecutive_crashes=0, tries=0, boot=boot_id(), next_at=boot_seconds(), definition=fingerprint, code="", msg=""
+                )
                 if node.journal.ended_runs.put_off(freed):
                     self.remember([freed])
 
@@ -226,7 +228,7 @@ class Starter:
         """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
         limits = limits_of(node, row)
         tries = row.tries + 1
-        wait = wait_before(row.in_row, tries, limits)
+        wait = wait_before(row.consecutive_crashes, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
         # Also where that cannot be written: a nearly full disk takes one write and refuses the next.
         self.remember([put_off])
@@ -260,7 +262,7 @@ def _reason(row: EndedRun) -> str:
     if row.verdict is Verdict.CRASHED:
         memory = ", out of memory" if row.oom_killed else ""
         code = "" if row.exit_code is None else f" with exit code {row.exit_code}"
-        return f"crashed{code}{memory}, {row.in_row} in a row"
+        return f"crashed{code}{memory}, {row.consecutive_crashes} in a row"
     told = {
         Verdict.ENGINE_STOPPED: "stopped by the engine or a boot",
         Verdict.RESTARTING: "a restart did not come to its start",

@@ -221,25 +221,25 @@ def judge(seen: Evidence) -> Verdict:
     if seen.console_stop:
         return Verdict.STOPPED
     if not seen.is_there and seen.heard is None:
-        return Verdict.ENDED_UNSEEN
+        return Verdict.ENDED_UNOBSERVED
     if seen.heard is not None and not seen.was_asked:
         return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
     if seen.killed and not seen.is_telling:
         return Verdict.STOPPED
     if seen.another_engine and (seen.in_startup or not seen.marked):
         return Verdict.ENGINE_STOPPED
-    return Verdict.STOPPED_AT_ENGINE if seen.heard is not None else _unheard(seen)
+    return Verdict.STOPPED_EXTERNALLY if seen.heard is not None else _unheard(seen)
 
 
 def _unheard(seen: Evidence) -> Verdict:
     """Judge an end that the engine did not tell of, or not to us."""
     if seen.marked:
-        return Verdict.ENDED_UNSEEN
+        return Verdict.ENDED_UNOBSERVED
     if seen.is_telling:
         return Verdict.CRASHED
     if seen.marked is False:
         return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
-    return Verdict.ENDED_UNSEEN
+    return Verdict.ENDED_UNOBSERVED
 
 
 def awaits_shutdown(seen: Evidence) -> bool:

@@ -85,7 +85,7 @@ EXAMPLES = r"""
       condition: event.payload.type == "server.crash_loop"
       action:
         debug:
-          msg: "{{ event.payload.data.server.name }} has crashed {{ event.payload.data.in_row }} times in a row"
+          msg: "{{ event.payload.data.server.name }} has crashed {{ event.payload.data.consecutive_crashes }} times in a row"
 """
 
 _logger = logging.getLogger(__name__)

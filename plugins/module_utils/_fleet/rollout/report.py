@@ -211,7 +211,7 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bo
         text = f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow"
         bad = f"{bad}{', ' if bad else ''}{text}"
     msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
-    return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "blamed": list(blamed_nodes)}
+    return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "failed_nodes": list(blamed_nodes)}
 
 
 def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _is_outdated(entry: Mapping[str, Any]) -> bool | None:
     """Tell whether a container is outdated; one that is not there is not, and of what does not tell nobody knows."""
     if "outdated" not in entry:
         return None
-    told = (entry["outdated"] or {"is": False}).get("is")
+    told = (entry["outdated"] or {"is_outdated": False}).get("is_outdated")
     return told if isinstance(told, bool) else None
 
 

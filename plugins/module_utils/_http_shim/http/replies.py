@@ -91,7 +91,7 @@ NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 NO_EVENTS = json_reply(
     {
         "error": "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
-        "code": "events_not_kept",
+        "code": "events_disabled",
     },
     404,
 )

@@ -97,16 +97,16 @@ _MAYBE_TEXT, _MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["integer", 
 _SUPERVISION = {
     "type": ["object", "null"],
     "description": "the end of its last run, and what the supervisor does about it; null if unknown",
-    "required": ["state", "running", "in_row", "crashes_today"],
+    "required": ["state", "running", "consecutive_crashes", "crashes_today"],
     "properties": {
         "state": {"enum": [*(state.value for state in SupervisionState), "off"]},
         "why": {**_MAYBE_TEXT, "description": "what disables supervision"},
         "running": {"type": ["boolean", "null"], "description": "whether a supervisor runs on this node"},
         "paused": {"enum": [*PAUSES, None], "description": "why the supervisor starts nothing"},
-        "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.NOTED), None]},
+        "verdict": {"enum": [*(verdict.value for verdict in Verdict if verdict is not Verdict.PENDING), None]},
         "exit_code": _MAYBE_NUMBER,
         "oom_killed": {"type": ["boolean", "null"]},
-        "in_row": {**_NUMBER, "description": "crashes without a long run between them"},
+        "consecutive_crashes": {**_NUMBER, "description": "crashes without a long run between them"},
         "crashes_today": {**_NUMBER, "description": "in the last 24 hours"},
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
@@ -115,9 +115,9 @@ _KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
 _OUTDATED = {
     "type": ["object", "null"],
     "description": "whether the container differs from the definition; null without a container",
-    "required": ["is", "differs", "restart", "in_place", "next_start", "why"],
+    "required": ["is_outdated", "differs", "restart", "in_place", "next_start", "why"],
     "properties": {
-        "is": {"type": ["boolean", "null"], "description": "null if unknown"},
+        "is_outdated": {"type": ["boolean", "null"], "description": "null if unknown"},
         "differs": {**_KEYS, "description": "the keys that differ; null if unknown"},
         "restart": {**_KEYS, "description": "keys that need a restart"},
         "in_place": {**_KEYS, "description": "limits that a sync updates while it runs"},
@@ -138,8 +138,8 @@ _COUNTDOWN = {
 _PLAYERS = {
     "type": ["object", "null"],
     "description": "the players, a few seconds old at most; null if the server is down or has no game profile",
-    "required": ["online", "max", "why_unknown"],
-    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "why_unknown": _MAYBE_TEXT},
+    "required": ["online", "max", "unknown_reason"],
+    "properties": {"online": {**_MAYBE_NUMBER, "description": "null if unknown"}, "max": _MAYBE_NUMBER, "unknown_reason": _MAYBE_TEXT},
 }
 SERVER: dict[str, Any] = {
     "type": "object",

@@ -154,7 +154,7 @@ class Census:
         states = [entry["state"] or UNSEEN for entry in entries]
         supervision = [UNSEEN if entry["supervision"] is None else entry["supervision"]["state"] for entry in entries]
         phases = [entry["countdown"]["phase"] for entry in entries if entry["countdown"] is not None]
-        outdated = [_OUTDATED[entry["outdated"]["is"]] for entry in entries if entry["outdated"] is not None]
+        outdated = [_OUTDATED[entry["outdated"]["is_outdated"]] for entry in entries if entry["outdated"] is not None]
         return ServerNumbers(
             _counted(states, _STATES),
             _counted(supervision, _SUPERVISION),

@@ -32,7 +32,7 @@ _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "up
 _NETWORK = ("rx_bytes", "tx_bytes")
 _SUPERVISION = (
     *("state", "why", "running", "paused", "verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"),
-    *("next_at", "in_row", "crashes_today"),
+    *("next_at", "consecutive_crashes", "crashes_today"),
 )
 _SUPERVISION_FLAGS = ("running", "oom_killed")
 _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
@@ -117,7 +117,7 @@ def read_players(value: object, text: ReadText) -> PlayerCount | None:
     if "online" not in fields:
         return None
     online, most = read_whole(fields["online"]), read_whole(fields.get("max"))
-    return PlayerCount(online, most, "" if online is not None else text(fields.get("why_unknown")) or "the endpoint does not tell why")
+    return PlayerCount(online, most, "" if online is not None else text(fields.get("unknown_reason")) or "the endpoint does not tell why")
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
         return None
     why = value.get("why")
     return {
-        "is": value["is"] if isinstance(value.get("is"), bool) else None,
+        "is_outdated": value["is_outdated"] if isinstance(value.get("is_outdated"), bool) else None,
         **{name: _texts(value.get(name), text) for name in _OUTDATED_LISTS},
         "why": text(why) if isinstance(why, str) else None,
     }

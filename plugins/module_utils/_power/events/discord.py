@@ -75,13 +75,13 @@ def _crashed(data: Mapping[str, Any]) -> str:
         said.append("out of memory")
     if isinstance(data.get("seconds"), (int, float)):
         said.append(f"after {data['seconds']:.0f} s")
-    if isinstance(data.get("in_row"), int) and data["in_row"] > 1:
-        said.append(f"{data['in_row']} in a row")
+    if isinstance(data.get("consecutive_crashes"), int) and data["consecutive_crashes"] > 1:
+        said.append(f"{data['consecutive_crashes']} in a row")
     return f"**crashed**{_in_brackets(said)}"
 
 
 def _crash_loop(data: Mapping[str, Any]) -> str:
-    return f"**given up** after {_quoted(data.get('in_row', 'many'))} crashes in a row; it is tried once an hour from now on"
+    return f"**given up** after {_quoted(data.get('consecutive_crashes', 'many'))} crashes in a row; it is tried once an hour from now on"
 
 
 def _recovered(data: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
     """Return the events of a run's end: a crash, and the crash loop that it begins."""
     crashed = (Event(EventType.SERVER_CRASHED, row.at or row.ended_at, _end(row), row.server),) if row.is_crash else ()
     counts = row.is_crash or (row.due and row.verdict is Verdict.ENDED)
-    if not counts or row.in_row != limits.max_restarts + 1:
+    if not counts or row.consecutive_crashes != limits.max_restarts + 1:
         return crashed
     data = {**_end(row), "max_restarts": limits.max_restarts}
     return (*crashed, Event(EventType.SERVER_CRASH_LOOP, row.at or row.ended_at, data, row.server))
@@ -53,7 +53,7 @@ def of_recovery(crash: EndedRun, run: Run) -> Event:
         "container": run.container,
         "started_at": run.started_at,
         "crashed_at": crash.ended_at or crash.at or None,
-        "in_row": crash.in_row,
+        "consecutive_crashes": crash.consecutive_crashes,
     }
     return Event(EventType.SERVER_RECOVERED, run.started_at if began is None else timestamp(began), data, crash.server)
 
@@ -66,6 +66,6 @@ def _end(row: EndedRun) -> dict[str, Any]:
         "exit_code": row.exit_code,
         "oom_killed": row.oom_killed,
         "seconds": row.seconds,
-        "in_row": row.in_row,
+        "consecutive_crashes": row.consecutive_crashes,
         "start_is_due": row.due,
     }

@@ -19,14 +19,14 @@ _MOST = 2**53
 
 _COLUMNS = (
     *("uuid", "name", "container", "started_at", "verdict", "ended_at", "exit_code", "oom_killed", "seconds", "log", "operation", "origin"),
-    *("at", "due", "in_row", "tries", "boot", "next_at", "definition", "seen", "generation"),
+    *("at", "due", "consecutive_crashes", "tries", "boot", "next_at", "definition", "seen", "generation"),
 )
 _HOLES = ", ".join(f":{name}" for name in _COLUMNS)
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
 
 #: The first verdict on a run stays. `NOTED` is no verdict yet.
 WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON CONFLICT (container, started_at) DO UPDATE SET {_CHANGED}
-    WHERE ended_runs.verdict = '{Verdict.NOTED.value}' AND excluded.verdict <> '{Verdict.NOTED.value}'"""
+    WHERE ended_runs.verdict = '{Verdict.PENDING.value}' AND excluded.verdict <> '{Verdict.PENDING.value}'"""
 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
     SELECT number FROM ended_runs WHERE uuid = :uuid ORDER BY number DESC LIMIT :kept)"""
@@ -44,8 +44,8 @@ FOLLOWED = """UPDATE ended_runs SET due = 0, code = '', msg = '',
 CLOSE_ALL = "UPDATE ended_runs SET due = 0 WHERE uuid = :uuid AND due"
 CLOSE = "UPDATE ended_runs SET due = 0, code = :code, msg = :msg WHERE number = :number"
 NOTE_ATTEMPT = "UPDATE ended_runs SET attempt = :attempt WHERE number = :number"
-PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries = :tries, in_row = :in_row, boot = :boot,
-    next_at = :next_at, definition = :definition WHERE number = :number AND due"""
+PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries = :tries,
+    consecutive_crashes = :consecutive_crashes, boot = :boot, next_at = :next_at, definition = :definition WHERE number = :number AND due"""
 REVIVE = "UPDATE ended_runs SET due = 1, attempt = '', code = '', msg = '', boot = :boot, next_at = :next_at WHERE number = :number"
 
 #: The same run seen again keeps what is known of it. Its generation is that of the latest start asked for it.
@@ -72,8 +72,8 @@ SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONF
 _ROW = "SELECT * FROM ended_runs "
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
-NOTED = _ROW + f"WHERE verdict = '{Verdict.NOTED.value}' ORDER BY number"
-NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.NOTED.value}' ORDER BY number"
+NOTED = _ROW + f"WHERE verdict = '{Verdict.PENDING.value}' ORDER BY number"
+NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.PENDING.value}' ORDER BY number"
 DUE_OF = _ROW + "WHERE uuid = ? AND due ORDER BY number"
 NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
@@ -114,7 +114,7 @@ def parameters_of(row: EndedRun) -> dict[str, Any]:
         "origin": storable(row.origin),
         "at": row.at,
         "due": int(row.due),
-        "in_row": row.in_row,
+        "consecutive_crashes": row.consecutive_crashes,
         "tries": row.tries,
         "boot": row.boot,
         "next_at": row.next_at,
@@ -131,13 +131,13 @@ def ended_run(row: Mapping[str, Any]) -> EndedRun:
     return EndedRun(
         server=Server(text(row["uuid"]), text(row["name"])),
         run=Run(text(row["container"]), text(row["started_at"])),
-        verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNSEEN,
+        verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNOBSERVED,
         exit_code=_number(row["exit_code"]),
         oom_killed=bool(row["oom_killed"]),
         seconds=_seconds(row["seconds"]),
         log=_lines(row["log"]),
         due=bool(row["due"]),
-        in_row=_number(row["in_row"]) or 0,
+        consecutive_crashes=_number(row["consecutive_crashes"]) or 0,
         tries=_number(row["tries"]) or 0,
         next_at=_seconds(row["next_at"]) or 0.0,
         next_run=brought if brought.container else None,

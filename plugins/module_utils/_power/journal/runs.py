@@ -141,7 +141,7 @@ class EndedRuns:
             _close_earlier(connection, row)
             counted = _counted(connection, row, limits)
             written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
-            if written == 1 and row.verdict is not Verdict.NOTED:
+            if written == 1 and row.verdict is not Verdict.PENDING:
                 connection.execute(rows.COUNT, (row.verdict.value,))
                 outbox.tell(connection, lambda: (*of_end(counted, limits), *_late_recovery(connection, counted)))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": KEPT_RUNS})
@@ -155,7 +155,7 @@ class EndedRuns:
 
     def put_off(self, row: EndedRun) -> bool:
         """Write when the next try for a row comes, and why the last one did not bring its server up."""
-        names = ("number", "code", "tries", "in_row", "boot", "next_at", "definition")
+        names = ("number", "code", "tries", "consecutive_crashes", "boot", "next_at", "definition")
         return self._store.execute(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
 
     def revive(self, row: EndedRun) -> bool:
@@ -212,7 +212,7 @@ class EndedRuns:
         """
         found = self._store.rows_if_known(rows.COUNTED)
         counted = None if found is None else {str(row["verdict"]): int(row["runs"]) for row in found}
-        return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.NOTED}
+        return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.PENDING}
 
     def _known(self, statement: str, parameters: Sequence[Any]) -> list[EndedRun]:
         return [rows.ended_run(row) for row in self._store.rows_or_raise(statement, parameters)]
@@ -232,21 +232,23 @@ def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
 
 def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
     """Return a row with its place among the crashes in a row, and the moment of its next try."""
-    if row.verdict is Verdict.NOTED:
+    if row.verdict is Verdict.PENDING:
         seen = _seen_of(connection, row.server.uuid)
         return row if seen is None or seen.run != row.run else replace(row, seen=seen)
     counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
     is_calm = row.seconds is not None and row.seconds >= limits.reset_after
     before = 0 if is_calm else _in_row_before(connection, row)
-    in_row = before + counts
-    return replace(row, in_row=in_row, next_at=row.next_at + (wait_before(in_row, 0, limits) if counts else 0.0))
+    consecutive_crashes = before + counts
+    return replace(
+        row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + (wait_before(consecutive_crashes, 0, limits) if counts else 0.0)
+    )
 
 
 def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
     """Return the crashes in a row of the row for which this run was started; 0 if it was started for none."""
     names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
     found = connection.execute(rows.ANSWERED_BY, names).fetchone()
-    return 0 if found is None else int(found["in_row"])
+    return 0 if found is None else int(found["consecutive_crashes"])
 
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:

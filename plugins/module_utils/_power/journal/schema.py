@@ -46,7 +46,7 @@ TABLES = (
         number INTEGER PRIMARY KEY, uuid TEXT NOT NULL, name TEXT NOT NULL, container TEXT NOT NULL, started_at TEXT NOT NULL,
         verdict TEXT NOT NULL, ended_at TEXT NOT NULL DEFAULT '', exit_code INTEGER, oom_killed INTEGER NOT NULL DEFAULT 0, seconds REAL,
         log TEXT NOT NULL DEFAULT '[]', operation TEXT NOT NULL DEFAULT '', origin TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT '',
-        due INTEGER NOT NULL DEFAULT 0, in_row INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
+        due INTEGER NOT NULL DEFAULT 0, consecutive_crashes INTEGER NOT NULL DEFAULT 0, tries INTEGER NOT NULL DEFAULT 0,
         boot TEXT NOT NULL DEFAULT '', next_at REAL NOT NULL DEFAULT 0, attempt TEXT NOT NULL DEFAULT '',
         code TEXT NOT NULL DEFAULT '', msg TEXT NOT NULL DEFAULT '', next_container TEXT NOT NULL DEFAULT '',
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',

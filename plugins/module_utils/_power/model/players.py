@@ -47,7 +47,7 @@ class PlayerCount:
 
     def facts(self) -> dict[str, Any]:
         """Return what users are told of it: all keys, always."""
-        return {"online": self.online, "max": self.most, "why_unknown": self.why or None}
+        return {"online": self.online, "max": self.most, "unknown_reason": self.why or None}
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,18 @@ DAY_SECONDS = 86400.0
 
 
 class Verdict(str, Enum):
-    """What a run's end is taken for. The first one written for a run stays, but for NOTED."""
+    """What a run's end is taken for. The first one written for a run stays, but for PENDING."""
 
     #: Found by whoever started the server or made its container anew; the supervisor has yet to judge it.
-    NOTED = "noted"
+    PENDING = "pending"
     STOPPED = "stopped"
     RESTARTING = "restarting"
     ENGINE_STOPPED = "engine_stopped"
-    STOPPED_AT_ENGINE = "stopped_at_engine"
+    STOPPED_EXTERNALLY = "stopped_externally"
     CRASHED = "crashed"
     ENDED = "ended"
-    ENDED_UNSEEN = "ended_unseen"
-    DOWN_BEFORE = "down_before"
+    ENDED_UNOBSERVED = "ended_unobserved"
+    INITIALLY_DOWN = "initially_down"
 
 
 #: After these the server is to be started, if it is meant to be up.
@@ -68,12 +68,12 @@ class SeenRun:
 class EndedRun:
     """The end of one run as the journal keeps it: one row for each run, named by container and StartedAt.
 
-    Times that a person reads are ISO 8601, ``ended_at`` the engine's. ``seconds`` is how long it was up, None where nobody knows, and
-    ``log`` are its last lines, secrets masked. ``operation`` and ``origin`` say who ended it, where an action here did. ``due``: a start
-    is asked for. ``in_row`` counts the crashes without a calm run or somebody else's start between them, this one included; ``tries`` the
-    starts that were refused since. ``next_at`` is the moment of the next try in seconds of the boot ``boot``. ``attempt`` is the operation
-    of the last try, ``code`` and ``msg`` why it did not bring the server up, ``next_run`` the run that one brought. ``definition`` is the
-    fingerprint of what the server was then.
+    ``ended_at`` is the engine's time, ISO 8601. ``seconds`` is how long it was up, None if that is unknown. ``log`` has its last lines,
+    secrets masked. ``operation`` and ``origin`` name the action here that ended it. ``due``: a start is asked for.
+    ``consecutive_crashes`` counts the crashes up to this one; a calm run or another actor's start ends the count. ``tries`` counts the
+    starts that were refused since. ``next_at`` is the moment of the next try, in seconds of the boot ``boot``. ``attempt`` is the
+    operation of the last try; ``code`` and ``msg`` say why it failed. ``next_run`` is the run after this one. ``definition`` is the
+    fingerprint of the definition at that time.
     """
 
     server: Server
@@ -88,7 +88,7 @@ class EndedRun:
     origin: str = ""
     at: str = ""
     due: bool = False
-    in_row: int = 0
+    consecutive_crashes: int = 0
     tries: int = 0
     boot: str = ""
     next_at: float = 0.0
@@ -115,7 +115,7 @@ class SupervisionState(str, Enum):
     BACKOFF = "backoff"
     CRASH_LOOP = "crash_loop"
     FLAPPING = "flapping"
-    LEFT = "left"
+    STAYS_DOWN = "stays_down"
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ class Limits:
     reset_after: float = 600.0
 
 
-def wait_before(in_row: int, tries: int, limits: Limits) -> float:
+def wait_before(consecutive_crashes: int, tries: int, limits: Limits) -> float:
     """Return the seconds until the next try: after a refused one the next longer wait, which counts as no crash."""
-    if in_row > limits.max_restarts:
+    if consecutive_crashes > limits.max_restarts:
         return LOOP_WAIT
-    step = in_row + tries - 1
+    step = consecutive_crashes + tries - 1
     # Beyond that the power is of no use, and grows.
     return 0.0 if step <= 0 else min(_FIRST_WAIT * 2 ** min(step - 1, 16), _LONGEST_WAIT)
 
@@ -146,10 +146,10 @@ def supervision_of(rows: Sequence[EndedRun], *, live: bool, crashes_in_day: int,
     """Return what there is to say of a server whose newest ended run comes first in ``rows``."""
     newest = rows[0] if rows else None
     if newest is not None and not live:
-        if newest.in_row > limits.max_restarts and (newest.is_crash or (newest.due and newest.verdict is Verdict.ENDED)):
+        if newest.consecutive_crashes > limits.max_restarts and (newest.is_crash or (newest.due and newest.verdict is Verdict.ENDED)):
             return SupervisionState.CRASH_LOOP
         if newest.due:
             return SupervisionState.BACKOFF
         if newest.verdict is not Verdict.STOPPED:
-            return SupervisionState.LEFT
+            return SupervisionState.STAYS_DOWN
     return SupervisionState.FLAPPING if live and crashes_in_day > FLAPPING_CRASHES else SupervisionState.OK

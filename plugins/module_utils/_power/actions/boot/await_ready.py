@@ -23,7 +23,7 @@ from ..node.progress import Progress
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself; what was only noted was found over, and ended by nobody here.
-_BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.NOTED)
+_BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
 #: Longest wait for output, and seconds between two looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
 

@@ -42,7 +42,7 @@ class Outdated:
         if found is not None and found.named:
             restart, in_place = list(found.restart), list(found.in_place)
             names = {"differs": sorted(restart + in_place), "restart": restart, "in_place": in_place, "next_start": list(found.next_start)}
-        return {"is": self.is_outdated, **names, "why": self.why or None}
+        return {"is_outdated": self.is_outdated, **names, "why": self.why or None}
 
     @classmethod
     def because(cls, error: PowerError) -> Outdated:

@@ -84,7 +84,7 @@ def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] =
     by_reason: dict[str, list[str]] = {}
     for entry in entries:
         outdated = entry.get("outdated")
-        if outdated is not None and outdated["is"] is None:
+        if outdated is not None and outdated["is_outdated"] is None:
             by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
     said = {NO_DEFINITION, *told}
     unsaid = [why for why in by_reason if why not in said]

@@ -68,7 +68,7 @@ class SupervisionFacts:
         newest = next(iter(self.ends.latest.get(uuid, ())), None)
         row = newest if newest is not None and not live and _counts(newest, snapshot) else None
         # What was noted nobody has judged yet; whoever is meant to be down is waited for by nobody.
-        is_open = row is not None and row.verdict is not Verdict.NOTED and not meant_down
+        is_open = row is not None and row.verdict is not Verdict.PENDING and not meant_down
         crashes = self.ends.crashes.get(uuid, 0)
         state = supervision_of([row] if row and is_open else [], live=live, crashes_in_day=crashes, limits=policy.limits)
         return {
@@ -79,7 +79,7 @@ class SupervisionFacts:
             **_end(row),
             # Also of one that the policy exempts: what the engine took down is brought back.
             "next_at": self._next_at(row) if row is not None and is_open else None,
-            "in_row": _in_row(newest, row, snapshot),
+            "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
             "crashes_today": crashes,
         }
 
@@ -101,18 +101,18 @@ def _counts(row: EndedRun, snapshot: Snapshot | None) -> bool:
     return snapshot.run == row.run
 
 
-def _in_row(newest: EndedRun | None, row: EndedRun | None, snapshot: Snapshot | None) -> int:
+def _consecutive_crashes(newest: EndedRun | None, row: EndedRun | None, snapshot: Snapshot | None) -> int:
     """Return how often a server has crashed in a row: before this run, too, if that was started for the last crash."""
     if row is not None:
-        return row.in_row
-    return newest.in_row if newest is not None and snapshot is not None and newest.next_run == snapshot.run else 0
+        return row.consecutive_crashes
+    return newest.consecutive_crashes if newest is not None and snapshot is not None and newest.next_run == snapshot.run else 0
 
 
 def _end(row: EndedRun | None) -> dict[str, Any]:
     if row is None:
         return dict.fromkeys(("verdict", "exit_code", "oom_killed", "ended_at", "code", "msg"))
     return {
-        "verdict": None if row.verdict is Verdict.NOTED else row.verdict.value,
+        "verdict": None if row.verdict is Verdict.PENDING else row.verdict.value,
         "exit_code": row.exit_code,
         "oom_killed": row.oom_killed,
         "ended_at": row.ended_at or row.at or None,
@@ -132,6 +132,6 @@ def _ended(row: EndedRun) -> dict[str, Any]:
         "started_at": row.run.started_at,
         "origin": row.origin or None,
         "operation": row.operation or None,
-        "in_row": row.in_row,
+        "consecutive_crashes": row.consecutive_crashes,
         "log": list(row.log),
     }

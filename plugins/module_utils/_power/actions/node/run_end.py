@@ -99,7 +99,7 @@ def warn_of_unwritten_start(progress: Progress) -> None:
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
 
-    `ENDED_UNSEEN` where the kill generation cannot be read.
+    `ENDED_UNOBSERVED` where the kill generation cannot be read.
     """
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
@@ -107,7 +107,7 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
     try:
         killed = node.generations.read(server.uuid) != ended.generation
     except LockUnavailable:
-        return Verdict.ENDED_UNSEEN
+        return Verdict.ENDED_UNOBSERVED
     return Verdict.STOPPED if killed else Verdict.RESTARTING
 
 
@@ -117,7 +117,7 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
         generation = None
         with suppress(LockUnavailable):
             generation = node.generations.read(server.uuid)
-        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.NOTED), generation=generation))
+        node.journal.ended_runs.write(replace(end_of(node, server, snapshot, Verdict.PENDING), generation=generation))
 
 
 def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:

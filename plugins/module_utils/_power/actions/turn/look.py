@@ -74,7 +74,7 @@ def _found_here(context: ActionContext, server: Server, killing: bool) -> Server
 #: Longest look for the readiness line of a server that nobody watches.
 _UNWATCHED_SECONDS = 5.0
 #: Ends that somebody wanted, and where. Of a stop the journal may have this alone, if it had no room for the intent.
-_STOPPED = {Verdict.STOPPED: "", Verdict.STOPPED_AT_ENGINE: " at the engine"}
+_STOPPED = {Verdict.STOPPED: "", Verdict.STOPPED_EXTERNALLY: " at the engine"}
 
 
 def look(context: ActionContext) -> Observed:
@@ -177,7 +177,7 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         )
     if not seen.live and seen.snapshot is not None and context.request.answers is None:
         row = known_row(context, seen.snapshot.run)
-        if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_AT_ENGINE):
+        if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # Where it was meant to be up when the request was made, the journal has been lost since.
     if intent is None and uuid not in meant_up:
