@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.fleet.power.plugins.plugin_utils._server_host import OriginAction
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import OriginAction
 
 
 class ActionModule(OriginAction):

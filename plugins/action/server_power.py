@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, UNFOLLOWED, asking, give_up_command
-from ansible_collections.fleet.power.plugins.plugin_utils._following import (
+from ansible_collections.fleet.power.plugins.plugin_utils._interruption import telling_when_ended
+from ansible_collections.fleet.power.plugins.plugin_utils._job_follower import (
     AFTER_SECONDS,
     Elapsed,
     JobFollower,
@@ -22,9 +23,8 @@ from ansible_collections.fleet.power.plugins.plugin_utils._following import (
     new_job,
     was_lost,
 )
-from ansible_collections.fleet.power.plugins.plugin_utils._interruption import telling_when_ended
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils._server_host import OriginAction, was_reached
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import OriginAction, was_reached
 
 
 class ActionModule(OriginAction):

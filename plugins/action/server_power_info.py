@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.fleet.power.plugins.plugin_utils._server_host import ServerAction
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction
 
 
 class ActionModule(ServerAction):

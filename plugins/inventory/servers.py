@@ -176,8 +176,8 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.optio
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
-from ansible_collections.fleet.power.plugins.plugin_utils._reading_cache import ReadingCache
-from ansible_collections.fleet.power.plugins.plugin_utils._server_nodes import Nodes
+from ansible_collections.fleet.power.plugins.plugin_utils._inventory_cache import ReadingCache
+from ansible_collections.fleet.power.plugins.plugin_utils._inventory_nodes import Nodes
 
 _ENDINGS = ("fleet_power.yml", "fleet_power.yaml")
 #: Options whose values may be templates: what else a file says is meant as it is.

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import VERSION
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import VERSION
 
 from .controller import Controller
 from .engine_proxy import EngineProxy

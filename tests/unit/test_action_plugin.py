@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.caller im
 
 pytest.importorskip("ansible.plugins.action")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
-server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_host")
+server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"

@@ -22,7 +22,7 @@ def test_what_both_modules_understand_may_be_given_by_any_of_its_names() -> None
 
 def test_a_task_names_its_servers_as_the_plugin_that_adds_one_knows() -> None:
     pytest.importorskip("ansible.plugins.action")
-    known = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_host")._SERVER_NAMES
+    known = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")._SERVER_NAMES
     assert [("server", *options["server"].aliases) for options in (POWER_OPTIONS, INFO_OPTIONS)] == [known, known]
 
 

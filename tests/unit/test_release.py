@@ -67,7 +67,7 @@ def test_a_release_takes_in_the_fragments_and_removes_them(checkout: Path) -> No
     made = changelog(checkout, "1.7.3")
     assert made.returncode == 0, made.stderr
     assert version_in(checkout) == "1.7.3"
-    assert 'VERSION = "1.7.3"\n' in (checkout / "plugins/module_utils/_http_shim/servers/census.py").read_text()
+    assert 'VERSION = "1.7.3"\n' in (checkout / "plugins/module_utils/_http_shim/servers/wings_view.py").read_text()
     assert releases_in(checkout)["1.7.3"]["changes"]["minor_changes"] == ["server_power - something new."]
     assert releases_in(checkout)["1.0.0"] == releases_in(CHECKOUT)["1.0.0"]
     assert "\nv1.7.3\n" in (checkout / "CHANGELOG.rst").read_text()

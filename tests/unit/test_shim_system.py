@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import VERSION, Machine, system_entry_2
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import VERSION, Machine, system_entry_2
 
 
 def test_the_version_is_that_of_the_collection() -> None:

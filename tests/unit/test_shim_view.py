@@ -13,7 +13,7 @@ from pathlib import Path
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import of_result, of_row, of_ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import RequestIds
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of

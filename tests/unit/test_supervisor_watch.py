@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import Broken, EngineLink, Reader
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader, StreamEnded
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -47,7 +47,7 @@ def make_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
     """Connect, and look at all for the first time."""
-    read: Reader = cast("Reader", reader or NoEvents())
+    read: EventReader = cast("EventReader", reader or NoEvents())
     watch = EngineWatch(
         lambda: watched.fake.node,
         EngineLink(_LIFE),
@@ -151,11 +151,11 @@ def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_o
 
     class Gone(NoEvents):
         def next(self, seconds: float) -> ContainerEvent | None:
-            raise Broken
+            raise StreamEnded
 
     monkeypatch.setattr(service, "build_node", lambda *_unused, **_caller: fake.node)
     monkeypatch.setattr(service, "link_to", lambda *_unused: EngineLink(_LIFE))
-    monkeypatch.setattr(service, "Reader", lambda _stream: Gone())
+    monkeypatch.setattr(service, "EventReader", lambda _stream: Gone())
     monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(fake.engine.events, "follow", lambda _since: None, raising=False)
     lock: Any = SimpleNamespace(record=told.append)

@@ -20,7 +20,7 @@ from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
-from .engine_link import EngineLink, Reader
+from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
 from .starter import Starter, limits_of
 from .verdict import OBEY_SECONDS, EndReports
@@ -123,7 +123,13 @@ class EngineWatch:
     """The servers of one node, while one connection to its engine lasts."""
 
     def __init__(
-        self, node: Callable[[], Node], link: EngineLink, reader: Reader, reports: EndReports, starter: Starter, tell: Callable[[str], None]
+        self,
+        node: Callable[[], Node],
+        link: EngineLink,
+        reader: EventReader,
+        reports: EndReports,
+        starter: Starter,
+        tell: Callable[[str], None],
     ) -> None:
         """``tell`` is told what keeps it from starting anything."""
         self._node = node
@@ -164,7 +170,7 @@ class EngineWatch:
         self._next_all = _after(_ALL_SECONDS)
 
     def turn(self) -> None:
-        """Wait for what comes next, and see to it. Raises `Broken`, and what the engine raises where it answers nothing."""
+        """Wait for what comes next, and see to it. Raises `StreamEnded`, and what the engine raises where it answers nothing."""
         self._add(self._reader.next(self._seconds()))
         if self._next_pause.is_over:
             self._pause()

@@ -22,7 +22,7 @@ from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
 
 
-class Reader:
+class EventReader:
     """Reads one stream until it breaks or is closed."""
 
     def __init__(self, stream: EventStream) -> None:
@@ -31,13 +31,13 @@ class Reader:
         threading.Thread(target=self._read, name="engine-events", daemon=True).start()
 
     def next(self, seconds: float) -> ContainerEvent | None:
-        """Return the next event, None where there is none within so many seconds. Raises `Broken` once the stream has ended."""
+        """Return the next event, None where there is none within so many seconds. Raises `StreamEnded` once the stream has ended."""
         try:
             event = self._events.get(timeout=max(0.0, seconds)) if seconds > 0 else self._events.get_nowait()
         except queue.Empty:
             return None
         if event is None:
-            raise Broken
+            raise StreamEnded
         return event
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Reader:
             self._events.put(None)
 
 
-class Broken(Exception):
+class StreamEnded(Exception):
     """The engine tells nothing any more."""
 
 

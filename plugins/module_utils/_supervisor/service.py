@@ -31,7 +31,7 @@ from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
 from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line, say
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
-from .engine_link import Broken, Reader, link_to
+from .engine_link import EventReader, StreamEnded, link_to
 from .starter import Starter
 from .verdict import EndReports
 
@@ -158,13 +158,13 @@ class Supervisor:
         life, _space, since = (self._node.now().journal.supervisor.value(CURSOR) or "").partition(" ")
         # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
         recent = time.time_ns() - _BACK_NANOSECONDS
-        reader = Reader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
+        reader = EventReader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
         try:
             again = link_to(engine, self._host)
             if again.life != link.life:
                 return
             self._watch = EngineWatch(self._node.now, link, reader, self._reports, self._starter, self._tell)
-            with contextlib.suppress(Broken):
+            with contextlib.suppress(StreamEnded):
                 self._watch.first_look()
                 self._manager.ready()
                 self._turn(self._watch)

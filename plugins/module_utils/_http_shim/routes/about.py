@@ -16,7 +16,8 @@ from ..._power.model.request import POWER_ACTIONS
 from ..._power.model.result import Outcome, Result
 from ..http import replies
 from ..http.replies import Reply, json_reply
-from ..servers.census import VERSION, Census, NodeNumbers, ServerNumbers
+from ..servers.census import Census, NodeNumbers, ServerNumbers
+from ..servers.wings_view import VERSION
 from .router import AnswerDoc, HttpRequest, Route, failure, handles
 from .schemas import ERROR
 

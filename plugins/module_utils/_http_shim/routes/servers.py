@@ -26,10 +26,9 @@ from ..http import replies
 from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
 from ..http.worker_pool import WorkerPool
-from ..servers.census import Machine, system_entry, system_entry_2
 from ..servers.player_counts import PlayerCounts
 from ..servers.server_cache import KnownServer
-from ..servers.server_view import ServerFlags, Uses, Utilization, server_entry, unseen_entry
+from ..servers.wings_view import Machine, ServerFlags, Uses, Utilization, server_entry, system_entry, system_entry_2, unseen_entry
 from . import schemas
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 

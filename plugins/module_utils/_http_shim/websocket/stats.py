@@ -20,7 +20,7 @@ from ..acceptance.shared_node import SharedNode
 from ..http.log import Log
 from ..http.worker_pool import ThreadRefused, WorkerPool
 from ..servers.disks import Disks
-from ..servers.server_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
+from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
 from . import frames
 
 #: Seconds until a server is looked at again though nothing was told of it: some changes no event tells of.

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers as Wings shows them, with their use of processors, memory, disks and network."""
+"""Servers and the machine as Wings shows them, with the use of processors, memory, disks and network."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from ..._power.model.errors import PowerError
 from ..._power.model.redaction import mask
 from ..._power.model.server import PowerState, Server
 from .disks import Disks
+
+#: That of galaxy.yml: a test holds them together.
+VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,69 @@ def _text(value: object) -> str:
 
 def _texts(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
+#: As Go calls what the kernel calls so.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine, as this process sees it."""
+
+    architecture: str
+    processors: int
+    kernel: str
+    system: str
+
+
+def system_entry(machine: Machine) -> dict[str, Any]:
+    """Show the machine in the first shape, which needs no engine."""
+    return {
+        "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
+        "cpu_count": machine.processors,
+        "kernel_version": machine.kernel,
+        "os": machine.system.lower(),
+        "version": VERSION,
+    }
+
+
+def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Show the machine in the second shape; ``engine`` is what the engine says of itself. What it does not say is empty or 0."""
+    return {
+        "version": VERSION,
+        "docker": {
+            "version": _text(engine.get("ServerVersion")),
+            "cgroups": {"driver": _text(engine.get("CgroupDriver")), "version": _text(engine.get("CgroupVersion"))},
+            "containers": {
+                "total": _number(engine.get("Containers")),
+                "running": _number(engine.get("ContainersRunning")),
+                "paused": _number(engine.get("ContainersPaused")),
+                "stopped": _number(engine.get("ContainersStopped")),
+            },
+            "storage": {"driver": _text(engine.get("Driver")), "filesystem": _filesystem(engine.get("DriverStatus"))},
+            "runc": {"version": _text(_map(engine.get("RuncCommit")).get("ID"))},
+        },
+        "system": {
+            "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
+            "cpu_threads": _number(engine.get("NCPU")) or machine.processors,
+            "memory_bytes": _number(engine.get("MemTotal")),
+            "kernel_version": machine.kernel,
+            "os": _text(engine.get("OperatingSystem")),
+            "os_type": machine.system.lower(),
+        },
+    }
+
+
+def _filesystem(status: object) -> str:
+    """Return the file system below the engine's storage, one of the pairs that it tells of that."""
+    pairs = status if isinstance(status, list) else []
+    found = (pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
+    return _text(next(found, ""))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 #: Two looks at the CPU that are so far apart say how busy it is now.

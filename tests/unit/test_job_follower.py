@@ -16,9 +16,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._job import give_up_command
 
 pytest.importorskip("ansible.plugins.action")
-following = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._following")
+following = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._job_follower")
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.server_power")
-server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_host")
+server_host = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")
 errors = importlib.import_module("ansible.errors")
 
 JOB = "0123456789abcdef" * 2
