@@ -180,7 +180,7 @@ def try_all(mutants: Sequence[Mutant], tests: Mapping[str, Sequence[str]], jobs:
         try:
             limits = dict(zip(counts, pool.map(limit, counts)))
             for mutant, (result, by) in zip(mutants, pool.map(judge, mutants)):
-                print(f"{mutant.area:<11} {mutant.id:<36} {result:<8} {by}", flush=True)
+                print(f"{mutant.area:<11} {mutant.id:<39} {result:<8} {by}", flush=True)
                 counts[mutant.area][result] += 1
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -203,7 +203,7 @@ def main() -> bool:
     asked = parser.parse_args()
     chosen = [each for each in mutants if asked.area in (None, each.area) and asked.only in (None, each.id)]
     for each in chosen if asked.list else ():
-        print(f"{each.area:<11} {each.id:<36} {each.where}: {each.before!r} becomes {each.after!r}")
+        print(f"{each.area:<11} {each.id:<39} {each.where}: {each.before!r} becomes {each.after!r}")
     return asked.list or try_all(chosen, tests, max(asked.jobs, 1))
 
 
