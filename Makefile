@@ -114,7 +114,10 @@ installed: build ## the collection as a user installs it, from its file
 targets: venv ## ansible-test integration, each module and role in four calls; one alone: make targets ARGS=server_power
 	@tests/tools/targets $(VENV) $(ARGS)
 
-.PHONY: test-long bench bench-fleet matrix build package docs release
+.PHONY: mutants test-long bench bench-fleet matrix build package docs release
+mutants: venv ## mutants of lock, kill, plan, boot, verdicts, rollout and acceptance are caught; one area alone: make mutants ARGS="--area lock"
+	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)
+
 test-long: venv ## long races and other interpreters; not part of test
 	@$(if $(ARGS),:,tests/tools/matrix)
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) -m long "$$@"' test-long $(or $(ARGS),tests/unit tests/integration)
