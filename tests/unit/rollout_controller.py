@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +19,6 @@ plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action
 course = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_course")
 waits = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_waits")
 reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_report")
-
-Step = Callable[..., dict[str, Any]]
 
 
 class Clock:

@@ -496,11 +496,6 @@ def _cache_file(root: Path) -> Path:
     return path
 
 
-def _payload(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    whole = json.loads(path.read_text())
-    return whole, whole.get("__payload__", whole)
-
-
 @pytest.mark.parametrize(
     "change", [{"schema": 99}, {"identity": "another"}, {"readings": [{"kind": "moon"}]}, {"readings": 5}, {"readings": None}]
 )

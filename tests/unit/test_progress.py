@@ -53,15 +53,6 @@ def told(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
     return board.lines(now)
 
 
-def later(board: Board, now: float) -> list[str]:
-    """All lines that are left, one second after another."""
-    lines = []
-    while board.holds:
-        now += 1.0
-        lines += board.lines(now)
-    return lines
-
-
 # ----- the words
 
 

@@ -40,7 +40,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
 )
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
-ARENA = Server("9d0e4d0c-aaaa-4000-8000-000000000002", "Arena")
 SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 TAKEN = Posted(Taking.TAKEN)

@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SourceUnreachable,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, parse_uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, as_nobody_below, mode_of
@@ -651,10 +651,6 @@ def test_a_definition_kept_by_a_newer_version_is_left_alone_with_a_warning(place
     sources = place.sources()
     assert sources.definition_for_stop(A) is None
     assert "another version" in sources.warnings[0]
-
-
-def test_every_uuid_of_the_tests_is_one() -> None:
-    assert [parse_uuid(uuid) for uuid in (A, A2, B, C)] == [A, A2, B, C]
 
 
 def test_five_hundred_servers_are_named_in_a_moment(place: Place) -> None:
