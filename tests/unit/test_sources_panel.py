@@ -34,7 +34,6 @@ from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, Ow
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 C = "cccccccc-0000-4000-8000-000000000003"
-D = "dddddddd-0000-4000-8000-000000000004"
 START, RESTART, STOP, KILL = PowerAction.START, PowerAction.RESTART, PowerAction.STOP, PowerAction.KILL
 
 
@@ -121,23 +120,6 @@ def place(tmp_path: Path) -> Place:
 # --- its place among the sources ------------------------------------------------------------------------------------------------------
 
 
-def test_the_panel_stands_between_task_and_directory(place: Place) -> None:
-    place.write(A, "Directory")
-    place.write(B, "Directory")
-    place.panel(A, "Panel")
-    assert place.sources(definition(A, "Task")).definition(A).server.name == "Task"
-    assert place.api.asked == []
-    assert place.sources().definition(A).server.name == "Panel"
-    assert place.sources().definition(B).server.name == "Directory"
-
-
-def test_a_server_the_list_lacks_is_not_found_and_the_panel_is_named(place: Place) -> None:
-    place.api.elsewhere[A] = definition(A, "Elsewhere")
-    with pytest.raises(ServerNotFound, match=rf"nor the Panel's list for this node \(http://panel.test\), nor {place.directory} has one"):
-        place.sources().definition(A)
-    assert place.api.asked == [1]
-
-
 def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(place: Place) -> None:
     place.write(A, "Directory")
     place.panel(A, suspended="perhaps")
@@ -156,13 +138,6 @@ def test_start_and_restart_find_short_ids_and_names_on_the_panel(place: Place) -
         place.sources().search.identify("Nobody", START)
 
 
-def test_a_full_uuid_is_identified_without_asking(place: Place) -> None:
-    place.down()
-    for action in PowerAction:
-        assert place.sources().search.identify(A, action) == Server(A)
-    assert place.api.asked == []
-
-
 @pytest.mark.parametrize("action", [STOP, KILL])
 def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
     place.panel(A, "Lobby")
@@ -174,27 +149,6 @@ def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) ->
     assert found is not None and found.server.name == "Lobby"
     assert sources.listing.everything(action) == [] and sources.listing.has(A) and not sources.listing.has(B)
     assert (place.api.asked, sources.warnings) == ([], [])
-
-
-def test_for_stop_what_was_kept_of_the_panel_goes_before_the_directory(place: Place) -> None:
-    place.panel(A, "Panel")
-    place.booted(A)
-    place.write(A, "Directory")
-    found = place.sources().definition_for_stop(A)
-    assert found is not None and found.server.name == "Panel"
-    found = place.sources(definition(A, "Task")).definition_for_stop(A)
-    assert found is not None and found.server.name == "Task"
-
-
-def test_what_this_call_has_seen_of_the_panel_goes_before_what_was_kept(place: Place) -> None:
-    place.panel(A, "Before")
-    place.booted(A)
-    place.panel(A, "Now")
-    sources = place.sources()
-    sources.listing.everything(START)
-    found = sources.definition_for_stop(A)
-    assert found is not None and found.server.name == "Now"
-    assert place.api.asked == [1]
 
 
 def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Place) -> None:
@@ -232,16 +186,6 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
 # --- every server ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_all_for_a_start_are_those_of_task_panel_and_directory(place: Place) -> None:
-    place.panel(A, "Panel")
-    place.panel(B, "Panel")
-    place.write(B, "Directory")
-    place.write(C, "Directory")
-    expected = [Server(A, "Task"), Server(B, "Panel"), Server(C, "Directory"), Server(D, "Task")]
-    for action in (START, RESTART, None):
-        assert place.sources(definition(A, "Task"), definition(D, "Task")).listing.everything(action) == expected
-
-
 def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_told(place: Place) -> None:
     place.write(A)
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
@@ -249,15 +193,6 @@ def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_to
         sources = place.sources()
         assert [server.uuid for server in sources.listing.everything(RESTART)] == [A]
         assert [type(error) for error in sources.listing.unlisted] == [kind]
-
-
-def test_a_server_named_that_is_not_at_hand_is_looked_for_on_the_panel_by_who_looks(place: Place) -> None:
-    place.panel(A, "Lobby")
-    for text in ("Lobby", A, A[:8]):
-        sources = place.sources()
-        assert sources.search.identify_to_look(text).uuid == A and sources.listing.has(A)
-    with pytest.raises(ServerNotFound):
-        place.sources().search.identify_to_look("nobody")
 
 
 def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be_asked(place: Place) -> None:
@@ -270,14 +205,6 @@ def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be
             sources.listing.has(A)
         with pytest.raises(kind):
             place.sources().search.identify_to_look("Lobby")
-
-
-def test_who_looks_at_a_server_that_is_at_hand_asks_no_panel(place: Place) -> None:
-    place.write(A, "Lobby")
-    place.down()
-    sources = place.sources()
-    assert sources.search.identify_to_look("Lobby").uuid == sources.search.identify_to_look(A).uuid == A
-    assert place.api.asked == []
 
 
 def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(place: Place) -> None:
@@ -325,27 +252,6 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
 
 
-def test_a_panel_that_refuses_is_not_out_of_reach(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.denies()
-    with pytest.raises(SourceDenied):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_a_server_that_the_last_list_lacked_is_not_started_from_what_was_kept(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    place.booted(A)
-    del place.api.servers[A]
-    place.booted(B)
-    place.down()
-    sources = place.sources(allow_stale=True)
-    with pytest.raises(ServerNotFound):
-        sources.definition(A)
-    assert sources.listing.everything(START) == [Server(B)]
-
-
 def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(place: Place) -> None:
     sources = place.sources(definition(C))
     sources.keep(sources.definition(C))
@@ -389,19 +295,6 @@ def test_only_a_list_that_was_read_tells_for_sure_that_a_server_is_gone(place: P
     assert not sources.surely_lacks(A)
 
 
-def test_a_list_is_kept_each_time_it_was_read(place: Place) -> None:
-    place.panel(A)
-    sources = place.sources()
-    sources.keep(sources.definition(A))
-    del place.api.servers[A]
-    place.clock.sleep(11)
-    with pytest.raises(ServerNotFound):
-        sources.definition(A)
-    sources.keep_list()
-    assert json.loads((place.state / "panel.json").read_text())["servers"] == []
-    assert place.api.asked == [1, 1]
-
-
 def test_a_reader_keeps_nothing(place: Place) -> None:
     place.panel(A)
     place.sources().listing.everything(None)
@@ -430,60 +323,6 @@ def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place
         place.sources(allow_stale=True).definition(A)
     kept = place.sources().definition_for_stop(A)
     assert kept is not None and kept.server.name == "Other"
-
-
-def test_what_stood_in_for_the_panel_may_do_so_again(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.down()
-    for _unused in range(2):
-        sources = place.sources(allow_stale=True)
-        sources.keep(sources.definition(A))
-
-
-def test_a_kept_definition_of_another_panel_does_not_stand_in(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.api.address = "http://other.test"
-    sources = place.sources()
-    sources.listing.everything(START)
-    sources.keep_list()
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_a_kept_list_that_is_nested_too_deeply_stands_in_for_nothing(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    (place.state / "panel.json").write_text("[" * 100_000)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-    sources = place.sources(allow_stale=True)
-    assert sources.listing.everything(START) == [] and len(sources.listing.unlisted) == 1
-    place.api.fault = None
-    place.booted(A)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(B)
-
-
-def test_the_list_of_another_panel_says_nothing_of_this_one(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.api.address = "http://other.test"
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"panel": 5}', '{"panel": "http://panel.test", "schema": 1, "servers": 5}'])
