@@ -145,7 +145,7 @@ class TestFile:
             ("5: a\n", "the top level has a key that is 5"),
             ("#" * (1024 * 1024 + 1), "larger than 1 MiB"),
         ],
-        ids=range(9),
+        ids=range(12),
     )
     def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
         path = write(tmp_path / "c.yml", text)
