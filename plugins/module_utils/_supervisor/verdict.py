@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on a run's end, from what was seen of it; pure.
-
-In which order things count, and why no other does, is walked through by a model: tests/unit/supervisor_protocol.py.
-"""
+"""The verdict on a run's end, from what was seen of it; pure."""
 
 from __future__ import annotations
 
