@@ -9,13 +9,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget, PlayersOnline
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -96,18 +95,6 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
     assert slots.try_take()
 
 
-def test_alone_everything_is_free() -> None:
-    slot = Slot()
-    slot.begin()
-    assert slot.may_boot()
-    slot.refuse_over_budget("anybody")
-    with slot.aside(no_check):
-        pass
-    slot.end_boot()
-    slot.leave()
-    assert not slot.holds
-
-
 def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
     limiter = Limiter()
     taken = [limiter.slot() for _unused in range(default_slots() + 1)]
@@ -132,13 +119,6 @@ def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
     second.leave()
     begun.join(10)
     assert third.holds
-
-
-def test_with_a_budget_not_all_begin_at_once() -> None:
-    assert Limiter(max_failures=3).boots is None
-    whole = Limiter(max_failures=3).whole
-    assert whole is not None
-    assert sum(whole.try_take() for _unused in range(default_slots() + 5)) == default_slots()
 
 
 def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
@@ -195,20 +175,7 @@ def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcom
         slot.refuse_over_budget("u")
 
 
-def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
-    limiter = Limiter(max_failures=0)
-    limiter.slot().refuse_over_budget("u")
-    limiter.budget.count(ended(Outcome.FAILED))
-    with pytest.raises(FailureBudget):
-        limiter.slot().refuse_over_budget("u")
-
-
 # ----- between the beginnings of two servers
-
-
-def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
-    for slot in (Slot(), Limiter().slot(), Limiter(max_parallel=1).slot()):
-        assert not slot.begin_apart("u", no_check)
 
 
 def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
@@ -225,14 +192,6 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
     gaps = [after - before for before, after in zip(begun, begun[1:])]
     # A thread comes to look at the clock a moment after its turn.
     assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
-
-
-def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
-    limiter = Limiter(stagger=0.5)
-    assert not limiter.slot().begin_apart("u", no_check)
-    time.sleep(0.51)
-    assert not limiter.slot().begin_apart("u", no_check)
-    assert limiter.slot().begin_apart("u", no_check)
 
 
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
@@ -319,15 +278,6 @@ class TestCountdowns:
         assert held == [limiter.whole] and other.begin_countdown(60, clock) is None
         other.begin(must_not_wait)
 
-    def test_one_that_is_over_is_not_waited_for_again_after_a_wait_for_somebody_else(self) -> None:
-        clock, limiter = FakeClock(), Limiter(max_parallel=1)
-        over, other = limiter.slot(), limiter.slot()
-        over.begin()
-        assert over.begin_countdown(60, clock) is not None
-        with over.aside(must_not_wait):
-            assert other.begin_countdown(3600, clock) is not None
-        assert over.holds
-
     def test_who_was_told_comes_before_all_who_wait(self) -> None:
         limiter, served = Limiter(max_parallel=1), []
         told, busy, waits = limiter.slot(), limiter.slot(), limiter.slot()
@@ -344,8 +294,3 @@ class TestCountdowns:
         told.leave()
         for thread in threads:
             thread.join(10)
-
-    def test_a_server_left_to_its_players_is_no_failure(self) -> None:
-        limiter = Limiter(max_failures=0)
-        limiter.budget.count(replace(ended(Outcome.REFUSED), code=PlayersOnline.code))
-        limiter.slot().refuse_over_budget("u")

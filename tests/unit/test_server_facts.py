@@ -222,16 +222,6 @@ def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
         many.look()
 
 
-def test_who_became_ready_unwatched_is_running_and_is_remembered(many: Many) -> None:
-    uuids = many.make(30)
-    ready = {f"{number:064x}" for number in range(0, 30, 2)}
-    many.logs(lambda container: b"ready\n" if container in ready else b"loading\n")
-    entries, _unused = many.look()
-    assert [entry["state"] for entry in entries] == ["running", "starting"] * 15
-    assert [entry["startup"] for entry in entries] == ["matched", "waiting"] * 15
-    assert many.remembered == uuids[::2]
-
-
 def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
     # Time enough for those that do not, on a busy machine, too.
     monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 2.0)
@@ -251,46 +241,6 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
     assert list(states) == uuids and faults == []
     assert {states[uuid] for uuid in uuids[::10]} == {"starting"}
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
-
-
-def test_the_readiness_of_all_is_looked_for_within_half_a_second(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    many.make(60)
-    looked: set[str] = set()
-
-    def read(container: str) -> bytes:
-        looked.add(container)
-        time.sleep(0.1)
-        return b""
-
-    many.logs(read)
-    began = time.monotonic()
-    entries, _unused = many.look()
-    assert time.monotonic() - began < 10
-    assert {entry["state"] for entry in entries} == {"starting"}
-    assert 0 < len(looked) < 60
-    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.15)
-    for _turn in range(60):
-        if len(looked) < 60:
-            many.look()
-    assert len(looked) == 60, "nobody is left out for ever"
-
-
-def test_the_ends_of_all_logs_are_told(many: Many) -> None:
-    many.make(20)
-    for number in range(20):
-        many.fake.engine.logs[f"{number:064x}"] = b"one\ntwo %d\n" % number
-
-    def no_log(name: str, lines: int) -> bytes:
-        if name.endswith("3"):
-            raise EngineError("configured logging driver does not support reading", status=501)
-        if name.endswith("5"):
-            raise EngineError("input/output error", status=500)
-        return many.fake.engine.logs[name]
-
-    many.fake.engine.logs.tail = no_log  # type: ignore[method-assign]
-    entries, faults = many.look(tail=1)
-    expected = [None if number == 5 else [] if number in (3, 19) else [f"two {number}"] for number in range(20)]
-    assert [entry["log"] for entry in entries] == expected and faults == []
 
 
 @pytest.mark.parametrize("count", [3, 400])
@@ -348,19 +298,6 @@ def test_priority_egg_and_labels_are_those_of_the_definition(many: Many) -> None
     assert told == {"priority": 10, "egg": egg, "labels": {"tier": "1"}}
 
 
-def test_where_the_definition_says_none_there_is_the_usual_priority_no_egg_and_no_label(many: Many) -> None:
-    assert place(many, meta={"name": "Proxy"}) == {"priority": 100, "egg": None, "labels": {}}
-
-
-def test_without_a_definition_labels_are_not_known(many: Many) -> None:
-    assert place(many) == {"priority": 100, "egg": None, "labels": None}
-
-
-def test_the_settings_priority_counts_before_the_definitions(many: Many) -> None:
-    many.fake.configure(system={"priorities": {"Proxy": 3}})
-    assert place(many, meta={"name": "Proxy", "priority": 10})["priority"] == 3
-
-
 def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unasked(many: Many) -> None:
     uuids = many.make(2)
     journal = many.fake.node.journal
@@ -374,17 +311,6 @@ def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unas
     assert busy["operations"][0] == busy["last_operation"]
     assert idle["operations"] == []
     assert all("operations" not in entry for entry in many.look()[0])
-
-
-def test_what_changed_nothing_is_not_the_last_operation_and_is_among_all(many: Many) -> None:
-    (uuid,) = many.make(1)
-    journal = many.fake.node.journal
-    for number, outcome in enumerate([Outcome.DONE, Outcome.UNCHANGED, Outcome.UNCHANGED]):
-        ended = Result(Server(uuid), PowerAction.START, outcome, f"op-{number}", NOON, NOON)
-        journal.operations.end(ended, origin=f"caller {number}")
-    (told,) = many.look(operations=5)[0]
-    assert (told["last_operation"]["id"], told["last_operation"]["origin"]) == ("op-0", "caller 0")
-    assert [each["id"] for each in told["operations"]] == ["op-2", "op-1", "op-0"]
 
 
 # ----- players
@@ -433,13 +359,6 @@ def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Man
         None,
     ]
     assert [game.looks for game in games.values()] == [1, 1, 0]
-
-
-def test_nobody_asks_games_for_who_does_not_want_to_know(many: Many) -> None:
-    uuids = many.make(2)
-    game = FakeGame()
-    assert set(played(many, ask=None, **dict.fromkeys(uuids, game)).values()) == {"not told"}
-    assert game.looks == 0
 
 
 def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
