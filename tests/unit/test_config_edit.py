@@ -139,12 +139,6 @@ def test_files_in_other_unicode_encodings_stay_in_them(down: FakeNode, encoding:
     assert path.read_bytes() == "\ufeff[S]\r\nName=\u00f6\r\nNew=1\r\n".encode(encoding)
 
 
-def test_a_file_that_only_begins_as_utf16_is_a_fault(down: FakeNode) -> None:
-    has(down, b"\xff\xfea")
-    define(down, config(rule("a", 1)))
-    assert "UTF-16-LE" in down.perform("start").msg
-
-
 class TestDiff:
     def test_check_mode_shows_what_would_be_written_and_writes_nothing(self, down: FakeNode) -> None:
         path = has(down, b"# mine\na=1\n")
@@ -171,22 +165,6 @@ class TestDiff:
         assert result.outcome.value == "done"
         assert [(diff.before, diff.after) for diff in result.files] == [("a=1\nsaved=yes\n", "a=2\nsaved=yes\n")]
 
-    def test_none_is_made_where_nobody_asked_for_one(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is made under the lock, and masking takes seconds where there are thousands of secrets."""
-        made: list[str] = []
-        monkeypatch.setattr(config_edit, "file_diff", lambda path, *_texts: made.append(path))
-        path = has(down, b"a=1\n")
-        define(down, config(rule("a", 2)))
-        assert down.perform("start", check=True).outcome.value == "done"
-        assert down.perform("start").outcome.value == "done"
-        assert (path.read_bytes(), made) == (b"a=2\n", [])
-
-    def test_nothing_is_shown_where_nothing_is_written(self, down: FakeNode) -> None:
-        has(down, b"a=1\n")
-        define(down, config(rule("a", 1)))
-        assert down.perform("start", diff=True).files == ()
-        assert down.perform("start", check=True, diff=True).files == ()
-
     def test_nothing_is_shown_of_a_server_that_is_up_already(self, fake: FakeNode) -> None:
         fake.up()
         define(fake, config(rule("a", 1)))
@@ -212,25 +190,16 @@ class TestDiff:
     [
         SECRET,
         json.dumps(SECRET)[1:-1],
-        json.dumps(SECRET, ensure_ascii=False)[1:-1],
         SECRET.replace("'", "''"),
         SECRET.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&apos;"),
         SECRET.replace("&", "&amp;").replace('"', "&quot;"),
-        SECRET.replace("&", "&amp;"),
         SECRET.replace("\\", "\\\\"),
         SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6"),
-        SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6").replace(":", "\\:"),
     ],
 )
 def test_a_secret_is_known_in_every_formats_writing(written: str) -> None:
     diff = file_diff("f", f"a={written}\n".encode(), b"a=1\n", [SECRET])
     assert (diff.before, diff.after) == ("a=********\n", "a=1\n")
-
-
-def test_large_and_binary_files_are_not_shown() -> None:
-    assert "too many to show" in file_diff("f", b"x" * 200_000, b"", ()).before
-    assert "no text" in file_diff("f", b"\0secret", b"", ()).before
-    assert file_diff("f", b"\xff\n", b"", ()).before == "\ufffd\n"
 
 
 def test_secrets_that_are_not_in_a_text_are_not_looked_for_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,24 +253,9 @@ class TestEntriesThatMeet:
         assert reason in result.msg
         assert fake.engine.changes() == []
 
-    def test_check_mode_shows_what_the_boot_then_does(self, down: FakeNode) -> None:
-        path = has(down, b"a=1\n")
-        define(down, config(rule("a", 2)), config(rule("b", "{{env.MODE}}"), file=f"./{PROPERTIES}"), environment={"MODE": "x"})
-        shown = down.perform("start", check=True, diff=True).files
-        assert path.read_bytes() == b"a=1\n"
-        assert [(diff.before, diff.after) for diff in shown] == [("a=1\n", "a=2\n"), ("a=2\n", "a=2\nb=x\n")]
-        assert down.perform("start", diff=True).files == shown
-        assert path.read_bytes() == b"a=2\nb=x\n"
-
     def test_with_warn_an_entry_that_cannot_be_applied_is_left_out_in_the_trial_as_well(self, down: FakeNode) -> None:
         down.configure(system={"config_errors": "warn"})
         define(down, config(rule("a", "{{env.NONE}}"), file="conf"), config(rule("b", 1), file="conf/x.properties"))
         shown = down.perform("start", check=True, diff=True).files
         assert [diff.path for diff in shown] == ["conf/x.properties"]
         assert down.perform("start", diff=True).files == shown
-
-    def test_an_entry_that_writes_nothing_is_in_nobodys_way(self, fake: FakeNode) -> None:
-        fake.up()
-        define(fake, config(file="conf"), config(rule("b", 1), file="conf/x.properties"))
-        assert fake.perform("restart").outcome.value == "done"
-        assert (fake.volume / "conf" / "x.properties").read_bytes() == b"b=1\n"

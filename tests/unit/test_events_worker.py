@@ -155,15 +155,6 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     assert post.client.numbers == [1, 2, 3, 4]
 
 
-def test_what_waits_and_why_is_told(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA, ALPHA)
-    post.through(timedelta(seconds=30))
-    told = post.told
-    assert (told["waiting"], told["oldest_at"], told["error"], told["sent"]) == (3, AT, "it answered with status 500", 0)
-    assert told["failing_since"]
-
-
 def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_server(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: FAILED
     post.write(*(ALPHA, BETA) * 20)
@@ -178,18 +169,6 @@ def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_serv
         own = [number for number in post.client.numbers if number % 2 == rest]
         assert own == sorted(own)
     assert lines[0] == "events: receiver pager does not take events, which are kept for a day: it answered with status 500"
-
-
-def test_the_system_log_has_one_line_for_a_failure_and_one_for_its_end(post: Post, lines: list[str]) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA)
-    post.through(timedelta(minutes=30))
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    assert [line.partition("pager ")[2] for line in lines] == [
-        "does not take events, which are kept for a day: it answered with status 500",
-        "takes events again",
-    ]
 
 
 def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
@@ -265,40 +244,6 @@ def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_
     assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
 
 
-def test_events_that_a_lane_lost_are_told_though_older_ones_of_others_are_kept(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
-    post.client.answer = lambda _body: FAILED
-    post.write(BETA, *(ALPHA,) * 9)
-    post.through(timedelta(seconds=1))
-    post.write(*(ALPHA,) * 5)
-    post.through(timedelta(seconds=20))
-    assert (post.told["dropped"], post.told["waiting"]) == (5, 10)
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=1))
-    assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 5}
-    assert sorted(post.client.numbers) == [1, *range(7, 16)]
-    assert (post.told["dropped"], post.told["waiting"]) == (5, 0)
-
-
-def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:
-    post.write(ALPHA, BETA)
-    assert post.journal.events.drop_through(10**9)
-    post.begun()
-    post.through()
-    assert post.client.taken[0]["data"]["count"] == 2
-    post.write(ALPHA)
-    post.through()
-    assert post.client.numbers == [3]
-
-
-def test_a_refused_event_keeps_no_other_servers_from_being_taken(post: Post) -> None:
-    post.client.answer = lambda body: FAILED if body["data"]["server"]["name"] == "alpha" else TAKEN
-    post.write(ALPHA, BETA, ALPHA, BETA)
-    post.through(timedelta(minutes=1))
-    assert post.client.numbers == [2, 4]
-    assert post.told["waiting"] == 2
-
-
 def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: Posted(Taking.GONE, "it answered with status 410")
     post.write(ALPHA, BETA)
@@ -370,45 +315,6 @@ def test_persons_get_many_in_one_message_and_none_within_two_seconds(post: Post)
     assert post.told["sent"] == 30
 
 
-def test_persons_lose_nothing_of_what_was_not_taken(post: Post) -> None:
-    post.begun(format=DISCORD)
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA, ALPHA)
-    post.through(timedelta(minutes=10))
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    (body,) = post.client.taken
-    assert body["content"].count("\n") == 2
-
-
-@pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_that_is_set_by_days_loses_nothing_that_waits(post: Post, days: int) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA)
-    post.through(timedelta(minutes=6))
-    post.clock.set = timedelta(days=days)
-    post.write(ALPHA)
-    post.through(timedelta(minutes=6))
-    post.clock.set = timedelta()
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=10))
-    assert sorted(post.client.numbers) == [1, 2, 3]
-    assert post.told["dropped"] == 0
-
-
-def test_nobody_can_tell_of_receivers_without_an_outbox(node: Node) -> None:
-    journal = node.journal()
-    assert journal.deliveries.told() is None
-    journal.events.open()
-    assert journal.deliveries.told() == []
-
-
-def test_receivers_that_are_no_more_are_forgotten(post: Post) -> None:
-    assert post.told
-    assert post.journal.deliveries.keep_only([])
-    assert post.journal.deliveries.told() == []
-
-
 @pytest.mark.parametrize("back", [timedelta(minutes=20), timedelta(minutes=50), timedelta(days=1)])
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
 def test_a_clock_that_is_set_back_keeps_nothing_waiting(post: Post, form: str, back: timedelta) -> None:
@@ -447,16 +353,3 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     assert len(saves) <= 25 and sum(last - first for first, last, *_uuid in reads) < 20 * 50
     post.through(timedelta(seconds=20))
     assert post.told["waiting"] == 50 and post.told["dropped"] == 1000
-
-
-@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_an_event_of_a_type_that_only_a_newer_version_knows_keeps_nobody_from_the_rest(post: Post, form: str) -> None:
-    post.begun(format=form)
-    post.write(ALPHA)
-    unknown = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES ('x', 'server.moved', ?, '', ?, '{}')"
-    assert post.journal.store.write(lambda connection: connection.execute(unknown, (ALPHA.uuid, AT)))
-    post.write(ALPHA, BETA)
-    post.through(timedelta(seconds=20))
-    assert (post.told["waiting"], post.told["sent"], post.told["dropped"]) == (0, 3, 1)
-    page = post.journal.events.after(1, 1)
-    assert page is not None and [event.number for event in page.events] == [3]

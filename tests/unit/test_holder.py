@@ -145,23 +145,6 @@ def test_a_field_of_the_wrong_kind_and_a_newer_schema_make_no_record(change: dic
     assert decode(text_of({**fields_of(FULL), **change})) is None
 
 
-def test_unknown_fields_and_phases_of_the_same_schema_are_let_be() -> None:
-    read = decode(text_of({**fields_of(FULL), "phase": "dance", "new": [1]}))
-    assert read == replace(FULL, phase="dance")
-
-
-@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
-def test_only_an_ended_start_or_stop_with_its_run_leaves_something_unfinished(phase: Phase) -> None:
-    holder = replace(FULL, phase=phase.value, leftover=None, released=False)
-    left = holder.unfinished(ended=True)
-    if phase in (Phase.START, Phase.STOP):
-        assert left == Leftover(phase, RUN, holder.action, holder.operation, holder.origin, holder.since)
-    else:
-        assert left is None
-    assert holder.unfinished(ended=False) is None
-    assert replace(holder, run=None).unfinished(ended=True) is None
-
-
 @pytest.mark.parametrize(
     ("phase", "carried", "counts"),
     [
@@ -196,10 +179,6 @@ def test_the_sentence_names_who_what_until_when_and_since_when() -> None:
         "restart by alice@web1 (phase stop until 2026-01-01T00:10:00.000Z, since 2026-01-01T00:00:00.000Z, pid 123)"
     )
     assert replace(FULL, origin="", phase_deadline=None).sentence().startswith("restart (phase preboot, since ")
-
-
-def test_the_sentence_cannot_steer_a_terminal() -> None:
-    assert "\x1b" not in replace(FULL, origin="\x1b[2Jalice").sentence()
 
 
 def test_this_process_lives_and_one_that_started_at_another_time_or_boot_does_not() -> None:
@@ -246,25 +225,6 @@ def test_a_run_that_was_ended_is_carried_whole_beside_all_else(origin: str, reas
 def test_a_run_that_was_ended_is_read_as_it_was_written(action: str, ended_it: bool) -> None:
     carried = replace(BARE, released=True, ended=replace(ENDED, action=action, ended_it=ended_it))
     assert decode(encode(carried)) == carried
-
-
-def test_a_record_of_the_version_before_tells_of_no_ended_run_but_of_its_leftover() -> None:
-    fields = fields_of(replace(FULL, leftover=replace(LEFTOVER, phase=Phase.STOP)))
-    fields.pop("generation", None)
-    before = decode(text_of(fields))
-    assert before is not None and before.ended is None
-    assert before.ended_here() == EndedHere(RUN, "restart", None, "alice@web1")
-
-
-def test_the_version_before_reads_a_record_with_an_ended_run_as_one_without() -> None:
-    """It asks for the fields that it knows by their names, and lets all others be."""
-    fields = fields_of(LONGEST)
-    known = {name: value for name, value in fields.items() if name not in ("ended", "generation")}
-    known["leftover"] = {name: value for name, value in known["leftover"].items() if name != "generation"}  # type: ignore[attr-defined]
-    without, whole = decode(text_of(known)), decode(text_of(fields))
-    assert whole is not None and whole.leftover is not None
-    assert without == replace(whole, ended=None, generation=None, leftover=replace(whole.leftover, generation=None))
-    assert fields["schema"] == 1
 
 
 @pytest.mark.parametrize("ended", [None, [], "x", {}, {"run": RUN.container, "action": "stop"}, {"run": {}, "action": 3}])

@@ -218,21 +218,6 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     assert any("lines are not shown" in text for text in heard.frames)
 
 
-@pytest.mark.long
-def test_who_writes_too_much_all_the_time_is_shown_in_part_all_the_time() -> None:
-    engine = OneContainer()
-    heard = Heard(engine)
-    over = time.monotonic() + 3.0
-    seen = []
-    while time.monotonic() < over:
-        engine.pipe.write(f"{'y' * 1000}\n" * 500)
-        seen.append(len(heard.lines))
-    engine.pipe.theirs.close()
-    middle = seen[len(seen) // 2]
-    assert 0 < middle < seen[-1]
-    assert sum(map(len, heard.lines)) < 4_000_000
-
-
 def test_an_engine_that_does_not_answer_ends_a_follower() -> None:
     engine = OneContainer()
     engine.fault = EngineUnreachable("gone")
