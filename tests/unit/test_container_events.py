@@ -46,7 +46,7 @@ def test_an_engine_that_knows_whole_seconds_alone_has_its_moments() -> None:
     assert event is not None and event.at == AT // 10**9 * 10**9
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "TERM", "9" * 5000, "\u0661\u0665", None, True, 1.5, [15], {}])
+@pytest.mark.parametrize("text", ["", "-1", "TERM", "9" * 5000, "\u0661\u0665", None, True, [15]])
 def test_what_is_no_number_is_none(text: object) -> None:
     event = container_event(told("kill", signal=text))
     assert event is not None and event.signal is None
@@ -56,11 +56,9 @@ def test_what_is_no_number_is_none(text: object) -> None:
     "change",
     [
         {"Type": "network"},
-        {"Action": None},
         {"Action": ""},
         {"Action": ["die"]},
         {"timeNano": "soon", "time": None},
-        {"timeNano": -1, "time": -1},
         {"Actor": None, "id": None},
         {"Actor": "x", "id": 7},
         {"Actor": {"ID": [1], "Attributes": []}, "id": ""},

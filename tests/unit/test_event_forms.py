@@ -98,16 +98,14 @@ def test_without_a_secret_nothing_is_signed() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "hunter2", "whsec_", "whsec_aGk=", "whsec_%%%", secret(23), secret(65), secret(24)[6:]],
+    ["", "hunter2", "whsec_aGk=", "whsec_%%%", secret(23), secret(65)],
     ids=[
         "empty",
         "a word",
-        "a prefix",
         "short",
         "no base64",
         "23 bytes",
         "65 bytes",
-        "no prefix",
     ],  # the same in every process that collects
 )
 def test_what_is_no_secret_is_refused_and_not_shown(text: str) -> None:

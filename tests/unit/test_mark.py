@@ -85,7 +85,7 @@ def test_two_marks_of_one_process_are_two(tmp_path: Path) -> None:
     two.close()
 
 
-@pytest.mark.parametrize("name", ["", ".", "../secret", "process-1-ab.mark/../x", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
+@pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
 def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None:
     assert not mark_is_alive(str(tmp_path), name)
 

