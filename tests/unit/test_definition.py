@@ -73,14 +73,6 @@ class TestDefaults:
         assert not definition.suspended
         assert definition.warnings == ()
 
-    @pytest.mark.parametrize("key", ["settings.uuid", "settings.container.image"])
-    def test_a_required_key_that_is_missing_is_named(self, key: str) -> None:
-        raw = minimal()
-        section = raw["settings"] if key == "settings.uuid" else raw["settings"]["container"]
-        del section[key.rsplit(".", maxsplit=1)[-1]]
-        with pytest.raises(DefinitionInvalid, match=f"Cannot read definition game.yml: {key} is missing"):
-            parse(raw)
-
     def test_every_default_stands_in_the_table_and_is_what_an_empty_definition_gets(self) -> None:
         defaults = {key.name: key.default for key in KEYS}
         build = parse(minimal()).build
@@ -109,13 +101,6 @@ class TestIdentity:
 
 
 class TestEnvironment:
-    @pytest.mark.parametrize(
-        ("written", "text"),
-        [(5, "5"), (1.5, "1.5"), (True, "true"), (None, ""), (" x=y\n", " x=y\n")],
-    )
-    def test_a_value_reaches_the_container_as_written(self, written: object, text: str) -> None:
-        assert parse(with_value("settings.environment", {"X": written})).environment == (("X", text),)
-
     def test_names_are_upper_cased_in_order_and_the_first_of_equal_names_wins(self) -> None:
         definition = parse(with_value("settings.environment", {"b": 1, "a": 2, "B": 3}))
         assert definition.environment == (("B", "1"), ("A", "2"))
@@ -225,20 +210,6 @@ class TestWrongTypes:
         definition = parse(with_value("settings", {**minimal()["settings"], "build.memory_limit": 7}))
         assert definition.build.memory_limit == 0
         assert definition.warnings == ("unknown keys ignored: settings.build.memory_limit",)
-
-
-class TestUnknownKeys:
-    def test_a_mistyped_limit_is_warned_of(self) -> None:
-        raw = with_value("settings.build.memory", 512)
-        raw["settings"]["mounts"] = [{"source": "/srv", "target": "/x", "readonly": True}]
-        assert parse(raw).warnings == ("unknown keys ignored: settings.build.memory, settings.mounts[0].readonly",)
-
-
-class TestAllocations:
-    def test_ports_that_are_none_are_skipped_with_one_warning(self) -> None:
-        definition = parse(with_value("settings.allocations.mappings", {"0.0.0.0": [0, 25565, 65536, -1, 25565], "::": None}))
-        assert definition.allocations.mappings == (("0.0.0.0", (25565,)), ("::", ()))
-        assert definition.warnings == ("settings.allocations.mappings.0.0.0.0: skipped what is not between 1 and 65535: 0, 65536, -1",)
 
 
 class TestBuild:

@@ -108,11 +108,6 @@ def test_a_token_that_leaves_the_machine_in_the_clear_is_a_warning(url: str, war
     assert bool(Endpoint(url, TOKEN).warnings) is warns
 
 
-def test_nothing_shows_the_token() -> None:
-    endpoint = Endpoint("https://node1", TOKEN)
-    assert TOKEN not in repr(endpoint)
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
@@ -233,33 +228,6 @@ def test_what_nobody_is_called_is_not_found(text: str) -> None:
         identify_at(text, Answering(answer(200, LISTED)))
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 300
-
-
-@pytest.mark.parametrize(
-    "trouble", [answer(502, {"error": "x"}), answer(200, {}), WebFault("no answer within 2 s")], ids=["502", "none", "late"]
-)
-def test_a_list_that_failed_is_not_asked_for_again(trouble: Answer | WebFault) -> None:
-    endpoint = Answering(trouble, answer(200, LISTED))
-    said = set()
-    for name in ("Cobalt", OTHER[:8], "nobody"):
-        with pytest.raises((EndpointError, EndpointUnreachable)) as error:
-            identify_at(name, endpoint)
-        said.add(str(error.value))
-    assert (endpoint.scripted.paths, len(said)) == (["/api/servers"], 1)
-
-
-def test_a_signal_while_the_list_is_asked_for_is_no_failure_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = Answering(answer(200, LISTED))
-    ask = endpoint.scripted.ask
-
-    def interrupted(*_unused: object, **_also_unused: object) -> Answer:
-        raise InterruptedBySignal("a signal")
-
-    monkeypatch.setattr(endpoint.scripted, "ask", interrupted)
-    with pytest.raises(InterruptedBySignal):
-        endpoint.listed()
-    monkeypatch.setattr(endpoint.scripted, "ask", ask)
-    assert len(endpoint.listed()) == len(LISTED)
 
 
 def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation, read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server, read_servers
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.told import plain_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
@@ -25,21 +24,6 @@ def told(**fields: Any) -> dict[str, Any]:
     configuration = {"uuid": UUID, "meta": {"name": "Cobalt"}, "environment": {"RCON": "rcon-secret"}, "container": {"image": "echo:1"}}
     utilization = {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}, "state": "stopping"}
     return {"state": "running", "is_suspended": False, "utilization": utilization, "configuration": configuration, **fields}
-
-
-def test_supervision_is_read_as_plain_values_where_it_is_told() -> None:
-    said = {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no\x1b[2Jspace", "next_at": None, "more": [1]}
-    supervision = read_server(told(supervision=said), UUID).supervision
-    assert supervision is not None
-    shown = {name: value for name, value in supervision.items() if value is not None}
-    assert shown == {"state": "backoff", "running": True, "in_row": 3, "oom_killed": False, "msg": "no [2Jspace"}
-    for nothing in (None, [], {"state": 1}, {}):
-        assert read_server(told(supervision=nothing), UUID).supervision is None
-
-
-@pytest.mark.parametrize("flags", [{"is_suspended": True}, {"configuration": {"uuid": UUID, "suspended": True}}])
-def test_a_server_is_suspended_wherever_that_is_said(flags: dict[str, Any]) -> None:
-    assert read_server(told(**flags), UUID).suspended
 
 
 @pytest.mark.parametrize(
@@ -61,11 +45,6 @@ def test_an_uptime_that_is_none_is_not_known(uptime: object) -> None:
 def test_a_list_that_is_none_is_a_reason(value: object) -> None:
     with pytest.raises(ValueError):
         read_servers(value)
-
-
-def test_text_from_outside_is_one_line_without_control_characters() -> None:
-    assert plain_text("a\x1b[31mb\nc\x00d\u202e") == "a [31mb c d"
-    assert (plain_text(None), plain_text(7), len(plain_text("x" * 5000))) == ("", "", 1000)
 
 
 def test_an_operation_is_read_whole() -> None:
@@ -135,21 +114,6 @@ def test_an_operation_that_ends_as_nobody_knows_is_a_reason(value: object) -> No
         read_operation(value)
 
 
-@pytest.mark.parametrize(
-    "configuration, egg, labels",
-    [
-        ({}, "", None),
-        ({"labels": None}, "", {}),
-        ({"labels": {}, "egg": {"id": "5d7b0c1e"}}, "5d7b0c1e", {}),
-        ({"labels": {"tier": "1", "odd": 2}, "egg": {}}, "", {"tier": "1"}),
-        ({"labels": [], "egg": "5d7b0c1e"}, "", None),
-    ],
-)
-def test_egg_and_labels_are_what_is_told_of_them(configuration: dict[str, Any], egg: str, labels: dict[str, str] | None) -> None:
-    seen = read_server(told(configuration={"uuid": UUID, **configuration}))
-    assert (seen.egg, seen.labels) == (egg, labels)
-
-
 # ----- players
 
 
@@ -194,24 +158,3 @@ def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
     )
     assert (ended.waits, ended.players, ended.player_wait) == ("", PlayerCount(2), PlayerWait(61.5, (60, 10), True))
     assert read_operation({"outcome": "done", "player_wait": {"seconds": "x"}}).player_wait is None
-
-
-@pytest.mark.parametrize(
-    ("told", "found"),
-    [
-        (None, None),
-        ("yes", None),
-        (
-            {"is": True, "differs": ["image", 5], "restart": ["image"], "in_place": "x", "next_start": [], "why": None},
-            {"is": True, "differs": ["image"], "restart": ["image"], "in_place": None, "next_start": [], "why": None},
-        ),
-        (
-            {"is": 1, "why": "no\nanswer"},
-            {"is": None, **dict.fromkeys(("differs", "restart", "in_place", "next_start")), "why": "no answer"},
-        ),
-    ],
-)
-def test_what_is_outdated_is_read_as_plain_values(told: object, found: object) -> None:
-    seen = read_server({"state": "running", "outdated": told}, UUID)
-    assert (seen.outdated, seen.tells_outdated) == (found, True)
-    assert read_server({"state": "running"}, UUID).tells_outdated is False

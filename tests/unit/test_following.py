@@ -381,19 +381,6 @@ def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without
     assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
 
 
-def test_one_that_is_not_followed_is_never_tried_again(script: Script, act: Act) -> None:
-    scripted = script()
-
-    def answer() -> dict[str, Any]:
-        if len(scripted.asked) == 1:
-            return {"changed": False, "fleet_unfollowed": "no room"}
-        raise errors.AnsibleConnectionFailure(LOST)
-
-    with pytest.raises(errors.AnsibleConnectionFailure):
-        act(scripted, answer)
-    assert (len(scripted.asked), scripted.fetched) == (2, 0)
-
-
 def test_following_can_be_forbidden(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_POWER_FOLLOW", "0")
     scripted = script()
@@ -432,16 +419,6 @@ def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(
         act(scripted, fail)
     assert raised.value is error
     assert (scripted.passed, scripted.fetched, scripted.progress.said) == (0.0, 0, [])
-
-
-def test_a_connection_that_breaks_while_the_module_runs_is_taken_up_again(script: Script, act: Act) -> None:
-    scripted = script()
-
-    def fail() -> dict[str, Any]:
-        raise errors.AnsibleConnectionFailure(LOST)
-
-    assert act(scripted, fail) == RESULT
-    assert scripted.progress.lines == scripted.lines
 
 
 def test_a_node_that_has_answered_before_in_this_run_is_tried_again(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,6 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry
     to_plain,
 )
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.merge import Picture, picture_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.naming import groups_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.snapshot import read_snapshot
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.tunnel import listed_over_ssh, ssh_command
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import NodeWanted
@@ -340,12 +339,6 @@ def test_a_server_whose_container_may_run_under_another_name_is_not_taken_for_of
     entries = {entry.uuid: entry.state for entry in picture(old, now).entries}
     assert entries == {ONE: told, TWO: "offline", THREE: "offline"}
     assert [each.doubtful for each in from_plain(json.loads(json.dumps(to_plain([now]))))] == [now.doubtful]
-
-
-def test_a_server_without_a_state_is_in_a_group_only_where_states_are_asked_for() -> None:
-    assert list(groups_of(ServerEntry(ONE))) == []
-    assert list(groups_of(ServerEntry(ONE), knows_state=True)) == ["power_unknown"]
-    assert list(groups_of(ServerEntry(ONE, state="offline"), knows_state=True)) == ["state_offline"]
 
 
 def test_a_snapshot_of_before_a_move_does_not_move_a_server_back() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
@@ -95,32 +95,6 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
     assert slots.try_take()
 
 
-def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
-    limiter = Limiter()
-    taken = [limiter.slot() for _unused in range(default_slots() + 1)]
-    for slot in taken:
-        slot.begin()
-        assert not slot.holds
-    assert [slot.may_boot() for slot in taken] == [True] * default_slots() + [False]
-    taken[0].end_boot()
-    assert taken[-1].may_boot()
-
-
-def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
-    limiter = Limiter(max_parallel=2)
-    first, second, third = (limiter.slot() for _unused in range(3))
-    first.begin()
-    second.begin()
-    begun = in_thread(third.begin)
-    assert first.may_boot()
-    first.end_boot()
-    begun.join(0.1)
-    assert begun.is_alive()
-    second.leave()
-    begun.join(10)
-    assert third.holds
-
-
 def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
     limiter = Limiter(max_parallel=1)
     first, second, third = (limiter.slot() for _unused in range(3))
@@ -163,18 +137,6 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
     assert second.holds
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
-def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcome) -> None:
-    limiter = Limiter(max_failures=1)
-    slot = limiter.slot()
-    for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
-        limiter.budget.count(ended(other))
-    slot.refuse_over_budget("u")
-    limiter.budget.count(ended(outcome))
-    with pytest.raises(FailureBudget, match="2 others failed, and max_failures is 1"):
-        slot.refuse_over_budget("u")
-
-
 # ----- between the beginnings of two servers
 
 
@@ -209,21 +171,6 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     for thread in threads:
         thread.join(10)
     assert order == [1, 2, 3]
-
-
-def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
-    limiter = Limiter(stagger=1)
-    limiter.slot().begin_apart("u", no_check)
-
-    def killed() -> None:
-        raise CancelledByKill("killed")
-
-    began = time.monotonic()
-    with pytest.raises(CancelledByKill):
-        limiter.slot().begin_apart("u", killed)
-    assert time.monotonic() - began < 0.8
-    assert limiter.slot().begin_apart("u", no_check)
-    assert time.monotonic() - began < 1.9, "who gave up has used up no time"
 
 
 def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:

@@ -22,9 +22,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SourceDenied,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel as panel_module
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, Patience
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,
@@ -128,28 +127,6 @@ def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
     assert all(panel.definition(uuid) is not None for uuid in panel.listed().servers)
 
 
-def test_a_listed_server_that_is_gone_when_asked_for_alone_is_not_found(server: FakePanel) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    del server.guests[uuid_of(1)]
-    assert panel.definition(uuid_of(1), again=True) is None
-
-
-def test_a_list_of_more_than_ten_seconds_ago_is_read_anew_once_for_all(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    panel.listed()
-    server.put(definition(1, "Renamed"))
-    clock.sleep(10)
-    found = panel.definition(uuid_of(1))
-    assert found is not None and found.server.name == "Server 1" and server.count() == 3
-    clock.sleep(0.1)
-    in_threads(40, lambda number: panel.definition(uuid_of(number % 7)))
-    found = panel.definition(uuid_of(1))
-    assert found is not None and found.server.name == "Renamed"
-    assert (server.count(LIST), server.count(ONE)) == (6, 0)
-
-
 @pytest.mark.parametrize("again", [False, True])
 def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_not_this_nodes(server: FakePanel, again: bool) -> None:
     clock = StillClock()
@@ -175,22 +152,6 @@ def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be
     server.well()
     clock.sleep(11)
     assert panel.definition(uuid_of(1)) is not None
-
-
-def test_what_was_said_is_as_old_as_its_asking(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    assert panel.fetched_at(uuid_of(1)) is None
-    clock.sleep(1)
-    panel.listed()
-    clock.sleep(5)
-    panel.definition(uuid_of(1))
-    assert panel.fetched_at(uuid_of(1)) == 1
-    panel.definition(uuid_of(1), again=True)
-    assert panel.fetched_at(uuid_of(1)) == 6
-    server.fault(status(403))
-    error_of(panel, again=True)
-    assert panel.fetched_at(uuid_of(1)) is None
 
 
 # --- many at once ---------------------------------------------------------------------------------------------------------------------
@@ -220,17 +181,6 @@ def test_forty_threads_at_once_cause_one_reading(server: FakePanel) -> None:
     assert len(server.asked) == 3
 
 
-def test_a_list_that_cannot_be_read_is_tried_once_for_all_and_each_is_told(server: FakePanel) -> None:
-    server.fault(status(500))
-    panel = panel_at(server)
-    errors = in_threads(200, lambda number: panel.definition(uuid_of(number)))
-    assert {type(error) for error in errors} == {SourceUnreachable}
-    assert len(set(map(id, errors))) == 200
-    assert server.count() < 15
-    server.well()
-    assert isinstance(error_of(panel), SourceUnreachable)
-
-
 def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
     gate = threading.Event()
 
@@ -255,22 +205,6 @@ def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
     gate.set()
     others.join()
     assert len(found) == 1 and found[0] is not None
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience that ends before the list is too old."""
-    monkeypatch.setattr(panel_module, "_PATIENT", Patience(5.0))
-
-
-def test_one_servers_cut_answer_leaves_the_others_a_try_of_their_own(server: FakePanel, hasty: None) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    server.fault(truncated, of=ONE + uuid_of(1))
-    assert error_of(panel, again=True).__class__ is SourceUnreachable
-    lists = server.count(LIST)
-    assert all(panel.definition(uuid_of(number), again=True) is not None for number in (0, 2, 3, 4, 5, 6))
-    assert server.count(LIST) == lists
 
 
 # --- patience -------------------------------------------------------------------------------------------------------------------------
@@ -365,11 +299,6 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
     assert time.monotonic() - began < 8
 
 
-def test_a_panel_that_is_down_is_unreachable(server: FakePanel) -> None:
-    server.close()
-    assert "connection refused (" in str(error_of(panel_at(server)))
-
-
 def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) -> None:
     with closing(FakePanel(definition(1), certificate=self_signed(tmp_path))) as server:
         clock = StillClock()
@@ -450,15 +379,6 @@ def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
     server.fault(value({"data": entries, "meta": {"last_page": 1}}))
     panel = panel_at(server)
     assert (list(panel.listed().servers), panel.listed().strays) == ([uuid_of(1)], 8)
-
-
-def test_one_server_that_is_no_definition_is_invalid(server: FakePanel) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    odds: list[Any] = [[], "text", 5, {}, definition(2)]
-    for odd in odds:
-        server.fault(value(odd), of=ONE)
-        assert error_of(panel, again=True).__class__ is DefinitionInvalid
 
 
 def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:

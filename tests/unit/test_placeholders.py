@@ -175,11 +175,6 @@ def test_in_a_file_of_lines_a_variable_cannot_add_lines(text: str) -> None:
     assert expanded(rule, "json", **variables).replace_with != text
 
 
-@pytest.mark.parametrize("text", ["k={{env.TOKEN}}\nl={{env.TOKEN}}\n", "k={{env.END}}", "k={{env.END}}\r\n", "k={{env.END}}{{env.EMPTY}}"])
-def test_a_rules_own_lines_and_line_ends_at_its_end_may_be(text: str) -> None:
-    assert str(expanded(ConfigRule("k", text), END="a\n").replace_with).startswith("k=")
-
-
 def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:
     with pytest.raises(ConfigFault):
         expanded(ConfigRule("k", "x", "{{env.PATTERN}}"))
@@ -209,8 +204,3 @@ class TestXml:
             self.written(rule, **environment)
         assert raised.value.rule is rule
         assert "gone" not in str(raised.value)
-
-    def test_what_a_path_to_an_attribute_writes_has_no_other_form(self) -> None:
-        after = self.written(ConfigRule("a.m.@name", "{{env.TEXT}}"), TEXT="[id=1]")
-        assert after == "<a><m name='[id=1]'>old</m></a>"
-        assert "[id=" in self.written(ConfigRule("a.m.@name", "{{env.TEXT}}"), TEXT="[id='1']")

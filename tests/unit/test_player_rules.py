@@ -144,8 +144,3 @@ def test_what_options_mean(given_options: dict[str, Any], policy: PlayerPolicy |
 def test_options_that_make_no_sense_are_refused(given_options: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         read_policy("restart", True, given_options)
-
-
-def test_a_kill_takes_none_of_them() -> None:
-    with pytest.raises(SettingsInvalid, match="Cannot kill with warn: stop and restart alone"):
-        read_policy("kill", False, {"warn": [5]})

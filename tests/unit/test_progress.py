@@ -134,12 +134,6 @@ def test_whatever_a_node_says_a_line_is_one_line_and_moves_no_cursor(text: str, 
 # ----- the counts
 
 
-def test_totals_are_told_where_there_are_several() -> None:
-    assert told(json.dumps({"servers": 1}), line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
-    assert told(json.dumps({"servers": 20}), line(phase="start")) == [f"{TIME} node-1 Lobby starting [0 of 20]"]
-    assert told(json.dumps({"servers": 20}), ended("a"), ended("b", "failed"))[0].endswith(" [2 of 20, 1 failed]")
-
-
 @pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
 def test_servers_left_to_their_players_are_no_failures(code: str) -> None:
     first, second = told(json.dumps({"servers": 2}), ended("a", "refused", code=code), ended("b", "refused", code="suspended"))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import player_facts, server_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
@@ -24,7 +24,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
@@ -151,19 +150,6 @@ def test_an_engine_that_keeps_silent_for_servers_is_not_asked_hundreds_of_times(
     entries, _faults = many.look()
     assert len(asked) <= 15, "those under way when the eighth was given up, too"
     assert [(entry["server"], entry["state"], entry["code"]) for entry in entries] == [(uuid, None, "engine_unreachable") for uuid in uuids]
-
-
-def test_one_server_for_which_the_engine_keeps_silent_hides_no_other(many: Many) -> None:
-    uuids = many.make(20)
-
-    def inspect(name: str) -> Snapshot | None:
-        if name == uuids[7]:
-            raise EngineUnreachable("Cannot inspect: no answer")
-        return many.fake.engine.find(name)
-
-    many.inspects(inspect)
-    states = {entry["server"]: entry["state"] for entry in many.look()[0]}
-    assert list(states) == uuids and [uuid for uuid, state in states.items() if state is None] == [uuids[7]]
 
 
 def test_an_engine_out_of_reach_tells_nothing_of_servers_that_are_named(many: Many) -> None:
@@ -316,18 +302,6 @@ def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unas
 # ----- players
 
 
-class SlowGame(FakeGame):
-    """A game that takes its time, or never answers."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def players(self) -> PlayerCount:
-        time.sleep(self.seconds)
-        return super().players()
-
-
 class GameOfEach:
     """A game for each server that has one."""
 
@@ -359,17 +333,6 @@ def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Man
         None,
     ]
     assert [game.looks for game in games.values()] == [1, 1, 0]
-
-
-def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(player_facts, "_ALL_SECONDS", 0.5)
-    uuids = many.make(100)
-    games = {uuid: SlowGame(0.1 if number % 2 else 30.0) for number, uuid in enumerate(uuids)}
-    began = time.monotonic()
-    told = played(many, **games)
-    assert time.monotonic() - began < 10
-    assert all(told[uuid]["online"] is None for uuid in uuids[::2])
-    assert {told[uuid]["why_unknown"] for uuid in uuids[::2]} == {"the games of other servers took too long to answer"}
 
 
 def test_a_countdown_is_told_as_long_as_its_process_lives(many: Many) -> None:

@@ -91,11 +91,6 @@ class TestTable:
     def test_every_used_key_is_a_field_and_every_field_a_used_key(self) -> None:
         assert {key.field for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
 
-    def test_no_key_stands_twice_and_each_has_type_and_meaning(self) -> None:
-        names = [key.name for key in KEYS]
-        assert len(names) == len(set(names))
-        assert all(key.type.words and key.meaning for key in schema.every_key(KEYS))
-
     @pytest.mark.parametrize(
         ("key", "default"),
         [
@@ -111,10 +106,6 @@ class TestTable:
     def test_the_defaults_are_those_of_the_design(self, key: str, default: object) -> None:
         assert {entry.name: entry.default for entry in KEYS}[key] == default
 
-    @pytest.mark.parametrize("key", [key for key in KEYS if key.used], ids=lambda key: key.name)
-    def test_null_means_the_default(self, key: schema.Key) -> None:
-        assert parse(with_value(key.name, None)) == parse({})
-
 
 class TestFile:
     def test_a_broken_link_at_the_default_place_is_not_taken_for_defaults(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -122,9 +113,6 @@ class TestFile:
         monkeypatch.setattr(settings_module, "DEFAULT_PATH", str(tmp_path / "config.yml"))
         with pytest.raises(SettingsInvalid, match="No such file"):
             load_settings(None)
-
-    def test_an_empty_file_means_defaults(self, tmp_path: Path) -> None:
-        assert load_settings(write(tmp_path / "c.yml", "# nothing yet\n")) == load_settings(None)
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -249,11 +237,6 @@ class TestValues:
             parse(raw)
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
-
-    def test_a_value_that_became_part_of_an_unknown_key_is_not_shown(self) -> None:
-        assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
-            "settings config.yml: unknown keys ignored: token:..., docker.key=...",
-        )
 
     def test_settings_printed_show_no_secret(self) -> None:
         found = parse(

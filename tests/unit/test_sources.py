@@ -81,14 +81,6 @@ def out_of_reach() -> Sequence[Server]:
 # --- which server is meant ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_uuid_gets_the_name_that_is_at_hand(place: Place) -> None:
-    place.keep(A, "Kept Lobby")
-    assert place.sources().search.identify(A, KILL).name == "Kept Lobby"
-    assert place.sources(definition(A, "Given Lobby")).search.identify(A, KILL).name == "Given Lobby"
-    place.kept(A).write_text("broken", encoding="utf-8")
-    assert place.sources().search.identify(A, KILL) == Server(A)
-
-
 def test_a_short_id_or_a_name_is_found_in_task_directory_and_containers(place: Place) -> None:
     place.write(B, "Arena")
     sources = place.sources(definition(A, "Lobby"), containers=lambda: [Server(C, "Box")])
@@ -207,32 +199,7 @@ def test_a_directory_out_of_reach_is_not_a_directory_without_the_server(place: P
             place.sources().search.identify("Lobby", action)
 
 
-def test_what_is_found_elsewhere_does_not_need_the_directory(place: Place) -> None:
-    place.keep(A, "Lobby")
-    place.directory.rmdir()
-    place.directory.write_text("", encoding="utf-8")
-    for sources in (place.sources(), place.sources(definition(A, "Lobby"))):
-        assert sources.search.identify("Lobby", KILL).uuid == sources.search.identify("aaaaaaaa", KILL).uuid == A
-        assert len(sources.warnings) == 1
-
-
-def test_the_engine_is_asked_only_for_what_no_definition_knows(place: Place) -> None:
-    place.write(A, "Lobby")
-    assert place.sources(containers=out_of_reach).search.identify("Lobby", START).uuid == A
-    for text in ("Arena", "bbbbbbbb"):
-        with pytest.raises(EngineUnreachable):
-            place.sources(containers=out_of_reach).search.identify(text, KILL)
-
-
 # --- definitions ----------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_task_comes_before_the_directory(place: Place) -> None:
-    place.write(A, "Directory")
-    place.write(B, "Other")
-    sources = place.sources(definition(A.upper(), "Task"))
-    assert sources.definition(A).server == Server(A, "Task")
-    assert sources.definition(B).server == Server(B, "Other")
 
 
 @pytest.mark.parametrize("uuid", ["../secret", f"../servers/{A}", A.upper(), "", "\0", f"{A}\n"])
@@ -253,12 +220,6 @@ def test_a_task_definition_without_a_uuid_is_the_error_where_its_server_is_sough
             ask()
     with pytest.raises(ServerNotFound):
         sources.search.identify("Lobby", KILL)
-
-
-def test_a_server_given_twice_by_the_task_must_be_the_same(place: Place) -> None:
-    assert place.sources(definition(A, "Lobby"), definition(A, "Lobby")).definition(A).server.name == "Lobby"
-    with pytest.raises(DefinitionInvalid, match=r"definitions\[0\] and definitions\[1\] differ"):
-        place.sources(definition(A, "Lobby"), definition(A, "Arena")).definition(A)
 
 
 def test_a_file_with_another_uuid_than_its_name_is_invalid(place: Place) -> None:
@@ -345,16 +306,6 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place:
         encoding="utf-8-sig",
     )
     assert dict(place.sources().definition(A).environment) == {**values, "NOTHING": "", "YES": "true"}
-
-
-@pytest.mark.usefixtures("yaml_reader")
-def test_a_few_aliases_are_welcome(place: Place) -> None:
-    path = place.directory / f"{A}.yml"
-    path.write_text(
-        f"common: &common {{MOTD: hello}}\nsettings:\n  uuid: {A}\n  container: {{image: img}}\n  environment: {{<<: *common, NAME: x}}\n",
-        encoding="utf-8",
-    )
-    assert dict(place.sources().definition(A).environment) == {"MOTD": "hello", "NAME": "x"}
 
 
 def test_without_pyyaml_json_works_and_yaml_names_the_package(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,15 +460,6 @@ def test_a_kept_definition_is_the_groups_alone_and_reads_back_the_same(place: Pl
     assert mode_of(place.state / "definitions") == 0o700
     assert place.sources().definition_for_stop(A) == given
     assert os.listdir(place.state / "definitions") == [f"{A}.json"]
-
-
-def test_a_definition_that_did_not_change_is_not_written_again(place: Place) -> None:
-    place.keep(A, "Lobby")
-    first = place.kept(A).stat().st_ino
-    place.keep(A, "Lobby")
-    assert place.kept(A).stat().st_ino == first
-    place.keep(A, "Arena")
-    assert json.loads(place.kept(A).read_text(encoding="utf-8"))["settings"]["meta"]["name"] == "Arena"
 
 
 def test_keeping_never_follows_a_link_and_never_raises(place: Place) -> None:

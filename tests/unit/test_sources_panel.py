@@ -15,10 +15,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    AmbiguousServer,
     DefinitionInvalid,
     InterruptedBySignal,
-    PowerError,
     ServerNotFound,
     SourceDenied,
     SourceUnreachable,
@@ -33,7 +31,6 @@ from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, Ow
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
-C = "cccccccc-0000-4000-8000-000000000003"
 START, RESTART, STOP, KILL = PowerAction.START, PowerAction.RESTART, PowerAction.STOP, PowerAction.KILL
 
 
@@ -127,17 +124,6 @@ def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(plac
         place.sources().definition(A)
 
 
-def test_start_and_restart_find_short_ids_and_names_on_the_panel(place: Place) -> None:
-    place.panel(A, "Lobby")
-    for text in ("aaaaaaaa", "Lobby"):
-        assert place.sources().search.identify(text, START) == place.sources().search.identify(text, RESTART) == Server(A, "Lobby")
-    place.write(B, "Lobby")
-    with pytest.raises(AmbiguousServer):
-        place.sources().search.identify("Lobby", START)
-    with pytest.raises(ServerNotFound, match="the Panel's list for it included"):
-        place.sources().search.identify("Nobody", START)
-
-
 @pytest.mark.parametrize("action", [STOP, KILL])
 def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
     place.panel(A, "Lobby")
@@ -207,16 +193,6 @@ def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be
             place.sources().search.identify_to_look("Lobby")
 
 
-def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(place: Place) -> None:
-    place.write(A, "Lobby")
-    place.down()
-    sources = place.sources()
-    assert sources.listing.everything(None) == [Server(A, "Lobby")]
-    assert place.api.retries == [False]
-    assert [warning for warning in sources.warnings if "connection refused" in warning] == sources.warnings
-    assert len(sources.warnings) == 1
-
-
 def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: Place) -> None:
     place.directory.rmdir()
     place.directory.write_text("")
@@ -250,18 +226,6 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
     assert sources.search.identify("Lobby", START) == Server(A, "Lobby")
     assert sources.listing.everything(START) == [Server(A, "Lobby")]
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
-
-
-def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(place: Place) -> None:
-    sources = place.sources(definition(C))
-    sources.keep(sources.definition(C))
-    place.panel(A)
-    place.booted(A)
-    place.down()
-    with pytest.raises(ServerNotFound):
-        place.sources(allow_stale=True).definition(C)
-    place.write(C, "Directory")
-    assert place.sources(allow_stale=True).definition(C).server.name == "Directory"
 
 
 def test_a_server_that_was_moved_away_is_not_started_later_although_nothing_else_was_kept_then(place: Place) -> None:
@@ -345,47 +309,7 @@ def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place:
     assert "hunter22" not in path.read_text()
 
 
-def test_a_list_that_cannot_be_kept_is_one_warning(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    (place.state / "panel.json").mkdir(parents=True)
-    sources = place.sources()
-    for uuid in (A, B):
-        sources.keep(sources.definition(uuid))
-    assert len(sources.warnings) == 1 and "Cannot keep the Panel's list" in sources.warnings[0]
-
-
 # --- many threads ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_hundreds_of_threads_share_one_reading_and_one_warning(place: Place) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(300)]
-    for uuid in uuids:
-        place.panel(uuid)
-    place.booted(uuids[0])
-    before = place.sources()
-    for uuid in uuids:
-        before.keep(before.definition(uuid))
-    place.api.asked.clear()
-    place.down()
-    sources, errors = place.sources(allow_stale=True), []
-
-    def run(uuid: str) -> None:
-        try:
-            sources.search.identify("00000001", START)
-            sources.definition(uuid)
-            sources.definition_for_stop(uuid)
-            sources.listing.has(uuid)
-        except PowerError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(uuid,)) for uuid in uuids]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (errors, place.api.asked) == ([], [1])
-    assert len(sources.warnings) == 2
 
 
 def test_the_directory_is_listed_once_and_each_file_read_once_however_many_ask(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

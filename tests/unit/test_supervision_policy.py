@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition, secrets_of
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_files import KeptDefinitions
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
@@ -45,29 +44,8 @@ class TestSupervised:
         assert policy() == Policy(supervised=True, clean_exit=False, limits=Limits(10, 600.0), why="")
         assert policy_of(settings(), PAPER, None) == policy()
 
-    def test_the_definitions_own_key_counts_before_the_settings(self) -> None:
-        exempt = policy(of=definition(crash_detection_enabled=False), enabled=True)
-        assert (exempt.supervised, exempt.why) == (False, "settings.crash_detection_enabled")
-        assert policy(of=definition(crash_detection_enabled=True), enabled=False).supervised
-
-    def test_wings_key_counts_only_where_ours_is_unset(self) -> None:
-        assert policy(wings={"enabled": False}).why == "system.crash_detection.enabled"
-        assert policy(wings={"enabled": False}, enabled=True).supervised
-        assert policy(wings={"enabled": True}, enabled=False).why == "supervisor.enabled"
-
-    def test_wings_keys_are_read_from_its_own_file(self, tmp_path: Path) -> None:
-        crash_detection = {"enabled": False, "detect_clean_exit_as_crash": True, "timeout": 60}
-        (tmp_path / "wings.yml").write_text(json.dumps({"system": {"crash_detection": crash_detection}}))
-        found = policy_of(parse_settings({"wings_config": str(tmp_path / "wings.yml")}, where="config.yml"), PAPER, None)
-        assert (found.why, found.clean_exit) == ("system.crash_detection.enabled", True)
-
 
 class TestCleanExit:
-    @pytest.mark.parametrize(("wings", "restarted"), [(None, False), ({}, False), (True, True), (False, False)])
-    def test_where_ours_is_unset_wings_key_counts_and_without_it_a_clean_exit_is_left(self, wings: object, restarted: bool) -> None:
-        given = {"detect_clean_exit_as_crash": wings} if isinstance(wings, bool) else wings
-        assert policy(wings=given).clean_exit is restarted
-
     def test_ours_counts_before_wings_and_a_rule_before_both(self) -> None:
         wings = {"detect_clean_exit_as_crash": True}
         assert not policy(wings=wings, clean_exit="leave").clean_exit
@@ -165,14 +143,6 @@ class TestFingerprint:
 
     def of(self, raw: object) -> str:
         return definition_fingerprint(parse_definition(raw, where="paper.json"))
-
-    def test_it_is_the_same_wherever_the_definition_was_read(self, tmp_path: Path) -> None:
-        fresh = parse_definition({**self.RAW, "uuid": PAPER.uuid}, where="list")
-        directory = KeptDefinitions(str(tmp_path), "fleet-power")
-        directory.keep(fresh, panel="https://panel.example.test")
-        kept = directory.definition(fresh.server.uuid)
-        assert kept is not None
-        assert definition_fingerprint(kept) == definition_fingerprint(fresh) == self.of(self.RAW)
 
     @pytest.mark.parametrize(
         ("path", "value"),

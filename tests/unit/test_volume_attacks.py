@@ -29,7 +29,6 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     hostile_disk,
     in_memory,
     make_deep,
-    make_files,
     mounted,
     never_opened,
     open_descriptors,
@@ -128,14 +127,6 @@ def test_hard_links_to_a_file_of_somebody_else_are_counted_once_left_alone_and_t
     disk.assert_untouched()
 
 
-@AS_ROOT
-def test_hard_links_to_the_servers_own_file_get_its_group_like_any_other_file(disk: Disk) -> None:
-    make_files(disk.volume, range(5, 6), (disk.owner[0], 0))
-    os.link(disk.volume / "file 5", disk.volume / "again")
-    assert survey(disk, disk.owner) == Survey(5, 1, chowned=1, left_alone=0)
-    assert owner_of(disk.volume / "again") == disk.owner
-
-
 # --- what must not be opened ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,12 +161,6 @@ def test_a_lease_that_is_not_given_back_holds_a_read_up_for_about_a_second(disk:
     with leased(path):
         disk.act(act)
     assert read(disk) == b"old\n"
-
-
-@BOTH
-def test_a_lease_that_is_given_back_when_asked_for_is_no_error(disk: Disk) -> None:
-    with leased(disk.volume / "a.txt", gives_back=True):
-        assert read(disk) == b"old\n"
 
 
 # --- too deep, too many, too large ----------------------------------------------------------------------------------------------------
