@@ -68,10 +68,6 @@ def test_an_ad_hoc_command_is_called_so(send: Send, variables: dict[str, Any] | 
     assert origin == f"{WHO} (ad hoc)" and is_ad_hoc(origin)
 
 
-def test_an_origin_that_is_given_stays(send: Send) -> None:
-    assert send({"action": "start", "server": "a", "origin": "ticket 4711"})["origin"] == "ticket 4711"
-
-
 @pytest.mark.parametrize("name", ["server", "servers", "uuid"])
 @pytest.mark.parametrize("value", ["other", ["other"], "", []])
 def test_a_server_that_is_given_stays_even_if_it_is_empty(send: Send, name: str, value: object) -> None:
@@ -83,14 +79,6 @@ def test_a_server_that_is_given_stays_even_if_it_is_empty(send: Send, name: str,
 def test_a_host_that_is_a_server_is_the_server(send: Send) -> None:
     assert send({"action": "start"}, {"server_uuid": "{{ mine }}"})["server"] == UUID
     assert send({"action": "start", "server": None}, {"server_uuid": UUID})["server"] == UUID
-
-
-def test_without_either_there_is_none_and_the_module_says_so(send: Send) -> None:
-    assert "server" not in send({"action": "start"}, {})
-
-
-def test_an_asynchronous_task_is_run_so(send: Send) -> None:
-    send({"action": "start", "server": "a"}, asynchronous=60)
 
 
 def _at_once(folder: Path, nodes: list[str]) -> int:

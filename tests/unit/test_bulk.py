@@ -50,10 +50,6 @@ def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
     assert names(perform_each(asked, act, Limiter())) == ["u0", "u1", "u2", "u3", "u4"]
 
 
-def test_nobody_is_nothing() -> None:
-    assert perform_each([], lambda target, slot: ended(target), Limiter(max_failures=0)) == []
-
-
 def test_one_alone_needs_no_thread_and_waits_for_no_slot() -> None:
     seen: list[tuple[threading.Thread, bool]] = []
 
@@ -142,17 +138,6 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
     assert limiter.whole is None or [limiter.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
 
 
-def test_hundreds_of_threads_leave_the_size_of_later_ones_as_it_was() -> None:
-    stack, everybody = threading.stack_size(), threading.Barrier(300)
-
-    def act(target: Target, _place: Slot) -> Result:
-        everybody.wait(60)
-        return ended(target)
-
-    assert len(perform_each(targets(300), act, Limiter())) == 300
-    assert threading.stack_size() == stack
-
-
 def test_who_is_down_is_left_out_of_a_restart_of_all_but_not_of_one_by_name() -> None:
     named = targets(2)
     of_all = [Target(one_of_all(replace(target.request, operation="x"), Server(target.request.server)), target.server) for target in named]
@@ -196,16 +181,6 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     results = perform_each(targets(4, action), act, Limiter(max_parallel), [50, -1, 70, 50])
     assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
     assert len(begun) == 4
-
-
-def test_without_priorities_all_are_one_tier() -> None:
-    everybody = threading.Barrier(4)
-
-    def act(target: Target, _place: Slot) -> Result:
-        everybody.wait(PATIENCE)
-        return ended(target)
-
-    assert len(perform_each(targets(4), act, Limiter())) == 4
 
 
 def test_the_budget_is_that_of_all_tiers() -> None:

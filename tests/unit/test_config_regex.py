@@ -117,23 +117,6 @@ def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch:
             substitute("a", "a", "b")
 
 
-def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(60)")
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
-    before = children()
-    with one_child():
-        for _unused in range(2):
-            with pytest.raises(ConfigFault):
-                substitute("a", "a", "b")
-    assert children() == before
-
-
-def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import time; time.sleep(1.6)\n" + regex._CHILD.replace("for line", "time.sleep(1.6)\nfor line"))
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 3.0)
-    assert substitute("a", "a", "b") == "b"
-
-
 def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import time; print(flush=True); time.sleep(60)")
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
@@ -148,10 +131,6 @@ def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) ->
     answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
     monkeypatch.setattr(regex, "_CHILD", regex._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
     assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
-
-
-def test_large_texts_pass() -> None:
-    assert substitute("b", "a" * 4_000_000 + "b", "c") == "a" * 4_000_000 + "c"
 
 
 def test_many_threads_share_few_places() -> None:
@@ -177,12 +156,3 @@ def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
     with pytest.raises(ConfigFault):
         substitute("a", "a" * 1_000_000, "b")
-
-
-def test_a_child_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regex, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
-    before = children()
-    with pytest.raises(ConfigFault, match="takes too long"):
-        substitute("a", "a", "b")
-    assert children() == before

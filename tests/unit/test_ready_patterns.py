@@ -74,15 +74,6 @@ def test_a_hostile_pattern_is_given_up_for_the_run_after_about_a_second_of_proce
     assert patterns.find("b$", TRIGGER)
 
 
-def test_what_one_run_writes_does_not_keep_a_pattern_from_being_found_in_another(patterns: ReadyPatterns) -> None:
-    with pytest.raises(NotTried):
-        patterns.find(HOSTILE, TRIGGER, TENANT)
-    assert patterns.find(HOSTILE, ["aaa"], OTHER)
-    assert not patterns.find(HOSTILE, ["b"], OTHER)
-    # The next run of the same container is another one, too.
-    assert patterns.find(HOSTILE, ["aaa"], Run(TENANT.container, "2026-03-01T13:00:00Z"))
-
-
 @pytest.mark.long
 def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_about_a_second(
     patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch
@@ -229,13 +220,6 @@ def test_only_so_many_patterns_and_runs_are_remembered(monkeypatch: pytest.Monke
 def test_ctrl_c_of_a_terminal_is_not_for_the_child(patterns: ReadyPatterns) -> None:
     patterns.find("a", ["a"])
     assert os.getsid(child_of(patterns)) != os.getsid(0)
-
-
-def test_definitions_without_patterns_cost_nothing() -> None:
-    # In some versions of Python it comes with uuid.
-    script = "import sys, uuid\nbefore = 'subprocess' in sys.modules\n"
-    script += f"from {POWER}.readiness import Matchers\nassert Matchers(['a'], strip=False).match([b'a'])\n"
-    assert run(f"{script}print('{POWER}.ready_patterns' in sys.modules, ('subprocess' in sys.modules) is before)") == "False True\n"
 
 
 ASKED = f"""

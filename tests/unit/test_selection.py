@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import (
-    all_of,
     each_once,
     everything,
     is_left_out,
@@ -83,12 +82,6 @@ def test_a_restart_of_all_means_those_that_are_up_the_others_all(
     assert (found.generations, found.reason) == ({UUID: 3}, "update")
 
 
-def test_each_of_all_has_an_operation_of_its_own() -> None:
-    targets = all_of(request(), [COBALT, LOBBY])
-    assert [target.server for target in targets] == [COBALT, LOBBY]
-    assert len({"op", *(target.request.operation for target in targets)}) == 3
-
-
 @pytest.mark.parametrize(
     "of_all, action, code, state, left_out",
     [
@@ -121,11 +114,6 @@ def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_na
     targets = named(request(), ["Lobby", UUID.upper(), "Cobalt", LOBBY.short_id, UUID], identify)
     assert [(target.request.server, target.server) for target in targets] == [("Lobby", LOBBY), (UUID.upper(), COBALT)]
     assert len({target.request.operation for target in targets}) == 2
-
-
-def test_what_cannot_be_found_is_meant_all_the_same_and_each_name_once() -> None:
-    targets = named(request(), ["Twin", "nobody", "Cobalt", "nobody"], identify)
-    assert [(target.request.server, target.server) for target in targets] == [("Twin", None), ("nobody", None), ("Cobalt", COBALT)]
 
 
 def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:

@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 
@@ -104,15 +104,6 @@ def test_an_end_is_kept_although_the_journal_was_begun_anew_meanwhile(node: Node
     row = journal.operations.last(ALPHA.uuid)
     assert row is not None
     assert (row.id, row.outcome, row.origin) == ("of another life", "refused", "somebody")
-
-
-def test_a_journal_that_was_begun_before_there_were_acceptances_takes_them(node: Node) -> None:
-    journal = node.journal()
-    journal.operations.end(refused("old"))
-    with sqlite3.connect(node.file) as connection:
-        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'acceptances'").fetchone() == (0,)
-    accept(journal, [acceptance("new")])
-    assert [each.operation for each in pending(journal)] == ["new"]
 
 
 def test_rows_that_nobody_could_have_written_are_passed_over(node: Node) -> None:
@@ -242,20 +233,6 @@ def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None
     found = pending(node.journal())[0]
     assert found.boot == liveness.boot_id() != ""
     assert 0 <= liveness.boot_seconds() - found.boot_seconds < 60
-
-
-def test_a_journal_whose_acceptances_had_no_boot_yet_is_read_and_takes_more(node: Node) -> None:
-    journal = node.journal()
-    accept(journal, [acceptance("older")])
-    with sqlite3.connect(node.file) as connection:
-        columns = "id TEXT PRIMARY KEY, wait_seconds INTEGER NOT NULL, deadline TEXT NOT NULL, generation INTEGER"
-        connection.execute(f"CREATE TABLE older ({columns})")
-        connection.execute("INSERT INTO older SELECT id, wait_seconds, deadline, generation FROM acceptances")
-        connection.execute("DROP TABLE acceptances")
-        connection.execute("ALTER TABLE older RENAME TO acceptances")
-    assert [(each.operation, each.boot, each.ready) for each in pending(node.journal())] == [("older", "", CONTAINER_UP)]
-    accept(journal, [acceptance("newer")])
-    assert [(each.operation, each.boot != "") for each in pending(node.journal())] == [("older", False), ("newer", True)]
 
 
 # ----- the kill generations of one process

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,17 +86,6 @@ def test_a_node_without_rows_and_without_a_supervisor_is_told_as_such(fake: Fake
     assert "crashes" not in found.entries[0]
 
 
-def test_a_crash_that_is_answered_later_is_told_with_the_moment(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, oom_killed=True)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], state["exit_code"], state["oom_killed"]) == ("backoff", "crashed", 3, True)
-    assert (state["ended_at"], state["in_row"], state["crashes_today"], state["running"]) == ("2026-03-01T11:59:00.5Z", 1, 1, True)
-    soonest, latest = fake.clock.now() + timedelta(seconds=50), fake.clock.now() + timedelta(seconds=60)
-    assert timestamp(soonest) < state["next_at"] <= timestamp(latest)
-
-
 @pytest.mark.parametrize("paused", [None, "wings", "maintenance", "journal"])
 def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: str | None) -> None:
     fake.down()
@@ -116,16 +104,6 @@ def test_a_try_of_another_life_of_the_machine_is_due_now(fake: FakeNode) -> None
     crashed(fake, boot="another")
     with supervisor(fake):
         assert told(fake)["next_at"] == timestamp(fake.clock.now())
-
-
-def test_why_the_last_try_brought_nothing_is_told(fake: FakeNode) -> None:
-    fake.down()
-    row = crashed(fake)
-    written = fake.node.journal.ended_runs.of_run(row.run)
-    assert written is not None
-    assert fake.node.journal.ended_runs.put_off(replace(written, tries=1, code="disk_full", msg="Cannot start: no space"))
-    state = told(fake)
-    assert (state["code"], state["msg"], state["in_row"]) == ("disk_full", "Cannot start: no space", 1)
 
 
 def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
@@ -161,26 +139,11 @@ def test_a_server_that_somebody_stopped_is_as_it_is_meant_to_be(fake: FakeNode) 
     assert (state["state"], state["verdict"]) == ("ok", "stopped")
 
 
-def test_a_crashed_server_that_somebody_then_stops_is_not_waited_for(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake)
-    fake.perform("stop")
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], state["next_at"]) == ("ok", "crashed", None)
-
-
 def test_an_end_that_nobody_has_judged_has_no_verdict(fake: FakeNode) -> None:
     fake.down()
     crashed(fake, verdict=Verdict.NOTED, due=False)
     state = told(fake)
     assert (state["state"], state["verdict"], state["exit_code"]) == ("ok", None, 3)
-
-
-def test_a_row_of_an_earlier_run_says_nothing_of_this_end(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, run=Run(fake.seen().id, "2026-03-01T09:00:00Z"), due=False)
-    assert told(fake)["verdict"] is None
 
 
 def test_a_server_that_the_policy_exempts_is_off_and_says_why(fake: FakeNode) -> None:
@@ -190,15 +153,6 @@ def test_a_server_that_the_policy_exempts_is_off_and_says_why(fake: FakeNode) ->
     with supervisor(fake):
         state = told(fake)
     assert (state["state"], state["why"], state["verdict"], state["next_at"]) == ("off", "rule 1 of supervisor.rules", "crashed", None)
-
-
-def test_what_the_engine_took_down_is_told_to_come_back_although_the_policy_exempts_it(fake: FakeNode) -> None:
-    fake.configure(supervisor={"enabled": False})
-    fake.down()
-    crashed(fake, verdict=Verdict.ENGINE_STOPPED)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], bool(state["next_at"])) == ("off", "engine_stopped", True)
 
 
 def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:

@@ -129,17 +129,6 @@ def test_broken_toml_is_told_in_full_with_its_place(text: str, place: str, words
         PARSERS["toml"](text, [ConfigRule("nothing", "new")])
 
 
-@pytest.mark.parametrize(("text", "place"), [("<a>\n<b></a>", "2, 6"), ("<a", "1, 1"), ("<a>&x</a>", "1, [0-9]+")])
-def test_broken_xml_is_told_with_its_place(text: str, place: str) -> None:
-    line, column = place.split(", ")
-    with pytest.raises(ConfigFault, match=f"the file is not well-formed XML at line {line}, column {column}: [-a-z ()]+$"):
-        PARSERS["xml"](text, [ConfigRule("a.b", "new")])
-
-
-def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
-    assert of_definition(" \n", tmp_path / "x.json", yaml=False) == "it is empty"
-
-
 @pytest.mark.usefixtures("yaml_reader")
 def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
     """Broken in 1,500 ways, most of them wrong somewhere; every secret is of letters that no sentence has together."""

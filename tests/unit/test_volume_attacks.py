@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +22,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.volume import v
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Survey
 from ansible_collections.fleet.power.tests.unit.volume_support import (
-    SECRET,
     UNBOUNDED,
     Disk,
     hostile_disk,
     in_memory,
     make_deep,
     mounted,
-    never_opened,
     open_descriptors,
     settled_descriptors,
 )
@@ -118,33 +115,7 @@ def test_no_link_of_any_kind_is_followed_by_the_walk_or_lets_the_owner_of_its_ta
     assert {owner_of(disk.volume / name) for name in targets} == {disk.owner}
 
 
-@AS_ROOT
-def test_hard_links_to_a_file_of_somebody_else_are_counted_once_left_alone_and_told(disk: Disk) -> None:
-    for name in ("one", "two"):
-        os.link(disk.canary, disk.volume / name)
-    assert survey(disk, disk.owner) == Survey(len(SECRET), 1, chowned=0, left_alone=2)
-    assert [owner_of(disk.volume / name) for name in ("one", "two")] == [(0, 0), (0, 0)]
-    disk.assert_untouched()
-
-
 # --- what must not be opened ----------------------------------------------------------------------------------------------------------
-
-
-@BOTH
-def test_no_access_opens_a_fifo(disk: Disk) -> None:
-    fifo = disk.volume / "server.properties"
-    os.mkfifo(fifo, 0o666)
-    os.chown(fifo, *disk.owner)
-
-    def act() -> None:
-        with never_opened(fifo):
-            for attempt in (lambda: read(disk, fifo.name), lambda: write(disk, name=fifo.name), lambda: read(disk, f"{fifo.name}/below")):
-                with pytest.raises(PrebootFailed):
-                    attempt()
-            assert survey(disk, disk.owner).files == 0
-
-    disk.act(act)
-    assert stat.S_ISFIFO(fifo.lstat().st_mode)
 
 
 @BOTH
