@@ -12,16 +12,11 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.config_edit import edited
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import Boot
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
-from ansible_collections.fleet.power.tests.unit.config_support import CORPUS, cases
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-SECRET = "hunter2\u00e4"
 FILE = "some.cfg"
 ENCODINGS = {
     "utf-8": codecs.BOM_UTF8,
@@ -30,20 +25,6 @@ ENCODINGS = {
     "utf-32-le": codecs.BOM_UTF32_LE,
     "utf-32-be": codecs.BOM_UTF32_BE,
 }
-CASES = [case for path in sorted(CORPUS.iterdir()) for case in cases(path.name) if case.before]
-SAMPLES = st.sampled_from(CASES).map(lambda case: case.before.removeprefix("\ufeff")[:300].encode("utf-8", "replace").decode())
-TEXTS = st.one_of(
-    SAMPLES, st.text(max_size=20), st.sampled_from(["", "a", "a=1\n", "a: 1\n", '{"a": 1}\n', "<a>1</a>\n", "[a]\r\nb=1\r\n"])
-)
-ENCODED = st.builds(
-    lambda text, name, has_mark: (ENCODINGS[name] if has_mark else b"") + text.encode(name),
-    *(TEXTS, st.sampled_from(sorted(ENCODINGS)), st.booleans()),
-)
-#: What begins as one encoding and goes on as anything, half of a character included.
-BROKEN = st.builds(lambda mark, rest: mark + rest, st.sampled_from([b"", *ENCODINGS.values()]), st.binary(max_size=20))
-CUT = st.builds(lambda content, length: content[: max(0, len(content) - length)], ENCODED, st.integers(1, 5))
-MATCHES = st.sampled_from(["a", "a.b", "[a].b", "*", "a[0]", "ServerSettings.property[@name='ServerPort'].@value", "\u00e9", "\U0001f600"])
-VALUES = st.sampled_from([SECRET, "", 1, 2.5, True, None, f"{SECRET}\n", "\U0001f600", "\x01", "a\x85b"])
 
 
 @pytest.fixture(name="node", scope="module")
@@ -71,28 +52,6 @@ def outcome(fake: FakeNode, server: Definition, content: bytes, path: Path) -> b
         after = None
     assert path.read_bytes() == content
     return content if after is None else after
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    content=st.one_of(ENCODED, CUT, BROKEN),
-    parser=st.sampled_from(sorted(PARSERS)),
-    match=MATCHES,
-    value=VALUES,
-    if_value=st.sampled_from([None, None, "1", "regex:.*"]),
-)
-def test_whatever_bytes_a_file_holds_it_is_brought_in_line_or_a_sentence_says_why_not(
-    node: FakeNode, content: bytes, parser: str, match: str, value: object, if_value: str | None
-) -> None:
-    server, path = definition(node, parser, match, value, if_value), node.root / "volumes" / UUID / FILE
-    after = outcome(node, server, content, path)
-    # What was written in an encoding still is in it, and is not written again.
-    marks = [(name, mark) for name, mark in ENCODINGS.items() if name != "utf-8" and content.startswith(mark)]
-    if marks and after != content:
-        name, mark = max(marks, key=lambda each: len(each[1]))
-        assert after.startswith(mark) and after.decode(name)
-    if if_value is None:
-        assert outcome(node, server, after, path) == after
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

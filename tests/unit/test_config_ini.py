@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import configparser
 import time
-from contextlib import suppress
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.lines.ini_file import replace_ini
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import value_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
-from ansible_collections.fleet.power.tests.unit.config_support import Case, cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def edited(text: str, *rules: tuple[str, object]) -> str:
     return replace_ini(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("case", cases("ini"), ids=lambda case: case.name)
-def test_the_corpus_comes_out_as_expected(case: Case) -> None:
-    case.check()
 
 
 @pytest.mark.parametrize(
@@ -124,31 +117,6 @@ def test_large_files_take_no_more_than_their_length(text: str) -> None:
     began = time.process_time()
     assert text in edited(text, ("s.new", 1))
     assert time.process_time() - began < 3
-
-
-TEXTS = st.lists(st.sampled_from([*"ks=: ;#[]\"'\r\n\t.\u00e9\udce9", "[s]\n", "k=1\n", "k = v ; c\n", 'k: "v"\n']), max_size=20).map(
-    "".join
-)
-MATCHES = st.sampled_from(["k", "s", "s.k", "s.s", "[s].k.k", "t.k", "[s.t].k", "s.k:k", "s.k;", "s.'k'"])
-VALUES = st.one_of(st.text(st.sampled_from("kv =:;#[]\"'\\\t\u00e9"), max_size=8), st.integers(), st.booleans(), st.none())
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=TEXTS, rules=st.dictionaries(MATCHES, VALUES, max_size=3))
-def test_the_same_again_changes_nothing_and_any_text_is_taken(text: str, rules: dict[str, object]) -> None:
-    try:
-        once = edited(text, *rules.items())
-    except ConfigFault:
-        return
-    assert edited(once, *rules.items()) == once
-
-
-@settings(max_examples=60, deadline=None)
-@given(text=TEXTS, value=VALUES)
-def test_what_no_rule_names_comes_back_byte_for_byte(text: str, value: object) -> None:
-    assert replace_ini(text, [ConfigRule("no.key", "x", "y")]) == text
-    with suppress(ConfigFault):
-        assert edited(text, ("no.key", value)).startswith(text)
 
 
 def read_by_python(text: str) -> dict[tuple[str, str], str]:

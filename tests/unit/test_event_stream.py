@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_clients
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
@@ -59,11 +56,6 @@ def test_events_come_whatever_the_pieces_and_what_is_none_is_left_out(engine: Sc
     asked = parse_qs(urlsplit(engine.asked[0]).query)
     assert asked["since"] == ["0.000000005"]
     assert json.loads(asked["filters"][0]) == {"type": ["container"], "event": ["start", "die", "kill", "destroy", "oom"]}
-
-
-def test_without_a_moment_none_is_asked_for(engine: ScriptedEngine) -> None:
-    follow(engine).close()
-    assert "since" not in engine.asked[0]
 
 
 @pytest.mark.parametrize("said", [b"", chunk(event(1))[:30], chunk(event(1)[:30])])
@@ -143,17 +135,3 @@ def test_a_stream_takes_no_place_from_calls(engine: ScriptedEngine, monkeypatch:
     assert time.monotonic() - began < 30
     for stream in streams:
         stream.close()
-
-
-def test_who_lets_everybody_in_but_answers_nobody_serves_nobody_either(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
-        began = time.monotonic()
-        assert not DockerEngine(Connection(host=f"unix://{tmp_path}/s", timeout=30)).events.is_serving(1)
-        assert time.monotonic() - began < 5
-
-
-def test_who_lets_nobody_in_serves_nobody(engine: ScriptedEngine) -> None:
-    engine.close()
-    assert not DockerEngine(engine.connection).events.is_serving(1)

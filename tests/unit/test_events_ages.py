@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -17,7 +16,6 @@ from ansible_collections.fleet.power.plugins.module_utils._events.ages import MA
 from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, Sender
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA
 
 DAY, HOUR = 86400.0, 3600.0
@@ -42,18 +40,6 @@ def test_a_boot_takes_no_age_away_and_adds_only_the_time_since_then() -> None:
     assert ages.older_than(DAY) == 0
     ages.pass_to("two", DAY / 2 + 10, 7)
     assert ages.older_than(DAY) == 7
-
-
-def test_what_is_gone_is_forgotten_but_for_the_newest() -> None:
-    ages = OutboxAges()
-    for number in range(1, 4):
-        ages.pass_to("boot", number * MARK_SECONDS, number)
-    ages.forget(1)
-    assert ages.written().endswith('"marks":[[2,300],[3,0]]}')
-    ages.forget(3)
-    assert ages.written().endswith('"marks":[[3,0]]}')
-    ages.pass_to("boot", 9 * MARK_SECONDS, 3)
-    assert ages.written().endswith('"marks":[[3,1800]]}'), "nothing new came"
 
 
 @pytest.mark.parametrize(
@@ -148,13 +134,3 @@ def test_events_that_cannot_be_dropped_keep_their_age_and_are_dropped_later(send
         patched.setattr(type(sender._journal.events), "drop_through", lambda _events, _number: False)
         assert looked(sender) == 2
     assert looked(sender) == 1
-
-
-def test_marks_of_what_a_busy_outbox_has_pushed_out_are_forgotten(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "KEPT_EVENTS", 1)
-    looked(sender)
-    for _each in range(40):
-        sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
-        assert looked(sender) == 1
-        pass_seconds(monkeypatch, 2 * HOUR)
-    assert len(json.loads(sender._ages.written())["marks"]) <= 2 + (DAY + HOUR) / (2 * HOUR)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import BUILT_IN, GameProfile, Rcon
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 
@@ -32,12 +32,6 @@ def refusal(*rules: object, **profiles: object) -> str:
 
 
 class TestProfiles:
-    def test_without_settings_there_are_those_that_are_built_in_and_no_rule(self) -> None:
-        nothing = parse_settings({}, where="config.yml")
-        assert (nothing.game_profiles, nothing.game_rules) == ({}, ())
-        assert {name: each.protocol for name, each in BUILT_IN.items()} == {"minecraft": "minecraft", "source": "a2s", "quake3": "quake3"}
-        assert {each.stdin for each in BUILT_IN.values()} == {"say {message}"}
-
     @pytest.mark.parametrize("protocol", ["minecraft", "a2s", "quake3"])
     def test_a_query_is_a_protocol_with_or_without_a_port(self, protocol: str) -> None:
         assert profile(query=protocol) == GameProfile(protocol=protocol)
@@ -110,12 +104,6 @@ class TestProfiles:
     )  # fmt: skip
     def test_a_bad_value_is_one_sentence_with_its_key_and_what_was_expected(self, given: object, sentence: str) -> None:
         assert refusal(own=given) == f"games.profiles.own{sentence}"
-
-    def test_what_nobody_knows_is_one_warning(self) -> None:
-        found = read(own={"query": "a2s", "querry": 1, "announce": {"stdout": 1}})
-        assert found.warnings == (
-            "settings config.yml: unknown keys ignored: games.profiles.own.querry, games.profiles.own.announce.stdout",
-        )
 
 
 class TestRules:

@@ -93,18 +93,6 @@ def test_a_run_that_stopped_says_why_and_how_to_go_on_and_names_what_failed_with
     assert "hunter2" not in str(told)
 
 
-def test_one_that_failed_and_went_on_has_ended_and_not_well() -> None:
-    record = opened(fleet(2, 1), on_failure="continue")
-    failing(record, 1)
-    assert (over(record).type.value, over(record).data["ok"]) == ("rollout.ended", False)
-
-
-def test_of_many_that_failed_some_are_named() -> None:
-    record = opened(fleet(1, 50))
-    failing(record, 1)
-    assert len(over(record).data["failed"]) == 20
-
-
 def test_whoever_tells_of_a_run_again_uses_the_same_ids_and_no_two_runs_share_one() -> None:
     first, same, other = (opened(fleet(1, 1), run=run) for run in ("00000001", "00000001", "00000002"))
     ids = [event.id for record in (first, same, other) for event in (begun_event(record), over(record)) if event]
@@ -133,9 +121,3 @@ def test_nothing_is_missed_of_a_run_that_told_of_its_end_or_that_nobody_was_told
     silent = killed(record)
     silent.tells = False
     assert missed_events(silent, NOW) == []
-
-
-def test_a_resumed_run_names_the_one_it_goes_on_with() -> None:
-    old = opened(fleet(1, 1))
-    event = begun_event(opened(fleet(1, 1), old, run="00000002"))
-    assert event is not None and event.data["resumes"] == old.run

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.state import age_seconds, derive_state
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot
 
 STARTED_AT = "2026-03-01T12:00:00.123456789Z"
 NOW = datetime(2026, 3, 1, 12, 5, tzinfo=timezone.utc)
@@ -85,10 +85,6 @@ def test_a_stop_of_another_run_says_nothing_of_this_one(stopping: Run) -> None:
 @pytest.mark.parametrize("paused", [True, False])
 def test_a_paused_server_is_running(paused: bool) -> None:
     assert state_of(Snapshot("c1", "name", live=True, started_at=STARTED_AT, paused=paused))[0] == PowerState.RUNNING.value
-
-
-def test_the_enumerations_are_what_results_show() -> None:
-    assert [each.value for each in Startup] == ["matched", "waiting", "unknown"]
 
 
 @pytest.mark.parametrize(
