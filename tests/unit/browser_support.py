@@ -29,8 +29,6 @@ _WIDE = """[...document.querySelectorAll('body *')]
 
 @dataclass(frozen=True)
 class Look:
-    """How a page is looked at."""
-
     width: int = 1280
     dark: bool = False
 
@@ -56,7 +54,6 @@ def program() -> str | None:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser of its own."""
     subprocess.run([_NEEDS, "browser"], check=True)
     found = program()
     assert found is not None, "no Chromium"
@@ -96,7 +93,6 @@ class Browser:
         self._address = address
 
     def show(self, file: Path, look: Look) -> Sight:
-        """Show a file and return what became of it."""
         return asyncio.run(asyncio.wait_for(self._within(lambda tab: tab.show(file, look)), _SECONDS))
 
     async def _within(self, work: Callable[[_Tab], Awaitable[Any]]) -> Any:
@@ -112,8 +108,6 @@ class Browser:
 
 
 class _Tab:
-    """One tab."""
-
     def __init__(self, wire: aiohttp.ClientWebSocketResponse) -> None:
         self._wire = wire
         self._count = 0
@@ -124,7 +118,6 @@ class _Tab:
         self._sight = Sight()
 
     async def read(self) -> None:
-        """Take in what the browser says."""
         async for message in self._wire:
             told = message.json()
             answer = self._answers.pop(told.get("id", 0), None)
@@ -145,7 +138,6 @@ class _Tab:
             self._sight.requested.append(str(told["request"]["url"]))
 
     async def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the browser for something, and return its answer."""
         self._count += 1
         self._answers[self._count] = asyncio.get_running_loop().create_future()
         session = {"sessionId": self._session} if self._session else {}
@@ -157,19 +149,16 @@ class _Tab:
         return result
 
     async def open(self) -> None:
-        """Open the tab."""
         self._target = (await self.ask("Target.createTarget", url="about:blank"))["targetId"]
         self._session = (await self.ask("Target.attachToTarget", targetId=self._target, flatten=True))["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.ask(f"{domain}.enable")
 
     async def close(self) -> None:
-        """Close it."""
         self._session = ""
         await self.ask("Target.closeTarget", targetId=self._target)
 
     async def show(self, file: Path, look: Look) -> Sight:
-        """Load a file and look at it."""
         await self.ask("Emulation.setDeviceMetricsOverride", width=look.width, height=900, deviceScaleFactor=1, mobile=look.width < 700)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if look.dark else "light"}
         await self.ask("Emulation.setEmulatedMedia", features=[scheme])

@@ -29,8 +29,6 @@ Send = Callable[..., dict[str, Any]]
 
 
 class Templar:
-    """Fills in nothing but one variable."""
-
     def template(self, value: object) -> object:
         return UUID if value == "{{ mine }}" else value
 

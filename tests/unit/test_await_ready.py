@@ -194,7 +194,6 @@ class TestEndInTheJournal:
 
     @staticmethod
     def ended(fake: FakeNode, verdict: Verdict, again: bool = True) -> None:
-        """Have the run end, be judged, and another follow."""
         run = fake.seen().run
         fake.engine.end(UUID, 7)
         row = EndedRun(Server(UUID), run, verdict, exit_code=7, oom_killed=True, log=("out of luck", "bye"), due=verdict is Verdict.CRASHED)

@@ -24,7 +24,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrenc
 
 
 def told(script: str) -> object:
-    """What a process at its limit prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", BARE + script], env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")

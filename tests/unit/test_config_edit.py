@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
-from ansible_collections.fleet.power.plugins.module_utils._power.model import redaction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
@@ -91,18 +89,6 @@ def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_lin
     assert [diff.path for diff in result.files] == ["other.properties"]
 
 
-@pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
-def test_a_library_that_is_missing_counts_as_a_fault(down: FakeNode, monkeypatch: pytest.MonkeyPatch, errors: str, outcome: str) -> None:
-    def lacks(_text: str, _rules: object) -> str:
-        raise MissingLibrary("Cannot edit: the Python library tomlkit is not installed")
-
-    monkeypatch.setattr(config_edit, "PARSERS", {"properties": lacks})
-    down.configure(system={"config_errors": errors})
-    define(down, config(rule("a", 1)))
-    result = down.perform("start")
-    assert (result.outcome.value, result.code) == (outcome, "missing_library" if outcome == "refused" else "")
-
-
 def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
     has(down, b"a=" + b"a" * 40 + b"b\n")
     define(down, config(rule("a", "x", if_value="regex:(a+)+$"), rule("a", "y", if_value="regex:(a+)+$")))
@@ -151,26 +137,6 @@ class TestDiff:
         assert path.read_bytes() == b"# mine\na=1\n"
         assert not (down.volume / "new.properties").exists()
 
-    def test_a_restart_shows_each_file_once_as_it_was_after_the_stop(self, fake: FakeNode) -> None:
-        fake.up()
-        path = has(fake, b"a=1\n")
-        define(fake, config(rule("a", 2)))
-
-        def rewrite(call: object) -> None:
-            if call == "signal":
-                path.write_bytes(b"a=1\nsaved=yes\n")
-
-        fake.engine.witness = rewrite
-        result = fake.perform("restart", diff=True)
-        assert result.outcome.value == "done"
-        assert [(diff.before, diff.after) for diff in result.files] == [("a=1\nsaved=yes\n", "a=2\nsaved=yes\n")]
-
-    def test_nothing_is_shown_of_a_server_that_is_up_already(self, fake: FakeNode) -> None:
-        fake.up()
-        define(fake, config(rule("a", 1)))
-        with fake.lock("stop"):
-            assert fake.perform("start", check=True, diff=True).files == ()
-
     @pytest.mark.parametrize(
         ("parser", "match", "content"),
         [("properties", "key", b"\xc3\xa9=1\nkey=1\n"), ("properties", "key", b"key=1\n"), ("ini", "s.key", b"")],
@@ -200,34 +166,6 @@ class TestDiff:
 def test_a_secret_is_known_in_every_formats_writing(written: str) -> None:
     diff = file_diff("f", f"a={written}\n".encode(), b"a=1\n", [SECRET])
     assert (diff.before, diff.after) == ("a=********\n", "a=1\n")
-
-
-def test_secrets_that_are_not_in_a_text_are_not_looked_for_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
-
-    def spans(text: str, secret: str) -> list[tuple[int, int]]:
-        looked.append(secret)
-        return [(text.index(secret), text.index(secret) + len(secret))]
-
-    monkeypatch.setattr(redaction, "_spans", spans)
-    diff = file_diff("f", b"a=hunter2\n", b"", [f"secret-{number}" for number in range(100)] + ["hunter2"])
-    assert (diff.before, diff.after) == ("a=********\n", "")
-    assert looked == ["hunter2"]
-
-
-def test_a_file_that_cannot_be_read_is_named_with_its_path(down: FakeNode) -> None:
-    (down.volume / "conf").mkdir()
-    (down.volume / "conf" / "a.properties").symlink_to("/etc/passwd")
-    define(down, config(rule("a", 1), file="conf/a.properties"))
-    assert "conf/a.properties" in down.perform("start").msg
-
-
-def test_what_a_variable_holds_cannot_choose_an_attribute(down: FakeNode) -> None:
-    path = has(down, b"<a><m name='kept'>old</m></a>", "a.xml")
-    define(down, config(rule("a.m", "{{env.MOTD}}"), file="a.xml", parser="xml"), environment={"MOTD": "[name='gone']"})
-    result = down.perform("start")
-    assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
-    assert path.read_bytes() == b"<a><m name='kept'>old</m></a>"
 
 
 class TestEntriesThatMeet:

@@ -28,7 +28,6 @@ SHOWN = sorted(set(PARSERS) - {"yml"})
 
 
 def definition() -> Definition:
-    """The server of the examples."""
     return parse_definition(
         {
             "settings": {
@@ -45,7 +44,6 @@ def definition() -> Definition:
 
 
 def expanded(parser: str, rules: list[dict[str, Any]]) -> tuple[ConfigRule, ...]:
-    """Rules of the page, placeholders replaced."""
     raw = tuple(ConfigRule(rule["match"], rule["replace_with"], rule.get("if_value")) for rule in rules)
     return placeholders.expand(ConfigFile("file", parser, raw), definition(), settings.parse_settings({}, where="test")).rules
 

@@ -113,7 +113,6 @@ ENTRIES = st.dictionaries(ANY_KEY, st.tuples(SEPARATORS, ANY_TEXT), min_size=1, 
 
 
 def escaped(text: str, more: str) -> str:
-    """Text in ASCII, escaped as `java.util.Properties.store` may."""
     units = text.encode("utf-16-be")
     characters = (chr(units[place] * 256 + units[place + 1]) for place in range(0, len(units), 2))
     return "".join(

@@ -191,7 +191,6 @@ class Somebody(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served() -> Iterator[str]:
-    """The address of somebody who is no engine."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()

@@ -38,7 +38,6 @@ class Hanging:
 
     @property
     def is_over(self) -> bool:
-        """Whether both have ended, waited for."""
         self.leader.wait(20)
         return wait_until(lambda: not self._child_lives(), Deadline.after(SYSTEM_CLOCK, 20.0), every=0.01)
 

@@ -23,7 +23,6 @@ AT = 1_795_787_441_406_151_512
 
 
 def told(action: str = "die", **attributes: object) -> dict[str, Any]:
-    """An event as the engine tells it."""
     actor = {"ID": ID, "Attributes": {"image": "game", "name": UUID, **attributes}}
     return {"status": action, "id": ID, "Type": "container", "Action": action, "Actor": actor, "time": AT // 10**9, "timeNano": AT}
 

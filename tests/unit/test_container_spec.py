@@ -49,7 +49,6 @@ def node_settings(**changes: Any) -> Settings:
 
 
 def changed(key: str, value: object, base: dict[str, Any] = PAPER) -> dict[str, Any]:
-    """A definition with one dotted key set."""
     raw = copy.deepcopy(base)
     *path, last = key.split(".")
     node = raw
@@ -296,14 +295,6 @@ class TestNetwork:
         assert "com.docker.network.bridge.name" not in network.body["Options"]
         assert network.body["IPAM"]["Config"] == []
         assert network.body["EnableIPv6"] is False
-
-    def test_a_forced_outgoing_address_has_a_network_of_its_own(self) -> None:
-        found = spec(json.loads((FIXTURES / "source-engine.json").read_text(encoding="utf-8")))
-        assert found.network is not None
-        assert found.config["HostConfig"]["NetworkMode"] == found.network.name
-        assert found.network.name.startswith("ip-")
-        address = found.network.name[3:].replace("-", ".")
-        assert found.network.body["Options"]["com.docker.network.host_ipv4"] == address
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "2001:db8::1"])
     def test_an_address_nothing_can_go_out_by_is_warned_of(self, address: str) -> None:

@@ -36,7 +36,6 @@ def minimal() -> dict[str, Any]:
 
 
 def with_value(key: str, value: object) -> dict[str, Any]:
-    """The minimal definition with one dotted key set."""
     raw: dict[str, Any] = minimal()
     *path, last = key.split(".")
     node = raw
@@ -79,11 +78,6 @@ class TestDefaults:
         for name in ("memory_limit", "swap", "io_weight", "cpu_limit", "threads", "disk_space"):
             assert getattr(build, name) == defaults[f"settings.build.{name}"]
         assert parse(minimal()).allocations.default_ip == defaults["settings.allocations.default.ip"]
-
-    @pytest.mark.parametrize("key", [key for key in KEYS if key.used and key.default is not schema.REQUIRED], ids=lambda key: key.name)
-    def test_null_means_the_default_for_every_optional_key(self, key: schema.Key) -> None:
-        given, absent = parse(with_value(key.name, None)), parse(minimal())
-        assert {**vars(given), "source": None, "warnings": ()} == {**vars(absent), "source": None, "warnings": ()}
 
     @pytest.mark.parametrize(
         "key",

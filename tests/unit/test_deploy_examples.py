@@ -30,7 +30,6 @@ GITHUB, GITLAB = DEPLOY / "github-actions.yml", DEPLOY / "gitlab-ci.yml"
 
 
 def load(path: Path) -> Any:
-    """A YAML document, its `on` still a word."""
     return yaml.load(path.read_text(), yaml.BaseLoader)
 
 
@@ -65,7 +64,6 @@ class Deploy:
         return self.place / "resume.json"
 
     def will(self, *, validate: int = 0, update: int = 0, restart: int = 0, result: Mapping[str, Any] | None = None) -> None:
-        """Say how the next calls end."""
         (self.place / "fleet.power.validate.rc").write_text(str(validate))
         (self.place / "fleet.power.node.rc").write_text(str(update))
         (self.place / "fleet.power.rolling_restart.rc").write_text(str(restart))
@@ -85,7 +83,6 @@ class Deploy:
         )
 
     def calls(self) -> list[list[str]]:
-        """The commands that were called, word by word."""
         path = self.place / "calls"
         return [line.split("\0")[:-1] for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -62,7 +62,6 @@ def yaml_examples() -> list[Example]:
 
 
 def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every task that is somewhere in a document."""
     if isinstance(value, list):
         for item in value:
             yield from tasks_in(item)

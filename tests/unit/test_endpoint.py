@@ -59,8 +59,6 @@ class Scripted(Web):
 
 
 class Answering(Endpoint):
-    """An endpoint whose next answers are given."""
-
     def __init__(self, *answers: Answer | WebFault, url: str = "https://node1.example.test:8080") -> None:
         super().__init__(url, TOKEN)
         self._connection.web = self.scripted = Scripted(*answers)

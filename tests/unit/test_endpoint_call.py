@@ -100,8 +100,6 @@ class Silent(Scripted):
 
 
 class Unanswering(Answering):
-    """An endpoint that never answers."""
-
     def __init__(self) -> None:
         super().__init__()
         self._connection.web = Silent()
@@ -135,8 +133,6 @@ def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
 
 
 class Faulty(FakeEndpoint):
-    """An endpoint whose client has a bug."""
-
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
 

@@ -20,7 +20,6 @@ OTHER = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 
 
 def told(**fields: Any) -> dict[str, Any]:
-    """A server as Wings tells it."""
     configuration = {"uuid": UUID, "meta": {"name": "Cobalt"}, "environment": {"RCON": "rcon-secret"}, "container": {"image": "echo:1"}}
     utilization = {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}, "state": "stopping"}
     return {"state": "running", "is_suspended": False, "utilization": utilization, "configuration": configuration, **fields}

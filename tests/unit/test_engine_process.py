@@ -24,7 +24,6 @@ def own_life() -> str:
 
 @pytest.fixture(name="host")
 def listen(tmp_path: Path) -> str:
-    """Where this process listens, as the engine would."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "s"))
     listener.listen()

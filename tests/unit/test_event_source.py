@@ -65,7 +65,6 @@ async def node(*answers: Handler | dict[str, Any]) -> AsyncIterator[tuple[str, l
 
 @contextlib.asynccontextmanager
 async def following(url: str, **more: Any) -> AsyncIterator[tuple[asyncio.Queue[Any], asyncio.Task[None]]]:
-    """The source at work, and its queue."""
     queue: asyncio.Queue[Any] = asyncio.Queue(1)
     task = asyncio.ensure_future(SOURCE["main"](queue, {"url": url, "token": TOKEN, "after": "oldest", **more}))
     try:

@@ -37,7 +37,6 @@ class Outbox:
     asked: list[float] = field(default_factory=list)
 
     def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
-        """Send what is due now, if anything is."""
         name = next(iter(plan.due_lanes(self.now)), None)
         if name is None:
             return False
@@ -52,7 +51,6 @@ class Outbox:
         return True
 
     def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
-        """Go on to a moment."""
         while self.now < moment:
             if not self.step(plan, works=works, poison=poison):
                 due = plan.next_at(self.now)

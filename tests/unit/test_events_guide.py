@@ -47,7 +47,6 @@ def blocks(language: str) -> list[str]:
 
 
 def crash() -> EndedRun:
-    """The crash that the page shows."""
     return EndedRun(
         run=Run("4d2f1b", "2026-01-31T12:02:08.000000000Z"),
         server=LOBBY,
@@ -104,7 +103,6 @@ def test_the_message_that_is_shown_is_what_is_sent() -> None:
 
 
 def receivers() -> list[dict[str, Any]]:
-    """The documents of the page that have receivers."""
     return [document for text in blocks("yaml") for document in [yaml.safe_load(text)] if isinstance(document, dict)]
 
 

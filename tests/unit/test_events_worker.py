@@ -90,7 +90,6 @@ class Post:
         self.step()
 
     def begun(self, **changed: Any) -> DeliveryWorker:
-        """The receiver's thread as another process begins it."""
         around = Surroundings(self.journal, OutboxWatch(), lambda _server: None, "node-1", self.clock)
         self.receiver = Receiver(**{"name": "pager", "url": "http://127.0.0.1:9/", **changed})
         self.delivery_worker = DeliveryWorker(self.receiver, around, self.client)  # type: ignore[arg-type]
@@ -133,16 +132,6 @@ def lines(monkeypatch: pytest.MonkeyPatch, post: Post) -> Iterator[list[str]]:
     yield found
 
 
-def test_a_new_receiver_hears_of_nothing_that_was_before(node: Node) -> None:
-    journal = node.journal()
-    journal.events.open()
-    journal.events.write(Event(EventType.SERVER_CRASHED, AT, {}, ALPHA))
-    post = Post(node)
-    post.write(BETA)
-    post.through()
-    assert post.client.numbers == [2]
-
-
 def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     post.write(ALPHA, BETA, None)
     post.through()
@@ -173,8 +162,6 @@ def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_serv
 
 def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
     class Ending:
-        """Ends after three turns."""
-
         sight, turns = OutboxSight(), 0
 
         def wait(self, _seen: object, _seconds: float) -> None:

@@ -70,7 +70,6 @@ Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_s
 
 
 def document(module: str, part: str) -> Any:
-    """One of the YAML documents in a module."""
     return yaml.load(getattr(importlib.import_module(f"{modules.__name__}.{module}"), part), Loader)
 
 

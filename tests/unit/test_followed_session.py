@@ -88,7 +88,6 @@ class FollowedModule(ForkedModule):
                     os.killpg(int(note.split()[1]), signal.SIGKILL)
 
     def release(self) -> None:
-        """Let a long one end."""
         Path(f"{self.notes}.released").touch()
 
     def handed_over(self) -> dict[str, Any]:
@@ -107,7 +106,6 @@ class FollowedModule(ForkedModule):
         return ended
 
     def fetched(self) -> tuple[int, dict[str, Any], str]:
-        """What the module says that fetches results."""
         pytest.importorskip("ansible.module_utils.basic")
         script = f"""
 import sys

@@ -29,8 +29,6 @@ LOST = "Failed to connect to the host via ssh: Shared connection to node-1 close
 
 
 class Lines:
-    """Progress that keeps what it was told."""
-
     def __init__(self, *_host: object, **_options: object) -> None:
         self.lines: list[str] = []
         self.said: list[str] = []

@@ -82,13 +82,6 @@ def test_whatever_origin_and_reason_are_the_record_fits_and_keeps_their_beginnin
     assert read.leftover.run == RUN
 
 
-def test_a_long_reason_is_cut_no_more_than_it_has_to_be() -> None:
-    read = decode(encode(replace(FULL, origin="", reason="x" * 5000, leftover=None)))
-    assert read is not None
-    used = len(encode(replace(read, reason="")).rstrip())
-    assert len(read.reason) == RECORD_SIZE - used - len(',"reason":""')
-
-
 def test_what_cannot_be_cut_and_does_not_fit_is_an_error() -> None:
     with pytest.raises(ValueError, match="too long"):
         encode(replace(FULL, operation="x" * RECORD_SIZE))
@@ -158,20 +151,6 @@ def test_of_two_unfinished_things_the_start_counts_else_the_later(phase: Phase, 
     left = replace(FULL, phase=phase.value, leftover=replace(LEFTOVER, phase=carried)).unfinished(ended=True)
     assert left is not None
     assert left.operation == (FULL.operation if counts == "own" else LEFTOVER.operation)
-
-
-def test_the_facts_leave_out_what_is_empty() -> None:
-    assert FULL.facts() == {
-        "action": "restart",
-        "phase": "preboot",
-        "origin": "alice@web1",
-        "reason": "new world",
-        "since": "2026-01-01T00:00:00.000Z",
-        "pid": 4_194_303,
-        "phase_deadline": "2026-01-01T00:10:00.000Z",
-        "operation": "1" * 36,
-    }
-    assert BARE.facts() == {"pid": 1}
 
 
 def test_the_sentence_names_who_what_until_when_and_since_when() -> None:

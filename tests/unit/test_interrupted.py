@@ -52,7 +52,6 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=la
 
 @pytest.fixture(name="run")
 def start_worker(tmp_path: Path) -> Iterator[Run]:
-    """Start a script as a worker."""
     started: list[ForkedModule] = []
 
     def start(script: str) -> ForkedModule:

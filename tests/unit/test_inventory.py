@@ -270,8 +270,6 @@ def test_strict_makes_a_wrong_expression_an_error(inventory: Inventory, panel: A
 
 
 class Wings(Recorder):
-    """An endpoint with one server."""
-
     def answer(self, asked: Asked, answering: Answering) -> None:
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             answering.json(403, {"error": "You are not authorized to access this endpoint."})

@@ -39,7 +39,6 @@ class Commands:
         self.file.write_text(json.dumps(given))
 
     def run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with both inventories."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),

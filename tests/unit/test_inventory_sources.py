@@ -43,7 +43,6 @@ NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def row(uuid: str, state: str = "running", **labels: str) -> dict[str, Any]:
-    """A container in the engine's list."""
     return {
         "Id": uuid,
         "Names": [f"/{uuid}"],
@@ -57,8 +56,6 @@ def row(uuid: str, state: str = "running", **labels: str) -> dict[str, Any]:
 
 
 class Engine(Recorder):
-    """An engine that lists containers."""
-
     rows: Any = ()
 
     def answer(self, asked: Asked, answering: Answering) -> None:

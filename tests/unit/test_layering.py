@@ -179,7 +179,6 @@ def test_no_imports_go_round_in_circles() -> None:
 
 
 def imported_at_once(*names: str) -> set[str]:
-    """What is imported with these files, however indirectly."""
     found, left = set(names), [*names]
     while left:
         new = ours(MODULE_UTILS / f"{left.pop()}.py", lazy=False) - found

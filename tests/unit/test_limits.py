@@ -119,16 +119,6 @@ class TestChange:
             fake.define(build={"cpu_limit": 90})
             assert ended(fake, wait_seconds=0) == ("refused", "lock_timeout", False)
 
-    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        up(fake, {}, {"cpu_limit": 50})
-        asked: list[bool] = []
-        read = fake.node.sources.definition
-        monkeypatch.setattr(
-            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
-        )
-        fake.clock.after(5.0, fake.lock("restart").release)
-        assert ended(fake, wait_seconds=10) == ("done", "", True) and asked == [False, True]
-
 
 class TestRefused:
     @pytest.mark.parametrize("check", [False, True])

@@ -66,15 +66,12 @@ sys.stdin.read()
 
 
 class Stranger:
-    """A listening process of another user."""
-
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert process.stdout is not None
         self.port = int(process.stdout.readline())
 
     def said(self) -> str:
-        """Wait for the next line that it says."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 

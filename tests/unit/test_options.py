@@ -17,7 +17,6 @@ options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.modu
 
 
 def module_with(**params: Any) -> Any:
-    """A module as its constructor leaves it."""
     module = object.__new__(options.PowerModule)
     module.argument_spec = argument_spec(POWER_OPTIONS)
     module.params = {name: option.default for name, option in POWER_OPTIONS.items()} | {"server": ["x"], **params}

@@ -65,8 +65,6 @@ class QuickClock:
 
 
 class StillClock(QuickClock):
-    """Time that passes only where somebody sleeps."""
-
     def monotonic(self) -> float:
         return self._skipped
 
@@ -210,14 +208,6 @@ def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
 # --- patience -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_panel_that_comes_back_is_waited_for_with_growing_pauses(server: FakePanel) -> None:
-    clock = StillClock()
-    server.fault(status(502), of="page=1&", times=3)
-    assert uuid_of(1) in panel_at(server, clock).listed().servers
-    assert sum(clock.naps) == pytest.approx(0.5 + 0.75 + 1.125)
-    assert max(clock.naps) <= 0.5
-
-
 @pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
 @pytest.mark.parametrize("number", [300, 500, 503])
 def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePanel, number: int, again: bool) -> None:
@@ -230,13 +220,6 @@ def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePa
     error = error_of(panel, again=again)
     assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
-
-
-@pytest.mark.parametrize("number", [400, 403, 404, 429])
-def test_what_a_client_did_wrong_is_not_tried_again(server: FakePanel, number: int) -> None:
-    server.fault(status(number))
-    error_of(panel_at(server))
-    assert server.count() == 1
 
 
 def test_one_who_waits_looks_at_least_every_second_also_between_tries(server: FakePanel) -> None:

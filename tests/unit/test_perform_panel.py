@@ -34,13 +34,11 @@ class Managed:
         self.call()
 
     def call(self, *task: object, allow_stale: bool = False) -> None:
-        """Begin another call."""
         settings = replace(self.fake.node.settings, allow_stale=allow_stale)
         panel = Panel(settings, self.fake.clock, self)  # type: ignore[arg-type]
         self.fake.node = replace(self.fake.node, sources=Sources(SourceSet(settings, task=task, containers=lambda: (), panel=panel)))
 
     def act(self, action: str, **fields: Any) -> tuple[str, str]:
-        """Act on the server in this call."""
         result: Result = self.fake.perform(action, **fields)
         return result.outcome.value, result.code
 

@@ -225,7 +225,6 @@ SUMMED = re.compile(r"(?:: |, )(\d+) restart (\w+)")
 
 
 def said_of_ends(lines: list[str]) -> Counter[str]:
-    """How many ends lines tell of, by outcome."""
     said: Counter[str] = Counter()
     for each in lines:
         alone = ALONE.search(each)

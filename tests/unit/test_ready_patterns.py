@@ -41,7 +41,6 @@ def patterns_of_a_test() -> Iterator[ReadyPatterns]:
 
 
 def child_of(patterns: ReadyPatterns) -> int:
-    """The process that tries the patterns."""
     assert patterns._seat.child is not None
     return patterns._seat.child._running.pid
 
@@ -52,7 +51,6 @@ def gone(pid: int) -> bool:
 
 
 def run(script: str, ends: int = 0) -> str:
-    """What a process of its own says."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     child = subprocess.run([sys.executable, "-c", script], env=environment, check=False, capture_output=True, text=True, timeout=60)
     assert child.returncode == ends, child.stderr

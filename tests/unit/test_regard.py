@@ -24,7 +24,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.news import PLAYERS, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
@@ -139,29 +138,12 @@ class TestWarned:
         assert result.player_wait.seconds >= 60 and result.player_wait.announced is False
         assert len([each for each in result.warnings if "neither asked nor told" in each]) == 1
 
-    def test_what_would_be_refused_warns_nobody(self, played: Played) -> None:
-        played.fake.define(suspended=True)
-        result = played.ask(**WARN)
-        assert result.code == "suspended" and not played.game.heard and played.seconds < 1 and played.game.looks == 0
-
-    def test_what_fails_after_an_image_was_pulled_is_called_off_too(self, played: Played) -> None:
-        played.fake.configure(docker={"pull": "always", "network": {"network_mode": "none"}})
-        played.fake.engine.refuse("create", "no space left on device")
-        result = played.ask(**WARN)
-        assert result.code == "preboot_failed" and result.changed and played.fake.seen().run == played.run
-        assert played.game.heard[-1] == "Server restart called off."
-
     def test_a_server_that_is_down_is_started_without_a_wait(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         assert played.ask(**WARN).outcome.value == "done" and played.game.looks == 0
 
 
 class TestWaiting:
-    def test_it_waits_until_few_enough_play(self, played: Played) -> None:
-        played.leave_after(100, online=1)
-        result = played.ask(players_at_most=1, max_delay=600)
-        assert result.outcome.value == "done" and 100 <= played.seconds <= 107 and not played.game.heard
-
     @pytest.mark.parametrize("online", [3, None])
     def test_at_max_delay_it_is_refused(self, played: Played, online: int | None) -> None:
         played.game.online = online
@@ -184,15 +166,6 @@ class TestWaiting:
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
-
-    def test_whoever_watches_sees_why_nobody_can_be_counted(self, played: Played) -> None:
-        news: list[News] = []
-        played.fake.games.game = None
-        played.fake.node = replace(played.fake.node, caller=replace(played.fake.node.caller, listener=news.append))
-        result = played.ask(players_at_most=0, max_delay=600)
-        (told,) = (each for each in news if each.phase == PLAYERS)
-        assert told.line()["why"] == "nothing says what is played there" and result.players is not None
-        assert result.players.why.startswith(told.why) and told.why in result.warnings[0]
 
     def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
         played.game.online = 5
@@ -217,21 +190,6 @@ class TestEnded:
         played.leave_after(20.5, online=None)
         result = self.ended(played, "cancelled", "superseded", told=False)
         assert "by bob" in result.msg and not played.fake.live
-
-    def test_a_stop_by_somebody_else_while_its_image_is_pulled(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-        played.fake.define(container={"image": "game:2"})
-        images = played.fake.engine.images
-        pull, stops = images.pull, iter(["stop"])
-
-        def pull_long(*arguments: Any) -> None:
-            for action in stops:
-                played.clock.sleep(1)
-                assert played.fake.perform(action).outcome.value == "done"
-            pull(*arguments)
-
-        monkeypatch.setattr(images, "pull", pull_long)
-        result = played.ask(**WARN)
-        assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
 
     def test_a_kill(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("kill"))
@@ -278,13 +236,6 @@ class TestEnded:
         assert [(each.outcome.value, each.code) for each in others] == [("refused", CountdownRunning.code)]
         assert "a restart by alice@web1 counts down for its players already, and is due at " in others[0].msg
         assert len(played.game.heard) == 3
-
-    def test_a_start_that_finds_it_up_changes_nothing(self, played: Played) -> None:
-        (played.fake.root / "state" / "journal.sqlite").unlink()
-        played.fake.node = played.fake.build()
-        played.clock.after(20, lambda: played.fake.perform("start", origin="bob"))
-        played.leave_after(21, online=None)
-        assert played.ask(**WARN).outcome.value == "done" and len(played.game.heard) == 3
 
     def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
         played.fake.engine.end(UUID)
@@ -530,7 +481,6 @@ class TestRecord:
 
 
 def with_record(played: Played, request: Request) -> HeldCountdown:
-    """Have somebody else wait for its players."""
     held = played.fake.node.countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
     held.write(why="东" * 120)
     return held

@@ -43,7 +43,6 @@ def program(name: str) -> ModuleType:
 
 
 def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
-    """The library, packed as the role does it."""
     subprocess.run([sys.executable, FILES / "pack.py", module_utils, target], check=True)
     return target
 

@@ -19,17 +19,14 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all
 
 
 def again(record: Record) -> Record:
-    """The record as a later run reads it."""
     return from_json(json.loads(json.dumps(to_json(record))), "FILE")
 
 
 def operation(outcome: str, run: str = "1b2c3d4e", **more: Any) -> dict[str, Any]:
-    """An operation of the journal."""
     return {"reason": f"{run_key(run)}: update", "outcome": outcome, **more}
 
 
 def asked(record: Record) -> list[str | None]:
-    """The servers that the run acts on."""
     return [row.server for row in record.rows if row.batch]
 
 

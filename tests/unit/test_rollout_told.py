@@ -41,7 +41,6 @@ def chat() -> Iterator[Told]:
 
 
 def tell(controller: Controller, *receivers: Told, **more: Any) -> None:
-    """Have the runs told to these receivers."""
     rules = [{"name": f"chat-{number}", "url": each.url, **more} for number, each in enumerate(receivers)]
     controller.vars["rollout_receivers"] = rules
 
@@ -393,7 +392,6 @@ NOBODY = 65534
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A directory as /tmp is."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)

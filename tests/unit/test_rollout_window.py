@@ -25,7 +25,6 @@ ZONES = (BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "A
 
 @pytest.fixture(autouse=True)
 def _in_berlin() -> Iterator[None]:
-    """The controller is in Berlin."""
     before = os.environ.get("TZ")
     os.environ["TZ"] = BERLIN
     time.tzset()

@@ -24,12 +24,10 @@ NOW = "2026-01-31T13:00:00.000Z"
 
 
 def over(record: Record, resume_file: str | None = None) -> Event:
-    """The event of a run that is over."""
     return closing_event(record, result(record, ended_at=NOW, seconds=61, resume_file=resume_file))
 
 
 def failing(record: Record, number: int) -> None:
-    """Go through a batch in which everything fails."""
     asked = begin(record, number)
     count(record, number, {node: ended(work["servers"], "failed", code="start_failed", msg="hunter2") for node, work in asked.items()})
 

@@ -46,7 +46,6 @@ class Reported:
         monkeypatch.setattr(plugin, "time", SimpleNamespace(monotonic=lambda: self.now, time=lambda: 1_769_860_800.0 + self.now))
 
     def begin(self) -> None:
-        """The run begins."""
         files.save(str(self.run_file), self.record)
         self.report.begin(str(self.file), self.record)
         self.report.follow(str(self.run_file))

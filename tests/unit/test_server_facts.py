@@ -41,7 +41,6 @@ class Many:
         self.released = threading.Event()
 
     def make(self, count: int) -> list[str]:
-        """So many more servers."""
         uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(count)]
         for number, uuid in enumerate(uuids):
             process = {"startup": {"done": ["ready"]}}
@@ -53,18 +52,15 @@ class Many:
         return uuids
 
     def reader(self) -> Node:
-        """The node as the module builds it."""
         settings = self.fake.node.settings
         journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, self.fake.clock, read_only=True)
         return replace(self.fake.build(), journal=journal)
 
     def look(self, tail: int = 0, operations: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
-        """What is told of all."""
         told = self.describe((), tail, operations)
         return told.entries, list(told.warnings)
 
     def describe(self, names: Sequence[str] = (), tail: int = 0, operations: int = 0) -> Described:
-        """What is told of those named, or of all."""
         return describe(names, self.reader(), FactOptions(tail, operations), remember=self._remember)
 
     def _remember(self, uuid: str, run: Run) -> None:
@@ -75,7 +71,6 @@ class Many:
         self.fake.engine.logs.of_run = lambda run: read(run.container)  # type: ignore[method-assign]
 
     def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
-        """Have containers be inspected so."""
         self.fake.engine.inspect = inspect  # type: ignore[method-assign]
 
 
@@ -303,8 +298,6 @@ def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unas
 
 
 class GameOfEach:
-    """A game for each server that has one."""
-
     def __init__(self, **games: FakeGame) -> None:
         self.games = games
 
@@ -314,7 +307,6 @@ class GameOfEach:
 
 
 def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
-    """What is told of the players of each."""
     node = replace(many.reader(), games=GameOfEach(**games))
     told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
     return {entry["server"]: entry.get("players", "not told") for entry in told.entries}

@@ -89,15 +89,12 @@ class World:
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
     def tell(self, phase: str, deadline: str | None = None) -> None:
-        """Have the last action with regard to players be at something."""
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
         self.let_go.wait(20.0)
 
     def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
-        """Actions of one process, from its beginning to its end."""
-
         async def told() -> None:
             def ended(ticket: Ticket, result: Result) -> None:
                 self.tickets.append(ticket)

@@ -38,8 +38,6 @@ class World:
         self.path.chmod(0o600)
 
     def run(self, story: Callable[[Service], Awaitable[None]]) -> list[dict[str, str]]:
-        """What was logged meanwhile."""
-
         async def told() -> None:
             await story(Service(str(self.path), shim_settings.load(str(self.path)), log))
 

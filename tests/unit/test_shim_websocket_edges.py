@@ -123,8 +123,6 @@ def test_what_waits_is_sent_before_the_end_and_nothing_after_it() -> None:
 
 
 class Pipe(Output):
-    """Output that a test writes."""
-
     def __init__(self) -> None:
         self.theirs, ours = socket_module.socketpair()
         super().__init__(ours)
@@ -135,8 +133,6 @@ class Pipe(Output):
 
 
 class OneContainer:
-    """The output and the log of one container."""
-
     def __init__(self, log: str = "") -> None:
         self.log = log
         self.pipe = Pipe()
@@ -152,8 +148,6 @@ class OneContainer:
 
 
 class Heard:
-    """What a follower tells."""
-
     def __init__(self, engine: OneContainer, matchers: Matchers | None = None, *, begin: bool = False) -> None:
         self.frames: list[str] = []
         self.said: list[str] = []

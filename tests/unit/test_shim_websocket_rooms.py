@@ -182,8 +182,6 @@ def test_a_room_hears_of_a_countdown_when_it_begins_changes_and_is_over_but_not_
 
 
 class InLoop:
-    """Work is done at once."""
-
     async def ask(self, work: Callable[[], Any]) -> Any:
         await asyncio.sleep(0)
         return work()

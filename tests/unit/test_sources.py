@@ -43,8 +43,6 @@ def definition(uuid: str, name: str = "", **settings: Any) -> dict[str, Any]:
 
 
 class Place:
-    """A node's directories, and the sources over them."""
-
     def __init__(self, base: Path) -> None:
         self.directory = base / "servers"
         self.state = base / "state"
@@ -116,12 +114,6 @@ def test_the_same_server_in_several_sources_is_one_and_has_the_name_of_the_first
             sources.search.identify(former, KILL)
 
 
-def test_a_kept_definition_of_a_deleted_server_does_not_take_the_name_of_the_present_one(place: Place) -> None:
-    place.keep(A, "Lobby")
-    place.write(B, "Lobby")
-    assert place.sources().search.identify("Lobby", KILL).uuid == B
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "\0", "../../etc/passwd", A[:-1], "x" * 1_000_000, "\ud800"],
@@ -156,26 +148,6 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
         sources.search.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
-
-
-@pytest.mark.parametrize("action", list(PowerAction))
-def test_a_server_whose_file_is_broken_is_meant_by_the_name_it_had(place: Place, action: PowerAction) -> None:
-    place.keep(A, "Lobby")
-    broken = place.write(A)
-    broken.write_text('{"settings": \n  5 5}', encoding="utf-8")
-    sources = place.sources()
-    assert sources.search.identify("Lobby", action) == Server(A, "Lobby")
-    with pytest.raises(DefinitionInvalid, match=f"{broken}: it is not JSON: line 2, column 5: "):
-        sources.definition(A)
-
-
-@pytest.mark.parametrize("action", list(PowerAction))
-def test_a_name_that_a_broken_file_may_have_too_is_ambiguous(place: Place, action: PowerAction) -> None:
-    place.keep(A, "Lobby")
-    place.write(A).write_text("{", encoding="utf-8")
-    place.write(B, "Lobby")
-    with pytest.raises(AmbiguousServer, match=f"{A}, {B}"):
-        place.sources().search.identify("Lobby", action)
 
 
 @pytest.mark.parametrize("action", list(PowerAction))
@@ -433,16 +405,6 @@ def test_the_list_has_every_server_of_task_and_directory_once_with_its_name(plac
     assert sources.listing.everything(START) and len(sources.warnings) == 3
     place.directory.rename(place.directory.parent / "gone")
     assert place.sources().listing.everything(START) == []
-
-
-def test_file_names_that_are_no_text_do_no_harm(place: Place) -> None:
-    for name in (b"\xff\xfe.json", b"new\nline.json", b"$(touch x).yml"):
-        with open(os.path.join(os.fsencode(place.directory), name), "wb"):
-            pass
-    sources = place.sources()
-    assert sources.listing.everything(START) == []
-    assert len(sources.warnings) == 3
-    assert all(warning.isprintable() for warning in sources.warnings)
 
 
 # --- keeping --------------------------------------------------------------------------------------------------------------------------

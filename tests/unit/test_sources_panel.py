@@ -51,17 +51,14 @@ class Scripted:
         self.gate: threading.Event | None = None
 
     def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
-        """One page holds all."""
         self._ask(number, patience)
         return Page({"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, 0)
 
     def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
-        """Any node's."""
         self._ask(uuid, patience)
         return {**self.elsewhere, **self.servers}.get(uuid)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
-        """As the real one."""
         return SourceUnreachable(f"Cannot fetch {what} from the Panel at {self.address}: {reason}")
 
     def _ask(self, what: object, patience: Any) -> None:
@@ -96,7 +93,6 @@ class Place:
         self.api.servers[uuid] = definition(uuid, name, **settings)
 
     def booted(self, uuid: str) -> None:
-        """A start of it in an earlier call."""
         sources = self.sources()
         sources.keep(sources.definition(uuid))
         assert sources.warnings == []

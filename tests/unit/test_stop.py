@@ -17,7 +17,6 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Progress:
-    """Stop the server's run."""
     progress = progress or fake.progress("stop", **fields)
     with fake.lock("stop") as lock:
         stop_run(fake.context(progress), lock, fake.seen())

@@ -39,13 +39,11 @@ def look(fake: FakeNode, crashes: int = 0) -> Described:
 
 
 def told(fake: FakeNode) -> dict[str, Any]:
-    """The supervision of the server."""
     return look(fake).entries[0]["supervision"]  # type: ignore[no-any-return]
 
 
 @contextmanager
 def supervisor(fake: FakeNode, paused: str = "") -> Iterator[None]:
-    """This process is the node's supervisor."""
     path = os.path.join(fake.node.settings.state_directory, SUPERVISOR_LOCK)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o660)
     try:

@@ -36,7 +36,6 @@ class Asker:
         self.on_hold: Callable[[], object] = lambda: None
 
     def perform(self, action: str, slot: Slot | None = None, **fields: Any) -> Result:
-        """Perform an action for them."""
         node = replace(self.fake.node, caller=Caller(lambda: self.fake.interrupted, self._hold, self.news.append))
         request = self.fake.request(action, **fields)
         result = perform(request, node, slot=slot)
@@ -46,7 +45,6 @@ class Asker:
 
     @property
     def told(self) -> list[str]:
-        """The phases heard of, in order."""
         return [news.phase for news in self.news]
 
     def _hold(self) -> None:

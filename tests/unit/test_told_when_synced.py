@@ -56,7 +56,6 @@ class Recorder:
 
     @property
     def is_synced(self) -> bool:
-        """Whether a sync came after the last write."""
         return _SYNC in self.events and self.events[::-1].index(_SYNC) < [*self.events[::-1], _WRITE].index(_WRITE)
 
     def assert_told_when_synced(self) -> None:

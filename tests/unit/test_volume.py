@@ -381,7 +381,6 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
 
 
 def descriptors() -> list[str]:
-    """What this process has open, by path."""
     paths = []
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):

@@ -20,7 +20,6 @@ USAGE, BOTH = "usage", "usage and ownership"
 
 @pytest.fixture(name="walks")
 def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was walked for."""
     walks: list[str] = []
     original = Volume.survey
 

@@ -206,7 +206,6 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
 
 
 def open_descriptors() -> int:
-    """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
