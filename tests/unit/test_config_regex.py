@@ -88,22 +88,6 @@ def test_the_patterns_of_one_file_have_one_child_and_one_second_together() -> No
     assert children() == before
 
 
-def test_threads_have_children_of_their_own() -> None:
-    seen: list[str | None] = []
-
-    def ask(number: int) -> None:
-        with one_child():
-            for _unused in range(20):
-                seen.append(substitute("x", f"x{number}", "y"))
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(text or "" for text in seen) == sorted(f"y{number}" for number in range(4) for _unused in range(20))
-
-
 def test_a_result_that_grows_beyond_measure_is_a_fault() -> None:
     with pytest.raises(ConfigFault, match="larger than 16 MiB"):
         substitute("a+", "a" * 100_000, "$0" * 200)

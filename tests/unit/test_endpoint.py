@@ -142,24 +142,6 @@ def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | We
         Answering(said).act(UUID, PowerAction.RESTART, 30)
 
 
-@pytest.mark.parametrize(
-    ("header", "unlisted"),
-    [
-        ("", ()),
-        ("source_unreachable", ("source_unreachable",)),
-        ("source_denied, engine_unreachable,source_denied", ("source_denied", "engine_unreachable")),
-        ("\x1b[31m<b>", ("unknown",)),
-    ],
-)
-def test_a_list_that_is_not_whole_says_so(header: str, unlisted: tuple[str, ...]) -> None:
-    endpoint = Answering(answer(200, [server(UUID, "Atlas")], x_unlisted=header))
-    assert len(endpoint.listed()) == 1
-    assert endpoint.lacking == unlisted
-    sentence = f"the endpoint {endpoint.shown} could not list all of its servers ({', '.join(unlisted)})"
-    assert endpoint.unlisted() == ((sentence,) if unlisted else ())
-    assert endpoint.unlisted(unlisted) == ()
-
-
 def test_a_token_or_a_control_character_that_the_endpoint_repeats_is_not_shown() -> None:
     with pytest.raises(EndpointError) as error:
         Answering(answer(500, {"error": f"bad token {TOKEN}\x1b[31m\n{'x' * 2000}"})).look(UUID)

@@ -116,20 +116,6 @@ def test_an_operation_that_ends_as_nobody_knows_is_a_reason(value: object) -> No
 # ----- players
 
 
-def test_a_countdown_and_players_are_read_as_plain_values() -> None:
-    countdown = {
-        "action": "restart",
-        "phase": "counting",
-        "due": "2026-03-01T12:10:00.000Z",
-        "origin": "a\nb\x1b[2J",
-        "more": "x",
-        "since": 7,
-    }
-    seen = read_server(told(countdown=countdown, players={"online": 3, "max": 20, "why_unknown": None}), UUID)
-    assert seen.countdown == {"action": "restart", "phase": "counting", "due": "2026-03-01T12:10:00.000Z", "origin": "a b [2J"}
-    assert seen.players == PlayerCount(3, 20)
-
-
 @pytest.mark.parametrize(
     "players, count",
     [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -67,22 +66,6 @@ def test_without_a_pid_file_it_is_the_only_one_of_its_name(host: str, monkeypatc
     assert engine_life(host) == "", "one of two"
     monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda pid: pid == os.getppid())
     assert engine_life(host).split("/")[1] == str(os.getppid()), "the other is in a container"
-
-
-def test_a_life_says_when_it_began(tmp_path: Path) -> None:
-    began = engine_began(own_life())
-    assert began is not None and time.time() - 86_400 < began <= time.time()
-    before, pid = time.time(), os.fork()
-    if pid == 0:
-        time.sleep(30)
-        os._exit(0)
-    after = time.time()
-    try:
-        child = engine_began(f"{boot_id()}/{pid}/{start_of(pid)}")
-        assert child is not None and before - 1 < child < after + 1
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize("life", ["", "0/0/0", f"{boot_id()}/1/", f"{boot_id()}/1/-5", "\u0661/1/1"])

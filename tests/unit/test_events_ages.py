@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events import service
 from ansible_collections.fleet.power.plugins.module_utils._events.ages import MARK_SECONDS, OutboxAges
-from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, Sender
+from ansible_collections.fleet.power.plugins.module_utils._events.service import Sender
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA
@@ -101,20 +101,6 @@ def test_a_clock_that_is_days_ahead_or_behind_for_a_moment_leaves_the_outbox_as_
     sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
     clock.ahead = timedelta()
     assert (looked(sender), sender._watch.sight.too_old) == (2, 0)
-
-
-def test_an_event_is_let_go_of_after_a_day_that_its_node_ran(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked(sender)
-    sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
-    now = service.boot_seconds()
-    for passed, left, too_old in (
-        (400.0, 1, 0),
-        (400.0 + KEPT_SECONDS - 5, 1, 0),
-        (405.0 + KEPT_SECONDS, 1, 1),
-        (4005.0 + KEPT_SECONDS, 0, 1),
-    ):
-        monkeypatch.setattr(service, "boot_seconds", lambda: now + passed)  # noqa: B023
-        assert (looked(sender), sender._watch.sight.too_old) == (left, too_old)
 
 
 def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

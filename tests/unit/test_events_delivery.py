@@ -72,24 +72,6 @@ def test_a_refused_event_holds_up_its_own_server_alone() -> None:
     assert receiver.taken[4:] == [1, 3]
 
 
-@pytest.mark.parametrize("refused", [2, 10, 30])
-def test_a_receiver_that_knows_some_servers_alone_is_told_of_these_within_seconds(refused: int) -> None:
-    chance = random.Random(refused)
-    plan, receiver, poison, sent = seen(), Outbox([]), [], {}
-    for number in range(1, 1001):
-        is_refused = chance.random() < 0.3
-        if is_refused:
-            poison.append(number)
-        new = event(number, f"{'refused' if is_refused else 'known'}{chance.randrange(refused)}")
-        receiver.events.append(new)
-        plan.see([new], lambda _event: True)
-        sent[number] = receiver.now
-        receiver.until(plan, receiver.now + 1.0, poison=tuple(poison))
-        for late in set(sent) - set(poison) - set(receiver.taken):
-            assert receiver.now - sent[late] < 15, f"of {refused} refused servers"
-    assert len(receiver.asked) - len(receiver.taken) < 60 * refused
-
-
 def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
     plan = seen("a", "b")
     receiver = outbox(plan, "a", "b")
@@ -112,21 +94,6 @@ def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
     plan.taken(DROPPED, 0, 1, AT)
     plan.told_of_dropped(3)
     assert plan.delivery.untold == 2 and plan.due_lanes(1000.0) == [DROPPED]
-
-
-def test_lanes_are_served_in_turn_so_that_many_events_of_one_server_delay_no_other() -> None:
-    servers = ("noise",) * 50 + ("a", "b") + ("noise",) * 50 + ("a",)
-    plan = seen(*servers)
-    receiver = outbox(plan, *servers)
-    for _unused in range(5):
-        assert receiver.step(plan)
-    assert receiver.taken == [1, 51, 52, 2, 103]
-    # One that has been served waits for the others' turn, also where it was empty meanwhile.
-    plan.see([event(104, "a"), event(105, "b")], lambda _event: True)
-    receiver.events += [event(104, "a"), event(105, "b")]
-    for _unused in range(3):
-        assert receiver.step(plan)
-    assert receiver.taken[5:] == [105, 3, 104]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -144,22 +144,6 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     assert post.client.numbers == [1, 2, 3, 4]
 
 
-def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_server(post: Post, lines: list[str]) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(*(ALPHA, BETA) * 20)
-    post.through(timedelta(hours=1))
-    assert len(post.client.asked) < 25
-    post.clock.ahead += timedelta(hours=19)
-    post.begun()
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    assert sorted(post.client.numbers) == list(range(1, 41))
-    for rest in (0, 1):
-        own = [number for number in post.client.numbers if number % 2 == rest]
-        assert own == sorted(own)
-    assert lines[0] == "events: receiver pager does not take events, which are kept for a day: it answered with status 500"
-
-
 def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
     class Ending:
         sight, turns = OutboxSight(), 0

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.receivers import event_lines, receiver_rows
-from ansible_collections.fleet.power.plugins.module_utils._fleet.status import node_seen, status_lines
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answered with status 503"}
@@ -73,20 +72,3 @@ def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[s
 def test_where_nothing_sends_whatever_waits_is_named() -> None:
     rows = receiver_rows([("node-1", events(receiver(**WAITING), running=False)), ("node-2", None), ("node-3", NONE)], NOON)
     assert rows == [("node-1, pager", "12 wait since 04:12:00")]
-
-
-def test_the_table_has_them_below_the_count_and_before_what_was_not_seen() -> None:
-    told = events(receiver(**WAITING, **FAILING))
-    nodes = [node_seen("node-1", {}, {"servers": [], "events": told}), node_seen("node-2", {}, {"unreachable": True, "msg": "no route"})]
-    lines = status_lines(nodes, now=NOON, width=100)
-    assert [" ".join(line.split()) for line in lines[2:]] == [
-        "",
-        "0 servers on 1 node",
-        "Events: 1 receiver, 12 wait",
-        "",
-        "RECEIVER EVENTS",
-        "node-1, pager 12 wait since 04:12:00, failing since 04:12:01, it answered with status 503",
-        "",
-        "NOT SEEN REASON",
-        "node-2 no route",
-    ]

@@ -146,23 +146,6 @@ def lives(job: Path) -> bool:
 # ----- a quick one
 
 
-@pytest.mark.parametrize("code", [0, 1, 3])
-def test_a_quick_one_prints_what_it_would_print_and_keeps_it_for_a_while(run: Start, code: int) -> None:
-    script = f"""
-def main(interrupted, job):
-    job.tell({{"server": "a"}})
-    print("a warning", file=sys.stderr)
-    print("the result", end="")
-    sys.exit({code})
-followed(main, 20)
-"""
-    module = run(script)
-    assert module.end() == (code, "the result", "a warning\n")
-    # Its answer may have been lost: who asks again is not to find that there was nothing.
-    assert ended_job(str(module.job)) == (b"the result", b"a warning\n", code)
-    wait_for(lambda: [path.name for path in module.home.iterdir()] == ["sweeper"], "the files gone")
-
-
 #: As Ansible runs a module: from files that are removed at its end.
 WRAPPED = """
 def exits():
@@ -392,27 +375,3 @@ def test_without_a_place_for_files_nothing_is_begun_and_nobody_is_told_later_tha
     code, fetched, _errors = module.fetched()
     assert (code, fetched["failed"], fetched["code"]) == (1, True, "interrupted")
     assert fetched["msg"].startswith("Cannot tell what became of the action: ")
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_without_another_process_it_is_done_in_this_one(run: Start, code: int) -> None:
-    script = f"""
-def main(interrupted, job):
-    before = interrupted()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        os.kill(os.getpid(), number)
-    time.sleep(0.1)
-    interrupted.hold()
-    print(json.dumps([job, before, interrupted(), os.getpid() == parent]))
-    sys.exit({code})
-
-def refuse():
-    raise BlockingIOError("no more processes")
-
-parent, os.fork = os.getpid(), refuse
-followed(main)
-"""
-    module = run(script)
-    assert module.end() == (code, "[null, false, true, true]\n", "")
-    # Nobody keeps what it printed: whoever asks again is not told that it never began.
-    assert module.fetched()[1]["msg"].startswith("Cannot tell how the action ended: ")

@@ -62,10 +62,8 @@ class TestWhich:
         "servers",
         [
             {"server": "Lobby"},
-            {"server": LOBBY.uuid.upper()},
             {"egg": EGG.upper()},
             {"label": {"tier": "gold"}},
-            {"image": "registry.example.test:5000/games"},
             {"image": "registry.example.test:5000/games/java:21"},
             {"egg": EGG, "label": {"tier": "gold"}, "server": "Lobby", "image": "registry.example.test:5000/"},
         ],

@@ -315,24 +315,6 @@ def test_an_ended_job_is_not_waited_for_and_nothing_of_it_is_lost(home: Path) ->
     assert wait(Watched(job.path), 0, LONG, LONG) == (b'{"n":1}\n', False)
 
 
-@pytest.mark.parametrize("ended", [False, True])
-def test_big_news_come_in_several_answers_of_which_none_is_too_big(home: Path, ended: bool) -> None:
-    job = Job(NAME)
-    for number in range(400):
-        job.tell({"number": number, "text": "x" * 2000})
-    job.tell({"number": 400})
-    if ended:
-        end_below(job.path)
-    heard, answers, live = b"", 0, True
-    while live and heard.count(b"\n") < 401:
-        news, live = wait(Watched(job.path), len(heard), 0.0, LONG)
-        assert len(news) <= _job_wait._MOST
-        heard += news
-        answers += 1
-    assert [json.loads(line)["number"] for line in heard.splitlines()] == list(range(401))
-    assert (answers > 2, live) == (True, not ended)
-
-
 # ----- as a command
 
 

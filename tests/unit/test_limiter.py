@@ -9,19 +9,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until
-
-NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
 
 def in_thread(body: Callable[[], object]) -> threading.Thread:
@@ -32,10 +26,6 @@ def in_thread(body: Callable[[], object]) -> threading.Thread:
 
 def waiters(slots: Slots) -> int:
     return len(slots._waiting)
-
-
-def ended(outcome: Outcome) -> Result:
-    return Result(Server("u"), PowerAction.START, outcome, "op", NOW, NOW)
 
 
 def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
@@ -171,25 +161,6 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     for thread in threads:
         thread.join(10)
     assert order == [1, 2, 3]
-
-
-def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
-    limiter = Limiter(max_failures=0, stagger=3600)
-    limiter.slot().begin_apart("u", no_check)
-    told: list[FailureBudget] = []
-
-    def wait(slot: Slot) -> None:
-        with pytest.raises(FailureBudget) as caught:
-            slot.begin_apart("u", no_check)
-        told.append(caught.value)
-
-    taken = [limiter.slot() for _unused in range(3)]
-    threads = [in_thread(lambda slot=slot: wait(slot)) for slot in taken]
-    time.sleep(0.05)
-    limiter.budget.count(ended(Outcome.FAILED))
-    for thread in threads:
-        thread.join(10)
-    assert len(told) == 3
 
 
 def must_not_wait() -> None:

@@ -132,19 +132,6 @@ class TestWhatItShows:
         made.stopped = "the canary failed"
         assert "Stops" in Page(page(made, Shown(after(0)))).text
 
-    def test_what_did_not_have_its_turn_is_named_where_the_run_has_stopped(self) -> None:
-        made = record()
-        made.rows.append(Row("node-9", "99999999-0000-4000-8000-000000000009", "Late", 4))
-        made.stopped = "2 failed, 1 allowed"
-        made.batches += 1
-        text = Page(page_of(made)).text
-        assert "Not begun Late node-9" in text
-        assert "Batch 4 of 4 node-9 Late not begun" in text and "to come" not in text
-        # It says so while the command still ends, too.
-        assert "to come" not in Page(page(made, Shown(after(100)))).text
-        made.stopped = ""
-        assert "Batch 4 of 4 node-9 Late to come" in Page(page(made, Shown(after(100)))).text
-
     def test_a_batch_that_was_under_way_when_the_command_ended_was_cut_off(self) -> None:
         made = record()
         made.batch_times.pop()

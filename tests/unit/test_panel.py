@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    CancelledByKill,
     DefinitionInvalid,
     PowerError,
     SourceDenied,
@@ -179,32 +178,6 @@ def test_forty_threads_at_once_cause_one_reading(server: FakePanel) -> None:
     assert len(server.asked) == 3
 
 
-def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
-    gate = threading.Event()
-
-    def late(answer: Any) -> None:
-        gate.wait(10)
-        answer.json(500, {})
-
-    server.fault(late, times=1)
-    panel = panel_at(server)
-    others = threading.Thread(target=lambda: found.append(panel.definition(uuid_of(1))))
-    found: list[object] = []
-
-    def look() -> None:
-        if not others.is_alive():
-            others.start()
-            return
-        raise CancelledByKill("killed")
-
-    began = time.monotonic()
-    assert isinstance(error_of(panel, check_cancelled=look), CancelledByKill)
-    assert time.monotonic() - began < 8
-    gate.set()
-    others.join()
-    assert len(found) == 1 and found[0] is not None
-
-
 # --- patience -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -220,22 +193,6 @@ def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePa
     error = error_of(panel, again=again)
     assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
-
-
-def test_one_who_waits_looks_at_least_every_second_also_between_tries(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    panel.listed()
-    server.fault(status(500))
-    looks: list[int] = []
-
-    def look() -> None:
-        looks.append(len(clock.naps))
-        if len(looks) > 5:
-            raise CancelledByKill("killed")
-
-    assert isinstance(error_of(panel, again=True, check_cancelled=look), CancelledByKill)
-    assert max(clock.naps) <= 0.5 and len(clock.naps) >= len(looks) - 1
 
 
 # --- every fault has its code ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
-from ansible_collections.fleet.power.plugins.module_utils._power.host.regex_sandbox import PatternChild
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
@@ -72,61 +71,6 @@ def test_a_hostile_pattern_is_given_up_for_the_run_after_about_a_second_of_proce
     assert patterns.find("b$", TRIGGER)
 
 
-@pytest.mark.long
-def test_runs_that_burn_a_pattern_hold_up_no_other_pattern_and_their_like_for_about_a_second(
-    patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Five hundred servers of an egg with a hostile pattern, all of whose output takes long."""
-    with pytest.raises(NotTried):
-        patterns.find(HOSTILE, TRIGGER, TENANT)
-    assert not patterns.find("a", ["b"], OTHER)
-    assert not patterns.find(HOSTILE, ["b"], OTHER)
-    asked, go, original = threading.Event(), threading.Event(), regex_sandbox.PatternChild.ask
-
-    def ask(child: PatternChild, *question: object) -> object:
-        if question[0] == HOSTILE:
-            asked.set()
-            go.wait(20.0)
-        return original(child, *question)
-
-    monkeypatch.setattr(regex_sandbox.PatternChild, "ask", ask)
-    burning = threading.Thread(target=patterns.find, args=(HOSTILE, ["b"], Run("c", "now")))
-    burning.start()
-    try:
-        assert asked.wait(20.0)
-        began = time.monotonic()
-        assert patterns.find("a", ["a"], OTHER)
-        assert not patterns.find(HOSTILE, ["aaa"], OTHER)
-        assert 0.5 < time.monotonic() - began < 10.0
-    finally:
-        go.set()
-        burning.join()
-    assert patterns.find(HOSTILE, ["aaa"], OTHER)
-
-
-@pytest.mark.long
-def test_who_waited_while_a_pattern_turned_out_to_be_slow_does_not_burn_the_child_of_the_others(patterns: ReadyPatterns) -> None:
-    assert not patterns.find("a", ["b"])
-    told: list[str] = []
-
-    def hostile(number: int) -> None:
-        try:
-            told.append(str(patterns.find(HOSTILE, TRIGGER, Run(str(number), "now"))))
-        except NotTried:
-            told.append("given up")
-
-    with patterns._seat.lock:
-        threads = [threading.Thread(target=hostile, args=(number,)) for number in range(5)]
-        for thread in threads:
-            thread.start()
-    threads[0].join()
-    for thread in threads:
-        thread.join()
-    assert told.count("given up") >= 1 and len(told) == 5
-    child = patterns._seat.child
-    assert child is None, "the first one burned it, and nobody after that"
-
-
 def test_while_a_hostile_pattern_is_tried_every_other_thread_goes_on(patterns: ReadyPatterns) -> None:
     def hostile() -> None:
         with pytest.raises(NotTried):
@@ -158,16 +102,6 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
         thread.join()
     assert wrong == []
     assert child_of(patterns) == pid
-
-
-@pytest.mark.long
-def test_neither_many_lines_nor_a_long_life_are_held_against_anybody(patterns: ReadyPatterns) -> None:
-    assert not patterns.find(SLOW, ["a"])
-    child = child_of(patterns)
-    for _unused in range(5):
-        assert not patterns.find(SLOW, LONG_LINES)
-    assert patterns.find(SLOW, ["Done (3s)! For help"])
-    assert child_of(patterns) == child
 
 
 def test_a_pattern_is_not_to_blame_for_a_child_that_somebody_ended(patterns: ReadyPatterns) -> None:

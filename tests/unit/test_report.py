@@ -89,19 +89,6 @@ def test_a_full_result_is_plain_json_values() -> None:
 class TestBrief:
     """One of many: what went as it should says no more than how it ended."""
 
-    def test_a_clean_restart_is_a_few_lines(self) -> None:
-        clean = result(
-            changed=True,
-            state_before=PowerState.RUNNING,
-            state=PowerState.RUNNING,
-            stop=StopReport("command", forced=False, seconds=1.0),
-            plan=(PlanStep.STOP, PlanStep.START),
-            seconds=1.5,
-        )
-        expected = {"server": UUID, "name": "Cobalt", "outcome": "done", "changed": True, "state": "running", "seconds": 1.5}
-        assert shown(clean, detail=Detail.BRIEF) == expected
-        assert shown(replace(clean, state_before=PowerState.OFFLINE), detail=Detail.BRIEF) == {**expected, "state_before": "offline"}
-
     @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
     def test_what_failed_has_everything(self, outcome: Outcome) -> None:
         failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))

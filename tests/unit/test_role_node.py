@@ -59,24 +59,6 @@ def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packe
     assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
 
 
-def test_the_library_holds_sources_alone(tmp_path: Path) -> None:
-    mess = tmp_path / "mess"
-    for name in (
-        "power/__init__.py",
-        "power/core.py",
-        "power/__pycache__/core.pyc",
-        "tests/test_core.py",
-        "power/.core.py.swp",
-        "notes.txt",
-    ):
-        (mess / name).parent.mkdir(parents=True, exist_ok=True)
-        (mess / name).write_text("")
-    names = zipfile.ZipFile(packed(tmp_path / "library.zip", mess)).namelist()
-    root = "ansible_collections/fleet/power/plugins/module_utils"
-    assert [name for name in names if not name.endswith("/__init__.py")] == [f"{root}/power/core.py"]
-    assert names == sorted(names)
-
-
 def test_every_source_of_the_collection_is_in_the_library(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
     root = "ansible_collections/fleet/power/plugins/module_utils"

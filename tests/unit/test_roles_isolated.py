@@ -51,20 +51,6 @@ def test_every_python_that_a_role_runs_is_isolated(file: str, command: str) -> N
     assert flag is not None and runs is not None and flag.start() < runs.start(), f"{file}: {command}"
 
 
-def test_they_are_found() -> None:
-    files = [file for file, _command in commands()]
-    assert {
-        "node/tasks/python.yml",
-        "node/tasks/virtualenv.yml",
-        "node/tasks/definitions.yml",
-        "node/tasks/preview.yml",
-        "node/tasks/settings.yml",
-        "node/tasks/unservice.yml",
-    } <= set(files)
-    assert {"shim/tasks/python.yml", "shim/tasks/settings.yml"} <= set(files)
-    assert len(files) == 12
-
-
 def test_no_unit_is_run_where_others_may_put_modules() -> None:
     for template in ROLES.glob("*/templates/*.service.j2"):
         assert "WorkingDirectory" not in template.read_text()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import threading
 from pathlib import Path
@@ -93,22 +92,6 @@ def test_one_that_takes_long_to_make_is_renewed_so_much_the_less(reported: Repor
         reported.report.renew()
     # 2 s of work in 40: a twentieth.
     assert reported.pages - before <= 400 // 40 + 1
-
-
-def test_news_of_the_batch_under_way_are_in_it_and_those_of_the_batch_before_are_not(reported: Reported) -> None:
-    going = reported.record.rows[-1]
-    going.in_flight, going.outcome, going.began_at, going.phases, going.seconds = True, "not_done", "", [], None
-    reported.record.batch_times.pop()
-    reported.begin()
-    news = json.dumps({"server": going.server, "phase": "stop", "seconds": 1.0})
-    reported.report.note(going.node or "", [news])
-    reported.now += 10
-    reported.report.renew()
-    assert "under way, 11 s so far" in reported.text
-    reported.report.tell("the next one", batch_begins=True)
-    reported.now += 10
-    reported.report.renew()
-    assert "so far</small>" not in reported.text
 
 
 def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:

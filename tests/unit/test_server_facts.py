@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +17,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.pl
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
@@ -224,41 +220,6 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
 
 
-@pytest.mark.parametrize("count", [3, 400])
-def test_the_journal_is_opened_as_often_for_hundreds_as_for_three(many: Many, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    many.make(count)
-    many.fake.node.journal.close()
-    opened: list[str] = []
-    connect = journal_file.connect
-
-    def counted(path: str, options: str, patience: float) -> Any:
-        opened.append(path)
-        return connect(path, options, patience)
-
-    monkeypatch.setattr(journal_file, "connect", counted)
-    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.0)
-    entries, _unused = many.look()
-    assert {entry["startup"] for entry in entries} == {"waiting"} and len(entries) == count
-    assert len(opened) == 5, "intents, operations, ended runs, runs, events"
-
-
-def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_messages(many: Many) -> None:
-    for number, uuid in enumerate(many.make(500)):
-        server, operation = Server(uuid, f"Cobalt Survival {number}"), f"5e0b76f0-0000-4000-8000-{number:012x}"
-        origin, reason = "AWX job 48213 by administrator@controller.example.com", "monthly update of the operating system"
-        journal = many.fake.node.journal
-        if number < 20:
-            journal.operations.begin(
-                operation=operation, server=server, action=PowerAction.RESTART, origin=origin, reason=reason, requested_at=NOON
-            )
-        result = Result(server, PowerAction.RESTART, Outcome.FAILED, operation, NOON, NOON, code="start_failed", msg="x" * 600)
-        journal.operations.end(result, origin=origin, reason=reason)
-        journal.intents.set(server, Intent(True, operation, origin, timestamp(NOON)))
-    entries, _unused = many.look()
-    assert len(entries) == 500 and entries[499]["last_operation"]["msg"] == "x" * 600
-    assert len(json.dumps({"servers": entries})) <= 1_000_000
-
-
 # ----- what places a server among others
 
 
@@ -325,23 +286,3 @@ def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Man
         None,
     ]
     assert [game.looks for game in games.values()] == [1, 1, 0]
-
-
-def test_a_countdown_is_told_as_long_as_its_process_lives(many: Many) -> None:
-    uuid = many.make(1)[0]
-    node = many.fake.node
-    request = Request(uuid, PowerAction.RESTART, "op-1", NOON, origin="alice@web1", reason="update")
-    held = node.countdowns.begin(uuid, request, Run("c", "s"), since="2026-03-01T12:00:00.000Z", due="2026-03-01T12:10:00.000Z")
-    held.write(online=3, phase="counting")
-    shown = many.look()[0][0]["countdown"]
-    assert shown == {
-        "action": "restart",
-        "phase": "counting",
-        "due": "2026-03-01T12:10:00.000Z",
-        "origin": "alice@web1",
-        "reason": "update",
-        "since": "2026-03-01T12:00:00.000Z",
-        "operation": "op-1",
-    }
-    held.release()
-    assert many.look()[0][0]["countdown"] is None

@@ -172,22 +172,6 @@ def test_five_hundred_that_wait_are_told_within_a_second_by_one_look(journal: Jo
     asyncio.run(run())
 
 
-def test_each_is_told_from_where_he_stands(journal: Journal) -> None:
-    async def run() -> None:
-        followers = followers_of(journal.events)
-        write(journal, "one", "two")
-        here = end_of(journal)
-        now = asyncio.ensure_future(followers.read(Place(Cursor(at_end=True), 100), 60.0))
-        behind = asyncio.ensure_future(followers.read(Place(here, 1), 60.0))
-        while followers.waiting < 2:
-            await asyncio.sleep(0.01)
-        write(journal, "three", "four")
-        assert operations(await behind) == ["three"]
-        assert operations(await now)[0] == "three"
-
-    asyncio.run(run())
-
-
 def test_an_outbox_that_is_begun_anew_or_removed_ends_the_wait(journal: Journal) -> None:
     async def run() -> None:
         followers = followers_of(journal.events)

@@ -99,23 +99,6 @@ def test_a_field_of_another_type_refuses_all(fields: str) -> None:
         read_power_body(f'{{"action":"restart",{fields}}}'.encode())
 
 
-@pytest.mark.parametrize(
-    "action, fields, why",
-    [
-        ("restart", '"max_delay":60', "Cannot use max_delay alone"),
-        ("stop", '"warn":[60],"max_delay":30', "Cannot use max_delay=30"),
-        ("stop", '"players_at_most":-1', "Cannot use players_at_most=-1"),
-        ("stop", '"players_at_most":0,"on_max_delay":"perhaps"', "Cannot use on_max_delay"),
-        ("start", '"warn":[60]', "Cannot start with warn: stop and restart alone"),
-        ("kill", '"players_at_most":0', "Cannot kill with players_at_most: stop and restart alone"),
-    ],
-)
-def test_what_cannot_be_had_as_it_is_asked_for_says_why(action: str, fields: str, why: str) -> None:
-    found = read_power_body(f'{{"action":"{action}",{fields}}}'.encode())
-    assert (found.action, found.players) == (PowerAction(action), None)
-    assert found.refused.startswith(why)
-
-
 @given(st.dictionaries(st.sampled_from(["players_at_most", "max_delay", "on_max_delay", "warn", "warn_message"]), VALUES))
 def test_whatever_is_asked_for_the_sake_of_players_is_read_or_refused(options: dict[str, object]) -> None:
     with contextlib.suppress(BodyInvalid):

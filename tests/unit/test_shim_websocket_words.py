@@ -22,8 +22,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_rows import StartedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
@@ -32,7 +30,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from hypothesis import given
 from hypothesis import strategies as st
 
-UUID = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
 OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
 
 
@@ -112,26 +109,6 @@ def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbe
     # Output is heard before the log is read: nothing lies between.
     read_until = max(heard_from, read_until)
     assert joined(lines[:read_until], lines[heard_from:]) == lines
-
-
-# ----- events of the engine
-
-
-@pytest.mark.parametrize(
-    ("attributes", "server"),
-    [
-        ({"name": "renamed", LABEL_SERVER: UUID}, UUID),
-        ({"name": f"{UUID}-next", LABEL_SERVER: UUID}, UUID),
-        ({"name": UUID, "image": "x"}, UUID),
-        ({"name": f"{UUID}-next"}, None),
-        ({"name": "web"}, None),
-        ({"name": "web", LABEL_SERVER: "../../etc"}, None),
-        ({}, None),
-        (None, None),
-    ],
-)
-def test_an_event_tells_which_server_it_is_about(attributes: Any, server: str | None) -> None:
-    assert server_in_event({"id": "c", "Actor": {"Attributes": attributes}}) == server
 
 
 # ----- rates

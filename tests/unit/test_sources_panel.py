@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -306,26 +305,3 @@ def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place:
 
 
 # --- many threads ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_directory_is_listed_once_and_each_file_read_once_however_many_ask(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(100)]
-    for number, uuid in enumerate(uuids):
-        place.write(uuid, f"Server {number}")
-    calls: list[str] = []
-
-    def counted(name: str, original: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.append(name if name == "loads" else f"{name} {args[0]}")
-            return original(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(os, "listdir", counted("list", os.listdir))
-    monkeypatch.setattr(json, "loads", counted("loads", json.loads))
-    sources = place.sources()
-    for number, uuid in enumerate(uuids):
-        assert sources.search.identify(f"Server {number}", START).uuid == uuid
-        assert sources.listing.has(uuid)
-        sources.definition(uuid)
-    assert (calls.count(f"list {place.directory}"), calls.count("loads")) == (1, 100)

@@ -70,25 +70,6 @@ def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() 
     assert "PLAYERS" not in status_lines([seen(entry())])[0]
 
 
-def test_what_is_outdated_has_a_column_where_anything_is_and_else_there_is_none() -> None:
-    def outdated(is_outdated: bool | None, keys: list[str] | None = None) -> dict[str, Any]:
-        return {"is": is_outdated, "differs": keys, "restart": keys, "in_place": None, "next_start": None, "why": None}
-
-    told = [
-        entry("Lobby", outdated=outdated(True, ["build.memory_limit", "image"])),
-        entry("Proxy", outdated=outdated(False, [])),
-        entry("Dune", outdated=outdated(None)),
-        entry("Echo", outdated=outdated(True)),
-        entry("Zen", outdated=None),
-    ]
-    table = [re.split(" {2,}", line) for line in status_lines([seen(*told)])[:6]]
-    column = table[0].index("OUTDATED")
-    cells = {line[2]: line[column] for line in table[1:]}
-    assert cells == {"Lobby": "build.memory_limit, image", "Proxy": "-", "Dune": "-", "Echo": "yes", "Zen": "-"}
-    assert "OUTDATED" not in status_lines([seen(*told[1:3])])[0]
-    assert "OUTDATED" in status_lines([seen(*told)], width=80)[0]
-
-
 @pytest.mark.parametrize(("phase", "words"), [("counting", "restart at 12:13:00 (counting)"), ("waiting", "restart by 12:13:00 (waiting)")])
 def test_a_countdown_is_what_is_done_to_a_server_unless_somebody_holds_its_lock(phase: str, words: str) -> None:
     countdown = {"action": "restart", "phase": phase, "due": "2026-02-01T12:13:00.000Z", "origin": "ci@build (play Deploy, task Act)"}

@@ -430,26 +430,6 @@ def test_a_directory_swapped_for_a_link_before_it_is_entered_is_not_entered(disk
     disk.assert_untouched()
 
 
-@BOTH
-def test_a_parent_swapped_for_a_link_does_not_lead_the_walk_out(disk: Disk) -> None:
-    make_tree_to_move(disk)
-    (disk.volume / "x" / "y" / "also").mkdir()
-    os.chown(disk.volume / "x" / "y" / "also", *disk.owner)
-
-    def swap() -> None:
-        os.rename(disk.volume / "x", disk.volume.parent / "moved")
-        os.symlink(disk.outside, disk.volume / "x")
-
-    def act() -> None:
-        look = AtDirectory("/x/y/z", swap)
-        survey = Volume(str(disk.volume)).survey(look, UNBOUNDED, owner=disk.owner)
-        assert look.attacked
-        assert survey.bytes == 111
-
-    disk.act(act)
-    disk.assert_untouched()
-
-
 def make_fork(top: Path, size: int, owner: tuple[int, int]) -> None:
     """y with p and q in it, each with a file of ``size`` bytes and a directory, so that the walk must come back up from either."""
     for name in ("p", "q"):

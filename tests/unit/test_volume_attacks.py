@@ -34,7 +34,6 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
 
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
-TEBIBYTE = 1024**4
 DEPTH = 10_000
 
 
@@ -159,45 +158,6 @@ def test_a_tree_of_ten_thousand_levels_is_walked_with_a_handful_of_descriptors(d
         make_deep(disk.volume, DEPTH, stranger(disk))
         disk.act(act)
     disk.assert_untouched()
-
-
-@BOTH
-def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> None:
-    name = "a level/" * DEPTH + "bottom"
-
-    def act() -> None:
-        before = settled_descriptors()
-        assert read(disk, name) == b"7 bytes"
-        write(disk, name=name)
-        assert read(disk, name) == b"new\n"
-        with pytest.raises(PrebootFailed) as caught:
-            read(disk, f"{name}/below")
-        assert len(str(caught.value)) < 1000
-        assert open_descriptors() == before
-
-    with in_memory(disk):
-        make_deep(disk.volume, DEPTH, disk.owner)
-        disk.act(act)
-
-
-@BOTH
-def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(disk: Disk) -> None:
-    sparse = disk.volume / "a.txt"
-    sparse.touch()
-    try:
-        os.truncate(sparse, TEBIBYTE)
-    except OSError:
-        pytest.skip("the file system has no file of 1 TiB")
-    os.chown(sparse, *disk.owner)
-
-    def act() -> None:
-        began = time.monotonic()
-        assert survey(disk, disk.owner).bytes == TEBIBYTE
-        with pytest.raises(PrebootFailed, match="larger than 16777216 bytes"):
-            read(disk)
-        assert time.monotonic() - began < 5
-
-    disk.act(act)
 
 
 # --- disks that refuse ----------------------------------------------------------------------------------------------------------------
