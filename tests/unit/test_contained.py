@@ -69,17 +69,6 @@ def test_all_of_its_session_is_ended(hanging: Hanging, monkeypatch: pytest.Monke
     assert hanging.is_over
 
 
-def test_what_is_in_no_such_container_is_left(hanging: Hanging) -> None:
-    end_session(hanging.leader.pid, CONTAINER, hanging.since)
-    assert hanging.lives
-
-
-def test_what_is_older_than_the_command_is_left(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contained, "_is_in", lambda pid, container: True)
-    end_session(hanging.leader.pid, CONTAINER, boot_seconds() + 1)
-    assert hanging.lives
-
-
 @pytest.mark.parametrize(("which", "container"), [("child", CONTAINER), ("leader", "c"), ("leader", ""), ("nobody", CONTAINER)])
 def test_a_number_that_began_no_session_and_what_is_no_container_end_nothing(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch, which: str, container: str

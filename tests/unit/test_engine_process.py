@@ -56,18 +56,6 @@ def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_o
         assert engine_life(host) == "", text
 
 
-def test_without_a_pid_file_it_is_the_only_one_of_its_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = {os.getpid(): "systemd", os.getppid(): "dockerd"}
-    monkeypatch.setattr(engine_process, "_command_of", lambda pid: commands.get(pid, ""))
-    monkeypatch.setattr(engine_process, "_PID_FILES", ())
-    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda _pid: True)
-    assert engine_life(host).split("/")[1] == str(os.getppid())
-    commands[next(pid for pid in engine_process._processes() if pid not in commands)] = "dockerd"
-    assert engine_life(host) == "", "one of two"
-    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda pid: pid == os.getppid())
-    assert engine_life(host).split("/")[1] == str(os.getppid()), "the other is in a container"
-
-
 @pytest.mark.parametrize("life", ["", "0/0/0", f"{boot_id()}/1/", f"{boot_id()}/1/-5", "\u0661/1/1"])
 def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
     assert engine_began(life) is None

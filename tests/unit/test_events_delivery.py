@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of, wait_after
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.deliveries import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -70,21 +70,6 @@ def test_a_refused_event_holds_up_its_own_server_alone() -> None:
     assert plan.delivery.lanes["a"].count == 2
     receiver.until(plan, receiver.now + LONGEST_WAIT * 2)
     assert receiver.taken[4:] == [1, 3]
-
-
-def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
-    plan = seen("a", "b")
-    receiver = outbox(plan, "a", "b")
-    assert receiver.step(plan, works=False, retry_after=600.0)
-    receiver.now = 1599.0
-    assert plan.due_lanes(receiver.now) == []
-    receiver.now = 1601.0
-    assert receiver.step(plan)
-
-
-def test_waits_grow_to_five_minutes_and_no_further() -> None:
-    assert [round(wait_after(tries, 0.5)) for tries in (1, 2, 3, 4, 9, 10, 1000)] == [1, 2, 4, 8, 256, 300, 300]
-    assert wait_after(5, 0.0) < wait_after(5, 1.0)
 
 
 def test_what_is_dropped_while_it_is_told_is_told_again() -> None:

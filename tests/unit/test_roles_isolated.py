@@ -63,33 +63,6 @@ def test_each_service_has_a_bound_on_its_memory() -> None:
         assert re.findall(r"^MemoryMax=(.*)$", unit.read_text(), re.MULTILINE) == [f"{{{{ {unit.parents[1].name}_memory_max }}}}"]
 
 
-@pytest.mark.parametrize("tasks", ["node/tasks/refuse.yml", "shim/tasks/main.yml"])
-def test_what_systemd_would_not_take_for_an_amount_of_memory_is_refused(tasks: str) -> None:
-    (pattern,) = re.findall(r"_memory_max is not match\('(.*)'\)$", (ROLES / tasks).read_text(), re.MULTILINE)
-    taken = [
-        "1G",
-        "512M",
-        "2T",
-        "10%",
-        "100%",
-        "infinity",
-        "",
-        "0",
-        "1",
-        "1G ",
-        "1.5G",
-        "G",
-        "0M",
-        "0%",
-        "101%",
-        "1GB",
-        "1k",
-        "1G\nKillMode=none",
-        "-1G",
-    ]
-    assert [each for each in taken if re.match(pattern, each)] == taken[:6]
-
-
 def test_the_settings_of_a_node_are_read_with_the_library_and_without_what_lies_around(tmp_path: Path) -> None:
     variables = yaml.safe_load((ROLES / "shim" / "vars" / "main.yml").read_text())
     for name in ("json", "grp", "ansible_collections"):

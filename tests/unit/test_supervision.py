@@ -45,14 +45,6 @@ class TestWaitBefore:
     ) -> None:
         assert wait_before(in_row, 0, LIMITS) == wait
 
-    def test_after_more_crashes_in_a_row_than_allowed_it_is_tried_once_an_hour(self) -> None:
-        assert wait_before(11, 0, LIMITS) == LOOP_WAIT == 3600
-        assert wait_before(4, 0, Limits(max_restarts=3)) == LOOP_WAIT
-
-    @pytest.mark.parametrize(("tries", "wait"), [(1, 10), (2, 20), (5, 160), (6, 300)])
-    def test_a_refused_try_takes_the_next_longer_wait(self, tries: int, wait: float) -> None:
-        assert wait_before(1, tries, LIMITS) == wait
-
     @pytest.mark.parametrize(("tries", "wait"), [(0, 0), (1, 0), (2, 10), (3, 20)])
     def test_what_ended_without_a_crash_is_started_at_once_too(self, tries: int, wait: float) -> None:
         assert wait_before(0, tries, LIMITS) == wait
@@ -72,10 +64,6 @@ class TestSecondsLeft:
     def test_they_are_those_until_the_next_try_and_none_once_it_is_due(self, now: float, left: float) -> None:
         assert seconds_left(CRASH, "b1", now) == left
 
-    @pytest.mark.parametrize("next_at", [1e18, float("inf"), float("nan"), -1.0])
-    def test_a_moment_that_no_wait_leads_to_is_now(self, next_at: float) -> None:
-        assert seconds_left(replace(CRASH, next_at=next_at), "b1", 100.0) == 0
-
     @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e9))
     def test_no_clock_and_no_row_makes_them_more_than_the_longest_wait(self, next_at: float, now: float) -> None:
         assert 0 <= seconds_left(replace(CRASH, next_at=next_at), "b1", now) <= LOOP_WAIT
@@ -85,10 +73,6 @@ class TestSupervisionOf:
     @pytest.mark.parametrize("due", [True, False])
     def test_more_crashes_in_a_row_than_allowed_are_a_crash_loop(self, due: bool) -> None:
         assert told(replace(CRASH, in_row=11, due=due)) is SupervisionState.CRASH_LOOP
-
-    @pytest.mark.parametrize("verdict", [Verdict.ENGINE_STOPPED, Verdict.RESTARTING])
-    def test_what_is_to_be_started_without_a_crash_backs_off_however_often_it_crashed_before(self, verdict: Verdict) -> None:
-        assert told(replace(CRASH, verdict=verdict, in_row=11)) is SupervisionState.BACKOFF
 
     @pytest.mark.parametrize("verdict", [each for each in Verdict if each is not Verdict.STOPPED])
     def test_one_that_is_down_and_not_due_was_left(self, verdict: Verdict) -> None:

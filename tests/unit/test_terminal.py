@@ -81,12 +81,3 @@ def test_on_a_terminal_no_line_of_the_table_is_wider(command: list[str], environ
     assert child.returncode == 0, output.decode()
     widths = [width_of(line) for line in table_in(output.decode())]
     assert len(widths) == 3 and columns - 3 <= max(widths) <= columns
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("wish", "most"), [("", 120), ("70", 70)])
-def test_in_a_pipe_it_is_as_wide_as_the_user_wishes_or_120(command: list[str], environment: dict[str, str], wish: str, most: int) -> None:
-    ran = subprocess.run(
-        command, env={**environment, "COLUMNS": wish}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    )
-    assert most - 3 <= max(width_of(line) for line in table_in(ran.stdout)) <= most

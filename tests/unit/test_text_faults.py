@@ -21,49 +21,33 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 #: Texts that are not YAML; line and column; and words of the sentence.
 NOT_YAML: list[tuple[str, str, str]] = [
     ("a: b: c\n", "1, 5", "a mapping value is not allowed here"),
-    ("abc\nd: 1\n", "2, 2", "look at the indentation and at the line before"),
     ("settings:\n\tuuid: x\n", "2, 1", "a tab stands where spaces indent"),
-    ('a: "token\nb: 1\n', "1, 4", "a quote is never closed"),
     ("a: [1, 2\nb: 3\n", "2, 2", "a comma or a closing bracket is missing in the list that begins in line 1"),
-    ("a: {b: 1\nc: 3\n", "2, 2", "a comma or a closing brace is missing in the map that begins in line 1"),
     ("a: 1\nbcd\ne: 2\n", "2, 1", "a key has no colon"),
-    ("a:\n    b: 1\n  c: 2\n", "3, 3", "the line fits none of those above it"),
     ("a: 1\n- b\n", "2, 1", "whether a list and a map are mixed"),
-    ('a: "b" c\n', "1, 8", "something follows a value that is complete"),
     ("a: - b\n", "1, 4", "a list item is not allowed here"),
-    ("a: @token\n", "1, 4", "a value cannot begin with this character; put it in quotes"),
     ('a: "C:\\yes"\n', "1, [0-9]+", "a backslash that begins no known escape"),
-    ("a: &\n", "1, 5", "a name after & or \\* is not written as YAML has it"),
     ("a: !e!x y\n", "1, 4", "a tag is not written as YAML has it"),
-    ("%YAML 9.9\n---\na: 1\n", "1, 1", "a directive, a line that begins with a percent sign, is not known here"),
     ("a: 1\nb: \x01\n", "2, 4", "it holds a control character"),
     ("a: ]\n", "1, 4", "a bracket, a brace or a comma stands where a value is expected"),
-    ("a: |0\n  x\n", "1, 5", "only a sign, a digit and a comment can follow"),
 ]
 #: The same, of what is YAML but can be no document of ours; another program's configuration file may have it.
 NO_DOCUMENT: list[tuple[str, str, str]] = [
-    ("a: 1\n... x\n", "2, 5", "something follows the end of the document"),
     ("a: 1\n---\nb: 2\n", "2, 1", "a second document begins"),
     ("a: {{ token }}\n", "1, 5", "a map or a list stands where a key is expected"),
     ("a: !secret x\n", "1, 4", "a tag is not known here"),
-    ("a: 1\nb: !!bool maybe\n", "2, 4", "a value is not what its tag says"),
     ("<<: 1\n", "1, 5", "only a map, or a list of maps, can follow <<"),
 ]
 NOT_JSON: list[tuple[str, str, str]] = [
     ('{"a": 1', "1, 8", "a comma or a closing bracket or brace is expected here"),
     ('{"a" 1}', "1, 6", "a colon is expected here"),
-    ('{"a": }', "1, 7", "a value is expected here"),
     ("{\"a\": 'x'}", "1, 7", "text stands in double quotes"),
-    ('{"a": "b', "1, 7", "a quote is never closed"),
     ('{"a": "\t"}', "1, 8", "a line break, a tab or another control character"),
-    ("{}\n{}", "2, 1", "something follows the end of the document"),
 ]
 NOT_TOML: list[tuple[str, str, str]] = [
     ("a = \n", "1, 5", "a value is missing, or needs quotes"),
     ("b = 1\na 1\n", "2, 3", "there is no = where one is expected"),
-    ('a = "x\n', "1, 5", "a quote is not closed in its line"),
     ("a = '''x\n", "1, 5", "three quotes are never closed"),
-    ("a = 1 b = 2\n", "1, 6", "something follows a value or a header that is complete"),
     ("a = [1 2]\n", "1, 8", "there is no , where one is expected"),
 ]
 #: What no sentence of ours is without being PyYAML's or the json module's.
