@@ -94,15 +94,6 @@ class TestContainer:
         assert result.outcome.value == "done"
         assert any("cannot pin the server to the processors 0-3" in warning for warning in result.warnings)
 
-    def test_an_engine_that_refuses_to_create_it_is_told_with_the_step(self, fake: FakeNode) -> None:
-        fake.engine.refuse("create", "no space for metadata")
-        result = fake.perform("start")
-        assert result.code == "preboot_failed"
-        assert "Cannot prepare the container" in result.msg
-        assert "no space for metadata" in result.msg
-        failed = [step for step in result.preboot if step.failed]
-        assert [step.step for step in failed] == ["container"]
-
     @pytest.mark.parametrize(
         ("step", "change"),
         [

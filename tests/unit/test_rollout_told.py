@@ -64,16 +64,6 @@ def waiting(controller: Controller) -> list[str]:
     return sorted(path.name.split("-")[1] for path in found)
 
 
-def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    reported = run(controller, "failed")
-    assert reported["failed"]
-    assert chat.types == ["rollout.begun", "rollout.stopped"]
-    said = chat.sent[1].value["data"]
-    assert said["stopped"] == "1 failed, 0 allowed"
-    assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
-
-
 def test_what_is_sent_is_signed_with_the_secret(controller: Controller, chat: Told) -> None:
     tell(controller, chat, secret=SECRET)
     run(controller)
@@ -81,13 +71,6 @@ def test_what_is_sent_is_signed_with_the_secret(controller: Controller, chat: To
         signed = f"{each.headers['webhook-id']}.{each.headers['webhook-timestamp']}.".encode() + each.body
         found = base64.b64encode(hmac.new(base64.b64decode(SECRET[6:]), signed, hashlib.sha256).digest()).decode()
         assert each.headers["webhook-signature"] == f"v1,{found}"
-
-
-def test_check_mode_tells_nobody(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    controller.check = True
-    run(controller)
-    assert chat.sent == [] and waiting(controller) == []
 
 
 def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothing(controller: Controller, chat: Told) -> None:
@@ -100,23 +83,6 @@ def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothin
             rule.update(more)
         run(controller, "failed")
         assert (chat.types, tenant.sent, node.sent) == (["rollout.stopped"], [], [])
-
-
-@pytest.mark.parametrize(
-    "outcome, on_failure, closing",
-    [
-        ("done", "stop", "has ended: restart of 2 in 2 of 2 batches: 2 done"),
-        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, 0 allowed"),
-        ("failed", "continue", "**has not ended well**: restart of 2 in 2 of 2 batches: 2 failed"),
-    ],
-)
-def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: Told, outcome: str, on_failure: str, closing: str) -> None:
-    tell(controller, chat, format="discord")
-    run(controller, outcome, reason="@everyone *now*", on_failure=on_failure)
-    first, last = (each.value["content"].partition("**: ")[2] for each in chat.sent)
-    assert first.startswith(f"rolling restart {controller.run} has begun: 2 servers of 2 nodes (") and r"\@everyone \*now\*" in first
-    assert last.replace("\\", "") == f"rolling restart {controller.run} {closing}"
-    assert all(each.value["allowed_mentions"] == {"parse": []} for each in chat.sent)
 
 
 # ----- receivers that are down, slow or hostile

@@ -88,26 +88,6 @@ def test_a_stop_tells_when_it_ends_at_the_latest_and_only_that_has_an_end(fake: 
     assert [news.phase for news in asker.news if news.deadline] == ["stop"]
 
 
-def test_a_wait_for_readiness_is_told_and_nobody_is_waited_for_in_it(fake: FakeNode, asker: Asker) -> None:
-    fake.define(process={"startup": {"done": ["ready"]}})
-    fake.clock.after(8, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-    assert asker.perform("start", wait_for="running").state == "running"
-    assert asker.told[-1] == "ready"
-    assert max(heard for _holder, heard in asker.held) < len(asker.news)
-
-
-@pytest.mark.parametrize("action, up", [("start", True), ("stop", False)])
-def test_what_is_so_already_is_told_by_its_end_alone(fake: FakeNode, asker: Asker, action: str, up: bool) -> None:
-    fake.up() if up else fake.down()
-    assert (asker.perform(action).outcome.value, asker.told) == ("unchanged", [])
-
-
-def test_check_mode_tells_nothing(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    asker.perform("restart", check=True)
-    assert asker.told == []
-
-
 def test_a_wait_for_a_slot_to_boot_is_told(fake: FakeNode, asker: Asker) -> None:
     fake.up()
     limiter = Limiter()
@@ -145,13 +125,6 @@ def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
         slot.begin()
     assert asker.perform("stop", slot).outcome.value == "done"
     assert asker.told == [*told, "stop"]
-
-
-def test_a_kill_that_waits_for_the_holder_tells_so(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    fake.clock.after(3, fake.lock("restart").release)
-    assert asker.perform("kill").outcome.value == "done"
-    assert asker.told == ["locked", "kill"]
 
 
 # ----- who is waited for
@@ -259,11 +232,6 @@ def test_states_that_an_endpoint_tells_are_told_in_order(
     # Asked for, it goes on whoever follows.
     assert held
     assert set(held) == {0}
-
-
-def test_an_endpoint_that_is_asked_for_nothing_has_nothing_to_tell() -> None:
-    _result, heard, _held = at_endpoint(FakeEndpoint(UP), "start")
-    assert heard == []
 
 
 def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None:

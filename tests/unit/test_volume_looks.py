@@ -127,21 +127,3 @@ def test_where_giving_files_to_the_server_is_slow_a_kill_is_seen_within_a_second
     assert kill.seconds < 1
     assert 0 < len(given) < 300
     assert sum(path.stat().st_uid == 988 for path in tmp_path.iterdir()) + 1 >= len(given), "what was given is told, even so"
-
-
-@MEASURING_AND_OWNING
-def test_a_slow_look_does_not_make_the_walk_slow(tmp_path: Path, owner: tuple[int, int] | None) -> None:
-    for number in range(1000):
-        (tmp_path / str(number)).mkdir()
-    looks: list[float] = []
-
-    def look() -> None:
-        looks.append(time.monotonic())
-        time.sleep(0.05)
-
-    began = time.monotonic()
-    Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=owner)
-    seconds = time.monotonic() - began
-    assert looks[0] - began < 0.25, "the first look comes before the walk"
-    assert len(looks) <= 1 + seconds / 0.25
-    assert seconds < 10, "a look at each of the directories would take 50 s"
