@@ -228,9 +228,3 @@ def test_the_largest_answer_that_is_parsed_leaves_the_process_below_150_mb(serve
     server.fault(text(body + b" " * (16 * 2**20 - len(body))))
     said, most = said_in_a_process((how, server.url))
     assert (said, most < MOST_MIB) == (["200 list"], True), most
-
-
-def test_a_page_of_a_hundred_servers_with_thousands_of_values_is_read(server: Recorder) -> None:
-    value = {"data": [{"uuid": str(number), "settings": {"x": list(range(3500))}} for number in range(100)]}
-    server.fault(text(json.dumps(value).encode()))
-    assert Web(server.url, "Bearer one.two", verbatim=True).ask("GET", "/x", seconds=20).value == value

@@ -23,7 +23,7 @@ def shown(width: int, *rows: tuple[object, ...]) -> list[str]:
     return render_within(ALL, rows or (ROW,), width).split("\n")
 
 
-def test_a_column_goes_rather_than_have_too_little_and_the_least_important_goes_first() -> None:
+def test_the_least_important_column_goes_first() -> None:
     assert shown(33) == ["NAME      STATE              CODE", "a-lo…e-1  offline, and muc…   137"]
     assert shown(20) == ["NAME      STATE", "a-lo…e-1  offline, …"]
 

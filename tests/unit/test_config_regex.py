@@ -61,7 +61,7 @@ def test_a_pattern_that_is_none_is_a_fault(pattern: str) -> None:
         substitute(pattern, "a", "x")
 
 
-def test_a_hostile_pattern_ends_after_about_a_second_of_processor_time_and_leaves_no_process() -> None:
+def test_a_hostile_pattern_ends_after_a_second_of_cpu_and_leaves_no_process() -> None:
     before, began = children(), time.monotonic()
     with pytest.raises(ConfigFault, match="takes too long"):
         substitute(*HOSTILE)

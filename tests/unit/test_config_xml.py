@@ -117,12 +117,6 @@ def test_a_rule_that_makes_its_own_filter_false_is_done_once_and_for_all(match: 
     assert edited(once, (match, value)) == once
 
 
-@pytest.mark.parametrize("match", ["R.World[@id='1'][1].@id", "R.World[Seed='11'][-1].Seed"])
-def test_a_filter_that_counts_what_the_value_changes_is_a_fault(match: str) -> None:
-    assert "count first" in fault(WORLDS, (match, 2))
-    assert "would not match either" in fault(WORLDS, ("R.World[@id='3'][@id='4'].@x", 2))
-
-
 @pytest.mark.parametrize("match", ["a.m:p", "a.p.@m:x", "a.p[@m:x='1']", "a.n:p:q", "a.p.n:", "a.xmlns:p"])
 def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) -> None:
     before = "<a xmlns:n='u'><b xmlns:m='v'/></a>"

@@ -31,13 +31,6 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     return caught.value
 
 
-@pytest.mark.parametrize("value", ["2024-02-31", "2024-13-45", "2024-01-01T99:99:99", "2024-01-01 soon", "2024-01-01T10:00:00+24:00"])
-def test_a_date_that_does_not_exist_is_text(value: str) -> None:
-    after = edited("a: 2024-01-01\n", ("a", value))
-    assert yaml.safe_load(after) == {"a": value}
-    assert edited(after, ("a", value)) == after
-
-
 AMBIGUOUS = [
     *("yes", "No", "on", "OFF", "true", "False", "y", "N", "null", "Null", "~", "", "<<", "="),
     *("0123", "0o17", "0x1F", "0b1", "1_000", "12:30", "1e5", "1.5", ".5", "5.", ".inf", "-.INF", ".nan", "+1", "-1", "1234567890123456"),
@@ -97,21 +90,6 @@ def test_text_reads_back_as_text_whatever_it_looks_like(text: str, value: str) -
     read = yaml.safe_load(after)[0 if match == "[0]" else "k"]
     assert read == (int(value) if match == "[0]" and value == "-1" else value)
     assert edited(after, (match, value)) == after
-
-
-@pytest.mark.parametrize("value", AMBIGUOUS)
-def test_a_new_key_may_have_any_text(value: str) -> None:
-    if value:
-        quoted = value.replace("~", "~0")
-        assert list(yaml.safe_load(edited("a: 1\n", (f'["{quoted}"]' if '"' not in value else f"['{value}']", "x")))) in (
-            ["a", value],
-            ["a", quoted],
-        )
-
-
-@pytest.mark.parametrize(("text", "value"), [("k: 1\n", "1e5"), ("k: 1.5\n", 1e-7), ("k: 1\n", "2.5E3"), ("k: 1\n", 10**30), ("", 0.5)])
-def test_numbers_read_back_as_numbers_in_yaml_1_1_too(text: str, value: Any) -> None:
-    assert yaml.safe_load(edited(text, ("k", value)))["k"] == (value if isinstance(value, int) else float(value))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +161,7 @@ def test_a_new_key_goes_below_the_last_one(text: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("text", "match"), [("? a\n: b\n", "k"), ("{a}\n", "a"), ("? a\n", "a"), ("l:\n-\n  # c\n  x\n", "l[1]"), ("a: 1\rb: 2\r", "a.k")]
 )
-def test_what_is_written_in_a_way_that_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
+def test_what_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
     fault(text, (match, 1))
 
 

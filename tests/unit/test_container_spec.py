@@ -288,7 +288,7 @@ class TestNetwork:
         assert options["com.docker.network.bridge.enable_icc"] == "true"
         assert options["com.docker.network.driver.mtu"] == "1500"
 
-    def test_a_network_of_another_name_has_a_bridge_of_its_own_and_no_more_addresses_than_asked(self) -> None:
+    def test_a_network_of_another_name_has_a_bridge_of_its_own(self) -> None:
         node = node_settings(network_name="mine", network_mode="mine", network_v4_subnet="", network_v6_subnet="")
         network = spec(node=node).network
         assert network is not None
@@ -311,7 +311,7 @@ class TestLabels:
         assert found.config["Labels"][LABEL_SERVER] == UUID
         assert len(found.warnings) == 3
 
-    def test_a_container_is_ours_if_its_labels_and_its_hosts_name_say_so_for_the_same_server(self) -> None:
+    def test_a_container_is_ours_if_labels_and_host_name_say_so(self) -> None:
         config = spec().config
         ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
         assert made_by_us(ours, UUID)

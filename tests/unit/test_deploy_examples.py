@@ -220,7 +220,7 @@ def required(text: str) -> set[str]:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-def test_the_execution_environment_gets_each_library_that_the_collection_imports_and_no_other() -> None:
+def test_the_execution_environment_gets_the_libraries_that_are_imported() -> None:
     described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]
     assert {BROUGHT_BY[name] for name in imported()} == required((CHECKOUT / described["python"]).read_text())
 
@@ -269,7 +269,7 @@ def sections(text: str) -> dict[str, dict[str, str]]:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_seconds() -> None:
+def test_ssh_notices_a_dead_connection_within_75_seconds() -> None:
     text = sections((CHECKOUT / "ansible.cfg").read_text())["ssh_connection"]["ssh_extra_args"]
     seen = subprocess.run(["ssh", "-G", *text.split(), "node1"], check=True, capture_output=True, text=True, timeout=10).stdout
     told = dict(line.split(maxsplit=1) for line in seen.splitlines() if line.startswith("serveralive"))

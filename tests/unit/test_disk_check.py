@@ -29,9 +29,7 @@ ME = (os.geteuid(), os.getegid())
 @pytest.mark.parametrize(
     "limit, ownership", [(100, False), (0, True), (100, True)], ids=["a disk limit", "ownership", "a disk limit and ownership"]
 )
-def test_directories_made_ahead_of_the_walk_get_a_restart_refused_and_the_server_stays_up(
-    fake: FakeNode, limit: int, ownership: bool
-) -> None:
+def test_directories_made_ahead_of_the_walk_get_a_restart_refused(fake: FakeNode, limit: int, ownership: bool) -> None:
     fake.up()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership, "disk_check_timeout": 1})

@@ -29,7 +29,7 @@ def engine_says(seconds: float) -> str:
 
 
 class TestOfAnAction:
-    def test_a_restart_tells_it_by_the_engines_times_until_the_next_run_and_until_that_is_ready(self, fake: FakeNode) -> None:
+    def test_a_restart_tells_it_by_the_engines_times(self, fake: FakeNode) -> None:
         fake.define(process=READY)
         fake.up()
         fake.engine.stop_seconds = 4.0

@@ -245,21 +245,6 @@ def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[lis
     return told.entries, list(told.warnings)
 
 
-def test_supervision_is_told_where_the_endpoint_tells_it() -> None:
-    own = {**server(UUID, "Twin"), "supervision": {"state": "crash_loop", "in_row": 11, "running": True, "verdict": "crashed"}}
-    told = describe_at([], Answering(answer(200, [own, server(OTHER, "Other")])))
-    assert ["supervision" in entry for entry in told.entries] == [True, False]
-    assert (told.entries[0]["supervision"]["state"], told.entries[0]["supervision"]["in_row"]) == ("crash_loop", 11)
-    assert told.supervisor is None
-
-
-def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_sentence() -> None:
-    entries, faults = described(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
-    assert [entry["server"] for entry in entries] == [OTHER]
-    assert len(faults) == 2
-    assert "nobody" in faults[0]
-
-
 def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     told = server(UUID, "Twin")
     told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
@@ -271,34 +256,7 @@ def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     assert "secret-of-rcon" not in repr(read_server(told))
 
 
-@pytest.mark.parametrize("state, sentences", [("offline", 0), ("running", 1)])
-def test_a_log_that_cannot_be_read_hides_nothing_else_and_one_of_no_container_is_empty(state: str, sentences: int) -> None:
-    said = answer(500, {"error": "An unexpected error was encountered"})
-    listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
-    entries, faults = described([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
-    assert ([entry["log"] for entry in entries], len(faults)) == ([None if sentences else [], ["ready"]], sentences)
-
-
 # ----- what an endpoint cannot see itself
-
-
-def test_a_listed_server_whose_state_is_not_told_is_listed_all_the_same() -> None:
-    unseen = {**server(OTHER, "Cobalt"), "state": None, "code": "engine_error", "msg": "Cannot inspect container: no"}
-    mute = {**server(UUID, "Twin"), "state": "undead"}
-    for names in ([], ["Cobalt", UUID]):
-        entries, warnings = described(names, Answering(answer(200, [unseen, mute])), tail=0)
-        told = {entry["server"]: entry for entry in entries}
-        assert told[OTHER] == {
-            "server": OTHER,
-            "short_id": OTHER[:8],
-            "name": "Cobalt",
-            "state": None,
-            "suspended": None,
-            "code": "engine_error",
-            "msg": "Cannot inspect container: no",
-        }
-        assert (told[UUID]["state"], told[UUID]["code"]) == (None, "endpoint_error")
-        assert sorted(warnings) == sorted(entry["msg"] for entry in entries)
 
 
 def test_a_server_whose_details_are_an_error_is_no_server_that_is_missing() -> None:
@@ -308,10 +266,3 @@ def test_a_server_whose_details_are_an_error_is_no_server_that_is_missing() -> N
     assert list(entry) == ["server", "short_id", "name", "state", "suspended", "log", "code", "msg"]
     assert (entry["server"], entry["state"], entry["code"]) == (UUID, None, "endpoint_error")
     assert warnings == [entry["msg"]]
-
-
-def test_a_name_that_several_have_is_one_that_nobody_can_tell_of() -> None:
-    entries, _warnings = described(["Twin"], Answering(answer(200, [server(UUID, "Twin"), server(OTHER, "Twin")])))
-    assert [(entry["server"], entry["short_id"], entry["state"], entry["code"]) for entry in entries] == [
-        ("Twin", None, None, "ambiguous_server")
-    ]

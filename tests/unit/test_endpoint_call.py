@@ -47,7 +47,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     return taken[0]
 
 
-def test_an_address_in_the_settings_gets_the_tasks_token_or_the_endpoints_or_the_nodes_own(
+def test_an_address_of_the_settings_gets_a_token_of_task_or_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}
@@ -79,7 +79,7 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
 
 
-def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_take_its_place() -> None:
+def test_an_empty_token_in_the_settings_is_refused() -> None:
     settings = parse_settings({"endpoint": {"url": ELSEWHERE, "token": ""}, "token": WINGS}, where="x")
     with pytest.raises(SettingsInvalid, match="it has no token"):
         at_endpoint(ELSEWHERE, {}, settings, SILENT)
@@ -172,23 +172,12 @@ def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> 
 # ----- in order
 
 
-def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
+def test_no_endpoint_is_asked_for_names_where_only_uuids_are_given() -> None:
     endpoint = Answering(answer(200, LISTED))
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
     targets = call.targets([OTHER], request("stop"))
     assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
     assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
-
-
-def test_a_signal_ends_the_search_for_names() -> None:
-    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
-    with pytest.raises(InterruptedBySignal):
-        call.priorities(call.targets([OTHER], request("stop")), {"Cobalt": 4})
-
-
-def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
-    with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
-        AtEndpoint(Answering(), parse_settings({}, where="x"), SILENT).meant_up()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +191,7 @@ def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
         ("engine_unreachable", "stop", False),
     ],
 )
-def test_an_action_on_all_is_incomplete_where_the_endpoint_could_not_list_who_is_meant(lacking: str, action: str, is_whole: bool) -> None:
+def test_an_action_on_all_is_incomplete_where_no_list_can_be_had(lacking: str, action: str, is_whole: bool) -> None:
     call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), SILENT)
     assert call.targets(["all"], request(action))
     assert (call.unlisted() == []) is is_whole

@@ -56,7 +56,7 @@ def test_an_action_that_nothing_is_seen_of_has_an_end(action: PowerAction) -> No
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_lag_stall_delay_or_single_error_of_figures_makes_an_old_run_a_younger_one(seed: int) -> None:
+def test_no_lag_or_error_of_figures_makes_an_old_run_a_younger_one(seed: int) -> None:
     chance = random.Random(seed)
     age = chance.choice([0.3, 1.0, 3.0, 60.0])
 

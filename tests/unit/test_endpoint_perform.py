@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
@@ -20,10 +18,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     EndpointError,
     EndpointUnreachable,
     ServerNotFound,
-    Suspended,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerCount, PlayerPolicy, PlayerWait
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -112,7 +108,7 @@ def test_a_stop_that_is_dropped_is_never_called_done() -> None:
     assert 40 <= result.seconds < 42
 
 
-def test_a_stop_that_begins_and_does_not_end_is_given_up_after_the_time_wings_gives_it() -> None:
+def test_a_stop_that_does_not_end_is_given_up_after_the_time_of_wings() -> None:
     result = perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD))), "stop")
     assert ended(result) == ("failed", "outcome_unknown", True)
     assert (630 <= result.seconds < 633, result.state) == (True, STOPPING)
@@ -268,22 +264,6 @@ def test_what_no_further_look_can_mend_ends_the_wait_at_once(trouble: Exception)
     assert str(trouble) in result.msg
 
 
-@pytest.mark.parametrize(
-    "said, outcome, code",
-    [
-        (SILENT, "failed", "endpoint_unreachable"),
-        (EndpointError("answers 401", status=401), "failed", "endpoint_error"),
-        (ServerNotFound("no"), "refused", "server_not_found"),
-        (Suspended("suspended"), "refused", "suspended"),
-    ],
-)
-def test_a_request_that_is_not_accepted_has_its_code(said: Exception, outcome: str, code: str) -> None:
-    endpoint = FakeEndpoint(UP)
-    endpoint.accepted = said
-    result = perform(endpoint, "restart")
-    assert (ended(result), result.operation, result.state) == ((outcome, code, False), "", None)
-
-
 def test_a_signal_while_the_request_is_not_answered_says_that_it_may_have_been_taken() -> None:
     interrupted = threading.Event()
     endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
@@ -331,33 +311,6 @@ def test_an_endpoint_that_cannot_have_regard_to_players_is_asked_for_nothing(sta
     result = perform(endpoint, "stop", players=POLICY, check=check)
     assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
     assert "does not tell that it can wait for them" in result.msg
-
-
-def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> None:
-    endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
-    done = Operation(
-        Outcome.DONE, changed=True, state=OFFLINE, players=PlayerCount(2, 20), player_wait=PlayerWait(3660.0, (60,), announced=True)
-    )
-    counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")
-    waiting = Operation(None, waits="waiting", due="2026-03-01T13:00:00.000Z")
-    # Each look takes the endpoint as long as it may.
-    looks = [Operation(None), *[waiting] * 180, *[counting] * 3, Operation(None), done]
-    endpoint.operations = list(looks)
-    ask = endpoint.operation
-
-    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        endpoint.clock.sleep(wait_seconds)
-        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
-
-    endpoint.operation = operation  # type: ignore[method-assign]
-    heard: list[News] = []
-    result = perform(endpoint, "stop", listener=heard.append, players=POLICY)
-    assert (ended(result), endpoint.policies) == (("done", "", True), [POLICY])
-    assert (result.players, result.player_wait) == (done.players, done.player_wait)
-    assert [(news.phase, news.deadline) for news in heard] == [
-        ("players", "2026-03-01T13:00:00.000Z"),
-        ("countdown", "2026-03-01T13:01:00.000Z"),
-    ]
 
 
 # ----- operations
@@ -429,29 +382,7 @@ def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
     assert told is False or result.code == "outcome_unknown"
 
 
-@pytest.mark.parametrize("action", ["restart", "kill"])
-@pytest.mark.parametrize("code", ["not_selected", "failure_budget", ""])
-@pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.REFUSED])
-def test_what_was_asked_for_is_never_said_to_have_been_passed_over(action: str, code: str, outcome: Outcome) -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    for changed, expected in ((False, "refused"), (True, "failed")):
-        endpoint.operations = [Operation(outcome, code=code, changed=changed, state=OFFLINE)]
-        result = perform(endpoint, action, one_of_all=True)
-        assert (ended(result), result.msg != "") == ((expected, "endpoint_error", changed), True)
-    endpoint.operations = [Operation(Outcome.DONE, code=code)]
-    assert perform(endpoint, "kill", one_of_all=True).code not in ("not_selected", "failure_budget")
-
-
-def test_readiness_is_waited_for_after_the_operation() -> None:
-    endpoint = FakeEndpoint(DOWN, (0, seen(STARTING, 100)), (20, seen(RUNNING, 20_000)), accepted=FOLLOWED)
-    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=STARTING)]
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
-    assert (ended(result), result.state, result.seconds >= 20) == (("done", "", True), RUNNING, True)
-
-
 # ----- an endpoint that waits for a server to be ready itself
-
-OURS = frozenset(WaitFor)
 
 
 @pytest.mark.parametrize("check", [False, True])
@@ -463,50 +394,11 @@ def test_an_endpoint_that_does_not_tell_of_health_checks_is_asked_for_nothing(be
     assert "wait_for=healthy" in result.msg
 
 
-def test_nobody_can_tell_that_a_server_is_healthy_whose_operation_is_forgotten() -> None:
-    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), *run_from(1), accepted=FOLLOWED)
-    endpoint.operations = [EndpointError("answers 404", status=404)]
-    assert ended(perform(endpoint, "start", wait_for=WaitFor.HEALTHY))[:2] == ("failed", "outcome_unknown")
-
-
-def test_a_server_that_is_up_gives_its_boot_slot_back_while_it_is_awaited() -> None:
-    slot = Mock(wraps=Slot())
-    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), accepted=FOLLOWED)
-    given_back: list[int] = []
-    ask = endpoint.operation
-
-    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        given_back.append(slot.end_boot.call_count)
-        # A poll as long as one that is told of nothing but the end would keep others from booting.
-        assert wait_seconds <= 2
-        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
-
-    endpoint.operation = operation  # type: ignore[method-assign]
-    endpoint.operations = [Operation(None), Operation(None, awaits_ready=True), Operation(Outcome.DONE, changed=True, state=RUNNING)]
-    assert ended(perform(endpoint, "start", slot=slot, wait_for=WaitFor.RUNNING)) == ("done", "", True)
-    assert given_back == [0, 0, 1]
-
-
-def test_an_operation_is_followed_through_a_short_silence() -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [SILENT, SILENT, Operation(Outcome.DONE, changed=True, state=OFFLINE)]
-    assert ended(perform(endpoint, "stop")) == ("done", "", True)
-
-
 def test_an_operation_that_never_ends_is_given_up() -> None:
     endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
     endpoint.operations = [Operation(None)]
     result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
     assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)
-
-
-def test_a_signal_ends_the_wait_for_an_operation() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [Operation(None)]
-    endpoint.clock.after(3, interrupted.set)
-    result = perform(endpoint, "stop", interrupted=interrupted)
-    assert (ended(result), result.operation) == (("failed", "outcome_unknown", False), "op-of-the-endpoint")
 
 
 # ----- among others
@@ -539,20 +431,3 @@ def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
     endpoint = FakeEndpoint(UP)
     result = perform(endpoint, "stop", slot=limiter.slot())
     assert (ended(result), endpoint.asked) == (("skipped", "failure_budget", False), [])
-
-
-# ----- apart from others
-
-
-def slot_after(seconds: float) -> Slot:
-    """The slot of a server that may begin so many seconds after the one before it."""
-    limiter = Limiter(stagger=seconds)
-    limiter.slot().begin_apart("another", no_check)
-    return limiter.slot()
-
-
-def test_a_signal_ends_the_wait_to_begin_apart_and_nothing_is_asked() -> None:
-    endpoint, interrupted = FakeEndpoint(seen(RUNNING)), threading.Event()
-    threading.Timer(0.1, interrupted.set).start()
-    result = perform(endpoint, "stop", slot=slot_after(3600), interrupted=interrupted)
-    assert (result.outcome.value, result.code, endpoint.asked) == ("skipped", "interrupted_by_signal", [])

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation, read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server, read_servers
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -111,35 +110,3 @@ def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
 def test_an_operation_that_ends_as_nobody_knows_is_a_reason(value: object) -> None:
     with pytest.raises(ValueError):
         read_operation(value)
-
-
-# ----- players
-
-
-@pytest.mark.parametrize(
-    "players, count",
-    [
-        ({"online": None, "max": None, "why_unknown": "time-out\n"}, PlayerCount(why="time-out")),
-        ({"online": "0"}, PlayerCount(why="the endpoint does not tell why")),
-        ({"online": -1, "max": True}, PlayerCount(why="the endpoint does not tell why")),
-        ({"max": 20}, None),
-        ([], None),
-    ],
-)
-def test_players_that_are_not_told_as_a_number_are_unknown(players: object, count: PlayerCount | None) -> None:
-    assert read_server(told(players=players), UUID).players == count
-
-
-def test_an_operation_tells_of_players_and_what_it_waits_for() -> None:
-    waits = read_operation({"outcome": None, "countdown": {"phase": "waiting", "due": "2026-03-01T13:00:00.000Z"}})
-    assert (waits.outcome, waits.waits, waits.due) == (None, "waiting", "2026-03-01T13:00:00.000Z")
-    ended = read_operation(
-        {
-            "outcome": "refused",
-            "code": "players_online",
-            "players": {"online": 2, "max": None, "why_unknown": None},
-            "player_wait": {"seconds": 61.5, "marks": [60, "x", 10], "announced": True},
-        }
-    )
-    assert (ended.waits, ended.players, ended.player_wait) == ("", PlayerCount(2), PlayerWait(61.5, (60, 10), True))
-    assert read_operation({"outcome": "done", "player_wait": {"seconds": "x"}}).player_wait is None

@@ -156,9 +156,7 @@ def test_a_place_is_only_behind_what_was_taken(tmp_path: Path) -> None:
     run(hold)
 
 
-def test_a_place_is_kept_where_no_directory_can_be_synced_and_a_disk_that_fails_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_is_kept_where_no_directory_can_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
     number = errno.EINVAL
 

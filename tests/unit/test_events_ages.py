@@ -92,7 +92,7 @@ def looked(sender: Sender) -> int:
 
 
 @pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_that_is_days_ahead_or_behind_for_a_moment_leaves_the_outbox_as_it_is(sender: Sender, clock: SetClock, days: int) -> None:
+def test_a_clock_wrong_by_days_for_a_moment_leaves_the_outbox(sender: Sender, clock: SetClock, days: int) -> None:
     assert looked(sender) == 0
     sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
     assert looked(sender) == 1

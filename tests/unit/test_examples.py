@@ -73,7 +73,7 @@ def document(module: str, part: str) -> Any:
     return yaml.load(getattr(importlib.import_module(f"{modules.__name__}.{module}"), part), Loader)
 
 
-def test_every_module_is_checked_here_but_those_that_are_action_plugins_and_document_them() -> None:
+def test_every_module_is_checked_but_those_of_action_plugins() -> None:
     found = {module.name for module in pkgutil.iter_modules(modules.__path__)}
     action_plugins = {path.stem for path in Path(next(iter(modules.__path__))).parent.glob("action/*.py")}
     # It travels alone, and declares its one option itself.
@@ -167,7 +167,7 @@ def full_result() -> Result:
     )
 
 
-def test_every_field_of_a_result_is_documented_and_every_documented_one_exists() -> None:
+def test_fields_of_a_result_are_those_documented() -> None:
     documented = document("server_power", "RETURN")
     fields = documented["servers"]["contains"]
     assert names_like(fields, entry(full_result(), check=False, all_steps=True)) == names(fields)
@@ -175,7 +175,7 @@ def test_every_field_of_a_result_is_documented_and_every_documented_one_exists()
     assert set(summary([full_result()] * 2)) == {"failed", "text"}
 
 
-def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_one_exists() -> None:
+def test_fields_of_a_change_of_limits_are_those_documented() -> None:
     documented = document("server_limits", "RETURN")
     fields = documented["servers"]["contains"]
     none = {
@@ -197,7 +197,7 @@ def test_every_field_of_a_change_of_limits_is_documented_and_every_documented_on
     assert set(documented) == {"action", "servers", "summary", "msg", "code"}
 
 
-def test_every_field_that_info_returns_is_documented_and_every_documented_one_exists(fake: FakeNode) -> None:
+def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:
     fake.up()
     # So that a run has ended, and there was an outage.
     fake.engine.before["start"].append(lambda: fake.clock.sleep(1))

@@ -176,7 +176,7 @@ def test_a_long_one_is_answered_and_its_result_is_what_is_fetched_later(run: Sta
     assert module.noted()[1:] == ["finished False"]
 
 
-def test_one_that_is_killed_later_is_told_so_and_one_that_is_not_there_is_not_taken_for_it(run: Start) -> None:
+def test_a_killed_job_is_told_from_one_that_never_was(run: Start) -> None:
     module = run(LONG + "followed(main)")
     module.handed_over()
     os.kill(module.child(), signal.SIGKILL)
@@ -236,7 +236,7 @@ for child in children:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_before_it_is_handed_over_is_passed_on_and_what_has_begun_is_finished(run: Start, number: signal.Signals) -> None:
+def test_a_signal_before_the_hand_over_is_passed_on(run: Start, number: signal.Signals) -> None:
     module = run(ENDS + "followed(main, 20)")
     module.await_note("begun")
     module.parent.send_signal(number)
@@ -251,7 +251,7 @@ def test_a_signal_in_the_very_first_moment_is_not_lost(run: Start, side: str) ->
     assert module.noted()[1:] == ["finished"]
 
 
-def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_then_no_files(run: Start) -> None:
+def test_a_killed_call_leaves_a_job_that_finishes_and_then_no_files(run: Start) -> None:
     module = run("_job.KEPT_SECONDS = 0.3\n" + ENDS + WRAPPED.replace("AFTER", "20"))
     module.await_note("begun")
     module.parent.kill()
@@ -275,7 +275,7 @@ print(seen + [followed()])
     assert run(script).end() == (0, "[True, True]\n", "")
 
 
-def test_of_one_that_was_given_up_nothing_more_begins_before_it_is_handed_over_and_after_it(run: Start) -> None:
+def test_of_a_job_that_was_given_up_nothing_more_begins(run: Start) -> None:
     script = """
 class GivenUp:
     is_handed_over, silence, is_given_up = False, 0.0, False
@@ -363,9 +363,7 @@ def not_begun(module: FollowedModule) -> dict[str, Any]:
     ],
     ids=["a file", "open to others", "of somebody else", "a link"],
 )
-def test_without_a_place_for_files_nothing_is_begun_and_nobody_is_told_later_that_it_never_was(
-    run: Start, tmp_path: Path, spoil: Callable[[Path], Any]
-) -> None:
+def test_without_a_place_for_files_nothing_is_begun(run: Start, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
     try:
         spoil(tmp_path / "jobs")
     except PermissionError:

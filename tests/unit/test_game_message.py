@@ -42,7 +42,7 @@ def test_a_text_becomes_one_line_of_plain_text(text: str, line: str) -> None:
 
 
 @given(ANYTHING)
-def test_whatever_is_cleaned_is_one_printable_line_that_no_game_or_terminal_reads_anything_into(text: str) -> None:
+def test_whatever_is_cleaned_is_one_printable_line(text: str) -> None:
     line = clean(text)
     assert line.isprintable()
     assert len(line) <= LONGEST_MESSAGE

@@ -158,7 +158,7 @@ def test_whoever_may_not_read_or_write_is_told_so(generations: KillGenerations, 
     state.chmod(0o700)
 
 
-def test_a_full_disk_refuses_a_servers_first_kill_but_counts_on_for_one_killed_before(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_a_first_kill_but_counts_later_ones(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         generations = KillGenerations(str(disk), NO_GROUP)
         generations.raise_for(UUID)

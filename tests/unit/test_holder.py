@@ -222,6 +222,6 @@ def test_an_ended_run_of_the_wrong_kind_makes_no_record(ended: object) -> None:
         (BARE, None),
     ],
 )
-def test_the_ended_run_is_that_of_a_stop_under_way_or_left_before_one_that_is_carried(holder: Holder, run: Run | None) -> None:
+def test_the_ended_run_of_a_stop_comes_before_one_that_is_carried(holder: Holder, run: Run | None) -> None:
     found = holder.ended_here()
     assert (None if found is None else found.run) == run

@@ -28,8 +28,8 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     truncated,
     value,
 )
-from ansible_collections.fleet.power.tests.unit.inventory_panel import EGG, KEY, ApplicationPanel, many_servers, panel_server
-from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory, Parsed
+from ansible_collections.fleet.power.tests.unit.inventory_panel import EGG, KEY, ApplicationPanel, panel_server
+from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory
 
 TOKEN = "wings-token-0123456789"
 HOSTILE = "{{ lookup('pipe', 'touch owned') }}"
@@ -120,30 +120,11 @@ def test_a_panel_that_never_ends_its_answer_is_given_up(inventory: Inventory, pa
     assert "within 1 s (3 tries)" in inventory.fault(**options(panel, timeout=1))
 
 
-def test_the_key_is_refused_in_a_sentence_that_does_not_repeat_it(inventory: Inventory, panel: ApplicationPanel) -> None:
-    panel.fault(status(401, "X", f"who is {KEY}?"))
-    assert KEY not in inventory.fault(**options(panel))
-
-
 def test_the_key_never_follows_a_redirect(inventory: Inventory, panel: ApplicationPanel) -> None:
     with closing(Recorder()) as elsewhere:
         panel.fault(redirect(f"{elsewhere.url}/api/application/servers"))
         inventory.fault(**options(panel))
         assert elsewhere.asked == []
-
-
-def test_the_panels_own_word_on_when_to_ask_again_counts(panel: ApplicationPanel) -> None:
-    slept: list[float] = []
-    panel.fault(lambda answer: answer.raw(429, b"", Retry_After="3"), of="/servers", times=1)
-    panel_source.read_panel(panel_source.PanelWanted(panel.url, KEY), 5, slept.append)
-    assert slept == [3.0]
-
-
-def test_a_page_that_fails_ends_the_questions(inventory: Inventory, panel: ApplicationPanel) -> None:
-    panel.servers = many_servers(5000)
-    panel.fault(status(500), of=r"/servers\?page=2&")
-    assert "(3 tries)" in inventory.fault(**options(panel))
-    assert panel.count("/servers") < 50
 
 
 # ----- names
@@ -259,13 +240,6 @@ def test_what_cannot_be_meant_is_one_sentence_that_names_the_option(inventory: I
     assert said in sentence and "\n" not in sentence
 
 
-def test_strict_makes_a_wrong_expression_an_error(inventory: Inventory, panel: ApplicationPanel) -> None:
-    wrong = {"compose": {"x": "nothing_of_that_name"}}
-    assert "x" not in inventory.read(**options(panel, **wrong)).variables("lobby-1")
-    with pytest.raises(Exception, match="Could not set x for host lobby-1"):
-        inventory.read(**options(panel, strict=True, **wrong))
-
-
 # ----- nodes that cannot be asked
 
 
@@ -375,10 +349,3 @@ def test_a_node_says_what_runs_and_the_panel_what_there_is(inventory: Inventory,
     assert found.group("state_starting") == ["lobby-1"]
     assert found.hosts == ["lobby-1", "never-started"]
     assert found.variables("lobby-1")["server_panel_id"] == 1
-
-
-def test_a_server_that_two_files_know_is_one_host(inventory: Inventory, panel: ApplicationPanel) -> None:
-    earlier = {"mine": {"server_uuid": LOBBY["uuid"], "server_state": "running"}}
-    found: Parsed = inventory.read(earlier, **options(panel))
-    assert found.hosts == ["mine"]
-    assert found.variables("mine")["server_state"] == "running"

@@ -66,26 +66,6 @@ def server(uuid: str, name: str, state: str = "running", **more: Any) -> dict[st
     return {"server": uuid, "name": name, "state": state, "suspended": False, **more}
 
 
-def test_a_pattern_means_the_servers_that_run_and_are_not_suspended(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"), server(TWO, "old", suspended=True), server(THREE, "game-1", "offline"))
-    assert commands.hosts("state_running:!suspended") == ["lobby-1"]
-
-
-def test_the_outdated_are_a_group_also_where_nobody_is(commands: Commands) -> None:
-    commands.write(
-        server(ONE, "lobby-1", outdated={"is": True}), server(TWO, "old", outdated={"is": None}), server(THREE, "new", "offline")
-    )
-    assert commands.hosts("power_outdated:&state_running") == ["lobby-1"]
-    commands.write(server(ONE, "lobby-1", outdated={"is": False}))
-    assert commands.hosts("state_running:!power_outdated") == ["lobby-1"]
-
-
-def test_nobody_suspended_is_nothing_to_warn_of(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"))
-    assert commands.hosts("state_running:!suspended") == ["lobby-1"]
-    assert commands.hosts("nodes") == ["node-1"]
-
-
 def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(commands: Commands) -> None:
     hostile = "{{ lookup('ansible.builtin.pipe', 'touch owned') }}"
     commands.write(server(ONE, hostile, labels={"role": hostile}))
@@ -93,14 +73,6 @@ def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(comma
     ran = commands.run("ansible", ONE[:8], "-m", "ansible.builtin.debug", "-a", shown)
     assert f"{hostile} | {hostile} | local | str" in ran.stdout.replace("\\\\", "\\"), ran.stdout + ran.stderr
     assert list(commands.root.rglob("owned")) == []
-
-
-def test_a_template_of_the_node_is_evaluated_for_the_node(commands: Commands) -> None:
-    (commands.root / "group_vars").mkdir()
-    (commands.root / "group_vars" / "nodes.yml").write_text("ansible_note: '{{ inventory_hostname }}.example.org'\n")
-    commands.write(server(ONE, "lobby-1"))
-    ran = commands.run("ansible", "lobby-1", "-m", "ansible.builtin.debug", "-a", 'msg="{{ ansible_note }} of {{ inventory_hostname }}"')
-    assert "node-1.example.org of lobby-1" in ran.stdout, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize(("error", "code"), [(None, 0), ("Failed to connect", 2)])
@@ -118,17 +90,6 @@ def test_a_mistake_is_one_sentence_without_a_traceback(commands: Commands) -> No
     ran = commands.run("ansible-inventory", "--list")
     assert "Cannot use servers.fleet_power.yml: there is no hostname; did you mean hostnames" in ran.stderr
     assert "Traceback" not in ran.stderr
-
-
-def test_the_whole_inventory_can_be_listed_and_cached(commands: Commands) -> None:
-    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(commands.root / "cache")}
-    commands.write(server(ONE, "lobby-1"), **cache)
-    first = commands.run("ansible-inventory", "--list")
-    (commands.root / "fleet.json").unlink()
-    again = commands.run("ansible-inventory", "--list")
-    assert json.loads(first.stdout) == json.loads(again.stdout)
-    assert json.loads(first.stdout)["state_running"]["hosts"] == ["lobby-1"]
-    assert first.stderr == again.stderr == ""
 
 
 def test_a_token_may_be_kept_in_a_vault(commands: Commands) -> None:

@@ -204,12 +204,6 @@ def test_an_answer_that_is_cut_off_is_not_taken_for_that_of_something_else(ssh: 
         listed_over_ssh("ssh://node-1", (), 5)
 
 
-def test_the_engines_own_error_is_told(ssh: Ssh) -> None:
-    ssh.answers({"message": "something\nis wrong"}, 500)
-    with pytest.raises(EngineError, match="answers 500, something is wrong"):
-        listed_over_ssh("ssh://node-1", (), 5)
-
-
 @pytest.mark.parametrize(
     "address",
     [
@@ -295,16 +289,6 @@ def test_hosts_that_could_not_be_seen_are_in_a_group_of_their_own_and_in_no_stat
         Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0, unreachable="fail")
 
 
-@pytest.mark.parametrize(
-    ("written", "warned"), [("2026-11-25T10:00:00Z", "120 minutes old"), (None, "does not say when"), (5, "does not say when")]
-)
-def test_a_snapshot_that_is_old_is_warned_of(tmp_path: Path, written: Any, warned: str) -> None:
-    path = str(snapshot(tmp_path, written_at=written))
-    (warning,) = read_snapshot(path, 3600, NOW).warnings
-    assert warned in warning
-    assert read_snapshot(path, 0, NOW).warnings == ()
-
-
 def test_hosts_of_a_snapshot_are_reached_as_their_nodes_were(tmp_path: Path) -> None:
     snapshot(tmp_path)
     found = Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0)
@@ -327,7 +311,7 @@ def told_by(kind: SourceKind, node: str, *entries: ServerEntry) -> SourceReading
 
 
 @pytest.mark.parametrize("state, told", [("running", None), ("exited", "offline")])
-def test_a_server_whose_container_may_run_under_another_name_is_not_taken_for_offline(engine: Engine, state: str, told: str | None) -> None:
+def test_a_server_that_may_run_under_another_name_is_not_offline(engine: Engine, state: str, told: str | None) -> None:
     engine.rows = [{**row(ONE, state), "Names": ["/renamed"]}, {**row(TWO), "Names": ["/stranger"]}, row(TWO, "exited")]
     now = read_engine(node_at(engine), 5)
     old = told_by(
@@ -336,12 +320,6 @@ def test_a_server_whose_container_may_run_under_another_name_is_not_taken_for_of
     entries = {entry.uuid: entry.state for entry in picture(old, now).entries}
     assert entries == {ONE: told, TWO: "offline", THREE: "offline"}
     assert [each.doubtful for each in from_plain(json.loads(json.dumps(to_plain([now]))))] == [now.doubtful]
-
-
-def test_a_snapshot_of_before_a_move_does_not_move_a_server_back() -> None:
-    old = told_by(SourceKind.SNAPSHOT, "a", ServerEntry(ONE, "a", "lobby", "running", priority=5))
-    panel = told_by(SourceKind.PANEL, "b", ServerEntry(ONE, "b", "lobby"))
-    assert picture(old, panel).entries == (ServerEntry(ONE, "b", "lobby", priority=5),)
 
 
 def test_of_two_nodes_with_one_server_the_one_where_it_runs_has_it() -> None:

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _job, _job_wait
@@ -138,13 +137,6 @@ def test_a_clock_that_is_set_by_days_removes_the_files_of_no_job(home: Path, mon
     assert Path(killed.path).exists() and Path(ended.path).exists()
 
 
-def test_what_another_life_of_the_machine_left_is_cleared(home: Path) -> None:
-    left_behind(home, "old", -3600)
-    home.chmod(0o700)
-    Job(NAME)
-    assert [path.name for path in home.iterdir()] == [NAME]
-
-
 def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == AskedJob(NAME, 2.0)
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == AskedJob(NAME, 0.0)
@@ -168,7 +160,7 @@ def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
     assert asked_for({}) is None
 
 
-def test_what_may_have_begun_may_begin_in_this_life_of_the_machine_alone_and_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_have_begun_may_begin_in_this_boot_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0, absent_answer())})
     assert asked is not None and asked.may_begin
     now, age = _job.life()
@@ -279,26 +271,6 @@ def test_an_ended_job_is_what_it_printed_byte_for_byte(home: Path) -> None:
 # ----- who waits
 
 
-def told_after(seconds: float, job: Job, *lines: dict[str, Any]) -> threading.Thread:
-    def tell() -> None:
-        time.sleep(seconds)
-        for line in lines:
-            job.tell(line)
-
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    return thread
-
-
-def test_what_is_told_in_quick_succession_is_gathered(home: Path) -> None:
-    job, began = Job(NAME), time.monotonic()
-    job.tell({"n": 1})
-    thread = told_after(0.15, job, {"n": 2})
-    assert wait(Watched(job.path), 0, 1.5, LONG) == (b'{"n":1}\n{"n":2}\n', True)
-    assert 1.5 <= time.monotonic() - began < LONG / 2
-    thread.join()
-
-
 def test_patience_ends_a_wait_with_what_there_is(home: Path) -> None:
     job, began = Job(NAME), time.monotonic()
     assert wait(Watched(job.path), 0, 0.0, 0.2) == (b"", True)
@@ -306,13 +278,6 @@ def test_patience_ends_a_wait_with_what_there_is(home: Path) -> None:
     job.tell({"n": 1})
     assert wait(Watched(job.path), 0, LONG, 0.2) == (b'{"n":1}\n', True)
     assert wait(Watched(job.path), 8, LONG, 0.1) == (b"", True)
-
-
-def test_an_ended_job_is_not_waited_for_and_nothing_of_it_is_lost(home: Path) -> None:
-    job = Job(NAME)
-    job.tell({"n": 1})
-    end_below(job.path)
-    assert wait(Watched(job.path), 0, LONG, LONG) == (b'{"n":1}\n', False)
 
 
 # ----- as a command
@@ -419,9 +384,7 @@ def test_a_job_that_was_given_up_knows_it(home: Path, monkeypatch: pytest.Monkey
     assert ended_job(job_path(NAME)) is None
 
 
-def test_one_that_was_given_up_before_it_began_never_begins_and_its_files_go_as_those_of_others(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_given_up_before_it_began_never_begins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_up(home, monkeypatch)
     assert mode(home) == 0o700
     with pytest.raises(FileExistsError):

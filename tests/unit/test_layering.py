@@ -195,7 +195,7 @@ def test_one_file_alone_knows_the_framework() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-def test_third_party_libraries_are_imported_where_they_may_be_and_never_before_they_are_needed() -> None:
+def test_third_party_libraries_are_imported_where_and_when_they_are_needed() -> None:
     def misplaced(path: Path) -> list[Import]:
         allowed = THIRD_PARTY.get(package_of(name_of(path)), set())
         known = {*sys.stdlib_module_names, "ansible_collections"}
@@ -236,7 +236,7 @@ def test_the_fleet_knows_of_the_core_what_acts_on_nothing() -> None:
     assert _offenders(lambda path: name_of(path).startswith("_fleet/") and acting(path)) == {}
 
 
-def test_modules_know_only_their_front_door_and_other_plugins_only_the_fleet_and_the_words_of_the_core() -> None:
+def test_modules_and_plugins_import_only_their_own_side() -> None:
     for path in sorted(PLUGINS.rglob("*.py")):
         if path.is_relative_to(MODULE_UTILS):
             continue

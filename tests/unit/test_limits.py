@@ -176,7 +176,7 @@ class TestFailure:
         assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
         assert now.cpu_quota == -1 and writes(fake) == ["set_limits"] * 2
 
-    def test_memory_that_the_kernel_cannot_take_back_is_refused_like_what_was_seen_to_be_in_use(self, fake: FakeNode) -> None:
+    def test_memory_that_the_kernel_cannot_take_back_is_refused(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 500}, {"memory_limit": 100})
         refusal = "runc did not terminate successfully: unable to set memory limit to 115000000 (current usage: 116000000)"
         fake.engine.fail("set_limits", EngineError(f"Cannot change the limits of container x: {refusal}", status=500), late=True)

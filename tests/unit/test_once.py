@@ -74,7 +74,7 @@ def test_one_that_failed_is_tried_again(fake: FakeNode) -> None:
 
 
 @pytest.mark.parametrize("ended", [Outcome.DONE, Outcome.FAILED])
-def test_one_that_waits_for_readiness_elsewhere_is_awaited_and_counts_if_it_ends_well(fake: FakeNode, ended: Outcome) -> None:
+def test_one_that_waits_for_readiness_elsewhere_is_awaited(fake: FakeNode, ended: Outcome) -> None:
     run = fake.up().run
     begin_elsewhere(fake, "elsewhere")
     fake.clock.after(20, lambda: end_elsewhere(fake, "elsewhere", ended))
@@ -157,7 +157,7 @@ def test_what_was_done_before_is_not_done_again_but_its_readiness_is_awaited(fak
 UP = frozenset({PowerState.STARTING, PowerState.RUNNING})
 
 
-def test_a_server_that_fell_since_it_was_chosen_is_brought_up_and_one_that_somebody_stopped_is_not(fake: FakeNode) -> None:
+def test_a_server_that_fell_since_is_brought_up_and_a_stopped_one_is_not(fake: FakeNode) -> None:
     fake.down()
     assert fake.perform("restart", only=UP).code == "not_selected"
     assert fake.perform("restart", only=UP, **asked()).outcome is Outcome.DONE

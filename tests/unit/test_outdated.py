@@ -128,7 +128,7 @@ class TestWithoutParts:
 
 
 class TestLimits:
-    def test_a_limit_that_was_changed_in_place_to_what_the_definition_says_does_not_count(self) -> None:
+    def test_a_limit_changed_in_place_to_that_of_the_definition_does_not_count(self) -> None:
         new = changed("settings.build.cpu_limit", 150)
         stands = container(spec().config, limits=limits_of(spec(new).config["HostConfig"]))
         assert compare(stands, spec(new).config).serves

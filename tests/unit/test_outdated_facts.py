@@ -75,21 +75,6 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     fake.file.unlink()
 
 
-def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
-    """A node where Wings runs what no source of ours has would have one for each of its servers."""
-    fake.up()
-    fake.file.unlink()
-    found = look(fake, UUID)
-    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": "no source of this node has a definition of it"}
-    assert found.warnings == ()
-
-
-def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
-    fake.up()
-    fake.define(build={"memory_limit": 3})
-    assert told(fake)["is"] is None and "expected at least 7" in told(fake)["why"]
-
-
 @pytest.mark.parametrize(
     ("labels", "hostname", "why"),
     [

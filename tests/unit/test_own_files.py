@@ -164,9 +164,7 @@ def test_a_file_system_without_locks_leaves_no_file_open(tmp_path: Path, monkeyp
         os.fstat(opened[0])
 
 
-def test_a_directory_that_cannot_be_synced_at_all_is_no_fault_and_a_disk_that_fails_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_is_a_fault_and_no_sync_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(number: int) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -125,7 +125,7 @@ def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_not_this_nodes(server: FakePanel, again: bool) -> None:
+def test_a_server_moved_away_ten_seconds_after_the_list_is_not_ours(server: FakePanel, again: bool) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     assert panel.definition(uuid_of(1)) is not None
@@ -135,7 +135,7 @@ def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_no
     assert panel.seen is not None and uuid_of(1) not in panel.seen.servers
 
 
-def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be_read(server: FakePanel) -> None:
+def test_an_old_list_does_not_tell_whose_a_server_is(server: FakePanel) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     panel.listed()
@@ -265,7 +265,7 @@ def test_a_list_of_another_shape_is_unreachable_and_bounded(server: FakePanel, p
     assert server.count() == 1
 
 
-def test_a_list_of_more_servers_than_any_node_has_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_servers_is_given_up_before_its_end(server: FakePanel) -> None:
     entries: list[Any] = [{"uuid": uuid_of(number)} for number in range(1000)]
     server.fault(value({"data": entries, "meta": {"last_page": 1000}}))
     error = error_of(panel_at(server))
@@ -273,7 +273,7 @@ def test_a_list_of_more_servers_than_any_node_has_is_given_up_before_it_is_read_
     assert server.count() < 30
 
 
-def test_a_list_of_more_values_than_any_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_values_is_given_up_before_its_end(server: FakePanel) -> None:
     server.fault(text(b'{"meta":{"last_page":1000},"data":[],"x":[' + b"0," * 359_000 + b"0]}"))
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list holds more than 2000000 values" in str(error)

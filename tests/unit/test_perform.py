@@ -458,9 +458,7 @@ class TestOneOfMany:
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
-    def test_one_that_was_found_and_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
-        self, fake: FakeNode, action: str, asked: str, outcome: str
-    ) -> None:
+    def test_a_server_gone_by_its_turn_is_skipped_unless_given_by_uuid(self, fake: FakeNode, action: str, asked: str, outcome: str) -> None:
         fake.file.unlink()
         result = perform(fake.request(action, server=asked), fake.node, Server(UUID, "Cobalt"))
         assert ending(result) == (outcome, "server_not_found", False)
@@ -477,7 +475,7 @@ class TestOneOfMany:
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
-    def test_one_that_is_in_another_state_by_the_time_its_lock_is_free_is_skipped_and_its_operation_ended(self, fake: FakeNode) -> None:
+    def test_a_server_in_another_state_once_its_lock_is_free_is_skipped(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 2, fake.lock("stop"))
         fake.clock.after(1, lambda: fake.engine.end(UUID))

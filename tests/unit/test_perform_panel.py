@@ -122,7 +122,7 @@ def test_a_panel_that_is_down_after_the_stop_does_not_keep_the_server_down(manag
     assert managed.act("restart") == ("done", "")
 
 
-def test_a_server_that_was_refused_as_moved_away_is_not_started_when_the_panel_is_down(managed: Managed) -> None:
+def test_a_server_moved_away_is_not_started_when_the_panel_is_down(managed: Managed) -> None:
     up(managed)
     managed.act("stop")
     managed.move()

@@ -162,7 +162,7 @@ class TestContainer:
         assert fake.perform("start").outcome.value == "done"
 
     @pytest.mark.parametrize("what", ["the source", "a directory on the way to it"])
-    def test_a_mount_swapped_for_a_link_at_the_last_moment_keeps_the_start_from_being_asked_for(self, fake: FakeNode, what: str) -> None:
+    def test_a_mount_swapped_for_a_link_keeps_the_start_from_being_sent(self, fake: FakeNode, what: str) -> None:
         top, private = fake.root / "maps", fake.root / "private"
         (top / "arena").mkdir(parents=True)
         (private / "arena").mkdir(parents=True)
@@ -287,9 +287,7 @@ class TestConfiguration:
         assert any("parser 'hocon' is not known" in warning for warning in result.warnings)
 
     @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
-    def test_a_file_that_leads_out_is_refused_before_anything_is_stopped_unless_told_to_warn(
-        self, fake: FakeNode, errors: str, outcome: str
-    ) -> None:
+    def test_a_file_that_leads_out_is_refused_before_anything_is_stopped(self, fake: FakeNode, errors: str, outcome: str) -> None:
         fake.down()
         (fake.root / "secret").write_text("port=1\n")
         (fake.volume / "server.properties").symlink_to(fake.root / "secret")

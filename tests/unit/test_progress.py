@@ -20,7 +20,6 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import
     MOST_A_SECOND,
     REMIND_SECONDS,
     Board,
-    pace,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
@@ -74,12 +73,6 @@ def test_a_wait_for_players_and_a_countdown_say_until_when() -> None:
     unknown = line(phase="players", deadline=due, why="nothing says what is played there")
     assert told(unknown) == [f"{TIME} node-1 Lobby waiting for players (nothing says what is played there), at most until {TIME}"]
     assert told(line(phase="countdown", deadline=due)) == [f"{TIME} node-1 Lobby counting down, due at {TIME}"]
-
-
-def test_an_end_says_how_it_went_how_long_it_took_and_why_it_did_not_go_well() -> None:
-    assert told(line(outcome="done", seconds=12.34)) == [f"{TIME} node-1 Lobby restart done in 12.3 s"]
-    assert told(line(outcome="failed", code="start_failed", seconds=3)) == [f"{TIME} node-1 Lobby restart failed, start_failed, in 3.0 s"]
-    assert told(line(outcome="done")) == [f"{TIME} node-1 Lobby restart done in 0.0 s"]
 
 
 def test_the_news_of_a_result_are_told_by_its_outcome() -> None:
@@ -151,16 +144,6 @@ def test_what_is_too_much_for_a_line_each_is_summed_up_by_what_became_of_it() ->
         f"{TIME} node-1 server-0 restart done in 1.0 s",
         f"{TIME} node-1: 9 restart done, 1 starting (Lobby)",
     ]
-
-
-def test_what_is_said_of_hosts_comes_first_and_is_summed_up_too() -> None:
-    board = Board({})
-    for number in range(8):
-        board.take(f"node-{number}", [line(server="a", phase="stop")], NOW)
-        board.say(f"node-{number}", "out of reach")
-    first, second, rest = board.lines(NOW)
-    assert (first, second) == (f"{TIME} node-0 out of reach", f"{TIME} node-1 out of reach")
-    assert rest == f"{TIME} 8 nodes: 6 out of reach, 8 stopping"
 
 
 def test_of_what_a_server_was_at_meanwhile_only_the_last_is_told_but_each_end() -> None:
@@ -288,15 +271,6 @@ def test_tasks_of_a_run_share_a_board_and_the_last_shows_what_is_left(spoken: li
         # Another goes on, which will.
         assert len(spoken) == 3
     assert (len(spoken), spoken[-1].partition(" node-1 ")[2]) == (4, "server-x restart failed in 1.0 s [4 of 4, 1 failed]")
-
-
-def test_the_more_nodes_are_followed_the_more_each_gathers(spoken: list[str]) -> None:
-    with task_progress("node-1") as first:
-        alone = first.pace
-        with task_progress("node-2"), task_progress("node-3"), task_progress("node-4") as last:
-            assert last.pace == pace(4) > alone == pace(1)
-            first.take([])
-            assert first.pace == pace(4)
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-1], lambda text: text[: len(text) // 2], lambda text: "\x00" * len(text)])

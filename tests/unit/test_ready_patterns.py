@@ -56,7 +56,7 @@ def run(script: str, ends: int = 0) -> str:
     return child.stdout
 
 
-def test_a_hostile_pattern_is_given_up_for_the_run_after_about_a_second_of_processor_time(patterns: ReadyPatterns) -> None:
+def test_a_hostile_pattern_is_given_up_after_a_second_of_cpu(patterns: ReadyPatterns) -> None:
     assert patterns.find("b$", TRIGGER)
     child, began = child_of(patterns), time.monotonic()
     with pytest.raises(NotTried, match="takes too long"):

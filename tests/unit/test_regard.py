@@ -209,7 +209,7 @@ class TestEnded:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
 
-    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
+    def test_a_crashed_server_is_not_refused_for_unknown_players(self, played: Played) -> None:
         played.fake.games.game = None
         played.clock.after(20, lambda: played.fake.engine.end(UUID))
         assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
@@ -237,7 +237,7 @@ class TestEnded:
         assert "a restart by alice@web1 counts down for its players already, and is due at " in others[0].msg
         assert len(played.game.heard) == 3
 
-    def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
+    def test_a_server_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         lock = played.fake.lock("start")
 

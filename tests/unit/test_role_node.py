@@ -119,18 +119,6 @@ def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> Non
     assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
 
 
-def test_a_file_whose_mode_is_wrong_is_written_again(servers: Path) -> None:
-    (servers / f"{ONE}.json").chmod(0o644)
-    assert write(asked(servers, {f"{ONE}.json": "{}"}))["written"] == [f"{ONE}.json"]
-    assert (servers / f"{ONE}.json").stat().st_mode & 0o777 == 0o640
-
-
-def test_other_servers_stay_unless_they_are_to_go(servers: Path) -> None:
-    assert write(asked(servers, {f"{TWO}.json": "{}"}))["removed"] == []
-    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
-    assert names(servers) == sorted(["README", f"{TWO}.json"])
-
-
 def test_a_server_never_has_two_files(servers: Path) -> None:
     uuid = ONE.replace("1", "a")
     for name in (f"{uuid}.json", f"{uuid.upper()}.yaml"):

@@ -63,7 +63,7 @@ def test_each_service_has_a_bound_on_its_memory() -> None:
         assert re.findall(r"^MemoryMax=(.*)$", unit.read_text(), re.MULTILINE) == [f"{{{{ {unit.parents[1].name}_memory_max }}}}"]
 
 
-def test_the_settings_of_a_node_are_read_with_the_library_and_without_what_lies_around(tmp_path: Path) -> None:
+def test_settings_of_a_node_are_read_without_what_lies_around(tmp_path: Path) -> None:
     variables = yaml.safe_load((ROLES / "shim" / "vars" / "main.yml").read_text())
     for name in ("json", "grp", "ansible_collections"):
         (tmp_path / f"{name}.py").write_text("open('was-here', 'w')")

@@ -108,7 +108,7 @@ def test_amounts_are_rounded_down() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_the_pace_every_server_comes_once_and_no_batch_mixes_or_breaks_its_bounds(seed: int) -> None:
+def test_whatever_the_pace_every_server_comes_in_one_batch(seed: int) -> None:
     chance = random.Random(seed)
     nodes = [f"node-{number}" for number in range(chance.randint(1, 9))]
     many = [Candidate(chance.choice(nodes), str(number), priority=chance.choice([1, 2, 100])) for number in range(chance.randint(0, 60))]

@@ -114,7 +114,7 @@ def test_given_priorities_come_before_those_of_the_node() -> None:
     assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
 
 
-def test_a_priority_by_name_means_what_it_means_to_the_node_the_name_as_it_is_written() -> None:
+def test_a_priority_by_name_means_the_name_as_it_is_written() -> None:
     asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1}})
     assert candidates({"node-1": [info(1, name="Proxy")]}, asked)[0].priority == 100
 

@@ -65,7 +65,7 @@ def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
     assert lines.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
 
 
-def test_pauses_and_soaks_that_are_still_to_come_are_counted_and_those_that_were_are_not_taken_for_work() -> None:
+def test_pauses_and_soaks_are_not_taken_for_work_in_the_estimate() -> None:
     record = opened(fleet(4, 1), serial=1)
     waits = Waits(pause=100, soak=30)
     passed(record, 1, 40, waits)

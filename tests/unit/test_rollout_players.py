@@ -64,7 +64,7 @@ def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(cod
         ({"left_ok": True}, "players_unknown", False),
     ],
 )
-def test_a_run_that_has_left_servers_to_their_players_ends_well_where_that_is_asked_for(given: dict[str, Any], code: str, ok: bool) -> None:
+def test_a_run_may_leave_servers_to_their_players_and_end_well(given: dict[str, Any], code: str, ok: bool) -> None:
     record = opened(fleet(2, 1), **given, **POLITE)
     through(record, 1, node_2=skipped([uuid(200)], code))
     assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok
@@ -134,7 +134,7 @@ def test_a_run_that_may_leave_servers_says_which_of_them_it_may_not_leave(uncoun
     assert report.verdict(told, [], left_ok=record.left_ok)["msg"] == f"Run 1b2c3d4e did not end well: {words}"
 
 
-def test_a_canary_of_which_some_came_through_lets_others_follow_and_one_that_was_skipped_whole_does_not() -> None:
+def test_a_canary_skipped_as_a_whole_lets_nobody_follow() -> None:
     record = opened(fleet(1, 3), canary=2, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
     assert not record.stopped

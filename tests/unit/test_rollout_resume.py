@@ -71,9 +71,7 @@ def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> No
     ("state", "up", "outcome"),
     [("running", True, "done"), ("offline", True, "failed"), ("offline", False, "done"), ("offline", None, "done")],
 )
-def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up_unless_somebody_stopped_it(
-    state: str, up: bool | None, outcome: str
-) -> None:
+def test_what_was_done_and_fell_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     intent = None if up is None else {"up": up}
@@ -113,7 +111,7 @@ def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[st
     )
 
 
-def test_what_a_node_may_have_queued_is_asked_for_under_the_key_of_the_run_that_asked_first(tmp_path: Path) -> None:
+def test_what_a_node_may_have_queued_keeps_the_key_of_the_first_run(tmp_path: Path) -> None:
     record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
     begin(record, 1)
     second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
@@ -199,9 +197,7 @@ def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
         ("offline", {"soak": 3}, False),
     ],
 )
-def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_stay_up(
-    state: str, given: dict[str, Any], is_asked: bool
-) -> None:
+def test_what_nobody_saw_ready_or_stay_up_is_asked_for_again(state: str, given: dict[str, Any], is_asked: bool) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
     begin(record, 1)
     entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
@@ -244,7 +240,7 @@ def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
     assert [(row.called, row.code) for row in resumed.left] == [("node-2 Server 200", "node_unreachable"), ("node-1 Server 100", "")]
 
 
-def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
+def test_a_node_lost_for_long_is_asked_what_the_first_run_did_there() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})

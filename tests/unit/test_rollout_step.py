@@ -51,7 +51,7 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
 
 
-def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it_said_in_the_first(controller: Controller) -> None:
+def test_a_node_lost_between_two_runs_is_not_planned_from_the_first(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     controller.answers({"node-2": ended([uuid(200)])})
     controller.lost = {"node-2"}
@@ -272,7 +272,7 @@ def test_a_run_that_has_ended_may_be_taken_up_while_its_command_goes_on(controll
     assert "failed" not in controller.step("take_up", resume=file)
 
 
-def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_end_is_not(controller: Controller) -> None:
+def test_a_play_that_was_ended_in_the_middle_is_told(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     confirmed = controller.step("confirm", file=file, result_file=str(controller.result_file))
@@ -295,7 +295,7 @@ def test_a_result_that_cannot_be_written_does_not_say_that_nothing_was_done(cont
 @pytest.mark.parametrize(
     ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
 )
-def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node_is_asked(
+def test_bad_tasks_before_the_batch_stop_the_run_before_any_node(
     controller: Controller, tmp_path: Path, text: str | None, said: str
 ) -> None:
     controller.nodes(fleet(1, 1))
@@ -336,7 +336,7 @@ def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_on
     assert controller.step("blame", here="node-1", file=file)["msg"].startswith("Cannot end the restart well: restart of 3 in 3 of 3")
 
 
-def test_batches_at_the_end_whose_nodes_were_lost_use_up_the_budget_and_the_rest_is_not_begun(controller: Controller) -> None:
+def test_last_batches_of_lost_nodes_use_up_the_budget(controller: Controller) -> None:
     controller.nodes(fleet(3, 1))
     file = controller.plan(serial=1)["file"]
     controller.begin(file, 1)
@@ -377,7 +377,7 @@ def test_tasks_before_the_batch_are_laid_out_for_all_nodes_where_any_has_some(co
     assert controller.plan()["before"]
 
 
-def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_again_and_again(controller: Controller) -> None:
+def test_a_run_waits_for_its_window_before_it_looks_at_anything(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone()
     given = {"action": "restart", "servers": ["all"], "not_before": not_before.isoformat(), "deadline": ""}
@@ -431,7 +431,7 @@ def test_check_mode_waits_for_no_window_and_is_in_all_of_them(controller: Contro
     assert controller.clock.slept == 0
 
 
-def test_a_batch_that_may_not_be_over_by_the_deadline_is_not_begun_and_no_pause_is_made_for_it(controller: Controller) -> None:
+def test_a_batch_that_may_pass_the_deadline_is_not_begun(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     deadline = datetime.fromtimestamp(controller.clock.now + 700, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     given = {"action": "restart", "servers": ["all"], "serial": 1}

@@ -89,7 +89,7 @@ def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothin
 
 
 @pytest.mark.parametrize("fault", ["refuses", "500", "hangs", "trickles", "redirects", "later"])
-def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_others(
+def test_no_receiver_delays_or_fails_a_run_or_keeps_it_from_others(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
@@ -120,7 +120,7 @@ def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_
     assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
 
 
-def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_they_are(
+def test_a_run_waits_for_many_receivers_no_longer_than_promised(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert SEND_SECONDS == 5
@@ -134,7 +134,7 @@ def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_t
     assert time.monotonic() - began < 8
 
 
-def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
+def test_the_next_run_sends_first_what_was_not_taken_under_the_same_id(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
@@ -392,7 +392,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("plant, why", PLANTED.values(), ids=PLANTED)
-def test_a_run_whose_messages_would_wait_where_others_may_write_is_refused_before_it_begins(
+def test_a_run_whose_messages_others_could_write_is_refused(
     controller: Controller, chat: Told, shared: Path, plant: Callable[[Path], None], why: str
 ) -> None:
     plant(shared / "rollout-events")

@@ -122,7 +122,7 @@ def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
     return outcomes(record)["Server 1"]
 
 
-def test_a_server_that_cannot_be_seen_in_its_soak_has_neither_stayed_up_nor_gone_down() -> None:
+def test_a_server_unseen_in_its_soak_neither_stayed_up_nor_went_down() -> None:
     assert soaked(info(1), info(1)) == "done"
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
 
@@ -154,7 +154,7 @@ def test_a_nameless_server_that_tells_its_name_is_found_by_it() -> None:
     assert outcomes(resumed) == {"Lobby": "not_done"}
 
 
-def test_what_still_cannot_be_seen_keeps_the_next_run_from_beginning_unless_it_is_allowed() -> None:
+def test_what_still_cannot_be_seen_keeps_the_next_run_from_beginning() -> None:
     still = {"node-1": told(info(1), unseen(2))}
     assert opened(still, first_part(), on_failure="continue").stopped.startswith("Cannot see 1 server")
     resumed = opened(still, first_part(), **ALLOWED)

@@ -111,7 +111,7 @@ def test_in_the_nights_when_clocks_are_changed(now: str, given: dict[str, Any], 
     assert window(now, **given) == meant
 
 
-def test_the_second_of_two_that_a_clock_shows_is_not_meant_even_if_only_it_is_still_to_come() -> None:
+def test_of_a_time_shown_twice_the_second_is_not_meant() -> None:
     between = at("2026-10-25 02:45")
     assert read_window({"not_before": "02:30"}, between).facts()["not_before"] == "2026-10-26T01:30:00Z"
 
@@ -120,7 +120,7 @@ def test_the_second_of_two_that_a_clock_shows_is_not_meant_even_if_only_it_is_st
 @given(
     zone=st.sampled_from(ZONES), wall=st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)).map(lambda each: each.replace(microsecond=0))
 )
-def test_a_time_that_clocks_show_is_its_first_moment_and_another_the_moment_they_are_put_past_it(zone: str, wall: datetime) -> None:
+def test_a_time_means_its_first_moment_or_the_end_of_the_gap(zone: str, wall: datetime) -> None:
     where = zoneinfo.ZoneInfo(zone)
     moment = moment_of(wall, where)
     shown = datetime.fromtimestamp(moment, where).replace(tzinfo=None, fold=0)
@@ -139,7 +139,7 @@ def test_a_time_that_clocks_show_is_its_first_moment_and_another_the_moment_they
     begin=st.times().map(lambda each: each.replace(microsecond=0)),
     end=st.times().map(lambda each: each.replace(microsecond=0)),
 )
-def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
+def test_a_window_of_two_times_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
     alone = read_window({"not_before": f"{begin} {zone}"}, now)
     assert alone.not_before is not None
     assert now < alone.not_before

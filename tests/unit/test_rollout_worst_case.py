@@ -61,7 +61,7 @@ def test_nodes_that_ansible_has_no_fork_for_make_a_batch_longer() -> None:
     assert [longest(record, [1], Waits(soak=7, forks=forks)) for forks in (0, 5, 4, 1)] == [67, 67, 127, 307]
 
 
-def test_one_node_at_a_time_waits_for_players_for_days_and_all_at_once_for_a_part_of_an_hour() -> None:
+def test_the_longest_wait_for_players_depends_on_serial() -> None:
     # Three priorities.
     seen = {f"node-{node}": told(*(info(10 * node + number, priority=number) for number in range(3))) for node in range(200)}
     night = {**POLITE, "max_delay": 600, "stop_timeout": 0, "wait_seconds": 0}
@@ -77,7 +77,7 @@ def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
         opened(fleet(1, 1), stop_timeout="soon")
 
 
-def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told_everywhere() -> None:
+def test_a_batch_that_may_not_be_over_in_time_is_left_and_told() -> None:
     deadline = moment_in("2026-01-31T06:00:00Z")
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))

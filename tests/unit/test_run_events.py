@@ -78,7 +78,7 @@ def test_a_run_that_ended_says_how() -> None:
     assert (told["msg"], told["counts"]["done"], told["seconds"]) == ("restart of 2 in 1 of 1 batch: 2 done", 2, 61)
 
 
-def test_a_run_that_stopped_says_why_and_how_to_go_on_and_names_what_failed_without_what_it_said() -> None:
+def test_a_run_that_stopped_says_why_and_names_what_failed() -> None:
     record = opened(fleet(2, 1), serial=1)
     failing(record, 1)
     event = over(record, "/home/alice/resume.json")

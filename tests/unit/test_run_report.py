@@ -77,23 +77,6 @@ def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
     assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
 
 
-def test_one_that_takes_long_to_make_is_renewed_so_much_the_less(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
-    reported.begin()
-    made = plugin.page
-
-    def slowly(*given: Any) -> str:
-        reported.now += 2.0
-        return str(made(*given))
-
-    monkeypatch.setattr(plugin, "page", slowly)
-    before = reported.pages
-    for _second in range(400):
-        reported.now += 1.0
-        reported.report.renew()
-    # 2 s of work in 40: a twentieth.
-    assert reported.pages - before <= 400 // 40 + 1
-
-
 def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:
     reported.begin()
     reported.report.end(reported.record, ["go on with ", "the command"], {"ok": False})

@@ -93,24 +93,6 @@ def test_hundreds_are_told_in_order_and_each_is_asked_about_once(many: Many) -> 
     assert sorted(asked) == uuids and faults == []
 
 
-def test_several_are_asked_about_at_a_time_but_never_many(many: Many) -> None:
-    many.make(40)
-    at_once, most, guard = [0], [0], threading.Lock()
-
-    def inspect(name: str) -> Snapshot | None:
-        with guard:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-        time.sleep(0.02)
-        with guard:
-            at_once[0] -= 1
-        return many.fake.engine.find(name)
-
-    many.inspects(inspect)
-    many.look()
-    assert 2 <= most[0] <= 8
-
-
 def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) -> None:
     uuids = many.make(20)
 
@@ -221,23 +203,6 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
 
 
 # ----- what places a server among others
-
-
-def place(many: Many, **definition: Any) -> dict[str, Any]:
-    """What is told of a server with this definition, or with none but a container."""
-    many.make(1)
-    many.fake.task.clear()
-    if definition:
-        uuid = f"{0:08x}-0000-4000-8000-000000000000"
-        many.fake.task.append(many.fake.definition(uuid=uuid, **definition))
-    (entry,) = many.describe().entries
-    return {name: entry[name] for name in ("priority", "egg", "labels")}
-
-
-def test_priority_egg_and_labels_are_those_of_the_definition(many: Many) -> None:
-    egg = "5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10"
-    told = place(many, meta={"name": "Proxy", "priority": 10}, egg={"id": egg, "file_denylist": []}, labels={"tier": 1})
-    assert told == {"priority": 10, "egg": egg, "labels": {"tier": "1"}}
 
 
 def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unasked(many: Many) -> None:

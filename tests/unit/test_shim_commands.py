@@ -13,18 +13,14 @@ from typing import Any, cast
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import (
-    CLOSED,
-    NO_TEXT,
     NOT_READ,
-    OFFLINE,
     TOO_MANY,
     Commands,
-    NotWritten,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_way_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot, StopType, StopWay
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -99,28 +95,6 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
     in_loop(story)
 
 
-def test_many_servers_that_do_not_read_leave_a_place_for_one_that_does() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        stuck = [engine.up(f"stuck {number}", stuck=True) for number in range(commands_file._THREADS - 1)]
-        waiting = [asyncio.ensure_future(commands.write(each, "a\n")) for each in stuck for _unused in range(3)]
-        await until(lambda: len(engine.asked) == len(stuck))
-        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 20.0) is None
-        engine.go.set()
-        assert set(await asyncio.gather(*waiting)) == {NOT_READ}
-
-    in_loop(story)
-
-
-def test_commands_of_a_server_are_written_in_their_order() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        server = engine.up("server")
-        assert await asyncio.gather(*(commands.write(server, str(number)) for number in range(20))) == [None] * 20
-        assert engine.written == [(server, str(number)) for number in range(20)]
-        assert commands._turns == {}
-
-    in_loop(story)
-
-
 def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any) -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         engine.go.set()
@@ -136,22 +110,6 @@ def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any)
         engine.up("server", run="2")
         assert await commands.write(server, "e") is None
         assert engine.written == [(server, "c"), (server, "e")]
-
-    in_loop(story)
-
-
-def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        assert await commands.write("none", "a") == OFFLINE
-        assert await commands.write(engine.up("down", live=False), "a") == OFFLINE
-        assert await commands.write(engine.up("closed", open_stdin=False), "a") == CLOSED
-        assert await commands.write(engine.up("server"), "\ud800") == NO_TEXT
-        assert await commands.write("server", "a") is None
-        engine.fault = EngineUnreachable("the engine at /secret")
-        for _unused in range(2):
-            assert await commands.write(engine.up("silent", stuck=True), "a") == NotWritten(error="the engine at /secret")
-        assert engine.asked.count("silent") == 1
 
     in_loop(story)
 

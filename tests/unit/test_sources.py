@@ -104,16 +104,6 @@ def test_a_short_id_or_name_of_several_servers_is_ambiguous_and_they_are_listed(
         assert caught.value.facts["servers"] == [A, A2]
 
 
-def test_the_same_server_in_several_sources_is_one_and_has_the_name_of_the_first(place: Place) -> None:
-    place.write(A, "Old Name")
-    place.keep(A, "Oldest Name")
-    sources = place.sources(definition(A, "Name"), containers=lambda: [Server(A, "Container")])
-    assert sources.search.identify("aaaaaaaa", KILL) == sources.search.identify("Name", KILL) == Server(A, "Name")
-    for former in ("Old Name", "Oldest Name", "Container"):
-        with pytest.raises(ServerNotFound):
-            sources.search.identify(former, KILL)
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "\0", "../../etc/passwd", A[:-1], "x" * 1_000_000, "\ud800"],
@@ -127,16 +117,6 @@ def test_weird_text_is_a_server_that_is_not_found(place: Place, text: str, actio
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("digits", ["1234567", "342391", "99999999"])
-def test_digits_that_are_not_found_are_told_about_quotes_in_yaml(place: Place, digits: str) -> None:
-    place.write(C, "Lobby")
-    with pytest.raises(ServerNotFound, match="put it in quotes: YAML"):
-        place.sources().search.identify(digits, STOP)
-    with pytest.raises(ServerNotFound) as caught:
-        place.sources().search.identify("Looby", STOP)
-    assert "quotes" not in str(caught.value)
-
-
 def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None:
     broken = place.write(A, "Lobby")
     broken.write_text("{", encoding="utf-8")
@@ -148,19 +128,6 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
         sources.search.identify("Lobby", KILL)
     (warning,) = sources.warnings
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
-
-
-@pytest.mark.parametrize("action", list(PowerAction))
-def test_of_several_files_that_may_be_meant_the_first_is_named(place: Place, action: PowerAction) -> None:
-    place.write(A).write_text("{", encoding="utf-8")
-    place.write(A, extension="yml")
-    place.write(B).write_text("{", encoding="utf-8")
-    (place.directory / "lobby.yml").write_text(json.dumps(definition(C, "Lobby")), encoding="utf-8")
-    with pytest.raises(ServerNotFound) as caught:
-        place.sources().search.identify("Lobby", action)
-    expected = f"2 definitions could not be read, one of which may be the one meant: {place.directory / A}.json and 1 more; "
-    assert expected in str(caught.value)
-    assert f"ignored, since no UUID names it: {place.directory}/lobby.yml" in str(caught.value)
 
 
 def test_a_directory_out_of_reach_is_not_a_directory_without_the_server(place: Place) -> None:
@@ -348,7 +315,7 @@ def test_what_may_not_be_read_is_out_of_reach_and_not_missing(place: Place, clos
             assert ["Permission denied" in str(error) for error in sources.listing.unlisted] == [True]
 
 
-def test_stale_definitions_stand_in_for_a_source_out_of_reach_only_if_that_is_allowed(place: Place) -> None:
+def test_stale_definitions_stand_in_only_if_that_is_allowed(place: Place) -> None:
     place.keep(A, "Lobby")
     place.directory.rmdir()
     place.directory.write_text("", encoding="utf-8")

@@ -176,7 +176,7 @@ def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_to
         assert [type(error) for error in sources.listing.unlisted] == [kind]
 
 
-def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be_asked(place: Place) -> None:
+def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> None:
     place.panel(A, "Lobby")
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
@@ -198,15 +198,6 @@ def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: P
     assert sources.listing.everything(START) == [Server(A, "Task")] and len(sources.listing.unlisted) == 1
 
 
-def test_what_a_reader_found_on_the_panel_is_had_and_has_a_definition(place: Place) -> None:
-    place.panel(A, "Lobby")
-    sources = place.sources()
-    assert not sources.listing.has(A)
-    sources.listing.everything(None)
-    found = sources.definition_for_stop(A)
-    assert sources.listing.has(A) and found is not None and found.server.name == "Lobby"
-
-
 # --- stale definitions ----------------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +214,7 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
 
 
-def test_a_server_that_was_moved_away_is_not_started_later_although_nothing_else_was_kept_then(place: Place) -> None:
+def test_a_server_that_was_moved_away_is_not_started_later(place: Place) -> None:
     place.panel(A)
     place.booted(A)
     del place.api.servers[A]

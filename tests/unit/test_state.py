@@ -54,9 +54,7 @@ def test_what_has_no_process_is_offline_whatever_else_is_known(
         (ours(EARLIER, matched=True), "running", "unknown"),
     ],
 )
-def test_a_live_server_is_starting_only_while_a_readiness_line_of_this_very_run_is_awaited(
-    started: StartedRun | None, state: str, startup: str
-) -> None:
+def test_a_live_server_is_starting_only_while_its_line_is_awaited(started: StartedRun | None, state: str, startup: str) -> None:
     assert state_of(LIVE, started=started) == (state, startup)
 
 

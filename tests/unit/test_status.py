@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet import status
-from ansible_collections.fleet.power.plugins.module_utils._fleet.acts import moment
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
 
@@ -54,22 +53,6 @@ def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
     ]
 
 
-def test_players_have_a_column_where_any_game_is_known_and_else_there_is_none() -> None:
-    def players(online: int | None, most: int | None, why: str | None = None) -> dict[str, Any]:
-        return {"online": online, "max": most, "why_unknown": why}
-
-    shown = [
-        entry("Lobby", players=players(3, 20)),
-        entry("Proxy", players=players(0, None)),
-        entry("Dune", players=players(None, None, "no answer within 3 s")),
-        entry("Echo", players=None),
-    ]
-    lines = {re.split(" {2,}", line)[2]: re.split(" {2,}", line)[4] for line in status_lines([seen(*shown)])[:5]}
-    assert lines == {"NAME": "PLAYERS", "Lobby": "3/20", "Proxy": "0", "Dune": "? (no answer within 3 s)", "Echo": "-"}
-    assert status_lines([seen(entry(players=None, countdown=None))]) == status_lines([seen(entry())])
-    assert "PLAYERS" not in status_lines([seen(entry())])[0]
-
-
 @pytest.mark.parametrize(("phase", "words"), [("counting", "restart at 12:13:00 (counting)"), ("waiting", "restart by 12:13:00 (waiting)")])
 def test_a_countdown_is_what_is_done_to_a_server_unless_somebody_holds_its_lock(phase: str, words: str) -> None:
     countdown = {"action": "restart", "phase": phase, "due": "2026-02-01T12:13:00.000Z", "origin": "ci@build (play Deploy, task Act)"}
@@ -79,13 +62,6 @@ def test_a_countdown_is_what_is_done_to_a_server_unless_somebody_holds_its_lock(
     held = {**shown, "lock": {"action": "kill", "phase": "kill", "origin": "bob@web2"}}
     assert re.split(" {2,}", line_of(held))[-3:] == ["kill", "bob@web2", "-"]
     assert "restart at an unknown time" in line_of(entry(countdown={"action": "restart", "phase": "counting"}))
-
-
-def test_a_server_that_ended_is_told_since_when_and_with_which_exit_code() -> None:
-    ended = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T13:30:00Z", "exit_code": 137, "oom_killed": True}
-    line = line_of(entry(state="offline", container=ended, intent={"up": True}))
-    assert "offline, meant up, out of memory  01-31 13:30" in line
-    assert " 137 " in line
 
 
 def supervision(**fields: Any) -> dict[str, Any]:
@@ -148,7 +124,7 @@ def test_a_node_that_could_not_be_looked_at_is_a_row_and_a_reason(result: dict[s
     assert failure(nodes) == "Cannot look at 1 of 2 nodes: node-2; the reasons are below the table, the other nodes are complete"
 
 
-def test_a_server_that_was_not_seen_is_a_line_whatever_states_are_asked_for_and_a_reason() -> None:
+def test_a_server_that_was_not_seen_is_a_line_and_a_reason() -> None:
     nodes = [seen(entry(), unseen())]
     lines = status_lines(nodes, ["offline"])
     assert lines[1].split("  ")[:3] == ["node-1", "566bf9d7", "Dune"] and " unknown, engine_error " in lines[1]
@@ -160,7 +136,7 @@ def test_a_server_that_was_not_seen_is_a_line_whatever_states_are_asked_for_and_
     assert faults(nodes) == {"node-1": "Cannot see 1 server of node-1: Dune"}
 
 
-def test_a_list_that_is_not_whole_is_a_line_and_a_reason_and_its_node_is_not_complete() -> None:
+def test_a_list_that_is_not_whole_is_a_line_and_a_reason() -> None:
     part = {"servers": [entry()], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
     nodes = [node_seen("node-1", {}, part), seen(entry(), node="node-2"), node_seen("node-3", {}, UNREACHABLE)]
     lines = status_lines(nodes)
@@ -254,21 +230,6 @@ def test_eighty_columns_tell_where_what_how_and_by_whom() -> None:
         "node-1  生存サーバー    offline, crashed 3 tim…  restart done 04:00:12  ci@build",
         "node-2  -               unreachable              -                      -",
     ]
-
-
-@pytest.mark.parametrize(
-    ("told", "shown"),
-    [
-        ("2026-02-01T00:00:01.999Z", "00:00:01"),
-        ("2026-01-31T23:59:59Z", "01-31 23:59"),
-        ("2026-02-02T00:10:00Z", "02-02 00:10"),
-        ("2025-07-31T00:00:00Z", "2025-07-31"),
-        ("soon", "soon"),
-        (None, None),
-    ],
-)
-def test_times_have_what_tells_them_apart(told: str | None, shown: str | None) -> None:
-    assert moment(told, NOON) == shown
 
 
 @pytest.mark.parametrize("width", [40, 80, 132, 400])

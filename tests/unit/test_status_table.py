@@ -84,9 +84,7 @@ class _Broken(dict[str, Any]):
         return super().get(key, default)
 
 
-def test_a_host_with_a_variable_that_cannot_be_evaluated_takes_nothing_from_the_others(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_host_with_a_bad_variable_takes_nothing_from_the_others(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = {"failed": True, "msg": "Error processing keyword 'remote_user': 'nobody' is undefined"}
     broken = _Broken(ansible_user="{{ nobody }}", ansible_host="192.0.2.3", seen=failed)
     result = run({"snapshot": str(tmp_path / "fleet.json")}, hosts=("a", "broken"), variables={**HOSTS, "broken": broken})

@@ -67,7 +67,7 @@ class TestTimeoutInForce:
         assert done.stop is not None
         assert (done.stop.forced, round(done.stop.seconds), done.stop_timeout) == (True, seconds, None)
 
-    def test_a_definition_of_the_task_without_a_timeout_leaves_it_to_the_settings_and_not_to_the_container(self, fake: FakeNode) -> None:
+    def test_a_task_definition_without_a_timeout_leaves_it_to_the_settings(self, fake: FakeNode) -> None:
         fake.configure(system={"stop_timeout": 50})
         up(fake, {**NATIVE, "timeout": 20})
         fake.task = [fake.definition(process={"stop": NATIVE})]

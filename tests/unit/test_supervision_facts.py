@@ -137,22 +137,6 @@ def test_a_server_that_somebody_stopped_is_as_it_is_meant_to_be(fake: FakeNode) 
     assert (state["state"], state["verdict"]) == ("ok", "stopped")
 
 
-def test_an_end_that_nobody_has_judged_has_no_verdict(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, verdict=Verdict.NOTED, due=False)
-    state = told(fake)
-    assert (state["state"], state["verdict"], state["exit_code"]) == ("ok", None, 3)
-
-
-def test_a_server_that_the_policy_exempts_is_off_and_says_why(fake: FakeNode) -> None:
-    fake.configure(supervisor={"rules": [{"server": UUID, "supervise": False}]})
-    fake.down()
-    crashed(fake, due=False)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["why"], state["verdict"], state["next_at"]) == ("off", "rule 1 of supervisor.rules", "crashed", None)
-
-
 def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:
     fake.up()
     fake.perform("stop")

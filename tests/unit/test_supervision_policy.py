@@ -111,15 +111,6 @@ class TestRules:
             "expected one or more of server, egg and label"
         )
 
-    @pytest.mark.parametrize("sayings", [{}, {"supervise": None}, {"superwise": True}])
-    def test_a_rule_that_says_nothing_is_refused(self, sayings: dict[str, object]) -> None:
-        with pytest.raises(SettingsInvalid) as caught:
-            settings({"server": "Paper", **sayings})
-        assert str(caught.value) == (
-            "Cannot read settings config.yml: supervisor.rules[0] says nothing of the servers it is for, "
-            "expected one or more of supervise, clean_exit, max_restarts and reset_after"
-        )
-
     @pytest.mark.parametrize(
         ("key", "value", "expected"),
         [

@@ -149,7 +149,7 @@ def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_without_room_for_a_lock_file_either_a_stop_does_nothing_and_a_kill_says_what_it_left_open(tmp_path: Path, full: FullDisk) -> None:
+def test_without_room_for_a_lock_file_a_stop_does_nothing(tmp_path: Path, full: FullDisk) -> None:
     full.watched.up()
     full.leave_room(0)
     fake = full.watched.fake
@@ -180,7 +180,7 @@ def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_do
     assert (full.watched.row.due, full.watched.fake.live) == (False, False)
 
 
-def test_a_start_without_room_for_its_intent_says_so_and_the_next_one_with_room_counts(full: FullDisk) -> None:
+def test_a_start_without_room_for_its_intent_says_so(full: FullDisk) -> None:
     full.crash_twice()
     full.act("stop")
     full.leave_room(0)

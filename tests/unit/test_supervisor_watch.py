@@ -65,7 +65,7 @@ def looked(watched: Watched) -> str | None:
     return watched.fake.node.journal.seen_runs.value(LOOKED)
 
 
-def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_later_is_not(watched: Watched) -> None:
+def test_what_is_down_at_the_first_look_of_a_node_is_left(watched: Watched) -> None:
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -197,7 +197,7 @@ def stop_of(seconds: int | None) -> dict[str, object]:
         (None, 60, 59, "stopped"),
     ],
 )
-def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own_time(
+def test_an_end_after_the_stop_command_is_a_stop_within_its_time(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
     """As its container was made to be stopped, whatever its definition says by now."""
@@ -243,7 +243,7 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_that_has_outlived_its_signal(
+def test_a_container_not_inspected_for_a_moment_has_not_outlived_its_signal(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
     """Its own stop may take longer than others have."""

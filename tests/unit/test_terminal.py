@@ -28,7 +28,7 @@ SEEN = {"servers": [{**SERVER, "name": f"Survival {name}", "last_operation": OPE
 
 
 @pytest.mark.parametrize("columns", [("", None, 79, 120), ("", 61, 79, 61), ("", None, 199, 200), ("90", 61, 79, 90), ("0", 61, 79, 61)])
-def test_the_users_wish_comes_before_the_terminal_and_that_before_what_ansible_makes_of_it(
+def test_the_users_wish_comes_before_the_terminals_width(
     monkeypatch: pytest.MonkeyPatch, columns: tuple[str, int | None, int, int]
 ) -> None:
     wish, loaded, ansibles, expected = columns

@@ -79,7 +79,7 @@ class TestMeant:
             "correct or remove them; nothing was done"
         )
 
-    def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
+    def test_a_text_that_was_cut_at_a_blank_is_refused(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
             """as in -e '{"rollout_reason": "two words"}'; nothing was done"""

@@ -185,7 +185,7 @@ def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> N
 
 @BOTH
 @pytest.mark.parametrize("kind", ["empty directory", "full directory", "pipe", "link to a directory"])
-def test_what_the_server_gave_the_name_of_the_unfinished_file_keeps_no_file_from_being_written(disk: Disk, kind: str) -> None:
+def test_what_has_the_name_of_the_unfinished_file_prevents_no_write(disk: Disk, kind: str) -> None:
     taken = disk.volume / ".fleet-power.new"
     if kind == "link to a directory":
         taken.symlink_to(disk.outside)
@@ -253,7 +253,7 @@ def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) 
 
 
 @AS_ROOT
-def test_a_hard_link_to_somebody_elses_file_is_neither_read_nor_replaced_nor_given_away(disk: Disk) -> None:
+def test_a_hard_link_to_anothers_file_is_neither_read_nor_given_away(disk: Disk) -> None:
     os.link(disk.canary, disk.volume / "server.properties")
     for access in (read, write):
         with pytest.raises(PrebootFailed, match="several hard links"):
@@ -319,7 +319,7 @@ def test_the_size_is_that_of_regular_files_with_hard_links_once(disk: Disk) -> N
 
 
 @AS_ROOT
-def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and_not_their_targets(disk: Disk) -> None:
+def test_everything_of_another_owner_is_given_to_the_server(disk: Disk) -> None:
     make_tree(disk)
     os.mkfifo(disk.volume / "fifo")
     (disk.volume / "to a file").symlink_to(disk.canary)

@@ -84,7 +84,7 @@ def stranger(disk: Disk) -> tuple[int, int]:
 
 
 @BOTH
-def test_no_link_of_any_kind_is_followed_by_the_walk_or_lets_the_owner_of_its_target_change(disk: Disk) -> None:
+def test_no_link_is_followed_by_the_walk(disk: Disk) -> None:
     targets = {
         "to a file": disk.canary,
         "to a directory": disk.outside,
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk,
 
 
 @AS_ROOT
-def test_a_read_only_disk_is_read_and_measured_and_what_has_to_change_says_why_it_cannot(disk: Disk) -> None:
+def test_a_read_only_disk_is_measured_and_a_change_says_why_it_fails(disk: Disk) -> None:
     with mounted(disk.volume, "size=64k,mode=755"):
         (disk.volume / "a.txt").write_bytes(b"old\n")
         subprocess.run(["mount", "-o", "remount,ro", str(disk.volume)], check=True)
