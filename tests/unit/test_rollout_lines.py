@@ -73,21 +73,6 @@ def test_pauses_and_soaks_are_not_taken_for_work_in_the_estimate() -> None:
     assert remaining(record, 2, waits) == 3 * 10 + 3 * 30 + 2 * 100
 
 
-def test_a_batch_of_many_takes_as_often_as_it_takes_up_servers() -> None:
-    record = opened(fleet(2, 20), serial=1, canary=1)
-    passed(record, 1, 10)
-    # 19 and 20 servers, at most 4 of them at a time, of node 1 and of node 2.
-    assert remaining(record, 2, Waits(max_parallel=4)) == 10 * (5 + 5)
-    assert remaining(record, 2, NO_WAITS) == 10 * (3 + 3)
-
-
-def test_check_mode_estimates_nothing() -> None:
-    record = opened(fleet(2, 1), serial=1)
-    record.check = True
-    passed(record, 1, 10)
-    assert remaining(record, 2, NO_WAITS) is None
-
-
 def test_a_batch_that_has_ended_says_after_how_long_and_what_became_of_it() -> None:
     record = opened(fleet(1, 6), canary=1, max_failures=9)
     all_done(record, 1)

@@ -88,15 +88,6 @@ def test_maintenance_leaves_a_node_to_its_players_for_the_same_codes() -> None:
     assert known["__maintenance_for_players"] == list(LEFT_TO_PLAYERS)
 
 
-def test_a_resumed_run_asks_for_it_again_under_a_key_of_its_own() -> None:
-    record = opened(fleet(1, 1), **POLITE)
-    through(record, 1, node_1=skipped([uuid(100)]))
-    resumed = opened(fleet(1, 1), record, run="5e6f7a8b", **POLITE)
-    # What its node has refused it does not do any more by itself.
-    assert begin(resumed, 1)["node-1"]["once"] == "rollout 5e6f7a8b"
-    assert begin(resumed, 1)["node-1"]["only"] == ["starting", "running", "stopping"]
-
-
 def test_it_is_told_apart_in_every_place() -> None:
     record = opened(fleet(2, 2), serial=1, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})

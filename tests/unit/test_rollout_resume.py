@@ -30,12 +30,6 @@ def asked(record: Record) -> list[str | None]:
     return [row.server for row in record.rows if row.batch]
 
 
-def test_a_record_survives_being_written_and_read() -> None:
-    record = opened(fleet(2, 2), labels={}, serial=1)
-    begin(record, 1)
-    assert again(record) == record
-
-
 def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
     record = opened(fleet(3, 2), serial=1)
     all_done(record, 1)
@@ -142,16 +136,6 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     assert begin(third, 1)["node-1"]["once"] == key
 
 
-def test_what_was_never_begun_by_a_resumed_run_keeps_its_key_too() -> None:
-    record = opened(fleet(2, 1), run="aaaaaaaa")
-    begin(record, 1)
-    second = opened(fleet(2, 1), again(record), run="bbbbbbbb", serial=1)
-    begin(second, 1)
-    count(second, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    third = opened(fleet(2, 1), again(second), run="cccccccc")
-    assert begin(third, 1)["node-2"]["once"] == "rollout aaaaaaaa"
-
-
 @pytest.mark.parametrize(("said", "tried"), [("false", False), (False, False), ("no", False), ("true", True), (True, True), ("Yes", True)])
 def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
     record = opened(fleet(1, 1), max_failures=1)
@@ -224,15 +208,6 @@ def test_a_killed_task_is_unknown_and_the_journal_says_what_it_did() -> None:
     assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
-    record = opened(fleet(1, 2))
-    begin(record, 1)
-    count(record, 1, {"node-1": LOST})
-    assert flying(again(record)) == {"nodes": ["node-1"], "runs": ["1b2c3d4e"]}
-    resumed = opened({"node-1": told(info(100, operations=[operation("done")]), info(101, state="offline"))}, again(record))
-    assert asked(resumed) == [uuid(101)]
-
-
 def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
     record = opened(fleet(2, 1))
     begin(record, 1)
@@ -276,19 +251,6 @@ def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> N
     assert [row.called for row in resumed.left] == ["node-2 Server 200", "node-3"]
     assert not resumed.failures
     assert not resumed.is_good
-
-
-def test_a_server_that_its_node_no_longer_has_failed() -> None:
-    resumed = opened({"node-1": told()}, again(opened(fleet(1, 1))))
-    assert [row.code for row in resumed.failed] == ["server_not_found"]
-
-
-def test_a_canary_that_failed_is_followed_by_another() -> None:
-    record = opened(fleet(3, 1), canary=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], "failed")})
-    resumed = opened(fleet(3, 1), again(record), canary=1)
-    assert servers_of(begin(resumed, 1)) == {"node-2": [uuid(200)]}
 
 
 def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
@@ -393,12 +355,6 @@ def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, An
     return info(number, outdated={"is": is_outdated}, **more)
 
 
-def test_nodes_are_told_that_only_the_outdated_are_meant() -> None:
-    seen = {"node-1": told(outdated(1), outdated(2, is_outdated=False))}
-    assert begin(opened(seen, outdated=True), 1)["node-1"]["outdated"] is True
-    assert begin(opened(seen), 1)["node-1"]["outdated"] is False
-
-
 def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
     record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1)
     all_done(record, 1)
@@ -406,22 +362,3 @@ def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
     assert asked(resumed) == [uuid(3)] and begin(resumed, 1)["node-1"]["outdated"] is True
     (skipped,) = (row for row in resumed.rows if row.server == uuid(2))
     assert (skipped.outcome, skipped.code) == ("skipped", "not_selected")
-
-
-def test_what_was_tried_is_tried_again_although_its_new_container_is_not_outdated() -> None:
-    """A restart makes the container before it fails to start it."""
-    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
-    # Its node was asked, and nobody knows what came of it.
-    begin(record, 2)
-    count(record, 2, {"node-1": LOST})
-    now = {"node-1": told(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
-    resumed = opened(now, again(record), resume_failed=True)
-    work = {}
-    for number in range(1, resumed.batches + 1):
-        for each in begin(resumed, number).values():
-            work.update(dict.fromkeys(each["servers"], each["outdated"]))
-    assert work == {uuid(1): False, uuid(2): False, uuid(3): True}
-    # And once more, where that run was ended, too.
-    assert {row.server for row in again(resumed).rows if row.again} == {uuid(1), uuid(2)}

@@ -84,11 +84,6 @@ def test_a_named_server_that_cannot_be_seen_keeps_the_run_from_beginning(name: s
     assert "Server 2: engine_error" in record.stopped
 
 
-def test_named_servers_that_were_all_seen_need_no_others_and_no_whole_list() -> None:
-    record = opened({"node-1": part(info(1), unseen(2))}, servers=["Server 1"])
-    assert (record.stopped, chosen(record), len(record.rows)) == ("", [uuid(1)], 1)
-
-
 def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() -> None:
     nameless = {"node-1": told(info(1), unseen(2, name=""))}
     record = opened(nameless, servers=["Lobby"])
@@ -99,19 +94,9 @@ def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() 
         opened({"node-1": told(info(1), unseen(2))}, servers=["Lobby"])
 
 
-def test_a_name_that_may_be_on_a_list_that_is_not_whole_is_not_called_absent() -> None:
-    record = opened({"node-1": part(info(1))}, servers=["Lobby"])
-    assert "list all servers of 1 node" in record.stopped
-
-
 def test_a_name_of_a_seen_and_of_an_unseen_server_is_ambiguous() -> None:
     with pytest.raises(RolloutError, match="Cannot tell which server is meant by Twin"):
         opened({"node-1": told(info(1, name="Twin")), "node-2": told(unseen(2, name="Twin"))}, servers=["Twin"])
-
-
-def test_a_canary_of_which_a_server_cannot_be_seen_does_not_come_through() -> None:
-    seen = {"node-1": told(info(1), unseen(2)), "node-2": told(info(3))}
-    assert opened(seen, canary="node-1", **ALLOWED).stopped == "the canary failed"
 
 
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:

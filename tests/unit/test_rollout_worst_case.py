@@ -15,7 +15,6 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import STOP_SECONDS, longest_batch
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS
 from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, told, uuid
@@ -50,12 +49,6 @@ def test_what_a_stop_takes_where_nobody_says_it_is_the_nodes_own_default() -> No
     assert key.default == STOP_SECONDS
 
 
-def test_servers_that_have_to_wait_for_their_turn_make_a_batch_longer() -> None:
-    record = opened(fleet(2, 20), stop_timeout=60, wait_seconds=0)
-    # Of the node that has the most, so many at a time; eight, where nothing is said.
-    assert [longest(record, [1], Waits(max_parallel=most)) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
-
-
 def test_nodes_that_ansible_has_no_fork_for_make_a_batch_longer() -> None:
     record = opened(fleet(5, 1), stop_timeout=60, wait_seconds=0)
     assert [longest(record, [1], Waits(soak=7, forks=forks)) for forks in (0, 5, 4, 1)] == [67, 67, 127, 307]
@@ -70,11 +63,6 @@ def test_the_longest_wait_for_players_depends_on_serial() -> None:
     assert lines.worst_line(slow, Waits(forks=5)) == "This run may take up to 100 h: 600 batches, and each waits for its own players"
     assert lines.worst_line(quick, Waits(forks=200)) == "This run may take up to 30 min: 3 batches, and each waits for its own players"
     assert lines.worst_line(quick, Waits(forks=5)).startswith("This run may take up to 20 h: ")
-
-
-def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
-    with pytest.raises(RolloutError, match="Cannot use rollout_stop_timeout='soon': expected seconds"):
-        opened(fleet(1, 1), stop_timeout="soon")
 
 
 def test_a_batch_that_may_not_be_over_in_time_is_left_and_told() -> None:

@@ -12,7 +12,6 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events import (
     BEGUN,
-    CLOSED,
     begun_event,
     closing_event,
     missed_events,
@@ -111,11 +110,3 @@ def test_what_a_killed_run_had_not_told_is_told_by_the_one_that_goes_on() -> Non
     assert kinds(missed_events(killed(record, BEGUN), NOW)) == [("rollout.stopped", "1b2c3d4e")]
     # Whatever it had written of its end, one that has it knows the other for the same.
     assert missed_events(killed(record, BEGUN), NOW)[0].id == over(record).id
-
-
-def test_nothing_is_missed_of_a_run_that_told_of_its_end_or_that_nobody_was_told_of() -> None:
-    record = opened(fleet(1, 1))
-    assert missed_events(killed(record, BEGUN, CLOSED), NOW) == []
-    silent = killed(record)
-    silent.tells = False
-    assert missed_events(silent, NOW) == []
