@@ -11,7 +11,7 @@ import importlib
 import multiprocessing
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,14 +64,6 @@ def test_play_and_task_are_named_as_the_origin(send: Send) -> None:
 def test_an_ad_hoc_command_is_called_so(send: Send, variables: dict[str, Any] | None) -> None:
     origin = send({"action": "start", "server": "a"}, variables)["origin"]
     assert origin == f"{WHO} (ad hoc)" and is_ad_hoc(origin)
-
-
-@pytest.mark.parametrize("name", ["server", "servers", "uuid"])
-@pytest.mark.parametrize("value", ["other", ["other"], "", []])
-def test_a_server_that_is_given_stays_even_if_it_is_empty(send: Send, name: str, value: object) -> None:
-    sent = send({"action": "start", name: value}, {"server_uuid": UUID})
-    assert sent[name] == value
-    assert {"server", "servers", "uuid"} & set(sent) == {name}
 
 
 def test_a_host_that_is_a_server_is_the_server(send: Send) -> None:
@@ -134,18 +126,3 @@ def test_a_task_that_is_killed_gives_up_its_turn(tmp_path: Path) -> None:
     child.join(20)
     with server_host._turn("node-1", str(tmp_path)):
         pass
-
-
-def test_a_host_that_is_a_node_waits_for_nobody(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[str | None] = []
-
-    @contextlib.contextmanager
-    def turn(node: str | None) -> Iterator[None]:
-        waited.append(node)
-        yield
-
-    monkeypatch.setattr(server_host, "_turn", turn)
-    send({"action": "start", "server": "a"}, {"server_node": "node-1"})
-    send({"action": "start"}, {"server_uuid": UUID, "server_node": "node-1"})
-    send({"action": "start"}, {"server_uuid": UUID, "server_node": None})
-    assert waited == [None, "node-1", None]

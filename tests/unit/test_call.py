@@ -37,13 +37,6 @@ def test_priority_is_the_given_else_of_settings_else_of_definition_else_100(fake
     assert priority(fake, action, Cobalt=0) == [0]
 
 
-def test_the_definition_kept_counts_where_the_source_has_none_any_more(fake: FakeNode) -> None:
-    fake.define(meta={"name": "Cobalt", "priority": 7})
-    fake.up()
-    fake.file.unlink()
-    assert priority(fake, "stop") == [7]
-
-
 def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
     fake.file.unlink()
     call = _OnNode(fake.build())

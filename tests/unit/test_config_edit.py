@@ -40,14 +40,6 @@ def a_server_that_is_down(fake: FakeNode) -> FakeNode:
     return fake
 
 
-def test_placeholders_of_a_definition_that_no_panel_expanded_are_written(down: FakeNode) -> None:
-    allocations = {"default": {"ip": "127.0.0.1", "port": 25601}}
-    rules = rule("port", "{{server.build.default.port}}"), rule("host", "{{config.docker.interface}}:{{env.MODE}}")
-    define(down, config(*rules), allocations=allocations, environment={"MODE": "$1"})
-    assert down.perform("start").outcome.value == "done"
-    assert (down.volume / PROPERTIES).read_text() == "port=25601\nhost=172.18.0.1:$1\n"
-
-
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [
@@ -96,11 +88,6 @@ def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
 
 
 class TestLimits:
-    def test_a_file_of_half_a_million_lines_is_no_configuration(self, down: FakeNode) -> None:
-        has(down, b"\n" * 500_001)
-        define(down, config(rule("a", 1)))
-        assert "more than 500000 lines" in down.perform("start").msg
-
     def test_what_would_be_too_large_to_be_read_again_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config_edit, "FILE_LIMIT", 10)
         path = has(down, b"a=1\n")
@@ -171,10 +158,3 @@ class TestEntriesThatMeet:
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
         assert reason in result.msg
         assert fake.engine.changes() == []
-
-    def test_with_warn_an_entry_that_cannot_be_applied_is_left_out_in_the_trial_as_well(self, down: FakeNode) -> None:
-        down.configure(system={"config_errors": "warn"})
-        define(down, config(rule("a", "{{env.NONE}}"), file="conf"), config(rule("b", 1), file="conf/x.properties"))
-        shown = down.perform("start", check=True, diff=True).files
-        assert [diff.path for diff in shown] == ["conf/x.properties"]
-        assert down.perform("start", diff=True).files == shown

@@ -35,13 +35,6 @@ def test_a_match_is_divided_at_its_first_dot_outside_of_brackets(match: str, sec
     assert edited("", (match, "v")) == f"[{section}]\n{key}=v\n"
 
 
-@pytest.mark.parametrize("match", ["k", "k[0]", ".k"])
-def test_without_a_section_the_key_stands_before_the_first_one(match: str) -> None:
-    key = match.lstrip(".")
-    assert edited("; top\n[s]\nk=1\n", (match, "v")) == f"{key}=v\n; top\n[s]\nk=1\n"
-    assert edited("a=1\n\n[s]\nk=1\n", (match, "v")) == f"a=1\n{key}=v\n\n[s]\nk=1\n"
-
-
 @pytest.mark.parametrize(
     ("line", "value", "expected"),
     [
@@ -49,15 +42,11 @@ def test_without_a_section_the_key_stands_before_the_first_one(match: str) -> No
         ("  k  =  1  ", "2", "  k  =  2  "),
         ("k:1", "a=b", "k: a=b"),
         ("k = ; nothing", "2", "k = 2 ; nothing"),
-        ("k = 1 ; why", "2", "k = 2 ; why"),
         ("k = Server #1", "2", "k = 2"),
         ("k = a;b", "2", "k = 2"),
         ('k = "a ; b" ; why', "2", 'k = "2" ; why'),
         ("k = 'a'", "it's", "k = it's"),
-        ('k = "a"', 'say "b"', 'k = say "b"'),
         ("k = 'x'", "Tom ; Jerry", "k = 'Tom ; Jerry'"),
-        ("k = it's ; why", "that's", "k = that's ; why"),
-        ("k = a ; b", "a ; b", "k = a ; b"),
         ("k = 1", "two\n", "k = two"),
         ("k = 1", True, "k = true"),
         ("k = 1", None, "k = "),

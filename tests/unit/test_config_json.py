@@ -11,9 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import tree_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.fault import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json import json_read
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json.json_file import replace_json
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
@@ -28,19 +26,6 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     with pytest.raises(ConfigFault) as caught:
         edited(text, *rules)
     return caught.value
-
-
-@pytest.mark.parametrize("text", ["", "\ufeff", "{}", "null", "// nothing yet\n"])
-def test_a_file_without_values_is_begun(text: str) -> None:
-    after = edited(text, ("a.b", "1"))
-    assert after.startswith(text.rstrip("{}nul"))
-    assert after.endswith('{\n  "a": {\n    "b": 1\n  }\n}' + ("\n" if text not in ("{}", "null") else ""))
-
-
-def test_commas_that_begin_the_lines_stay_there() -> None:
-    once = edited('{ "a": 1\n, "b": 2\n}', ("c", 3), ("d.e", 4))
-    assert once == '{ "a": 1\n, "b": 2\n, "c": 3\n, "d": {\n  "e": 4\n}\n}'
-    assert edited(once, ("c", 3), ("d.e", 4)) == once
 
 
 def test_half_a_character_and_bytes_that_are_no_text_survive_a_pattern() -> None:
@@ -87,38 +72,11 @@ def test_what_is_not_json_is_told_by_line_and_column_and_not_shown(text: str, pl
     assert caught.isprintable()
 
 
-def test_a_rule_sees_what_the_rules_before_it_wrote() -> None:
-    assert edited('{"a": "x"}', ("a", "y", "x"), ("a", "z", "y"), ("b.c", "1"), ("b.d", "2"), ("b.*", 7, "1")) == (
-        '{"a": "z", "b": {"c": 7, "d": 2}}'
-    )
-
-
-def test_a_wildcard_means_what_can_be_gone_through_and_creates_nothing_itself() -> None:
-    assert edited('{"a": {"x": 1, "y": {}, "z": [1]}}', ("a.*.k", True), ("b.*", 1), ("c.*.d", 1)) == (
-        '{"a": {"x": 1, "y": {"k": true}, "z": [1]}}'
-    )
-
-
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 101 + "]" * 101])
 def test_deep_nesting_is_a_fault_at_once(text: str) -> None:
     began = time.process_time()
     assert "deeper than 100 levels" in str(fault(text, ("a", 1)))
     assert time.process_time() - began < 1
-
-
-def test_too_many_values_and_places_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_read, "MOST_VALUES", 1000)
-    monkeypatch.setattr(tree_rules, "_MOST_PLACES", 1000)
-    assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
-    assert "more than 1000 places" in str(fault("[" + "1," * 400 + "1]", ("*", 1), ("*", 2), ("*", 3)))
-
-
-def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
-    text = json.dumps({f"key{number}": {"a": number, "b": "text", "c": True} for number in range(2500)}, indent=2)
-    began = time.process_time()
-    after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.process_time() - began < 2
-    assert json.loads(after)["key2499"] == {"a": 7, "b": "text", "c": False}
 
 
 KEYS = st.text(st.sampled_from("abc é"), min_size=1, max_size=3)

@@ -59,26 +59,8 @@ AMBIGUOUS = [
         "'a",
         '"a',
     ),
-    *(
-        "%a",
-        "@a",
-        "`a",
-        "---",
-        "...",
-        "a\nb",
-        "a\tb",
-        "\ta",
-        "\x1b[1m",
-        "a\x85b",
-        "\u2028",
-        "\ufeff",
-        "\x00",
-        "\xa0",
-        "é§",
-        "\U0001f600",
-        "\\n",
-        "it's",
-    ),
+    *("%a", "@a", "`a", "---", "...", "a\nb", "a\tb", "\ta", "\x1b[1m", "a\x85b", "\u2028", "\ufeff", "\x00", "\xa0"),
+    *("é§", "\U0001f600", "\\n", "it's"),
 ]
 
 
@@ -220,14 +202,6 @@ def test_without_pyyaml_the_error_names_the_package(monkeypatch: pytest.MonkeyPa
             edited("a: 1\n", ("a", 2))
     finally:
         yaml_read._yaml_loader.cache_clear()
-
-
-def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
-    text = "".join(f"key{number}:\n  a: {number} # c\n  b: 'text'\n  c: true\n" for number in range(2500))
-    began = time.process_time()
-    after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.process_time() - began < 2
-    assert after.count(": false\n") == 2500
 
 
 KEYS = st.text(st.sampled_from("abnoy1 é#:-"), min_size=1, max_size=3)

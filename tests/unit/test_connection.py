@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
 import shutil
 import socket
 import ssl
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import connection as connection_module
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
@@ -29,7 +27,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SettingsInvalid,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
-from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
     # field: (given as option, variable of the environment, its text, what that means)
@@ -133,9 +130,6 @@ class TestUnreachable:
             f"Cannot reach the engine at unix://{path}: that is no socket; is docker_host right"
         )
 
-    def test_a_name_that_cannot_be_looked_up(self) -> None:
-        assert reason(Connection(host="tcp://nowhere.invalid:1")).endswith(": its name cannot be looked up; is docker_host right")
-
     @pytest.mark.parametrize(
         ("options", "said"),
         [
@@ -155,16 +149,6 @@ class TestUnreachable:
         with served() as host:
             said = "what answers there is no engine; is docker_host right"
             assert reason(Connection(host=host, timeout=5)) == f"Cannot reach the engine at {host}: {said}"
-
-    def test_a_socket_one_may_not_use(self, tmp_path: Path) -> None:
-        path = tmp_path / "docker.sock"
-        with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
-            sock.bind(str(path))
-            sock.listen()
-            os.chmod(path, 0o600)
-            load_sdk()
-            with as_nobody_below(path):
-                assert "permission denied on its socket; become root, or join the group" in reason(Connection(host=f"unix://{path}"))
 
     def test_an_engine_that_is_silent(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
@@ -214,20 +198,6 @@ class NoEngine(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is printed."""
-
-
-@pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])
-def test_a_certificate_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path, name: str) -> None:
-    options: dict[str, Any] = {"client_cert": __file__, "client_key": __file__, name: str(tmp_path / "none.pem")}
-    with pytest.raises(SettingsInvalid, match=f"^Cannot use {name}='{tmp_path}/none.pem': there is no such file, or it may not be read$"):
-        Connection(host="tcp://127.0.0.1:1", tls=True, **options).client(load_sdk(), None)
-
-
-def test_ssh_without_its_library_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "paramiko", None)
-    monkeypatch.setattr(connection_module, "find_spec", lambda name: None)
-    with pytest.raises(MissingLibrary, match=r"^Cannot talk to the engine by SSH: .* install the Debian package python3-paramiko"):
-        Connection(host="ssh://127.0.0.1").client(load_sdk(), None)
 
 
 def test_an_error_that_is_not_worded_as_an_engines_is_an_error_of_the_engine() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.wanted import wanted_of
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_keys, settings_keys
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
@@ -32,11 +32,9 @@ from ansible_collections.fleet.power.tests.unit.docs_support import (
     MADE,
     PAGES,
     Example,
-    default_text,
     examples,
     list_tables,
     literals,
-    markdown_tables,
     table_text,
 )
 
@@ -125,18 +123,6 @@ def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None
 def test_a_table_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
     table = table_text(title, heading, widths, rows)
     assert table in (GUIDES / guide).read_text(), "write it anew: run docs_support as a module, as CONTRIBUTING.md says"
-
-
-def test_the_defaults_in_the_readme_are_those_of_the_code() -> None:
-    defaults = {key.name: default_text(key.default).strip("`") for key in (*settings_keys.KEYS, *definition_keys.KEYS)}
-    rows = next(table for table in markdown_tables(README) if len(table) > 3)
-    told = {name.strip("`"): default.strip("`") for name, default in rows}
-    keys = {name: default for name, default in told.items() if "." in name}
-    assert len(keys) > 5
-    assert keys == {name: defaults[name] for name in keys}
-    assert {name: told[name] for name in told if name not in keys} == {
-        name: str(POWER_OPTIONS[name].default) for name in told if name not in keys
-    }
 
 
 # ----- examples

@@ -9,10 +9,9 @@ from datetime import timedelta
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -56,14 +55,6 @@ class TestOfAnAction:
         result = fake.perform("restart")
         assert result.outcome.value == "failed"
         assert shown(result, detail)["downtime"] == {"since": fake.seen().finished_at}
-
-    def test_who_finds_a_stop_under_way_counts_from_its_end(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.leave(Phase.STOP, fake.seen().run, "stop")
-        fake.clock.after(2, lambda: fake.engine.end(UUID))
-        fake.engine.before["start"].append(lambda: fake.clock.sleep(1.5))
-        result = fake.perform("start")
-        assert result.downtime is not None and result.downtime.seconds == pytest.approx(1.5, abs=0.6)
 
 
 class TestPhases:
@@ -114,12 +105,3 @@ class TestDowntime:
     def test_what_an_endpoint_tells_is_taken_over(self, told: object, expected: object) -> None:
         found = read_operation({"outcome": "done", "downtime": told}).downtime
         assert (None if found is None else found.facts()) == expected
-
-
-def test_absolute_times_follow_from_the_end(fake: FakeNode) -> None:
-    """What a timeline is drawn by: it was taken up ``seconds`` before it ended, and each phase began so long after that."""
-    fake.up()
-    began = fake.clock.now()
-    fake.engine.stop_seconds = 4.0
-    result = fake.perform("restart")
-    assert timestamp(result.ended_at - timedelta(seconds=result.seconds)) == timestamp(began)

@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
@@ -136,12 +135,6 @@ def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) 
     assert (len(endpoint.asked), endpoint.look_seconds[0]) == (1, 1.0)
 
 
-@pytest.mark.parametrize("state", [RUNNING, STOPPING])
-def test_a_kill_without_a_look_before_it_has_changed_what_was_seen_up_after_it(state: PowerState) -> None:
-    result = perform(FakeEndpoint(SILENT, (0, seen(state, OLD)), (1, DOWN)), "kill")
-    assert (ended(result), result.msg) == (("done", "", True), "")
-
-
 @pytest.mark.parametrize("before", [seen(STOPPING, OLD), DOWN])
 def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
     result = perform(FakeEndpoint(before, (0, DOWN), (1, seen(STARTING))), "kill")
@@ -182,10 +175,6 @@ def test_a_signal_ends_the_wait_for_readiness_alone() -> None:
     endpoint.clock.after(5, interrupted.set)
     result = perform(endpoint, "start", wait_for=WaitFor.RUNNING, interrupted=interrupted)
     assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
-
-
-def test_a_start_that_is_found_suspended_later_altered_nothing() -> None:
-    assert ended(perform(FakeEndpoint(DOWN, (1, seen(OFFLINE, suspended=True))), "start")) == ("refused", "suspended", False)
 
 
 # ----- restarts
@@ -345,13 +334,6 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
     assert (result.state_before, result.state, result.plan) == (RUNNING, OFFLINE, (PlanStep.STOP,))
 
 
-def test_an_operation_that_does_not_say_the_state_is_followed_by_a_look() -> None:
-    endpoint = FakeEndpoint(UP, (0, DOWN), accepted=FOLLOWED)
-    endpoint.operations = [Operation(Outcome.DONE, changed=True)]
-    result = perform(endpoint, "stop")
-    assert (ended(result), result.state) == (("done", "", True), OFFLINE)
-
-
 @pytest.mark.parametrize(
     "fields",
     [{"id": "another"}, {"server": UUID[:-1] + "9"}, {"server": "Other"}, {"action": "kill"}, {"action": "dance"}],
@@ -399,35 +381,3 @@ def test_an_operation_that_never_ends_is_given_up() -> None:
     endpoint.operations = [Operation(None)]
     result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
     assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)
-
-
-# ----- among others
-
-
-def boots_one_at_a_time() -> Limiter:
-    limiter = Limiter()
-    limiter.boots = Slots(1)
-    return limiter
-
-
-def test_who_waited_for_a_boot_slot_looks_again() -> None:
-    limiter = boots_one_at_a_time()
-    other, slot = limiter.slot(), limiter.slot()
-    assert other.may_boot()
-    endpoint = FakeEndpoint(DOWN)
-
-    def started_by_somebody_else() -> None:
-        endpoint.before = UP
-        other.end_boot()
-
-    threading.Timer(0.1, started_by_somebody_else).start()
-    result = perform(endpoint, "start", slot=slot)
-    assert (ended(result), endpoint.asked, other.may_boot()) == (("unchanged", "", False), [], True)
-
-
-def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
-    limiter = Limiter(max_failures=0)
-    limiter.budget.count(perform(FakeEndpoint(SILENT), "stop"))
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, "stop", slot=limiter.slot())
-    assert (ended(result), endpoint.asked) == (("skipped", "failure_budget", False), [])

@@ -84,28 +84,6 @@ def test_an_operation_is_read_whole() -> None:
     assert [step.step for step in read_operation(value).preboot] == ["volume"]
 
 
-def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
-    token = "secrettoken"
-    text = f"a {token} b"
-
-    def masked(said: str) -> str:
-        return said.replace(token, "*")
-
-    value = {
-        "outcome": "failed",
-        **dict.fromkeys(("id", "server", "action", "msg"), text),
-        "code": token,
-        "stop": {"how": text, "forced": False, "seconds": 1},
-        "lock": {"holder": {text: text, token: 7}},
-        "preboot": [{"step": text, "msg": text}],
-        "log": [text, "x" * 990 + token],
-    }
-    operation = read_operation(value, masked)
-    assert (token[:6] in repr(operation), operation.msg, operation.code) == (False, "a * b", "")
-    server = told(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
-    assert [token in repr(each) for each in (read_server(server, UUID, masked), read_servers([server], masked))] == [False, False]
-
-
 @pytest.mark.parametrize("value", [None, [], "done", {"outcome": "splendid"}, {"outcome": True}], ids=str)
 def test_an_operation_that_ends_as_nobody_knows_is_a_reason(value: object) -> None:
     with pytest.raises(ValueError):

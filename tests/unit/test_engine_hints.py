@@ -56,14 +56,6 @@ def test_a_long_stop_is_told_of_at_once_and_looked_at_every_two_seconds(fake: Fa
     assert hints.inspects <= 6 + 10.6 / 2 + 2
 
 
-def test_an_end_that_is_never_told_of_is_found_within_two_seconds(fake: FakeNode) -> None:
-    Hints(fake, tells=False)
-    snapshot = ending_after(fake, 10.6)
-    began = fake.clock.monotonic()
-    assert fake.node.await_end(snapshot.run, 60, no_check)
-    assert fake.clock.monotonic() - began < 10.6 + 2.1
-
-
 def test_an_end_that_is_told_of_but_did_not_happen_is_not_believed(fake: FakeNode) -> None:
     snapshot = ending_after(fake, 5)
     told = iter([True, True, None])

@@ -101,22 +101,6 @@ def test_what_is_no_secret_is_refused_and_not_shown(text: str) -> None:
     assert len(text) < 6 or text == "whsec_" or text not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "kind, words",
-    [
-        (EventType.ACTION_ENDED, "start **failed**: Cannot start (tofu)"),
-        (EventType.SERVER_CRASHED, "**crashed** (exit code 137, out of memory, after 62 s, 2 in a row)"),
-        (EventType.SERVER_CRASH_LOOP, "**given up** after 5 crashes in a row; it is tried once an hour from now on"),
-        (
-            EventType.ROLLOUT_STOPPED,
-            r"rolling restart a1b2 **was stopped**: restart of 3\: 1 failed, 2 not done; stopped\: 1 failed, 0 allowed",
-        ),
-    ],
-)
-def test_a_line_reads_well(kind: EventType, words: str) -> None:
-    assert discord_line(event(kind), "node-1").endswith(words)
-
-
 def test_a_name_formats_nothing_and_mentions_nobody() -> None:
     evil = Server(LOBBY.uuid, "**x** @everyone <@1> [a](http://b) `c`\n# d")
     message = json.loads(discord_message([event(EventType.SERVER_CRASHED, server=evil)], "node-1").body)

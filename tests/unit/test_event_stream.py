@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_clients
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -68,18 +66,6 @@ def test_a_stream_that_breaks_is_told_of(engine: ScriptedEngine, said: bytes) ->
     assert list(stream) == []
 
 
-#: urllib3 that there is for Python 3.9 waits for the end of a chunk that has none.
-_NEGATIVE = pytest.param(b"-5\r\nabc", marks=pytest.mark.skipif(sys.version_info < (3, 10), reason="urllib3 takes it for a size"))
-
-
-@pytest.mark.parametrize("said", [b"zz\r\n", chunk(b"\xff\xfe\n"), _NEGATIVE])
-def test_what_cannot_be_read_is_told_of(engine: ScriptedEngine, said: bytes) -> None:
-    stream = follow(engine)
-    engine.say(said + chunk(event(1)) + LAST)
-    with pytest.raises(EngineUnreachable):
-        next(stream)
-
-
 def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(engine: ScriptedEngine) -> None:
     stream = follow(engine, timeout=1)
     engine.say(chunk(event(1) + event(2)))
@@ -102,23 +88,3 @@ def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(en
     stream.close()
     assert list(stream) == []
     assert engine.link is not None and engine.link.recv(10) == b"", "the connection is given up"
-
-
-def test_an_engine_that_does_not_begin_to_answer_is_given_up_in_time(engine: ScriptedEngine) -> None:
-    engine.answer = b""
-    began = time.monotonic()
-    with pytest.raises(EngineUnreachable, match="no answer within 1 s"):
-        follow(engine, timeout=1)
-    assert time.monotonic() - began < 5
-
-
-def test_a_stream_takes_no_place_from_calls(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whoever waits for a place waits for a minute.
-    monkeypatch.setattr(engine_clients, "_PLACE_SECONDS", 60.0)
-    docker = DockerEngine(engine.connection)
-    streams = [docker.events.follow(None) for _unused in range(40)]
-    began = time.monotonic()
-    assert docker.events.is_serving(20)
-    assert time.monotonic() - began < 30
-    for stream in streams:
-        stream.close()

@@ -9,7 +9,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -144,24 +143,6 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     assert post.client.numbers == [1, 2, 3, 4]
 
 
-def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
-    class Ending:
-        sight, turns = OutboxSight(), 0
-
-        def wait(self, _seen: object, _seconds: float) -> None:
-            self.turns += 1
-
-        @property
-        def ends(self) -> bool:
-            return self.turns == 3
-
-    post.delivery_worker._around = replace(post.delivery_worker._around, outbox_watch=Ending())  # type: ignore[arg-type]
-    post.delivery_worker.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
-    post.delivery_worker.run()
-    (line,) = lines
-    assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
-
-
 def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: FAILED
     post.write(ALPHA, ALPHA, BETA)
@@ -239,43 +220,6 @@ def test_a_wait_that_was_asked_for_outlives_the_process(post: Post) -> None:
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=5))
     assert sorted(post.client.numbers) == [1, 2]
-
-
-def test_other_types_in_new_settings_leave_nothing_that_waits_for_ever(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, ALPHA, BETA)
-    post.through(timedelta(seconds=1))
-    post.client.answer = lambda _body: TAKEN
-    post.begun(types=frozenset({EventType.SERVER_RECOVERED}))
-    post.write(ALPHA, kind=EventType.SERVER_RECOVERED)
-    post.through(timedelta(minutes=2))
-    assert post.client.numbers == [4] and (post.told["waiting"], post.told["dropped"]) == (0, 0)
-
-
-def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA)
-    post.through(timedelta(seconds=1))
-    post.journal.events.close()
-    post.journal.events.open()
-    post.client.answer = lambda _body: TAKEN
-    post.write(BETA)
-    post.through(timedelta(minutes=1))
-    assert post.client.taken[0]["data"]["count"] == 2
-    assert post.client.numbers == [1]
-
-
-def test_persons_get_many_in_one_message_and_none_within_two_seconds(post: Post) -> None:
-    post.begun(format=DISCORD)
-    post.write(*(ALPHA, BETA) * 15)
-    post.step()
-    assert len(post.client.taken) == 1
-    post.through(timedelta(seconds=1))
-    assert len(post.client.taken) == 1
-    post.through(timedelta(seconds=5))
-    lines = [line for body in post.client.taken for line in body["content"].split("\n")]
-    assert ["alpha" in line for line in lines] == [True, False] * 15
-    assert post.told["sent"] == 30
 
 
 @pytest.mark.parametrize("back", [timedelta(minutes=20), timedelta(minutes=50), timedelta(days=1)])

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +29,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.players i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import entry, summary
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import (
-    LimitChange,
     Outcome,
     Phase,
     PlanStep,
@@ -48,7 +45,6 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 yaml = pytest.importorskip("yaml")
 ArgumentSpecValidator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
-fragments = importlib.import_module("ansible_collections.fleet.power.plugins.doc_fragments.node")
 modules = importlib.import_module("ansible_collections.fleet.power.plugins.modules")
 
 SPECS: dict[str, Mapping[str, Any]] = {
@@ -71,25 +67,6 @@ Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_s
 
 def document(module: str, part: str) -> Any:
     return yaml.load(getattr(importlib.import_module(f"{modules.__name__}.{module}"), part), Loader)
-
-
-def test_every_module_is_checked_but_those_of_action_plugins() -> None:
-    found = {module.name for module in pkgutil.iter_modules(modules.__path__)}
-    action_plugins = {path.stem for path in Path(next(iter(modules.__path__))).parent.glob("action/*.py")}
-    # It travels alone, and declares its one option itself.
-    assert set(SPECS) <= found - {"server_power_job"} <= set(SPECS) | action_plugins
-
-
-@pytest.mark.parametrize("module", SPECS)
-def test_every_option_is_documented_as_it_is(module: str) -> None:
-    shared = yaml.load(fragments.ModuleDocFragment.DOCUMENTATION, Loader)["options"]
-    documented = {**shared, **document(module, "DOCUMENTATION")["options"]}
-    said = {
-        name: {key: value for key, value in option.items() if key in ("type", "elements", "default", "choices", "aliases", "required")}
-        for name, option in documented.items()
-    }
-    assert said == {name: {key: value for key, value in spec.items() if key != "no_log"} for name, spec in SPECS[module].items()}
-    assert all(option["description"] for option in documented.values())
 
 
 def is_template(value: object) -> bool:
@@ -173,28 +150,6 @@ def test_fields_of_a_result_are_those_documented() -> None:
     assert names_like(fields, entry(full_result(), check=False, all_steps=True)) == names(fields)
     assert set(documented) == {"action", "servers", "summary", "msg", "code"}
     assert set(summary([full_result()] * 2)) == {"failed", "text"}
-
-
-def test_fields_of_a_change_of_limits_are_those_documented() -> None:
-    documented = document("server_limits", "RETURN")
-    fields = documented["servers"]["contains"]
-    none = {
-        "stop": None,
-        "stop_timeout": None,
-        "cancelled": None,
-        "exit_code": None,
-        "preboot": (),
-        "run": None,
-        "log": (),
-        "players": None,
-        "player_wait": None,
-        "downtime": None,
-    }
-    changed = (LimitChange("build.memory_limit", 1024, 2048),)
-    result = replace(full_result(), action=PowerAction.LIMIT, plan=(PlanStep.LIMIT,), limits=changed, restart=("build.threads",), **none)
-    told = entry(result, check=False, all_steps=True)
-    assert set(told) == set(fields) and set(told["limits"][0]) == set(fields["limits"]["contains"])
-    assert set(documented) == {"action", "servers", "summary", "msg", "code"}
 
 
 def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:

@@ -213,25 +213,6 @@ def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
     assert scripted.given_up == [JOB]
 
 
-@pytest.mark.parametrize("noise", [lambda _text: "", lambda _text: "sh: python3: not found\n", lambda text: text[:-3]])
-def test_a_node_that_tells_no_news_is_asked_for_the_result_until_there_is_one(script: Script, noise: Callable[[str], str]) -> None:
-    scripted = script(seconds=30.0)
-    scripted.noise = noise
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.progress.lines == []
-    # With a pause each.
-    assert scripted.fetched <= 11
-
-
-@pytest.mark.parametrize("gone", [0.0, 2.5])
-def test_files_that_are_gone_are_an_end_that_nobody_can_tell(script: Script, gone: float) -> None:
-    scripted = script()
-    scripted.absent_after = gone
-    result = scripted.follower().result(FOLLOWED)
-    assert (result["failed"], result["code"], result["changed"]) == (True, "interrupted", False)
-    assert result["msg"].startswith("Cannot tell how the action ended: its files are gone")
-
-
 class TestLostBeforeTheAnswer:
     """The connection was lost while the module ran, before it could say that it goes on."""
 
@@ -370,13 +351,6 @@ def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without
 
     assert act(scripted, answer) == RESULT
     assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
-
-
-def test_following_can_be_forbidden(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEET_POWER_FOLLOW", "0")
-    scripted = script()
-    assert act(scripted, lambda: dict(RESULT)) == RESULT
-    assert scripted.asked == ["null"]
 
 
 def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:

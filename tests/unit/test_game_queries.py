@@ -32,7 +32,6 @@ from ansible_collections.fleet.power.tests.unit.game_support import (
     source_game,
     status,
     stream_game,
-    varint,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -92,18 +91,6 @@ class TestMinecraft:
     def test_an_answer_that_is_none_is_unknown(self, document: bytes) -> None:
         with stream_game(lambda connection: connection.sendall(ping_answer(document))) as address:
             assert why(minecraft.ask, address) in ("answers, but not how many play", "answers as no Minecraft server does")
-
-    @pytest.mark.parametrize(
-        "packet",
-        [
-            *(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 5, b"\xff" * 400, b"\0" * 400, varint(2_000_000) + b"\0" * 100),
-            *(varint(5) + b"\0" + varint(2_000_000) + b"\0" * 100, b"\x05\x01\x03{}}" * 9, varint(400) + b"\0\x02{}" + b" " * 400),
-        ],
-        ids=lambda packet: repr(packet[:12]),
-    )
-    def test_garbage_is_unknown(self, packet: bytes) -> None:
-        with stream_game(lambda connection: connection.sendall(packet)) as address:
-            assert why(minecraft.ask, address) in ("answers as no Minecraft server does", "hung up without a whole answer")
 
     def test_a_slow_drip_is_given_up_in_time_since_the_whole_exchange_is_bounded(self) -> None:
         with stream_game(dripping) as address:

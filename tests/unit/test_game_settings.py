@@ -99,15 +99,6 @@ class TestProfiles:
 
 
 class TestRules:
-    def test_a_rule_names_servers_and_a_profile(self) -> None:
-        rules = read(
-            {"egg": "X-1", "game": "minecraft"}, {"image": "itzg/minecraft-server", "label": {"a": 1}, "game": "own"}, own={"query": "a2s"}
-        ).game_rules
-        assert [(rule.servers.egg, rule.servers.image, rule.servers.label, rule.game) for rule in rules] == [
-            ("x-1", "", {}, "minecraft"),
-            ("", "itzg/minecraft-server", {"a": "1"}, "own"),
-        ]
-
     @pytest.mark.parametrize(
         ("rule", "sentence"),
         [

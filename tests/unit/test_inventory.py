@@ -220,15 +220,11 @@ def test_no_name_of_a_node_ends_the_template_that_leads_to_its_variables(invento
     [
         ({}, "the file names no source"),
         ({"node": {"n": {"url": "http://x", "token": "t"}}}, "there is no node; did you mean nodes"),
-        ({"nodes": {"n": "ssh://x"}}, "Cannot use nodes.n: it is text, expected a map"),
         ({"nodes": {"n": {"docker_host": "10.0.0.1"}}}, "Cannot use nodes.n.docker_host='10.0.0.1': expected an address"),
         ({"nodes": {"n": {"docker_host": "unix:///x", "url": "http://x", "token": "t"}}}, "it has both docker_host and url"),
-        ({"nodes": {"n": {"url": "http://x"}}}, "url needs token"),
         ({"nodes": {"n": {"url": "http://x", "token": 5}}}, "Cannot use nodes.n.token: it is a whole number, expected text"),
-        ({"nodes": {"n": {"docker_host": "ssh://x", "ssh_args": "-i '"}}}, "Cannot use nodes.n.ssh_args: its quotes do not match"),
         ({"nodes": {"{{ x }}": {}}}, "the name of a node is"),
         ({"panel_url": "http://x"}, "panel_api_key is not given"),
-        ({"panel_url": "x", "panel_api_key": "k"}, "that is no address"),
         ({"snapshot": "x", "timeout": 0}, "Cannot use timeout=0: expected a whole number of seconds from 1 to 600"),
         ({"snapshot": "x", "hostnames": ["nam"]}, 'Cannot use hostnames: it has "nam" (text), expected name, slug'),
         ({"snapshot": "{{ nothing }}"}, "Cannot use snapshot: its template cannot be evaluated"),
@@ -275,13 +271,6 @@ def test_a_node_that_cannot_be_asked_fails_the_file_where_that_is_wanted(invento
     assert "it refuses the token" in sentence and "another-token-123" not in sentence
 
 
-def test_a_node_that_a_snapshot_lacks_counts_as_one_that_cannot_be_asked(inventory: Inventory) -> None:
-    nodes = [{"node": "node-1", "servers": [{"server": LOBBY["uuid"]}]}, {"node": "node-2", "error": "Failed to connect", "servers": []}]
-    (inventory.root / "fleet.json").write_text(json.dumps({"schema": 1, "nodes": nodes}))
-    assert inventory.read(snapshot="fleet.json").unread == ["node-2"]
-    assert "Failed to connect" in inventory.fault(snapshot="fleet.json", unreachable="fail")
-
-
 def test_nothing_that_could_not_be_read_is_an_empty_list(inventory: Inventory, wings: Wings) -> None:
     found = inventory.read(nodes={"node-1": {"url": wings.url, "token": TOKEN}})
     assert found.unread == []
@@ -323,29 +312,3 @@ def test_a_cache_of_another_version_or_kind_is_read_anew(
     asked = len(panel.asked)
     assert inventory.read().hosts == ["lobby-1"]
     assert len(panel.asked) > asked
-
-
-def test_a_cache_that_was_written_for_other_nodes_is_not_used(
-    inventory: Inventory, panel: ApplicationPanel, wings: Wings, tmp_path: Path
-) -> None:
-    inventory.read(**cached(panel, tmp_path))
-    found = inventory.read(**cached(panel, tmp_path, nodes={"node-1": {"url": wings.url, "token": TOKEN}}))
-    assert found.variables("lobby-1")["server_state"] == "starting"
-
-
-def test_the_cache_holds_no_secret(inventory: Inventory, panel: ApplicationPanel, wings: Wings, tmp_path: Path) -> None:
-    inventory.read(**cached(panel, tmp_path, nodes={"node-1": {"url": wings.url, "token": TOKEN}}))
-    kept = _cache_file(tmp_path).read_text()
-    assert LOBBY["uuid"] in kept
-    assert not any(secret in kept for secret in (KEY, TOKEN, "hidden-password-1234"))
-
-
-# ----- several sources
-
-
-def test_a_node_says_what_runs_and_the_panel_what_there_is(inventory: Inventory, panel: ApplicationPanel, wings: Wings) -> None:
-    panel.servers = [LOBBY, panel_server("never-started", 2)]
-    found = inventory.read(**options(panel, nodes={"node-1": {"url": wings.url, "token": TOKEN}}))
-    assert found.group("state_starting") == ["lobby-1"]
-    assert found.hosts == ["lobby-1", "never-started"]
-    assert found.variables("lobby-1")["server_panel_id"] == 1

@@ -83,22 +83,3 @@ def test_a_play_can_insist_on_the_whole_fleet_as_the_guide_shows_it(commands: Co
     ran = commands.run("ansible-playbook", "play.yml")
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert ("node-1 is not in the inventory" in ran.stderr) is (code != 0)
-
-
-def test_a_mistake_is_one_sentence_without_a_traceback(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"), hostname=["name"])
-    ran = commands.run("ansible-inventory", "--list")
-    assert "Cannot use servers.fleet_power.yml: there is no hostname; did you mean hostnames" in ran.stderr
-    assert "Traceback" not in ran.stderr
-
-
-def test_a_token_may_be_kept_in_a_vault(commands: Commands) -> None:
-    (commands.root / "password").write_text("vault password\n")
-    vault = [str(Path(sys.executable).with_name("ansible-vault")), "encrypt_string", "--vault-password-file", "password"]
-    variables = {"PATH": os.environ["PATH"], "HOME": str(commands.root)}
-    made = subprocess.run([*vault, "a-key-of-some-length"], cwd=commands.root, env=variables, capture_output=True, text=True, check=True)
-    node = "nodes:\n  node-1:\n    url: http://127.0.0.1:9\n    token: "
-    commands.file.write_text("plugin: fleet.power.servers\n" + node + made.stdout.replace("\n  ", "\n      ") + "\n")
-    ran = commands.run("ansible-inventory", "--list", "--vault-password-file", "password")
-    assert "Cannot reach the endpoint http://127.0.0.1:9" in ran.stderr, ran.stderr
-    assert "a-key-of-some-length" not in ran.stderr

@@ -34,9 +34,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SettingsInvalid,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, closing, silent, status, text
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, closing, status, text
 from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory
-from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 ONE, TWO, THREE = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123")
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=timezone.utc)
@@ -109,14 +108,6 @@ def test_an_engine_that_lists_nothing_is_one_sentence(engine: Engine, behaviour:
     assert len(str(raised.value)) < 1100
 
 
-def test_an_engine_that_is_silent_is_given_up(engine: Engine) -> None:
-    engine.fault(silent)
-    began = time.monotonic()
-    with pytest.raises(EngineUnreachable, match="within 1 s"):
-        read_engine(node_at(engine), 1)
-    assert time.monotonic() - began < 5
-
-
 # ----- over ssh
 
 _SSH = """#!{python}
@@ -153,16 +144,6 @@ class Ssh:
 @pytest.fixture
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
     return Ssh(tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize(("address", "threads"), [("tcp://127.0.0.1:1", 0), ("ssh://root@10.0.0.11", 0), ("ssh://root@10.0.0.11", 1)])
-def test_without_a_thread_to_ask_with_it_is_one_sentence(ssh: Ssh, monkeypatch: pytest.MonkeyPatch, address: str, threads: int) -> None:
-    ssh.does("time.sleep(60)")
-    few_threads(monkeypatch, threads)
-    with pytest.raises(
-        EngineUnreachable, match=r"^Cannot list the containers: no thread can be started for it; this machine is at a limit$"
-    ):
-        read_engine(NodeWanted("node-1", docker_host=address), 5)
 
 
 def test_an_engine_is_listed_over_ssh(ssh: Ssh) -> None:
@@ -287,15 +268,6 @@ def test_hosts_that_could_not_be_seen_are_in_a_group_of_their_own_and_in_no_stat
     assert warning.startswith("fleet.power.servers: node-1 may have servers that are not in the inventory: Cannot tell all servers of node")
     with pytest.raises(AnsibleError, match=r"Cannot tell all servers of node node-1: .* Cannot ask the Panel: HTTP 500"):
         Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0, unreachable="fail")
-
-
-def test_hosts_of_a_snapshot_are_reached_as_their_nodes_were(tmp_path: Path) -> None:
-    snapshot(tmp_path)
-    found = Inventory(tmp_path).read(snapshot="fleet.json", snapshot_max_age=0)
-    told = found.variables("lobby-1")
-    assert [told[name] for name in ("ansible_host", "ansible_user", "server_priority")] == ["10.0.0.11", "ops", 5]
-    assert found.group("label_role_x") == found.group("state_running") == ["lobby-1"]
-    assert found.unread == ["node-2"]
 
 
 # ----- one picture

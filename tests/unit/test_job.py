@@ -211,16 +211,6 @@ def test_news_are_whole_lines_whoever_tells_them_and_whenever_they_are_read(home
         assert [each["number"] for each in heard if each["who"] == who] == list(range(60))
 
 
-def test_a_line_that_is_still_being_written_is_told_once_it_is_whole(home: Path) -> None:
-    job, watched = Job(NAME), Watched(job_path(NAME))
-    with open(Path(job.path) / "lines", "ab", buffering=0) as lines:
-        lines.write(b'{"a":1}\n{"b"')
-        assert watched.news(0) == b'{"a":1}\n'
-        assert watched.news(8) == b""
-        lines.write(b":2}\n")
-    assert watched.news(8) == b'{"b":2}\n'
-
-
 # ----- the decision
 
 

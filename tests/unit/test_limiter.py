@@ -130,22 +130,6 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
 # ----- between the beginnings of two servers
 
 
-def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
-    limiter, begun = Limiter(stagger=0.3), []
-
-    def begin(slot: Slot) -> None:
-        slot.begin_apart("u", no_check)
-        begun.append(time.monotonic())
-
-    taken = [limiter.slot() for _unused in range(5)]
-    threads = [in_thread(lambda slot=slot: begin(slot)) for slot in taken]
-    for thread in threads:
-        thread.join(10)
-    gaps = [after - before for before, after in zip(begun, begun[1:])]
-    # A thread comes to look at the clock a moment after its turn.
-    assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
-
-
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     limiter, order = Limiter(stagger=0.05), []
     taken = [limiter.slot() for _unused in range(4)]
@@ -195,20 +179,3 @@ class TestCountdowns:
         held = counts.leave(counts_on=True)
         assert held == [limiter.whole] and other.begin_countdown(60, clock) is None
         other.begin(must_not_wait)
-
-    def test_who_was_told_comes_before_all_who_wait(self) -> None:
-        limiter, served = Limiter(max_parallel=1), []
-        told, busy, waits = limiter.slot(), limiter.slot(), limiter.slot()
-        told.begin()
-        held = told.leave()
-        busy.begin()
-        threads = []
-        for body in (waits.begin, lambda: told.come_back(held, no_check, first=True)):
-            threads.append(in_thread(lambda body=body: (body(), served.append(body))))
-            block_until(lambda: limiter.whole is not None and waiters(limiter.whole) == len(threads))
-        busy.leave()
-        block_until(lambda: len(served) == 1)
-        assert told.holds and not waits.holds
-        told.leave()
-        for thread in threads:
-            thread.join(10)

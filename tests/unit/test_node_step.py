@@ -92,16 +92,6 @@ def test_a_good_tree_has_no_fault(step: Step, tmp_path: Path, capsys: pytest.Cap
     assert (read["broken"], read["refused"], read["faults"]) == ([], "", "")
 
 
-def test_a_broken_definition_keeps_no_other_from_the_node(step: Step, tmp_path: Path) -> None:
-    put(tmp_path, 1, definition(1))
-    put(tmp_path, 2, '{"hunter2')
-    read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions=[definition(3, build={"swap": "much"}), definition(4)])
-    assert read["broken"] == [f"{uuid(2)}.json", f"{uuid(3)}.json"]
-    assert read["refused"] == ""
-    assert f"{tmp_path}/{uuid(2)}.json: it is not JSON: line 1, column 2" in read["faults"] and "hunter2" not in read["faults"]
-    assert 'node_definitions[0]: settings.build.swap is "much" (text), expected a whole number of -1 or more' in read["faults"]
-
-
 @pytest.mark.parametrize(
     ("content", "extension", "said"),
     [
@@ -118,14 +108,6 @@ def test_what_no_node_could_read_is_broken(step: Step, tmp_path: Path, content: 
     read = step("definitions", node_definitions_dir=str(tmp_path))
     assert (read["broken"], read["refused"]) == ([f"{uuid(1)}.{extension}"], "")
     assert said in read["faults"] and "hunter2" not in read["faults"]
-
-
-def test_what_ansible_vault_encrypted_is_looked_into(step: Step, tmp_path: Path) -> None:
-    encrypt = vault.VaultLib([("default", vault.VaultSecret(b"pass"))]).encrypt
-    put(tmp_path, 1, encrypt(json.dumps(definition(1)).encode()))
-    put(tmp_path, 2, encrypt(json.dumps(definition(2, suspended="hunter2")).encode()))
-    result = step("validate", secret="pass", node_definitions_dir=str(tmp_path))
-    assert places(result) == [(f"{uuid(2)}.json", "settings.suspended")]
 
 
 def test_where_no_server_can_be_told_nothing_is_written(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -26,7 +24,6 @@ def told(fake: FakeNode) -> Any:
 
 
 NONE = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
-UNKNOWN = {"is": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
 def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
@@ -45,25 +42,6 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert told(fake) == NONE
 
 
-def test_a_name_that_means_another_image_counts_and_nothing_is_pulled(fake: FakeNode) -> None:
-    fake.up()
-    fake.engine.images["game:1"] = ImageSeen("sha256:2")
-    assert told(fake)["differs"] == ["image"]
-    assert fake.engine.changes() == []
-
-
-def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:
-    fake.up()
-    fake.engine.images.clear()
-    found = look(fake, UUID)
-    why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
-    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
-    assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
-    # Whatever the image is, this differs.
-    fake.define(invocation="other")
-    assert told(fake)["differs"] == ["invocation"]
-
-
 def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:
     fake.up()
     fake.file.write_text("{")
@@ -73,29 +51,6 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     # One warning is enough.
     assert "Cannot read definition" in str(node.sources.warnings) and "outdated" not in str(found.warnings)
     fake.file.unlink()
-
-
-@pytest.mark.parametrize(
-    ("labels", "hostname", "why"),
-    [
-        ({}, UUID, "neither this collection nor Wings made its container"),
-        ({"Service": "Pterodactyl"}, UUID, "Wings made its container"),
-    ],
-)
-def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels: dict[str, str], hostname: str, why: str) -> None:
-    fake.up(labels=labels, hostname=hostname)
-    assert told(fake) == {**UNKNOWN, "is": True, "why": why}
-
-
-def test_what_many_have_in_common_is_one_warning(fake: FakeNode) -> None:
-    entries = [
-        {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is": None, "why": "the Panel does not answer"}} for number in range(5)
-    ]
-    entries += [{"name": "", "short_id": "0f4c5ad2", "outdated": {"is": None, "why": "it is broken"}}, {"name": "x", "outdated": None}]
-    assert outdated_facts.unknown_warnings(entries) == [
-        "Cannot tell whether Lobby 0, Lobby 1, Lobby 2 and 2 more are outdated: the Panel does not answer",
-        "Cannot tell whether 0f4c5ad2 is outdated: it is broken",
-    ]
 
 
 def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,21 +92,11 @@ def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 class TestSelection:
     """`outdated` of an action: only a server whose container is not what its definition says."""
 
-    def test_one_that_is_what_its_definition_says_is_passed_over_without_a_trace(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        result = fake.perform("restart", outdated=True)
-        assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
-        assert result.msg == f"Server {UUID} is not outdated: its container is what its definition says" and result.server.name == "Cobalt"
-        assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
-
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])
     def test_one_that_is_not_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:
         fake.up()
         fake.define(**given)
         assert ended(fake) == ("done", "")
-        assert ended(fake) == ("skipped", "not_selected")
-
-    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
         assert ended(fake) == ("skipped", "not_selected")
 
     def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
@@ -177,24 +122,3 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
-
-    def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake.up()
-        read = fake.node.sources.definition
-
-        def wait(uuid: str, *, check_cancelled: Callable[[], None], **given: Any) -> Any:
-            fake.interrupted = True
-            check_cancelled()
-            return read(uuid, **given)
-
-        monkeypatch.setattr(fake.node.sources, "definition", wait)
-        assert ended(fake) == ("skipped", "interrupted_by_signal")
-
-    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
-        fake.up()
-        assert ended(fake, check=True) == ("skipped", "not_selected")
-        fake.define(invocation="other")
-        result = fake.perform("restart", outdated=True, check=True)
-        assert (result.outcome.value, result.changed) == ("done", True)
-        fake.file.write_text("{")
-        assert ended(fake, check=True) == ("refused", "definition_invalid")

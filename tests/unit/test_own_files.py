@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files 
     prepare_directory,
     sync_directory,
 )
-from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, mode_of
 
 pytestmark = pytest.mark.usefixtures("strict_umask")
 
@@ -38,15 +38,6 @@ def test_a_new_directory_belongs_to_the_group_and_hands_it_on(tmp_path: Path) ->
     os.close(open_own(str(wanted / "file"), os.O_RDWR | os.O_CREAT))
     assert mode_of(wanted / "file") == 0o660
     assert (wanted / "file").stat().st_gid == OTHER_GROUP.gr_gid
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
-def test_whoever_is_not_a_member_of_the_group_keeps_the_directory_to_itself(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
-    with as_nobody_below(tmp_path):
-        directory = tmp_path / "state"
-        prepare_directory(str(directory), OTHER_GROUP.gr_name)
-        assert mode_of(directory) == 0o700
 
 
 def test_missing_parents_are_made_so_that_others_can_pass(tmp_path: Path) -> None:
@@ -111,15 +102,6 @@ def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_pa
     modes = seen.get(timeout=30)
     watcher.join(10)
     assert modes == {0o660}
-
-
-def test_with_o_excl_only_the_first_makes_the_file(tmp_path: Path) -> None:
-    path = str(tmp_path / "file")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    os.close(open_own(path, flags))
-    with pytest.raises(FileExistsError):
-        open_own(path, flags)
-    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT])

@@ -15,7 +15,7 @@ from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.bars import WIDTH, Frame, Timed, bars_of, shift_of
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.bars import WIDTH, Frame, Timed, bars_of
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import timelines
@@ -145,30 +145,12 @@ class TestBars:
     def timed(self, phases: list[tuple[str, float]], seconds: float = 50.0, downtime: dict[str, object] | None = None) -> Timed:
         return Timed(Row("n", "s", downtime=downtime or {}), after(10), after(10 + seconds), phases)
 
-    def test_phases_follow_each_other_and_make_up_the_action(self) -> None:
-        phases = [("countdown", 5.0), ("pull", 15.0), ("stop", 16.0), ("pull", 20.0), ("preboot", 20.1), ("start", 22.0), ("ready", 23.0)]
-        found = bars_of(self.timed(phases), self.FRAME, timedelta()).bars
-        assert [each.kind for each in found] == ["wait", "countdown", "prepare", "stop", "prepare", "preboot", "start", "ready"]
-        assert (found[0].x, found[-1].x + found[-1].width) == (100.0, 600.0)
-        assert found[3].title == "stop 4.0 s"
-
     def test_what_lies_outside_of_its_batch_stays_within_the_timeline(self) -> None:
         down: dict[str, object] = {"from": "2026-01-31T01:00:00.000Z", "seconds": 10.0**7}
         for seconds in (0.0, 1.0, 500.0, 10.0**7):
             for phases in ([], [("stop", 0.0)], [("stop", 10.0**7)], [("odd", 3.0)]):
                 found = bars_of(self.timed(phases, seconds, down), self.FRAME, timedelta())
                 assert all(each.x >= 0 and each.x + each.width <= WIDTH and each.width >= 2 for each in (*found.bars, *found.down))
-
-    def test_a_clock_that_is_off_is_put_right_by_as_much_as_shows(self) -> None:
-        early, late = Timed(Row("n", "s"), after(-30), after(10)), Timed(Row("n", "s"), after(90), after(160))
-        assert shift_of(self.FRAME, [early]) == timedelta(seconds=30)
-        assert shift_of(self.FRAME, [late]) == timedelta(seconds=-60)
-        assert shift_of(self.FRAME, [Timed(Row("n", "s"), after(5), after(50))]) == timedelta()
-        made = record(1, 2, failed=0)
-        for each in made.rows:
-            each.began_at = "2026-01-31T01:59:00.000Z"
-        text = Page(page_of(made)).text
-        assert "off by at least as much" in text and "node-1 (1 min 3 s)" in text
 
 
 class TestLive:

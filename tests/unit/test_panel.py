@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    DefinitionInvalid,
     PowerError,
     SourceDenied,
     SourceUnreachable,
@@ -33,7 +32,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     closing,
     dripping,
     endless,
-    self_signed,
     silent,
     status,
     text,
@@ -239,14 +237,6 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
     assert time.monotonic() - began < 8
 
 
-def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) -> None:
-    with closing(FakePanel(definition(1), certificate=self_signed(tmp_path))) as server:
-        clock = StillClock()
-        error = error_of(panel_at(server, clock))
-        assert error.__class__ is SourceUnreachable and "certificate cannot be verified" in str(error)
-        assert clock.naps == [] and server.asked == []
-
-
 @pytest.mark.parametrize(
     "page",
     [
@@ -278,30 +268,6 @@ def test_a_list_of_too_many_values_is_given_up_before_its_end(server: FakePanel)
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list holds more than 2000000 values" in str(error)
     assert server.count() < 12
-
-
-def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) -> None:
-    class Slow(StillClock):
-        def monotonic(self) -> float:
-            self._skipped += 5
-            return self._skipped
-
-    server.guests.clear()
-    for number in range(60):
-        server.put(definition(number))
-    error = error_of(panel_at(server, Slow(), per_page=1))
-    assert error.__class__ is SourceUnreachable and "takes longer than 120 s" in str(error)
-    assert server.count() < 60
-
-
-@pytest.mark.parametrize("bad", [{"suspended": "perhaps"}, {"container": 5}, {"environment": [1]}, {"build": {"memory_limit": "much"}}])
-def test_a_definition_of_wrong_types_is_that_servers_fault_alone(server: FakePanel, bad: dict[str, Any]) -> None:
-    server.put(definition(1, **bad))
-    panel = panel_at(server)
-    for again in (False, True):
-        error = error_of(panel, again=again)
-        assert error.__class__ is DefinitionInvalid and "on the Panel at http://127.0.0.1" in str(error)
-        assert panel.definition(uuid_of(2), again=again) is not None
 
 
 def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:

@@ -134,18 +134,6 @@ def test_a_server_moved_away_is_not_started_when_the_panel_is_down(managed: Mana
     assert not managed.fake.live
 
 
-def test_the_tasks_own_definition_does_not_lift_a_suspension_for_later(managed: Managed) -> None:
-    managed.suspend()
-    assert managed.act("start") == ("refused", "suspended")
-    managed.call(managed.fake.definition())
-    assert managed.act("start") == ("done", "")
-    assert managed.act("stop") == ("done", "")
-    managed.is_up = False
-    managed.call(allow_stale=True)
-    assert managed.act("start") == ("refused", "source_unreachable")
-    assert not managed.fake.live
-
-
 @pytest.mark.parametrize(("check", "expected"), [(False, []), (True, [UUID])])
 def test_a_start_of_all_keeps_the_list_where_no_server_is_left_in_it(managed: Managed, check: bool, expected: list[str]) -> None:
     up(managed)

@@ -105,25 +105,6 @@ def test_each_mark_is_told_once_and_in_order(marks: list[int], pause: float) -> 
 
 
 @pytest.mark.parametrize(
-    "given_options, policy",
-    [
-        ({}, None),
-        ({"players_at_most": 0}, PlayerPolicy(0, 0, OnMaxDelay.SKIP)),
-        ({"warn": [10, 60, 10]}, PlayerPolicy(0, 60, OnMaxDelay.PROCEED, (60, 10))),
-        ({"warn": [60], "max_delay": 1800}, PlayerPolicy(0, 1800, OnMaxDelay.PROCEED, (60,))),
-        (
-            {"players_at_most": 0, "max_delay": 60, "on_max_delay": "proceed", "warn": [60]},
-            PlayerPolicy(0, 60, OnMaxDelay.PROCEED, (60,)),
-        ),
-    ],
-)
-def test_what_options_mean(given_options: dict[str, Any], policy: PlayerPolicy | None) -> None:
-    assert read_policy("restart", True, given_options) == policy
-    if policy is not None:
-        assert read_policy("restart", True, policy.options()) == policy
-
-
-@pytest.mark.parametrize(
     "given_options, words",
     [
         ({"max_delay": 5}, "max_delay alone"),

@@ -11,17 +11,15 @@ import re
 import resource
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import (
     MOST_A_SECOND,
-    REMIND_SECONDS,
     Board,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -65,14 +63,6 @@ def told(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
 )
 def test_a_line_names_time_node_server_and_what_it_is_at(phase: str, words: str) -> None:
     assert told(line(phase=phase)) == [f"{TIME} node-1 Lobby {words}"]
-
-
-def test_a_wait_for_players_and_a_countdown_say_until_when() -> None:
-    due = datetime.fromtimestamp(NOW, timezone.utc).isoformat()
-    assert told(line(phase="players", deadline=due)) == [f"{TIME} node-1 Lobby waiting for players, at most until {TIME}"]
-    unknown = line(phase="players", deadline=due, why="nothing says what is played there")
-    assert told(unknown) == [f"{TIME} node-1 Lobby waiting for players (nothing says what is played there), at most until {TIME}"]
-    assert told(line(phase="countdown", deadline=due)) == [f"{TIME} node-1 Lobby counting down, due at {TIME}"]
 
 
 def test_the_news_of_a_result_are_told_by_its_outcome() -> None:
@@ -124,16 +114,6 @@ def test_whatever_a_node_says_a_line_is_one_line_and_moves_no_cursor(text: str, 
         each.encode("utf-8")
 
 
-# ----- the counts
-
-
-@pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
-def test_servers_left_to_their_players_are_no_failures(code: str) -> None:
-    first, second = told(json.dumps({"servers": 2}), ended("a", "refused", code=code), ended("b", "refused", code="suspended"))
-    assert first.endswith(" server-b restart refused, suspended, in 1.0 s [2 of 2, 1 failed, 1 skipped]")
-    assert second.endswith(f" server-a restart skipped for players, {code}, in 1.0 s [2 of 2, 1 failed, 1 skipped]")
-
-
 # ----- few lines
 
 
@@ -144,45 +124,6 @@ def test_what_is_too_much_for_a_line_each_is_summed_up_by_what_became_of_it() ->
         f"{TIME} node-1 server-0 restart done in 1.0 s",
         f"{TIME} node-1: 9 restart done, 1 starting (Lobby)",
     ]
-
-
-def test_of_what_a_server_was_at_meanwhile_only_the_last_is_told_but_each_end() -> None:
-    board = Board({})
-    for phase in ("stop", "preboot", "start"):
-        board.take("node-1", [line(phase=phase)], NOW)
-    assert board.lines(NOW) == [f"{TIME} node-1 Lobby starting"]
-    news = [ended("a"), line(server="a", phase="start"), ended("a", "failed"), line(server="b", phase="start"), ended("b")]
-    board.take("node-1", news, NOW + 5)
-    lines = [" ".join(each.split()[2:5]) for each in board.lines(NOW + 5)]
-    assert lines == ["server-a restart failed", "server-a restart done", "server-b restart done"]
-
-
-def test_a_clock_that_is_set_back_silences_nothing() -> None:
-    board = Board({})
-    board.take("node-1", [ended(str(number)) for number in range(3)], NOW)
-    board.lines(NOW)
-    board.take("node-1", [ended("x")], NOW - 3600)
-    assert len(board.lines(NOW - 3600)) == 1
-
-
-# ----- reminders
-
-
-def test_what_goes_on_for_long_is_told_again_the_longest_first() -> None:
-    board = Board({})
-    board.begin("node-1")
-    board.take("node-1", [line(server="a", name="first", phase="stop")], NOW)
-    board.take("node-1", [line(server="b", name="second", phase="start")], NOW + 1)
-    board.lines(NOW + 1)
-    assert board.lines(NOW + REMIND_SECONDS) == []
-    (said,) = board.lines(NOW + 1 + REMIND_SECONDS)
-    assert said.endswith(" node-1 first stopping for 21 s; 1 more under way")
-    assert board.lines(NOW + REMIND_SECONDS + 2) == []
-    board.take("node-1", [ended("a", "unchanged")], NOW + 2)
-    (said,) = board.lines(NOW + 1 + 2 * REMIND_SECONDS)
-    assert said.endswith(" node-1 second starting for 40 s")
-    board.end("node-1")
-    assert board.lines(NOW + 100 * REMIND_SECONDS) == []
 
 
 # ----- random news

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import NotTried, ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
@@ -104,19 +102,6 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
     assert child_of(patterns) == pid
 
 
-def test_a_pattern_is_not_to_blame_for_a_child_that_somebody_ended(patterns: ReadyPatterns) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        assert patterns.find("a", ["a"])
-        os.kill(child_of(patterns), number)
-        assert patterns.find("a", ["a"])
-
-
-def test_a_child_that_ends_with_every_question_is_not_asked_for_ever(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready_patterns, "_CHILD", "print(flush=True); sys.stdin.readline()")
-    with pytest.raises(NotTried, match="too much memory"):
-        patterns.find("a", ["a"])
-
-
 def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not patterns.find("a", ["b"])
     with monkeypatch.context() as patched:
@@ -135,18 +120,6 @@ def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns
         patterns.find("a", ["a"])
     patterns._seat._next_start = Deadline(SYSTEM_CLOCK, 0.0)
     assert patterns.find("a", ["a"])
-
-
-def test_only_so_many_patterns_and_runs_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready_patterns, "_CHILD", "print(flush=True); sys.stdin.readline()")
-    monkeypatch.setattr(ready_patterns, "_MOST_SLOW", 2)
-    monkeypatch.setattr(ready_patterns, "_MOST_GIVEN_UP", 3)
-    patterns = ReadyPatterns()
-    for pattern in "abcd":
-        with pytest.raises(NotTried):
-            patterns.find(pattern, ["a"], TENANT)
-    assert len(patterns._slow) == 2 and "d" in patterns._slow
-    assert len(patterns._given_up) == 3 and (TENANT, "d") in patterns._given_up
 
 
 def test_ctrl_c_of_a_terminal_is_not_for_the_child(patterns: ReadyPatterns) -> None:

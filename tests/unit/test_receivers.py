@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.message import message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.reading import receivers_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient, retry_after
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Behaviour,
@@ -40,7 +39,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
-NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 TAKEN = Posted(Taking.TAKEN)
 
 
@@ -187,20 +185,6 @@ def test_a_redirect_is_not_followed(server: Recorder) -> None:
         posted = post(server, redirect(f"{other.url}/stolen", 307))
         assert posted.taking is Taking.FAILED and "which is not followed" in posted.reason
         assert not other.asked
-
-
-@pytest.mark.parametrize(
-    "text, seconds",
-    [
-        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
-        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
-        ("Mon, 01 Mar 2027 12:00:00 GMT", 3600.0),
-        ("Sun, 99 Mar 2026 12:00:30 GMT", None),
-        ("9" * 400, None),
-    ],
-)
-def test_a_moment_may_be_a_date(text: str, seconds: float | None) -> None:
-    assert retry_after(text, NOON) == seconds
 
 
 def megabytes(answer: Answering) -> None:

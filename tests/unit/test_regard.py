@@ -131,13 +131,6 @@ class TestWarned:
             f"server {UUID}: its players could not be told: its console is closed"
         ]
 
-    def test_without_a_profile_nobody_is_asked_or_told_and_it_waits_as_long(self, played: Played) -> None:
-        played.fake.games.game = None
-        result = played.ask(**WARN)
-        assert result.outcome.value == "done" and result.player_wait is not None
-        assert result.player_wait.seconds >= 60 and result.player_wait.announced is False
-        assert len([each for each in result.warnings if "neither asked nor told" in each]) == 1
-
     def test_a_server_that_is_down_is_started_without_a_wait(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         assert played.ask(**WARN).outcome.value == "done" and played.game.looks == 0
@@ -167,13 +160,6 @@ class TestWaiting:
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
 
-    def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
-        played.game.online = 5
-        for each in range(60):
-            played.leave_after(10 + 10 * each, online=6 - each % 2)
-        result = played.ask(players_at_most=5, max_delay=600, **WARN)
-        assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
-
 
 class TestEnded:
     """What ends a wait, and a countdown: each is told of to players who were told, and leaves nothing behind."""
@@ -195,10 +181,6 @@ class TestEnded:
         played.clock.after(20, lambda: played.fake.perform("kill"))
         self.ended(played, "cancelled", "cancelled_by_kill", told=False)
         assert not played.fake.live
-
-    def test_a_kill_ends_the_countdown_of_a_stop(self, played: Played) -> None:
-        played.clock.after(20, lambda: played.fake.perform("kill"))
-        assert played.ask("stop", **WARN).code == "superseded"
 
     def test_a_crash_lets_a_restart_go_on_at_once(self, played: Played) -> None:
         def crash() -> None:
@@ -264,12 +246,6 @@ class TestEnded:
         assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
         assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
 
-    def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
-        others: list[Result] = []
-        played.clock.after(20, lambda: others.append(played.fake.perform("restart")))
-        assert played.ask(**WARN).code == "superseded"
-        assert others[0].outcome.value == "done"
-
 
 class TestSameKey:
     """The same action, asked for once more under its key, as by a run that is resumed: it waits for the first, and finds it done."""
@@ -318,11 +294,6 @@ class TestAbandoned:
     @pytest.mark.parametrize("told, left", [(0, 18), (30, -4000)])
     def test_who_heard_nothing_or_long_ago_is_told_nothing(self, played: Played, told: int, left: float) -> None:
         _abandon(played, "another", told=told, left=left)
-        assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
-
-    def test_nobody_in_another_run_is_told(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
-        played.fake.perform("restart")
         assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
 
     def test_as_long_as_the_engine_cannot_tell_it_stays(self, played: Played) -> None:
@@ -441,13 +412,6 @@ class TestRecord:
         assert mine.found is None
         mine.release()
 
-    def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
-        seen: list[Countdown | None] = []
-        played.clock.after(20, lambda: seen.append(played.record))
-        played.ask(**WARN)
-        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
-        assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
-
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
@@ -504,21 +468,3 @@ class TestCheckMode:
 
     def test_what_would_not_wait_is_refused(self, played: Played) -> None:
         assert played.ask(players_at_most=2, request={"check": True}).code == "players_online"
-
-    def test_what_would_be_left_since_nobody_can_be_counted_is_refused(self, played: Played) -> None:
-        played.fake.games.game = None
-        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
-        assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
-        assert "its players cannot be counted (nothing says what is played there" in result.msg
-        assert result.msg.endswith("): it would be left after 5 s")
-        # It goes on all the same.
-        assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
-
-    @pytest.mark.parametrize("online, words", [(None, "its players cannot be counted ("), (3, "3 play on it")])
-    def test_what_may_change_while_it_waits_is_a_warning(self, played: Played, online: int | None, words: str) -> None:
-        played.game.online = online
-        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
-        (warning,) = result.warnings
-        assert result.outcome.value == "done" and words in warning
-        assert warning.endswith(": it would be left after 5 s if nothing changes until then")
-        assert not played.ask(players_at_most=3, max_delay=60, on_max_delay="proceed", **WARN, request={"check": True}).warnings

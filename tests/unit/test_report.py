@@ -114,15 +114,6 @@ class TestBrief:
             assert len(printed.splitlines()) <= most_lines
 
 
-class TestSpoken:
-    """For a person at a shell: also without what only programs need."""
-
-    @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
-    def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
-        found = shown(result(outcome, code="not_selected", msg="it is up"), detail=Detail.SPOKEN)
-        assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "not_selected", "it is up")
-
-
 @pytest.mark.parametrize("outcome", list(Outcome))
 @pytest.mark.parametrize("code", ["", "interrupted_by_signal", "failure_budget", "not_selected", "suspended", "lock_timeout"])
 def test_what_was_asked_and_not_done_fails_the_task(outcome: Outcome, code: str) -> None:

@@ -22,8 +22,6 @@ from typing import Any
 
 import pytest
 
-yaml = pytest.importorskip("yaml")
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = CHECKOUT / "roles" / "node" / "files"
 MODULE_UTILS = CHECKOUT / "plugins" / "module_utils"
@@ -117,14 +115,6 @@ def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> Non
     assert write(question) == {"written": [], "removed": []}
     assert (servers / f"{TWO}.yml").read_text() == "settings: {}\n"
     assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
-
-
-def test_a_server_never_has_two_files(servers: Path) -> None:
-    uuid = ONE.replace("1", "a")
-    for name in (f"{uuid}.json", f"{uuid.upper()}.yaml"):
-        (servers / name).write_text("{}")
-    assert write(asked(servers, {f"{uuid}.yml": "{}"}))["removed"] == sorted([f"{uuid}.json", f"{uuid.upper()}.yaml"])
-    assert names(servers) == sorted(["README", f"{ONE}.json", f"{uuid}.yml"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import is_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
@@ -110,21 +109,6 @@ def test_the_node_on_which_players_are_is_the_one_that_fails() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "uncounted, words",
-    [
-        (1, "1 skipped for players, 1 skipped: its players could not be counted, which rollout_left_ok does not allow"),
-        (2, "2 skipped: their players could not be counted, which rollout_left_ok does not allow"),
-    ],
-)
-def test_a_run_that_may_leave_servers_says_which_of_them_it_may_not_leave(uncounted: int, words: str) -> None:
-    record = opened(fleet(1, 2), left_ok=True, **POLITE)
-    servers = [skipped([uuid(100 + number)], "players_unknown" if number < uncounted else "players_online") for number in range(2)]
-    through(record, 1, node_1={"servers": [entry for each in servers for entry in each["servers"]]})
-    told = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
-    assert report.verdict(told, [], left_ok=record.left_ok)["msg"] == f"Run 1b2c3d4e did not end well: {words}"
-
-
 def test_a_canary_skipped_as_a_whole_lets_nobody_follow() -> None:
     record = opened(fleet(1, 3), canary=2, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
@@ -169,19 +153,6 @@ def test_a_countdown_of_an_earlier_run_is_in_flight_as_a_lock_is() -> None:
     begin(record, 1)
     resumed = opened({"node-1": told(counting)}, record, run="5e6f7a8b")
     assert [(row.outcome, row.code) for row in resumed.rows] == [("unknown", "still_in_flight")]
-
-
-def test_waits_for_players_are_not_taken_for_work() -> None:
-    record = opened(fleet(2, 2), serial=1, **POLITE)
-    wait = {"player_wait": {"seconds": 900.0, "marks": [], "announced": None}, "seconds": 920.0}
-    asked = servers_of(begin(record, 1))
-    answer = ended(asked["node-1"], **wait)
-    answer["servers"][1].update(player_wait={"seconds": 0.0}, seconds=30.0)
-    count(record, 1, {"node-1": answer})
-    note_time(record, 1, 920, Waits())
-    # The empty one took 30 s while the other was waited for.
-    assert remaining(record, 2, Waits()) == 30
-    assert lines.begin_line(record, 2, NOW, Waits()).endswith("about 30 s left, besides waits for players]")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, told, unseen, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, uuid
 
 
 @pytest.fixture
@@ -99,15 +99,6 @@ def test_a_step_without_what_it_needs_or_with_a_number_out_of_range_is_an_error(
     assert said in taken["msg"]
 
 
-def test_a_run_that_may_leave_servers_to_their_players_says_why_it_did_not_end_well(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan(players_at_most=0, max_delay=5, left_ok=True)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)], "refused", code="players_unknown")})
-    msg = controller.report(file)["msg"]
-    assert msg.endswith("did not end well: 1 skipped: its players could not be counted, which rollout_left_ok does not allow")
-
-
 def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
@@ -142,14 +133,6 @@ def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controlle
     assert controller.result["counts"]["nodes_unknown"] == 2
 
 
-def test_a_run_of_all_that_could_see_no_server_does_not_end_well(controller: Controller) -> None:
-    controller.nodes({"node-1": told(unseen(1))})
-    planned = controller.plan(action="stop", on_failure="continue")
-    assert planned["batches"] == {}
-    assert controller.report(planned["file"])["failed"]
-    assert (controller.result["ok"], controller.result["counts"]["unknown"]) == (False, 1)
-
-
 def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
     controller.nodes(fleet(1, 1))
     controller.result_file.write_text("of the last run")
@@ -179,19 +162,6 @@ def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, 
     assert controller.result_file.read_text() == "of the last run"
     assert not (tmp_path / "home").exists()
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
-
-
-def test_a_check_that_finds_a_refusal_fails_and_names_no_file(controller: Controller) -> None:
-    controller.check = True
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)], "refused", code="image_unavailable")})
-    reported = controller.report(file)
-    assert (reported["failed"], reported["resume_file"]) == (True, None)
-    assert not any("rollout_resume" in text for text in controller.shown)
-    assert controller.step("blame", here="node-1", file=file)["msg"].endswith("node-1 Server 100: image_unavailable")
-    assert controller.step("confirm", file=file) == {"changed": False, "skipped": True}
 
 
 def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
@@ -389,20 +359,6 @@ def test_a_run_waits_for_its_window_before_it_looks_at_anything(controller: Cont
     ]
 
 
-def test_a_clock_that_is_set_is_what_counts(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    controller.nodes(fleet(1, 1))
-    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
-    sleep = controller.clock.sleep
-
-    def suspended(seconds: float) -> None:
-        sleep(seconds)
-        controller.clock.now += 3600 * (controller.clock.slept == 100)
-
-    monkeypatch.setattr(controller.clock, "sleep", suspended)
-    controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": not_before})
-    assert controller.clock.slept == 400
-
-
 @pytest.mark.parametrize(
     "wrong",
     [{"servers": []}, {"serial": "many"}, {"max_delay": 60}, {"deadline": "soon"}, {"action": "reboot"}, {"stop_timeout": "soon"}],
@@ -416,19 +372,6 @@ def test_what_makes_no_sense_is_told_before_the_wait_and_not_after_it(controller
     assert taken_up["failed"]
     assert controller.clock.slept == 0
     assert controller.result["code"] == "settings_invalid"
-
-
-def test_check_mode_waits_for_no_window_and_is_in_all_of_them(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    controller.check = True
-    later = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
-    window = controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": later})["window"]
-    assert controller.shown[-1].partition(" ")[2].startswith("Not waiting until ")
-    planned = controller.step(
-        "plan", given={"action": "restart", "servers": ["all"]}, window={**window, "deadline": "2000-01-01T00:00:00Z"}
-    )
-    assert "work" in controller.begin(planned["file"], 1)
-    assert controller.clock.slept == 0
 
 
 def test_a_batch_that_may_pass_the_deadline_is_not_begun(controller: Controller) -> None:

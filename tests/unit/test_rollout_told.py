@@ -152,15 +152,6 @@ def test_the_next_run_sends_first_what_was_not_taken_under_the_same_id(
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
 
 
-def test_one_that_wants_no_more_is_told_of_and_nothing_is_kept_for_it(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    chat.status = 410
-    run(controller)
-    assert chat.types == ["rollout.begun", "rollout.ended"] and waiting(controller) == []
-    (warning,) = controller.warned
-    assert "chat-0 wants to be told nothing any more" in warning
-
-
 def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,23 +165,6 @@ def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
         tell(controller, other)
         run(controller)
         assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
-
-
-def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
-    chat.status = 500
-    run(controller)
-    for path in (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json"):
-        os.utime(path, (time.time() - 90000,) * 2)
-    # The first look that finds them old lets go of nothing.
-    assert WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json")).drop_older(time.time()) == 0
-    chat.status = 200
-    chat.sent.clear()
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
-    run(controller)
-    assert {name for _kind, name in chat.events} == {controller.run}
-    assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]
 
 
 def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
@@ -459,24 +433,6 @@ def test_a_receiver_that_makes_no_sense_is_refused_before_anything_is_done(contr
     assert taken["failed"] and said in taken["msg"]
     assert taken["msg"].startswith(("Cannot use rollout_receivers: ", "Cannot tell events to receiver chat: "))
     assert "ftp://planted" not in taken["msg"] and '"planted"' not in taken["msg"]
-
-
-def test_addresses_and_secrets_may_be_in_files_of_whoever_runs_it(controller: Controller, chat: Told) -> None:
-    home = Path(os.environ["HOME"])
-    home.mkdir()
-    for name, text in (("url", chat.url), ("secret", SECRET)):
-        (home / name).write_text(text + "\n")
-        (home / name).chmod(0o600)
-    controller.vars["rollout_receivers"] = [{"name": "chat", "url_file": "~/url", "secret_file": "~/secret", "url": "", "secret": None}]
-    run(controller)
-    assert chat.types == ["rollout.begun", "rollout.ended"] and "webhook-signature" in chat.sent[0].headers
-    # What was good as the run began, and is not any more, is a warning.
-    controller.nodes(fleet(1, 1))
-    planned = controller.plan()
-    controller.answers({"node-1": ended(controller.begin(planned["file"], 1)["work"]["node-1"]["servers"])})
-    (home / "secret").unlink()
-    reported = controller.report(planned["file"])
-    assert "failed" not in reported and len(reported["warnings"]) == 1
 
 
 def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,44 +49,28 @@ def window(now: str, **given: Any) -> tuple[str | None, str | None]:
 @pytest.mark.parametrize(
     ("now", "given", "meant"),
     [
-        # Today if it is still to come, else tomorrow.
         ("2026-01-31 01:00", {"not_before": "02:00"}, ("2026-01-31T01:00:00Z", None)),
         ("2026-01-31 02:00", {"not_before": "02:00"}, ("2026-02-01T01:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "02:00:30"}, ("2026-01-31T01:00:30Z", None)),
         ("2026-01-31 01:00", {"deadline": "06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 07:00", {"deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
-        # A window of a night, before it, in its first half, in its second, and after it.
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
         ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
-        ("2026-02-01 05:59", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-02-01 06:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-02-01T21:00:00Z", "2026-02-02T05:00:00Z")),
-        # One of a morning.
         ("2026-01-31 01:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 03:00", {"not_before": "02:00", "deadline": "06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 07:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-02-01T01:00:00Z", "2026-02-01T05:00:00Z")),
-        # In another zone than the controller's.
         ("2026-01-31 01:00", {"not_before": "02:00 UTC"}, ("2026-01-31T02:00:00Z", None)),
         (
             "2026-01-31 01:00",
             {"not_before": "20:00 America/New_York", "deadline": "06:00"},
             ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z"),
         ),
-        # With a date.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00"}, ("2026-02-03T01:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03 02:00:00 America/New_York"}, ("2026-02-03T07:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00Z"}, ("2026-02-03T02:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00:00.500+05:30"}, ("2026-02-02T20:30:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00-0100"}, ("2026-02-03T03:00:00Z", None)),
-        # As YAML reads what is not in quotes.
-        ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2)}, ("2026-02-03T01:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2, tzinfo=timezone.utc)}, ("2026-02-03T02:00:00Z", None)),
-        # The deadline of a day belongs to the beginning of a day, be that over.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T22:00", "deadline": "06:00"}, ("2026-02-03T21:00:00Z", "2026-02-04T05:00:00Z")),
         ("2026-01-31 12:00", {"not_before": "2026-01-30T22:00", "deadline": "06:00"}, ("2026-01-30T21:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "2026-02-01T06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "2026-02-01T06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
-        # Over: nothing is begun.
-        ("2026-01-31 20:00", {"deadline": "2026-01-31T06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "", "deadline": None}, (None, None)),
     ],
 )

@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.told.run_events
     missed_events,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event
-from ansible_collections.fleet.power.tests.unit.rollout_support import all_done, ended, fleet, opened, unseen
+from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, opened, unseen
 
 NOW = "2026-01-31T13:00:00.000Z"
 
@@ -65,16 +65,6 @@ def test_a_run_with_nothing_to_do_or_that_must_not_begin_has_not_begun() -> None
     dark = opened({"node-1": {"servers": [unseen(1)]}})
     assert dark.stopped and begun_event(dark) is None
     assert over(dark).type.value == "rollout.stopped"
-
-
-def test_a_run_that_ended_says_how() -> None:
-    record = opened(fleet(2, 1))
-    all_done(record, 1)
-    event = over(record)
-    assert (event.type.value, event.at) == ("rollout.ended", NOW)
-    told = event.data
-    assert (told["ok"], told["stopped"], told["resume_file"], told["go_on"], told["failed"]) == (True, None, None, None, [])
-    assert (told["msg"], told["counts"]["done"], told["seconds"]) == ("restart of 2 in 1 of 1 batch: 2 done", 2, 61)
 
 
 def test_a_run_that_stopped_says_why_and_names_what_failed() -> None:

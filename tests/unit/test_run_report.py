@@ -77,17 +77,6 @@ def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
     assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
 
 
-def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:
-    reported.begin()
-    reported.report.end(reported.record, ["go on with ", "the command"], {"ok": False})
-    assert "Did not end well" in reported.text and "the command" in reported.text and 'http-equiv="refresh"' not in reported.text
-    reported.now += 100
-    reported.report.note("node-1", ["{}"])
-    reported.report.renew()
-    assert "Did not end well" in reported.text
-    assert reported.shown == [f"The report is {reported.file}"]
-
-
 def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Reported) -> None:
     reported.begin()
     before = reported.text

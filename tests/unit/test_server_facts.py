@@ -13,18 +13,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
-from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeGame, FakeNode
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 
 
 class Many:
@@ -200,54 +195,3 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
     assert list(states) == uuids and faults == []
     assert {states[uuid] for uuid in uuids[::10]} == {"starting"}
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
-
-
-# ----- what places a server among others
-
-
-def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unasked(many: Many) -> None:
-    uuids = many.make(2)
-    journal = many.fake.node.journal
-    for number in range(3):
-        operation = f"op-{number}"
-        journal.operations.end(
-            Result(Server(uuids[0]), PowerAction.STOP, Outcome.DONE, operation, NOON, NOON), origin="alice", reason="why"
-        )
-    busy, idle = many.look(operations=2)[0]
-    assert [each["id"] for each in busy["operations"]] == ["op-2", "op-1"]
-    assert busy["operations"][0] == busy["last_operation"]
-    assert idle["operations"] == []
-    assert all("operations" not in entry for entry in many.look()[0])
-
-
-# ----- players
-
-
-class GameOfEach:
-    def __init__(self, **games: FakeGame) -> None:
-        self.games = games
-
-    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
-        assert definition is not None and definition.server == server and snapshot.live
-        return self.games.get(server.uuid)
-
-
-def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
-    node = replace(many.reader(), games=GameOfEach(**games))
-    told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
-    return {entry["server"]: entry.get("players", "not told") for entry in told.entries}
-
-
-def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Many) -> None:
-    uuids = many.make(4)
-    down = next(each for each in many.fake.engine.containers.values() if each.name == uuids[3])
-    many.fake.engine.containers[down.id] = replace(down, live=False)
-    games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
-    games[uuids[0]].online, games[uuids[1]].online = 3, None
-    assert list(played(many, **games).values()) == [
-        {"online": 3, "max": 20, "why_unknown": None},
-        {"online": None, "max": None, "why_unknown": "no answer"},
-        None,
-        None,
-    ]
-    assert [game.looks for game in games.values()] == [1, 1, 0]

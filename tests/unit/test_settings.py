@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import node_timezone
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,30 +121,19 @@ class TestFile:
                 "system: [unclosed\n",
                 "it is not YAML: line 2, column 1: a comma or a closing bracket is missing in the list that begins in line 1",
             ),
-            ("a: &x [*x, *y]\n", "it is not YAML: line 1, column 12: what begins with an asterisk names no anchor"),
-            ("--- a\n--- b\n", "it is not YAML: line 2, column 1: a second document begins"),
             ("a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: a tag is not known here"),
             ("\x01", "it is not YAML: line 1, column 1: it holds a control character"),
-            *(
-                (f"token: a\nx: {odd}\n", "line 2, column 4: a value is not what its tag says")
-                for odd in ("!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc")
-            ),
             ("- a\n", "the top level is a list, expected a map"),
             ("5: a\n", "the top level has a key that is 5"),
             ("#" * (1024 * 1024 + 1), "larger than 1 MiB"),
         ],
-        ids=range(12),
+        ids=range(6),
     )
     def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
         path = write(tmp_path / "c.yml", text)
         with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
             load_settings(path)
         assert str(caught.value).startswith(f"Cannot read settings {path}: ")
-
-    def test_a_file_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "c.yml").write_bytes(b"a: \xff\n")
-        with pytest.raises(SettingsInvalid, match=r"it is not UTF-8 text \(byte 3\)$"):
-            load_settings(str(tmp_path / "c.yml"))
 
     def test_aliases_upon_aliases_cost_nothing(self, tmp_path: Path) -> None:
         levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))
@@ -165,41 +154,20 @@ class TestFile:
         assert done.returncode == 0
         assert "Cannot read settings" in done.stdout
 
-    def test_a_path_that_is_given_must_be_a_readable_file(self, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe")
-        for path, reason in (
-            (tmp_path / "gone", "No such file"),
-            (tmp_path, "not a regular file"),
-            (tmp_path / "pipe", "not a regular file"),
-        ):
-            with pytest.raises(SettingsInvalid, match=reason):
-                load_settings(str(path))
-        with pytest.raises(SettingsInvalid, match="not a path"):
-            load_settings("a\x00b")
-
-    def test_without_pyyaml_the_package_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setitem(sys.modules, "yaml", None)
-        with pytest.raises(MissingLibrary, match="python3-yaml"):
-            load_settings(write(tmp_path / "c.yml", "debug: true\n"))
-
 
 class TestValues:
     @pytest.mark.parametrize(
         ("key", "value", "shown", "expected"),
         [
             ("system.stop_timeout", "ten", '"ten" (text)', "a whole number of seconds from 0 to 604800"),
-            ("system.stop_timeout", -1, "-1 (a whole number)", "a whole number of seconds from 0 to 604800"),
             ("system.stop_timeout", 10**4000, "a whole number", "a whole number of seconds from 0 to 604800"),
             ("system.data", "volumes", '"volumes" (text)', "a path that begins with /"),
             ("system.data", "/a\x00b", "NUL", ""),
-            ("system.group", "", '"" (text)', "text that is not empty"),
             ("system.config_errors", "ignore", '"ignore" (text)', "fail or warn"),
             ("system.user.uid", -1, "-1 (a whole number)", "a whole number from 0 to 4294967294"),
             ("system.timezone", "Mars/Olympus", '"Mars/Olympus" (text)', "a time zone"),
-            ("docker.network.dns", "1.1.1.1", "text", "a list of IP addresses"),
             ("system.data", "/" + "a" * 256, '"/aaa', "at most 255 bytes between two slashes"),
             ("docker.network.interface", "eth0", '"eth0" (text)', "an IP address"),
-            ("docker.overhead.default_multiplier", 0.9, "0.9 (a number)", "a number from 1 to 100"),
             ("docker.overhead.multipliers", {2048: "a"}, '"a" (text)', "a number"),
             ("docker.registries", {"ghcr.io": "bot"}, "docker.registries.ghcr.io", "a map"),
             ("system", [1], "a list", "a map"),
@@ -231,18 +199,6 @@ class TestValues:
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
 
-    def test_settings_printed_show_no_secret(self) -> None:
-        found = parse(
-            {
-                "token": "hunter22",
-                "endpoint": {"token": "hunter22"},
-                "docker": {"registries": {"r": {"username": "u", "password": "hunter22"}}},
-            }
-        )
-        assert found.token == "hunter22"
-        assert found.registries["r"]["password"] == "hunter22"
-        assert "hunter22" not in repr(found)
-
     @settings(max_examples=60, deadline=None)
     @given(
         st.sampled_from([key.name for key in KEYS]),
@@ -259,6 +215,18 @@ class TestValues:
             parse(with_value(key, value))
         except SettingsInvalid as error:
             assert key in str(error)
+
+    def test_settings_printed_show_no_secret(self) -> None:
+        found = parse(
+            {
+                "token": "hunter22",
+                "endpoint": {"token": "hunter22"},
+                "docker": {"registries": {"r": {"username": "u", "password": "hunter22"}}},
+            }
+        )
+        assert found.token == "hunter22"
+        assert found.registries["r"]["password"] == "hunter22"
+        assert "hunter22" not in repr(found)
 
 
 class TestEveryFault:
@@ -312,10 +280,6 @@ class TestWingsFile:
             parse({"wings_config": str(tmp_path / "wings.yml")})
         with pytest.raises(SettingsInvalid, match=r"wings\.yml: docker\.tmpfs_size is"):
             parse({"wings_config": write(tmp_path / "wings.yml", "docker: {tmpfs_size: big}\n")})
-
-    def test_it_cannot_name_another_file(self, tmp_path: Path) -> None:
-        found = parse({"wings_config": write(tmp_path / "wings.yml", "wings_config: /nonexistent\napp_name: Mine\n")})
-        assert found.app_name == "Mine"
 
 
 Entry = namedtuple("Entry", ["pw_uid", "pw_gid"])
@@ -382,9 +346,3 @@ class TestTimezone:
     ) -> None:
         root = self.node(tmp_path, file=file, link=link)
         assert node_timezone({"TZ": variable}, root) == zone
-
-
-class TestLog:
-    def test_the_default_options_are_not_given_to_a_driver_that_lacks_them(self) -> None:
-        assert parse(with_value("docker.log_config.type", "journald")).log_config == {}
-        assert parse(with_value("docker.log_config.type", "json-file")).log_config["max-size"] == "5m"

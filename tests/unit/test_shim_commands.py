@@ -95,25 +95,6 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
     in_loop(story)
 
 
-def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any) -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        server = engine.up("server", stuck=True)
-        assert await commands.write(server, "a") == NOT_READ
-        engine.up("server")
-        assert await commands.write(server, "b") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "c") is None
-        monkeypatch.setattr(commands_file, "_PAUSE_SECONDS", 0.0)
-        engine.up("server", run="2", stuck=True)
-        assert await commands.write(server, "d") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "e") is None
-        assert engine.written == [(server, "c"), (server, "e")]
-
-    in_loop(story)
-
-
 def test_the_stop_command_is_written_down_and_no_other() -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         way = StopWay(StopType.COMMAND, "save and stop")

@@ -48,14 +48,6 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
     assert len(threads) == 1
 
 
-def test_a_long_walk_is_made_to_its_end_and_seldom_again(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disks_file, "_SHORT_SECONDS", 0.0)
-    disks = Disks()
-    block_until(lambda: set(disks.of_each(["0", "1", "2"], data).values()) == {HELD})
-    block_until(lambda: not disks._long.queued and not disks._short.queued)
-    assert all(found.was_long for found in disks._found.values())
-
-
 def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:
     disks = Disks()
     block_until(lambda: disks.of("0", data) == HELD)

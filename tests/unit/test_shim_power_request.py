@@ -28,10 +28,6 @@ def test_the_wait_that_counts(given_wait: str, used: int) -> None:
     assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
 
 
-def test_a_missing_wait_is_thirty_seconds() -> None:
-    assert read_power_body(b'{"action":"kill"}') == PowerBody(PowerAction.KILL, 30)
-
-
 @pytest.mark.parametrize(
     "body, wait",
     [

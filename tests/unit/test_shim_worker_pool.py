@@ -14,14 +14,11 @@ from typing import Any, cast
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -131,24 +128,6 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
         searches.go.set()
 
     with_known(story)
-
-
-# ----- metrics
-
-
-def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
-    return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
-
-
-def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_told() -> None:
-    ended = {**dict.fromkeys(Verdict, 0), Verdict.CRASHED: 4, Verdict.STOPPED: 2}
-    servers = ServerNumbers({"running": 1}, {"backoff": 2, "crash_loop": 1})
-    lines = shown(servers, NodeNumbers(ended, {"running": True, "since": "", "paused": "wings"}))
-    assert {'fleet_power_ended_runs_total{verdict="crashed"} 4.0', 'fleet_power_ended_runs_total{verdict="stopped"} 2.0'} <= lines
-    assert {'fleet_power_supervision{state="backoff"} 2.0', 'fleet_power_supervision{state="crash_loop"} 1.0'} <= lines
-    paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
-    assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
-    assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
 
 
 # ----- consoles whose token was taken back

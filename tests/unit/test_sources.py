@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import time
@@ -14,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     AmbiguousServer,
     DefinitionInvalid,
-    EngineUnreachable,
-    MissingLibrary,
     ServerNotFound,
     SourceUnreachable,
 )
@@ -70,10 +66,6 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-def out_of_reach() -> Sequence[Server]:
-    raise EngineUnreachable("Cannot reach the engine: it sleeps")
 
 
 # --- which server is meant ------------------------------------------------------------------------------------------------------------
@@ -211,21 +203,6 @@ def test_a_text_that_is_no_definition_is_refused_quickly_with_its_place(place: P
 
 
 @pytest.mark.usefixtures("yaml_reader")
-def test_an_error_in_the_text_shows_none_of_it(place: Place) -> None:
-    for extension, content in (
-        ("yml", "settings:\n  environment:\n    PASSWORD: hunter2-secret\n   bad: x\n"),
-        ("yml", "settings:\n  environment:\n    PASSWORD: !hunter2-secret x\n"),
-        ("json", '{"PASSWORD": "hunter2-secret" "x"}'),
-    ):
-        path = place.write(A, extension=extension)
-        path.write_text(content, encoding="utf-8")
-        with pytest.raises(DefinitionInvalid) as caught:
-            place.sources().definition(A)
-        assert "hunter2" not in str(caught.value)
-        path.unlink()
-
-
-@pytest.mark.usefixtures("yaml_reader")
 def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place: Place) -> None:
     values = {
         "VERSION": "1.20",
@@ -245,55 +222,6 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_taken_as_written(place:
         encoding="utf-8-sig",
     )
     assert dict(place.sources().definition(A).environment) == {**values, "NOTHING": "", "YES": "true"}
-
-
-def test_without_pyyaml_json_works_and_yaml_names_the_package(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.write(A, "Lobby")
-    place.write(B, "Arena", extension="yml")
-    real_import = builtins.__import__
-
-    def no_yaml(name: str, *arguments: Any, **keywords: Any) -> Any:
-        if name == "yaml":
-            raise ImportError(name)
-        return real_import(name, *arguments, **keywords)
-
-    definition_text._yaml_loader.cache_clear()  # what raises is not cached
-    monkeypatch.setattr(builtins, "__import__", no_yaml)
-    sources = place.sources()
-    assert sources.search.identify("Lobby", START).uuid == sources.definition(A).server.uuid == A
-    assert sources.listing.everything(START) == [Server(A, "Lobby"), Server(B)]
-    with pytest.raises(MissingLibrary, match="PyYAML"):
-        sources.definition(B)
-
-
-@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
-def test_what_is_no_regular_file_is_refused_without_waiting(place: Place, kind: str) -> None:
-    path = place.directory / f"{A}.json"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    else:
-        path.symlink_to("/dev/zero")
-    before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(DefinitionInvalid, match="not a regular file"):
-        place.sources().definition(A)
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_directory_behind_a_link_that_leads_nowhere_is_out_of_reach_and_not_empty(place: Place) -> None:
-    place.write(A, "Lobby")
-    away = place.directory.rename(place.directory.parent / "away")
-    place.directory.symlink_to(away)
-    assert place.sources().listing.everything(START) == [Server(A, "Lobby")]
-    away.rename(away.parent / "unmounted")
-    sources = place.sources()
-    assert sources.listing.everything(START) == []
-    assert ["leads nowhere" in str(error) for error in sources.listing.unlisted] == [True]
-    with pytest.raises(SourceUnreachable, match="leads nowhere"):
-        sources.definition(A)
-    place.directory.unlink()
-    assert (place.sources().listing.everything(START), place.sources().listing.unlisted) == ([], [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
@@ -353,25 +281,6 @@ def test_for_stop_the_order_is_task_directory_kept(place: Place) -> None:
 
 
 # --- listing --------------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_list_has_every_server_of_task_and_directory_once_with_its_name(place: Place) -> None:
-    place.write(B, "Arena")
-    place.write(A, "Old").rename(place.directory / f"{A}.yaml")
-    place.write(C).write_text("{", encoding="utf-8")
-    place.keep(A2, "Kept only")
-    for stray in ("README.md", ".hidden.json", f".{A}.json.swp"):
-        (place.directory / stray).write_text("", encoding="utf-8")
-    (place.directory / "lobby.yml").write_text("", encoding="utf-8")
-    (place.directory / f"{A2.upper()}.json").write_text("", encoding="utf-8")
-    sources = place.sources(definition(A, "Lobby"), containers=out_of_reach)
-    assert sources.listing.everything(START) == [Server(C), Server(A, "Lobby"), Server(B, "Arena")]
-    ignored = [warning for warning in sources.warnings if "is ignored" in warning]
-    assert len(ignored) == 2
-    assert any("lobby.yml" in warning for warning in ignored)
-    assert sources.listing.everything(START) and len(sources.warnings) == 3
-    place.directory.rename(place.directory.parent / "gone")
-    assert place.sources().listing.everything(START) == []
 
 
 # --- keeping --------------------------------------------------------------------------------------------------------------------------

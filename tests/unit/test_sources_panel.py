@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    DefinitionInvalid,
     InterruptedBySignal,
     ServerNotFound,
     SourceDenied,
@@ -112,13 +111,6 @@ def place(tmp_path: Path) -> Place:
 # --- its place among the sources ------------------------------------------------------------------------------------------------------
 
 
-def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(place: Place) -> None:
-    place.write(A, "Directory")
-    place.panel(A, suspended="perhaps")
-    with pytest.raises(DefinitionInvalid):
-        place.sources().definition(A)
-
-
 @pytest.mark.parametrize("action", [STOP, KILL])
 def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
     place.panel(A, "Lobby")
@@ -167,15 +159,6 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
 # --- every server ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_told(place: Place) -> None:
-    place.write(A)
-    for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
-        fault()
-        sources = place.sources()
-        assert [server.uuid for server in sources.listing.everything(RESTART)] == [A]
-        assert [type(error) for error in sources.listing.unlisted] == [kind]
-
-
 def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> None:
     place.panel(A, "Lobby")
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
@@ -186,16 +169,6 @@ def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> N
             sources.listing.has(A)
         with pytest.raises(kind):
             place.sources().search.identify_to_look("Lobby")
-
-
-def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: Place) -> None:
-    place.directory.rmdir()
-    place.directory.write_text("")
-    sources = place.sources(definition(A, "Task"))
-    assert sources.listing.everything(STOP) == [Server(A, "Task")]
-    assert len(sources.warnings) == 1 and str(place.directory) in sources.warnings[0]
-    assert sources.listing.unlisted == []
-    assert sources.listing.everything(START) == [Server(A, "Task")] and len(sources.listing.unlisted) == 1
 
 
 # --- stale definitions ----------------------------------------------------------------------------------------------------------------

@@ -53,17 +53,6 @@ def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
     ]
 
 
-@pytest.mark.parametrize(("phase", "words"), [("counting", "restart at 12:13:00 (counting)"), ("waiting", "restart by 12:13:00 (waiting)")])
-def test_a_countdown_is_what_is_done_to_a_server_unless_somebody_holds_its_lock(phase: str, words: str) -> None:
-    countdown = {"action": "restart", "phase": phase, "due": "2026-02-01T12:13:00.000Z", "origin": "ci@build (play Deploy, task Act)"}
-    operation = {"action": "start", "outcome": "done", "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
-    shown = entry(countdown=countdown, last_operation=operation)
-    assert re.split(" {2,}", line_of(shown))[-3:] == [words, "ci@build", "play Deploy"]
-    held = {**shown, "lock": {"action": "kill", "phase": "kill", "origin": "bob@web2"}}
-    assert re.split(" {2,}", line_of(held))[-3:] == ["kill", "bob@web2", "-"]
-    assert "restart at an unknown time" in line_of(entry(countdown={"action": "restart", "phase": "counting"}))
-
-
 def supervision(**fields: Any) -> dict[str, Any]:
     """What a node with a supervisor says of a server that crashed."""
     known = {"state": "backoff", "verdict": "crashed", "exit_code": 3, "in_row": 3, "crashes_today": 3, "running": True, "paused": None}
@@ -76,34 +65,13 @@ def supervision(**fields: Any) -> dict[str, Any]:
         ({}, "offline, crashed 3 times, next try 04:12:10"),
         ({"state": "crash_loop", "in_row": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
         ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
-        ({"verdict": "engine_stopped", "in_row": 0}, "offline, next try 04:12:10"),
         ({"state": "left", "verdict": "stopped_at_engine", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
-        ({"state": "ok", "verdict": None, "next_at": None}, "offline, meant up"),
         ({"state": "off", "next_at": None}, "offline, meant up, crashed 3 times"),
     ],
 )
 def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], words: str) -> None:
     line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**told)))
     assert f"Lobby  {words}  01-31" in line
-
-
-def test_nodes_on_which_nobody_brings_back_what_crashes_are_told_once() -> None:
-    off = {"running": False, "since": None, "paused": None}
-    told = {
-        "node-1": off,
-        "node-2": off,
-        "node-3": {**off, "running": True, "paused": "wings"},
-        "node-4": {**off, "running": True},
-        "node-5": {**off, "running": None},
-        "node-6": None,
-    }
-    nodes = [node_seen(node, {}, {"servers": [entry(), entry("Dune")], "supervisor": supervisor}) for node, supervisor in told.items()]
-    assert status_lines(nodes)[-2:] == [
-        "No supervisor, what crashes stays down: node-1, node-2",
-        "Supervisor paused, Wings is alive: node-3",
-    ]
-    kept = snapshot(nodes, datetime(2026, 1, 31, 12, tzinfo=timezone.utc))["nodes"]
-    assert [each["supervisor"] for each in kept] == list(told.values())
 
 
 @pytest.mark.parametrize(
@@ -188,10 +156,6 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
             },
         ],
     }
-
-
-def test_names_that_would_steer_a_terminal_do_not() -> None:
-    assert "\x1b" not in "".join(status_lines([seen(entry("\x1b[2Jgone\nnode-9"))]))
 
 
 # ----- as wide as the terminal

@@ -15,7 +15,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import (
-    NOT_RUNNING,
     SUPERVISOR_LOCK,
     SupervisorRecord,
     write_record,
@@ -28,7 +27,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeNode
 
 SINCE = "2026-03-01T11:00:00.000Z"
-CALM = {"in_row": 0, "crashes_today": 0, "why": None}
 
 
 def look(fake: FakeNode, crashes: int = 0) -> Described:
@@ -73,17 +71,6 @@ def crashed(fake: FakeNode, **fields: Any) -> EndedRun:
     return row
 
 
-def test_a_node_without_rows_and_without_a_supervisor_is_told_as_such(fake: FakeNode) -> None:
-    fake.up()
-    found = look(fake)
-    assert found.supervisor == NOT_RUNNING
-    state = found.entries[0]["supervision"]
-    assert (state["state"], state["running"], state["paused"]) == ("ok", False, None)
-    assert {name: state[name] for name in CALM} == CALM
-    assert {state[name] for name in ("verdict", "exit_code", "oom_killed", "ended_at", "next_at", "code", "msg")} == {None}
-    assert "crashes" not in found.entries[0]
-
-
 @pytest.mark.parametrize("paused", [None, "wings", "maintenance", "journal"])
 def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: str | None) -> None:
     fake.down()
@@ -95,13 +82,6 @@ def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: 
             state = told(fake)
     assert (state["state"], state["next_at"]) == ("backoff", None)
     assert (state["running"], state["paused"]) == (paused is not None, paused)
-
-
-def test_a_try_of_another_life_of_the_machine_is_due_now(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, boot="another")
-    with supervisor(fake):
-        assert told(fake)["next_at"] == timestamp(fake.clock.now())
 
 
 def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
@@ -130,13 +110,6 @@ def test_what_is_left_down_is_told_with_its_verdict(fake: FakeNode, verdict: str
     assert (state["state"], state["verdict"], state["next_at"], state["crashes_today"]) == ("left", verdict, None, 0)
 
 
-def test_a_server_that_somebody_stopped_is_as_it_is_meant_to_be(fake: FakeNode) -> None:
-    fake.up()
-    fake.perform("stop")
-    state = told(fake)
-    assert (state["state"], state["verdict"]) == ("ok", "stopped")
-
-
 def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:
     fake.up()
     fake.perform("stop")
@@ -158,16 +131,6 @@ def test_what_the_journal_cannot_tell_is_not_told_as_none(fake: FakeNode) -> Non
         file.write(b"no journal" * 200)
     found = look(fake, crashes=3)
     assert (found.entries[0]["supervision"], found.entries[0]["crashes"]) == (None, None)
-
-
-def test_a_supervisor_that_cannot_be_told_of_is_a_warning(fake: FakeNode) -> None:
-    fake.up()
-    with open(os.path.join(fake.node.settings.state_directory, SUPERVISOR_LOCK), "wb") as file:
-        file.write(b"nonsense")
-    found = look(fake)
-    assert found.supervisor is not None and found.supervisor["running"] is None
-    assert found.entries[0]["supervision"]["running"] is None
-    assert any("Cannot tell whether the supervisor runs" in warning for warning in found.warnings)
 
 
 def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:

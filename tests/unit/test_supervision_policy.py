@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -81,27 +80,6 @@ class TestRules:
     def test_it_is_for_no_other(self, selectors: dict[str, object]) -> None:
         assert policy({**selectors, "supervise": False}).supervised
 
-    def test_for_each_thing_the_first_rule_that_says_it_counts(self) -> None:
-        found = policy(
-            {"server": "Lobby", "max_restarts": 1},
-            {"server": "Paper", "max_restarts": 0},
-            {"egg": EGG, "max_restarts": 7, "reset_after": 30, "supervise": True},
-            {"label": {"tier": "gold"}, "reset_after": 40, "clean_exit": "restart", "supervise": False},
-            max_restarts=20,
-            reset_after=50,
-        )
-        assert found == Policy(supervised=True, clean_exit=True, limits=Limits(0, 30.0))
-
-    def test_without_a_definition_only_rules_for_the_server_itself_count(self) -> None:
-        rules = settings(
-            {"egg": EGG, "max_restarts": 1},
-            {"label": LABELS, "max_restarts": 2},
-            {"server": "Paper", "egg": EGG, "max_restarts": 3},
-            {"server": PAPER.uuid, "max_restarts": 4},
-        )
-        assert policy_of(rules, PAPER, None).limits.max_restarts == 4
-        assert policy_of(rules, Server("0e0bc896-afbe-49a6-adbb-8cb8ef65ed78"), None).limits.max_restarts == 10
-
     @pytest.mark.parametrize("selectors", [{}, {"egg": ""}, {"label": {}}])
     def test_a_rule_that_is_for_no_server_is_refused(self, selectors: dict[str, object]) -> None:
         with pytest.raises(SettingsInvalid) as caught:
@@ -162,13 +140,3 @@ class TestFingerprint:
         found = definition(environment={"PASSWORD": "hunter22"})
         assert len(definition_fingerprint(found)) == 64
         assert not any(secret in definition_fingerprint(found) for secret in secrets_of(found))
-
-    @pytest.mark.parametrize(
-        "odd", [date(2026, 3, 1), {1: "a", "b": 2}, 10**5000, [[["x"]] * 2], json.loads("[" * 900 + "]" * 900)], ids=range(5)
-    )
-    def test_values_that_json_does_not_have_hinder_nobody(self, odd: object) -> None:
-        def of(command: str) -> str:
-            return definition_fingerprint(definition(meta={"name": "Paper", "description": odd}, invocation=command))
-
-        assert of("a") == of("a")
-        assert of("a") != of("b")

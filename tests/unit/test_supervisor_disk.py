@@ -83,16 +83,6 @@ def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDis
     assert full.act("start").outcome.value == "done"
 
 
-def test_its_result_says_what_may_become_of_it_and_a_repetition_with_room_writes_it(full: FullDisk) -> None:
-    full.crash_twice()
-    full.leave_room(4)
-    (warning,) = full.act("stop").warnings
-    assert "the journal cannot be written, so only its lock file says that it is meant to be down: a boot of this machine may" in warning
-    full.make_room()
-    assert full.act("stop").warnings == ()
-    assert not full.meant_up
-
-
 def test_a_start_by_a_person_works_before_there_is_room(full: FullDisk) -> None:
     full.crash_twice()
     full.leave_room(4)
@@ -122,18 +112,6 @@ def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) ->
     full.make_room()
     full.watched.observer.look(UUID)
     assert full.watched.row.verdict.value == "stopped"
-
-
-def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
-    """Also where the supervisor has written the row of the stop before."""
-    full.watched.up()
-    full.leave_room(0)
-    full.act("stop")
-    full.make_room()
-    full.watched.observer.look(UUID)
-    assert full.watched.row.verdict.value == "stopped" and full.meant_up
-    assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
-    assert not full.meant_up
 
 
 def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:

@@ -42,16 +42,6 @@ class TestLoop:
         assert waits == [0, 10, 20, 40, 3600, 3600, 3600]
         assert watched.starts == 8
 
-    def test_before_it_is_due_nothing_is_started(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
-        watched.pass_seconds(9.9)
-        assert not watched.turn()
-        watched.pass_seconds(0.2)
-        assert watched.turn()
-
     def test_a_calm_run_sets_the_count_back_and_one_that_is_a_moment_too_short_does_not(self, watched: Watched) -> None:
         watched.up()
         for after, in_row in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
@@ -210,18 +200,6 @@ class TestTrouble:
         watched.fake.define()
         assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
-
-    def test_a_row_of_a_new_journal_is_not_answered_by_an_old_memory(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        other = "11111111-1111-4111-8111-111111111111"
-        journal = watched.fake.node.journal
-        row = watched.row
-        journal.store.write(lambda connection: connection.execute("UPDATE ended_runs SET uuid = ?, container = 'c'", (other,)))
-        watched.starter.begin()
-        watched.starter.join()
-        assert not watched.fake.live
-        assert [(each.server.uuid, each.number) for each in journal.ended_runs.due()] == [(other, row.number)]
 
     def test_one_whose_lock_is_held_is_not_asked_for_until_it_is_free(self, watched: Watched) -> None:
         watched.up()

@@ -125,14 +125,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
     assert not watched.fake.live and not watched.row.due
 
 
-def test_events_of_what_is_no_server_are_not_kept(watched: Watched) -> None:
-    reader = NoEvents()
-    watch = connect(watched, reader)
-    reader.events = [ContainerEvent(number, "die", "c" * 64, None, exit_code=0) for number in range(1, 50)]
-    watch.turn()
-    assert watched.hearing.latest == 0
-
-
 def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,17 +27,6 @@ SERVER = {"server": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "short_id": "566bf9d
 SEEN = {"servers": [{**SERVER, "name": f"Survival {name}", "last_operation": OPERATION} for name in ("生存 of the fittest", "long " * 40)]}
 
 
-@pytest.mark.parametrize("columns", [("", None, 79, 120), ("", 61, 79, 61), ("", None, 199, 200), ("90", 61, 79, 90), ("0", 61, 79, 61)])
-def test_the_users_wish_comes_before_the_terminals_width(
-    monkeypatch: pytest.MonkeyPatch, columns: tuple[str, int | None, int, int]
-) -> None:
-    wish, loaded, ansibles, expected = columns
-    monkeypatch.setenv("COLUMNS", wish)
-    monkeypatch.setattr(terminal, "_AS_LOADED", loaded)
-    monkeypatch.setattr(terminal.Display(), "columns", ansibles)
-    assert terminal.terminal_width() == expected
-
-
 def table_in(output: str) -> list[str]:
     """The lines of the table that a run printed."""
     lines = output.replace("\r\n", "\n").split("\n")

@@ -31,13 +31,6 @@ NOT_YAML: list[tuple[str, str, str]] = [
     ("a: 1\nb: \x01\n", "2, 4", "it holds a control character"),
     ("a: ]\n", "1, 4", "a bracket, a brace or a comma stands where a value is expected"),
 ]
-#: The same, of what is YAML but can be no document of ours; another program's configuration file may have it.
-NO_DOCUMENT: list[tuple[str, str, str]] = [
-    ("a: 1\n---\nb: 2\n", "2, 1", "a second document begins"),
-    ("a: {{ token }}\n", "1, 5", "a map or a list stands where a key is expected"),
-    ("a: !secret x\n", "1, 4", "a tag is not known here"),
-    ("<<: 1\n", "1, 5", "only a map, or a list of maps, can follow <<"),
-]
 NOT_JSON: list[tuple[str, str, str]] = [
     ('{"a": 1', "1, 8", "a comma or a closing bracket or brace is expected here"),
     ('{"a" 1}', "1, 6", "a colon is expected here"),
@@ -87,15 +80,6 @@ def reads_aloud(said: str, kind: str, place: str, words: str) -> None:
 @pytest.mark.parametrize("told", [of_definition, of_settings, of_configuration])
 @pytest.mark.parametrize(("text", "place", "words"), NOT_YAML, ids=[repr(row[0])[:30] for row in NOT_YAML])
 def test_broken_yaml_is_told_in_full_with_its_place(
-    tmp_path: Path, told: Callable[[str, Path], str], text: str, place: str, words: str
-) -> None:
-    reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
-
-
-@pytest.mark.usefixtures("yaml_reader")
-@pytest.mark.parametrize("told", [of_definition, of_settings])
-@pytest.mark.parametrize(("text", "place", "words"), NO_DOCUMENT, ids=[repr(row[0])[:30] for row in NO_DOCUMENT])
-def test_yaml_that_is_no_document_of_ours_is_told_with_its_place(
     tmp_path: Path, told: Callable[[str, Path], str], text: str, place: str, words: str
 ) -> None:
     reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.tests.unit import endpoint_support
-from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, STARTING, STOPPING, FakeEndpoint, run_from
+from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, FakeEndpoint
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -78,39 +74,6 @@ def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, aske
     assert {(news.server.uuid, news.server.name, news.action, news.outcome) for news in asker.news} == {(UUID, "Cobalt", action, "")}
     seconds = [news.seconds for news in asker.news]
     assert seconds == sorted(seconds)
-
-
-def test_a_stop_tells_when_it_ends_at_the_latest_and_only_that_has_an_end(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    due = timestamp(fake.clock.now() + timedelta(seconds=40))
-    asker.perform("restart", stop_timeout=40)
-    assert [news.deadline for news in asker.news if news.phase == "stop"] == [due]
-    assert [news.phase for news in asker.news if news.deadline] == ["stop"]
-
-
-def test_a_wait_for_a_slot_to_boot_is_told(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    limiter = Limiter()
-    others = [limiter.slot() for _unused in range(1000)]
-    taken = [slot for slot in others if slot.may_boot()]
-    slot = limiter.slot()
-    release = iter(taken)
-    asker.news = _Releasing(lambda: next(release).leave())
-    assert asker.perform("restart", slot).outcome.value == "done"
-    assert asker.told == ["pull", "stop", "queue", "preboot", "start"]
-
-
-class _Releasing(list[News]):
-    """Gives a slot back once a wait for one is told."""
-
-    def __init__(self, release: Callable[[], object]) -> None:
-        super().__init__()
-        self._release = release
-
-    def append(self, news: News) -> None:
-        super().append(news)
-        if news.phase == "queue":
-            self._release()
 
 
 @pytest.mark.parametrize("in_a_slot", [False, True])
@@ -175,15 +138,6 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
     assert fake.clock.monotonic() < 40
 
 
-def test_a_stop_under_way_is_awaited_with_the_lock_and_so_without_whoever_asked(fake: FakeNode, asker: Asker) -> None:
-    run = fake.up().run
-    fake.leave(Phase.STOP, run, "stop")
-    fake.clock.after(30, lambda: fake.engine.end(UUID))
-    result = asker.perform("start", wait_seconds=60)
-    assert (result.outcome.value, fake.live) == ("done", True)
-    assert fake.clock.monotonic() >= 30
-
-
 def test_a_stop_under_way_is_awaited_no_longer_than_until_a_signal_or_a_kill(fake: FakeNode, asker: Asker) -> None:
     run = fake.up().run
     fake.leave(Phase.STOP, run, "stop")
@@ -202,36 +156,7 @@ def test_a_stop_under_way_is_awaited_no_longer_than_until_a_signal_or_a_kill(fak
 # ----- through an endpoint
 
 
-def at_endpoint(endpoint: FakeEndpoint, action: str, **fields: Any) -> tuple[Result, list[str], list[int]]:
-    """Perform an action there; return what was told, and how much had been asked for each time that somebody was waited for."""
-    news: list[News] = []
-    held: list[int] = []
-    caller = Caller(hold=lambda: held.append(len(endpoint.asked)), listener=news.append)
-    result = perform_at(endpoint_support.request(action, **fields), endpoint, endpoint.clock, caller)
-    assert all((each.server.name, each.action) == ("Cobalt", action) for each in news)
-    return result, [each.phase for each in news], held
-
-
 UP, DOWN = endpoint_support.seen(RUNNING, OLD), endpoint_support.seen(OFFLINE)
-
-
-@pytest.mark.parametrize(
-    "action, before, after, told",
-    [
-        ("stop", UP, ((0.1, endpoint_support.seen(STOPPING, OLD)), (5, DOWN)), ["stopping", "offline"]),
-        ("kill", UP, ((1, DOWN),), ["running", "offline"]),
-        ("start", DOWN, ((0.1, endpoint_support.seen(STARTING, 50)), *run_from(5)), ["starting", "running"]),
-    ],
-)
-def test_states_that_an_endpoint_tells_are_told_in_order(
-    action: str, before: Seen, after: tuple[tuple[float, Seen], ...], told: list[str]
-) -> None:
-    fields = {"wait_for": WaitFor.RUNNING} if action == "start" else {}
-    result, heard, held = at_endpoint(FakeEndpoint(before, *after), action, **fields)
-    assert (result.outcome.value, heard) == ("done", told)
-    # Asked for, it goes on whoever follows.
-    assert held
-    assert set(held) == {0}
 
 
 def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None:

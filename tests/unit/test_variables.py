@@ -64,10 +64,7 @@ class TestMeant:
         [
             "node_exporter_version",
             "node_name",
-            "tower_hosts",
-            "rollback_reason",
             "power",
-            "rollout_batch",
         ],
     )
     def test_what_is_none_of_ours_passes(self, name: str) -> None:
@@ -105,17 +102,3 @@ def test_every_playbook_refuses_one_of_the_command_line_before_it_does_anything(
     assert code == 2, told
     assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in told
     assert "changed=0" in told and "node_exporter_version" not in told
-
-
-def test_a_text_with_a_blank_is_refused_and_passes_as_json(tmp_path: Path) -> None:
-    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=("rollout_reason=deploy 0a1b2c", "rollout_serial=x"))
-    assert code == 2 and "its text ends at the first blank" in told and "changed=0" in told
-    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=('{"rollout_reason": "deploy 0a1b2c"}', "rollout_serial=x"))
-    assert code == 2 and "rollout_serial" in told and "blank" not in told
-
-
-def test_of_one_in_the_inventory_it_warns(tmp_path: Path) -> None:
-    code, told = played(tmp_path, "fleet.power.power", "rollout_serail: 3, node_exporter_version: 1", ("power_action=none",))
-    assert code != 0
-    assert "Ignoring an unknown variable of the inventory or a play: rollout_serail (did you mean rollout_serial?)" in told
-    assert "node_exporter_version" not in told

@@ -140,22 +140,6 @@ def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world
 
 
 @BOTH
-def test_a_file_is_read_as_bytes_and_a_missing_one_is_none(disk: Disk) -> None:
-    (disk.volume / "config").mkdir()
-    (disk.volume / "config" / "a.txt").write_bytes(b"caf\xe9\r\n\x00")
-    os.chown(disk.volume / "config", *disk.owner)
-    os.chown(disk.volume / "config" / "a.txt", *disk.owner)
-
-    def act() -> None:
-        for name in ("config/a.txt", "/config//./a.txt", "config/../config/a.txt", "missing/../config/a.txt"):
-            assert read(disk, name) == b"caf\xe9\r\n\x00"
-        assert read(disk, "config/b.txt") is None
-        assert read(disk, "missing/deeper/b.txt") is None
-
-    disk.act(act)
-
-
-@BOTH
 def test_a_written_file_keeps_the_mode_and_owner_it_had(disk: Disk) -> None:
     file = disk.volume / "server.properties"
     file.write_bytes(b"old\n")
@@ -201,19 +185,6 @@ def test_what_has_the_name_of_the_unfinished_file_prevents_no_write(disk: Disk, 
     assert set(os.listdir(disk.volume)) - {".fleet-power.new"} == {"a.txt"}
     assert os.path.lexists(taken) == (kind in ("full directory", "empty directory"))
     disk.assert_untouched()
-
-
-@BOTH
-def test_a_file_larger_than_the_limit_is_not_read(disk: Disk) -> None:
-    (disk.volume / "log").write_bytes(b"12345")
-    os.chown(disk.volume / "log", *disk.owner)
-
-    def act() -> None:
-        assert read(disk, "log", limit=5) == b"12345"
-        with pytest.raises(PrebootFailed, match=r"Cannot read file log .* larger than 4 bytes"):
-            read(disk, "log", limit=4)
-
-    disk.act(act)
 
 
 @BOTH
@@ -298,24 +269,6 @@ def make_tree(disk: Disk) -> None:
         (disk.volume / name).mkdir()
     (disk.volume / "a" / "below" / "five").write_bytes(b"12345")
     (disk.volume / "seven").write_bytes(b"1234567")
-
-
-@BOTH
-def test_the_size_is_that_of_regular_files_with_hard_links_once(disk: Disk) -> None:
-    make_tree(disk)
-    os.link(disk.volume / "seven", disk.volume / "b" / "seven again")
-    with open(disk.volume / "sparse", "wb") as file:
-        file.truncate(10**9)
-    (disk.volume / "link").symlink_to(disk.canary)
-    for path in (disk.volume, *disk.volume.rglob("*")):
-        os.chown(path, *disk.owner, follow_symlinks=False)
-
-    def act() -> None:
-        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=None) == Survey(10**9 + 12, 3, 0, 0)
-        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(10**9 + 12, 3, 0, 0)
-
-    disk.act(act)
-    disk.assert_untouched()
 
 
 @AS_ROOT

@@ -212,27 +212,3 @@ def test_an_exceeded_quota_leaves_the_old_file_whole_and_nothing_beside_it(disk:
     with monkeypatch.context() as patched:
         patched.setattr(os, call, refuse)
         assert_refused(disk, "Disk quota exceeded; free some space or raise the quota")
-
-
-@contextmanager
-def attribute(path: Path, letter: str) -> Iterator[None]:
-    """``path`` with an attribute of the file system; skips where it has none."""
-    if subprocess.run(["chattr", f"+{letter}", str(path)], capture_output=True, check=False).returncode != 0:
-        pytest.skip("the file system has no such attribute")
-    try:
-        yield
-    finally:
-        subprocess.run(["chattr", f"-{letter}", str(path)], check=True)
-
-
-@AS_ROOT
-@pytest.mark.parametrize("place, letter", [("the file", "i"), ("the file", "a"), ("its directory", "i")])
-def test_what_is_immutable_is_measured_and_what_has_to_change_says_why_it_cannot(disk: Disk, place: str, letter: str) -> None:
-    (disk.volume / "a.txt").write_bytes(b"old\n")
-    with attribute(disk.volume / "a.txt" if place == "the file" else disk.volume, letter):
-        assert_refused(disk, "Operation not permitted; only root may do that, and nobody where it is immutable, as lsattr shows")
-        assert survey(disk) == Survey(4, 1, 0, 0)
-        if place == "the file":
-            with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/a\.txt: Operation not permitted; .* lsattr"):
-                survey(disk, disk.owner)
-    assert survey(disk, disk.owner).chowned == 1
