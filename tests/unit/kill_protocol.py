@@ -30,7 +30,6 @@ def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
 
 
 def engine_moves(state: State, index: int) -> Iterator[Move]:
-    """What the engine does with a start request."""
     starter, name = state.starters[index], f"start {index}: its request"
     if starter.flight is Flight.QUEUED:
         if not state.executing:
@@ -43,7 +42,6 @@ def engine_moves(state: State, index: int) -> Iterator[Move]:
 
 
 def starter_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
-    """What a start does next, dying included."""
     starter, name = state.starters[index], f"start {index}"
     if starter.at is At.OVER:
         return
@@ -62,7 +60,6 @@ def starter_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[
 
 
 def starter_acquires(state: State, index: int, rules: frozenset[Rule]) -> State:
-    """Take the lock, and the leftover with it."""
     found, taken = acquired(state, rules)
     stale = state.starters[index].stale and Rule.REMEMBER_AT_REQUEST in rules
     return taken.starter(index, at=At.FENCE if found else At.LOOK, carries=found, stale=stale)
@@ -116,7 +113,6 @@ def starter_proceeds(state: State, index: int, rules: frozenset[Rule]) -> Iterat
 
 
 def kill_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
-    """What a kill does next, dying included."""
     kill, name = state.kills[index], f"kill {index}"
     if kill.at in KILL_ENDED:
         return
@@ -141,13 +137,11 @@ def kill_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Mov
 
 
 def kill_acquires(state: State, index: int, rules: frozenset[Rule], then: At) -> State:
-    """Take the lock, and the leftover with it."""
     found, taken = acquired(state, rules)
     return taken.kill(index, at=then, carries=found)
 
 
 def kill_waits(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
-    """Wait for the holder, which may change meanwhile."""
     name = f"kill {index}"
     if state.free:
         then = At.KILL if Rule.KILL_UNDER_LOCK in rules else At.SETTLED
@@ -215,7 +209,6 @@ def walk(rules: frozenset[Rule], *, starters: int = 2, kills: int = 2, first_bad
 
 
 def way_to(state: AnyState, before: dict[AnyState, tuple[AnyState, str] | None]) -> list[str]:
-    """What happened from the beginning until that state."""
     events: list[str] = []
     step = before[state]
     while step is not None:
@@ -225,7 +218,6 @@ def way_to(state: AnyState, before: dict[AnyState, tuple[AnyState, str] | None])
 
 
 def main() -> None:
-    """Print what each rule is for."""
     everything = walk(ALL_RULES)
     print(f"all rules: {everything.states} states, bad: {everything.bad or 'none'}")
     for rule in Rule:

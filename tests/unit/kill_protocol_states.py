@@ -21,8 +21,6 @@ from typing import NamedTuple
 
 
 class Rule(Enum):
-    """What the protocol asks of starts and kills."""
-
     RAISE_FIRST = "a kill raises the generation before it does anything else"
     RAISE_AGAIN = "a kill that waits raises it again for every holder that was not told"
     REMEMBER_AT_REQUEST = "a start remembers the generation of the moment it was requested"
@@ -46,8 +44,6 @@ class Flight(Enum):
 
 
 class At(Enum):
-    """What an actor does next."""
-
     # a start
     REQUEST = "request"
     ACQUIRE = "acquire"
@@ -96,8 +92,6 @@ class Starter(NamedTuple):
 
 
 class Kill(NamedTuple):
-    """A kill."""
-
     at: At = At.RAISE
     carries: bool = False
 
@@ -113,32 +107,26 @@ class State(NamedTuple):
 
     @property
     def up(self) -> bool:
-        """Whether the server runs."""
         return any(starter.runs for starter in self.starters)
 
     @property
     def executing(self) -> bool:
-        """Whether the engine is executing a start."""
         return any(starter.flight is Flight.EXECUTING for starter in self.starters)
 
     @property
     def holding(self) -> Starter | None:
-        """The start that holds the lock."""
         return next((starter for starter in self.starters if starter.at in STARTER_HOLDS), None)
 
     @property
     def free(self) -> bool:
-        """Whether nobody holds the lock."""
         return self.holding is None and not any(kill.at in KILL_HOLDS for kill in self.kills)
 
     def starter(self, index: int, **change: object) -> State:
-        """The state in which that start has changed."""
         starters = list(self.starters)
         starters[index] = starters[index]._replace(**change)  # type: ignore[arg-type]
         return self._replace(starters=tuple(starters))
 
     def kill(self, index: int, **change: object) -> State:
-        """The state in which that kill has changed."""
         kills = list(self.kills)
         kills[index] = kills[index]._replace(**change)  # type: ignore[arg-type]
         return self._replace(kills=tuple(kills))
@@ -156,7 +144,6 @@ class State(NamedTuple):
         return self._replace(starters=tuple(each._replace(flight=None) for each in self.starters))
 
     def released(self, leftover: bool) -> State:
-        """What a release leaves in the record."""
         return self._replace(phase_start=False, leftover=leftover)
 
     @property

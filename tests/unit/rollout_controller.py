@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +18,6 @@ DataLoader = importlib.import_module("ansible.parsing.dataloader").DataLoader
 plugin = importlib.import_module("ansible_collections.fleet.power.plugins.action.rollout_step")
 steps = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_step")
 reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._rollout_report")
-
-Step = Callable[..., dict[str, Any]]
 
 
 class Clock:
@@ -59,11 +56,9 @@ class Controller:
         self.run = ""
 
     def nodes(self, seen: dict[str, Any]) -> None:
-        """The nodes of the play, and what they told."""
         self.hostvars = {node: {"__rollout_seen": answer} for node, answer in seen.items()}
 
     def answers(self, answers: dict[str, Any], name: str = "__rollout_answer") -> None:
-        """What the nodes' tasks returned."""
         for node, answer in answers.items():
             self.hostvars[node][name] = answer
 
@@ -99,7 +94,6 @@ class Controller:
         return result
 
     def plan(self, **given: Any) -> dict[str, Any]:
-        """Plan a restart of all."""
         files = {name: given.pop(name, "") for name in ("resume", "resume_file")}
         asked = {"action": "restart", "servers": ["all"], **given}
         return self.step("plan", given=asked, **files, result_file=str(self.result_file))
@@ -111,12 +105,10 @@ class Controller:
         return begun
 
     def report(self, file: str, **more: Any) -> dict[str, Any]:
-        """The end of the run."""
         return self.step("next", file=file, result_file=str(self.result_file), **more)
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result for programs."""
         read: dict[str, Any] = json.loads(self.result_file.read_text())
         return read
 

@@ -34,12 +34,10 @@ class ScriptedEngine:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def say(self, data: bytes) -> None:
-        """Go on with the answer."""
         assert self.link is not None
         self.link.sendall(data)
 
     def hang_up(self) -> None:
-        """As an engine whose process is gone."""
         assert self.link is not None
         self.link.shutdown(socket.SHUT_RDWR)
 

@@ -11,7 +11,7 @@ import importlib
 import multiprocessing
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,8 +29,6 @@ Send = Callable[..., dict[str, Any]]
 
 
 class Templar:
-    """Fills in nothing but one variable."""
-
     def template(self, value: object) -> object:
         return UUID if value == "{{ mine }}" else value
 
@@ -68,29 +66,9 @@ def test_an_ad_hoc_command_is_called_so(send: Send, variables: dict[str, Any] | 
     assert origin == f"{WHO} (ad hoc)" and is_ad_hoc(origin)
 
 
-def test_an_origin_that_is_given_stays(send: Send) -> None:
-    assert send({"action": "start", "server": "a", "origin": "ticket 4711"})["origin"] == "ticket 4711"
-
-
-@pytest.mark.parametrize("name", ["server", "servers", "uuid"])
-@pytest.mark.parametrize("value", ["other", ["other"], "", []])
-def test_a_server_that_is_given_stays_even_if_it_is_empty(send: Send, name: str, value: object) -> None:
-    sent = send({"action": "start", name: value}, {"server_uuid": UUID})
-    assert sent[name] == value
-    assert {"server", "servers", "uuid"} & set(sent) == {name}
-
-
 def test_a_host_that_is_a_server_is_the_server(send: Send) -> None:
     assert send({"action": "start"}, {"server_uuid": "{{ mine }}"})["server"] == UUID
     assert send({"action": "start", "server": None}, {"server_uuid": UUID})["server"] == UUID
-
-
-def test_without_either_there_is_none_and_the_module_says_so(send: Send) -> None:
-    assert "server" not in send({"action": "start"}, {})
-
-
-def test_an_asynchronous_task_is_run_so(send: Send) -> None:
-    send({"action": "start", "server": "a"}, asynchronous=60)
 
 
 def _at_once(folder: Path, nodes: list[str]) -> int:
@@ -148,18 +126,3 @@ def test_a_task_that_is_killed_gives_up_its_turn(tmp_path: Path) -> None:
     child.join(20)
     with server_host._turn("node-1", str(tmp_path)):
         pass
-
-
-def test_a_host_that_is_a_node_waits_for_nobody(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[str | None] = []
-
-    @contextlib.contextmanager
-    def turn(node: str | None) -> Iterator[None]:
-        waited.append(node)
-        yield
-
-    monkeypatch.setattr(server_host, "_turn", turn)
-    send({"action": "start", "server": "a"}, {"server_node": "node-1"})
-    send({"action": "start"}, {"server_uuid": UUID, "server_node": "node-1"})
-    send({"action": "start"}, {"server_uuid": UUID, "server_node": None})
-    assert waited == [None, "node-1", None]

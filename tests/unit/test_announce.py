@@ -73,11 +73,3 @@ def test_a_log_that_nobody_reads_holds_nobody_up(reader: socket.socket) -> None:
         announce(ended(), asked())
     assert time.monotonic() - began < 8
     assert UUID in reader.recv(10_000).decode()
-
-
-def test_no_log_at_all_is_no_failure(tmp_path: Path) -> None:
-    SystemLog(str(tmp_path / "absent")).write(syslog.LOG_INFO, "nobody hears this")
-
-
-def test_a_line_that_no_encoding_has_is_written_all_the_same() -> None:
-    announce(ended(name="x\udc80\x00y"), asked("\udcff", "\ud800"))

@@ -184,13 +184,10 @@ def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviou
         ("inspect", unending(b'{"x":"'), "its answer is larger than 64 MiB"),
         ("servers", unending(b'[{"x":"'), "its answer is larger than 64 MiB"),
         ("inspect", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
-        ("inspect", text(b"[" + b"{}," * 5_000_000 + b"{}]"), "its answer holds more than 1000000 values"),
         ("pull", unending(b'{"status":"'), "a part of its answer is larger than 4 MiB"),
-        ("pull", unending(b'{"status":"', chunk=2**40), "a part of its answer is larger than 4 MiB"),
         ("pull", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
-        ("pull", lambda answer: answer.raw(200, b'"', promised=2**40) or unending(b"")(answer), "its answer is larger than 64 MiB"),
     ],
-    ids=["answer", "list", "error", "values", "part", "chunk", "refusal", "no chunks"],
+    ids=["answer", "list", "error", "part", "refusal"],
 )
 def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
     server: Recorder, call: str, behaviour: Behaviour, why: str
@@ -229,9 +226,3 @@ def test_the_largest_answer_that_is_parsed_leaves_the_process_below_150_mb(serve
     server.fault(text(body + b" " * (16 * 2**20 - len(body))))
     said, most = said_in_a_process((how, server.url))
     assert (said, most < MOST_MIB) == (["200 list"], True), most
-
-
-def test_a_page_of_a_hundred_servers_with_thousands_of_values_is_read(server: Recorder) -> None:
-    value = {"data": [{"uuid": str(number), "settings": {"x": list(range(3500))}} for number in range(100)]}
-    server.fault(text(json.dumps(value).encode()))
-    assert Web(server.url, "Bearer one.two", verbatim=True).ask("GET", "/x", seconds=20).value == value

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target, one_of_all, perform_each
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target, perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
@@ -47,21 +46,6 @@ def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
         return ended(target)
 
     assert names(perform_each(asked, act, Limiter())) == ["u0", "u1", "u2", "u3", "u4"]
-
-
-def test_nobody_is_nothing() -> None:
-    assert perform_each([], lambda target, slot: ended(target), Limiter(max_failures=0)) == []
-
-
-def test_one_alone_needs_no_thread_and_waits_for_no_slot() -> None:
-    seen: list[tuple[threading.Thread, bool]] = []
-
-    def act(target: Target, slot: Slot) -> Result:
-        seen.append((threading.current_thread(), slot.holds))
-        return ended(target)
-
-    perform_each(targets(1), act, Limiter(max_parallel=1))
-    assert seen == [(threading.current_thread(), False)]
 
 
 @pytest.mark.parametrize("most", [1, 3])
@@ -141,29 +125,6 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
     assert limiter.whole is None or [limiter.whole.try_take() for _unused in range(max_parallel + 1)] == [True] * max_parallel + [False]
 
 
-def test_hundreds_of_threads_leave_the_size_of_later_ones_as_it_was() -> None:
-    stack, everybody = threading.stack_size(), threading.Barrier(300)
-
-    def act(target: Target, _place: Slot) -> Result:
-        everybody.wait(60)
-        return ended(target)
-
-    assert len(perform_each(targets(300), act, Limiter())) == 300
-    assert threading.stack_size() == stack
-
-
-def test_who_is_down_is_left_out_of_a_restart_of_all_but_not_of_one_by_name() -> None:
-    named = targets(2)
-    of_all = [Target(one_of_all(replace(target.request, operation="x"), Server(target.request.server)), target.server) for target in named]
-
-    def act(target: Target, _place: Slot) -> Result:
-        passed_over = replace(ended(target, Outcome.SKIPPED, PowerState.OFFLINE), code="not_selected")
-        return passed_over if target.request.server == "u0" else ended(target)
-
-    assert names(perform_each(of_all, act, Limiter())) == ["u1"]
-    assert names(perform_each(named, act, Limiter())) == ["u0", "u1"]
-
-
 # ----- in order
 
 
@@ -195,25 +156,3 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     results = perform_each(targets(4, action), act, Limiter(max_parallel), [50, -1, 70, 50])
     assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
     assert len(begun) == 4
-
-
-def test_without_priorities_all_are_one_tier() -> None:
-    everybody = threading.Barrier(4)
-
-    def act(target: Target, _place: Slot) -> Result:
-        everybody.wait(PATIENCE)
-        return ended(target)
-
-    assert len(perform_each(targets(4), act, Limiter())) == 4
-
-
-def test_the_budget_is_that_of_all_tiers() -> None:
-    def act(target: Target, slot: Slot) -> Result:
-        try:
-            slot.refuse_over_budget(target.request.server)
-        except FailureBudget:
-            return ended(target, Outcome.SKIPPED)
-        return ended(target, Outcome.FAILED)
-
-    results = perform_each(targets(4), act, Limiter(max_parallel=1, max_failures=1), [4, 3, 2, 1])
-    assert [result.outcome.value for result in results] == ["skipped", "skipped", "failed", "failed"]

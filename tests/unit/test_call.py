@@ -28,30 +28,13 @@ def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UU
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_a_server_has_the_priority_given_else_the_settings_else_its_definitions_else_a_hundred(fake: FakeNode, action: str) -> None:
+def test_priority_is_the_given_else_of_settings_else_of_definition_else_100(fake: FakeNode, action: str) -> None:
     assert priority(fake, action) == [100]
     fake.define(meta={"name": "Cobalt", "priority": 7})
     assert priority(fake, action) == [7]
     fake.configure(system={"priorities": {"Cobalt": 5}})
     assert priority(fake, action) == [5]
     assert priority(fake, action, Cobalt=0) == [0]
-
-
-def test_one_named_by_its_uuid_is_found_by_the_name_in_its_definition(fake: FakeNode) -> None:
-    assert priority(fake, Cobalt=3) == [3]
-
-
-def test_one_that_nobody_knows_or_can_read_has_the_usual_one(fake: FakeNode) -> None:
-    assert priority(fake, names=("nobody", UUID), Cobalt=3) == [100, 3]
-    fake.file.write_text("no definition")
-    assert priority(fake) == [100]
-
-
-def test_the_definition_kept_counts_where_the_source_has_none_any_more(fake: FakeNode) -> None:
-    fake.define(meta={"name": "Cobalt", "priority": 7})
-    fake.up()
-    fake.file.unlink()
-    assert priority(fake, "stop") == [7]
 
 
 def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:

@@ -8,16 +8,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, no_check, wait_until
-from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
-
-
-@pytest.fixture(name="clock")
-def clock_of_the_test() -> FakeClock:
-    return FakeClock()
-
-
 #: Where everything that waits is, and the one file of it that reckons with moments to come.
 MODULE_UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 DEADLINES = MODULE_UTILS / "_power" / "model" / "cancellation.py"
@@ -37,71 +27,3 @@ def test_who_asks_for_the_time_makes_no_deadline_of_it_by_hand() -> None:
         if isinstance(node, ast.BinOp) and (asks_the_clock(node.right) or (isinstance(node.op, ast.Add) and asks_the_clock(node.left)))
     ]
     assert by_hand == []
-
-
-class TestDeadline:
-    def test_it_is_over_from_its_moment_on_and_nothing_is_left_then(self, clock: FakeClock) -> None:
-        deadline = Deadline.after(clock, 2.0)
-        assert (deadline.left, deadline.is_over) == (2.0, False)
-        clock.sleep(2.0)
-        assert (deadline.left, deadline.is_over) == (0.0, True)
-        clock.sleep(2.0)
-        assert (deadline.left, deadline.is_over) == (0.0, True)
-
-    @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
-    def test_one_that_leaves_no_time_is_over_at_once(self, clock: FakeClock, seconds: float) -> None:
-        assert Deadline.after(clock, seconds).is_over
-
-    def test_a_pause_ends_with_it_at_the_latest(self, clock: FakeClock) -> None:
-        deadline = Deadline.after(clock, 0.7)
-        deadline.pause(0.5)
-        assert clock.monotonic() == 0.5
-        deadline.pause(0.5)
-        assert clock.monotonic() == 0.7
-        deadline.pause(0.5)
-        assert clock.monotonic() == 0.7
-
-    def test_it_is_waited_out_with_a_check_before_each_pause(self, clock: FakeClock) -> None:
-        checked: list[float] = []
-        deadline = Deadline.after(clock, 1.2)
-        for _unused in range(2):
-            deadline.wait_out(lambda: checked.append(clock.monotonic()), every=0.5)
-            assert (clock.monotonic(), checked) == (1.2, [0.0, 0.5, 1.0])
-
-
-class TestWaitUntil:
-    def test_what_is_so_already_is_not_waited_for_and_nothing_checked(self, clock: FakeClock) -> None:
-        assert wait_until(lambda: True, Deadline.after(clock, 0), lambda: pytest.fail("it was checked"), every=1)
-        assert clock.monotonic() == 0.0
-
-    def test_it_ends_with_the_first_look_that_finds_it_so(self, clock: FakeClock) -> None:
-        assert wait_until(lambda: clock.monotonic() >= 2.2, Deadline.after(clock, 60), every=0.5)
-        assert clock.monotonic() == 2.5
-
-    def test_it_looks_once_without_time_and_once_more_at_the_deadline(self, clock: FakeClock) -> None:
-        asked: list[float] = []
-
-        def never() -> bool:
-            asked.append(clock.monotonic())
-            return False
-
-        assert not wait_until(never, Deadline.after(clock, 0), every=0.5)
-        assert asked == [0.0]
-        asked.clear()
-        assert not wait_until(never, Deadline.after(clock, 1.2), no_check, every=0.5)
-        assert asked == [0.0, 0.5, 1.0, 1.2]
-
-    def test_what_becomes_so_at_the_deadline_is_found(self, clock: FakeClock) -> None:
-        assert wait_until(lambda: clock.monotonic() >= 1.2, Deadline.after(clock, 1.2), every=0.5)
-
-    def test_it_is_given_up_where_the_work_must_not_go_on(self, clock: FakeClock) -> None:
-        class Cancelled(Exception):
-            pass
-
-        def check() -> None:
-            if clock.monotonic() >= 1.0:
-                raise Cancelled
-
-        with pytest.raises(Cancelled):
-            wait_until(lambda: False, Deadline.after(clock, 60), check, every=0.5)
-        assert clock.monotonic() == 1.0

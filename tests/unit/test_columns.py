@@ -9,9 +9,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
     Column,
     cut,
-    fitted,
     render_within,
-    render_wrapped,
     width_of,
     wrapped,
 )
@@ -30,32 +28,9 @@ def shown(width: int, *rows: tuple[object, ...]) -> list[str]:
     return render_within(ALL, rows or (ROW,), width).split("\n")
 
 
-def test_where_there_is_room_nothing_is_cut() -> None:
-    whole = [
-        "NAME                  STATE                   CODE  NOTE",
-        "a-long-server-name-1  offline, and much more   137  some reason or other",
-    ]
-    assert shown(72) == shown(1000) == whole
-
-
-def test_room_goes_to_what_matters_most() -> None:
-    assert shown(50) == ["NAME          STATE                   CODE  NOTE", "a-long…ame-1  offline, and much more   137  some …"]
-    assert shown(40) == ["NAME      STATE             CODE  NOTE", "a-lo…e-1  offline, and mu…   137  some …"]
-
-
-def test_a_column_goes_rather_than_have_too_little_and_the_least_important_goes_first() -> None:
+def test_the_least_important_column_goes_first() -> None:
     assert shown(33) == ["NAME      STATE              CODE", "a-lo…e-1  offline, and muc…   137"]
     assert shown(20) == ["NAME      STATE", "a-lo…e-1  offline, …"]
-
-
-def test_what_says_nothing_goes_before_all_else() -> None:
-    assert shown(40, ("a", "offline", None, "some reason or other, and more"))[0].split() == ["NAME", "STATE", "NOTE"]
-    assert shown(1000, ("a", "offline", None, "x"))[0].split() == ["NAME", "STATE", "CODE", "NOTE"]
-
-
-def test_what_never_goes_keeps_its_least() -> None:
-    assert fitted((NAME, STATE), [20, 22], [False, False], 1) == [4, 7]
-    assert shown(13) == ["NAME  STATE", "a-…1  offlin…"]
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -88,15 +63,3 @@ def test_wrapping_loses_nothing_and_keeps_to_the_width(text: str, width: int) ->
     lines = wrapped(text, width)
     assert all(width_of(line) <= width for line in lines)
     assert len("".join(lines).replace(" ", "")) == len("".join(text.split()))
-
-
-def test_sentences_are_whole_and_stand_beside_their_names() -> None:
-    assert render_wrapped(("WHO", "WHY"), [("node-3", "Failed to connect to the host: No route")], 30).split("\n") == [
-        "WHO     WHY",
-        "node-3  Failed to connect to",
-        "        the host: No route",
-    ]
-
-
-def test_a_name_leaves_half_of_the_terminal_to_its_sentence() -> None:
-    assert render_wrapped(("WHO", "WHY"), [("x" * 50 + "1", "a b")], 20).split("\n")[1] == "xxxxx…xxx1  a b"

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
@@ -40,10 +38,6 @@ def outcome(parser: str, text: str, rules: list[ConfigRule]) -> str | None:
         assert str(fault)
         assert "\n" not in str(fault)
         return None
-
-
-def test_every_parser_has_a_corpus() -> None:
-    assert {path.name for path in CORPUS.iterdir()} == set(PARSERS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parser}-{case.name}")
@@ -98,9 +92,3 @@ def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
 def test_a_missing_file_is_not_begun_for_a_rule_that_needs_a_value(parser: str) -> None:
     match = "root.key" if parser == "xml" else "key"
     assert outcome(parser, "", [ConfigRule(match, "new", "old")]) == ""
-
-
-def test_the_rules_of_the_corpus_are_written_as_definitions_have_them() -> None:
-    for path in CORPUS.glob("*/*/rules.json"):
-        for rule in json.loads(path.read_text(encoding="utf-8")):
-            assert {"match", "replace_with"} <= set(rule) <= {"match", "replace_with", "if_value"}, path

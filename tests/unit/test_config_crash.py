@@ -55,9 +55,7 @@ def volume_of_a_server_that_is_down(fake: FakeNode) -> Path:
 
 
 @pytest.mark.parametrize("call", ["fchmod", "fsync", "rename"])
-def test_a_boot_killed_before_the_new_file_has_its_name_leaves_the_old_one_whole_and_the_next_boot_writes_it(
-    fake: FakeNode, volume: Path, call: str
-) -> None:
+def test_a_boot_killed_before_the_rename_leaves_the_old_file_whole(fake: FakeNode, volume: Path, call: str) -> None:
     mode = (volume / FILE).stat().st_mode
     boot_killed_at(fake, call)
     assert (volume / FILE).read_bytes() == OLD
@@ -67,9 +65,7 @@ def test_a_boot_killed_before_the_new_file_has_its_name_leaves_the_old_one_whole
     assert os.listdir(volume) == [FILE]
 
 
-def test_a_boot_killed_once_the_new_file_has_its_name_leaves_the_new_one_whole_and_the_next_boot_writes_nothing(
-    fake: FakeNode, volume: Path
-) -> None:
+def test_a_boot_killed_after_the_rename_leaves_the_new_file_whole(fake: FakeNode, volume: Path) -> None:
     boot_killed_at(fake, "rename", after=True)
     assert (volume / FILE).read_bytes() == NEW
     number = (volume / FILE).stat().st_ino
@@ -78,7 +74,7 @@ def test_a_boot_killed_once_the_new_file_has_its_name_leaves_the_new_one_whole_a
     assert os.listdir(volume) == [FILE]
 
 
-def test_a_file_that_a_killed_boot_was_to_begin_is_missing_and_the_next_boot_writes_it(fake: FakeNode, volume: Path) -> None:
+def test_the_next_boot_writes_a_file_that_a_killed_boot_did_not_begin(fake: FakeNode, volume: Path) -> None:
     (volume / FILE).rename(volume / "other")
     boot_killed_at(fake, "rename")
     assert not (volume / FILE).exists()

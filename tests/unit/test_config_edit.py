@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
-from ansible_collections.fleet.power.plugins.module_utils._power.model import redaction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
 SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
@@ -42,14 +38,6 @@ def define(fake: FakeNode, *configs: dict[str, Any], **settings: Any) -> None:
 def a_server_that_is_down(fake: FakeNode) -> FakeNode:
     fake.down()
     return fake
-
-
-def test_placeholders_of_a_definition_that_no_panel_expanded_are_written(down: FakeNode) -> None:
-    allocations = {"default": {"ip": "127.0.0.1", "port": 25601}}
-    rules = rule("port", "{{server.build.default.port}}"), rule("host", "{{config.docker.interface}}:{{env.MODE}}")
-    define(down, config(*rules), allocations=allocations, environment={"MODE": "$1"})
-    assert down.perform("start").outcome.value == "done"
-    assert (down.volume / PROPERTIES).read_text() == "port=25601\nhost=172.18.0.1:$1\n"
 
 
 @pytest.mark.parametrize(
@@ -91,18 +79,6 @@ def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_lin
     assert [diff.path for diff in result.files] == ["other.properties"]
 
 
-@pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
-def test_a_library_that_is_missing_counts_as_a_fault(down: FakeNode, monkeypatch: pytest.MonkeyPatch, errors: str, outcome: str) -> None:
-    def lacks(_text: str, _rules: object) -> str:
-        raise MissingLibrary("Cannot edit: the Python library tomlkit is not installed")
-
-    monkeypatch.setattr(config_edit, "PARSERS", {"properties": lacks})
-    down.configure(system={"config_errors": errors})
-    define(down, config(rule("a", 1)))
-    result = down.perform("start")
-    assert (result.outcome.value, result.code) == (outcome, "missing_library" if outcome == "refused" else "")
-
-
 def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
     has(down, b"a=" + b"a" * 40 + b"b\n")
     define(down, config(rule("a", "x", if_value="regex:(a+)+$"), rule("a", "y", if_value="regex:(a+)+$")))
@@ -112,11 +88,6 @@ def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
 
 
 class TestLimits:
-    def test_a_file_of_half_a_million_lines_is_no_configuration(self, down: FakeNode) -> None:
-        has(down, b"\n" * 500_001)
-        define(down, config(rule("a", 1)))
-        assert "more than 500000 lines" in down.perform("start").msg
-
     def test_what_would_be_too_large_to_be_read_again_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config_edit, "FILE_LIMIT", 10)
         path = has(down, b"a=1\n")
@@ -139,12 +110,6 @@ def test_files_in_other_unicode_encodings_stay_in_them(down: FakeNode, encoding:
     assert path.read_bytes() == "\ufeff[S]\r\nName=\u00f6\r\nNew=1\r\n".encode(encoding)
 
 
-def test_a_file_that_only_begins_as_utf16_is_a_fault(down: FakeNode) -> None:
-    has(down, b"\xff\xfea")
-    define(down, config(rule("a", 1)))
-    assert "UTF-16-LE" in down.perform("start").msg
-
-
 class TestDiff:
     def test_check_mode_shows_what_would_be_written_and_writes_nothing(self, down: FakeNode) -> None:
         path = has(down, b"# mine\na=1\n")
@@ -156,42 +121,6 @@ class TestDiff:
         ]
         assert path.read_bytes() == b"# mine\na=1\n"
         assert not (down.volume / "new.properties").exists()
-
-    def test_a_restart_shows_each_file_once_as_it_was_after_the_stop(self, fake: FakeNode) -> None:
-        fake.up()
-        path = has(fake, b"a=1\n")
-        define(fake, config(rule("a", 2)))
-
-        def rewrite(call: object) -> None:
-            if call == "signal":
-                path.write_bytes(b"a=1\nsaved=yes\n")
-
-        fake.engine.witness = rewrite
-        result = fake.perform("restart", diff=True)
-        assert result.outcome.value == "done"
-        assert [(diff.before, diff.after) for diff in result.files] == [("a=1\nsaved=yes\n", "a=2\nsaved=yes\n")]
-
-    def test_none_is_made_where_nobody_asked_for_one(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is made under the lock, and masking takes seconds where there are thousands of secrets."""
-        made: list[str] = []
-        monkeypatch.setattr(config_edit, "file_diff", lambda path, *_texts: made.append(path))
-        path = has(down, b"a=1\n")
-        define(down, config(rule("a", 2)))
-        assert down.perform("start", check=True).outcome.value == "done"
-        assert down.perform("start").outcome.value == "done"
-        assert (path.read_bytes(), made) == (b"a=2\n", [])
-
-    def test_nothing_is_shown_where_nothing_is_written(self, down: FakeNode) -> None:
-        has(down, b"a=1\n")
-        define(down, config(rule("a", 1)))
-        assert down.perform("start", diff=True).files == ()
-        assert down.perform("start", check=True, diff=True).files == ()
-
-    def test_nothing_is_shown_of_a_server_that_is_up_already(self, fake: FakeNode) -> None:
-        fake.up()
-        define(fake, config(rule("a", 1)))
-        with fake.lock("stop"):
-            assert fake.perform("start", check=True, diff=True).files == ()
 
     @pytest.mark.parametrize(
         ("parser", "match", "content"),
@@ -205,60 +134,6 @@ class TestDiff:
         (diff,) = down.perform("start", diff=True).files
         assert "key=<********>" in diff.after
         assert "pa55" not in diff.after + repr(diff)
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        SECRET,
-        json.dumps(SECRET)[1:-1],
-        json.dumps(SECRET, ensure_ascii=False)[1:-1],
-        SECRET.replace("'", "''"),
-        SECRET.replace("&", "&amp;").replace('"', "&quot;").replace("'", "&apos;"),
-        SECRET.replace("&", "&amp;").replace('"', "&quot;"),
-        SECRET.replace("&", "&amp;"),
-        SECRET.replace("\\", "\\\\"),
-        SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6"),
-        SECRET.replace("\\", "\\\\").replace("\u00f6", "\\u00F6").replace(":", "\\:"),
-    ],
-)
-def test_a_secret_is_known_in_every_formats_writing(written: str) -> None:
-    diff = file_diff("f", f"a={written}\n".encode(), b"a=1\n", [SECRET])
-    assert (diff.before, diff.after) == ("a=********\n", "a=1\n")
-
-
-def test_large_and_binary_files_are_not_shown() -> None:
-    assert "too many to show" in file_diff("f", b"x" * 200_000, b"", ()).before
-    assert "no text" in file_diff("f", b"\0secret", b"", ()).before
-    assert file_diff("f", b"\xff\n", b"", ()).before == "\ufffd\n"
-
-
-def test_secrets_that_are_not_in_a_text_are_not_looked_for_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
-
-    def spans(text: str, secret: str) -> list[tuple[int, int]]:
-        looked.append(secret)
-        return [(text.index(secret), text.index(secret) + len(secret))]
-
-    monkeypatch.setattr(redaction, "_spans", spans)
-    diff = file_diff("f", b"a=hunter2\n", b"", [f"secret-{number}" for number in range(100)] + ["hunter2"])
-    assert (diff.before, diff.after) == ("a=********\n", "")
-    assert looked == ["hunter2"]
-
-
-def test_a_file_that_cannot_be_read_is_named_with_its_path(down: FakeNode) -> None:
-    (down.volume / "conf").mkdir()
-    (down.volume / "conf" / "a.properties").symlink_to("/etc/passwd")
-    define(down, config(rule("a", 1), file="conf/a.properties"))
-    assert "conf/a.properties" in down.perform("start").msg
-
-
-def test_what_a_variable_holds_cannot_choose_an_attribute(down: FakeNode) -> None:
-    path = has(down, b"<a><m name='kept'>old</m></a>", "a.xml")
-    define(down, config(rule("a.m", "{{env.MOTD}}"), file="a.xml", parser="xml"), environment={"MOTD": "[name='gone']"})
-    result = down.perform("start")
-    assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
-    assert path.read_bytes() == b"<a><m name='kept'>old</m></a>"
 
 
 class TestEntriesThatMeet:
@@ -283,25 +158,3 @@ class TestEntriesThatMeet:
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
         assert reason in result.msg
         assert fake.engine.changes() == []
-
-    def test_check_mode_shows_what_the_boot_then_does(self, down: FakeNode) -> None:
-        path = has(down, b"a=1\n")
-        define(down, config(rule("a", 2)), config(rule("b", "{{env.MODE}}"), file=f"./{PROPERTIES}"), environment={"MODE": "x"})
-        shown = down.perform("start", check=True, diff=True).files
-        assert path.read_bytes() == b"a=1\n"
-        assert [(diff.before, diff.after) for diff in shown] == [("a=1\n", "a=2\n"), ("a=2\n", "a=2\nb=x\n")]
-        assert down.perform("start", diff=True).files == shown
-        assert path.read_bytes() == b"a=2\nb=x\n"
-
-    def test_with_warn_an_entry_that_cannot_be_applied_is_left_out_in_the_trial_as_well(self, down: FakeNode) -> None:
-        down.configure(system={"config_errors": "warn"})
-        define(down, config(rule("a", "{{env.NONE}}"), file="conf"), config(rule("b", 1), file="conf/x.properties"))
-        shown = down.perform("start", check=True, diff=True).files
-        assert [diff.path for diff in shown] == ["conf/x.properties"]
-        assert down.perform("start", diff=True).files == shown
-
-    def test_an_entry_that_writes_nothing_is_in_nobodys_way(self, fake: FakeNode) -> None:
-        fake.up()
-        define(fake, config(file="conf"), config(rule("b", 1), file="conf/x.properties"))
-        assert fake.perform("restart").outcome.value == "done"
-        assert (fake.volume / "conf" / "x.properties").read_bytes() == b"b=1\n"

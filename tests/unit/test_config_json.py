@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import json_file, tree
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json_file import replace_json
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
@@ -29,33 +28,6 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     return caught.value
 
 
-@pytest.mark.parametrize("text", ["", "\ufeff", "\n", "{}", "null", "// nothing yet\n"])
-def test_a_file_without_values_is_begun(text: str) -> None:
-    after = edited(text, ("a.b", "1"))
-    assert after.startswith(text.rstrip("{}nul"))
-    assert after.endswith('{\n  "a": {\n    "b": 1\n  }\n}' + ("\n" if text not in ("{}", "null") else ""))
-
-
-def test_a_byte_order_mark_a_missing_last_newline_and_odd_blanks_stay() -> None:
-    assert edited('\ufeff\r\n{ "a"\t:1 ,"b" : [ ] }', ("a", 2), ("b[0]", "x")) == '\ufeff\r\n{ "a"\t:2 ,"b" : ["x"] }'
-
-
-def test_commas_that_begin_the_lines_stay_there() -> None:
-    once = edited('{ "a": 1\n, "b": 2\n}', ("c", 3), ("d.e", 4))
-    assert once == '{ "a": 1\n, "b": 2\n, "c": 3\n, "d": {\n  "e": 4\n}\n}'
-    assert edited(once, ("c", 3), ("d.e", 4)) == once
-
-
-def test_numbers_and_escapes_that_no_rule_names_keep_their_spelling() -> None:
-    text = '{"id": 123456789012345678901, "r": 1.10e+05, "z": -0, "t": "\\u00e9\\/\\ud83d\\ude00", "raw": "\udcff", "x": 1}'
-    assert edited(text, ("x", 2)) == text.replace('"x": 1', '"x": 2')
-
-
-def test_a_value_that_stands_in_another_spelling_is_not_written() -> None:
-    text = '{"t": "\\u00e9", "n": 1.0e1, "b": true}'
-    assert edited(text, ("t", "é"), ("n", "10"), ("b", "1")) == text
-
-
 def test_half_a_character_and_bytes_that_are_no_text_survive_a_pattern() -> None:
     assert edited('{"a": "\\ud800x\udce9"}', ("a", "y", "regex:x")) == '{"a": "\\ud800y\udce9"}'
 
@@ -64,15 +36,12 @@ def test_half_a_character_and_bytes_that_are_no_text_survive_a_pattern() -> None
     ("text", "match", "reason"),
     [
         ('{"a": 1}', "a.b", "neither a map nor a list"),
-        ('{"a": "x"}', "a[0]", "neither a map nor a list"),
         ("[5]", "[0].a", "neither a map nor a list"),
         ('{"a": {}}', "a", "ends at a map"),
         ('{"a": []}', "a", "ends at a list"),
         ('{"a": [1]}', "a[2]", "has index 2 where the file has a list of 1"),
-        ('{"a": []}', "a[99999999999999999999]", "where the file has a list of 0"),
         ('{"a": []}', "a.b", "a key where the file has a list"),
         ('{"a": {}}', "a[0]", "an index where the file has a map"),
-        ("{}", "a[1]", "has index 1 where the file has a list of 0"),
         ("{}", "a..b", "nothing before, behind or between its dots"),
     ],
 )
@@ -88,18 +57,12 @@ def test_a_path_that_does_not_fit_the_file_is_a_fault_that_names_its_rule(text: 
         ("{", "line 1, column 2"),
         ('{\n "a": }', "line 2, column 7"),
         ('{"a" 1}', "line 1, column 6"),
-        ("[1 2]", "line 1, column 4"),
         ('{"a": "b', "line 1, column 7"),
         ('{"a": "\t"}', "line 1, column"),
         ('{"a": "\\x"}', "line 1, column"),
-        ("{'a': 1}", "line 1, column 2"),
-        ("{a: 1}", "line 1, column 2"),
         ("{} {}", "line 1, column 4"),
-        ("/* ", "line 1, column 1"),
         ("[01]", "line 1, column 2"),
-        ("[1e]", "line 1, column 2"),
         ("[nul]", "line 1, column 2"),
-        ("[,]", "line 1, column 2"),
         ("{,}", "line 1, column 2"),
     ],
 )
@@ -109,38 +72,11 @@ def test_what_is_not_json_is_told_by_line_and_column_and_not_shown(text: str, pl
     assert caught.isprintable()
 
 
-def test_a_rule_sees_what_the_rules_before_it_wrote() -> None:
-    assert edited('{"a": "x"}', ("a", "y", "x"), ("a", "z", "y"), ("b.c", "1"), ("b.d", "2"), ("b.*", 7, "1")) == (
-        '{"a": "z", "b": {"c": 7, "d": 2}}'
-    )
-
-
-def test_a_wildcard_means_what_can_be_gone_through_and_creates_nothing_itself() -> None:
-    assert edited('{"a": {"x": 1, "y": {}, "z": [1]}}', ("a.*.k", True), ("b.*", 1), ("c.*.d", 1)) == (
-        '{"a": {"x": 1, "y": {"k": true}, "z": [1]}}'
-    )
-
-
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 101 + "]" * 101])
 def test_deep_nesting_is_a_fault_at_once(text: str) -> None:
     began = time.process_time()
     assert "deeper than 100 levels" in str(fault(text, ("a", 1)))
     assert time.process_time() - began < 1
-
-
-def test_too_many_values_and_places_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_file, "MOST_VALUES", 1000)
-    monkeypatch.setattr(tree, "_MOST_PLACES", 1000)
-    assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
-    assert "more than 1000 places" in str(fault("[" + "1," * 400 + "1]", ("*", 1), ("*", 2), ("*", 3)))
-
-
-def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
-    text = json.dumps({f"key{number}": {"a": number, "b": "text", "c": True} for number in range(2500)}, indent=2)
-    began = time.process_time()
-    after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.process_time() - began < 2
-    assert json.loads(after)["key2499"] == {"a": 7, "b": "text", "c": False}
 
 
 KEYS = st.text(st.sampled_from("abc é"), min_size=1, max_size=3)

@@ -37,20 +37,16 @@ def children() -> set[int]:
     ("pattern", "text", "template", "expected"),
     [
         (r"^(?:127\.0\.0\.1|localhost)(:[0-9]+)?$", "localhost:80", "10.0.0.1$1", "10.0.0.1:80"),
-        (r"^(?:127\.0\.0\.1|localhost)(:[0-9]+)?$", "localhost", "10.0.0.1$1", "10.0.0.1"),
         (r"^(?:127\.0\.0\.1|localhost)(:[0-9]+)?$", "db.localhost", "10.0.0.1$1", None),
-        ("o", "foo", "0", "f00"),
         ("(?P<n>a)(?<m>b)", "ab", "${m}${n}", "ba"),
         ("(a)", "a", "$1x", ""),
         ("(a)", "a", "${1}x $2 $$1 $ ${", "ax  $1 $ ${"),
         ("a*", "baac", "x", "xbxcx"),
         ("a$", "a\n", "x", None),
         ("(?m)a$", "a\nb", "x", "x\nb"),
-        (r"a\z", "a", "x", "x"),
         (r"[$]\$", "$$", "x", "x"),
         (r"\d", "\u0663", "x", None),
         (".", "\udce9\u00e9", "<$0>", "<\udce9><\u00e9>"),
-        ("a", "", "x", None),
         ("", "", "x", "x"),
     ],
 )
@@ -58,13 +54,13 @@ def test_matches_are_replaced_as_in_go(pattern: str, text: str, template: str, e
     assert substitute(pattern, text, template) == expected
 
 
-@pytest.mark.parametrize("pattern", ["(", "a{2,1}", r"\p{L}", "[[:alpha:]]", "(" * 3000, "a" * 5000, "(?P<1>a)", "(?z)", "\\"])
+@pytest.mark.parametrize("pattern", ["(", "a{2,1}", r"\p{L}", "[[:alpha:]]", "(" * 3000, "a" * 5000, "(?z)"])
 def test_a_pattern_that_is_none_is_a_fault(pattern: str) -> None:
     with pytest.raises(ConfigFault, match="regular expression in if_value"):
         substitute(pattern, "a", "x")
 
 
-def test_a_hostile_pattern_ends_after_about_a_second_of_processor_time_and_leaves_no_process() -> None:
+def test_a_hostile_pattern_ends_after_a_second_of_cpu_and_leaves_no_process() -> None:
     before, began = children(), time.monotonic()
     with pytest.raises(ConfigFault, match="takes too long"):
         substitute(*HOSTILE)
@@ -91,22 +87,6 @@ def test_the_patterns_of_one_file_have_one_child_and_one_second_together() -> No
     assert children() == before
 
 
-def test_threads_have_children_of_their_own() -> None:
-    seen: list[str | None] = []
-
-    def ask(number: int) -> None:
-        with one_child():
-            for _unused in range(20):
-                seen.append(substitute("x", f"x{number}", "y"))
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(text or "" for text in seen) == sorted(f"y{number}" for number in range(4) for _unused in range(20))
-
-
 def test_a_result_that_grows_beyond_measure_is_a_fault() -> None:
     with pytest.raises(ConfigFault, match="larger than 16 MiB"):
         substitute("a+", "a" * 100_000, "$0" * 200)
@@ -118,23 +98,6 @@ def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch:
     for _unused in range(PLACES + 1):
         with pytest.raises(ConfigFault, match="cannot be started"):
             substitute("a", "a", "b")
-
-
-def test_one_that_is_never_ready_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "_CHILD", "import time; time.sleep(60)")
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
-    before = children()
-    with one_child():
-        for _unused in range(2):
-            with pytest.raises(ConfigFault):
-                substitute("a", "a", "b")
-    assert children() == before
-
-
-def test_the_time_to_start_is_not_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "_CHILD", "import time; time.sleep(1.6)\n" + rules._CHILD.replace("for line", "time.sleep(1.6)\nfor line"))
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 3.0)
-    assert substitute("a", "a", "b") == "b"
 
 
 def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,10 +114,6 @@ def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) ->
     answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
     monkeypatch.setattr(rules, "_CHILD", rules._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
     assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
-
-
-def test_large_texts_pass() -> None:
-    assert substitute("b", "a" * 4_000_000 + "b", "c") == "a" * 4_000_000 + "c"
 
 
 def test_many_threads_share_few_places() -> None:
@@ -180,12 +139,3 @@ def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
     with pytest.raises(ConfigFault):
         substitute("a", "a" * 1_000_000, "b")
-
-
-def test_a_child_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "_CHILD", "import sys, time; print(flush=True); sys.stdin.readline(); time.sleep(60)")
-    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
-    before = children()
-    with pytest.raises(ConfigFault, match="takes too long"):
-        substitute("a", "a", "b")
-    assert children() == before

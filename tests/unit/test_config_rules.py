@@ -9,7 +9,7 @@ import contextlib
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Every, Index, Key, Step, index_of, steps_of
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Every, Index, Key, Step, steps_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import (
     ABSENT,
     KEEP,
@@ -18,7 +18,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.config_files.ru
     Present,
     same,
     typed,
-    value_text,
     wanted,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
@@ -27,46 +26,20 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 @pytest.mark.parametrize(
     ("value", "present", "written"),
     [
-        # Where text stands: text.
         ("25565", "old", "25565"),
         (25565, "old", "25565"),
-        (True, "old", "true"),
-        ("", "old", ""),
-        # Where a number stands: a number, of any size, if it can be one.
         ("25565", Number("1"), Number("25565")),
-        (25565, Number("1"), Number("25565")),
-        ("0.75", Number("1"), Number("0.75")),
-        ("9" * 40, Number("1"), Number("9" * 40)),
         ("1e400", Number("1"), Number("1e400")),
         ("0123", Number("1"), "0123"),
-        ("+5", Number("1"), "+5"),
-        ("٣", Number("1"), "٣"),
         ("auto", Number("1"), "auto"),
-        ("", Number("1"), ""),
-        (True, Number("1"), True),
-        # Where a boolean stands: a boolean, also as the text that a Panel's variables are.
         (True, False, True),
         ("true", False, True),
-        ("FALSE", True, False),
-        ("1", False, True),
-        (0, True, False),
         ("off", True, False),
-        ("maybe", True, "maybe"),
-        ("2", True, Number("2")),
-        # Where nothing stands: as in Wings, whole numbers are numbers and the rest is text.
         ("25565", ABSENT, Number("25565")),
-        ("-1", ABSENT, Number("-1")),
         ("0123", ABSENT, "0123"),
         ("0.75", ABSENT, "0.75"),
         ("true", ABSENT, "true"),
-        (True, ABSENT, True),
-        (0.75, ABSENT, Number("0.75")),
-        ("25565", None, Number("25565")),
-        # Identifiers of chat services: JavaScript would round them.
         ("482910374651829301", ABSENT, "482910374651829301"),
-        (482910374651829301, ABSENT, Number("482910374651829301")),
-        # Null can be said in one way only.
-        (None, "old", None),
         (None, Number("1"), None),
         (None, ABSENT, None),
     ],
@@ -77,27 +50,14 @@ def test_a_value_keeps_the_type_that_stands(value: str | int | float | bool | No
 
 
 @pytest.mark.parametrize(
-    ("present", "value"),
-    [("5", 5), (Number("1.50"), "1.5"), (Number("1e2"), 100), (True, "yes"), (None, None), ("", ""), (Number("9" * 40), "9" * 40)],
-)
-def test_what_stands_already_is_kept_as_it_is_spelled(present: Present, value: str | int | None) -> None:
-    assert wanted(ConfigRule("a", value), present) is KEEP
-
-
-@pytest.mark.parametrize(
     ("present", "if_value", "holds"),
     [
         ("world", "world", True),
         ("world", "World", False),
-        ("world", "", False),
-        ("", "", True),
         (Number("25565"), "25565", True),
         (Number("1.50"), "1.5", True),
-        (Number("25565"), "2556", False),
         (True, "true", True),
-        (True, "1", False),
         (None, "", True),
-        (None, "null", True),
         (ABSENT, "", False),
         (ABSENT, "regex:", False),
         ("localhost:1", "regex:^localhost", True),
@@ -107,12 +67,6 @@ def test_what_stands_already_is_kept_as_it_is_spelled(present: Present, value: s
 )
 def test_a_rule_with_an_if_value_holds_only_where_it_says(present: Present, if_value: str, holds: bool) -> None:
     assert (wanted(ConfigRule("a", "new", if_value), present) is not KEEP) is holds
-
-
-def test_a_pattern_replaces_what_it_matches_and_the_type_stays() -> None:
-    assert wanted(ConfigRule("a", "172.18.0.1$1", "regex:^localhost(:[0-9]+)?$"), "localhost:25565") == "172.18.0.1:25565"
-    assert wanted(ConfigRule("a", 30, "regex:^25"), Number("25565")) == Number("30565")
-    assert wanted(ConfigRule("a", "$1", "plain"), "plain") == "$1"
 
 
 @pytest.mark.parametrize(
@@ -141,11 +95,6 @@ def test_numbers_beyond_all_bounds_are_compared_in_no_time() -> None:
     assert time.process_time() - began < 2
 
 
-def test_the_text_of_a_value() -> None:
-    values: list[str | int | float | bool | None] = ["a", 5, 0.75, True, False, None, 2**70]
-    assert [value_text(value) for value in values] == ["a", "5", "0.75", "true", "false", "", str(2**70)]
-
-
 A, B = Key("a"), Key("b")
 
 
@@ -153,30 +102,20 @@ A, B = Key("a"), Key("b")
     ("match", "steps"),
     [
         ("a", (A,)),
-        ("a.b", (A, B)),
         ("a[1].b", (A, Index(1), B)),
         ("a[0][12]", (A, Index(0), Index(12))),
-        ("a.1.b", (A, Key("1"), B)),
         ("a.*.b", (A, Every(), B)),
-        ("a[*].b", (A, Every(), B)),
-        ("*", (Every(),)),
-        ("a.*", (A, Every())),
         ("[0].a", (Index(0), A)),
         ('a["b.c"].b', (A, Key("b.c"), B)),
         ("a['*'][\"\"]", (A, Key("*"), Key(""))),
         ("log~1level.a~0b", (Key("log.level"), Key("a~b"))),
-        ("a~01", (Key("a~1"),)),
-        ("server-port", (Key("server-port"),)),
-        ("a[x].b", (Key("a[x]"), B)),
-        ("a[1", (Key("a[1"),)),
-        ("a b\n.b", (Key("a b\n"), B)),
     ],
 )
 def test_a_path_is_read_step_by_step(match: str, steps: tuple[Step, ...]) -> None:
     assert steps_of(ConfigRule(match, "x")) == steps
 
 
-@pytest.mark.parametrize("match", ["", ".", "a.", ".a", "a..b", "a" * 1001, "a." * 64 + "a"])
+@pytest.mark.parametrize("match", ["", "a.", "a..b", "a" * 1001, "a." * 64 + "a"])
 def test_a_path_with_empty_parts_or_without_end_is_a_fault_that_names_its_rule(match: str) -> None:
     rule = ConfigRule(match, "x")
     with pytest.raises(ConfigFault, match="its match") as caught:
@@ -190,7 +129,3 @@ def test_a_hostile_path_is_read_in_no_time(match: str) -> None:
     with contextlib.suppress(ConfigFault):
         steps_of(ConfigRule(match, "x"))
     assert time.process_time() - began < 0.5
-
-
-def test_digits_are_an_index_in_a_list() -> None:
-    assert [index_of(step) for step in (Index(3), Key("3"), Key("03"), Key("-1"), Key("x"), Key("²"), Every())] == [3, 3, 3] + [None] * 4

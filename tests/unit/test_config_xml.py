@@ -24,10 +24,6 @@ def edited(text: str, *rules: tuple[str, Value]) -> str:
     return PARSERS["xml"](text, [ConfigRule(match, value) for match, value in rules])
 
 
-def edited_if(text: str, match: str, value: Value, if_value: str) -> str:
-    return PARSERS["xml"](text, [ConfigRule(match, value, if_value)])
-
-
 def fault(text: str, *rules: tuple[str, Value]) -> str:
     with pytest.raises(ConfigFault) as caught:
         edited(text, *rules)
@@ -39,32 +35,15 @@ def fault(text: str, *rules: tuple[str, Value]) -> str:
     [
         ("<a><b>1</b></a>", "a.b", 2, "<a><b>2</b></a>"),
         ("<a><b/></a>", "a.b", 2, "<a><b>2</b></a>"),
-        ("<a><b c = '1' /></a>", "a.b", 2, "<a><b c = '1'>2</b></a>"),
-        ("<a><b></b></a>", "a.b", True, "<a><b>true</b></a>"),
-        ("<a><b>1</b></a>", "a.b", None, "<a><b></b></a>"),
-        ("<a><b>&#49;</b></a>", "a.b", 1, "<a><b>&#49;</b></a>"),
         ("<a><b>1</b></a>", "a.b", "<&>]]>", "<a><b>&lt;&amp;&gt;]]&gt;</b></a>"),
         ("<a><b><![CDATA[x]]></b></a>", "a.b", "<y>", "<a><b><![CDATA[<y>]]></b></a>"),
         ("<a><b><![CDATA[x]]></b></a>", "a.b", "]]>", "<a><b>]]&gt;</b></a>"),
-        ("<a><b><![CDATA[x]]> y <![CDATA[z]]></b></a>", "a.b", "", "<a><b></b></a>"),
         ("<a><b>1</b><b>2</b></a>", "a.b", 3, "<a><b>3</b><b>3</b></a>"),
-        ("<a><b>1</b><c>2</c></a>", "a.*", 3, "<a><b>3</b><c>3</c></a>"),
-        ("<a>\n  <b/>\n</a>", "a", "t", "<a>t\n  <b/>\n</a>"),
-        ("<a> x\n  <b/>\n</a>", "a", "t", "<a> t\n  <b/>\n</a>"),
         ("<a/>", "a", "[b='1']", '<a b="1"/>'),
-        ("<a b='1'/>", "a", "[b='2']", "<a b='2'/>"),
         ("<a b='1'/>", "a.@b", "it's \"<&\n", "<a b='it&apos;s \"&lt;&amp;&#10;'/>"),
-        ('<a b="1"/>', "a.@b", "it's \"", '<a b="it\'s &quot;"/>'),
-        ("<a\n  b='1'\n/>", "a/@c", 2, "<a\n  b='1' c=\"2\"\n/>"),
-        ("<a b='&gt;>' c='1'></a>", "a.@c", 2, "<a b='&gt;>' c='2'></a>"),
         ("<a><p n='x.y'/><p n='z'/></a>", "a.p[@n='x.y'].@v", 1, "<a><p n='x.y' v=\"1\"/><p n='z'/></a>"),
-        ("<a><p><n>x</n></p><p/></a>", "a.p[n='x'].@v", 1, '<a><p v="1"><n>x</n></p><p/></a>'),
-        ("<a><p/><p/><p/></a>", "a.p[2].@v", 1, '<a><p/><p v="1"/><p/></a>'),
         ("<a><p/><p/><p/></a>", "a.p[-1].@v", 1, '<a><p/><p/><p v="1"/></a>'),
-        ("<a><n:p>1</n:p></a>", "a.p", 2, "<a><n:p>2</n:p></a>"),
         ("<a xmlns:m='u'><n:p>1</n:p></a>", "a.m:p[@x='1']", 2, "<a xmlns:m='u'><n:p>1</n:p><m:p x=\"1\">2</m:p></a>"),
-        ("<a><!-- <b>1</b> --><b>1</b></a>", "a.b", 2, "<a><!-- <b>1</b> --><b>2</b></a>"),
-        ("<a><b>1</b></a>", "a.*.c.*", 2, "<a><b>1</b></a>"),
         ("<!DOCTYPE a SYSTEM 'a.dtd' [<!ATTLIST a c CDATA 'x'>]>\n<a>1</a>\n", "a", 2, None),
     ],
 )
@@ -90,25 +69,6 @@ def test_a_missing_element_is_made_in_the_layout_of_its_neighbours(before: str, 
     assert edited(result, ("a.b.c", 1)) == result
 
 
-def test_an_empty_file_gets_a_declaration_and_the_root_of_the_first_rule() -> None:
-    made = '<?xml version="1.0" encoding="utf-8"?>\n<a b="1"/>\n'
-    for empty in ("", " \n", "\n"):
-        assert edited(empty, ("a", "[b='1']")) == made
-    assert edited("\ufeff", ("a", "[b='1']")) == "\ufeff" + made
-    assert edited("", ("a.*", 1)) == ""
-    assert edited_if("", "a.b", 1, "x") == ""
-
-
-def test_an_if_value_is_held_against_the_text_or_the_attribute_that_would_change() -> None:
-    text = "<a><b c='1'>x</b></a>"
-    assert edited_if(text, "a.b", "y", "x") == "<a><b c='1'>y</b></a>"
-    assert edited_if(text, "a.b", "[c='2']", "1") == "<a><b c='2'>x</b></a>"
-    assert edited_if(text, "a.b", "[c='2']", "x") == text
-    assert edited_if(text, "a.b.@c", "<$1$1>", "regex:(\\d)") == "<a><b c='&lt;11&gt;'>x</b></a>"
-    assert edited_if(text, "a.d", "y", "") == text
-    assert edited_if(text, "a.b.@d", "y", "") == text
-
-
 WORLDS = "<R><World id='1'><Seed>11</Seed></World></R>"
 
 
@@ -117,11 +77,7 @@ WORLDS = "<R><World id='1'><Seed>11</Seed></World></R>"
     [
         ("R.World[@id='1'].@id", 2, "id='1'", "id='2'"),
         ("R.World[@id='1']", "[id='2']", "id='1'", "id='2'"),
-        ("R.World[Seed='11'][@id='1'].@id", 2, "id='1'", "id='2'"),
-        ("R.World[1][@id='1'].@id", 2, "id='1'", "id='2'"),
         ("R.World[Seed='11'].Seed", 12, "11", "12"),
-        ("R.World[Seed='11'].Seed", " 12 ", "11", " 12 "),
-        ("R.World[Seed='11'].*", 12, "11", "12"),
     ],
 )
 def test_a_rule_that_makes_its_own_filter_false_is_done_once_and_for_all(match: str, value: Value, before: str, after: str) -> None:
@@ -130,48 +86,13 @@ def test_a_rule_that_makes_its_own_filter_false_is_done_once_and_for_all(match: 
     assert edited(once, (match, value)) == once
 
 
-@pytest.mark.parametrize("match", ["R.World[@id='3'].@id", "R.World[Seed='33'].Seed", "R.World[Name='x'].Name"])
-def test_a_rule_that_makes_its_own_filter_false_creates_nothing(match: str) -> None:
-    assert "makes its own filter false" in fault(WORLDS, (match, 4))
-    assert edited_if(WORLDS, match, 4, "3") == WORLDS
-
-
-@pytest.mark.parametrize("match", ["R.World[@id='1'][1].@id", "R.World[Seed='11'][-1].Seed"])
-def test_a_filter_that_counts_what_the_value_changes_is_a_fault(match: str) -> None:
-    assert "count first" in fault(WORLDS, (match, 2))
-    assert "would not match either" in fault(WORLDS, ("R.World[@id='3'][@id='4'].@x", 2))
-
-
-def test_a_filter_that_stays_true_is_no_obstacle_to_creating() -> None:
-    assert edited("<a><b/></a>", ("a.c[@n='1'].@n", 1)) == '<a><b/><c n="1"/></a>'
-    assert edited("<a><c n='1'/></a>", ("a.c[@n='1'][1].@n", 1)) == "<a><c n='1'/></a>"
-
-
-@pytest.mark.parametrize(
-    "match", ["a.m:p", "a.p.@m:x", "a.@m:x", "a.p[@m:x='1']", "a.n:p:q", "a.@n:p:q", "a.p.n:", "a.xmlns:p", "a.p[@n:x='1'].m:q.r"]
-)
+@pytest.mark.parametrize("match", ["a.m:p", "a.p.@m:x", "a.p[@m:x='1']", "a.n:p:q", "a.p.n:", "a.xmlns:p"])
 def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) -> None:
     before = "<a xmlns:n='u'><b xmlns:m='v'/></a>"
     rule = ConfigRule(match, "x")
     with pytest.raises(ConfigFault, match="a prefix that the file does not declare there") as caught:
         PARSERS["xml"](before, [rule])
     assert caught.value.rule == rule
-
-
-def test_a_prefix_that_is_declared_above_or_by_the_rule_itself_may_be_used() -> None:
-    for match in ("a.n:p", "a.b.m:p", "a.b.@m:p", "a.@xml:lang", "a.@xmlns:o", "a.o:p[@xmlns:o='w'].o:q"):
-        ElementTree.fromstring(edited("<a xmlns:n='u'><b xmlns:m='v'/></a>", (match, "x")))
-    assert edited("<a><n:p/></a>", ("a.p", "x")) == "<a><n:p>x</n:p></a>"
-
-
-def test_what_breaks_namespaces_in_another_way_is_a_fault() -> None:
-    for match, value in (("a.@xmlns:n", ""), ("a.@xmlns:xml", "x"), ("a.b.@o:x", "2")):
-        assert "namespaces" in fault("<a xmlns:n='u' xmlns:o='u'><b n:x='1'/></a>", (match, value))
-
-
-def test_a_later_rule_sees_what_an_earlier_one_wrote() -> None:
-    rules = (("a.b[@n='1'].@v", "x"), ("a.b[@v='x'].c", "y"), ("a.b.c", "[d='z']"))
-    assert edited("<a/>", *rules).replace("\n", "").replace("  ", "") == '<a><b n="1" v="x"><c d="z">y</c></b></a>'
 
 
 def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_reference() -> None:
@@ -185,33 +106,17 @@ def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_refer
     [
         ("<b/>", "a.b", "another name than that of the file's root"),
         ("<a>", "a", "not well-formed XML at line 1"),
-        ("<a/>\n<a/>", "a", "not well-formed XML at line 2"),
         ("<a>&x;</a>", "a", "not well-formed XML"),
-        ("<a>\udcff</a>", "a", "not well-formed XML"),
-        ("<a b='1' b='2'/>", "a", "not well-formed XML"),
         ("<?xml version='1.0' encoding='utf-16'?><a/>", "a", "store it as UTF-8"),
-        ("<?xml version='1.0' encoding='shift_jis'?><a/>", "a", "store it as UTF-8"),
-        ("<?xml version='1.0' encoding='iso-8859-99'?><a/>", "a", "store it as UTF-8"),
         ("<\0a\0/\0>\0", "a", "store it as UTF-8"),
-        ("<a/>", "", "is not a path"),
         ("<a/>", "a..b", "is not a path"),
-        ("<a/>", "a.b[@c='d'", "is not a path"),
         ("<a/>", "a.b[c d]", "brackets that are none of"),
         ("<a/>", "a.b[2]", "says what to create"),
         ("<a/>", "a." * 100 + "b", "more than 64 steps"),
-        ("<a/>", "a" * 2000, "more than 1000 characters"),
     ],
 )
 def test_what_cannot_be_followed_is_a_fault(text: str, match: str, says: str) -> None:
     assert says in fault(text, (match, "x"))
-
-
-@pytest.mark.parametrize("value", ["\x00", "\x0b", "\ufffe", "\ud800", "\udcff"])
-def test_a_character_that_xml_cannot_hold_is_a_fault_that_names_the_rule(value: str) -> None:
-    for rule in (ConfigRule("a.b", value), ConfigRule("a", f"[b='{value}']"), ConfigRule(f"a.b[@c='{value}']", "x")):
-        with pytest.raises(ConfigFault) as caught:
-            PARSERS["xml"]("<a/>", [rule])
-        assert caught.value.rule == rule
 
 
 def test_entities_are_a_fault_and_nothing_is_fetched(tmp_path: Path) -> None:
@@ -245,22 +150,6 @@ def test_a_hostile_file_is_a_fault_within_seconds(text: str) -> None:
     began = time.process_time()
     fault(text, ("a.b", 1))
     assert time.process_time() - began < 5
-
-
-@pytest.mark.long
-def test_megabytes_of_text_references_and_quotes_take_seconds_at_most() -> None:
-    began = time.process_time()
-    for text in ("<a>" + "x" * 8 * MEGABYTE + "</a>", "<a>" + "&amp;" * MEGABYTE + "</a>", "<a b='" + ">" * 8 * MEGABYTE + "'/>"):
-        assert edited(text, ("a", "y"), ("a.@b", "z"))
-    assert time.process_time() - began < 8
-
-
-def test_ten_thousand_lines_take_less_than_a_second() -> None:
-    lines = "".join(f'  <property name="n{number}" value="{number}"/> <!-- c -->\n' for number in range(10_000))
-    began = time.process_time()
-    after = edited(f"<S>\n{lines}</S>\n", *((f"S.property[@name='n{number}']", "[value='x']") for number in range(50)))
-    assert after.count('"x"') == 50
-    assert time.process_time() - began < 1
 
 
 PIECES = [
@@ -319,14 +208,3 @@ def test_a_new_element_changes_no_other_and_says_what_the_rule_says(text: str, v
     assert [(child.tag, child.attrib, child.text) for child in before_tree] == [(child.tag, child.attrib, child.text) for child in tree][
         :-1
     ]
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.binary(max_size=40), st.text(max_size=8))
-def test_whatever_comes_in_only_a_fault_comes_out(content: bytes, match: str) -> None:
-    for before in (content, b"<a>" + content + b"</a>", b"<?xml version='1.0' encoding='iso-8859-1'?><a>" + content + b"</a>"):
-        for rule in (ConfigRule(match, "x"), ConfigRule("a.b", "x"), ConfigRule("a", match)):
-            try:
-                PARSERS["xml"](before.decode("utf-8", "surrogateescape"), [rule]).encode("utf-8", "surrogateescape")
-            except ConfigFault as caught:
-                assert "\n" not in str(caught)

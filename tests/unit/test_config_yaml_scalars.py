@@ -30,7 +30,7 @@ def read_by_each(text: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("word", ["Ready?", "a?b", "Ready? yes", "-?"])
-def test_a_question_mark_within_brackets_is_quoted_since_some_readers_take_it_for_a_key(word: str) -> None:
+def test_a_question_mark_within_brackets_is_quoted(word: str) -> None:
     rules = [ConfigRule("a", word), ConfigRule(f'["{word}"]', word), ConfigRule("l[0]", word)]
     for value in read_by_each(replace_yaml("{a: 1, l: [x]}\n", rules)):
         assert value == {"a": word, "l": [word], word: word}
@@ -78,7 +78,7 @@ def test_a_long_plain_value_takes_a_few_times_its_own_memory_and_no_more(repeate
 
 
 @pytest.mark.parametrize("value", ["1" * 300, "1" + ":1" * 200, "1" * 150 + "." + "1" * 150])
-def test_text_that_is_too_long_to_be_looked_at_is_quoted_and_never_written_as_a_number(value: str) -> None:
+def test_text_too_long_to_look_at_is_quoted_and_never_a_number(value: str) -> None:
     after = replace_yaml("a: old\n", [ConfigRule("a", value)])
     assert read_by_each(after) == [{"a": value}] * len(READERS)
     assert replace_yaml(after, [ConfigRule("a", value)]) == after

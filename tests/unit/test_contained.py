@@ -37,7 +37,6 @@ class Hanging:
 
     @property
     def is_over(self) -> bool:
-        """Whether both have ended, waited for."""
         self.leader.wait(20)
         return wait_until(lambda: not self._child_lives(), Deadline.after(SYSTEM_CLOCK, 20.0), every=0.01)
 
@@ -67,17 +66,6 @@ def test_all_of_its_session_is_ended(hanging: Hanging, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: container == CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
     assert hanging.is_over
-
-
-def test_what_is_in_no_such_container_is_left(hanging: Hanging) -> None:
-    end_session(hanging.leader.pid, CONTAINER, hanging.since)
-    assert hanging.lives
-
-
-def test_what_is_older_than_the_command_is_left(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
-    end_session(hanging.leader.pid, CONTAINER, boot_seconds() + 1)
-    assert hanging.lives
 
 
 @pytest.mark.parametrize(("which", "container"), [("child", CONTAINER), ("leader", "c"), ("leader", ""), ("nobody", CONTAINER)])

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model import er
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase, PlanStep
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, PlanStep
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import read_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS
@@ -63,7 +60,6 @@ def yaml_examples() -> list[Example]:
 
 
 def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every task that is somewhere in a document."""
     if isinstance(value, list):
         for item in value:
             yield from tasks_in(item)
@@ -82,10 +78,6 @@ def test_the_guide_explains_every_code_in_order_and_no_other() -> None:
     assert codes == sorted(errors.all_codes())
 
 
-def test_each_code_says_what_happened_and_what_to_do() -> None:
-    assert [row for row in list_tables(CODES)["Codes"] if len(row) != 4 or not all(row)] == []
-
-
 def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
     usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
     usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.NOT_DURABLE: "done"}
@@ -99,10 +91,6 @@ def _usual_outcome(error: type[PowerError]) -> str:
     if error.cancels:
         return "cancelled"
     return "failed" if error.always_failed else "refused"
-
-
-def test_the_guide_explains_every_outcome() -> None:
-    assert [literals(row[0])[0] for row in list_tables(CODES)["Outcomes"]] == [outcome.value for outcome in Outcome]
 
 
 # ----- the tables of actions
@@ -180,31 +168,6 @@ def test_the_tasks_of_an_example_are_accepted_by_the_modules(example: Example) -
     assert [faults_of(task) for task in tasks_in(yaml.load(example.text, Loader))] == [[]] * example.text.count("fleet.power.server_power")
 
 
-@pytest.mark.parametrize("example", yaml_examples(), ids=str)
-def test_a_server_that_is_named_is_asked_for_on_its_node_alone(example: Example) -> None:
-    """On any other node it would be ``server_not_found``, and a definition would make it there as well."""
-    document = yaml.load(example.text, Loader)
-    for play in [each for each in document if isinstance(document, list) and each["hosts"] == "nodes"]:
-        asked = [task.get(name) or {} for task in tasks_in([play]) for name in OUR_MODULES]
-        assert {str(each["server"]) for each in asked if "server" in each} <= {"all"}
-        assert "node_definitions:" not in yaml.dump(play)
-
-
-@pytest.mark.parametrize("example", yaml_examples(), ids=str)
-def test_a_definition_in_a_task_is_a_good_one(example: Example) -> None:
-    for task in tasks_in(yaml.load(example.text, Loader)):
-        for raw in (task.get(OUR_MODULES[0]) or {}).get("definitions", ()):
-            assert isinstance(raw, str) or parse_definition(raw, where=str(example)).warnings == ()
-
-
-@pytest.mark.parametrize("example", yaml_examples(), ids=str)
-def test_no_string_of_a_definition_in_a_task_is_left_to_jinja(example: Example) -> None:
-    text = re.sub(r"!unsafe (\"[^\"]*\"|'[^']*')", "", example.text)
-    for task in tasks_in(yaml.load(text, Loader)):
-        for definition in (task.get(OUR_MODULES[0]) or {}).get("definitions", ()):
-            assert isinstance(definition, str) or "{{" not in str(definition)
-
-
 # ----- links and names
 
 
@@ -220,62 +183,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert [link for link in relative if not (page.parent / link).exists()] == []
 
 
-def test_where_galaxy_shows_them_the_links_of_readmes_lead_to_the_files_of_this_version(tmp_path: Path) -> None:
-    pages = [README, *CHECKOUT.glob("roles/*/README.md")]
-    for path in (CHECKOUT / "galaxy.yml", *pages):
-        copy = tmp_path / path.relative_to(CHECKOUT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    subprocess.run([CHECKOUT / "tests" / "tools" / "readme_links", tmp_path], check=True)
-    galaxy = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())
-    files = f"{galaxy['repository']}/blob/{galaxy['version']}/"
-    for page in pages:
-        was = [(page.parent / link).resolve() for link in _links(page) if "://" not in link]
-        found = list(_links(tmp_path / page.relative_to(CHECKOUT)))
-        assert [CHECKOUT / link[len(files) :] for link in found if link.startswith(files)] == was
-        assert [link for link in found if "://" not in link] == []
-
-
 def test_every_reference_between_the_guides_has_its_label() -> None:
     texts = [page.read_text() for page in GUIDES.glob("*.rst")]
     labels = {label for text in texts for label in re.findall(r"^\.\. _(\S+):$", text, re.MULTILINE)}
     references = {target for text in texts for target in re.findall(r":ref:`(?:[^<`]*<)?([^>`]+?)>?`", text)}
     assert references - labels == set()
-
-
-def test_every_guide_is_in_the_table_of_contents() -> None:
-    sections = yaml.safe_load((CHECKOUT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
-    assert sorted(name for section in sections for name in section["toctree"]) == sorted(page.stem for page in GUIDES.glob("*.rst"))
-
-
-def test_the_first_page_leads_to_every_other() -> None:
-    sections = yaml.safe_load((CHECKOUT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
-    assert sections[0]["toctree"][0] == "which_page_guide"
-    named = set(re.findall(r"docsite[.](\w+_guide)", (GUIDES / "which_page_guide.rst").read_text()))
-    assert named == {page.stem for page in GUIDES.glob("*.rst")}
-
-
-def test_every_target_of_make_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
-    assert {"demo", "test", "unit", "integration"} <= named
-    assert named - targets == set()
-
-
-def test_every_script_that_make_runs_may_be_run() -> None:
-    scripts = set(re.findall(r"\b(tests/(?:demo|lab|tools)/[\w/]+)(?![\w/.])", (CHECKOUT / "Makefile").read_text()))
-    assert {"tests/demo/run", "tests/demo/down", "tests/lab/engine"} <= scripts
-    assert [script for script in sorted(scripts) if not os.access(CHECKOUT / script, os.X_OK)] == []
-
-
-def test_every_file_that_is_named_with_its_path_exists() -> None:
-    pattern = r"\b((?:extensions|tests|plugins|docs|changelogs|meta)/[\w./-]*\w)"
-    named = {(page.name, path) for page in PAGES for path in re.findall(pattern, page.read_text())}
-    assert [each for each in sorted(named) if not (CHECKOUT / each[1]).exists() and not (CHECKOUT / "docs" / each[1]).exists()] == []
-
-
-def test_every_file_of_code_that_the_architecture_names_exists() -> None:
-    named = set(re.findall(r"`([\w/]+\.py)`", (CHECKOUT / "docs" / "architecture.md").read_text()))
-    there = [path.as_posix() for folder in ("extensions", "plugins", "tests") for path in (CHECKOUT / folder).rglob("*.py")]
-    assert len(named) > 30
-    assert [name for name in sorted(named) if not any(path.endswith(f"/{name}") for path in there)] == []

@@ -9,9 +9,8 @@ from datetime import timedelta
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Phase, Result, RunEnd
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Result, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -28,7 +27,7 @@ def engine_says(seconds: float) -> str:
 
 
 class TestOfAnAction:
-    def test_a_restart_tells_it_by_the_engines_times_until_the_next_run_and_until_that_is_ready(self, fake: FakeNode) -> None:
+    def test_a_restart_tells_it_by_the_engines_times(self, fake: FakeNode) -> None:
         fake.define(process=READY)
         fake.up()
         fake.engine.stop_seconds = 4.0
@@ -40,16 +39,6 @@ class TestOfAnAction:
         assert result.downtime is not None and result.downtime.seconds == pytest.approx(3, abs=0.6)
         assert result.downtime.ready_seconds == pytest.approx(7, abs=1.2)
         assert shown(result)["downtime"] == {"seconds": result.downtime.seconds, "ready_seconds": result.downtime.ready_seconds}
-
-    def test_a_restart_into_a_new_container_tells_it_too(self, fake: FakeNode) -> None:
-        fake.up()
-        before = fake.seen().id
-        fake.engine.before["start"].append(lambda: fake.clock.sleep(2))
-        fake.define(container={"image": "game:2"})
-        result = fake.perform("restart")
-        assert fake.seen().id != before
-        assert result.downtime is not None and result.downtime.seconds == pytest.approx(2, abs=0.1)
-        assert result.downtime.ready_seconds is None
 
     @pytest.mark.parametrize("action", ["stop", "kill"])
     def test_what_is_taken_down_is_down_since(self, fake: FakeNode, action: str) -> None:
@@ -65,28 +54,6 @@ class TestOfAnAction:
         result = fake.perform("restart")
         assert result.outcome.value == "failed"
         assert shown(result, detail)["downtime"] == {"since": fake.seen().finished_at}
-
-    def test_nothing_is_said_where_nothing_was_down(self, fake: FakeNode) -> None:
-        assert fake.perform("start").downtime is None
-        assert fake.perform("start").downtime is None
-        fake.engine.refuse("signal")
-        assert fake.perform("restart").downtime is None
-
-    def test_the_row_of_a_run_that_was_stopped_has_its_end(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.clock.sleep(90)
-        run = fake.seen().run
-        fake.perform("stop")
-        row = fake.node.journal.ended_runs.of_run(run)
-        assert row is not None and (row.ended_at, row.seconds) == (fake.seen().finished_at, pytest.approx(90, abs=0.1))
-
-    def test_who_finds_a_stop_under_way_counts_from_its_end(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.leave(Phase.STOP, fake.seen().run, "stop")
-        fake.clock.after(2, lambda: fake.engine.end(UUID))
-        fake.engine.before["start"].append(lambda: fake.clock.sleep(1.5))
-        result = fake.perform("start")
-        assert result.downtime is not None and result.downtime.seconds == pytest.approx(1.5, abs=0.6)
 
 
 class TestPhases:
@@ -104,23 +71,6 @@ class TestPhases:
         assert dict(result.phases)["preboot"] == pytest.approx(4, abs=0.6)
         row = fake.node.journal.operations.last(UUID)
         assert row is not None and row.phases == result.phases
-
-    def test_a_long_wait_for_the_lock_is_one_from_its_beginning(self, fake: FakeNode) -> None:
-        fake.up()
-        held = fake.lock("stop")
-        fake.clock.after(5, held.release)
-        phases = fake.perform("restart", wait_seconds=30).phases
-        assert phases[0] == ("locked", 0.0) and phases[1][1] == pytest.approx(5, abs=0.1)
-
-    def test_brief_entries_have_them_where_they_are_asked_for(self, fake: FakeNode) -> None:
-        fake.up()
-        result = fake.perform("restart")
-        expected = [{"phase": name, "at": at} for name, at in result.phases]
-        assert expected and shown(result)["phases"] == expected
-        assert not {"phases", "operation"} & set(shown(result, Detail.BRIEF))
-        timed = shown(result, Detail.BRIEF, timed=True)
-        assert timed["phases"] == expected and timed["operation"] == shown(result)["operation"]
-        assert "phases" not in shown(result, Detail.SPOKEN)
 
 
 class TestDowntime:
@@ -154,12 +104,3 @@ class TestDowntime:
     def test_what_an_endpoint_tells_is_taken_over(self, told: object, expected: object) -> None:
         found = read_operation({"outcome": "done", "downtime": told}).downtime
         assert (None if found is None else found.facts()) == expected
-
-
-def test_absolute_times_follow_from_the_end(fake: FakeNode) -> None:
-    """What a timeline is drawn by: it was taken up ``seconds`` before it ended, and each phase began so long after that."""
-    fake.up()
-    began = fake.clock.now()
-    fake.engine.stop_seconds = 4.0
-    result = fake.perform("restart")
-    assert timestamp(result.ended_at - timedelta(seconds=result.seconds)) == timestamp(began)

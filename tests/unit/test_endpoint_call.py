@@ -47,7 +47,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     return taken[0]
 
 
-def test_an_address_in_the_settings_gets_the_tasks_token_or_the_endpoints_or_the_nodes_own(
+def test_an_address_of_the_settings_gets_a_token_of_task_or_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}
@@ -79,7 +79,7 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
 
 
-def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_take_its_place() -> None:
+def test_an_empty_token_in_the_settings_is_refused() -> None:
     settings = parse_settings({"endpoint": {"url": ELSEWHERE, "token": ""}, "token": WINGS}, where="x")
     with pytest.raises(SettingsInvalid, match="it has no token"):
         at_endpoint(ELSEWHERE, {}, settings, SILENT)
@@ -100,8 +100,6 @@ class Silent(Scripted):
 
 
 class Unanswering(Answering):
-    """An endpoint that never answers."""
-
     def __init__(self) -> None:
         super().__init__()
         self._connection.web = Silent()
@@ -116,12 +114,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     assert time.monotonic() - began < 8
 
 
-def test_a_server_named_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
-    targets = call.targets(["Cobalt", OTHER, "nobody"], request("stop"))
-    assert [target.server and target.server.uuid for target in targets] == [OTHER, None]
-
-
 def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
     endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
@@ -129,11 +121,6 @@ def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> Non
     results = perform_each(targets, call.act, Limiter())
     assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
     assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
-
-
-def test_a_server_that_is_listed_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, [*LISTED, LISTED[0]])), parse_settings({}, where="x"), SILENT)
-    assert len(call.targets(["all"], request("stop"))) == len(LISTED)
 
 
 def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
@@ -146,8 +133,6 @@ def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
 
 
 class Faulty(FakeEndpoint):
-    """An endpoint whose client has a bug."""
-
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
 
@@ -179,21 +164,6 @@ def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[st
         check_options(given)
 
 
-def test_options_that_were_not_given_are_fine() -> None:
-    check_options(
-        {
-            "stop_timeout": None,
-            "definitions": [],
-            "adopt": False,
-            "if_meant_up": False,
-            "outdated": False,
-            "wait_for": "healthy",
-            "wait_seconds": 3,
-        }
-    )
-    check_options({"stop_timeout": None, "definitions": None})
-
-
 def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> None:
     with pytest.raises(UnsupportedByEndpoint, match=r"stop_timeout .*, adopt .*; leave them out, or act on the node with api_url empty"):
         check_options({"stop_timeout": 3, "adopt": True})
@@ -202,36 +172,12 @@ def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> 
 # ----- in order
 
 
-def test_priorities_through_an_endpoint_are_those_given_by_name_or_uuid() -> None:
-    endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({"system": {"priorities": {"Cobalt": 5}}}, where="x"), SILENT)
-    targets = call.targets([UUID, "Cobalt", "nobody"], request("stop"))
-    assert call.priorities(targets, {OTHER.upper(): 7, "Elsewhere": 1}) == [100, 7, 100]
-
-
-def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
+def test_no_endpoint_is_asked_for_names_where_only_uuids_are_given() -> None:
     endpoint = Answering(answer(200, LISTED))
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
     targets = call.targets([OTHER], request("stop"))
     assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
     assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
-
-
-def test_an_endpoint_that_cannot_list_its_servers_has_them_acted_on_all_the_same() -> None:
-    call = AtEndpoint(Answering(answer(502, {"error": "x"})), parse_settings({}, where="x"), SILENT)
-    targets = call.targets([OTHER], request("stop"))
-    assert call.priorities(targets, {"Cobalt": 4}) == [100]
-
-
-def test_a_signal_ends_the_search_for_names() -> None:
-    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
-    with pytest.raises(InterruptedBySignal):
-        call.priorities(call.targets([OTHER], request("stop")), {"Cobalt": 4})
-
-
-def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
-    with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
-        AtEndpoint(Answering(), parse_settings({}, where="x"), SILENT).meant_up()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +191,7 @@ def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
         ("engine_unreachable", "stop", False),
     ],
 )
-def test_an_action_on_all_is_incomplete_where_the_endpoint_could_not_list_who_is_meant(lacking: str, action: str, is_whole: bool) -> None:
+def test_an_action_on_all_is_incomplete_where_no_list_can_be_had(lacking: str, action: str, is_whole: bool) -> None:
     call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), SILENT)
     assert call.targets(["all"], request(action))
     assert (call.unlisted() == []) is is_whole

@@ -49,20 +49,13 @@ def test_the_name_in_labels_counts_only_on_a_container_that_says_it_is_ours() ->
     [
         (UUID, OURS, "running", ListedContainer(UUID, "i", live=True)),
         (UUID, OURS, "paused", ListedContainer(UUID, "i", live=True)),
-        (UUID, OURS, "restarting", ListedContainer(UUID, "i", live=True)),
-        (UUID, OURS, "exited", ListedContainer(UUID, "i", live=False)),
-        (UUID, OURS, "dead", ListedContainer(UUID, "i", live=False)),
         (UUID, WINGS, "running", ListedContainer(UUID, "i", live=True)),
         (f"{UUID}-next", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
         (f"{UUID}-after", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
-        (f"{UUID}-kept", OURS, "exited", None),
-        ("renamed", OURS, "exited", None),
         ("renamed", OURS, "running", "asked"),
         (f"{UUID}-next", OURS, "running", "asked"),
-        (f"{UUID}-kept", OURS, "running", "asked"),
         ("renamed", WINGS, "running", None),
         (UUID, {}, "running", None),
-        (UUID, None, "running", None),
     ],
 )
 def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, found: Any) -> None:
@@ -76,18 +69,6 @@ def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, foun
     expected = ListedContainer(UUID, "i", live=True) if found == "asked" else found
     assert listed_of(row, renamed) == expected
     assert asked == ([row] if found == "asked" else [])
-
-
-@pytest.mark.parametrize("started_at, has_run", [("", False), ("0001-01-01T00:00:00Z", False), ("2026-01-31T12:00:00.123456789Z", True)])
-@pytest.mark.parametrize("stop_timeout", [None, 0, 30, -1])
-def test_a_snapshot_tells_if_it_was_ever_started_and_how_long_its_stop_may_take(
-    started_at: str, has_run: bool, stop_timeout: int | None
-) -> None:
-    state = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False}
-    state |= {"StartedAt": started_at, "FinishedAt": ""}
-    config = {} if stop_timeout is None else {"StopTimeout": stop_timeout}
-    found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": config, "HostConfig": {}})
-    assert (found.has_run, found.stop_timeout) == (has_run, stop_timeout)
 
 
 @pytest.mark.parametrize(

@@ -54,15 +54,6 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Made:
     return made
 
 
-def test_the_client_used_last_is_the_next(made: Made) -> None:
-    clients = EngineClients(Connection())
-    with clients.one() as first, clients.one() as second:
-        pass
-    with clients.one() as third:
-        assert third is first is not second
-    assert len(made.clients) == 2
-
-
 def test_hundreds_of_threads_share_a_few_clients(made: Made) -> None:
     clients = EngineClients(Connection())
 
@@ -87,7 +78,7 @@ def test_a_client_whose_call_broke_off_is_not_used_again_but_one_that_was_refuse
     assert (broken.closed, refused.closed) == (True, False)
 
 
-def test_calls_that_are_not_answered_hold_up_another_one_for_a_second_at_most_and_a_kill_not_at_all(made: Made) -> None:
+def test_unanswered_calls_delay_another_by_a_second_and_a_kill_not_at_all(made: Made) -> None:
     clients, answered = EngineClients(Connection()), threading.Event()
     all_wait = threading.Barrier(PLACES + 1)
 
@@ -109,14 +100,6 @@ def test_calls_that_are_not_answered_hold_up_another_one_for_a_second_at_most_an
             each.result(10)
     assert took[0] < 0.5 < took[1] < 5
     assert [client.closed for client in made.clients].count(False) == PLACES
-
-
-def test_a_stream_has_a_client_of_its_own(made: Made) -> None:
-    clients = EngineClients(Connection())
-    with clients.own(seconds=7) as streaming, clients.one() as calling:
-        assert streaming is not calling
-        assert (streaming.timeout, calling.timeout) == (7, 60)
-    assert (streaming.closed, calling.closed) == (True, False)
 
 
 def test_an_engine_that_is_silent_from_the_first_word_on_is_told_of_by_all_in_time(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.event im
 from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import (
     CONTENT_TYPE,
     SecretFault,
-    cloudevent,
     cloudevent_body,
     headers_of,
     key_of,
@@ -74,14 +73,6 @@ def test_the_library_of_cloudevents_reads_every_type(kind: EventType) -> None:
     assert read.data == {**told.data, **({"server": {"uuid": LOBBY.uuid, "name": "Lobby"}} if told.server else {})}
 
 
-def test_an_event_that_no_outbox_has_has_no_sequence() -> None:
-    assert "sequence" not in cloudevent(event(EventType.EVENTS_DROPPED, number=0), SOURCE)
-
-
-def test_a_source_is_a_reference_whatever_a_node_is_called() -> None:
-    assert node_source("a b/ü") == "/fleet.power/nodes/a%20b%2F%C3%BC"
-
-
 @pytest.mark.parametrize("size", [24, 32, 64])
 def test_the_library_of_standard_webhooks_verifies_the_signature(size: int) -> None:
     library = pytest.importorskip("standardwebhooks.webhooks")
@@ -94,55 +85,22 @@ def test_the_library_of_standard_webhooks_verifies_the_signature(size: int) -> N
             library.Webhook(wrong_secret).verify(wrong_body.decode(), headers)
 
 
-def test_without_a_secret_nothing_is_signed() -> None:
-    assert headers_of("x", 1, b"", None) == {"webhook-id": "x", "webhook-timestamp": "1"}
-
-
 @pytest.mark.parametrize(
     "text",
-    ["", "hunter2", "whsec_", "whsec_aGk=", "whsec_%%%", secret(23), secret(65), secret(24)[6:]],
+    ["", "hunter2", "whsec_aGk=", "whsec_%%%", secret(23), secret(65)],
     ids=[
         "empty",
         "a word",
-        "a prefix",
         "short",
         "no base64",
         "23 bytes",
         "65 bytes",
-        "no prefix",
     ],  # the same in every process that collects
 )
 def test_what_is_no_secret_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(SecretFault) as caught:
         key_of(text)
     assert len(text) < 6 or text == "whsec_" or text not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", EventType)
-def test_every_type_is_a_line_that_says_where_and_when(kind: EventType) -> None:
-    line = discord_line(event(kind), "node-1")
-    assert line.startswith("<t:1772366400:T> **") and "node-1" in line and "\n" not in line
-    assert ("Lobby" in line) == (event(kind).server is not None)
-
-
-@pytest.mark.parametrize(
-    "kind, words",
-    [
-        (EventType.ACTION_ENDED, "start **failed**: Cannot start (tofu)"),
-        (EventType.SERVER_CRASHED, "**crashed** (exit code 137, out of memory, after 62 s, 2 in a row)"),
-        (EventType.SERVER_CRASH_LOOP, "**given up** after 5 crashes in a row; it is tried once an hour from now on"),
-        (EventType.COUNTDOWN_BEGUN, "stop is announced with 3 players, at <t:1772366700:T> (cron, backup)"),
-        (EventType.EVENTS_DROPPED, "**12 events were dropped**, since they could not be sent in time"),
-        (EventType.ROLLOUT_BEGUN, r"rolling restart a1b2 has begun: 3 servers of 2 nodes (alice\@ops, update)"),
-        (
-            EventType.ROLLOUT_STOPPED,
-            r"rolling restart a1b2 **was stopped**: restart of 3\: 1 failed, 2 not done; stopped\: 1 failed, 0 allowed",
-        ),
-        (EventType.ROLLOUT_ENDED, r"rolling restart a1b2 has ended: restart of 3\: 3 done"),
-    ],
-)
-def test_a_line_reads_well(kind: EventType, words: str) -> None:
-    assert discord_line(event(kind), "node-1").endswith(words)
 
 
 def test_a_name_formats_nothing_and_mentions_nobody() -> None:
@@ -158,12 +116,6 @@ def test_many_events_are_one_message_in_their_order_and_within_what_discord_take
     lines = json.loads(message.body)["content"].split("\n")
     assert len(lines) == message.events == MOST_LINES
     assert [f"Lobby{number:02}" in line for number, line in enumerate(lines)] == [True] * MOST_LINES
-
-
-def test_the_lines_of_a_message_are_in_the_order_of_their_events_although_servers_come_in_turn() -> None:
-    events = [event(EventType.SERVER_RECOVERED, server=Server(LOBBY.uuid, f"Lobby{number}"), number=number) for number in (9, 5, 7)]
-    lines = json.loads(discord_message(events, "node-1").body)["content"].split("\n")
-    assert [f"Lobby{number}" in line for number, line in zip((5, 7, 9), lines)] == [True] * 3
 
 
 @pytest.mark.parametrize("character", ["x", "*", "\U0001f525", "\ud800", "\n"])

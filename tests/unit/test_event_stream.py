@@ -6,20 +6,15 @@
 from __future__ import annotations
 
 import json
-import socket
-import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_calls
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
 LAST = b"0\r\n\r\n"
@@ -61,11 +56,6 @@ def test_events_come_whatever_the_pieces_and_what_is_none_is_left_out(engine: Sc
     assert json.loads(asked["filters"][0]) == {"type": ["container"], "event": ["start", "die", "kill", "destroy", "oom"]}
 
 
-def test_without_a_moment_none_is_asked_for(engine: ScriptedEngine) -> None:
-    follow(engine).close()
-    assert "since" not in engine.asked[0]
-
-
 @pytest.mark.parametrize("said", [b"", chunk(event(1))[:30], chunk(event(1)[:30])])
 def test_a_stream_that_breaks_is_told_of(engine: ScriptedEngine, said: bytes) -> None:
     stream = follow(engine)
@@ -74,18 +64,6 @@ def test_a_stream_that_breaks_is_told_of(engine: ScriptedEngine, said: bytes) ->
     with pytest.raises(EngineUnreachable, match="Cannot follow the engine's events: "):
         next(stream)
     assert list(stream) == []
-
-
-#: urllib3 that there is for Python 3.9 waits for the end of a chunk that has none.
-_NEGATIVE = pytest.param(b"-5\r\nabc", marks=pytest.mark.skipif(sys.version_info < (3, 10), reason="urllib3 takes it for a size"))
-
-
-@pytest.mark.parametrize("said", [b"zz\r\n", chunk(b"\xff\xfe\n"), _NEGATIVE])
-def test_what_cannot_be_read_is_told_of(engine: ScriptedEngine, said: bytes) -> None:
-    stream = follow(engine)
-    engine.say(said + chunk(event(1)) + LAST)
-    with pytest.raises(EngineUnreachable):
-        next(stream)
 
 
 def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(engine: ScriptedEngine) -> None:
@@ -110,50 +88,3 @@ def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(en
     stream.close()
     assert list(stream) == []
     assert engine.link is not None and engine.link.recv(10) == b"", "the connection is given up"
-
-
-def test_closing_lets_go_of_a_connection_that_nobody_reads_from(engine: ScriptedEngine) -> None:
-    follow(engine).close()
-    assert engine.link is not None
-    engine.link.settimeout(20)
-    assert engine.link.recv(10) == b""
-
-
-def test_an_engine_that_does_not_begin_to_answer_is_given_up_in_time(engine: ScriptedEngine) -> None:
-    engine.answer = b""
-    began = time.monotonic()
-    with pytest.raises(EngineUnreachable, match="no answer within 1 s"):
-        follow(engine, timeout=1)
-    assert time.monotonic() - began < 5
-
-
-def test_an_engine_that_refuses_is_quoted(engine: ScriptedEngine) -> None:
-    engine.answer = b'HTTP/1.1 403 No\r\nContent-Length: 20\r\n\r\n{"message": "never"}'
-    with pytest.raises(EngineError, match="Cannot follow the engine's events: never"):
-        follow(engine)
-
-
-def test_a_stream_takes_no_place_from_calls(engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whoever waits for a place waits for a minute.
-    monkeypatch.setattr(engine_calls, "_PLACE_SECONDS", 60.0)
-    docker = DockerEngine(engine.connection)
-    streams = [docker.events.follow(None) for _unused in range(40)]
-    began = time.monotonic()
-    assert docker.events.is_serving(20)
-    assert time.monotonic() - began < 30
-    for stream in streams:
-        stream.close()
-
-
-def test_who_lets_everybody_in_but_answers_nobody_serves_nobody_either(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "s"))
-        listener.listen()
-        began = time.monotonic()
-        assert not DockerEngine(Connection(host=f"unix://{tmp_path}/s", timeout=30)).events.is_serving(1)
-        assert time.monotonic() - began < 5
-
-
-def test_who_lets_nobody_in_serves_nobody(engine: ScriptedEngine) -> None:
-    engine.close()
-    assert not DockerEngine(engine.connection).events.is_serving(1)

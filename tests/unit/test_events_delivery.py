@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of, wait_after
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -37,7 +37,6 @@ class Outbox:
     asked: list[float] = field(default_factory=list)
 
     def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
-        """Send what is due now, if anything is."""
         name = next(iter(plan.due_lanes(self.now)), None)
         if name is None:
             return False
@@ -52,7 +51,6 @@ class Outbox:
         return True
 
     def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
-        """Go on to a moment."""
         while self.now < moment:
             if not self.step(plan, works=works, poison=poison):
                 due = plan.next_at(self.now)
@@ -61,16 +59,6 @@ class Outbox:
 
 def outbox(plan: DeliveryPlan, *servers: str) -> Outbox:
     return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
-
-
-def test_all_is_sent_at_once_in_the_order_of_each_server() -> None:
-    servers = ("a", "b", "a", "", "c", "b")
-    plan = seen(*servers)
-    receiver = outbox(plan, *servers)
-    receiver.until(plan, 1001)
-    assert sorted(receiver.taken) == [1, 2, 3, 4, 5, 6] and receiver.now == 1001
-    assert [number for number in receiver.taken if number in (1, 3)] == [1, 3]
-    assert not plan.delivery.lanes and plan.delivery.sent == 6
 
 
 def test_a_refused_event_holds_up_its_own_server_alone() -> None:
@@ -84,91 +72,6 @@ def test_a_refused_event_holds_up_its_own_server_alone() -> None:
     assert receiver.taken[4:] == [1, 3]
 
 
-def test_a_refused_event_delays_a_new_one_of_another_server_by_seconds_at_most() -> None:
-    plan = seen("a")
-    receiver = outbox(plan, "a")
-    receiver.until(plan, 1000 + 7200, poison=(1,))
-    receiver.events.append(event(2, "b"))
-    began = receiver.now
-    plan.see([event(2, "b")], lambda _event: True)
-    receiver.until(plan, began + 10.5, poison=(1,))
-    assert receiver.taken == [2]
-
-
-@pytest.mark.parametrize("refused", [2, 10, 30])
-def test_a_receiver_that_knows_some_servers_alone_is_told_of_these_within_seconds(refused: int) -> None:
-    chance = random.Random(refused)
-    plan, receiver, poison, sent = seen(), Outbox([]), [], {}
-    for number in range(1, 1001):
-        is_refused = chance.random() < 0.3
-        if is_refused:
-            poison.append(number)
-        new = event(number, f"{'refused' if is_refused else 'known'}{chance.randrange(refused)}")
-        receiver.events.append(new)
-        plan.see([new], lambda _event: True)
-        sent[number] = receiver.now
-        receiver.until(plan, receiver.now + 1.0, poison=tuple(poison))
-        for late in set(sent) - set(poison) - set(receiver.taken):
-            assert receiver.now - sent[late] < 15, f"of {refused} refused servers"
-    assert len(receiver.asked) - len(receiver.taken) < 60 * refused
-
-
-def test_a_dead_receiver_is_asked_rarely_and_then_takes_all_at_once() -> None:
-    servers = tuple("abcdefghij") * 5
-    plan = seen(*servers)
-    receiver = outbox(plan, *servers)
-    receiver.until(plan, 1000 + 3600, works=False)
-    assert len(receiver.asked) < 40
-    assert plan.delivery.failing_since == AT and plan.delivery.error == "no"
-    began = receiver.now
-    receiver.until(plan, began + LONGEST_WAIT * 1.3)
-    assert sorted(receiver.taken) == list(range(1, 51))
-    for server in "abcdefghij":
-        own = [number for number in receiver.taken if servers[number - 1] == server]
-        assert own == sorted(own)
-    assert (plan.delivery.tries, plan.delivery.failing_since, plan.delivery.error) == (0, "", "")
-
-
-def test_a_receiver_that_asks_to_be_left_alone_is() -> None:
-    plan = seen("a", "b")
-    receiver = outbox(plan, "a", "b")
-    assert receiver.step(plan, works=False, retry_after=600.0)
-    receiver.now = 1599.0
-    assert plan.due_lanes(receiver.now) == []
-    receiver.now = 1601.0
-    assert receiver.step(plan)
-
-
-def test_waits_grow_to_five_minutes_and_no_further() -> None:
-    assert [round(wait_after(tries, 0.5)) for tries in (1, 2, 3, 4, 9, 10, 1000)] == [1, 2, 4, 8, 256, 300, 300]
-    assert wait_after(5, 0.0) < wait_after(5, 1.0)
-
-
-def test_a_clock_that_is_set_back_stops_nothing() -> None:
-    plan = seen("a")
-    receiver = outbox(plan, "a")
-    assert receiver.step(plan, works=False)
-    receiver.now -= 10**6
-    assert receiver.step(plan)
-
-
-def test_what_is_not_wanted_is_passed_over() -> None:
-    plan = DeliveryPlan(Delivery("outbox", 0))
-    plan.see([event(1), event(2, "b"), event(3)], lambda each: each.number != 2)
-    assert set(plan.delivery.lanes) == {"a"} and plan.delivery.cursor == 3
-
-
-def test_what_went_before_it_was_seen_is_dropped_and_told_first() -> None:
-    plan = DeliveryPlan(Delivery("outbox", 10))
-    plan.see([event(15), event(16)], lambda _event: True)
-    assert (plan.delivery.dropped, plan.delivery.untold) == (4, 4)
-    assert plan.due_lanes(1000.0) == [DROPPED, "a"]
-    plan.taken(DROPPED, 0, 1, AT)
-    plan.told_of_dropped(4)
-    assert (plan.delivery.dropped, plan.delivery.untold, plan.delivery.sent) == (4, 0, 0)
-    assert plan.due_lanes(1000.0) == ["a"]
-
-
 def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
     plan = DeliveryPlan(Delivery("outbox", 0))
     plan.drop(3)
@@ -176,45 +79,6 @@ def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
     plan.taken(DROPPED, 0, 1, AT)
     plan.told_of_dropped(3)
     assert plan.delivery.untold == 2 and plan.due_lanes(1000.0) == [DROPPED]
-
-
-def test_a_lane_that_lost_its_beginning_goes_on_with_what_is_left() -> None:
-    plan = seen("a", "a", "a", "b")
-    receiver = outbox(plan, "a", "a", "a", "b")
-    assert receiver.step(plan, works=False)
-    plan.begin_at("a", 3, 1)
-    lane = plan.delivery.lanes["a"]
-    assert (lane.number, lane.count, lane.tries, plan.delivery.dropped) == (3, 1, 0, 2)
-    plan.begin_at("b", 0, 0)
-    assert "b" not in plan.delivery.lanes and plan.delivery.dropped == 3
-
-
-def test_another_outbox_is_begun_from_its_beginning_and_what_waited_is_told_as_lost() -> None:
-    plan = seen("a", "a", "b")
-    plan.begin_anew("other")
-    assert (plan.delivery.outbox, plan.delivery.cursor, plan.delivery.untold) == ("other", 0, 3)
-    assert set(plan.delivery.lanes) == {DROPPED}
-
-
-def test_who_wants_no_more_gets_no_more() -> None:
-    plan = seen("a")
-    plan.gone("it answered with status 410", AT)
-    assert plan.due_lanes(10.0**9) == [] and plan.delivery.is_off
-
-
-def test_lanes_are_served_in_turn_so_that_many_events_of_one_server_delay_no_other() -> None:
-    servers = ("noise",) * 50 + ("a", "b") + ("noise",) * 50 + ("a",)
-    plan = seen(*servers)
-    receiver = outbox(plan, *servers)
-    for _unused in range(5):
-        assert receiver.step(plan)
-    assert receiver.taken == [1, 51, 52, 2, 103]
-    # One that has been served waits for the others' turn, also where it was empty meanwhile.
-    plan.see([event(104, "a"), event(105, "b")], lambda _event: True)
-    receiver.events += [event(104, "a"), event(105, "b")]
-    for _unused in range(3):
-        assert receiver.step(plan)
-    assert receiver.taken[5:] == [105, 3, 104]
 
 
 @pytest.mark.parametrize("seed", range(30))

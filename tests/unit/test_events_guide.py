@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
-import runpy
-import subprocess
 import sys
 import threading
 import types
@@ -22,24 +19,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._events import delivery
 from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import DeliveryWorker
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import events, notifications
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import begun_event, closing_event
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
-from ansible_collections.fleet.power.plugins.module_utils._power.events.discord import discord_line
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook import cloudevent, headers_of, key_of, node_source
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import row_events
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers import webhook_client
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
-from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, GUIDES, examples, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET
 
@@ -53,7 +45,6 @@ def blocks(language: str) -> list[str]:
 
 
 def crash() -> EndedRun:
-    """The crash that the page shows."""
     return EndedRun(
         run=Run("4d2f1b", "2026-01-31T12:02:08.000000000Z"),
         server=LOBBY,
@@ -106,45 +97,11 @@ def test_the_message_that_is_shown_is_what_is_sent() -> None:
     assert list(made.items()) == list(shown.items())
 
 
-def test_the_line_that_is_shown_is_what_discord_shows() -> None:
-    (text,) = blocks("text")
-    (event, *_more) = row_events.of_end(crash(), Limits())
-    line = discord_line(event, "node-1").replace("**", "").replace("\\", "")
-    assert line.partition(" ")[2] == text.strip().partition(" ")[2]
-
-
 # ----- receivers
 
 
 def receivers() -> list[dict[str, Any]]:
-    """The documents of the page that have receivers."""
     return [document for text in blocks("yaml") for document in [yaml.safe_load(text)] if isinstance(document, dict)]
-
-
-def test_discord_takes_five_lines() -> None:
-    assert len(blocks("yaml")[0].splitlines()) == 1 + 4
-
-
-def test_every_receiver_that_is_shown_is_a_good_one() -> None:
-    shown = receivers()
-    assert [list(document) for document in shown] == [["node_event_receivers"]] * 2 + [["rollout_receivers"]]
-    for document in shown:
-        ((variable, given),) = document.items()
-        # Whoever runs Ansible has a home.
-        rules = [
-            {key: re.sub("^~", "/home/alice", value) if key.endswith("_file") else value for key, value in each.items()} for each in given
-        ]
-        assert len(read_receiver_rules(rules, variable)) == len(given)
-
-
-def test_the_command_makes_a_secret() -> None:
-    (command,) = (line[2:] for text in blocks("console") for line in text.splitlines() if "openssl" in line)
-    made = subprocess.run(
-        ["bash", "-c", f"command -v openssl >/dev/null || exit 3; {command}"], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if made.returncode == 3:
-        pytest.skip("there is no openssl")
-    assert len(key_of(made.stdout)) == 32
 
 
 # ----- programs
@@ -201,37 +158,3 @@ def test_the_pager_pages_once_and_again_where_that_failed_and_lets_nobody_else_i
     pages = (tmp_path / "pages").read_text().splitlines()
     assert len(pages) == len(list(sent())) and pages[1].startswith("server.crashed Lobby")
     assert pages[-1].startswith("rollout.ended restart 1b2c3d4e restart of 1")
-
-
-# ----- the rulebook
-
-
-def test_the_rulebook_asks_the_source_for_what_it_takes_and_knows_the_types() -> None:
-    source = runpy.run_path(str(CHECKOUT / "extensions" / "eda" / "plugins" / "event_source" / "events.py"))
-    (book,) = (document for text in blocks("yaml") for document in [yaml.safe_load(text)] if isinstance(document, list))
-    for ruleset in book:
-        assert ruleset["name"] and ruleset["hosts"]
-        for each in ruleset["sources"]:
-            assert set(each["fleet.power.events"]) <= source["_ARGUMENTS"]
-        for rule in ruleset["rules"]:
-            named = re.findall(r'event\.payload\.type == "(.+?)"', rule["condition"])
-            assert named and set(named) <= {kind.value for kind in EventType}
-            playbook = rule["action"]["run_playbook"]["name"]
-            assert "fleet.power." not in playbook or (CHECKOUT / "playbooks" / f"{playbook.rpartition('.')[2]}.yml").exists()
-            roles = (CHECKOUT / "roles" / "rollout" / "defaults" / "main.yml").read_text()
-            given = rule["action"]["run_playbook"].get("extra_vars", {})
-            assert all(name.startswith("power_") or f"\n{name}:" in roles for name in given)
-
-
-# ----- numbers
-
-
-def test_the_numbers_that_are_promised_are_those_of_the_code() -> None:
-    promised = (webhook_client.POST_SECONDS, webhook_client.LONGEST_RETRY_AFTER, delivery.FIRST_WAIT, delivery.LONGEST_WAIT, KEPT_EVENTS)
-    assert promised == (10, 3600, 1, 300, 10_000)
-    assert (notifications.SEND_SECONDS, events.KEPT_SECONDS, events.FOLDER) == (5, 86400, "rollout-events")
-
-
-def test_the_metrics_that_are_named_are_there() -> None:
-    named = set(re.findall(r"fleet_power_\w+", PAGE.read_text()))
-    assert named and named <= set(re.findall(r"fleet_power_\w+", (GUIDES / "http_guide.rst").read_text()))

@@ -9,7 +9,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -92,7 +91,6 @@ class Post:
         self.step()
 
     def begun(self, **changed: Any) -> DeliveryWorker:
-        """The receiver's thread as another process begins it."""
         around = Surroundings(self.journal, OutboxWatch(), lambda _server: None, "node-1", self.clock)
         self.receiver = Receiver(**{"name": "pager", "url": "http://127.0.0.1:9/", **changed})
         self.delivery_worker = DeliveryWorker(self.receiver, around, self.client)  # type: ignore[arg-type]
@@ -135,16 +133,6 @@ def lines(monkeypatch: pytest.MonkeyPatch, post: Post) -> Iterator[list[str]]:
     yield found
 
 
-def test_a_new_receiver_hears_of_nothing_that_was_before(node: Node) -> None:
-    journal = node.journal()
-    journal.events.open()
-    journal.events.write(Event(EventType.SERVER_CRASHED, AT, {}, ALPHA))
-    post = Post(node)
-    post.write(BETA)
-    post.through()
-    assert post.client.numbers == [2]
-
-
 def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     post.write(ALPHA, BETA, None)
     post.through()
@@ -155,63 +143,6 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     post.write(ALPHA)
     post.through()
     assert post.client.numbers == [1, 2, 3, 4]
-
-
-def test_what_waits_and_why_is_told(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA, ALPHA)
-    post.through(timedelta(seconds=30))
-    told = post.told
-    assert (told["waiting"], told["oldest_at"], told["error"], told["sent"]) == (3, AT, "it answered with status 500", 0)
-    assert told["failing_since"]
-
-
-def test_a_receiver_that_is_down_for_hours_gets_all_of_it_in_order_for_each_server(post: Post, lines: list[str]) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(*(ALPHA, BETA) * 20)
-    post.through(timedelta(hours=1))
-    assert len(post.client.asked) < 25
-    post.clock.ahead += timedelta(hours=19)
-    post.begun()
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    assert sorted(post.client.numbers) == list(range(1, 41))
-    for rest in (0, 1):
-        own = [number for number in post.client.numbers if number % 2 == rest]
-        assert own == sorted(own)
-    assert lines[0] == "events: receiver pager does not take events, which are kept for a day: it answered with status 500"
-
-
-def test_the_system_log_has_one_line_for_a_failure_and_one_for_its_end(post: Post, lines: list[str]) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA)
-    post.through(timedelta(minutes=30))
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    assert [line.partition("pager ")[2] for line in lines] == [
-        "does not take events, which are kept for a day: it answered with status 500",
-        "takes events again",
-    ]
-
-
-def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
-    class Ending:
-        """Ends after three turns."""
-
-        sight, turns = OutboxSight(), 0
-
-        def wait(self, _seen: object, _seconds: float) -> None:
-            self.turns += 1
-
-        @property
-        def ends(self) -> bool:
-            return self.turns == 3
-
-    post.delivery_worker._around = replace(post.delivery_worker._around, outbox_watch=Ending())  # type: ignore[arg-type]
-    post.delivery_worker.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
-    post.delivery_worker.run()
-    (line,) = lines
-    assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
 
 
 def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:
@@ -254,7 +185,7 @@ def test_beyond_ten_thousand_the_oldest_are_dropped_and_told(post: Post, kept: i
 
 
 @pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_of_another(post: Post, form: str) -> None:
+def test_ten_thousand_events_of_one_server_do_not_delay_anothers_crash(post: Post, form: str) -> None:
     post.begun(format=form)
     noise = [Event(EventType.ACTION_ENDED, AT, {"outcome": "failed", "msg": "x" * 300}, ALPHA) for _unused in range(KEPT_EVENTS // 2 + 25)]
     assert post.journal.store.write(lambda connection: outbox.tell(connection, lambda: noise))
@@ -265,40 +196,6 @@ def test_ten_thousand_events_of_one_server_neither_push_out_nor_delay_the_crash_
         post.clock.sleep(max(post.step(), 0.0))
     assert any("beta" in json.dumps(body) for body in post.client.taken[:3])
     assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
-
-
-def test_events_that_a_lane_lost_are_told_though_older_ones_of_others_are_kept(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "KEPT_EVENTS", 10)
-    post.client.answer = lambda _body: FAILED
-    post.write(BETA, *(ALPHA,) * 9)
-    post.through(timedelta(seconds=1))
-    post.write(*(ALPHA,) * 5)
-    post.through(timedelta(seconds=20))
-    assert (post.told["dropped"], post.told["waiting"]) == (5, 10)
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=1))
-    assert post.client.taken[0]["data"] == {"receiver": "pager", "count": 5}
-    assert sorted(post.client.numbers) == [1, *range(7, 16)]
-    assert (post.told["dropped"], post.told["waiting"]) == (5, 0)
-
-
-def test_what_went_while_nobody_sent_is_told_too(post: Post) -> None:
-    post.write(ALPHA, BETA)
-    assert post.journal.events.drop_through(10**9)
-    post.begun()
-    post.through()
-    assert post.client.taken[0]["data"]["count"] == 2
-    post.write(ALPHA)
-    post.through()
-    assert post.client.numbers == [3]
-
-
-def test_a_refused_event_keeps_no_other_servers_from_being_taken(post: Post) -> None:
-    post.client.answer = lambda body: FAILED if body["data"]["server"]["name"] == "alpha" else TAKEN
-    post.write(ALPHA, BETA, ALPHA, BETA)
-    post.through(timedelta(minutes=1))
-    assert post.client.numbers == [2, 4]
-    assert post.told["waiting"] == 2
 
 
 def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Post, lines: list[str]) -> None:
@@ -325,90 +222,6 @@ def test_a_wait_that_was_asked_for_outlives_the_process(post: Post) -> None:
     post.client.answer = lambda _body: TAKEN
     post.through(timedelta(minutes=5))
     assert sorted(post.client.numbers) == [1, 2]
-
-
-def test_only_what_is_wanted_is_sent_and_counted(post: Post) -> None:
-    post.begun(types=frozenset({EventType.SERVER_RECOVERED}))
-    post.write(ALPHA, BETA)
-    post.write(ALPHA, kind=EventType.SERVER_RECOVERED)
-    post.through()
-    assert post.client.numbers == [3] and post.told["waiting"] == 0
-
-
-def test_other_types_after_a_change_of_the_settings_leave_nothing_that_waits_for_ever(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, ALPHA, BETA)
-    post.through(timedelta(seconds=1))
-    post.client.answer = lambda _body: TAKEN
-    post.begun(types=frozenset({EventType.SERVER_RECOVERED}))
-    post.write(ALPHA, kind=EventType.SERVER_RECOVERED)
-    post.through(timedelta(minutes=2))
-    assert post.client.numbers == [4] and (post.told["waiting"], post.told["dropped"]) == (0, 0)
-
-
-def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA)
-    post.through(timedelta(seconds=1))
-    post.journal.events.close()
-    post.journal.events.open()
-    post.client.answer = lambda _body: TAKEN
-    post.write(BETA)
-    post.through(timedelta(minutes=1))
-    assert post.client.taken[0]["data"]["count"] == 2
-    assert post.client.numbers == [1]
-
-
-def test_persons_get_many_in_one_message_and_none_within_two_seconds(post: Post) -> None:
-    post.begun(format=DISCORD)
-    post.write(*(ALPHA, BETA) * 15)
-    post.step()
-    assert len(post.client.taken) == 1
-    post.through(timedelta(seconds=1))
-    assert len(post.client.taken) == 1
-    post.through(timedelta(seconds=5))
-    lines = [line for body in post.client.taken for line in body["content"].split("\n")]
-    assert ["alpha" in line for line in lines] == [True, False] * 15
-    assert post.told["sent"] == 30
-
-
-def test_persons_lose_nothing_of_what_was_not_taken(post: Post) -> None:
-    post.begun(format=DISCORD)
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA, ALPHA)
-    post.through(timedelta(minutes=10))
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=7))
-    (body,) = post.client.taken
-    assert body["content"].count("\n") == 2
-
-
-@pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_that_is_set_by_days_loses_nothing_that_waits(post: Post, days: int) -> None:
-    post.client.answer = lambda _body: FAILED
-    post.write(ALPHA, BETA)
-    post.through(timedelta(minutes=6))
-    post.clock.set = timedelta(days=days)
-    post.write(ALPHA)
-    post.through(timedelta(minutes=6))
-    post.clock.set = timedelta()
-    post.client.answer = lambda _body: TAKEN
-    post.through(timedelta(minutes=10))
-    assert sorted(post.client.numbers) == [1, 2, 3]
-    assert post.told["dropped"] == 0
-
-
-def test_nobody_can_tell_of_receivers_without_an_outbox(node: Node) -> None:
-    journal = node.journal()
-    assert journal.deliveries.told() is None
-    journal.events.open()
-    assert journal.deliveries.told() == []
-
-
-def test_receivers_that_are_no_more_are_forgotten(post: Post) -> None:
-    assert post.told
-    assert post.journal.deliveries.keep_only([])
-    assert post.journal.deliveries.told() == []
 
 
 @pytest.mark.parametrize("back", [timedelta(minutes=20), timedelta(minutes=50), timedelta(days=1)])
@@ -449,16 +262,3 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     assert len(saves) <= 25 and sum(last - first for first, last, *_uuid in reads) < 20 * 50
     post.through(timedelta(seconds=20))
     assert post.told["waiting"] == 50 and post.told["dropped"] == 1000
-
-
-@pytest.mark.parametrize("form", ["cloudevents", DISCORD])
-def test_an_event_of_a_type_that_only_a_newer_version_knows_keeps_nobody_from_the_rest(post: Post, form: str) -> None:
-    post.begun(format=form)
-    post.write(ALPHA)
-    unknown = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES ('x', 'server.moved', ?, '', ?, '{}')"
-    assert post.journal.store.write(lambda connection: connection.execute(unknown, (ALPHA.uuid, AT)))
-    post.write(ALPHA, BETA)
-    post.through(timedelta(seconds=20))
-    assert (post.told["waiting"], post.told["sent"], post.told["dropped"]) == (0, 3, 1)
-    page = post.journal.events.after(1, 1)
-    assert page is not None and [event.number for event in page.events] == [3]

@@ -41,10 +41,6 @@ def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser:
     assert "two" not in shown.after
 
 
-def test_what_no_file_can_hold_is_no_obstacle() -> None:
-    assert file_diff("f", b"k=1\n", b"k=hunter2\n", ["hunter\ud800two", "hunter2"]).after == "k=********\n"
-
-
 def test_what_a_terminal_acts_on_is_shown_as_an_escape_and_lines_stay_as_they_end() -> None:
     before = "motd=\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp\u2066.\u200bexe\n\tk=\u0434\U0001f3ae\\\r\nover\rwritten\nnext\x0bline\u2028\x85"
     shown = file_diff("a\x1b[2J\nb", before.encode(), b"\xff\r", ())

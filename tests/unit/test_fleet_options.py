@@ -31,7 +31,3 @@ def test_any_other_is_refused_by_name(name: str) -> None:
     fault = options_fault("power_options", {name: 1, "config": "/x"})
     assert fault is not None
     assert fault.startswith(f"Cannot use {name} in power_options: only what looking and acting share may stand there: config, ")
-
-
-def test_text_is_no_map() -> None:
-    assert options_fault("power_options", '{"config": 1}') == "Cannot use power_options: it is text; give a map of options"

@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._job import ended_job
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import life
 from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule, environment, wait_for
-from ansible_collections.fleet.power.tests.unit.lock_support import fill, small_disk
 
 NAME = "0123456789abcdef" * 2
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
@@ -89,7 +88,6 @@ class FollowedModule(ForkedModule):
                     os.killpg(int(note.split()[1]), signal.SIGKILL)
 
     def release(self) -> None:
-        """Let a long one end."""
         Path(f"{self.notes}.released").touch()
 
     def handed_over(self) -> dict[str, Any]:
@@ -108,7 +106,6 @@ class FollowedModule(ForkedModule):
         return ended
 
     def fetched(self) -> tuple[int, dict[str, Any], str]:
-        """What the module says that fetches results."""
         pytest.importorskip("ansible.module_utils.basic")
         script = f"""
 import sys
@@ -149,30 +146,6 @@ def lives(job: Path) -> bool:
 # ----- a quick one
 
 
-@pytest.mark.parametrize("code", [0, 1, 3])
-def test_a_quick_one_prints_what_it_would_print_and_keeps_it_for_a_while(run: Start, code: int) -> None:
-    script = f"""
-def main(interrupted, job):
-    job.tell({{"server": "a"}})
-    print("a warning", file=sys.stderr)
-    print("the result", end="")
-    sys.exit({code})
-followed(main, 20)
-"""
-    module = run(script)
-    assert module.end() == (code, "the result", "a warning\n")
-    # Its answer may have been lost: who asks again is not to find that there was nothing.
-    assert ended_job(str(module.job)) == (b"the result", b"a warning\n", code)
-    wait_for(lambda: [path.name for path in module.home.iterdir()] == ["sweeper"], "the files gone")
-
-
-def test_a_quick_one_prints_its_bytes_as_they_are(run: Start, tmp_path: Path) -> None:
-    script = r"followed(lambda interrupted, job: [os.write(1, b'\xff\r\n\x00'), os.write(2, b'\xfe\n')], 20)"
-    command = [sys.executable, "-c", PRELUDE + script, str(tmp_path / "notes"), str(tmp_path / "jobs")]
-    done = subprocess.run(command, env=environment(), capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"\xff\r\n\x00", b"\xfe\n")
-
-
 #: As Ansible runs a module: from files that are removed at its end.
 WRAPPED = """
 def exits():
@@ -190,19 +163,6 @@ finally:
 """
 
 
-@pytest.mark.parametrize("after", [20, 0])
-def test_what_a_module_leaves_at_its_exit_is_removed_once_and_not_before(run: Start, after: int) -> None:
-    module = run(LONG + WRAPPED.replace("AFTER", str(after)))
-    if after:
-        module.release()
-        assert module.end() == (3, 'before\n{"changed": true}\n', "a warning\n")
-    else:
-        assert module.end()[1].startswith('before\n{"changed": false')
-        module.release()
-        module.await_end()
-    assert module.noted()[1:] == ["finished False", "unpacked True", "exit False"]
-
-
 # ----- a long one
 
 
@@ -216,35 +176,7 @@ def test_a_long_one_is_answered_and_its_result_is_what_is_fetched_later(run: Sta
     assert module.noted()[1:] == ["finished False"]
 
 
-def test_a_long_one_is_a_session_of_its_own_that_holds_nobodys_connection(run: Start) -> None:
-    module = run(LONG + "followed(main)")
-    module.handed_over()
-    _begun, child, session = module.await_note("begun").split()
-    assert child == session
-    held = [os.readlink(f"/proc/{child}/fd/{descriptor}") for descriptor in (0, 1, 2)]
-    assert held == [os.devnull, str(module.job / "out"), str(module.job / "err")]
-
-
-def test_its_news_are_there_from_the_beginning(run: Start) -> None:
-    module = run(LONG + "followed(lambda interrupted, job: [job.tell({'n': 1}), main(interrupted, job)])")
-    module.handed_over()
-    module.await_note("begun")
-    assert Watched(str(module.job)).news(0) == b'{"n":1}\n'
-
-
-def test_one_that_is_killed_before_it_was_handed_over_is_one_failure_that_says_where_to_look(run: Start) -> None:
-    module = run(LONG + "followed(main, 20)")
-    os.kill(module.child(), signal.SIGKILL)
-    code, output, errors = module.end()
-    assert (code, errors) == (1, "")
-    result = json.loads(output)
-    assert (result["failed"], result["code"]) == (True, "interrupted")
-    assert "ended by signal 9" in result["msg"]
-    # Nor is it begun once more for whoever did not hear that.
-    assert module.fetched()[1]["code"] == "interrupted"
-
-
-def test_one_that_is_killed_later_is_told_so_and_one_that_is_not_there_is_not_taken_for_it(run: Start) -> None:
+def test_a_killed_job_is_told_from_one_that_never_was(run: Start) -> None:
     module = run(LONG + "followed(main)")
     module.handed_over()
     os.kill(module.child(), signal.SIGKILL)
@@ -268,14 +200,6 @@ def test_a_second_call_of_the_same_job_answers_and_does_nothing(run: Start, ende
     again.handed_over()
     begun = [note.split()[0] for note in module.noted()]
     assert begun == ["begun", "finished", "left"] if ended else ["begun", "left"]
-
-
-def test_files_go_once_nobody_can_be_asking_any_more(run: Start) -> None:
-    module = run(LONG + "_job.KEPT_SECONDS = 0.3\nfollowed(main)")
-    module.handed_over()
-    module.release()
-    wait_for(lambda: not module.job.exists(), "the files gone")
-    assert module.noted()[1:] == ["finished False"]
 
 
 def test_call_and_job_never_both_tell_the_result_and_never_neither(run: Start, tmp_path: Path) -> None:
@@ -312,7 +236,7 @@ for child in children:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_before_it_is_handed_over_is_passed_on_and_what_has_begun_is_finished(run: Start, number: signal.Signals) -> None:
+def test_a_signal_before_the_hand_over_is_passed_on(run: Start, number: signal.Signals) -> None:
     module = run(ENDS + "followed(main, 20)")
     module.await_note("begun")
     module.parent.send_signal(number)
@@ -327,31 +251,7 @@ def test_a_signal_in_the_very_first_moment_is_not_lost(run: Start, side: str) ->
     assert module.noted()[1:] == ["finished"]
 
 
-def test_a_signal_is_remembered_after_the_hand_over(run: Start) -> None:
-    module = run(LONG + "followed(main, 0.3)")
-    module.await_note("begun")
-    module.parent.send_signal(signal.SIGINT)
-    module.handed_over()
-    module.release()
-    module.await_end()
-    assert module.noted()[1:] == ["finished True"]
-
-
-def test_a_reader_that_goes_away_is_seen_where_nobody_can_follow(run: Start) -> None:
-    module = run(ENDS + "_followed_session.outlive_login = lambda pid, name: False\nfollowed(main)")
-    module.await_note("begun")
-    time.sleep(0.1)
-    module.stop_reading()
-    module.await_note("finished")
-    assert module.parent.wait(20) == 0
-    assert module.parent.stderr is not None
-    assert module.parent.stderr.read() == ""
-    # It may have been a connection that broke: who comes back finds the result.
-    assert module.fetched() == (0, {"changed": True}, "")
-    wait_for(lambda: not module.job.exists(), "the files gone")
-
-
-def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_then_no_files(run: Start) -> None:
+def test_a_killed_call_leaves_a_job_that_finishes_and_then_no_files(run: Start) -> None:
     module = run("_job.KEPT_SECONDS = 0.3\n" + ENDS + WRAPPED.replace("AFTER", "20"))
     module.await_note("begun")
     module.parent.kill()
@@ -359,21 +259,6 @@ def test_a_call_that_is_killed_leaves_a_job_that_finishes_what_it_has_begun_and_
     module.await_note("exit")
     assert module.noted()[1:] == ["finished", "unpacked True", "exit False"]
     wait_for(lambda: not module.job.exists(), "the files gone")
-
-
-def test_a_call_that_hands_over_between_two_looks_is_not_taken_for_killed(run: Start) -> None:
-    script = """
-class HandedOverNow:
-    looks, silence, is_given_up = 0, 0.0, False
-
-    @property
-    def is_handed_over(self):
-        self.looks += 1
-        return self.looks > 1
-
-print(_followed_session.Followed(HandedOverNow(), -1)())
-"""
-    assert run(script).end() == (0, "False\n", "")
 
 
 def test_who_comes_back_too_late_finds_that_nothing_more_begins(run: Start) -> None:
@@ -390,7 +275,7 @@ print(seen + [followed()])
     assert run(script).end() == (0, "[True, True]\n", "")
 
 
-def test_of_one_that_was_given_up_nothing_more_begins_before_it_is_handed_over_and_after_it(run: Start) -> None:
+def test_of_a_job_that_was_given_up_nothing_more_begins(run: Start) -> None:
     script = """
 class GivenUp:
     is_handed_over, silence, is_given_up = False, 0.0, False
@@ -447,20 +332,6 @@ def _count_once_it_stands(module: FollowedModule) -> int:
     return count
 
 
-@pytest.mark.parametrize("how", ["closed", "hung up"])
-def test_a_reader_that_goes_away_before_the_hand_over_may_come_back(run: Start, how: str) -> None:
-    module = run("_followed_session.GRACE_SECONDS = 400.0\n" + MANY.replace("followed(main)", "followed(main, 20)"))
-    module.await_note("server 1")
-    if how == "closed":
-        module.stop_reading()
-    else:
-        module.parent.send_signal(signal.SIGHUP)
-    assert module.parent.wait(20) == 0
-    held = _count_once_it_stands(module)
-    Watched(str(module.job)).touch()
-    wait_for(lambda: len(module.noted()) > held + 5, "more servers")
-
-
 def test_one_that_waits_for_who_asks_is_given_up_when_that_takes_too_long(run: Start) -> None:
     module = run("_followed_session.HOLD_SECONDS, _followed_session.GRACE_SECONDS = 0.1, 0.4\n" + MANY)
     module.handed_over()
@@ -492,9 +363,7 @@ def not_begun(module: FollowedModule) -> dict[str, Any]:
     ],
     ids=["a file", "open to others", "of somebody else", "a link"],
 )
-def test_without_a_place_for_files_nothing_is_begun_and_nobody_is_told_later_that_it_never_was(
-    run: Start, tmp_path: Path, spoil: Callable[[Path], Any]
-) -> None:
+def test_without_a_place_for_files_nothing_is_begun(run: Start, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
     try:
         spoil(tmp_path / "jobs")
     except PermissionError:
@@ -504,70 +373,3 @@ def test_without_a_place_for_files_nothing_is_begun_and_nobody_is_told_later_tha
     code, fetched, _errors = module.fetched()
     assert (code, fetched["failed"], fetched["code"]) == (1, True, "interrupted")
     assert fetched["msg"].startswith("Cannot tell what became of the action: ")
-
-
-def test_on_a_disk_that_is_full_nothing_is_begun(run: Start, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "jobs") as disk:
-        disk.chmod(0o700)
-        fill(disk)
-        module = run(ACTS)
-        assert "No space left" in not_begun(module)["fleet_unfollowed"]
-        assert [path.name for path in disk.iterdir()] == ["filler"]
-
-
-def test_what_may_have_begun_in_another_life_of_the_machine_is_not_begun(run: Start) -> None:
-    script = f"in_followed_session(lambda interrupted, job: note('acted'), _job.AskedJob('{NAME}', 0.05, 'other.1', 1e12))"
-    answer = not_begun(run(script))
-    assert (answer["fleet_absent"], answer["fleet_life"], answer["fleet_age"] > 0) == (True, life()[0], True)
-
-
-def test_what_has_begun_is_followed_however_late_it_is_asked_for(run: Start) -> None:
-    first = run(LONG + "followed(main)")
-    first.handed_over()
-    again = run(f"in_followed_session(lambda interrupted, job: note('acted'), _job.AskedJob('{NAME}', 0.05, 'other.1', 1e12))")
-    again.handed_over()
-    first.release()
-    first.await_end()
-    assert "acted" not in again.noted()
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_without_another_process_it_is_done_in_this_one(run: Start, code: int) -> None:
-    script = f"""
-def main(interrupted, job):
-    before = interrupted()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        os.kill(os.getpid(), number)
-    time.sleep(0.1)
-    interrupted.hold()
-    print(json.dumps([job, before, interrupted(), os.getpid() == parent]))
-    sys.exit({code})
-
-def refuse():
-    raise BlockingIOError("no more processes")
-
-parent, os.fork = os.getpid(), refuse
-followed(main)
-"""
-    module = run(script)
-    assert module.end() == (code, "[null, false, true, true]\n", "")
-    # Nobody keeps what it printed: whoever asks again is not told that it never began.
-    assert module.fetched()[1]["msg"].startswith("Cannot tell how the action ended: ")
-
-
-@pytest.mark.parametrize(
-    "hindrance",
-    [
-        "_followed_session.outlive_login = lambda pid, name: False",
-        # No room for the program that waits, but for the result.
-        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))",
-    ],
-    ids=["the login ends it", "no room"],
-)
-def test_one_that_cannot_be_handed_over_is_waited_for_as_ever(run: Start, hindrance: str) -> None:
-    module = run(f"{hindrance}\n{LONG}followed(main)")
-    module.await_note("begun")
-    time.sleep(0.2)
-    module.release()
-    assert module.end() == (3, '{"changed": true}\n', "a warning\n")
-    assert module.noted()[1:] == ["finished False"]

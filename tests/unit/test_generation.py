@@ -120,14 +120,6 @@ def test_a_kill_that_is_not_on_the_disk_is_not_said_to_be(generations: KillGener
         generations.keep(UUID)
 
 
-def test_a_state_directory_that_is_a_file_has_no_kills_and_takes_none(generations: KillGenerations, state: Path) -> None:
-    state.write_text("x")
-    assert generations.read(UUID) == 0
-    assert generations.scan() == {ALL: 0}
-    with pytest.raises(LockUnavailable, match="Not a directory"):
-        generations.raise_for(UUID)
-
-
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
 def test_what_is_no_regular_file_is_neither_counted_nor_written(generations: KillGenerations, state: Path, kind: str) -> None:
     state.mkdir()
@@ -158,7 +150,7 @@ def test_whoever_may_not_read_or_write_is_told_so(generations: KillGenerations, 
     state.chmod(0o700)
 
 
-def test_a_full_disk_refuses_a_servers_first_kill_but_counts_on_for_one_killed_before(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_a_first_kill_but_counts_later_ones(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         generations = KillGenerations(str(disk), NO_GROUP)
         generations.raise_for(UUID)

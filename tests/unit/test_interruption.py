@@ -52,7 +52,6 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=la
 
 @pytest.fixture(name="run")
 def start_worker(tmp_path: Path) -> Iterator[Run]:
-    """Start a script as a worker."""
     started: list[ForkedModule] = []
 
     def start(script: str) -> ForkedModule:
@@ -127,48 +126,3 @@ def test_it_is_told_whatever_is_on_the_way(run: Run, body: str) -> None:
     worker.parent.send_signal(signal.SIGINT)
     assert worker.end()[0] == 7
     assert worker.noted() == ["begun", "told", "ended by 2"]
-
-
-def test_a_telling_that_fails_changes_nothing(run: Run) -> None:
-    worker = run(WAITS.replace("tell)", "lambda: 1 / 0)"))
-    worker.await_note("begun")
-    worker.parent.send_signal(signal.SIGINT)
-    assert worker.end()[0] == 7
-
-
-def test_without_a_handler_it_ends_by_the_signal(run: Run) -> None:
-    worker = run("signal.signal(signal.SIGTERM, signal.SIG_DFL)\n" + WAITS)
-    worker.await_note("begun")
-    worker.parent.send_signal(signal.SIGTERM)
-    assert worker.end()[0] == -signal.SIGTERM
-    assert worker.noted() == ["begun", "told"]
-
-
-def test_afterwards_and_after_an_error_all_is_as_it_was(run: Run) -> None:
-    script = """
-try:
-    with telling_when_ended(tell):
-        raise KeyError("of its own")
-except KeyError:
-    note("raised")
-with telling_when_ended(tell):
-    pass
-note(f"{signal.getsignal(signal.SIGINT) is before} {signal.getsignal(signal.SIGTERM) is before}")
-"""
-    worker = run(script)
-    assert worker.end()[0] == 0
-    assert worker.noted() == ["raised", "True True"]
-
-
-def test_in_a_thread_nothing_is_noticed_and_nothing_fails(run: Run) -> None:
-    script = """
-def work():
-    with telling_when_ended(tell):
-        note("worked")
-thread = threading.Thread(target=work)
-thread.start()
-thread.join()
-"""
-    worker = run(script)
-    assert worker.end()[0] == 0
-    assert worker.noted() == ["worked"]

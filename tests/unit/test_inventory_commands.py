@@ -39,7 +39,6 @@ class Commands:
         self.file.write_text(json.dumps(given))
 
     def run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with both inventories."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.root),
@@ -67,28 +66,6 @@ def server(uuid: str, name: str, state: str = "running", **more: Any) -> dict[st
     return {"server": uuid, "name": name, "state": state, "suspended": False, **more}
 
 
-def test_a_pattern_means_the_servers_that_run_and_are_not_suspended(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"), server(TWO, "old", suspended=True), server(THREE, "game-1", "offline"))
-    assert commands.hosts("state_running:!suspended") == ["lobby-1"]
-
-
-def test_the_outdated_are_a_group_also_where_nobody_is(commands: Commands) -> None:
-    commands.write(
-        server(ONE, "lobby-1", outdated={"is_outdated": True}),
-        server(TWO, "old", outdated={"is_outdated": None}),
-        server(THREE, "new", "offline"),
-    )
-    assert commands.hosts("power_outdated:&state_running") == ["lobby-1"]
-    commands.write(server(ONE, "lobby-1", outdated={"is_outdated": False}))
-    assert commands.hosts("state_running:!power_outdated") == ["lobby-1"]
-
-
-def test_nobody_suspended_is_nothing_to_warn_of(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"))
-    assert commands.hosts("state_running:!suspended") == ["lobby-1"]
-    assert commands.hosts("nodes") == ["node-1"]
-
-
 def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(commands: Commands) -> None:
     hostile = "{{ lookup('ansible.builtin.pipe', 'touch owned') }}"
     commands.write(server(ONE, hostile, labels={"role": hostile}))
@@ -96,14 +73,6 @@ def test_a_task_runs_on_the_node_of_a_server_and_sees_its_name_unevaluated(comma
     ran = commands.run("ansible", ONE[:8], "-m", "ansible.builtin.debug", "-a", shown)
     assert f"{hostile} | {hostile} | local | str" in ran.stdout.replace("\\\\", "\\"), ran.stdout + ran.stderr
     assert list(commands.root.rglob("owned")) == []
-
-
-def test_a_template_of_the_node_is_evaluated_for_the_node(commands: Commands) -> None:
-    (commands.root / "group_vars").mkdir()
-    (commands.root / "group_vars" / "nodes.yml").write_text("ansible_note: '{{ inventory_hostname }}.example.org'\n")
-    commands.write(server(ONE, "lobby-1"))
-    ran = commands.run("ansible", "lobby-1", "-m", "ansible.builtin.debug", "-a", 'msg="{{ ansible_note }} of {{ inventory_hostname }}"')
-    assert "node-1.example.org of lobby-1" in ran.stdout, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize(("error", "code"), [(None, 0), ("Failed to connect", 2)])
@@ -114,33 +83,3 @@ def test_a_play_can_insist_on_the_whole_fleet_as_the_guide_shows_it(commands: Co
     ran = commands.run("ansible-playbook", "play.yml")
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert ("node-1 is not in the inventory" in ran.stderr) is (code != 0)
-
-
-def test_a_mistake_is_one_sentence_without_a_traceback(commands: Commands) -> None:
-    commands.write(server(ONE, "lobby-1"), hostname=["name"])
-    ran = commands.run("ansible-inventory", "--list")
-    assert "Cannot use servers.fleet_power.yml: there is no hostname; did you mean hostnames" in ran.stderr
-    assert "Traceback" not in ran.stderr
-
-
-def test_the_whole_inventory_can_be_listed_and_cached(commands: Commands) -> None:
-    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(commands.root / "cache")}
-    commands.write(server(ONE, "lobby-1"), **cache)
-    first = commands.run("ansible-inventory", "--list")
-    (commands.root / "fleet.json").unlink()
-    again = commands.run("ansible-inventory", "--list")
-    assert json.loads(first.stdout) == json.loads(again.stdout)
-    assert json.loads(first.stdout)["state_running"]["hosts"] == ["lobby-1"]
-    assert first.stderr == again.stderr == ""
-
-
-def test_a_token_may_be_kept_in_a_vault(commands: Commands) -> None:
-    (commands.root / "password").write_text("vault password\n")
-    vault = [str(Path(sys.executable).with_name("ansible-vault")), "encrypt_string", "--vault-password-file", "password"]
-    variables = {"PATH": os.environ["PATH"], "HOME": str(commands.root)}
-    made = subprocess.run([*vault, "a-key-of-some-length"], cwd=commands.root, env=variables, capture_output=True, text=True, check=True)
-    node = "nodes:\n  node-1:\n    url: http://127.0.0.1:9\n    token: "
-    commands.file.write_text("plugin: fleet.power.servers\n" + node + made.stdout.replace("\n  ", "\n      ") + "\n")
-    ran = commands.run("ansible-inventory", "--list", "--vault-password-file", "password")
-    assert "Cannot reach the endpoint http://127.0.0.1:9" in ran.stderr, ran.stderr
-    assert "a-key-of-some-length" not in ran.stderr

@@ -29,8 +29,6 @@ LOST = "Failed to connect to the host via ssh: Shared connection to node-1 close
 
 
 class Lines:
-    """Progress that keeps what it was told."""
-
     def __init__(self, *_host: object, **_options: object) -> None:
         self.lines: list[str] = []
         self.said: list[str] = []
@@ -149,34 +147,13 @@ def scripted_node(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ScriptedNode
 Script = Callable[..., ScriptedNode]
 
 
-def test_lines_come_in_order_each_once_and_the_result_is_the_modules(script: Script) -> None:
-    scripted = script()
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.progress.lines == scripted.lines
-    assert (scripted.progress.said, scripted.fetched, scripted.reconnected) == ([], 1, 0)
-
-
-def test_a_plain_result_is_not_asked_for_again(script: Script) -> None:
-    scripted = script()
-    scripted.plain = "\n" + json.dumps(RESULT) + "\n"
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.fetched == 0
-
-
-#: What only Ansible may put into a result, and what it reads of a module's in its own way.
-SPECIAL = ("add_host", "add_group", "ansible_facts", "_ansible_no_log", "_ansible_delegated_vars", "exception", "warnings", "results")
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "",
-        "[1]",
         '{"half": ',
         '{"msg": ' + "[" * 200_000,
-        "Killed",
         json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
-        *(json.dumps({**RESULT, key: {}}) for key in SPECIAL),
     ],
 )
 def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
@@ -184,12 +161,6 @@ def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
     scripted.plain = text
     assert scripted.follower().result(FOLLOWED) == RESULT
     assert scripted.fetched == 1
-
-
-def test_a_failure_is_the_result_as_it_is(script: Script) -> None:
-    scripted = script(lines=0, seconds=0.0)
-    scripted.answers = {"failed": True, "msg": "Cannot start", "code": "start_failed"}
-    assert scripted.follower().result(FOLLOWED) == scripted.answers
 
 
 @pytest.mark.parametrize("start", [0.5, 1.5, 2.5, 3.5, 4.5])
@@ -201,14 +172,6 @@ def test_a_connection_that_is_back_in_time_has_lost_nothing(script: Script, star
     assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
     # Each time a new connection: the one that there was may hang.
     assert scripted.reconnected > 5
-
-
-def test_one_cut_after_another_each_have_the_whole_patience(script: Script) -> None:
-    scripted = script(lines=6)
-    scripted.cuts = [(1.5, 55.0), (56.5, 110.0), (111.5, 165.0)]
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.progress.lines == scripted.lines
-    assert len(scripted.progress.said) == 6
 
 
 def test_a_long_question_is_no_silence(script: Script) -> None:
@@ -250,43 +213,6 @@ def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
     assert scripted.given_up == [JOB]
 
 
-NOISE = {
-    "message of the day": lambda text: f"Welcome to node-1\n\n  * news\n{text}",
-    "sudo lecture": lambda text: f"We trust you have received the usual lecture.\n#1) {{\n{text}\n",
-    "a terminal": lambda text: text.replace("\n", "\r\n"),
-    "a log-out": lambda text: f"{text}\nConnection closed.\r\n",
-    "indented": lambda text: f"\r   {text}",
-    "an older answer": lambda text: '{"fleet_lines": ["{}"], "fleet_offset": 1, "fleet_live": true}\n' + text,
-}
-
-
-@pytest.mark.parametrize("noise", NOISE.values(), ids=list(NOISE))
-def test_what_else_is_printed_is_passed_over(script: Script, noise: Callable[[str], str]) -> None:
-    scripted = script()
-    scripted.noise = noise
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.progress.lines == scripted.lines
-
-
-@pytest.mark.parametrize("noise", [lambda _text: "", lambda _text: "sh: python3: not found\n", lambda text: text[:-3]])
-def test_a_node_that_tells_no_news_is_asked_for_the_result_until_there_is_one(script: Script, noise: Callable[[str], str]) -> None:
-    scripted = script(seconds=30.0)
-    scripted.noise = noise
-    assert scripted.follower().result(FOLLOWED) == RESULT
-    assert scripted.progress.lines == []
-    # With a pause each.
-    assert scripted.fetched <= 11
-
-
-@pytest.mark.parametrize("gone", [0.0, 2.5])
-def test_files_that_are_gone_are_an_end_that_nobody_can_tell(script: Script, gone: float) -> None:
-    scripted = script()
-    scripted.absent_after = gone
-    result = scripted.follower().result(FOLLOWED)
-    assert (result["failed"], result["code"], result["changed"]) == (True, "interrupted", False)
-    assert result["msg"].startswith("Cannot tell how the action ended: its files are gone")
-
-
 class TestLostBeforeTheAnswer:
     """The connection was lost while the module ran, before it could say that it goes on."""
 
@@ -294,17 +220,6 @@ class TestLostBeforeTheAnswer:
 
     def rejoined(self, scripted: ScriptedNode, **given: Any) -> Any:
         return scripted.follower().rejoined(self.error, **{"elapsed": following.Elapsed(), **given})
-
-    def test_a_job_that_goes_on_is_followed(self, script: Script) -> None:
-        scripted = script()
-        assert self.rejoined(scripted) == RESULT
-        assert scripted.progress.lines == scripted.lines
-        assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
-
-    def test_a_job_that_has_ended_is_its_result(self, script: Script) -> None:
-        scripted = script(seconds=0.0)
-        assert self.rejoined(scripted) == RESULT
-        assert scripted.asked == []
 
     def test_a_job_that_never_began_is_begun_once_the_node_is_back(self, script: Script) -> None:
         scripted = script()
@@ -369,22 +284,11 @@ class TestLostBeforeTheAnswer:
         scripted.fetch = lambda job: {"fleet_absent": True, "fleet_life": life, "fleet_age": age}  # type: ignore[method-assign]
         assert "since when" in self.unknown(scripted)
 
-    def test_a_node_that_cannot_tell_has_nothing_begun_again(self, script: Script) -> None:
-        scripted = script(seconds=0.0)
-        scripted.answers = {"failed": True, "code": "interrupted", "msg": "Cannot tell what became of the action"}
-        assert (self.rejoined(scripted), scripted.begun) == (scripted.answers, 0)
-
-    def test_a_node_that_boots_as_its_task_begins_has_it_begun_where_there_never_was_a_connection(self, script: Script) -> None:
+    def test_a_node_that_boots_as_its_task_begins_has_it_begun(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after, scripted.age = 0.0, -2.0
         assert self.rejoined(scripted, elapsed=None) == RESULT
         assert scripted.begun == 1
-
-    def test_it_may_be_begun_in_this_life_of_the_node_and_for_as_long_as_its_files_would_be_kept(self, script: Script) -> None:
-        scripted = script()
-        scripted.absent_after = 0.0
-        assert self.rejoined(scripted) == RESULT
-        assert scripted.texts == [f"{JOB}:2.0:{scripted.life}:{86400 + 2 + 240:.3f}"]
 
     def test_one_that_comes_too_late_at_its_node_is_not_begun(self, script: Script) -> None:
         scripted = script()
@@ -427,20 +331,6 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 Act = Callable[..., Any]
 
 
-def test_a_module_that_answers_at_once_is_not_followed(script: Script, act: Act) -> None:
-    scripted = script()
-    assert act(scripted, lambda: dict(RESULT)) == RESULT
-    assert (scripted.fetched, len(scripted.asked)) == (0, 1)
-
-
-def test_a_module_is_told_by_its_environment_that_it_is_followed_and_the_task_keeps_its_own(script: Script, act: Act) -> None:
-    scripted = script()
-    mine = [{"TMPDIR": "/x"}]
-    act(scripted, lambda: dict(RESULT), environment=mine)
-    assert json.loads(scripted.asked[0]) == [{"TMPDIR": "/x"}, {"FLEET_POWER_JOB": f"{JOB}:{following.AFTER_SECONDS}"}]
-    assert mine == [{"TMPDIR": "/x"}]
-
-
 def test_an_action_that_cannot_be_followed_is_begun_once_without(script: Script, act: Act) -> None:
     scripted = script()
     answers = [{"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
@@ -461,40 +351,6 @@ def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without
 
     assert act(scripted, answer) == RESULT
     assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
-
-
-def test_one_that_is_not_followed_is_never_tried_again(script: Script, act: Act) -> None:
-    scripted = script()
-
-    def answer() -> dict[str, Any]:
-        if len(scripted.asked) == 1:
-            return {"changed": False, "fleet_unfollowed": "no room"}
-        raise errors.AnsibleConnectionFailure(LOST)
-
-    with pytest.raises(errors.AnsibleConnectionFailure):
-        act(scripted, answer)
-    assert (len(scripted.asked), scripted.fetched) == (2, 0)
-
-
-@pytest.mark.parametrize("task", [{"async_val": 60}, {"check_mode": True}])
-def test_what_is_not_followed_is_not_told_so(script: Script, act: Act, task: dict[str, Any]) -> None:
-    scripted = script()
-    assert act(scripted, lambda: dict(RESULT), **task) == RESULT
-    assert scripted.asked == ["null"]
-
-
-def test_following_can_be_forbidden(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEET_POWER_FOLLOW", "0")
-    scripted = script()
-    assert act(scripted, lambda: dict(RESULT)) == RESULT
-    assert scripted.asked == ["null"]
-
-
-def test_the_result_of_a_job_is_that_of_the_task_with_what_was_learnt_of_the_node(script: Script, act: Act) -> None:
-    scripted = script()
-    learnt = {"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3"}}
-    assert act(scripted, lambda: {**GOES_ON, **learnt}) == {**RESULT, **learnt}
-    assert scripted.progress.lines == scripted.lines
 
 
 def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,16 +386,6 @@ def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(
     assert (scripted.passed, scripted.fetched, scripted.progress.said) == (0.0, 0, [])
 
 
-def test_a_connection_that_breaks_while_the_module_runs_is_taken_up_again(script: Script, act: Act) -> None:
-    scripted = script()
-
-    def fail() -> dict[str, Any]:
-        raise errors.AnsibleConnectionFailure(LOST)
-
-    assert act(scripted, fail) == RESULT
-    assert scripted.progress.lines == scripted.lines
-
-
 def test_a_node_that_has_answered_before_in_this_run_is_tried_again(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "was_reached", lambda host: True)
     scripted = script()
@@ -548,10 +394,3 @@ def test_a_node_that_has_answered_before_in_this_run_is_tried_again(script: Scri
         raise errors.AnsibleConnectionFailure("Failed to connect to the host via ssh: ssh: connect to host x port 22: No route to host")
 
     assert act(scripted, fail) == RESULT
-
-
-def test_whether_a_node_has_answered_is_known_to_all_tasks_of_a_run(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_host.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    assert not server_host.was_reached("node-1")
-    server_host._note_reached("node-1")
-    assert (server_host.was_reached("node-1"), server_host.was_reached("node-2")) == (True, False)

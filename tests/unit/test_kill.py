@@ -112,9 +112,7 @@ class TestHeldLock:
         fake.perform("kill")
         assert generation(fake) == 3
 
-    def test_a_holder_that_may_have_come_after_the_generation_was_raised_is_told_once_more_and_not_again_and_again(
-        self, fake: FakeNode
-    ) -> None:
+    def test_a_holder_that_may_be_newer_than_the_generation_is_told_once_more(self, fake: FakeNode) -> None:
         lock = fake.lock("restart", "first")
         fake.clock.after(5, lock.release)
         fake.perform("kill")
@@ -134,9 +132,7 @@ class TestHeldLock:
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 
     @pytest.mark.parametrize("action", ["start", "stop"])
-    def test_so_is_one_that_gives_up_when_all_are_killed_and_has_let_go_before_its_own_kill(
-        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str
-    ) -> None:
+    def test_so_is_a_holder_that_gives_up_when_all_are_killed(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
         fake.down()
         lock, raise_for_all = fake.lock(action), fake.node.generations.raise_for_all
 

@@ -9,20 +9,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime, timezone
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots, default_slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget, PlayersOnline
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until
-
-NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 
 
 def in_thread(body: Callable[[], object]) -> threading.Thread:
@@ -33,10 +26,6 @@ def in_thread(body: Callable[[], object]) -> threading.Thread:
 
 def waiters(slots: Slots) -> int:
     return len(slots._waiting)
-
-
-def ended(outcome: Outcome) -> Result:
-    return Result(Server("u"), PowerAction.START, outcome, "op", NOW, NOW)
 
 
 def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
@@ -96,51 +85,6 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
     assert slots.try_take()
 
 
-def test_alone_everything_is_free() -> None:
-    slot = Slot()
-    slot.begin()
-    assert slot.may_boot()
-    slot.refuse_over_budget("anybody")
-    with slot.aside(no_check):
-        pass
-    slot.end_boot()
-    slot.leave()
-    assert not slot.holds
-
-
-def test_without_a_bound_all_begin_at_once_and_boots_are_bounded() -> None:
-    limiter = Limiter()
-    taken = [limiter.slot() for _unused in range(default_slots() + 1)]
-    for slot in taken:
-        slot.begin()
-        assert not slot.holds
-    assert [slot.may_boot() for slot in taken] == [True] * default_slots() + [False]
-    taken[0].end_boot()
-    assert taken[-1].may_boot()
-
-
-def test_a_bound_counts_whole_servers_and_their_boots_are_free() -> None:
-    limiter = Limiter(max_parallel=2)
-    first, second, third = (limiter.slot() for _unused in range(3))
-    first.begin()
-    second.begin()
-    begun = in_thread(third.begin)
-    assert first.may_boot()
-    first.end_boot()
-    begun.join(0.1)
-    assert begun.is_alive()
-    second.leave()
-    begun.join(10)
-    assert third.holds
-
-
-def test_with_a_budget_not_all_begin_at_once() -> None:
-    assert Limiter(max_failures=3).boots is None
-    whole = Limiter(max_failures=3).whole
-    assert whole is not None
-    assert sum(whole.try_take() for _unused in range(default_slots() + 5)) == default_slots()
-
-
 def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
     limiter = Limiter(max_parallel=1)
     first, second, third = (limiter.slot() for _unused in range(3))
@@ -183,56 +127,7 @@ def test_slots_are_given_back_even_if_the_wait_aside_ends_the_action() -> None:
     assert second.holds
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
-def test_what_failed_counts_and_past_the_budget_no_server_begins(outcome: Outcome) -> None:
-    limiter = Limiter(max_failures=1)
-    slot = limiter.slot()
-    for other in (Outcome.DONE, Outcome.UNCHANGED, Outcome.SKIPPED, outcome):
-        limiter.budget.count(ended(other))
-    slot.refuse_over_budget("u")
-    limiter.budget.count(ended(outcome))
-    with pytest.raises(FailureBudget, match="2 others failed, and max_failures is 1"):
-        slot.refuse_over_budget("u")
-
-
-def test_a_budget_of_nothing_stops_at_the_first_failure() -> None:
-    limiter = Limiter(max_failures=0)
-    limiter.slot().refuse_over_budget("u")
-    limiter.budget.count(ended(Outcome.FAILED))
-    with pytest.raises(FailureBudget):
-        limiter.slot().refuse_over_budget("u")
-
-
 # ----- between the beginnings of two servers
-
-
-def test_without_a_stagger_nobody_waits_and_alone_neither() -> None:
-    for slot in (Slot(), Limiter().slot(), Limiter(max_parallel=1).slot()):
-        assert not slot.begin_apart("u", no_check)
-
-
-def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
-    limiter, begun = Limiter(stagger=0.3), []
-
-    def begin(slot: Slot) -> None:
-        slot.begin_apart("u", no_check)
-        begun.append(time.monotonic())
-
-    taken = [limiter.slot() for _unused in range(5)]
-    threads = [in_thread(lambda slot=slot: begin(slot)) for slot in taken]
-    for thread in threads:
-        thread.join(10)
-    gaps = [after - before for before, after in zip(begun, begun[1:])]
-    # A thread comes to look at the clock a moment after its turn.
-    assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
-
-
-def test_the_first_does_not_wait_nor_one_who_comes_late_enough() -> None:
-    limiter = Limiter(stagger=0.5)
-    assert not limiter.slot().begin_apart("u", no_check)
-    time.sleep(0.51)
-    assert not limiter.slot().begin_apart("u", no_check)
-    assert limiter.slot().begin_apart("u", no_check)
 
 
 def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
@@ -250,40 +145,6 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     for thread in threads:
         thread.join(10)
     assert order == [1, 2, 3]
-
-
-def test_what_is_looked_at_meanwhile_ends_the_wait_of_one_and_not_of_the_next() -> None:
-    limiter = Limiter(stagger=1)
-    limiter.slot().begin_apart("u", no_check)
-
-    def killed() -> None:
-        raise CancelledByKill("killed")
-
-    began = time.monotonic()
-    with pytest.raises(CancelledByKill):
-        limiter.slot().begin_apart("u", killed)
-    assert time.monotonic() - began < 0.8
-    assert limiter.slot().begin_apart("u", no_check)
-    assert time.monotonic() - began < 1.9, "who gave up has used up no time"
-
-
-def test_who_waits_an_hour_to_begin_is_told_at_once_that_too_many_have_failed() -> None:
-    limiter = Limiter(max_failures=0, stagger=3600)
-    limiter.slot().begin_apart("u", no_check)
-    told: list[FailureBudget] = []
-
-    def wait(slot: Slot) -> None:
-        with pytest.raises(FailureBudget) as caught:
-            slot.begin_apart("u", no_check)
-        told.append(caught.value)
-
-    taken = [limiter.slot() for _unused in range(3)]
-    threads = [in_thread(lambda slot=slot: wait(slot)) for slot in taken]
-    time.sleep(0.05)
-    limiter.budget.count(ended(Outcome.FAILED))
-    for thread in threads:
-        thread.join(10)
-    assert len(told) == 3
 
 
 def must_not_wait() -> None:
@@ -318,34 +179,3 @@ class TestCountdowns:
         held = counts.leave(counts_on=True)
         assert held == [limiter.whole] and other.begin_countdown(60, clock) is None
         other.begin(must_not_wait)
-
-    def test_one_that_is_over_is_not_waited_for_again_after_a_wait_for_somebody_else(self) -> None:
-        clock, limiter = FakeClock(), Limiter(max_parallel=1)
-        over, other = limiter.slot(), limiter.slot()
-        over.begin()
-        assert over.begin_countdown(60, clock) is not None
-        with over.aside(must_not_wait):
-            assert other.begin_countdown(3600, clock) is not None
-        assert over.holds
-
-    def test_who_was_told_comes_before_all_who_wait(self) -> None:
-        limiter, served = Limiter(max_parallel=1), []
-        told, busy, waits = limiter.slot(), limiter.slot(), limiter.slot()
-        told.begin()
-        held = told.leave()
-        busy.begin()
-        threads = []
-        for body in (waits.begin, lambda: told.come_back(held, no_check, first=True)):
-            threads.append(in_thread(lambda body=body: (body(), served.append(body))))
-            block_until(lambda: limiter.whole is not None and waiters(limiter.whole) == len(threads))
-        busy.leave()
-        block_until(lambda: len(served) == 1)
-        assert told.holds and not waits.holds
-        told.leave()
-        for thread in threads:
-            thread.join(10)
-
-    def test_a_server_left_to_its_players_is_no_failure(self) -> None:
-        limiter = Limiter(max_failures=0)
-        limiter.budget.count(replace(ended(Outcome.REFUSED), code=PlayersOnline.code))
-        limiter.slot().refuse_over_budget("u")

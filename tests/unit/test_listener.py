@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ import urllib3.util.connection
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import at_endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.host.listener import (
     ListeningSocket,
     Vouching,
@@ -67,15 +65,12 @@ sys.stdin.read()
 
 
 class Stranger:
-    """A listening process of another user."""
-
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert process.stdout is not None
         self.port = int(process.stdout.readline())
 
     def said(self) -> str:
-        """Wait for the next line that it says."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
@@ -139,15 +134,8 @@ def test_a_token_that_a_task_gives_goes_where_the_task_says() -> None:
         assert "given-by-the-task" in told and TOKEN not in told
 
 
-def test_our_own_listener_is_told() -> None:
-    with closed(Recorder()) as wings:
-        wings.fault(lambda answering: answering.json(200, []))
-        assert call(wings.url).targets(["all"], asked()) == []
-        assert [each.headers["authorization"] for each in wings.asked] == [f"Bearer {TOKEN}"]
-
-
 @as_root
-def test_a_stranger_who_took_the_connection_and_made_way_for_one_who_is_trusted_is_not_told() -> None:
+def test_a_stranger_who_took_the_connection_before_is_not_told() -> None:
     vouching = Vouching(lambda uid: uid == 0)
     with stranger() as other:
         port = other.port
@@ -167,14 +155,7 @@ def reset_connection() -> socket.socket:
         return socket.create_connection(server.getsockname())
 
 
-def test_a_connection_that_was_cut_before_it_was_looked_at_is_a_connection_error() -> None:
-    with reset_connection() as connection:
-        vouching = Vouching(lambda _uid: True)
-        with pytest.raises(ConnectionError, match="the other end has cut the connection"):
-            vouching.fault(frozenset(), connection)
-
-
-def test_an_endpoint_that_cuts_each_connection_at_once_cannot_be_reached_and_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_cuts_each_connection_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with closed(Recorder()) as wings:
         wings.fault(lambda answering: answering.json(200, []))
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_unused, **_unused_too: reset_connection())
@@ -211,7 +192,6 @@ def test_every_way_to_listen_is_seen() -> None:
         ("127.0.0.1", ["127.0.0.2", "0.0.0.0", "::"], ["0.0.0.0"]),
         ("127.0.0.1", ["::1", "::"], ["::"]),
         ("::ffff:127.0.0.1", ["127.0.0.1"], ["127.0.0.1"]),
-        ("127.0.0.1", ["127.0.0.1", "127.0.0.1"], ["127.0.0.1", "127.0.0.1"]),
         ("::1", ["127.0.0.1", "0.0.0.0"], []),
         ("fe80::1%lo", ["fe80::1", "::"], ["fe80::1"]),
     ],
@@ -223,13 +203,6 @@ def test_the_most_particular_listener_takes_a_connection(host: str, listening: l
     assert [str(each.address) for each in taking(found, host)] == taken
 
 
-def test_a_machine_without_ipv6_is_one(tmp_path: Path) -> None:
-    (tmp_path / "tcp").write_text("  sl  local_address rem_address   st\n")
-    assert listeners(80, str(tmp_path)) == []
-    with pytest.raises(OSError, match="No such file"):
-        listeners(80, str(tmp_path / "none"))
-
-
 def test_root_we_and_members_of_the_group_are_as_good_as_we(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_trusted(0, "no-such-group") and is_trusted(os.geteuid(), "no-such-group")
     daemon = pwd.getpwnam("daemon")
@@ -237,8 +210,3 @@ def test_root_we_and_members_of_the_group_are_as_good_as_we(monkeypatch: pytest.
     assert is_trusted(daemon.pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
     assert not is_trusted(pwd.getpwnam("bin").pw_uid, grp.getgrgid(daemon.pw_gid).gr_name)
     assert not is_trusted(STRANGER, "daemon")
-
-
-def test_tls_speaks_for_itself() -> None:
-    # Nobody listens there: what is refused is the connection, and not the address.
-    assert Endpoint("https://127.0.0.1:1", TOKEN, trusts=lambda _uid: False).warnings == []

@@ -145,9 +145,7 @@ def test_a_look_that_raises_ends_the_wait_and_leaves_nothing_open(locks: Locks) 
         assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_a_holder_that_has_yet_to_write_its_record_is_waited_for_a_moment_then_refused_without_a_name(
-    locks: Locks, directory: Path
-) -> None:
+def test_a_holder_without_a_record_yet_is_waited_for_a_moment(locks: Locks, directory: Path) -> None:
     directory.mkdir()
     with open(directory / f"{UUID}.lock", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -95,7 +95,7 @@ def take_turns(locks: Locks, turns: int) -> None:
 
 
 @pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
-def test_sigkill_of_the_holder_frees_the_lock_at_once_and_its_record_tells_what_it_did(locks: Locks, phase: Phase) -> None:
+def test_sigkill_of_the_holder_frees_the_lock_and_leaves_its_record(locks: Locks, phase: Phase) -> None:
     here, there = FORK.Pipe()
     holder = FORK.Process(target=hold, args=(locks, there, phase))
     with running(holder):
@@ -116,7 +116,7 @@ def test_sigkill_of_the_holder_frees_the_lock_at_once_and_its_record_tells_what_
         assert found is None
 
 
-def test_a_dead_holder_that_nobody_waited_for_is_no_holder_but_leaves_its_start_to_be_read(locks: Locks) -> None:
+def test_a_dead_holder_leaves_its_start_to_be_read(locks: Locks) -> None:
     here, there = FORK.Pipe()
     holder = FORK.Process(target=hold, args=(locks, there, Phase.START))
     with running(holder):
@@ -178,7 +178,7 @@ def test_no_reader_ever_sees_a_torn_record_or_none_while_a_writer_loops(locks: L
                 reads += 1
 
 
-def test_a_waiter_gets_the_lock_on_the_new_file_when_the_directory_is_removed_meanwhile(locks: Locks, tmp_path: Path) -> None:
+def test_a_waiter_gets_the_new_lock_when_the_directory_is_removed(locks: Locks, tmp_path: Path) -> None:
     here, there = FORK.Pipe()
     with running(FORK.Process(target=hold, args=(locks, there, Phase.PREBOOT))):
         assert here.recv() == "held"

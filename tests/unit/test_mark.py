@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing.connection
 import os
 import signal
@@ -68,24 +67,7 @@ def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path:
     mark.close()
 
 
-def test_a_dead_mark_reads_as_dead_while_somebody_else_looks_at_it_too(tmp_path: Path) -> None:
-    name = ProcessMark(str(tmp_path), NO_GROUP).name
-    (tmp_path / name).touch()
-    with open(tmp_path / name, "rb") as other:
-        fcntl.flock(other, fcntl.LOCK_SH)
-        assert not mark_is_alive(str(tmp_path), name)
-
-
-def test_two_marks_of_one_process_are_two(tmp_path: Path) -> None:
-    one, two = ProcessMark(str(tmp_path), NO_GROUP), ProcessMark(str(tmp_path), NO_GROUP)
-    one.open()
-    two.open()
-    one.close()
-    assert mark_is_alive(str(tmp_path), two.name)
-    two.close()
-
-
-@pytest.mark.parametrize("name", ["", ".", "../secret", "process-1-ab.mark/../x", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
+@pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
 def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None:
     assert not mark_is_alive(str(tmp_path), name)
 
@@ -95,12 +77,4 @@ def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
     mark.open()
     with as_nobody_below(tmp_path / "x"):
         assert mark_is_alive(str(tmp_path), mark.name)
-    mark.close()
-
-
-def test_a_directory_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    mark = ProcessMark(str(tmp_path / "file" / "locks"), NO_GROUP)
-    with pytest.raises(OSError):
-        mark.open()
     mark.close()

@@ -17,7 +17,6 @@ options: Any = pytest.importorskip("ansible_collections.fleet.power.plugins.modu
 
 
 def module_with(**params: Any) -> Any:
-    """A module as its constructor leaves it."""
     module = object.__new__(options.PowerModule)
     module.argument_spec = argument_spec(POWER_OPTIONS)
     module.params = {name: option.default for name, option in POWER_OPTIONS.items()} | {"server": ["x"], **params}
@@ -37,16 +36,6 @@ def test_other_options_are_shown_as_given_and_definitions_not_at_all() -> None:
     assert (arguments["docker_host"], arguments["timeout"], arguments["server"]) == ("unix:///a@b.sock", 5, ["x"])
     assert "definitions" not in arguments
     assert "docker_host" not in module_with()._invocation()["module_args"]
-
-
-@pytest.mark.parametrize("seconds", [0, -1, 86_401])
-def test_the_engines_time_limit_is_from_a_second_to_a_day(seconds: int) -> None:
-    def checked(timeout: int) -> Any:
-        return options._checked(SimpleNamespace(params=module_with(timeout=timeout).params, warn=pytest.fail))
-
-    with pytest.raises(SettingsInvalid, match=f"Cannot use timeout={seconds}: expected a whole number from 1 to 86400"):
-        checked(seconds)
-    assert checked(86_400)["timeout"] == 86_400
 
 
 def checked(**params: Any) -> Any:

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Priorities, read_priorities, tiers
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import Priorities, read_priorities
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")
-
-
-def test_where_nothing_says_one_it_is_a_hundred() -> None:
-    assert Priorities.of({}, {"Lobby": 1}).priority(COBALT) == 100
-    assert Priorities.of().priority(Server("nameless")) == 100
 
 
 def test_the_definitions_own_counts_where_no_map_has_the_server() -> None:
@@ -36,24 +31,13 @@ def test_a_uuid_counts_in_any_case_and_a_name_as_it_is() -> None:
     assert Priorities.of({COBALT.short_id: 3}).priority(COBALT) == 100
 
 
-def test_a_server_without_a_name_is_not_one_that_is_called_nothing() -> None:
-    assert Priorities.of({"": 3, " ": 4}).priority(Server(COBALT.uuid)) == 100
-
-
 @pytest.mark.parametrize("given, read", [(5, 5), (-7, -7), (0, 0), ("12", 12), (" -3 ", -3)])
 def test_priorities_are_whole_numbers_be_they_written_as_text(given: object, read: int) -> None:
     assert read_priorities({"Cobalt": given, 404: 1}) == {"Cobalt": read, "404": 1}
     assert read_priorities(None) == {}
 
 
-@pytest.mark.parametrize("given", [True, None, "", "high", 1.5, [1], "1" * 10, 10**9, "\u0661"])
+@pytest.mark.parametrize("given", [True, None, "high", 1.5, [1], 10**9, "\u0661"])
 def test_anything_else_is_told_by_its_name(given: object) -> None:
     with pytest.raises(SettingsInvalid, match=r"Cannot use priorities\.Cobalt: it is .*, expected a whole number of at most 9 digits"):
         read_priorities({"Cobalt": given})
-
-
-def test_those_of_one_priority_are_one_tier_in_the_order_given() -> None:
-    priorities = [100, 10, 100, -5, 10]
-    assert tiers(priorities, highest_first=False) == [[3], [1, 4], [0, 2]]
-    assert tiers(priorities, highest_first=True) == [[0, 2], [1, 4], [3]]
-    assert tiers([], highest_first=False) == []

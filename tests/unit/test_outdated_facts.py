@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -27,12 +24,6 @@ def told(fake: FakeNode) -> Any:
 
 
 NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
-UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
-
-
-def test_a_server_without_a_container_has_none_that_could_be_outdated(fake: FakeNode) -> None:
-    assert told(fake) is None
-    assert look(fake, UUID).warnings == ()
 
 
 def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
@@ -51,25 +42,6 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert told(fake) == NONE
 
 
-def test_a_name_that_means_another_image_counts_and_nothing_is_pulled(fake: FakeNode) -> None:
-    fake.up()
-    fake.engine.images["game:1"] = ImageSeen("sha256:2")
-    assert told(fake)["differs"] == ["image"]
-    assert fake.engine.changes() == []
-
-
-def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:
-    fake.up()
-    fake.engine.images.clear()
-    found = look(fake, UUID)
-    why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
-    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
-    assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
-    # Whatever the image is, this differs.
-    fake.define(invocation="other")
-    assert told(fake)["differs"] == ["invocation"]
-
-
 def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:
     fake.up()
     fake.file.write_text("{")
@@ -79,56 +51,6 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     # One warning is enough.
     assert "Cannot read definition" in str(node.sources.warnings) and "outdated" not in str(found.warnings)
     fake.file.unlink()
-
-
-def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
-    """A node where Wings runs what no source of ours has would have one for each of its servers."""
-    fake.up()
-    fake.file.unlink()
-    found = look(fake, UUID)
-    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": "no source of this node has a definition of it"}
-    assert found.warnings == ()
-
-
-def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
-    fake.up()
-    fake.define(build={"memory_limit": 3})
-    assert told(fake)["is_outdated"] is None and "expected at least 7" in told(fake)["why"]
-
-
-@pytest.mark.parametrize(
-    ("labels", "hostname", "why"),
-    [
-        ({}, UUID, "neither this collection nor Wings made its container"),
-        ({"Service": "Pterodactyl"}, UUID, "Wings made its container"),
-    ],
-)
-def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels: dict[str, str], hostname: str, why: str) -> None:
-    fake.up(labels=labels, hostname=hostname)
-    assert told(fake) == {**UNKNOWN, "is_outdated": True, "why": why}
-
-
-def test_nor_of_one_that_an_earlier_version_made_otherwise(fake: FakeNode) -> None:
-    snapshot = fake.up()
-    fake.engine.change(UUID, labels={name: label for name, label in snapshot.labels.items() if name != LABEL_PARTS})
-    assert told(fake) == NONE
-    fake.define(invocation="other")
-    assert told(fake) == {**UNKNOWN, "is_outdated": True, "why": "an earlier version of this collection made its container"}
-
-
-def test_what_many_have_in_common_is_one_warning(fake: FakeNode) -> None:
-    entries = [
-        {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is_outdated": None, "why": "the Panel does not answer"}}
-        for number in range(5)
-    ]
-    entries += [
-        {"name": "", "short_id": "0f4c5ad2", "outdated": {"is_outdated": None, "why": "it is broken"}},
-        {"name": "x", "outdated": None},
-    ]
-    assert outdated_facts.unknown_warnings(entries) == [
-        "Cannot tell whether Lobby 0, Lobby 1, Lobby 2 and 2 more are outdated: the Panel does not answer",
-        "Cannot tell whether 0f4c5ad2 is outdated: it is broken",
-    ]
 
 
 def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,14 +67,6 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
 
 
 class TestBoot:
-    def test_a_container_whose_limits_were_changed_in_place_is_started_as_it_is(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.define(build={"cpu_limit": 50})
-        fake.engine.change(UUID, limits=type(snapshot.limits)(cpu_quota=50_000, cpu_period=100_000, cpu_shares=1024, pids=512))
-        assert told(fake) == NONE
-        assert fake.perform("restart").outcome.value == "done"
-        assert fake.seen().id == snapshot.id
-
     def test_one_whose_memory_was_tells_its_process_from_the_next_start_on(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         fake.define(build={"memory_limit": 100})
@@ -178,28 +92,11 @@ def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 class TestSelection:
     """`outdated` of an action: only a server whose container is not what its definition says."""
 
-    def test_one_that_is_what_its_definition_says_is_passed_over_without_a_trace(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        result = fake.perform("restart", outdated=True)
-        assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
-        assert result.msg == f"Server {UUID} is not outdated: its container is what its definition says" and result.server.name == "Cobalt"
-        assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
-
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])
     def test_one_that_is_not_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:
         fake.up()
         fake.define(**given)
         assert ended(fake) == ("done", "")
-        assert ended(fake) == ("skipped", "not_selected")
-
-    def test_one_whose_memory_was_changed_in_place_is_not_restarted_for_it(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.define(build={"memory_limit": 100})
-        memory = {"memory": 115_000_000, "reservation": 100_000_000, "memory_swap": 115_000_000}
-        fake.engine.change(UUID, limits=type(snapshot.limits)(**memory, pids=512))
-        assert ended(fake) == ("skipped", "not_selected")
-
-    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
         assert ended(fake) == ("skipped", "not_selected")
 
     def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
@@ -213,10 +110,6 @@ class TestSelection:
         assert ended(fake) == ("refused", "definition_invalid")
         assert fake.live and fake.engine.changes() == []
 
-    def test_a_container_of_somebody_else_is_refused_as_ever(self, fake: FakeNode) -> None:
-        fake.up(labels={}, hostname="other")
-        assert ended(fake) == ("refused", "container_foreign")
-
     def test_it_is_looked_at_again_under_the_lock(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(invocation="other")
@@ -229,43 +122,3 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
-
-    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake.up()
-        fake.define(invocation="other")
-        asked: list[bool] = []
-        read = fake.node.sources.definition
-        monkeypatch.setattr(
-            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
-        )
-        fake.clock.after(5.0, fake.lock("restart").release)
-        # Each time for what is outdated, then for the boot.
-        assert ended(fake) == ("done", "") and asked == [False, False, True, True]
-
-    def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake.up()
-        read = fake.node.sources.definition
-
-        def wait(uuid: str, *, check_cancelled: Callable[[], None], **given: Any) -> Any:
-            fake.interrupted = True
-            check_cancelled()
-            return read(uuid, **given)
-
-        monkeypatch.setattr(fake.node.sources, "definition", wait)
-        assert ended(fake) == ("skipped", "interrupted_by_signal")
-
-    def test_what_changes_back_after_the_stop_is_started_all_the_same(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.define(invocation="other")
-        fake.engine.stop_seconds = 5.0
-        fake.engine.before["signal"].append(fake.define)
-        assert ended(fake) == ("done", "") and fake.live
-
-    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
-        fake.up()
-        assert ended(fake, check=True) == ("skipped", "not_selected")
-        fake.define(invocation="other")
-        result = fake.perform("restart", outdated=True, check=True)
-        assert (result.outcome.value, result.changed) == ("done", True)
-        fake.file.write_text("{")
-        assert ended(fake, check=True) == ("refused", "definition_invalid")

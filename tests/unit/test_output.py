@@ -30,13 +30,6 @@ def test_frames_come_apart_the_same_however_the_stream_is_cut(frames: list[tuple
     assert payload == b"".join(payload for _number, payload in frames)
 
 
-def test_a_frame_is_held_back_until_it_is_whole() -> None:
-    deframer = Deframer()
-    whole = frame(b"ready\n")
-    assert [deframer.feed(whole[index : index + 1]) for index in range(len(whole))][-1] == b"ready\n"
-    assert deframer.feed(b"") == b""
-
-
 @pytest.fixture(name="pair")
 def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair()
@@ -55,26 +48,6 @@ def test_output_is_what_came_nothing_or_the_end(pair: tuple[socket.socket, socke
     output.close()
     assert output.read(0.01) == b""
     output.close()
-
-
-class Wrapped:
-    """As the SDK hands out a socket: hidden in something else that is to be closed."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def test_a_wrapped_socket_is_read_within_and_closed_without(pair: tuple[socket.socket, socket.socket]) -> None:
-    raw = Wrapped(pair[0])
-    output = Output(raw)
-    pair[1].sendall(b"x")
-    assert output.read(5) == b"x"
-    output.close()
-    assert raw.closed
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

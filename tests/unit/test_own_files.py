@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.own_files 
     prepare_directory,
     sync_directory,
 )
-from ansible_collections.fleet.power.tests.unit.lock_support import FORK, as_nobody_below, mode_of
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, mode_of
 
 pytestmark = pytest.mark.usefixtures("strict_umask")
 
@@ -40,39 +40,10 @@ def test_a_new_directory_belongs_to_the_group_and_hands_it_on(tmp_path: Path) ->
     assert (wanted / "file").stat().st_gid == OTHER_GROUP.gr_gid
 
 
-def test_without_such_a_group_a_new_directory_is_its_owners_alone(tmp_path: Path) -> None:
-    prepare_directory(str(tmp_path / "state"), "no-such-group-here")
-    assert mode_of(tmp_path / "state") == 0o700
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be")
-def test_whoever_is_not_a_member_of_the_group_keeps_the_directory_to_itself(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
-    with as_nobody_below(tmp_path):
-        directory = tmp_path / "state"
-        prepare_directory(str(directory), OTHER_GROUP.gr_name)
-        assert mode_of(directory) == 0o700
-
-
 def test_missing_parents_are_made_so_that_others_can_pass(tmp_path: Path) -> None:
     prepare_directory(str(tmp_path / "a" / "b" / "state") + "/", "no-such-group-here")
     assert mode_of(tmp_path / "a") == mode_of(tmp_path / "a" / "b") == 0o755
     assert mode_of(tmp_path / "a" / "b" / "state") == 0o700
-
-
-def test_a_directory_that_is_there_is_left_as_it_is(tmp_path: Path) -> None:
-    directory = tmp_path / "state"
-    directory.mkdir()
-    directory.chmod(0o751)
-    prepare_directory(str(directory), OTHER_GROUP.gr_name)
-    assert mode_of(directory) == 0o751
-
-
-def test_a_link_to_a_directory_is_a_directory(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    prepare_directory(str(tmp_path / "link"), OTHER_GROUP.gr_name)
-    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "link to a file"])
@@ -133,37 +104,6 @@ def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_pa
     assert modes == {0o660}
 
 
-def test_a_file_that_is_there_keeps_its_mode_and_content(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("kept")
-    path.chmod(0o640)
-    descriptor = open_own(str(path), os.O_RDWR | os.O_CREAT)
-    assert os.read(descriptor, 10) == b"kept"
-    os.close(descriptor)
-    assert mode_of(path) == 0o640
-
-
-def test_a_file_opened_is_not_inherited(tmp_path: Path) -> None:
-    descriptor = open_own(str(tmp_path / "file"), os.O_RDWR | os.O_CREAT)
-    assert not os.get_inheritable(descriptor)
-    os.close(descriptor)
-
-
-def test_without_o_creat_a_missing_file_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        open_own(str(tmp_path / "file"), os.O_RDONLY)
-    assert os.listdir(tmp_path) == []
-
-
-def test_with_o_excl_only_the_first_makes_the_file(tmp_path: Path) -> None:
-    path = str(tmp_path / "file")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-    os.close(open_own(path, flags))
-    with pytest.raises(FileExistsError):
-        open_own(path, flags)
-    assert os.listdir(tmp_path) == ["file"]
-
-
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT])
 @pytest.mark.parametrize("kind", ["link to a file", "dangling link", "pipe", "directory", "device"])
 def test_what_is_no_regular_file_is_refused_at_once_and_left_alone(tmp_path: Path, kind: str, flags: int) -> None:
@@ -206,9 +146,7 @@ def test_a_file_system_without_locks_leaves_no_file_open(tmp_path: Path, monkeyp
         os.fstat(opened[0])
 
 
-def test_a_directory_that_cannot_be_synced_at_all_is_no_fault_and_a_disk_that_fails_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_is_a_fault_and_no_sync_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(number: int) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -64,21 +64,6 @@ def test_the_result_and_the_exit_code_are_the_childs(run: Callable[[str], Forked
     assert module.end() == (code, "the result\n", "")
 
 
-def test_so_they_are_where_the_caller_ignores_the_ends_of_children(run: Callable[[str], ForkedModule]) -> None:
-    module = run("signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nin_own_session(lambda interrupted: sys.exit(3))")
-    assert module.end() == (3, "", "")
-
-
-def test_a_result_that_was_not_flushed_is_not_lost(run: Callable[[str], ForkedModule]) -> None:
-    assert run("in_own_session(lambda interrupted: print('the result', end=''))").end() == (0, "the result", "")
-
-
-def test_what_was_printed_or_registered_before_happens_once(run: Callable[[str], ForkedModule]) -> None:
-    module = run("atexit.register(note, 'exit')\nprint('before')\nin_own_session(lambda interrupted: print('after'))")
-    assert module.end() == (0, "before\nafter\n", "")
-    assert module.noted() == ["exit"]
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Callable[[str], ForkedModule], number: signal.Signals) -> None:
     module = run(FINISHES)
@@ -86,14 +71,6 @@ def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Calla
     module.parent.send_signal(number)
     assert module.end() == (0, '{"changed": true}\n', "")
     assert module.noted()[1:] == ["interrupted", "finished"]
-
-
-def test_signals_again_and_again_change_nothing(run: Callable[[str], ForkedModule]) -> None:
-    module = run(FINISHES)
-    module.await_note("begun")
-    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-        module.parent.send_signal(number)
-    assert module.end()[:2] == (0, '{"changed": true}\n')
 
 
 @pytest.mark.parametrize("side", ["after_in_parent", "after_in_child"])
@@ -132,14 +109,6 @@ def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[s
     assert module.parent.stderr.read() == ""
 
 
-@pytest.mark.parametrize("target", ["file", "/dev/null"])
-def test_output_that_goes_to_a_file_is_never_taken_for_a_lost_reader(tmp_path: Path, target: str) -> None:
-    script = PRELUDE + "def main(interrupted):\n    time.sleep(0.05)\n    note(str(interrupted()))\nin_own_session(main)"
-    with open(tmp_path / target, "w") as output:
-        subprocess.run([sys.executable, "-c", script, str(tmp_path / "notes")], stdout=output, env=environment(), check=True)
-    assert (tmp_path / "notes").read_text() == "False\n"
-
-
 def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     os.kill(module.child(), signal.SIGKILL)
@@ -148,12 +117,6 @@ def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Call
     result = json.loads(output)
     assert (result["failed"], result["code"]) == (True, "interrupted")
     assert "ended by signal 9" in result["msg"]
-
-
-def test_a_parent_that_was_gone_before_the_child_could_look_is_seen(run: Callable[[str], ForkedModule]) -> None:
-    module = run("note(str(Interruption(os.getppid())()))\nnote(str(Interruption(os.getpid())()))")
-    module.end()
-    assert module.noted() == ["False", "True"]
 
 
 @pytest.mark.parametrize("leads_its_group", [False, True])

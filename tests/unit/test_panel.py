@@ -15,18 +15,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    CancelledByKill,
-    DefinitionInvalid,
-    PowerError,
-    SettingsInvalid,
-    SourceDenied,
-    SourceUnreachable,
-)
-from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel as panel_module
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError, SourceDenied, SourceUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi, PanelUnavailable, Patience
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,
@@ -34,12 +25,9 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     TOKEN_ID,
     Behaviour,
     FakePanel,
-    Recorder,
     closing,
     dripping,
     endless,
-    redirect,
-    self_signed,
     silent,
     status,
     text,
@@ -70,8 +58,6 @@ class QuickClock:
 
 
 class StillClock(QuickClock):
-    """Time that passes only where somebody sleeps."""
-
     def monotonic(self) -> float:
         return self._skipped
 
@@ -124,19 +110,6 @@ def test_the_list_is_read_page_by_page_and_serves_every_server(server: FakePanel
     assert sorted(asked.path for asked in server.asked) == [f"/api/remote/servers?page={page}&per_page=3" for page in (1, 2, 3)]
 
 
-def test_the_request_is_what_a_panel_expects_of_a_node(server: FakePanel) -> None:
-    panel_at(server).listed()
-    headers = server.asked[0].headers
-    assert headers["authorization"] == f"Bearer {server.settings['token_id']}.{TOKEN}"
-    assert headers["accept"] == "application/vnd.pterodactyl.v1+json"
-    assert headers["user-agent"].endswith(f"(id:{server.settings['token_id']})")
-
-
-def test_an_empty_list_is_one(server: FakePanel) -> None:
-    server.guests.clear()
-    assert panel_at(server).listed().servers == {}
-
-
 def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
     for page in (1, 2):
         server.fault(value(json.loads((FIXTURES / f"list-page-{page}.json").read_text())), of=f"page={page}&")
@@ -145,47 +118,8 @@ def test_the_pages_of_real_panels_can_be_read(server: FakePanel) -> None:
     assert all(panel.definition(uuid) is not None for uuid in panel.listed().servers)
 
 
-def test_a_server_of_another_node_is_not_this_nodes_although_the_panel_would_hand_it_out(server: FakePanel) -> None:
-    server.put(definition(99), listed=False)
-    panel = panel_at(server)
-    for again in (False, True):
-        assert panel.definition(uuid_of(99), again=again) is None
-    assert server.count(ONE) == 0
-
-
-def test_a_listed_server_that_is_gone_when_asked_for_alone_is_not_found(server: FakePanel) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    del server.guests[uuid_of(1)]
-    assert panel.definition(uuid_of(1), again=True) is None
-
-
-def test_asked_again_the_panel_is_asked_for_this_one_server(server: FakePanel) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    server.put(definition(1, "Renamed"))
-    found, again = panel.definition(uuid_of(1)), panel.definition(uuid_of(1), again=True)
-    assert (found and found.server.name, again and again.server.name) == ("Server 1", "Renamed")
-    assert (server.count(LIST), server.count(ONE)) == (3, 1)
-
-
-def test_a_list_of_more_than_ten_seconds_ago_is_read_anew_once_for_all(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    panel.listed()
-    server.put(definition(1, "Renamed"))
-    clock.sleep(10)
-    found = panel.definition(uuid_of(1))
-    assert found is not None and found.server.name == "Server 1" and server.count() == 3
-    clock.sleep(0.1)
-    in_threads(40, lambda number: panel.definition(uuid_of(number % 7)))
-    found = panel.definition(uuid_of(1))
-    assert found is not None and found.server.name == "Renamed"
-    assert (server.count(LIST), server.count(ONE)) == (6, 0)
-
-
 @pytest.mark.parametrize("again", [False, True])
-def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_not_this_nodes(server: FakePanel, again: bool) -> None:
+def test_a_server_moved_away_ten_seconds_after_the_list_is_not_ours(server: FakePanel, again: bool) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     assert panel.definition(uuid_of(1)) is not None
@@ -195,7 +129,7 @@ def test_a_server_that_was_moved_away_more_than_ten_seconds_after_the_list_is_no
     assert panel.seen is not None and uuid_of(1) not in panel.seen.servers
 
 
-def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be_read(server: FakePanel) -> None:
+def test_an_old_list_does_not_tell_whose_a_server_is(server: FakePanel) -> None:
     clock = StillClock()
     panel = panel_at(server, clock)
     panel.listed()
@@ -209,55 +143,6 @@ def test_whose_a_server_is_cannot_be_told_by_an_old_list_where_no_new_one_can_be
     server.well()
     clock.sleep(11)
     assert panel.definition(uuid_of(1)) is not None
-
-
-def test_who_joins_a_reading_that_began_before_asks_for_its_server_alone(server: FakePanel) -> None:
-    gate, begun = threading.Event(), threading.Event()
-
-    def late(answer: Any) -> None:
-        begun.set()
-        gate.wait(10)
-        answer.json(200, {"data": [{"uuid": uuid_of(1), **definition(1)}], "meta": {"last_page": 1}})
-
-    server.fault(late, times=1)
-    panel = panel_at(server)
-    first = threading.Thread(target=panel.listed)
-    first.start()
-    assert begun.wait(10)
-    server.put(definition(1, suspended=True))
-    found = panel.definition(uuid_of(1), again=True, check_cancelled=gate.set)
-    first.join()
-    assert found is not None and found.suspended
-
-
-def test_what_was_said_is_as_old_as_its_asking(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    assert panel.fetched_at(uuid_of(1)) is None
-    clock.sleep(1)
-    panel.listed()
-    clock.sleep(5)
-    panel.definition(uuid_of(1))
-    assert panel.fetched_at(uuid_of(1)) == 1
-    panel.definition(uuid_of(1), again=True)
-    assert panel.fetched_at(uuid_of(1)) == 6
-    server.fault(status(403))
-    error_of(panel, again=True)
-    assert panel.fetched_at(uuid_of(1)) is None
-
-
-def test_a_definition_is_the_same_however_it_was_asked_for(server: FakePanel) -> None:
-    panel = panel_at(server)
-    listed, alone = panel.definition(uuid_of(1)), panel.definition(uuid_of(1), again=True)
-    assert listed is not None and alone is not None
-    assert json.dumps(listed.source) == json.dumps(alone.source)
-
-
-def test_what_was_seen_asks_nobody(server: FakePanel) -> None:
-    panel = panel_at(server)
-    assert panel.seen is None and server.asked == []
-    panel.listed()
-    assert panel.seen is not None and uuid_of(1) in panel.seen.servers
 
 
 # --- many at once ---------------------------------------------------------------------------------------------------------------------
@@ -287,94 +172,7 @@ def test_forty_threads_at_once_cause_one_reading(server: FakePanel) -> None:
     assert len(server.asked) == 3
 
 
-def test_a_list_that_cannot_be_read_is_tried_once_for_all_and_each_is_told(server: FakePanel) -> None:
-    server.fault(status(500))
-    panel = panel_at(server)
-    errors = in_threads(200, lambda number: panel.definition(uuid_of(number)))
-    assert {type(error) for error in errors} == {SourceUnreachable}
-    assert len(set(map(id, errors))) == 200
-    assert server.count() < 15
-    server.well()
-    assert isinstance(error_of(panel), SourceUnreachable)
-
-
-def test_who_leaves_leaves_the_reading_to_the_others(server: FakePanel) -> None:
-    gate = threading.Event()
-
-    def late(answer: Any) -> None:
-        gate.wait(10)
-        answer.json(500, {})
-
-    server.fault(late, times=1)
-    panel = panel_at(server)
-    others = threading.Thread(target=lambda: found.append(panel.definition(uuid_of(1))))
-    found: list[object] = []
-
-    def look() -> None:
-        if not others.is_alive():
-            others.start()
-            return
-        raise CancelledByKill("killed")
-
-    began = time.monotonic()
-    assert isinstance(error_of(panel, check_cancelled=look), CancelledByKill)
-    assert time.monotonic() - began < 8
-    gate.set()
-    others.join()
-    assert len(found) == 1 and found[0] is not None
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience that ends before the list is too old."""
-    monkeypatch.setattr(panel_module, "_PATIENT", Patience(5.0))
-
-
-def test_one_servers_cut_answer_leaves_the_others_a_try_of_their_own(server: FakePanel, hasty: None) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    server.fault(truncated, of=ONE + uuid_of(1))
-    assert error_of(panel, again=True).__class__ is SourceUnreachable
-    lists = server.count(LIST)
-    assert all(panel.definition(uuid_of(number), again=True) is not None for number in (0, 2, 3, 4, 5, 6))
-    assert server.count(LIST) == lists
-
-
-def test_after_one_fetch_found_no_panel_the_others_do_not_wait_as_long(server: FakePanel, hasty: None) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    panel.listed()
-    server.fault(lambda answer: answer.cut(), of=ONE)
-    first = error_of(panel, again=True)
-    tries = server.count(ONE)
-    assert "tries)" in str(first) and tries > 3
-    errors = [error_of(panel, number, again=True) for number in range(7)]
-    assert server.count(ONE) == tries + 7
-    assert all(uuid_of(number) in str(error) for number, error in enumerate(errors))
-    server.well()
-    assert panel.definition(uuid_of(1), again=True) is not None
-
-
-def test_after_the_panel_failed_over_one_server_the_others_are_tried_once(server: FakePanel, hasty: None) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    server.fault(status(500), of=ONE + uuid_of(1))
-    error_of(panel, again=True)
-    tries = server.count(ONE)
-    assert panel.definition(uuid_of(2), again=True) is not None
-    error_of(panel, again=True)
-    assert server.count(ONE) == tries + 2
-
-
 # --- patience -------------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_panel_that_comes_back_is_waited_for_with_growing_pauses(server: FakePanel) -> None:
-    clock = StillClock()
-    server.fault(status(502), of="page=1&", times=3)
-    assert uuid_of(1) in panel_at(server, clock).listed().servers
-    assert sum(clock.naps) == pytest.approx(0.5 + 0.75 + 1.125)
-    assert max(clock.naps) <= 0.5
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
@@ -389,63 +187,6 @@ def test_a_panel_that_stays_ill_is_given_up_within_thirty_seconds(server: FakePa
     error = error_of(panel, again=again)
     assert error.__class__ is SourceUnreachable and f"HTTP {number}, HttpException: An unexpected error" in str(error)
     assert sum(clock.naps) < 30 and 7 <= server.count() - before <= 12
-
-
-def test_a_last_try_that_has_no_time_for_an_answer_hides_no_reason(server: FakePanel, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = StillClock()
-    api = PanelApi(parse_settings(server.settings, where="test"), clock, chance=lambda: 0.5)
-
-    def once(_web: Any, _path: str, _params: Any, seconds: float, _check: Any) -> Any:
-        if seconds > 0.5:
-            raise PanelUnavailable("it answers HTTP 302", answered=True)
-        raise WebFault(f"no answer within {seconds:g} s")
-
-    monkeypatch.setattr(api, "_once", once)
-    with pytest.raises(PanelUnavailable, match=r"^it answers HTTP 302 \(2 tries\)$") as caught:
-        api.page(1, Patience(0.6), lambda: None)
-    assert caught.value.answered
-
-
-def test_pauses_vary_so_that_a_fleet_does_not_come_back_as_one(server: FakePanel) -> None:
-    server.fault(status(502), of="page=1&", times=1)
-    slept = []
-    for chance in (0.0, 1.0):
-        settings = parse_settings(server.settings, where="test")
-        clock = StillClock()
-        server.fault(status(502), of="page=1&", times=1)
-        Panel(settings, clock, PanelApi(settings, clock, chance=lambda chance=chance: chance)).listed()  # type: ignore[misc]
-        slept.append(sum(clock.naps))
-    assert slept[0] < slept[1]
-
-
-@pytest.mark.parametrize("number", [400, 401, 403, 404, 405, 418, 422, 429])
-def test_what_a_client_did_wrong_is_not_tried_again(server: FakePanel, number: int) -> None:
-    server.fault(status(number))
-    error_of(panel_at(server))
-    assert server.count() == 1
-
-
-def test_a_reader_tries_once(server: FakePanel) -> None:
-    server.fault(status(500))
-    with pytest.raises(SourceUnreachable):
-        panel_at(server).listed(brief=True)
-    assert server.count() == 1
-
-
-def test_one_who_waits_looks_at_least_every_second_also_between_tries(server: FakePanel) -> None:
-    clock = StillClock()
-    panel = panel_at(server, clock)
-    panel.listed()
-    server.fault(status(500))
-    looks: list[int] = []
-
-    def look() -> None:
-        looks.append(len(clock.naps))
-        if len(looks) > 5:
-            raise CancelledByKill("killed")
-
-    assert isinstance(error_of(panel, again=True, check_cancelled=look), CancelledByKill)
-    assert max(clock.naps) <= 0.5 and len(clock.naps) >= len(looks) - 1
 
 
 # --- every fault has its code ---------------------------------------------------------------------------------------------------------
@@ -492,28 +233,6 @@ def test_every_fault_of_the_panel_has_its_code(server: FakePanel, fault: str, ag
     assert time.monotonic() - began < 8
 
 
-def test_a_panel_that_is_down_is_unreachable(server: FakePanel) -> None:
-    server.close()
-    assert "connection refused (" in str(error_of(panel_at(server)))
-
-
-def test_the_token_does_not_follow_a_redirect(server: FakePanel) -> None:
-    with closing(Recorder()) as other:
-        panel = panel_at(server)
-        server.fault(redirect(f"{other.url}/api/remote/servers"))
-        error = error_of(panel)
-        assert error.__class__ is SourceUnreachable and "redirects to another address" in str(error)
-        assert other.asked == []
-
-
-def test_a_certificate_of_nobody_known_is_unreachable_at_once(tmp_path: Path) -> None:
-    with closing(FakePanel(definition(1), certificate=self_signed(tmp_path))) as server:
-        clock = StillClock()
-        error = error_of(panel_at(server, clock))
-        assert error.__class__ is SourceUnreachable and "certificate cannot be verified" in str(error)
-        assert clock.naps == [] and server.asked == []
-
-
 @pytest.mark.parametrize(
     "page",
     [
@@ -532,12 +251,7 @@ def test_a_list_of_another_shape_is_unreachable_and_bounded(server: FakePanel, p
     assert server.count() == 1
 
 
-def test_a_page_that_fails_fails_the_list(server: FakePanel) -> None:
-    server.fault(status(500), of="page=3&")
-    assert error_of(panel_at(server)).__class__ is SourceUnreachable
-
-
-def test_a_list_of_more_servers_than_any_node_has_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_servers_is_given_up_before_its_end(server: FakePanel) -> None:
     entries: list[Any] = [{"uuid": uuid_of(number)} for number in range(1000)]
     server.fault(value({"data": entries, "meta": {"last_page": 1000}}))
     error = error_of(panel_at(server))
@@ -545,43 +259,11 @@ def test_a_list_of_more_servers_than_any_node_has_is_given_up_before_it_is_read_
     assert server.count() < 30
 
 
-def test_a_list_larger_than_any_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
-    content = json.dumps({"data": [], "meta": {"last_page": 1000}}).encode() + b" " * 10_000_000
-    server.fault(text(content))
-    error = error_of(panel_at(server))
-    assert error.__class__ is SourceUnreachable and "larger than 64 MiB" in str(error)
-    assert server.count() < 12
-
-
-def test_a_list_of_more_values_than_any_is_given_up_before_it_is_read_to_its_end(server: FakePanel) -> None:
+def test_a_list_of_too_many_values_is_given_up_before_its_end(server: FakePanel) -> None:
     server.fault(text(b'{"meta":{"last_page":1000},"data":[],"x":[' + b"0," * 359_000 + b"0]}"))
     error = error_of(panel_at(server))
     assert error.__class__ is SourceUnreachable and "its list holds more than 2000000 values" in str(error)
     assert server.count() < 12
-
-
-def test_a_list_that_takes_too_long_as_a_whole_is_given_up(server: FakePanel) -> None:
-    class Slow(StillClock):
-        def monotonic(self) -> float:
-            self._skipped += 5
-            return self._skipped
-
-    server.guests.clear()
-    for number in range(60):
-        server.put(definition(number))
-    error = error_of(panel_at(server, Slow(), per_page=1))
-    assert error.__class__ is SourceUnreachable and "takes longer than 120 s" in str(error)
-    assert server.count() < 60
-
-
-@pytest.mark.parametrize("bad", [{"suspended": "perhaps"}, {"container": 5}, {"environment": [1]}, {"build": {"memory_limit": "much"}}])
-def test_a_definition_of_wrong_types_is_that_servers_fault_alone(server: FakePanel, bad: dict[str, Any]) -> None:
-    server.put(definition(1, **bad))
-    panel = panel_at(server)
-    for again in (False, True):
-        error = error_of(panel, again=again)
-        assert error.__class__ is DefinitionInvalid and "on the Panel at http://127.0.0.1" in str(error)
-        assert panel.definition(uuid_of(2), again=again) is not None
 
 
 def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
@@ -601,31 +283,6 @@ def test_entries_that_name_no_server_hide_no_other(server: FakePanel) -> None:
     assert (list(panel.listed().servers), panel.listed().strays) == ([uuid_of(1)], 8)
 
 
-def test_an_entry_that_is_another_server_within_is_wrong(server: FakePanel) -> None:
-    server.fault(value({"data": [{**definition(2), "uuid": uuid_of(1)}], "meta": {"last_page": 1}}))
-    assert error_of(panel_at(server)).__class__ is DefinitionInvalid
-
-
-def test_one_server_that_is_no_definition_is_invalid(server: FakePanel) -> None:
-    panel = panel_at(server)
-    panel.listed()
-    odds: list[Any] = [[], "text", 5, {}, definition(2)]
-    for odd in odds:
-        server.fault(value(odd), of=ONE)
-        assert error_of(panel, again=True).__class__ is DefinitionInvalid
-
-
-@pytest.mark.parametrize("remote", ["panel.test", "ftp://panel.test", "https://alice:hunter22@panel.test", "http://panel.test/?x"])
-def test_an_address_that_is_none_is_a_fault_of_the_settings(server: FakePanel, remote: str) -> None:
-    error = error_of(panel_at(server, remote=remote))
-    assert error.__class__ is SettingsInvalid and "hunter22" not in str(error)
-
-
-def test_a_token_that_cannot_be_sent_is_a_fault_of_the_settings_and_not_shown(server: FakePanel) -> None:
-    error = error_of(panel_at(server, token="hunter22\nX-Evil: 1"))
-    assert error.__class__ is SettingsInvalid and "hunter22" not in str(error)
-
-
 def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
     server.put(definition(1, environment={"PASSWORD": "hunter22"}, suspended="perhaps"))
     panel = panel_at(server)
@@ -641,14 +298,8 @@ def test_no_message_shows_a_token_or_a_definition(server: FakePanel) -> None:
 @pytest.mark.parametrize("again", [False, True], ids=["list", "one"])
 @pytest.mark.parametrize(
     "behaviour",
-    [
-        status(403, "Denied", f"{TOKEN_ID}.{TOKEN} is wrong"),
-        status(500, TOKEN, f"Bearer {TOKEN.upper()}"),
-        status(500, "E", "x" * 170 + TOKEN),
-        redirect(f"https://{TOKEN}.evil.test/x"),
-        redirect("https://" + "x" * 160 + f"{TOKEN}.evil.test/x"),
-    ],
-    ids=["403", "500", "cut", "redirect", "long redirect"],
+    [status(403, "Denied", f"{TOKEN_ID}.{TOKEN} is wrong"), status(500, "E", "x" * 170 + TOKEN)],
+    ids=["403", "cut"],
 )
 def test_a_token_that_the_panel_repeats_is_not_shown(server: FakePanel, behaviour: Behaviour, again: bool) -> None:
     panel = panel_at(server)

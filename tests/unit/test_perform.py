@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -56,12 +55,6 @@ class TestBeforeAnythingIsStopped:
         fake.file.write_text('{"settings": {"uuid": 5}}')
         result = fake.perform("restart")
         assert ending(result) == ("refused", "definition_invalid", False)
-        assert fake.live
-
-    def test_a_definition_that_is_gone_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.file.unlink()
-        assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
         assert fake.live
 
     @pytest.mark.parametrize("action", ["start", "restart"])
@@ -194,12 +187,6 @@ class TestStartOfWhatIsStopping:
         assert result.code == "lock_timeout"
         assert 10.0 <= fake.clock.monotonic() <= 10.6
 
-    def test_a_signal_ends_it(self, fake: FakeNode) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
-        assert ending(fake.perform("start")) == ("skipped", "interrupted_by_signal", False)
-        assert fake.node.observe(UUID).stop_left
-
     def test_a_kill_cancels_it(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         fake.clock.after(2, fake.kill_elsewhere)
@@ -241,13 +228,6 @@ class TestLock:
         assert ending(result) == ("unchanged", "", False)
         assert (result.state_before, result.state) == ("offline", "offline")
 
-    def test_a_directory_that_cannot_be_made_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        (fake.root / "file").write_text("")
-        fake.configure(system={"lock_directory": str(fake.root / "file" / "locks")})
-        assert ending(fake.perform("restart")) == ("refused", "lock_unavailable", False)
-        assert fake.live
-
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
     def test_it_is_free_afterwards(self, fake: FakeNode, action: str) -> None:
         fake.up()
@@ -272,13 +252,6 @@ class TestAfterTheStop:
         fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
         assert fake.perform("restart").outcome.value == "done"
         assert "MODE=hard" in fake.seen().environment
-
-    def test_a_server_that_is_gone_after_its_stop_is_not_booted(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 5.0
-        fake.up()
-        fake.clock.after(2, fake.file.unlink)
-        assert ending(fake.perform("restart")) == ("failed", "server_not_found", True)
-        assert not fake.live
 
     def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
@@ -388,14 +361,6 @@ class TestLeftover:
         assert fake.live == (action == "start")
         assert result.msg == ("an unfinished start was undone" if action == "stop" else "")
 
-    def test_a_start_that_arrived_after_all_is_stopped_as_any_other(self, fake: FakeNode) -> None:
-        before = fake.down().run
-        fake.clock.sleep(1)
-        fake.engine.execute_start(UUID)
-        fake.leave(Phase.START, before)
-        assert ending(fake.perform("stop")) == ("done", "", True)
-        assert not fake.live
-
     def test_a_stop_under_way_is_sent_again(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         result = fake.perform("stop")
@@ -403,17 +368,6 @@ class TestLeftover:
         assert result.state_before == "stopping"
         assert fake.engine.calls == [("signal", "SIGTERM")]
         assert fake.node.locks.leftover(UUID) is None
-
-    def test_a_start_without_an_answer_is_settled_by_the_next_action(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.engine.witness = lambda call: fake.engine.silence("inspect", times=3) if call == "start" else None
-        fake.engine.silence("start")
-        assert ending(fake.perform("start"))[:2] == ("failed", "engine_unreachable")
-        fake.engine.before.clear()
-        fake.engine.witness = lambda call: None
-        assert fake.node.locks.leftover(UUID) is not None
-        assert ending(fake.perform("start")) == ("done", "", True)
-        assert fake.live
 
 
 class TestEngine:
@@ -502,33 +456,12 @@ class TestOneOfMany:
         assert ending(fake.perform(action, one_of_all=of_all)) == (outcome, "suspended", False)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
 
-    def test_one_that_was_suspended_after_its_stop_has_failed_even_if_it_is_one_of_all(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.stop_seconds = 2.0
-        fake.clock.after(1, lambda: fake.define(suspended=True))
-        assert ending(fake.perform("restart", one_of_all=True)) == ("failed", "suspended", True)
-
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
-    def test_one_that_was_found_and_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
-        self, fake: FakeNode, action: str, asked: str, outcome: str
-    ) -> None:
+    def test_a_server_gone_by_its_turn_is_skipped_unless_given_by_uuid(self, fake: FakeNode, action: str, asked: str, outcome: str) -> None:
         fake.file.unlink()
         result = perform(fake.request(action, server=asked), fake.node, Server(UUID, "Cobalt"))
         assert ending(result) == (outcome, "server_not_found", False)
-
-    @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-    def test_one_of_all_that_is_gone_by_its_turn_is_skipped(self, fake: FakeNode, action: str) -> None:
-        fake.file.unlink()
-        result = perform(fake.request(action, one_of_all=True), fake.node, Server(UUID))
-        assert ending(result) == ("skipped", "server_not_found", False)
-
-    def test_one_whose_definition_is_gone_but_not_its_container_is_refused(self, fake: FakeNode) -> None:
-        run = fake.up().run
-        fake.file.unlink()
-        result = perform(fake.request("restart", one_of_all=True), fake.node, Server(UUID))
-        assert ending(result) == ("refused", "server_not_found", False)
-        assert fake.seen().run == run
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     def test_one_in_another_state_than_asked_for_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
@@ -542,7 +475,7 @@ class TestOneOfMany:
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
-    def test_one_that_is_in_another_state_by_the_time_its_lock_is_free_is_skipped_and_its_operation_ended(self, fake: FakeNode) -> None:
+    def test_a_server_in_another_state_once_its_lock_is_free_is_skipped(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 2, fake.lock("stop"))
         fake.clock.after(1, lambda: fake.engine.end(UUID))
@@ -574,10 +507,6 @@ class TestOneOfMany:
 
 
 class TestRecord:
-    def test_a_stop_of_what_nobody_knows_is_refused(self, fake: FakeNode) -> None:
-        fake.file.unlink()
-        assert ending(fake.perform("stop")) == ("refused", "server_not_found", False)
-
     @pytest.mark.parametrize("action, up", [("start", True), ("restart", True), ("stop", False), ("kill", False)])
     def test_what_ended_well_says_what_the_server_is_meant_to_be(self, fake: FakeNode, action: str, up: bool) -> None:
         (fake.down if up else fake.up)()
@@ -609,21 +538,6 @@ class TestRecord:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
-    def test_who_waited_for_a_stop_of_somebody_else_does_not_take_his_place(self, fake: FakeNode) -> None:
-        fake.up()
-        lock = fake.lock("stop")
-
-        def stopped() -> None:
-            fake.engine.end(UUID)
-            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "alice@web1", timestamp(fake.clock.now())))
-            lock.release()
-
-        fake.clock.after(3, stopped)
-        result = fake.perform("stop", origin="bob@web2 (maintenance)")
-        assert result.outcome.value == "unchanged"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and intent.origin == "alice@web1"
-
     @pytest.mark.parametrize("action", ["stop", "kill", "start"])
     def test_who_found_it_as_nobody_had_it_says_so(self, fake: FakeNode, action: str) -> None:
         (fake.up if action == "start" else fake.down)()
@@ -633,50 +547,6 @@ class TestRecord:
         assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and (intent.up, intent.origin) == (not meant, "bob@web2")
-
-    @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-    def test_who_has_to_act_takes_the_place_of_whoever_wanted_the_same(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.node.journal.intents.set(Server(UUID), Intent(action == "restart", "op", "alice@web1", timestamp(fake.clock.now())))
-        assert fake.perform(action, origin="bob@web2").outcome.value == "done"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and intent.origin == "bob@web2"
-
-    def test_what_was_refused_says_nothing_of_it(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        fake.perform("start")
-        assert fake.node.journal.intents.of(UUID) is None
-
-    def test_the_end_is_in_the_journal_with_its_phases(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 2.0
-        fake.up()
-        result = fake.perform("restart", reason="update")
-        row = fake.node.journal.operations.last(UUID)
-        assert row is not None
-        assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
-        assert [name for name, _seconds in row.phases] == ["pull", "stop", "pull", "preboot", "start"]
-
-    def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        fake.perform("start")
-        row = fake.node.journal.operations.last(UUID)
-        assert row is not None
-        assert (row.outcome, row.code) == ("refused", "suspended")
-
-    def test_a_run_of_ours_is_starting_until_its_line_was_seen(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        assert fake.perform("start").state == "starting"
-        run = fake.node.journal.runs.of(UUID)
-        assert run is not None
-        assert run.run == fake.seen().run
-
-    def test_times_and_seconds_are_the_clocks(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 2.0
-        fake.up()
-        result = fake.perform("stop")
-        assert result.requested_at == NOON
-        assert 2.0 <= result.seconds <= 2.5
-        assert (result.ended_at - result.requested_at).total_seconds() == pytest.approx(result.seconds, abs=0.001)
 
 
 def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
@@ -714,16 +584,6 @@ class TestReadyUnwatched:
         result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
         assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
 
-    def test_it_is_not_chosen_as_starting(self, fake: FakeNode) -> None:
-        result = fake.perform("stop", only=frozenset({PowerState.STARTING, PowerState.OFFLINE}))
-        assert ending(result) == ("skipped", "not_selected", False) and "it is running" in result.msg
-        assert fake.node.observe(UUID).state is PowerState.RUNNING, "it is remembered"
-
-    @pytest.mark.parametrize("only", [None, frozenset({PowerState.STARTING, PowerState.RUNNING})])
-    def test_nothing_is_looked_for_where_it_does_not_matter(self, fake: FakeNode, only: frozenset[PowerState] | None) -> None:
-        fake.engine.logs.of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
-        assert fake.perform("stop", only=only).outcome.value == "done"
-
     def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
         fake.engine.logs[fake.seen().id] = b"loading\n"
         assert fake.perform("stop", only=frozenset({PowerState.RUNNING})).code == "not_selected"
@@ -756,10 +616,6 @@ class TestIfMeantUp:
         assert (result.outcome.value, result.code) == ("skipped", "not_selected") and not fake.live
         self.mean(fake, False)
         assert "is meant to be down by bob@web2" in fake.perform("start", meant_up=frozenset()).msg
-
-    def test_what_is_meant_to_be_up_since_has_its_turn(self, fake: FakeNode) -> None:
-        self.mean(fake, True)
-        assert fake.perform("start", meant_up=frozenset()).outcome.value == "done"
 
     def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
         self.mean(fake, True)
@@ -801,13 +657,6 @@ class TestApart:
     def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, slot: Slot, action: str) -> None:
         result = perform(fake.request(action), fake.node, None, slot)
         assert result.outcome.value == "unchanged"
-
-    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, slot: Slot) -> None:
-        fake.up()
-        assert perform(fake.request("start"), fake.node, None, slot).outcome.value == "unchanged"
-        fake.engine.end(UUID)
-        fake.define(suspended=True)
-        assert perform(fake.request("start"), fake.node, None, slot).code == "suspended"
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
     def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, slot: Slot, action: str) -> None:

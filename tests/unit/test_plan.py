@@ -45,9 +45,7 @@ def test_nothing_to_do_is_explained_and_something_to_do_is_not(action: PowerActi
 
 
 @pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
-def test_the_state_planned_is_up_after_a_start_down_after_a_stop_and_as_it_was_after_nothing(
-    action: PowerAction, state: PowerState
-) -> None:
+def test_the_state_planned_follows_from_the_action(action: PowerAction, state: PowerState) -> None:
     steps = plan(action, state).steps
     after = planned_state(steps, state, has_matchers=False)
     if not steps:

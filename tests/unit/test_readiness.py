@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import ready_patterns
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Lines, Matchers, readable_lines, strip_ansi
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.ready_patterns import ReadyPatterns
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,26 +25,9 @@ class TestMatchers:
     def test_a_substring_is_found_anywhere_in_a_line(self, line: bytes) -> None:
         assert matches(")! For help, type ", line)
 
-    def test_case_counts(self) -> None:
-        assert not matches("Done", b"done")
-
-    def test_a_substring_is_no_pattern(self) -> None:
-        assert not matches("Done (.*)", b"Done (27s)")
-        assert matches("Done (.*)", b"it prints Done (.*) so")
-
-    def test_a_pattern_is_searched_for_anywhere(self) -> None:
-        assert matches(r"regex:Done \([\d.]+s\)!", b"[Server] Done (27.1s)! yes")
-        assert not matches(r"regex:^Done", b"[Server] Done")
-
     def test_a_pattern_speaks_of_characters_not_of_bytes(self) -> None:
         assert matches("regex:pr.t [éè]$", "serveur prêt é".encode())
         assert not matches("regex:^.{3}$", "éè".encode())
-
-    def test_any_of_several_is_enough(self) -> None:
-        matchers = Matchers(["one", "regex:tw[o]"], strip=False)
-        assert matchers.match([b"one"])
-        assert matchers.match([b"two"])
-        assert not matchers.match([b"three"])
 
     @pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(?au)x", "(" * 2000, "*", "[[:alpha:]]", "a" * 5000])
     def test_what_is_no_pattern_is_looked_for_as_text_with_a_warning(self, pattern: str) -> None:
@@ -61,7 +41,7 @@ class TestMatchers:
         assert matches(r"regex:(?<what>up)\z", b"it is up")
         assert not matches(r"regex:(?<what>up)\z", b"up and down")
 
-    def test_a_pattern_that_takes_too_long_in_a_run_matches_nothing_in_it_any_more_and_is_told_once_and_others_are_spared(self) -> None:
+    def test_a_slow_pattern_is_given_up_for_its_run_alone_and_told_once(self) -> None:
         entry, run, other = "regex:^(a|a)+$", Run("a", "now"), Run("b", "now")
         first, second = Matchers([entry, "sane"], strip=False), Matchers([entry], strip=False)
         began = time.monotonic()
@@ -78,42 +58,18 @@ class TestMatchers:
         assert another.match([b"a"], other) and another.match_any(b"b\na\n", other)
         assert another.warnings == []
 
-    def test_where_patterns_cannot_be_tried_it_is_said_and_nothing_is_ready(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ready_patterns, "ready_patterns", ReadyPatterns())
-        monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        matchers = Matchers(["regex:up", "text"], strip=False)
-        for _unused in range(2):
-            assert not matchers.match([b"up"])
-        (warning,) = matchers.warnings
-        assert "'regex:up'" in warning and "cannot be started" in warning
-        assert matchers and matchers.match([b"text"])
-
     def test_a_log_of_many_lines_is_searched_to_its_end(self) -> None:
         log = b"loading\n" * 400_000 + b"ready"
         assert Matchers(["regex:^ready$"], strip=False).match_any(log, budget=60)
-
-    def test_a_bare_prefix_is_text(self) -> None:
-        assert matches("regex:", b"say regex: now")
-        assert not matches("regex:", b"anything")
 
     def test_output_that_is_not_utf8_is_searched_all_the_same(self) -> None:
         assert matches("ready", b"\xff\xfe ready \x80")
         assert matches("regex:read.$", b"\xff\xfe ready")
 
-    def test_no_lines_means_nothing_to_wait_for(self) -> None:
-        assert not Matchers([], strip=False)
-        assert Matchers(["x"], strip=False)
-
     def test_escapes_are_stripped_only_where_the_definition_says_so(self) -> None:
         colourful = b"\x1b[32mrea\x1b[0mdy\x1b[K"
         assert matches("ready", colourful, strip=True)
         assert not matches("ready", colourful)
-
-    def test_a_whole_log_is_searched_with_its_unfinished_last_line(self) -> None:
-        matchers = Matchers(["regex:^ready$"], strip=False)
-        assert matchers.match_any(b"one\r\nready\r\ntwo")
-        assert matchers.match_any(b"one\r\nready")
-        assert not matchers.match_any(b"already\r\nnot ready\r\n")
 
     def test_a_pattern_is_tried_on_the_first_characters_of_a_line_only(self) -> None:
         assert matches("regex:ready", b"a" * 4091 + b"ready")
@@ -153,9 +109,6 @@ def test_terminal_escapes_are_stripped(escaped: bytes, plain: bytes) -> None:
 
 
 class TestLines:
-    def test_line_ends_of_both_kinds_are_taken_off(self) -> None:
-        assert list(Lines().feed(b"one\r\ntwo\n\nthree")) == [b"one", b"two", b""]
-
     @settings(max_examples=100, deadline=None)
     @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\r\n", b"\n", b"\r", b"x" * LONGEST, b"y" * (LONGEST + 1)]), max_size=12))
     def test_lines_are_the_same_however_the_stream_is_cut(self, chunks: list[bytes]) -> None:
@@ -170,20 +123,8 @@ class TestLines:
         assert [len(line) for line in lines.feed(b"x" * (2 * LONGEST + 5))] == [LONGEST, LONGEST]
         assert list(lines.feed(b"\n")) == [b"xxxxx"]
 
-    def test_a_megabyte_of_single_bytes_does_not_take_for_ever(self) -> None:
-        lines, began = Lines(), time.process_time()
-        for _time in range(200_000):
-            lines.feed(b"x")
-        assert time.process_time() - began < 10
-
 
 class TestReadableLines:
-    def test_the_last_lines_without_empty_ones(self) -> None:
-        assert readable_lines(b"one\r\n\r\ntwo\nthree\n", 2, 100) == ("two", "three")
-
-    def test_no_control_character_is_left(self) -> None:
-        assert readable_lines(b"\x1b[31mred\x1b[0m\a \x00x\xc2\x9b\x7f\rover\ttab", 1, 100) == ("red xover\ttab",)
-
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=200), st.integers(1, 5), st.integers(0, 30))
     def test_whatever_a_server_writes_is_few_short_printable_lines(self, log: bytes, count: int, limit: int) -> None:
@@ -210,6 +151,3 @@ class TestReadableLines:
 
     def test_half_a_character_in_a_secret_hides_no_line(self) -> None:
         assert readable_lines(b"a line\nanother\n", 2, 100, {"secret\ud800", "another"}) == ("a line", "********")
-
-    def test_what_is_too_short_to_be_secret_is_shown(self) -> None:
-        assert readable_lines(b"true 25565", 1, 100, ["true", "25565"]) == ("true 25565",)

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.rec
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import Mismatch
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of, receivers_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient, retry_after
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Behaviour,
@@ -38,9 +36,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
 )
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
-ARENA = Server("9d0e4d0c-aaaa-4000-8000-000000000002", "Arena")
 SECRET = "whsec_" + base64.b64encode(os.urandom(24)).decode()
-NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 TAKEN = Posted(Taking.TAKEN)
 
 
@@ -79,23 +75,12 @@ def in_settings(*receivers: Any) -> Any:
     return parse_settings({"events": {"receivers": list(receivers)}}, where="config.yml")
 
 
-def test_the_settings_have_receivers(tmp_path: Path) -> None:
-    (tmp_path / "s").write_text(SECRET + "\n")
-    (tmp_path / "s").chmod(0o600)
-    keys = {"name": "pager", "url": "https://example.org/x?y=1", "secret_file": str(tmp_path / "s"), "types": ["server.crashed"]}
-    (found,) = receivers_of(in_settings(keys).event_receivers)
-    assert (found.name, found.url, found.format, found.types) == ("pager", keys["url"], "cloudevents", {EventType.SERVER_CRASHED})
-    assert found.key and SECRET not in repr(found) and "example" not in repr(found)
-
-
 @pytest.mark.parametrize(
     "keys, sentence",
     [
         ({}, "events.receivers[0].name is missing"),
         ({"name": "../x", "url": "http://x"}, "expected a name of at most 64 letters"),
-        ({"name": "a"}, "events.receivers[0] has neither of url and url_file"),
         ({"name": "a", "url": "http://x", "url_file": "/x"}, "has both of url and url_file"),
-        ({"name": "a", "url": "http://x", "format": "slack"}, "expected cloudevents or discord"),
         ({"name": "a", "url": "http://x", "types": ["server.gone"]}, "expected action.ended"),
         ({"name": "a", "url": "http://x", "servers": [{}]}, "says of no server that it is for it"),
         ({"name": "a", "url": "http://x", "format": "discord", "secret_file": "/x"}, "which Discord has no use for"),
@@ -105,11 +90,6 @@ def test_what_is_wrong_in_the_settings_is_named(keys: dict[str, Any], sentence: 
     with pytest.raises(SettingsInvalid) as caught:
         in_settings(keys)
     assert sentence in str(caught.value)
-
-
-def test_no_two_receivers_have_the_same_name() -> None:
-    with pytest.raises(SettingsInvalid, match=r"receivers\[1\].name is a again"):
-        in_settings({"name": "a", "url": "http://x"}, {"name": "a", "url": "http://y"})
 
 
 @pytest.mark.parametrize("keys", [{"secret": SECRET}, {"type": ["rollout.begun"]}, {"servers": [{"server": "a", "lable": {"of": "b"}}]}])
@@ -137,19 +117,11 @@ def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, te
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["x", "ftp://a/b", "http://", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f", "http://a/ä"]
-)
+@pytest.mark.parametrize("url", ["x", "ftp://a/b", "http://a:b@c/", "http://a:99999/", "http://[::", "http://a/\x7f"])
 def test_an_address_that_is_none_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="Cannot tell events to receiver pager: its address cannot be used: ") as caught:
         receiver(url=url)
     assert url in ("x", "http://") or url not in str(caught.value)
-
-
-def test_an_option_may_hold_the_secret_but_no_key_that_nobody_knows() -> None:
-    assert receiver(secret=SECRET).key
-    with pytest.raises(Mismatch, match=r"receivers\[0\].sekret is no key of a receiver"):
-        receiver(sekret=SECRET)
 
 
 def test_without_the_library_that_sends_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +142,7 @@ def definition(**settings: Any) -> Any:
     "keys, wants_crash, wants_run",
     [
         ({}, True, True),
-        ({"types": ["server.crashed", "rollout.begun"]}, True, True),
         ({"types": ["action.ended"]}, False, False),
-        ({"servers": [{"server": "Lobby"}]}, True, True),
         ({"servers": [{"server": "Arena"}]}, False, True),
         ({"servers": [{"server": "Arena"}, {"server": LOBBY.uuid.upper()}]}, True, True),
         ({"servers": [{"label": {"kind": "lobby"}}]}, True, True),
@@ -186,12 +156,6 @@ def test_a_receiver_wants_types_and_servers(keys: dict[str, Any], wants_crash: b
     definitions = {LOBBY: definition(labels={"kind": "lobby"})}
     assert (found.wants(crash(), definitions.get), found.wants(run, definitions.get)) == (wants_crash, wants_run)
     assert found.wants(Event(EventType.EVENTS_DROPPED, "", {}), definitions.get)
-
-
-def test_of_a_server_whose_labels_nobody_knows_it_is_told() -> None:
-    found = receiver(servers=[{"label": {"kind": "game"}}])
-    assert found.wants(crash(), lambda _server: None)
-    assert not receiver(servers=[{"server": "Arena", "label": {"a": "b"}}]).wants(crash(), lambda _server: None)
 
 
 # --- one POST -----------------------------------------------------------------------------------------------------------------------------
@@ -208,27 +172,10 @@ def test_these_very_bytes_and_headers_are_sent(server: Recorder) -> None:
     assert "authorization" not in asked.headers
 
 
-def test_a_signature_is_of_the_very_body(server: Recorder) -> None:
-    library = pytest.importorskip("standardwebhooks.webhooks")
-    signed = receiver(url=server.url, secret=SECRET)
-    assert WebhookClient(signed).post(message_of(signed, [crash()], "/x", "n")) == TAKEN
-    (asked,) = server.asked
-    assert library.Webhook(SECRET).verify(asked.body.decode(), dict(asked.headers))["type"] == "server.crashed"
-
-
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_two_hundred_is_taken(server: Recorder, status: int) -> None:
-    assert post(server, lambda answer: answer.raw(status, b"")) == TAKEN
-
-
-@pytest.mark.parametrize("status", [400, 401, 404, 418, 429, 500, 503, 304])
+@pytest.mark.parametrize("status", [400, 404, 500, 304])
 def test_anything_else_is_not_taken_and_its_body_is_not_told(server: Recorder, status: int) -> None:
     posted = post(server, lambda answer: answer.raw(status, b"hunter2"))
     assert posted == Posted(Taking.FAILED, f"it answered with status {status}")
-
-
-def test_gone_is_for_good(server: Recorder) -> None:
-    assert post(server, lambda answer: answer.raw(410, b"")) == Posted(Taking.GONE, "it answered with status 410")
 
 
 def test_a_redirect_is_not_followed(server: Recorder) -> None:
@@ -236,26 +183,6 @@ def test_a_redirect_is_not_followed(server: Recorder) -> None:
         posted = post(server, redirect(f"{other.url}/stolen", 307))
         assert posted.taking is Taking.FAILED and "which is not followed" in posted.reason
         assert not other.asked
-
-
-@pytest.mark.parametrize("header, seconds", [("7", 7.0), ("1.5", 1.5), ("99999", 3600.0), ("-1", None), ("soon", None), ("", None)])
-def test_a_receiver_may_have_itself_left_alone(server: Recorder, header: str, seconds: float | None) -> None:
-    posted = post(server, lambda answer: answer.raw(429, b"", Retry_After=header))
-    assert posted == Posted(Taking.FAILED, "it answered with status 429", seconds)
-
-
-@pytest.mark.parametrize(
-    "text, seconds",
-    [
-        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
-        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
-        ("Mon, 01 Mar 2027 12:00:00 GMT", 3600.0),
-        ("Sun, 99 Mar 2026 12:00:30 GMT", None),
-        ("9" * 400, None),
-    ],
-)
-def test_a_moment_may_be_a_date(text: str, seconds: float | None) -> None:
-    assert retry_after(text, NOON) == seconds
 
 
 def megabytes(answer: Answering) -> None:
@@ -274,19 +201,8 @@ def test_the_head_counts_whatever_comes_after_it(server: Recorder, behaviour: Be
     assert time.monotonic() - began < 10
 
 
-def test_the_next_message_is_taken_after_a_body_that_was_not_read(server: Recorder) -> None:
-    server.fault(megabytes, times=1)
-    client, message = WebhookClient(receiver(url=server.url)), message_of(receiver(), [crash()], "/x", "n")
-    assert [client.post(message) for _unused in range(3)] == [TAKEN] * 3
-
-
 @pytest.mark.parametrize("behaviour", [silent, dripping_headers], ids=lambda each: each.__name__)
 def test_a_head_that_never_ends_is_given_up_in_time(server: Recorder, behaviour: Behaviour) -> None:
     began = time.monotonic()
     assert post(server, behaviour, seconds=0.6) == Posted(Taking.FAILED, "no answer within 0.6 s")
     assert time.monotonic() - began < 10
-
-
-def test_nobody_there_is_not_taken(server: Recorder) -> None:
-    server.close()
-    assert post(server) == Posted(Taking.FAILED, "connection refused")

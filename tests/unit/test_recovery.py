@@ -26,7 +26,7 @@ def test_nothing_left_over_asks_the_engine_nothing(fake: FakeNode) -> None:
 
 
 class TestStart:
-    def test_one_that_never_arrived_is_fenced_by_removing_its_container_with_its_volumes_kept(self, fake: FakeNode) -> None:
+    def test_a_start_that_never_arrived_is_fenced_by_removing_its_container(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, fake.down().run)
         assert settled(fake) == (True, False)
         assert fake.engine.find(UUID) is None
@@ -59,7 +59,7 @@ class TestStart:
         assert settled(fake) == (False, False)
         assert fake.live
 
-    def test_one_that_arrives_just_before_the_removal_and_ends_at_once_is_looked_at_again(self, fake: FakeNode) -> None:
+    def test_a_start_that_arrives_and_ends_before_the_removal_is_seen(self, fake: FakeNode) -> None:
         before = fake.down().run
 
         def arrive() -> None:

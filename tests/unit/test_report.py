@@ -89,51 +89,18 @@ def test_a_full_result_is_plain_json_values() -> None:
 class TestBrief:
     """One of many: what went as it should says no more than how it ended."""
 
-    def test_a_clean_restart_is_a_few_lines(self) -> None:
-        clean = result(
-            changed=True,
-            state_before=PowerState.RUNNING,
-            state=PowerState.RUNNING,
-            stop=StopReport("command", forced=False, seconds=1.0),
-            plan=(PlanStep.STOP, PlanStep.START),
-            seconds=1.5,
-        )
-        expected = {"server": UUID, "name": "Cobalt", "outcome": "done", "changed": True, "state": "running", "seconds": 1.5}
-        assert shown(clean, detail=Detail.BRIEF) == expected
-        assert shown(replace(clean, state_before=PowerState.OFFLINE), detail=Detail.BRIEF) == {**expected, "state_before": "offline"}
-
     @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
     def test_what_failed_has_everything(self, outcome: Outcome) -> None:
         failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))
         assert shown(failed, detail=Detail.BRIEF) == shown(failed)
         assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, detail=Detail.BRIEF))
 
-    def test_the_run_stays_since_whoever_goes_on_must_know_it(self) -> None:
-        assert shown(result(run=Run("c1", "noon")), detail=Detail.BRIEF)["run"] == {"container": "c1", "started_at": "noon"}
-
-    def test_what_is_worth_a_look_stays(self) -> None:
-        worth = result(
-            stop=StopReport("command", forced=True, seconds=600.0),
-            waited_seconds=2.0,
-            preboot=(PrebootStep("configuration", changed=True), PrebootStep("volume")),
-        )
-        found = shown(worth, detail=Detail.BRIEF)
-        assert found["stop"]["forced"] is True
-        assert found["lock"] == {"waited_seconds": 2.0}
-        assert [step["step"] for step in found["preboot"]] == ["configuration"]
-
-    @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
-    def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
-        found = shown(result(outcome, code="suspended", msg="it is suspended"), detail=Detail.BRIEF)
-        assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "suspended", "it is suspended")
-        assert not {"plan", "operation", "action", "short_id"} & set(found)
-
     @pytest.mark.parametrize(
         "of",
         [result(changed=True, state_before=PowerState.RUNNING, state=PowerState.STARTING, seconds=12.345), SKIPPED],
         ids=["done", "skipped"],
     )
-    def test_five_hundred_are_at_most_250_kilobytes_and_forty_400_lines_as_ansible_prints_them(self, of: Result) -> None:
+    def test_five_hundred_results_are_at_most_250_kilobytes(self, of: Result) -> None:
         for count, most_bytes, most_lines in ((500, 250_000, 6_000), (40, 20_000, 400)):
             results = [replace(of, server=Server(UUID, f"Survival of the fittest {number}")) for number in range(count)]
             report = {
@@ -145,48 +112,6 @@ class TestBrief:
             printed = json.dumps(report, indent=4)
             assert len(printed.encode()) <= most_bytes
             assert len(printed.splitlines()) <= most_lines
-
-
-class TestSpoken:
-    """For a person at a shell: also without what only programs need."""
-
-    def test_ten_that_went_well_are_fewer_than_eighty_lines(self) -> None:
-        well = result(
-            changed=True,
-            state_before=PowerState.RUNNING,
-            state=PowerState.RUNNING,
-            run=Run("c1", "noon"),
-            preboot=(PrebootStep("placement", changed=True),),
-            seconds=1.5,
-        )
-        servers = [shown(well, detail=Detail.SPOKEN)] * 10
-        assert servers[0] == {"server": UUID, "name": "Cobalt", "outcome": "done", "state": "running", "seconds": 1.5}
-        report = {"action": "restart", "changed": True, "servers": servers, "summary": summary([well] * 10)}
-        assert len(json.dumps(report, indent=4).splitlines()) < 80
-
-    def test_what_failed_has_all_but_what_finds_it_in_the_journal(self) -> None:
-        failed = result(Outcome.FAILED, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0))
-        whole = shown(failed)
-        assert shown(failed, detail=Detail.SPOKEN) == {name: whole[name] for name in whole if name not in ("action", "operation")}
-
-    @pytest.mark.parametrize("outcome", [Outcome.UNCHANGED, Outcome.SKIPPED])
-    def test_why_nothing_was_done_stays(self, outcome: Outcome) -> None:
-        found = shown(result(outcome, code="not_selected", msg="it is up"), detail=Detail.SPOKEN)
-        assert (found["outcome"], found["code"], found["msg"]) == (outcome.value, "not_selected", "it is up")
-
-
-@pytest.mark.parametrize("outcome, check, there", [("done", False, False), ("done", True, True), ("refused", False, True)])
-def test_the_plan_is_shown_in_check_mode_and_where_it_was_not_followed_to_its_end(outcome: str, check: bool, there: bool) -> None:
-    assert ("plan" in shown(result(Outcome(outcome), plan=(PlanStep.STOP,)), check=check)) == there
-
-
-def test_pre_boot_steps_that_tell_nothing_are_shown_only_if_asked_for() -> None:
-    quiet, slow = PrebootStep("volume", seconds=0.5), PrebootStep("container", seconds=1.5)
-    changed, failed = PrebootStep("configuration", changed=True), PrebootStep("image", failed=True, msg="no")
-    found = result(preboot=(quiet, slow, changed, failed))
-    assert [step["step"] for step in shown(found)["preboot"]] == ["container", "configuration", "image"]
-    assert len(shown(found, all_steps=True)["preboot"]) == 4
-    assert shown(found)["preboot"][2] == {"step": "image", "changed": False, "failed": True, "seconds": 0.0, "msg": "no"}
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -210,29 +135,6 @@ def test_the_summary_counts_and_names_only_what_needs_a_look() -> None:
     assert summary([refused]) == {"refused": 1}, "its entry says it all"
 
 
-def test_the_summary_has_those_that_failed_first_and_each_kind_in_the_order_asked() -> None:
-    def named(name: str, outcome: Outcome, code: str) -> Result:
-        return result(outcome, name, code=code, msg="no")
-
-    skipped = [named(f"s{number}", Outcome.SKIPPED, "not_selected") for number in range(30)]
-    failed = [named("f1", Outcome.FAILED, "stop_failed"), named("f2", Outcome.SKIPPED, "failure_budget")]
-    text = summary([skipped[0], failed[0], *skipped[1:], failed[1]])["text"]
-    assert [line.partition(":")[0] for line in text[:4]] == ["f1", "f2", "s0", "s1"]
-    assert text[-1] == "and 13 more"
-
-
-@pytest.mark.parametrize("count, lines, last", [(20, 20, "stop_failed"), (21, 20, "and 2 more"), (500, 20, "and 481 more")])
-def test_the_summary_is_never_longer_than_twenty_lines(count: int, lines: int, last: str) -> None:
-    text = summary([result(Outcome.FAILED, code="stop_failed", msg="no")] * count)["text"]
-    assert len(text) == lines
-    assert text[-1].endswith(last)
-
-
-def test_one_server_fails_with_its_own_sentence_and_code() -> None:
-    only = result(Outcome.REFUSED, code="suspended", msg="Cannot restart it: no")
-    assert failure_message([only]) == "Cannot restart it: no (suspended)"
-
-
 @pytest.mark.parametrize("count", [1, 2, 10])
 @pytest.mark.parametrize("detail", list(Detail))
 def test_the_sentence_of_a_failure_is_said_once_in_what_a_person_reads(count: int, detail: Detail) -> None:
@@ -244,20 +146,6 @@ def test_the_sentence_of_a_failure_is_said_once_in_what_a_person_reads(count: in
     alone = count == 1 and detail is not Detail.SPOKEN
     assert [printed.count(each.msg) for each in results] == [2 if alone else 1] * count
     assert ["msg" in each for each in servers] == [count > 1 or alone] * count
-
-
-def test_several_fail_with_the_first_few_and_their_codes() -> None:
-    failures = [result(Outcome.FAILED, name=f"s{number}" if number else "", code="stop_failed", msg="no") for number in range(5)]
-    assert failure_message([result(), *failures]) == (
-        "Cannot restart 5 of 6 servers: 0f4c5ad2: stop_failed; s1: stop_failed; s2: stop_failed and 2 more"
-    )
-    assert failure_message([result(), failures[1]]) == "Cannot restart 1 of 2 servers: s1: stop_failed"
-
-
-@pytest.mark.parametrize("asked", ["", " ", "\t"])
-def test_a_name_that_came_out_empty_is_told_in_words(asked: str) -> None:
-    nameless = replace(result(Outcome.REFUSED, code="server_not_found", msg="no"), server=Server(asked))
-    assert failure_message([result(), nameless]) == "Cannot restart 1 of 2 servers: a server without a name: server_not_found"
 
 
 def test_what_an_action_on_all_may_have_missed_is_told_in_one_sentence() -> None:

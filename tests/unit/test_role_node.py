@@ -10,7 +10,6 @@ import grp
 import importlib.util
 import json
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -22,10 +21,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import UUID_PATTERN
-from ansible_collections.fleet.power.plugins.module_utils._service import start_options
-
-yaml = pytest.importorskip("yaml")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = CHECKOUT / "roles" / "node" / "files"
@@ -46,7 +41,6 @@ def program(name: str) -> ModuleType:
 
 
 def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
-    """The library, packed as the role does it."""
     subprocess.run([sys.executable, FILES / "pack.py", module_utils, target], check=True)
     return target
 
@@ -63,24 +57,6 @@ def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packe
     assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
 
 
-def test_the_library_holds_sources_alone(tmp_path: Path) -> None:
-    mess = tmp_path / "mess"
-    for name in (
-        "power/__init__.py",
-        "power/core.py",
-        "power/__pycache__/core.pyc",
-        "tests/test_core.py",
-        "power/.core.py.swp",
-        "notes.txt",
-    ):
-        (mess / name).parent.mkdir(parents=True, exist_ok=True)
-        (mess / name).write_text("")
-    names = zipfile.ZipFile(packed(tmp_path / "library.zip", mess)).namelist()
-    root = "ansible_collections/fleet/power/plugins/module_utils"
-    assert [name for name in names if not name.endswith("/__init__.py")] == [f"{root}/power/core.py"]
-    assert names == sorted(names)
-
-
 def test_every_source_of_the_collection_is_in_the_library(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
     root = "ansible_collections/fleet/power/plugins/module_utils"
@@ -93,13 +69,6 @@ def test_python_runs_from_the_library_with_nothing_else_of_ours(tmp_path: Path) 
     ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "--stagger" in ran.stdout
-
-
-@pytest.mark.parametrize("arguments", [[], ["/does/not/exist", "/tmp/none.zip"]], ids=["none", "no such directory"])
-def test_a_call_that_makes_no_sense_is_one_sentence(arguments: list[str]) -> None:
-    ran = subprocess.run([sys.executable, FILES / "pack.py", *arguments], capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    assert ran.stderr.startswith("Cannot pack") and len(ran.stderr.splitlines()) == 1
 
 
 # ----- the definitions
@@ -148,26 +117,6 @@ def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> Non
     assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
 
 
-def test_a_file_whose_mode_is_wrong_is_written_again(servers: Path) -> None:
-    (servers / f"{ONE}.json").chmod(0o644)
-    assert write(asked(servers, {f"{ONE}.json": "{}"}))["written"] == [f"{ONE}.json"]
-    assert (servers / f"{ONE}.json").stat().st_mode & 0o777 == 0o640
-
-
-def test_other_servers_stay_unless_they_are_to_go(servers: Path) -> None:
-    assert write(asked(servers, {f"{TWO}.json": "{}"}))["removed"] == []
-    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
-    assert names(servers) == sorted(["README", f"{TWO}.json"])
-
-
-def test_a_server_never_has_two_files(servers: Path) -> None:
-    uuid = ONE.replace("1", "a")
-    for name in (f"{uuid}.json", f"{uuid.upper()}.yaml"):
-        (servers / name).write_text("{}")
-    assert write(asked(servers, {f"{uuid}.yml": "{}"}))["removed"] == sorted([f"{uuid}.json", f"{uuid.upper()}.yaml"])
-    assert names(servers) == sorted(["README", f"{ONE}.json", f"{uuid}.yml"])
-
-
 @pytest.mark.parametrize(
     "name",
     ["../../escaped.json", f"../{ONE}.json", "lobby.json", f"{ONE[:-1]}.json", f"{ONE.replace('1', 'A')}.json", f"{ONE}.json\n", ONE],
@@ -182,43 +131,10 @@ def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path,
     assert (names(servers), names(servers.parent)) == (before, ["servers"])
 
 
-def test_the_roles_program_and_the_core_have_the_same_idea_of_a_uuid() -> None:
-    written = program("write_definitions").NAME.pattern.partition(r"\.")[0]
-    for text in (ONE, ONE.upper(), ONE[:-1], ONE + "0", ONE.replace("-", ""), ONE.replace("1", "g")):
-        assert (re.fullmatch(written, text) is None) == (UUID_PATTERN.fullmatch(text) is None)
-
-
-def test_the_role_refuses_what_the_program_for_the_boot_would_refuse() -> None:
-    limits = yaml.safe_load((FILES.parent / "vars" / "main.yml").read_text())["__node_limits"]
-    for option, (least, most) in limits.items():
-        word = f"--{option.replace('_', '-')}"
-        for value, good in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
-            assert restore_takes(word, value) == good, (word, value)
-
-
-def restore_takes(word: str, value: int) -> bool:
-    try:
-        start_options("restore", "").parse_args([f"{word}={value}"])
-    except SystemExit:
-        return False
-    return True
-
-
 def test_purging_leaves_alone_what_no_server_is_read_from(servers: Path) -> None:
     (servers / "notes.json").write_text("{}")
     assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
     assert "notes.json" in names(servers)
-
-
-def test_looking_changes_nothing(servers: Path) -> None:
-    before = names(servers)
-    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True, check=True)) == {"written": [f"{TWO}.json"], "removed": [f"{ONE}.json"]}
-    assert names(servers) == before
-
-
-def test_looking_at_a_bare_node_tells_what_would_be_written(tmp_path: Path) -> None:
-    question = asked(tmp_path / "not yet", {f"{ONE}.json": "{}"}, check=True, group="no-such-group-yet")
-    assert write(question) == {"written": [f"{ONE}.json"], "removed": []}
 
 
 def test_a_link_in_the_place_of_a_definition_is_replaced_not_followed(servers: Path, tmp_path: Path) -> None:
@@ -281,12 +197,3 @@ def test_a_preview_lays_out_what_would_be_there_and_leaves_the_directory_alone(s
         f"{TWO}.json": "{}",
     }
     assert {name: (servers / name).read_bytes() for name in names(servers)} == before
-
-
-def test_a_preview_that_fails_leaves_nothing(servers: Path, tmp_path: Path) -> None:
-    (tmp_path / "t").mkdir()
-    words = [sys.executable, FILES / "write_definitions.py"]
-    question = json.dumps(asked(servers, {"lobby.json": "{}"}, lay_out=True))
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "t")}
-    ran = subprocess.run(words, input=question, env=environment, capture_output=True, text=True, check=False)
-    assert (ran.returncode, names(tmp_path / "t")) == (1, [])

@@ -19,14 +19,12 @@ pytestmark = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
 
 def options_of(role: Path) -> dict[str, dict[str, Any]]:
-    """The documented options of a role, by name."""
     specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
     options: dict[str, dict[str, Any]] = specs["main"]["options"]
     return options
 
 
 def defaults_of(role: Path) -> dict[str, Any]:
-    """Its defaults, as they are written."""
     defaults: dict[str, Any] = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     return defaults
 
@@ -98,5 +96,4 @@ def test_every_default_is_the_same_in_all_three_places(role: Path) -> None:
 
 
 def text_of(value: object) -> str:
-    """A default as a README writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -19,7 +19,6 @@ DEFAULT = "~/.ansible/fleet_power/rollout.json"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where results are by default."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / ".ansible/fleet_power"
 
@@ -43,7 +42,7 @@ def test_each_run_has_a_file_and_the_link_is_to_the_one_that_ended_last(folder: 
     assert (folder / "rollout-aaaaaaaa.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_while_a_run_goes_on_no_earlier_result_can_be_taken_for_its_own_and_none_is_lost(folder: Path) -> None:
+def test_no_earlier_result_can_be_taken_for_that_of_a_run_under_way(folder: Path) -> None:
     files().write_result({"run": "aaaaaaaa"})
     files().forget_result()
     assert not os.path.lexists(folder / "rollout.json")

@@ -23,7 +23,6 @@ NO_WAITS = Waits()
 
 
 def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS, **answer: Any) -> None:
-    """Let a batch take so long."""
     if answer:
         servers = servers_of(begin(record, number))
         count(record, number, {node: ended(each, **answer) for node, each in servers.items()})
@@ -66,27 +65,12 @@ def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
     assert progress.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
 
 
-def test_pauses_and_soaks_that_are_still_to_come_are_counted_and_those_that_were_are_not_taken_for_work() -> None:
+def test_pauses_and_soaks_are_not_taken_for_work_in_the_estimate() -> None:
     record = opened(fleet(4, 1), serial=1)
     waits = Waits(pause=100, soak=30)
     passed(record, 1, 40, waits)
     # Three batches of 10 s, three soaks; the pause before this one is over.
     assert remaining(record, 2, waits) == 3 * 10 + 3 * 30 + 2 * 100
-
-
-def test_a_batch_of_many_takes_as_often_as_it_takes_up_servers() -> None:
-    record = opened(fleet(2, 20), serial=1, canary=1)
-    passed(record, 1, 10)
-    # 19 and 20 servers, at most 4 of them at a time, of node 1 and of node 2.
-    assert remaining(record, 2, Waits(max_parallel=4)) == 10 * (5 + 5)
-    assert remaining(record, 2, NO_WAITS) == 10 * (3 + 3)
-
-
-def test_check_mode_estimates_nothing() -> None:
-    record = opened(fleet(2, 1), serial=1)
-    record.check = True
-    passed(record, 1, 10)
-    assert remaining(record, 2, NO_WAITS) is None
 
 
 def test_a_batch_that_has_ended_says_after_how_long_and_what_became_of_it() -> None:

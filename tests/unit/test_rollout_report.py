@@ -12,7 +12,6 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all
 
 
 def stopped() -> Record:
-    """A run that one server's failure ended."""
     record = opened(fleet(1, 3), batch_size=2, reason="update")
     begin(record, 1)
     answer = ended([uuid(100)], "failed", code="start_failed", msg="x" * 200)
@@ -56,7 +55,7 @@ def test_a_node_that_was_cut_off_from_the_start_is_told_and_is_no_server() -> No
     assert not report.result(record, ended_at="then", seconds=1.0, resume_file=None)["ok"]
 
 
-def test_a_run_that_could_ask_no_node_is_of_no_server_and_does_not_say_that_nothing_is_to_do() -> None:
+def test_a_run_that_could_ask_no_node_does_not_say_nothing_to_do() -> None:
     summary = report.summary(opened({"node-1": LOST}))
     assert summary == "restart of 0; the servers of 1 node are not all known; stopped: 1 failed, 0 allowed"
 

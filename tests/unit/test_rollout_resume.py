@@ -13,36 +13,21 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import flying, is_of_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import flying
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 
 def again(record: Record) -> Record:
-    """The record as a later run reads it."""
     return from_json(json.loads(json.dumps(to_json(record))), "FILE")
 
 
 def operation(outcome: str, run: str = "1b2c3d4e", **more: Any) -> dict[str, Any]:
-    """An operation of the journal."""
     return {"reason": f"{run_key(run)}: update", "outcome": outcome, **more}
 
 
 def asked(record: Record) -> list[str | None]:
-    """The servers that the run acts on."""
     return [row.server for row in record.rows if row.batch]
-
-
-def test_a_record_survives_being_written_and_read() -> None:
-    record = opened(fleet(2, 2), labels={}, serial=1)
-    begin(record, 1)
-    assert again(record) == record
-
-
-def test_the_file_says_in_words_what_was_not_done() -> None:
-    record = opened({**fleet(2, 1), "node-3": LOST}, serial=1, max_failures=1)
-    begin(record, 1)
-    assert to_json(record)["not_done"] == ["node-3: node_unreachable", "node-1 Server 100: in flight", "node-2 Server 200: not begun"]
 
 
 def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
@@ -66,12 +51,6 @@ def test_what_failed_is_left_alone_unless_it_is_asked_for() -> None:
     assert asked(opened(fleet(1, 4), again(resumed), resume_failed=True)) == [uuid(100), uuid(101)]
 
 
-def test_action_and_selection_are_those_of_the_first_run() -> None:
-    record = opened({"node-1": told(info(1), info(2))}, action="stop", servers=["Server 1"], reason="patch day")
-    resumed = opened({"node-1": told(info(1), info(2))}, again(record), action="start", servers=["all"])
-    assert (resumed.action, asked(resumed), resumed.reason) == ("stop", [uuid(1)], "patch day")
-
-
 @pytest.mark.parametrize("outcome", ["done", "unchanged"])
 def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> None:
     record = opened(fleet(1, 2))
@@ -86,20 +65,12 @@ def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> No
     ("state", "up", "outcome"),
     [("running", True, "done"), ("offline", True, "failed"), ("offline", False, "done"), ("offline", None, "done")],
 )
-def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up_unless_somebody_stopped_it(
-    state: str, up: bool | None, outcome: str
-) -> None:
+def test_what_was_done_and_fell_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     intent = None if up is None else {"up": up}
     resumed = opened({"node-1": told(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
     assert [(row.outcome, row.code) for row in resumed.rows] == [(outcome, "did_not_stay_up" if outcome == "failed" else "")]
-
-
-def test_the_last_operation_counts_where_no_others_are_told() -> None:
-    record = opened(fleet(1, 1))
-    begin(record, 1)
-    assert asked(opened({"node-1": told(info(100, last_operation=operation("done")))}, again(record))) == []
 
 
 @pytest.mark.parametrize("last", [operation("failed"), operation("done", "ffffffff"), {"reason": None, "outcome": "done"}, None])
@@ -134,7 +105,7 @@ def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[st
     )
 
 
-def test_what_a_node_may_have_queued_is_asked_for_under_the_key_of_the_run_that_asked_first(tmp_path: Path) -> None:
+def test_what_a_node_may_have_queued_keeps_the_key_of_the_first_run(tmp_path: Path) -> None:
     record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
     begin(record, 1)
     second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
@@ -165,27 +136,12 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     assert begin(third, 1)["node-1"]["once"] == key
 
 
-def test_what_was_never_begun_by_a_resumed_run_keeps_its_key_too() -> None:
-    record = opened(fleet(2, 1), run="aaaaaaaa")
-    begin(record, 1)
-    second = opened(fleet(2, 1), again(record), run="bbbbbbbb", serial=1)
-    begin(second, 1)
-    count(second, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    third = opened(fleet(2, 1), again(second), run="cccccccc")
-    assert begin(third, 1)["node-2"]["once"] == "rollout aaaaaaaa"
-
-
 @pytest.mark.parametrize(("said", "tried"), [("false", False), (False, False), ("no", False), ("true", True), (True, True), ("Yes", True)])
 def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
     record = opened(fleet(1, 1), max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
     assert asked(opened(fleet(1, 1), again(record), resume_failed=said)) == ([uuid(100)] if tried else [])
-
-
-def test_a_flag_that_is_none_is_an_error() -> None:
-    with pytest.raises(RolloutError, match="rollout_resume_failed='perhaps': expected true or false"):
-        opened(fleet(1, 1), again(opened(fleet(1, 1))), resume_failed="perhaps")
 
 
 def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
@@ -211,16 +167,6 @@ def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
     assert [row.code for row in resumed.rows if not row.batch] == ["not_selected"]
 
 
-def test_a_server_that_fell_with_its_node_is_asked_for_and_the_node_decides() -> None:
-    record = opened(fleet(1, 2))
-    fallen = info(100, state="offline", intent={"up": True})
-    stopped = info(101, state="offline", intent={"up": False})
-    resumed = opened({"node-1": told(fallen, stopped)}, again(record))
-    assert asked(resumed) == [uuid(100)]
-    work = begin(resumed, 1)["node-1"]
-    assert (work["only"], work["once"]) == (["starting", "running", "stopping"], "rollout 1b2c3d4e")
-
-
 @pytest.mark.parametrize(
     ("state", "given", "is_asked"),
     [
@@ -235,9 +181,7 @@ def test_a_server_that_fell_with_its_node_is_asked_for_and_the_node_decides() ->
         ("offline", {"soak": 3}, False),
     ],
 )
-def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_stay_up(
-    state: str, given: dict[str, Any], is_asked: bool
-) -> None:
+def test_what_nobody_saw_ready_or_stay_up_is_asked_for_again(state: str, given: dict[str, Any], is_asked: bool) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
     begin(record, 1)
     entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
@@ -264,15 +208,6 @@ def test_a_killed_task_is_unknown_and_the_journal_says_what_it_did() -> None:
     assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
-    record = opened(fleet(1, 2))
-    begin(record, 1)
-    count(record, 1, {"node-1": LOST})
-    assert flying(again(record)) == {"nodes": ["node-1"], "runs": ["1b2c3d4e"]}
-    resumed = opened({"node-1": told(info(100, operations=[operation("done")]), info(101, state="offline"))}, again(record))
-    assert asked(resumed) == [uuid(101)]
-
-
 def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
     record = opened(fleet(2, 1))
     begin(record, 1)
@@ -280,7 +215,7 @@ def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
     assert [(row.called, row.code) for row in resumed.left] == [("node-2 Server 200", "node_unreachable"), ("node-1 Server 100", "")]
 
 
-def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
+def test_a_node_lost_for_long_is_asked_what_the_first_run_did_there() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
@@ -318,31 +253,6 @@ def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> N
     assert not resumed.is_good
 
 
-def test_a_server_that_its_node_no_longer_has_failed() -> None:
-    resumed = opened({"node-1": told()}, again(opened(fleet(1, 1))))
-    assert [row.code for row in resumed.failed] == ["server_not_found"]
-
-
-def test_a_server_that_was_suspended_meanwhile_is_told_so() -> None:
-    record = again(opened(fleet(1, 1)))
-    assert [row.outcome for row in opened({"node-1": told(info(100, suspended=True))}, record, suspended="skip").rows] == ["skipped"]
-
-
-def test_a_canary_that_came_through_is_not_needed_again() -> None:
-    record = opened(fleet(3, 1), canary=1, serial=1)
-    all_done(record, 1)
-    begin(record, 2)
-    assert opened(fleet(3, 1), again(record), canary=1).canaries == 0
-
-
-def test_a_canary_that_failed_is_followed_by_another() -> None:
-    record = opened(fleet(3, 1), canary=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], "failed")})
-    resumed = opened(fleet(3, 1), again(record), canary=1)
-    assert servers_of(begin(resumed, 1)) == {"node-2": [uuid(200)]}
-
-
 def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
     record = opened(fleet(2, 1), canary="node-2")
     all_done(record, 1)
@@ -376,12 +286,6 @@ def test_a_canary_node_that_ended_its_part_alone_came_through_if_it_is_up() -> N
     assert (fallen.stopped, fallen.needs_failed) == ("the canary failed", True)
 
 
-def test_the_run_stands_first_in_the_reason_since_nodes_cut_the_end() -> None:
-    assert is_of_run("rollout 1b2c3d4e: update", "1b2c3d4e")
-    assert is_of_run(run_key("1b2c3d4e"), "1b2c3d4e")
-    assert not is_of_run("rollout 1b2c3d4eff: x", "1b2c3d4e")
-
-
 @pytest.mark.parametrize(
     "value",
     [[], {}, {"servers": {}}, {"schema": 2, "servers": []}, {"schema": 1, "servers": []}, {"schema": 1, "servers": [1]}],
@@ -411,19 +315,6 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: s
     with pytest.raises(RolloutError, match=f"Cannot resume from FILE: {name} is") as caught:
         from_json(written, "FILE")
     assert caught.value.code == "resume_invalid"
-
-
-def test_a_row_without_its_server_is_an_error() -> None:
-    written = to_json(opened(fleet(1, 1)))
-    del written["servers"][0]["server"]
-    with pytest.raises(RolloutError, match="server is missing"):
-        from_json(written, "FILE")
-
-
-def test_a_file_of_a_later_patch_of_the_collection_is_read() -> None:
-    value = to_json(opened(fleet(1, 1)))
-    value["servers"][0]["later"] = value["later"] = 1
-    assert from_json(value, "FILE").rows[0].server == uuid(100)
 
 
 def test_files_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:
@@ -464,12 +355,6 @@ def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, An
     return info(number, outdated={"is_outdated": is_outdated}, **more)
 
 
-def test_nodes_are_told_that_only_the_outdated_are_meant() -> None:
-    seen = {"node-1": told(outdated(1), outdated(2, is_outdated=False))}
-    assert begin(opened(seen, outdated=True), 1)["node-1"]["outdated"] is True
-    assert begin(opened(seen), 1)["node-1"]["outdated"] is False
-
-
 def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
     record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1)
     all_done(record, 1)
@@ -477,22 +362,3 @@ def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
     assert asked(resumed) == [uuid(3)] and begin(resumed, 1)["node-1"]["outdated"] is True
     (skipped,) = (row for row in resumed.rows if row.server == uuid(2))
     assert (skipped.outcome, skipped.code) == ("skipped", "not_selected")
-
-
-def test_what_was_tried_is_tried_again_although_its_new_container_is_not_outdated() -> None:
-    """A restart makes the container before it fails to start it."""
-    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
-    # Its node was asked, and nobody knows what came of it.
-    begin(record, 2)
-    count(record, 2, {"node-1": LOST})
-    now = {"node-1": told(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
-    resumed = opened(now, again(record), resume_failed=True)
-    work = {}
-    for number in range(1, resumed.batches + 1):
-        for each in begin(resumed, number).values():
-            work.update(dict.fromkeys(each["servers"], each["outdated"]))
-    assert work == {uuid(1): False, uuid(2): False, uuid(3): True}
-    # And once more, where that run was ended, too.
-    assert {row.server for row in again(resumed).rows if row.again} == {uuid(1), uuid(2)}

@@ -25,7 +25,6 @@ ZONES = (BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "A
 
 @pytest.fixture(autouse=True)
 def _in_berlin() -> Iterator[None]:
-    """The controller is in Berlin."""
     before = os.environ.get("TZ")
     os.environ["TZ"] = BERLIN
     time.tzset()
@@ -50,44 +49,28 @@ def window(now: str, **given: Any) -> tuple[str | None, str | None]:
 @pytest.mark.parametrize(
     ("now", "given", "meant"),
     [
-        # Today if it is still to come, else tomorrow.
         ("2026-01-31 01:00", {"not_before": "02:00"}, ("2026-01-31T01:00:00Z", None)),
         ("2026-01-31 02:00", {"not_before": "02:00"}, ("2026-02-01T01:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "02:00:30"}, ("2026-01-31T01:00:30Z", None)),
         ("2026-01-31 01:00", {"deadline": "06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 07:00", {"deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
-        # A window of a night, before it, in its first half, in its second, and after it.
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
         ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
-        ("2026-02-01 05:59", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-02-01 06:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-02-01T21:00:00Z", "2026-02-02T05:00:00Z")),
-        # One of a morning.
         ("2026-01-31 01:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 03:00", {"not_before": "02:00", "deadline": "06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 07:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-02-01T01:00:00Z", "2026-02-01T05:00:00Z")),
-        # In another zone than the controller's.
         ("2026-01-31 01:00", {"not_before": "02:00 UTC"}, ("2026-01-31T02:00:00Z", None)),
         (
             "2026-01-31 01:00",
             {"not_before": "20:00 America/New_York", "deadline": "06:00"},
             ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z"),
         ),
-        # With a date.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00"}, ("2026-02-03T01:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03 02:00:00 America/New_York"}, ("2026-02-03T07:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00Z"}, ("2026-02-03T02:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00:00.500+05:30"}, ("2026-02-02T20:30:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00-0100"}, ("2026-02-03T03:00:00Z", None)),
-        # As YAML reads what is not in quotes.
-        ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2)}, ("2026-02-03T01:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2, tzinfo=timezone.utc)}, ("2026-02-03T02:00:00Z", None)),
-        # The deadline of a day belongs to the beginning of a day, be that over.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T22:00", "deadline": "06:00"}, ("2026-02-03T21:00:00Z", "2026-02-04T05:00:00Z")),
         ("2026-01-31 12:00", {"not_before": "2026-01-30T22:00", "deadline": "06:00"}, ("2026-01-30T21:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "2026-02-01T06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "2026-02-01T06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
-        # Over: nothing is begun.
-        ("2026-01-31 20:00", {"deadline": "2026-01-31T06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "", "deadline": None}, (None, None)),
     ],
 )
@@ -98,26 +81,21 @@ def test_a_window_is_the_next_one_or_the_one_that_is_open(now: str, given: dict[
 @pytest.mark.parametrize(
     ("now", "given", "meant"),
     [
-        # In March there is no 02:30: the clocks go from 02:00 to 03:00, at 01:00 UTC.
         ("2026-03-29 00:00", {"not_before": "02:30"}, ("2026-03-29T01:00:00Z", None)),
         ("2026-03-29 00:00", {"deadline": "02:30"}, (None, "2026-03-29T01:00:00Z")),
         ("2026-03-29 00:00", {"not_before": "2026-03-29T02:30"}, ("2026-03-29T01:00:00Z", None)),
         ("2026-03-28 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-03-29T04:00:00Z")),
-        # In October there are two: the first is at 00:30 UTC.
         ("2026-10-25 00:00", {"not_before": "02:30"}, ("2026-10-25T00:30:00Z", None)),
         ("2026-10-25 00:00", {"deadline": "02:30"}, (None, "2026-10-25T00:30:00Z")),
-        ("2026-10-25 00:00", {"deadline": "2026-10-25T02:30"}, (None, "2026-10-25T00:30:00Z")),
         ("2026-10-24 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-10-25T05:00:00Z")),
-        # Half an hour on Lord Howe Island; and at midnight in Havana, where that day begins at 01:00.
         ("2026-10-03 12:00", {"not_before": "02:15 Australia/Lord_Howe"}, ("2026-10-03T15:30:00Z", None)),
-        ("2026-03-07 12:00", {"not_before": "00:30 America/Havana"}, ("2026-03-08T05:00:00Z", None)),
     ],
 )
 def test_in_the_nights_when_clocks_are_changed(now: str, given: dict[str, Any], meant: tuple[str | None, str | None]) -> None:
     assert window(now, **given) == meant
 
 
-def test_the_second_of_two_that_a_clock_shows_is_not_meant_even_if_only_it_is_still_to_come() -> None:
+def test_of_a_time_shown_twice_the_second_is_not_meant() -> None:
     between = at("2026-10-25 02:45")
     assert read_window({"not_before": "02:30"}, between).facts()["not_before"] == "2026-10-26T01:30:00Z"
 
@@ -126,7 +104,7 @@ def test_the_second_of_two_that_a_clock_shows_is_not_meant_even_if_only_it_is_st
 @given(
     zone=st.sampled_from(ZONES), wall=st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)).map(lambda each: each.replace(microsecond=0))
 )
-def test_a_time_that_clocks_show_is_its_first_moment_and_another_the_moment_they_are_put_past_it(zone: str, wall: datetime) -> None:
+def test_a_time_means_its_first_moment_or_the_end_of_the_gap(zone: str, wall: datetime) -> None:
     where = zoneinfo.ZoneInfo(zone)
     moment = moment_of(wall, where)
     shown = datetime.fromtimestamp(moment, where).replace(tzinfo=None, fold=0)
@@ -145,7 +123,7 @@ def test_a_time_that_clocks_show_is_its_first_moment_and_another_the_moment_they
     begin=st.times().map(lambda each: each.replace(microsecond=0)),
     end=st.times().map(lambda each: each.replace(microsecond=0)),
 )
-def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
+def test_a_window_of_two_times_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
     alone = read_window({"not_before": f"{begin} {zone}"}, now)
     assert alone.not_before is not None
     assert now < alone.not_before

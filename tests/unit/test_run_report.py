@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import threading
 from pathlib import Path
@@ -46,7 +45,6 @@ class Reported:
         monkeypatch.setattr(plugin, "time", SimpleNamespace(monotonic=lambda: self.now, time=lambda: 1_769_860_800.0 + self.now))
 
     def begin(self) -> None:
-        """The run begins."""
         run_files.save(str(self.run_file), self.record)
         self.report.begin(str(self.file), self.record)
         self.report.follow(str(self.run_file))
@@ -79,70 +77,6 @@ def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
     assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
 
 
-def test_it_says_how_to_go_on_while_the_run_goes_on(reported: Reported) -> None:
-    reported.record.rows[-1].outcome = "not_done"
-    reported.begin()
-    reported.now += 10
-    reported.report.renew()
-    assert "How to go on if it is interrupted" in reported.text and "go on as told below" in reported.text
-    assert f"<code>-e rollout_resume={reported.run_file}</code>" in reported.text
-
-
-def test_one_that_takes_long_to_make_is_renewed_so_much_the_less(reported: Reported, monkeypatch: pytest.MonkeyPatch) -> None:
-    reported.begin()
-    made = plugin.page
-
-    def slowly(*given: Any) -> str:
-        reported.now += 2.0
-        return str(made(*given))
-
-    monkeypatch.setattr(plugin, "page", slowly)
-    before = reported.pages
-    for _second in range(400):
-        reported.now += 1.0
-        reported.report.renew()
-    # 2 s of work in 40: a twentieth.
-    assert reported.pages - before <= 400 // 40 + 1
-
-
-def test_news_of_the_batch_under_way_are_in_it_and_those_of_the_batch_before_are_not(reported: Reported) -> None:
-    going = reported.record.rows[-1]
-    going.in_flight, going.outcome, going.began_at, going.phases, going.seconds = True, "not_done", "", [], None
-    reported.record.batch_times.pop()
-    reported.begin()
-    news = json.dumps({"server": going.server, "phase": "stop", "seconds": 1.0})
-    reported.report.note(going.node or "", [news])
-    reported.now += 10
-    reported.report.renew()
-    assert "under way, 11 s so far" in reported.text
-    reported.report.tell("the next one", batch_begins=True)
-    reported.now += 10
-    reported.report.renew()
-    assert "so far</small>" not in reported.text
-
-
-def test_its_end_is_written_at_once_and_nothing_comes_after_it(reported: Reported) -> None:
-    reported.begin()
-    reported.report.end(reported.record, ["go on with ", "the command"], {"ok": False})
-    assert "Did not end well" in reported.text and "the command" in reported.text and 'http-equiv="refresh"' not in reported.text
-    reported.now += 100
-    reported.report.note("node-1", ["{}"])
-    reported.report.renew()
-    assert "Did not end well" in reported.text
-    assert reported.shown == [f"The report is {reported.file}"]
-
-
-def test_a_run_without_one_costs_nothing_and_leaves_the_last_ones_alone(reported: Reported) -> None:
-    reported.begin()
-    before = reported.text
-    reported.report.begin("", record())
-    reported.now += 100
-    reported.report.note("node-1", ["{}"])
-    reported.report.tell("something")
-    reported.report.end(reported.record, "", {"ok": True})
-    assert reported.text == before
-
-
 def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Reported) -> None:
     reported.begin()
     before = reported.text
@@ -153,14 +87,6 @@ def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Rep
     reported.report.renew()
     reported.report.end(other, "", {"ok": True})
     assert reported.text == before
-
-
-def test_one_that_cannot_be_written_is_told_before_anything_is_begun(reported: Reported, tmp_path: Path) -> None:
-    (tmp_path / "in the way").write_text("")
-    with pytest.raises(RolloutError, match=r"Cannot write .*nothing more is begun"):
-        reported.report.begin(str(tmp_path / "in the way" / "run.html"), reported.record)
-    with pytest.raises(RolloutError, match="directory"):
-        reported.report.begin(str(tmp_path), reported.record)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

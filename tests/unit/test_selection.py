@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import (
-    all_of,
     each_once,
     everything,
     is_left_out,
@@ -83,12 +82,6 @@ def test_a_restart_of_all_means_those_that_are_up_the_others_all(
     assert (found.generations, found.reason) == ({UUID: 3}, "update")
 
 
-def test_each_of_all_has_an_operation_of_its_own() -> None:
-    targets = all_of(request(), [COBALT, LOBBY])
-    assert [target.server for target in targets] == [COBALT, LOBBY]
-    assert len({"op", *(target.request.operation for target in targets)}) == 3
-
-
 @pytest.mark.parametrize(
     "of_all, action, code, state, left_out",
     [
@@ -109,7 +102,7 @@ def test_only_what_a_restart_of_all_found_down_is_left_out(
 
 
 @pytest.mark.parametrize("only", [None, frozenset(), frozenset({PowerState.OFFLINE, PowerState.RUNNING})])
-def test_a_restart_of_all_is_refused_for_states_that_none_of_them_may_have_and_no_states_mean_no_server(
+def test_a_restart_of_all_is_refused_for_states_that_none_may_have(
     only: frozenset[PowerState] | None,
 ) -> None:
     refuse_only_offline(replace(request(), only=only))
@@ -117,15 +110,10 @@ def test_a_restart_of_all_is_refused_for_states_that_none_of_them_may_have_and_n
         refuse_only_offline(replace(request(), only=frozenset({PowerState.OFFLINE})))
 
 
-def test_one_named_twice_is_meant_once_where_it_was_named_first_and_as_it_was_named_first() -> None:
+def test_a_server_named_twice_is_meant_once_as_named_first() -> None:
     targets = named(request(), ["Lobby", UUID.upper(), "Cobalt", LOBBY.short_id, UUID], identify)
     assert [(target.request.server, target.server) for target in targets] == [("Lobby", LOBBY), (UUID.upper(), COBALT)]
     assert len({target.request.operation for target in targets}) == 2
-
-
-def test_what_cannot_be_found_is_meant_all_the_same_and_each_name_once() -> None:
-    targets = named(request(), ["Twin", "nobody", "Cobalt", "nobody"], identify)
-    assert [(target.request.server, target.server) for target in targets] == [("Twin", None), ("nobody", None), ("Cobalt", COBALT)]
 
 
 def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
@@ -149,9 +137,7 @@ class TestEverything:
         assert [server.uuid for server in everything(fake.build(), PowerAction.START)] == sorted([UUID, LOBBY.uuid])
 
     @pytest.mark.parametrize("action", [*PowerAction, None])
-    def test_a_directory_that_cannot_be_listed_leaves_only_what_boots_and_what_reads_incomplete(
-        self, fake: FakeNode, action: PowerAction | None
-    ) -> None:
+    def test_a_directory_that_cannot_be_listed_leaves_starts_incomplete(self, fake: FakeNode, action: PowerAction | None) -> None:
         fake.up()
         directory = fake.root / "servers"
         directory.rename(fake.root / "before")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +14,16 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import (
-    AskPlayers,
     FactOptions,
-    ask_players,
     describe,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
-from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeGame, FakeNode
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 
 
 class Many:
@@ -47,7 +36,6 @@ class Many:
         self.released = threading.Event()
 
     def make(self, count: int) -> list[str]:
-        """So many more servers."""
         uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(count)]
         for number, uuid in enumerate(uuids):
             process = {"startup": {"done": ["ready"]}}
@@ -59,18 +47,15 @@ class Many:
         return uuids
 
     def reader(self) -> Node:
-        """The node as the module builds it."""
         settings = self.fake.node.settings
         journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, self.fake.clock, read_only=True)
         return replace(self.fake.build(), journal=journal)
 
     def look(self, tail: int = 0, operations: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
-        """What is told of all."""
         told = self.describe((), tail, operations)
         return told.entries, list(told.warnings)
 
     def describe(self, names: Sequence[str] = (), tail: int = 0, operations: int = 0) -> Described:
-        """What is told of those named, or of all."""
         return describe(names, self.reader(), FactOptions(tail, operations), remember=self._remember)
 
     def _remember(self, uuid: str, run: Run) -> None:
@@ -81,7 +66,6 @@ class Many:
         self.fake.engine.logs.of_run = lambda run: read(run.container)  # type: ignore[method-assign]
 
     def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
-        """Have containers be inspected so."""
         self.fake.engine.inspect = inspect  # type: ignore[method-assign]
 
 
@@ -106,24 +90,6 @@ def test_hundreds_are_told_in_order_and_each_is_asked_about_once(many: Many) -> 
     assert [entry["server"] for entry in entries] == uuids
     assert [entry["container"]["id"] for entry in entries] == [f"{number:064x}" for number in range(300)]
     assert sorted(asked) == uuids and faults == []
-
-
-def test_several_are_asked_about_at_a_time_but_never_many(many: Many) -> None:
-    many.make(40)
-    at_once, most, guard = [0], [0], threading.Lock()
-
-    def inspect(name: str) -> Snapshot | None:
-        with guard:
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-        time.sleep(0.02)
-        with guard:
-            at_once[0] -= 1
-        return many.fake.engine.find(name)
-
-    many.inspects(inspect)
-    many.look()
-    assert 2 <= most[0] <= 8
 
 
 def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) -> None:
@@ -156,19 +122,6 @@ def test_an_engine_that_keeps_silent_for_servers_is_not_asked_hundreds_of_times(
     entries, _faults = many.look()
     assert len(asked) <= 15, "those under way when the eighth was given up, too"
     assert [(entry["server"], entry["state"], entry["code"]) for entry in entries] == [(uuid, None, "engine_unreachable") for uuid in uuids]
-
-
-def test_one_server_for_which_the_engine_keeps_silent_hides_no_other(many: Many) -> None:
-    uuids = many.make(20)
-
-    def inspect(name: str) -> Snapshot | None:
-        if name == uuids[7]:
-            raise EngineUnreachable("Cannot inspect: no answer")
-        return many.fake.engine.find(name)
-
-    many.inspects(inspect)
-    states = {entry["server"]: entry["state"] for entry in many.look()[0]}
-    assert list(states) == uuids and [uuid for uuid, state in states.items() if state is None] == [uuids[7]]
 
 
 def test_an_engine_out_of_reach_tells_nothing_of_servers_that_are_named(many: Many) -> None:
@@ -227,16 +180,6 @@ def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
         many.look()
 
 
-def test_who_became_ready_unwatched_is_running_and_is_remembered(many: Many) -> None:
-    uuids = many.make(30)
-    ready = {f"{number:064x}" for number in range(0, 30, 2)}
-    many.logs(lambda container: b"ready\n" if container in ready else b"loading\n")
-    entries, _unused = many.look()
-    assert [entry["state"] for entry in entries] == ["running", "starting"] * 15
-    assert [entry["startup"] for entry in entries] == ["matched", "waiting"] * 15
-    assert many.remembered == uuids[::2]
-
-
 def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
     # Time enough for those that do not, on a busy machine, too.
     monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 2.0)
@@ -256,223 +199,3 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
     assert list(states) == uuids and faults == []
     assert {states[uuid] for uuid in uuids[::10]} == {"starting"}
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
-
-
-def test_the_readiness_of_all_is_looked_for_within_half_a_second(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    many.make(60)
-    looked: set[str] = set()
-
-    def read(container: str) -> bytes:
-        looked.add(container)
-        time.sleep(0.1)
-        return b""
-
-    many.logs(read)
-    began = time.monotonic()
-    entries, _unused = many.look()
-    assert time.monotonic() - began < 10
-    assert {entry["state"] for entry in entries} == {"starting"}
-    assert 0 < len(looked) < 60
-    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.15)
-    for _turn in range(60):
-        if len(looked) < 60:
-            many.look()
-    assert len(looked) == 60, "nobody is left out for ever"
-
-
-def test_the_ends_of_all_logs_are_told(many: Many) -> None:
-    many.make(20)
-    for number in range(20):
-        many.fake.engine.logs[f"{number:064x}"] = b"one\ntwo %d\n" % number
-
-    def no_log(name: str, lines: int) -> bytes:
-        if name.endswith("3"):
-            raise EngineError("configured logging driver does not support reading", status=501)
-        if name.endswith("5"):
-            raise EngineError("input/output error", status=500)
-        return many.fake.engine.logs[name]
-
-    many.fake.engine.logs.tail = no_log  # type: ignore[method-assign]
-    entries, faults = many.look(tail=1)
-    expected = [None if number == 5 else [] if number in (3, 19) else [f"two {number}"] for number in range(20)]
-    assert [entry["log"] for entry in entries] == expected and faults == []
-
-
-@pytest.mark.parametrize("count", [3, 400])
-def test_the_journal_is_opened_as_often_for_hundreds_as_for_three(many: Many, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    many.make(count)
-    many.fake.node.journal.close()
-    opened: list[str] = []
-    connect = journal_file.connect
-
-    def counted(path: str, options: str, patience: float) -> Any:
-        opened.append(path)
-        return connect(path, options, patience)
-
-    monkeypatch.setattr(journal_file, "connect", counted)
-    monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 0.0)
-    entries, _unused = many.look()
-    assert {entry["startup"] for entry in entries} == {"waiting"} and len(entries) == count
-    assert len(opened) == 5, "intents, operations, ended runs, runs, events"
-
-
-def test_five_hundred_entries_fit_into_a_megabyte_even_after_failures_with_long_messages(many: Many) -> None:
-    for number, uuid in enumerate(many.make(500)):
-        server, operation = Server(uuid, f"Cobalt Survival {number}"), f"5e0b76f0-0000-4000-8000-{number:012x}"
-        origin, reason = "AWX job 48213 by administrator@controller.example.com", "monthly update of the operating system"
-        journal = many.fake.node.journal
-        if number < 20:
-            journal.operations.begin(
-                operation=operation, server=server, action=PowerAction.RESTART, origin=origin, reason=reason, requested_at=NOON
-            )
-        result = Result(server, PowerAction.RESTART, Outcome.FAILED, operation, NOON, NOON, code="start_failed", msg="x" * 600)
-        journal.operations.end(result, origin=origin, reason=reason)
-        journal.intents.set(server, Intent(True, operation, origin, timestamp(NOON)))
-    entries, _unused = many.look()
-    assert len(entries) == 500 and entries[499]["last_operation"]["msg"] == "x" * 600
-    assert len(json.dumps({"servers": entries})) <= 1_000_000
-
-
-# ----- what places a server among others
-
-
-def place(many: Many, **definition: Any) -> dict[str, Any]:
-    """What is told of a server with this definition, or with none but a container."""
-    many.make(1)
-    many.fake.task.clear()
-    if definition:
-        uuid = f"{0:08x}-0000-4000-8000-000000000000"
-        many.fake.task.append(many.fake.definition(uuid=uuid, **definition))
-    (entry,) = many.describe().entries
-    return {name: entry[name] for name in ("priority", "egg", "labels")}
-
-
-def test_priority_egg_and_labels_are_those_of_the_definition(many: Many) -> None:
-    egg = "5d7b0c1e-7f5e-4f0c-9e2b-6b1d3c8a9f10"
-    told = place(many, meta={"name": "Proxy", "priority": 10}, egg={"id": egg, "file_denylist": []}, labels={"tier": 1})
-    assert told == {"priority": 10, "egg": egg, "labels": {"tier": "1"}}
-
-
-def test_where_the_definition_says_none_there_is_the_usual_priority_no_egg_and_no_label(many: Many) -> None:
-    assert place(many, meta={"name": "Proxy"}) == {"priority": 100, "egg": None, "labels": {}}
-
-
-def test_without_a_definition_labels_are_not_known(many: Many) -> None:
-    assert place(many) == {"priority": 100, "egg": None, "labels": None}
-
-
-def test_the_settings_priority_counts_before_the_definitions(many: Many) -> None:
-    many.fake.configure(system={"priorities": {"Proxy": 3}})
-    assert place(many, meta={"name": "Proxy", "priority": 10})["priority"] == 3
-
-
-def test_so_many_operations_as_asked_for_are_told_the_newest_first_and_none_unasked(many: Many) -> None:
-    uuids = many.make(2)
-    journal = many.fake.node.journal
-    for number in range(3):
-        operation = f"op-{number}"
-        journal.operations.end(
-            Result(Server(uuids[0]), PowerAction.STOP, Outcome.DONE, operation, NOON, NOON), origin="alice", reason="why"
-        )
-    busy, idle = many.look(operations=2)[0]
-    assert [each["id"] for each in busy["operations"]] == ["op-2", "op-1"]
-    assert busy["operations"][0] == busy["last_operation"]
-    assert idle["operations"] == []
-    assert all("operations" not in entry for entry in many.look()[0])
-
-
-def test_what_changed_nothing_is_not_the_last_operation_and_is_among_all(many: Many) -> None:
-    (uuid,) = many.make(1)
-    journal = many.fake.node.journal
-    for number, outcome in enumerate([Outcome.DONE, Outcome.UNCHANGED, Outcome.UNCHANGED]):
-        ended = Result(Server(uuid), PowerAction.START, outcome, f"op-{number}", NOON, NOON)
-        journal.operations.end(ended, origin=f"caller {number}")
-    (told,) = many.look(operations=5)[0]
-    assert (told["last_operation"]["id"], told["last_operation"]["origin"]) == ("op-0", "caller 0")
-    assert [each["id"] for each in told["operations"]] == ["op-2", "op-1", "op-0"]
-
-
-# ----- players
-
-
-class SlowGame(FakeGame):
-    """A game that takes its time, or never answers."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def players(self) -> PlayerCount:
-        time.sleep(self.seconds)
-        return super().players()
-
-
-class GameOfEach:
-    """A game for each server that has one."""
-
-    def __init__(self, **games: FakeGame) -> None:
-        self.games = games
-
-    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
-        assert definition is not None and definition.server == server and snapshot.live
-        return self.games.get(server.uuid)
-
-
-def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
-    """What is told of the players of each."""
-    node = replace(many.reader(), games=GameOfEach(**games))
-    told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
-    return {entry["server"]: entry.get("players", "not told") for entry in told.entries}
-
-
-def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Many) -> None:
-    uuids = many.make(4)
-    down = next(each for each in many.fake.engine.containers.values() if each.name == uuids[3])
-    many.fake.engine.containers[down.id] = replace(down, live=False)
-    games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
-    games[uuids[0]].online, games[uuids[1]].online = 3, None
-    assert list(played(many, **games).values()) == [
-        {"online": 3, "max": 20, "unknown_reason": None},
-        {"online": None, "max": None, "unknown_reason": "no answer"},
-        None,
-        None,
-    ]
-    assert [game.looks for game in games.values()] == [1, 1, 0]
-
-
-def test_nobody_asks_games_for_who_does_not_want_to_know(many: Many) -> None:
-    uuids = many.make(2)
-    game = FakeGame()
-    assert set(played(many, ask=None, **dict.fromkeys(uuids, game)).values()) == {"not told"}
-    assert game.looks == 0
-
-
-def test_games_are_asked_at_the_same_time_and_all_of_them_only_for_so_long(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_facts, "_ALL_SECONDS", 0.5)
-    uuids = many.make(100)
-    games = {uuid: SlowGame(0.1 if number % 2 else 30.0) for number, uuid in enumerate(uuids)}
-    began = time.monotonic()
-    told = played(many, **games)
-    assert time.monotonic() - began < 10
-    assert all(told[uuid]["online"] is None for uuid in uuids[::2])
-    assert {told[uuid]["unknown_reason"] for uuid in uuids[::2]} == {"the games of other servers took too long to answer"}
-
-
-def test_a_countdown_is_told_as_long_as_its_process_lives(many: Many) -> None:
-    uuid = many.make(1)[0]
-    node = many.fake.node
-    request = Request(uuid, PowerAction.RESTART, "op-1", NOON, origin="alice@web1", reason="update")
-    held = node.countdowns.begin(uuid, request, Run("c", "s"), since="2026-03-01T12:00:00.000Z", due="2026-03-01T12:10:00.000Z")
-    held.write(online=3, phase="counting")
-    shown = many.look()[0][0]["countdown"]
-    assert shown == {
-        "action": "restart",
-        "phase": "counting",
-        "due": "2026-03-01T12:10:00.000Z",
-        "origin": "alice@web1",
-        "reason": "update",
-        "since": "2026-03-01T12:00:00.000Z",
-        "operation": "op-1",
-    }
-    held.release()
-    assert many.look()[0][0]["countdown"] is None

@@ -24,9 +24,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
     parse_settings,
     read_settings,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import is_timezone, node_timezone
+from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import node_timezone
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,71 +91,28 @@ class TestTable:
     def test_every_used_key_is_a_field_and_every_field_a_used_key(self) -> None:
         assert {key.field for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
 
-    def test_no_key_stands_twice_and_each_has_type_and_meaning(self) -> None:
-        names = [key.name for key in KEYS]
-        assert len(names) == len(set(names))
-        assert all(key.type.words and key.meaning for key in schema.every_key(KEYS))
-
-    def test_the_defaults_of_the_table_are_what_one_gets(self) -> None:
-        found = load_settings(None)
-        resolved = {"uid", "gid", "timezone"}
-        for key in KEYS:
-            if key.used and key.field not in resolved:
-                assert getattr(found, key.field) == key.default, key.name
-
     @pytest.mark.parametrize(
         ("key", "default"),
         [
             ("system.definitions", "/etc/fleet-power/servers"),
-            ("system.lock_directory", "/run/fleet-power"),
-            ("system.state_directory", "/var/lib/fleet-power"),
             ("system.data", "/var/lib/fleet-power/volumes"),
-            ("system.group", "fleet-power"),
             ("system.stop_timeout", 600),
-            ("system.startup_window", 900),
             ("docker.pull", "missing"),
-            ("docker.recreate", "changed"),
             ("remote_query.allow_stale", False),
-            ("system.allow_wings", False),
             ("system.config_errors", "fail"),
-            ("docker.network.dns", ("1.1.1.1", "1.0.0.1")),
             ("docker.container_pid_limit", 512),
-            ("docker.tmpfs_size", 100),
         ],
     )
     def test_the_defaults_are_those_of_the_design(self, key: str, default: object) -> None:
         assert {entry.name: entry.default for entry in KEYS}[key] == default
 
-    @pytest.mark.parametrize("key", [key for key in KEYS if key.used], ids=lambda key: key.name)
-    def test_null_means_the_default(self, key: schema.Key) -> None:
-        assert parse(with_value(key.name, None)) == parse({})
-
-    @pytest.mark.parametrize("key", [key for key in KEYS if not key.used], ids=lambda key: key.name)
-    def test_a_key_that_only_wings_uses_is_known_whatever_it_is(self, key: schema.Key) -> None:
-        assert parse(with_value(key.name, ["anything"])) == parse({})
-
 
 class TestFile:
-    def test_no_file_at_the_default_place_means_defaults_and_needs_no_yaml(self) -> None:
-        code = (
-            "import sys; from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings as s;"
-            "s.DEFAULT_PATH = '/nonexistent/config.yml'; s.load_settings(None); print('yaml' in sys.modules)"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "False"
-
-    def test_a_file_at_the_default_place_is_read(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(settings_module, "DEFAULT_PATH", write(tmp_path / "config.yml", "system: {stop_timeout: 7}\n"))
-        assert load_settings(None).stop_timeout == 7
-
     def test_a_broken_link_at_the_default_place_is_not_taken_for_defaults(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "config.yml").symlink_to(tmp_path / "gone")
         monkeypatch.setattr(settings_module, "DEFAULT_PATH", str(tmp_path / "config.yml"))
         with pytest.raises(SettingsInvalid, match="No such file"):
             load_settings(None)
-
-    def test_an_empty_file_means_defaults(self, tmp_path: Path) -> None:
-        assert load_settings(write(tmp_path / "c.yml", "# nothing yet\n")) == load_settings(None)
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -164,42 +121,19 @@ class TestFile:
                 "system: [unclosed\n",
                 "it is not YAML: line 2, column 1: a comma or a closing bracket is missing in the list that begins in line 1",
             ),
-            ("a: 1\n\tb: 2\n", "it is not YAML: line 2, column 1: a tab stands where spaces indent"),
-            ("a: &x [*x, *y]\n", "it is not YAML: line 1, column 12: what begins with an asterisk names no anchor"),
-            (
-                "a: 2026-99-99\n",
-                "it is not YAML: line 1, column 4: a value is not what its tag says, or is a date that does not exist; put it in quotes",
-            ),
-            ("? [a]\n: 1\n", "a map or a list stands where a key is expected"),
-            ("--- a\n--- b\n", "it is not YAML: line 2, column 1: a second document begins"),
             ("a: !!python/object/apply:os.system ['true']\n", "line 1, column 4: a tag is not known here"),
             ("\x01", "it is not YAML: line 1, column 1: it holds a control character"),
-            *(
-                (f"token: a\nx: {odd}\n", "line 2, column 4: a value is not what its tag says")
-                for odd in ("!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc")
-            ),
             ("- a\n", "the top level is a list, expected a map"),
-            ("text\n", "expected a map"),
             ("5: a\n", "the top level has a key that is 5"),
             ("#" * (1024 * 1024 + 1), "larger than 1 MiB"),
         ],
-        ids=range(16),
+        ids=range(6),
     )
     def test_a_file_that_cannot_be_understood_is_refused(self, tmp_path: Path, text: str, reason: str) -> None:
         path = write(tmp_path / "c.yml", text)
         with pytest.raises(SettingsInvalid, match=re.escape(reason)) as caught:
             load_settings(path)
         assert str(caught.value).startswith(f"Cannot read settings {path}: ")
-
-    def test_a_file_that_is_not_utf_8_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "c.yml").write_bytes(b"a: \xff\n")
-        with pytest.raises(SettingsInvalid, match=r"it is not UTF-8 text \(byte 3\)$"):
-            load_settings(str(tmp_path / "c.yml"))
-
-    def test_an_error_never_quotes_the_file(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsInvalid) as caught:
-            load_settings(write(tmp_path / "c.yml", "token: hunter22\nsystem: {a: [hunter22\n"))
-        assert "hunter22" not in str(caught.value)
 
     def test_aliases_upon_aliases_cost_nothing(self, tmp_path: Path) -> None:
         levels = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))
@@ -220,56 +154,22 @@ class TestFile:
         assert done.returncode == 0
         assert "Cannot read settings" in done.stdout
 
-    def test_a_path_that_is_given_must_be_a_readable_file(self, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "pipe")
-        for path, reason in (
-            (tmp_path / "gone", "No such file"),
-            (tmp_path, "not a regular file"),
-            (tmp_path / "pipe", "not a regular file"),
-        ):
-            with pytest.raises(SettingsInvalid, match=reason):
-                load_settings(str(path))
-        with pytest.raises(SettingsInvalid, match="not a path"):
-            load_settings("a\x00b")
-
-    def test_without_pyyaml_the_package_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setitem(sys.modules, "yaml", None)
-        with pytest.raises(MissingLibrary, match="python3-yaml"):
-            load_settings(write(tmp_path / "c.yml", "debug: true\n"))
-
 
 class TestValues:
     @pytest.mark.parametrize(
         ("key", "value", "shown", "expected"),
         [
             ("system.stop_timeout", "ten", '"ten" (text)', "a whole number of seconds from 0 to 604800"),
-            ("system.stop_timeout", -1, "-1 (a whole number)", "a whole number of seconds from 0 to 604800"),
-            ("system.stop_timeout", True, "true (a boolean)", "a whole number of seconds from 0 to 604800"),
-            ("system.stop_timeout", 1.5, "1.5 (a number)", "a whole number of seconds from 0 to 604800"),
             ("system.stop_timeout", 10**4000, "a whole number", "a whole number of seconds from 0 to 604800"),
-            ("system.allow_wings", "no", '"no" (text)', "true or false"),
             ("system.data", "volumes", '"volumes" (text)', "a path that begins with /"),
             ("system.data", "/a\x00b", "NUL", ""),
-            ("system.group", "", '"" (text)', "text that is not empty"),
             ("system.config_errors", "ignore", '"ignore" (text)', "fail or warn"),
             ("system.user.uid", -1, "-1 (a whole number)", "a whole number from 0 to 4294967294"),
-            ("app_name", 5, "5 (a whole number)", "text (put it in quotes)"),
-            ("system.user", 1000, "a whole number", "a map"),
             ("system.timezone", "Mars/Olympus", '"Mars/Olympus" (text)', "a time zone"),
-            ("system.timezone", "../../etc/passwd", '"../../etc/passwd" (text)', "a time zone"),
-            ("docker.pull", "sometimes", '"sometimes" (text)', "missing, always or never"),
-            ("docker.network.dns", "1.1.1.1", "text", "a list of IP addresses"),
-            ("docker.container_pid_limit", 4_194_305, "4194305 (a whole number)", "a whole number from -1 to 4194304"),
-            ("docker.tmpfs_size", 10**10, "10000000000 (a whole number)", "a whole number from 0 to 1000000000"),
-            ("system.user.gid", 2**32 - 1, "4294967295 (a whole number)", "a whole number from 0 to 4294967294"),
             ("system.data", "/" + "a" * 256, '"/aaa', "at most 255 bytes between two slashes"),
             ("docker.network.interface", "eth0", '"eth0" (text)', "an IP address"),
-            ("docker.network.interfaces.v4.subnet", "172.18.0.0/99", '"172.18.0.0/99" (text)', "an IP network"),
-            ("docker.overhead.default_multiplier", 0.9, "0.9 (a number)", "a number from 1 to 100"),
             ("docker.overhead.multipliers", {2048: "a"}, '"a" (text)', "a number"),
-            ("docker.overhead.multipliers", {-1: 2}, '"-1" (text)', "whole numbers"),
             ("docker.registries", {"ghcr.io": "bot"}, "docker.registries.ghcr.io", "a map"),
-            ("allowed_mounts", ["srv"], '"srv" (text)', "a path that begins with /"),
             ("system", [1], "a list", "a map"),
         ],
     )
@@ -286,12 +186,9 @@ class TestValues:
         [
             {"token": ["hunter22"]},
             {"token": {"hunter22": 1}},
-            {"endpoint": {"token": ["hunter22"]}},
             "token:hunter22",
-            {"docker": "hunter22"},
             {"docker": {"registries": "hunter22"}},
             {"docker": {"log_config": {"config": "hunter22"}}},
-            {"allowed_mounts": "hunter22"},
             {"docker": {"registries": {"host=hunter22": 5}}},
             with_value("docker.registries", {"r": "hunter22"}),
         ],
@@ -301,30 +198,6 @@ class TestValues:
             parse(raw)
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
-
-    def test_a_value_that_became_part_of_an_unknown_key_is_not_shown(self) -> None:
-        assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
-            "settings config.yml: unknown keys ignored: token:..., docker.key=...",
-        )
-
-    def test_settings_printed_show_no_secret(self) -> None:
-        found = parse(
-            {
-                "token": "hunter22",
-                "endpoint": {"token": "hunter22"},
-                "docker": {"registries": {"r": {"username": "u", "password": "hunter22"}}},
-            }
-        )
-        assert found.token == "hunter22"
-        assert found.registries["r"]["password"] == "hunter22"
-        assert "hunter22" not in repr(found)
-
-    def test_unknown_keys_are_one_warning_line(self) -> None:
-        found = parse({"sytem": {}, "system": {"stop_timout": 5}, "docker": {"hosts": "x"}})
-        assert found.warnings == ("settings config.yml: unknown keys ignored: sytem, system.stop_timout, docker.hosts",)
-
-    def test_zero_is_a_value(self) -> None:
-        assert parse(with_value("system.stop_timeout", 0)).stop_timeout == 0
 
     @settings(max_examples=60, deadline=None)
     @given(
@@ -342,6 +215,18 @@ class TestValues:
             parse(with_value(key, value))
         except SettingsInvalid as error:
             assert key in str(error)
+
+    def test_settings_printed_show_no_secret(self) -> None:
+        found = parse(
+            {
+                "token": "hunter22",
+                "endpoint": {"token": "hunter22"},
+                "docker": {"registries": {"r": {"username": "u", "password": "hunter22"}}},
+            }
+        )
+        assert found.token == "hunter22"
+        assert found.registries["r"]["password"] == "hunter22"
+        assert "hunter22" not in repr(found)
 
 
 class TestEveryFault:
@@ -390,18 +275,11 @@ class TestWingsFile:
         assert found.overhead_multipliers == ((512, 2.0), (2048, 1.5))
         assert found.definitions == "/etc/fleet-power/servers"
 
-    def test_what_we_do_not_know_of_it_is_not_warned_of(self, tmp_path: Path) -> None:
-        assert parse({"wings_config": write(tmp_path / "wings.yml", WINGS_FILE)}).warnings == ()
-
     def test_it_must_exist_and_its_errors_name_it(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsInvalid, match=r"wings\.yml: No such file"):
             parse({"wings_config": str(tmp_path / "wings.yml")})
         with pytest.raises(SettingsInvalid, match=r"wings\.yml: docker\.tmpfs_size is"):
             parse({"wings_config": write(tmp_path / "wings.yml", "docker: {tmpfs_size: big}\n")})
-
-    def test_it_cannot_name_another_file(self, tmp_path: Path) -> None:
-        found = parse({"wings_config": write(tmp_path / "wings.yml", "wings_config: /nonexistent\napp_name: Mine\n")})
-        assert found.app_name == "Mine"
 
 
 Entry = namedtuple("Entry", ["pw_uid", "pw_gid"])
@@ -437,10 +315,6 @@ class TestOwner:
 
 
 class TestTimezone:
-    @pytest.mark.parametrize("name", ["America/Port-au-Prince", "Etc/GMT+5", "Etc/GMT-14", "UTC", " Europe/Berlin\n"])
-    def test_zones_that_stop_wings_are_taken(self, name: str) -> None:
-        assert parse(with_value("system.timezone", name)).timezone == name.strip()
-
     def node(
         self, root: Path, *, file: str | None = None, link: str | None = None, zones: tuple[str, ...] = ("Europe/Berlin", "Asia/Tokyo")
     ) -> str:
@@ -472,18 +346,3 @@ class TestTimezone:
     ) -> None:
         root = self.node(tmp_path, file=file, link=link)
         assert node_timezone({"TZ": variable}, root) == zone
-
-    def test_a_node_without_a_database_takes_what_looks_like_a_zone(self, tmp_path: Path) -> None:
-        root = self.node(tmp_path, file="Europe/Berlin\n", zones=())
-        assert node_timezone({}, root) == "Europe/Berlin"
-        assert not is_timezone("/etc/passwd", root)
-
-
-class TestLog:
-    def test_the_default_options_are_not_given_to_a_driver_that_lacks_them(self) -> None:
-        assert parse(with_value("docker.log_config.type", "journald")).log_config == {}
-        assert parse(with_value("docker.log_config.type", "json-file")).log_config["max-size"] == "5m"
-
-    def test_options_that_are_given_count_for_any_driver(self) -> None:
-        found = parse({"docker": {"log_config": {"type": "journald", "config": {"tag": "x", "labels": True}}}})
-        assert found.log_config == {"tag": "x", "labels": "true"}

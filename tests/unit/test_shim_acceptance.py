@@ -71,7 +71,7 @@ def test_what_has_begun_or_ended_is_found_no_more(node: Node) -> None:
         assert connection.execute("SELECT id FROM acceptances").fetchall() == [("waits",)]
 
 
-def test_an_operation_that_waits_does_not_read_as_interrupted_when_its_process_is_gone(node: Node) -> None:
+def test_a_waiting_operation_of_a_gone_process_is_not_interrupted(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("waits")])
     journal.close()

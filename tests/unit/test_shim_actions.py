@@ -89,15 +89,12 @@ class World:
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
     def tell(self, phase: str, deadline: str | None = None) -> None:
-        """Have the last action with regard to players be at something."""
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
         self.let_go.wait(20.0)
 
     def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
-        """Actions of one process, from its beginning to its end."""
-
         async def told() -> None:
             def ended(ticket: Ticket, result: Result) -> None:
                 self.tickets.append(ticket)
@@ -162,7 +159,7 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 # ----- ends that cannot be written
 
 
-def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes_it_again(world: World) -> None:
+def test_the_end_of_an_action_that_never_began_is_written_later(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -214,7 +211,7 @@ def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: Worl
     assert world.row(taken[0]).outcome == "refused"
 
 
-def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again_by_the_next_process(world: World) -> None:
+def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again(world: World) -> None:
     def fault(_request: Request) -> None:
         raise ZeroDivisionError
 
@@ -245,7 +242,7 @@ def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: W
     assert pending(world.other()) == []
 
 
-def test_begins_and_ends_that_could_not_be_written_are_when_the_journal_takes_them_again(world: World) -> None:
+def test_begins_and_ends_that_were_not_written_are_written_later(world: World) -> None:
     def act(request: Request) -> Result:
         world.journal.operations.begin(
             operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
@@ -305,16 +302,6 @@ def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(wor
     assert pending(world.other()) == []
 
 
-def test_all_that_is_owed_is_kept_in_its_order_whatever_it_comes_to(world: World) -> None:
-    owed, written = world.journal.owed, list[int]()
-    for number in range(20_000):
-        owed.add(ALPHA.uuid if number else BETA.uuid, lambda _connection, number=number: written.append(number))
-    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (20_000, 19_999, 1)
-    owed.settle()
-    assert written == list(range(20_000))
-    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (0, 0, 0)
-
-
 def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> None:
     def add(operation: str) -> None:
         world.journal.owed.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
@@ -331,7 +318,7 @@ def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> No
 # ----- kills
 
 
-def test_the_next_process_does_not_take_a_kill_for_one_that_came_after_the_start_behind_it(world: World) -> None:
+def test_a_kill_before_a_start_does_not_cancel_it_in_the_next_process(world: World) -> None:
     def kill(_request: Request) -> None:
         world.generations.raise_for(ALPHA.uuid)
 
@@ -398,7 +385,7 @@ class SetClock(SystemClock):
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_what_was_just_accepted_is_done_by_the_next_process_although_the_clock_was_set(world: World, hours: int) -> None:
+def test_the_next_process_does_what_was_accepted_whatever_the_clock(world: World, hours: int) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("fresh", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
@@ -452,9 +439,7 @@ def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypa
     world.run(story)
 
 
-def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
@@ -472,7 +457,7 @@ def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_
     world.run(story)
 
 
-def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is_not_accepted(world: World) -> None:
+def test_a_kill_that_the_end_of_the_process_prevents_is_not_accepted(world: World) -> None:
     async def story(actions: Actions) -> None:
         with world.full(_ACCEPTANCES):
             kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
@@ -507,18 +492,6 @@ def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path
 
 
 # ----- clients that go, processes that end
-
-
-def test_a_client_that_is_gone_keeps_nobody_else_from_being_answered(world: World) -> None:
-    async def story(actions: Actions) -> None:
-        gone = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
-        other = asyncio.ensure_future(actions.take(BETA, START, 30, ""))
-        await asyncio.sleep(0)
-        gone.cancel()
-        assert await asyncio.wait_for(other, 20.0)
-        await until(lambda: len(world.ended) == 2)
-
-    world.run(story)
 
 
 def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World) -> None:
@@ -562,9 +535,7 @@ def ticket_for(server: Server, number: int) -> Ticket:
     return Ticket(Acceptance(f"operation-{number}", server, START, "", now, now, 30, now + timedelta(seconds=30)), 0.0)
 
 
-def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_and_the_first_waits_for_one_write(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_gathers_during_a_slow_write_is_written_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     began, groups = threading.Event(), list[list[Ticket]]()
 
     def slow(*what: Any) -> None:
@@ -628,18 +599,6 @@ def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operat
     asyncio.run(look())
 
 
-def test_no_diffs_are_asked_for_since_nobody_sees_them(world: World) -> None:
-    asked: list[Request] = []
-    world.acts[START] = asked.append
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, START, 30, "")
-        await until(lambda: len(world.ended) == 1)
-
-    world.run(story)
-    assert [request.diff for request in asked] == [False]
-
-
 def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
     pytest.importorskip("prometheus_client")
     world.acts[STOP] = lambda _request: time.sleep(1.0)
@@ -663,7 +622,7 @@ def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World)
 # ----- with regard to players
 
 
-def test_those_behind_one_that_waits_for_players_go_first_and_it_is_first_again_afterwards(world: World) -> None:
+def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -709,7 +668,7 @@ def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(wo
     assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
 
 
-def test_one_that_waited_for_players_when_its_process_ended_is_resumed_as_it_was_asked_for(world: World) -> None:
+def test_the_next_process_resumes_a_wait_for_players_as_asked_for(world: World) -> None:
     now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
     accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
     world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")
@@ -797,16 +756,3 @@ def test_no_more_than_sixteen_wait_for_one_server_to_be_ready(world: World) -> N
         await until(lambda: [each.action for each in world.ended] == [STOP, KILL])
 
     world.run(story)
-
-
-def test_one_that_waits_for_its_turn_when_its_process_ends_is_resumed_with_the_moment_it_was_asked_for(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("slow", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0, ready=READY_SOON)])
-    given: list[Request] = []
-    world.acts[START] = given.append
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.operation, each.wait_for, each.wait_timeout) for each in given] == [("slow", WaitFor.RUNNING, 600)]

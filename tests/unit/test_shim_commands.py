@@ -12,19 +12,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import (
-    CLOSED,
-    NO_TEXT,
-    NOT_READ,
-    OFFLINE,
-    TOO_MANY,
-    Commands,
-    NotWritten,
-)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NOT_READ, TOO_MANY, Commands
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_way_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot, StopType, StopWay
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -43,7 +35,6 @@ class Engine:
         self.stops: list[tuple[str, Run]] = []
 
     def up(self, name: str, run: str = "1", *, stuck: bool = False, **fields: Any) -> str:
-        """Have a server run."""
         self.servers[name] = Snapshot(**{"id": name, "name": name, "live": True, "started_at": run, "open_stdin": True, **fields})
         self.stuck.discard(name)
         if stuck:
@@ -96,63 +87,6 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
         assert {each.result() for each in (await asyncio.wait(waiting, timeout=20.0))[0]} == {TOO_MANY, NOT_READ}
         # None of those that waited was tried.
         assert engine.asked.count(stuck) == 1
-
-    in_loop(story)
-
-
-def test_many_servers_that_do_not_read_leave_a_place_for_one_that_does() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        stuck = [engine.up(f"stuck {number}", stuck=True) for number in range(commands_file._THREADS - 1)]
-        waiting = [asyncio.ensure_future(commands.write(each, "a\n")) for each in stuck for _unused in range(3)]
-        await until(lambda: len(engine.asked) == len(stuck))
-        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 20.0) is None
-        engine.go.set()
-        assert set(await asyncio.gather(*waiting)) == {NOT_READ}
-
-    in_loop(story)
-
-
-def test_commands_of_a_server_are_written_in_their_order() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        server = engine.up("server")
-        assert await asyncio.gather(*(commands.write(server, str(number)) for number in range(20))) == [None] * 20
-        assert engine.written == [(server, str(number)) for number in range(20)]
-        assert commands._turns == {}
-
-    in_loop(story)
-
-
-def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any) -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        server = engine.up("server", stuck=True)
-        assert await commands.write(server, "a") == NOT_READ
-        engine.up("server")
-        assert await commands.write(server, "b") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "c") is None
-        monkeypatch.setattr(commands_file, "_PAUSE_SECONDS", 0.0)
-        engine.up("server", run="2", stuck=True)
-        assert await commands.write(server, "d") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "e") is None
-        assert engine.written == [(server, "c"), (server, "e")]
-
-    in_loop(story)
-
-
-def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        assert await commands.write("none", "a") == OFFLINE
-        assert await commands.write(engine.up("down", live=False), "a") == OFFLINE
-        assert await commands.write(engine.up("closed", open_stdin=False), "a") == CLOSED
-        assert await commands.write(engine.up("server"), "\ud800") == NO_TEXT
-        assert await commands.write("server", "a") is None
-        engine.fault = EngineUnreachable("the engine at /secret")
-        for _unused in range(2):
-            assert await commands.write(engine.up("silent", stuck=True), "a") == NotWritten(error="the engine at /secret")
-        assert engine.asked.count("silent") == 1
 
     in_loop(story)
 

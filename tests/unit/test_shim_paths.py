@@ -12,7 +12,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http import
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replies import (
     PathMatch,
     PathTable,
-    Redirect,
     client_address,
     cors_headers,
     origin_of,
@@ -34,45 +33,19 @@ def settings(**values: object) -> Settings:
     [
         ("GET", "/api/servers", PathMatch("servers")),
         ("GET", "/api/servers?page=1", PathMatch("servers")),
-        ("GET", f"/api/servers/{UUID}", PathMatch("server", {"server": UUID})),
         ("POST", f"/api/servers/{UUID}/power", PathMatch("power", {"server": UUID})),
         ("GET", f"/api/servers/{UUID}/operations/x", PathMatch("operation", {"server": UUID, "operation": "x"})),
         ("GET", "/api/servers/a%2Db", PathMatch("server", {"server": "a-b"})),
         ("GET", "/api/servers/a%2Fws", PathMatch("websocket", {"server": "a"})),
         ("GET", "/api/servers//power", None),
         ("GET", f"/api/servers/{UUID}/power", None),
-        ("HEAD", "/api/servers", None),
         ("GET", "//api/servers", None),
         ("GET", "/api/./servers", None),
-        ("GET", "/API/servers", None),
         ("GET", "*", None),
-        ("GET", "", None),
     ],
 )
 def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:
     assert PATHS.find(method, target) == route
-
-
-@pytest.mark.parametrize(
-    "method, target, slash",
-    [
-        ("GET", "/api/servers/", Redirect(301, "/api/servers")),
-        ("GET", "/api/servers/?a=b/", Redirect(301, "/api/servers?a=b/")),
-        ("POST", f"/api/servers/{UUID}/power/", Redirect(307, f"/api/servers/{UUID}/power")),
-        ("GET", "/api/servers%2F", Redirect(301, "/api/servers")),
-    ],
-)
-def test_a_slash_too_many_is_redirected(method: str, target: str, slash: Redirect) -> None:
-    assert PATHS.find(method, target) == slash
-
-
-@pytest.mark.parametrize("target", ["/api/servers//", "/nothing/", "//evil.example/api/servers/", "/"])
-def test_no_other_slash_is(target: str) -> None:
-    assert not isinstance(PATHS.find("GET", target), Redirect)
-
-
-def test_a_route_has_its_name_and_its_path_alone() -> None:
-    assert len({route.name for route in ROUTES}) == len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
 
 
 def test_an_empty_token_lets_nobody_in() -> None:
@@ -100,9 +73,7 @@ def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None
         ("10.0.0.1", ["203.0.113.5, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
         ("10.0.0.1", ["203.0.113.5", "198.51.100.7"], "198.51.100.7"),
         ("::ffff:10.0.0.1", ["198.51.100.7, ::ffff:10.0.0.2"], "198.51.100.7"),
-        ("::ffff:192.0.2.1", ["198.51.100.7"], "::ffff:192.0.2.1"),
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),
-        ("10.0.0.1", [], "10.0.0.1"),
         ("", ["198.51.100.7"], ""),
     ],
 )

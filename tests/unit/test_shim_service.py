@@ -12,12 +12,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as service_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim import shim_settings
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
-from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 pytest.importorskip("aiohttp")
 
@@ -38,8 +36,6 @@ class World:
         self.path.chmod(0o600)
 
     def run(self, story: Callable[[Service], Awaitable[None]]) -> list[dict[str, str]]:
-        """What was logged meanwhile."""
-
         async def told() -> None:
             await story(Service(str(self.path), shim_settings.load(str(self.path)), log))
 
@@ -63,7 +59,7 @@ def broken(*_unused: object) -> None:
 @pytest.mark.parametrize(
     "token", [f"{OLD}\n", f" {OLD}", f"{OLD}\t", f"{OLD}\x01", f"{OLD}\r\nX: {OLD}", f"{OLD}\x7f", f"{OLD}\u00a0"], ids=repr
 )
-def test_a_token_that_no_request_can_bring_is_refused_in_a_sentence_and_the_one_that_counted_counts_on(world: World, token: str) -> None:
+def test_a_token_that_no_request_can_bring_is_refused(world: World, token: str) -> None:
     async def story(service: Service) -> None:
         world.write(token)
         await service._reload()
@@ -79,9 +75,7 @@ def test_a_token_that_no_request_can_bring_is_refused_in_a_sentence_and_the_one_
 
 
 @pytest.mark.parametrize("where", ["load", "taken_over"])
-def test_a_fault_of_ours_while_settings_are_read_is_logged_and_the_next_reading_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_a_fault_of_ours_while_settings_are_read_is_logged(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     async def story(service: Service) -> None:
         world.write(NEW)
         with monkeypatch.context() as patch:
@@ -94,35 +88,3 @@ def test_a_fault_of_ours_while_settings_are_read_is_logged_and_the_next_reading_
     entries = world.run(story)
     assert [entry["event"] for entry in entries] == ["fault", "token_changed", "settings_reloaded"]
     assert "KeyError" in entries[0]["reason"]
-
-
-def test_a_fault_of_ours_while_the_files_are_looked_at_is_not_the_last_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_file, "_WATCH_SECONDS", 0.02)
-    looks: list[object] = []
-
-    async def story(service: Service) -> None:
-        watching = asyncio.ensure_future(service._watch_files())
-        await asyncio.sleep(0.1)
-        with monkeypatch.context() as patch:
-            patch.setattr(shim_settings, "files_of", lambda *given: (looks.append(given), broken()))
-            await until(lambda: looks)
-        world.write(NEW)
-        await until(lambda: service._current().token == NEW)
-        watching.cancel()
-
-    assert {entry["event"] for entry in world.run(story)} == {"fault", "token_changed", "settings_reloaded"}
-
-
-def test_what_changes_before_the_files_are_looked_at_for_the_first_time_counts_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_file, "_WATCH_SECONDS", 0.02)
-
-    async def story(service: Service) -> None:
-        # As while it waits for the journal, before it listens.
-        world.write(NEW)
-        watching = asyncio.ensure_future(service._watch_files())
-        deadline = asyncio.get_running_loop().time() + 5.0
-        while service._current().token != NEW and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        watching.cancel()
-
-    assert [entry["event"] for entry in world.run(story)] == ["token_changed", "settings_reloaded"]

@@ -7,26 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import of_result, of_row, of_ticket
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import RequestIds
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
 FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
-NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
-SERVER = Server("aaaaaaaa-0000-4000-8000-000000000001", "alpha")
-TAKEN = Acceptance("op-1", SERVER, PowerAction.STOP, "somebody", NOON, NOON, 30, NOON + timedelta(seconds=30), 0)
 
 
 def stats(**fields: object) -> dict[str, object]:
@@ -37,15 +26,6 @@ def stats(**fields: object) -> dict[str, object]:
         "networks": {"eth0": {"rx_bytes": 1, "tx_bytes": 2}, "eth1": {"rx_bytes": 10, "tx_bytes": 20}},
         **fields,
     }
-
-
-def test_use_is_read_from_either_version_of_control_groups() -> None:
-    use = use_of(stats())
-    assert use is not None
-    assert (use.memory, use.memory_limit, use.cpu_seconds, use.received, use.sent) == (900, 5000, 2.5, 11, 22)
-    old = use_of(stats(memory_stats={"usage": 1000, "limit": 5000, "stats": {"total_inactive_file": 300, "inactive_file": 1}}))
-    assert old is not None
-    assert old.memory == 700
 
 
 def test_a_container_that_does_not_run_uses_nothing() -> None:
@@ -122,62 +102,6 @@ def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
             "container": {"image": "fleet-power/testserver:latest"},
         },
     }
-
-
-def test_what_a_definition_leaves_out_is_shown_as_wings_shows_it() -> None:
-    raw = json.loads((FIXTURES / "edge-minimal.json").read_text())
-    definition = parse_definition(raw, where="edge-minimal.json")
-    shown = server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(suspended=True))
-    configuration = shown["configuration"]
-    assert (shown["is_suspended"], configuration["suspended"]) == (True, True)
-    assert (configuration["build"]["threads"], configuration["labels"], configuration["mounts"]) == ("", None, [])
-    assert configuration["crash_detection_enabled"] is False
-
-
-def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
-    waits = read_operation(of_ticket(Ticket(TAKEN, 0.0)))
-    assert (waits.outcome, waits.is_of("op-1", SERVER.uuid, PowerAction.STOP)) == (None, True)
-    result = Result(
-        SERVER,
-        PowerAction.STOP,
-        Outcome.DONE,
-        "op-1",
-        NOON,
-        NOON,
-        changed=True,
-        state_before=PowerState.RUNNING,
-        state=PowerState.OFFLINE,
-        stop=StopReport("command", True, 2.0),
-        waited_seconds=1.5,
-    )
-    row = OperationRow(
-        id="op-1",
-        server=SERVER,
-        action="stop",
-        begun_at="x",
-        outcome="done",
-        changed=True,
-        state_before="running",
-        state="offline",
-        stop_how="command",
-        forced=True,
-        stop_seconds=2.0,
-        waited_seconds=1.5,
-    )
-    for shown in (of_result(TAKEN, result), of_row(row)):
-        read = read_operation(shown)
-        assert (read.outcome, read.changed, read.state_before, read.state) == (Outcome.DONE, True, PowerState.RUNNING, PowerState.OFFLINE)
-        assert (read.stop, read.waited_seconds) == (StopReport("command", True, 2.0), 1.5)
-        assert read.is_of("op-1", SERVER.uuid, PowerAction.STOP)
-    assert read_operation(of_row(OperationRow(id="op-1", server=SERVER, action="stop"))).outcome is None
-
-
-def test_an_operation_that_waits_for_players_has_not_begun_and_says_for_what_and_until_when() -> None:
-    ticket = Ticket(TAKEN, 0.0, begun=True)
-    assert (of_ticket(ticket)["progress"], "countdown" in of_ticket(ticket)) == ("begun", False)
-    ticket.aside = {"phase": "countdown", "due": "2026-03-01T12:10:00.000Z"}
-    shown = of_ticket(ticket)
-    assert (shown["progress"], shown["outcome"], shown["countdown"]) == ("accepted", None, ticket.aside)
 
 
 def test_ids_of_requests_are_uuids_of_version_4_and_all_different() -> None:

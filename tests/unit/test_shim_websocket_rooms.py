@@ -8,20 +8,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages as websockets_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import stats as stats_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import Sampler, ServerView, StatsReporter
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import Sampler, ServerView
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot
@@ -67,20 +64,7 @@ def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay
     in_loop(story)
 
 
-def test_a_service_that_ends_takes_nobody_and_lets_nobody_in() -> None:
-    async def story(websockets: Websockets) -> None:
-        waits = Closed()
-        websockets.enter("server", waits)
-        websockets.close()
-        assert waits.code == 1001
-        assert not websockets.has_place()
-        websockets.let_in("server", waits)
-        assert websockets.room("server") is None
-
-    in_loop(story)
-
-
-def test_who_is_shut_out_has_no_token_any_more_though_it_does_not_read_that_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_shut_out_has_no_token_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
     room.join = room.members.add
     monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)
@@ -135,61 +119,9 @@ def use(at: float, cpu: float) -> Use:
     return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)
 
 
-def test_the_cpu_is_that_of_the_last_second() -> None:
-    assert sampled(use(10, 5), use(11, 5.5), use(12, 7.5)) == [0.0, 50.0, 200.0]
-
-
 def test_who_asks_between_two_looks_gets_the_last_figure_and_spoils_none() -> None:
     assert sampled(use(10, 5), use(11, 5.5), use(11.1, 5.6), use(12, 6)) == [0.0, 50.0, 50.0, 50.0]
 
 
-def test_a_long_silence_and_a_clock_that_goes_back_begin_anew() -> None:
-    assert sampled(use(10, 5), use(100, 50), use(50, 60), use(51, 61)) == [0.0, 0.0, 0.0, 100.0]
-
-
 def test_an_engine_that_does_not_answer_is_no_use_and_no_error() -> None:
     assert sampled(EngineUnreachable("gone"), use(10, 5)) == [0.0, 0.0]
-
-
-# ----- countdowns
-
-
-def test_a_room_hears_of_a_countdown_when_it_begins_changes_and_is_over_but_not_of_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats_file, "_SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(stats_file, "_LEAST_PAUSE_SECONDS", 0.0)
-    waiting = Countdown(1, 2, "boot", "op-1", "restart", "12:00", "waiting", "13:00", origin="alice@web1", reason="secret")
-    counting = replace(waiting, phase="counting", due="13:01", online=3)
-    found = [None, waiting, waiting, counting, replace(counting, online=2), None, None]
-    view = ServerView(PowerState.RUNNING, snapshot=Snapshot("c", "server", live=True, started_at="s"))
-    heard: list[str] = []
-
-    async def run() -> None:
-        over = asyncio.Event()
-
-        def running(_uuid: str) -> Countdown | None:
-            if len(found) == 1:
-                over.set()
-            return found.pop(0) if found else None
-
-        node = SimpleNamespace(countdowns=SimpleNamespace(running=running))
-        resources = SimpleNamespace(node=SimpleNamespace(now=lambda: node), disks=None, stats_threads=InLoop())
-        reporter = StatsReporter("server", cast("Any", resources), lambda: view, heard.extend)
-        monkeypatch.setattr(reporter, "_sampler", SimpleNamespace(text=lambda *_unused: "{}"))
-        reporter.begin()
-        await over.wait()
-        await asyncio.sleep(0)
-        reporter.stop()
-
-    asyncio.run(run())
-    events = [json.loads(frame) for frame in heard]
-    told = [json.loads(event["args"][0]) for event in events if event["event"] == "countdown"]
-    facts = {"action": "restart", "since": "12:00"}
-    assert told == [{**facts, "phase": "waiting", "due": "13:00"}, {**facts, "phase": "counting", "due": "13:01"}, None]
-
-
-class InLoop:
-    """Work is done at once."""
-
-    async def ask(self, work: Callable[[], Any]) -> Any:
-        await asyncio.sleep(0)
-        return work()

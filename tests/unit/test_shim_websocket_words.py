@@ -5,35 +5,27 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages, frames
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import frames
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import (
-    Bucket,
     ClientMessage,
     Rates,
-    frame,
     joined,
-    last_lines,
     read_frame,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS, all_codes
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from hypothesis import given
 from hypothesis import strategies as st
 
-UUID = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
 OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
 
 
@@ -68,26 +60,6 @@ def test_no_frame_is_the_end_of_its_reader(text: str) -> None:
     assert found is None or found.event in frames.CLIENT_EVENTS
 
 
-@given(st.text(), st.lists(st.text(), min_size=1))
-def test_what_is_sent_can_be_read(event: str, texts: list[str]) -> None:
-    assert json.loads(frame(event, *texts)) == {"event": event, "args": texts}
-
-
-def test_an_event_without_texts_has_no_arguments() -> None:
-    assert frame("auth success") == '{"event":"auth success"}'
-
-
-def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
-    ended: dict[str, Any] = {"id": "i", "action": "stop", "outcome": "done", "stop": {"forced": True}, "warnings": ["w"]}
-    assert [json.loads(text) for text in of_ending(ended, whole=True)] == [
-        {"event": "daemon message", "args": ["stop: done; it did not end by itself and was ended by SIGKILL"]},
-        {"event": "daemon message", "args": ["warning: w"]},
-    ]
-    for outcome in ("refused", "cancelled", "failed", "skipped"):
-        (text,) = of_ending({"id": "i", "action": "stop", "outcome": outcome, "msg": "Cannot stop it: so"}, whole=True)
-        assert json.loads(text) == {"event": "daemon error", "args": ["Error Event [i]: Cannot stop it: so"]}
-
-
 @pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])
 def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: str | None) -> None:
     secret = "/srv/secret registry.example.com pid 7"
@@ -99,26 +71,6 @@ def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: st
         assert secret in "".join(of_ending(ended, whole=True))
 
 
-def test_what_is_said_of_a_code_is_of_one_that_there_is() -> None:
-    assert set(LEFT_TO_PLAYERS) < set(client_messages._REASONS) <= all_codes()
-
-
-@pytest.mark.parametrize(
-    ("log", "count", "limit", "lines"),
-    [
-        (b"", 5, 100, []),
-        (b"a\r\nb\r\n", 5, 100, ["a", "b"]),
-        (b"a\nb\nc", 2, 100, ["b", "c"]),
-        (b"aaaa\nbb\ncc\n", 5, 2 * len(frame("console output", "bb")) + 5, ["bb", "cc"]),
-        (b"aaaaaaaa\n", 5, 5, []),
-        (b"a\n\xff\xff\n", 5, len(frame("console output", "\ufffd\ufffd")) - 1, []),
-        (b"\xff\x1b[1mx\n", 5, 100, ["\ufffd\x1b[1mx"]),
-    ],
-)
-def test_the_last_lines_of_a_log_are_within_bounds(log: bytes, count: int, limit: int, lines: list[str]) -> None:
-    assert last_lines(log, count, limit) == [frame("console output", line) for line in lines]
-
-
 @given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))
 def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbers: list[int], heard_from: int, read_until: int) -> None:
     lines = [str(number).encode() for number in numbers]
@@ -128,34 +80,7 @@ def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbe
     assert joined(lines[:read_until], lines[heard_from:]) == lines
 
 
-# ----- events of the engine
-
-
-@pytest.mark.parametrize(
-    ("attributes", "server"),
-    [
-        ({"name": "renamed", LABEL_SERVER: UUID}, UUID),
-        ({"name": f"{UUID}-next", LABEL_SERVER: UUID}, UUID),
-        ({"name": UUID, "image": "x"}, UUID),
-        ({"name": f"{UUID}-next"}, None),
-        ({"name": "web"}, None),
-        ({"name": "web", LABEL_SERVER: "../../etc"}, None),
-        ({}, None),
-        (None, None),
-    ],
-)
-def test_an_event_tells_which_server_it_is_about(attributes: Any, server: str | None) -> None:
-    assert server_in_event({"id": "c", "Actor": {"Attributes": attributes}}) == server
-
-
 # ----- rates
-
-
-def test_a_bucket_lets_as_many_through_as_it_holds_and_then_as_many_as_drip() -> None:
-    bucket = Bucket(2.0, 3.0, 0.0)
-    assert [bucket.take(0.0) for _unused in range(4)] == [True, True, True, False]
-    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
-    assert bucket.most(100.0, 10) == 3
 
 
 def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:
@@ -207,14 +132,14 @@ def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
     assert state_changes(before, after) == states
 
 
-def test_a_run_that_was_said_to_run_is_not_said_to_start_when_a_start_of_ours_takes_it_over() -> None:
+def test_a_run_that_is_taken_over_is_not_said_to_start() -> None:
     by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
     assert state_changes(by_others, taken_over, RUNNING) == []
     assert state_changes(taken_over, ready, RUNNING) == []
     assert state_changes(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
 
 
-def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_before_anything_is_told() -> None:
+def test_a_server_about_to_be_recorded_is_looked_at_again_first() -> None:
     for phase, settled in ((Phase.START, False), (Phase.OBSERVE, False), (Phase.STOP, True), (None, True)):
         holder = None if phase is None else holding(phase)
         seen = Observed(snapshot("2"), RUNNING, Startup.UNKNOWN, holder, None)

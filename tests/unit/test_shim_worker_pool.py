@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import ThreadRefused, WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.router import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -67,24 +62,10 @@ def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch
     asyncio.run(run())
 
 
-def test_events_are_read_once_there_is_a_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = threading.Event()
-    node = SimpleNamespace(now=lambda: SimpleNamespace(engine=SimpleNamespace(local=False)))
-    changes = Changes(cast("Any", node), lambda _uuid: None, looked.set)
-    with monkeypatch.context() as patch:
-        few_threads(patch)
-        changes.want(True)
-    changes.want(True)
-    assert looked.wait(5.0)
-    changes.want(False)
-
-
 # ----- what is known of servers
 
 
 class Searches:
-    """Sources that answer when they are let."""
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = threading.Event()
         self.searched: list[str] = []
@@ -149,96 +130,10 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
     with_known(story)
 
 
-# ----- metrics
-
-
-def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        go = threading.Event()
-        server_cache = SimpleNamespace(all_servers=_nothing)
-        totals = dict.fromkeys(Verdict, 3)
-        told = SimpleNamespace(totals=lambda: totals)
-        journal = SimpleNamespace(ended_runs=told, events=SimpleNamespace(state=lambda: None), sync=lambda: "")
-        node = SimpleNamespace(journal=journal, settings=SimpleNamespace(state_directory="/nonexistent"))
-        census = Census(*cast("Any", (node, server_cache, None)))
-        monkeypatch.setattr(census, "_seen", lambda _servers: [str(go.wait(60.0))])
-        began = time.monotonic()
-        servers, runs = await census.numbers()
-        assert (servers.states, servers.supervision) == ({}, {})
-        assert (runs.ended, runs.supervisor["running"]) == (totals, False), "what the engine is not needed for"
-        assert time.monotonic() - began < 20.0
-        go.set()
-
-    asyncio.run(run())
-
-
-def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
-    """The lines of the metrics."""
-    return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
-
-
-def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_told() -> None:
-    ended = {**dict.fromkeys(Verdict, 0), Verdict.CRASHED: 4, Verdict.STOPPED: 2}
-    servers = ServerNumbers({"running": 1}, {"backoff": 2, "crash_loop": 1})
-    lines = shown(servers, NodeNumbers(ended, {"running": True, "since": "", "paused": "wings"}))
-    assert {'fleet_power_ended_runs_total{verdict="crashed"} 4.0', 'fleet_power_ended_runs_total{verdict="stopped"} 2.0'} <= lines
-    assert {'fleet_power_supervision{state="backoff"} 2.0', 'fleet_power_supervision{state="crash_loop"} 1.0'} <= lines
-    paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
-    assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
-    assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
-
-
-def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where_there_are_no_events() -> None:
-    receiver = {"receiver": "pager", "waiting": 12, "off": False, "failing_since": "2026-01-31T04:12:01.000Z", "dropped": 3, "sent": 7}
-    gone = {"receiver": "chat", "waiting": 0, "off": True, "failing_since": None, "dropped": 0, "sent": 1}
-    events = {"running": True, "since": "", "enabled": True, "receivers": [receiver, gone]}
-    lines = shown(ServerNumbers(), NodeNumbers(events=events))
-    assert {
-        "fleet_power_event_sender_up 1.0",
-        'fleet_power_events_waiting{receiver="pager"} 12.0',
-        'fleet_power_events_sent_total{receiver="pager"} 7.0',
-        'fleet_power_events_dropped_total{receiver="pager"} 3.0',
-        'fleet_power_event_receiver_failing{receiver="pager"} 1.0',
-        'fleet_power_event_receiver_off{receiver="pager"} 0.0',
-        'fleet_power_event_receiver_off{receiver="chat"} 1.0',
-        'fleet_power_event_receiver_failing{receiver="chat"} 0.0',
-    } <= lines
-    assert "fleet_power_event_sender_up 0.0" in shown(ServerNumbers(), NodeNumbers(events={**events, "running": False}))
-    for none in ({}, {**events, "enabled": False, "receivers": None}, {**events, "enabled": None, "receivers": None}):
-        assert not [line for line in shown(ServerNumbers(), NodeNumbers(events=none)) if "event" in line]
-
-
-def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> ServerNumbers:
-        node = SimpleNamespace(
-            journal=SimpleNamespace(ended_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
-        )
-        census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
-        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is_outdated": None}}
-        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is_outdated": True}}
-        monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None, "outdated": None}])
-        return (await census.numbers())[0]
-
-    lines = shown(asyncio.run(run()), NodeNumbers())
-    assert {'fleet_power_countdowns{phase="waiting"} 0.0', 'fleet_power_countdowns{phase="counting"} 2.0'} <= lines
-    outdated = {f'fleet_power_outdated{{outdated="{name}"}} {number}' for name, number in (("yes", 2.0), ("no", 0.0), ("unknown", 1.0))}
-    assert outdated <= lines
-
-
-def test_what_is_not_known_is_no_metric() -> None:
-    lines = shown(ServerNumbers(), NodeNumbers())
-    unknown = ("fleet_power_ended_runs_total", "fleet_power_supervi", "fleet_power_countdowns", "fleet_power_outdated")
-    assert not [line for line in lines if line.startswith(unknown)]
-
-
-async def _nothing() -> list[Server]:
-    return []
-
-
 # ----- consoles whose token was taken back
 
 
-def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_what_it_asked() -> None:
+def test_a_muted_client_hears_nothing_of_what_it_asked() -> None:
     sent: list[object] = []
     member = cast(
         "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)

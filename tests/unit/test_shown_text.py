@@ -48,7 +48,6 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every text in a value, keys included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -65,7 +64,6 @@ def acted_on(value: object) -> list[str]:
 
 
 def shown(result: Result) -> list[object]:
-    """All that a task shows of a result."""
     told = entries([result], check=True, all_steps=True, detail=Detail.WHOLE, timed=True)
     failure = [failure_message([result])] if is_failure(result) else []
     return [told, diff([result]), summary([result, result]), result.warnings, failure]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    AmbiguousServer,
-    DefinitionInvalid,
     InterruptedBySignal,
-    PowerError,
     ServerNotFound,
     SourceDenied,
     SourceUnreachable,
@@ -33,8 +29,6 @@ from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, Ow
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
-C = "cccccccc-0000-4000-8000-000000000003"
-D = "dddddddd-0000-4000-8000-000000000004"
 START, RESTART, STOP, KILL = PowerAction.START, PowerAction.RESTART, PowerAction.STOP, PowerAction.KILL
 
 
@@ -55,17 +49,14 @@ class Scripted:
         self.gate: threading.Event | None = None
 
     def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
-        """One page holds all."""
         self._ask(number, patience)
         return Page({"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, 0)
 
     def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
-        """Any node's."""
         self._ask(uuid, patience)
         return {**self.elsewhere, **self.servers}.get(uuid)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
-        """As the real one."""
         return SourceUnreachable(f"Cannot fetch {what} from the Panel at {self.address}: {reason}")
 
     def _ask(self, what: object, patience: Any) -> None:
@@ -100,7 +91,6 @@ class Place:
         self.api.servers[uuid] = definition(uuid, name, **settings)
 
     def booted(self, uuid: str) -> None:
-        """A start of it in an earlier call."""
         sources = self.sources()
         sources.keep(sources.definition(uuid))
         assert sources.warnings == []
@@ -121,48 +111,6 @@ def place(tmp_path: Path) -> Place:
 # --- its place among the sources ------------------------------------------------------------------------------------------------------
 
 
-def test_the_panel_stands_between_task_and_directory(place: Place) -> None:
-    place.write(A, "Directory")
-    place.write(B, "Directory")
-    place.panel(A, "Panel")
-    assert place.sources(definition(A, "Task")).definition(A).server.name == "Task"
-    assert place.api.asked == []
-    assert place.sources().definition(A).server.name == "Panel"
-    assert place.sources().definition(B).server.name == "Directory"
-
-
-def test_a_server_the_list_lacks_is_not_found_and_the_panel_is_named(place: Place) -> None:
-    place.api.elsewhere[A] = definition(A, "Elsewhere")
-    with pytest.raises(ServerNotFound, match=rf"nor the Panel's list for this node \(http://panel.test\), nor {place.directory} has one"):
-        place.sources().definition(A)
-    assert place.api.asked == [1]
-
-
-def test_a_broken_definition_on_the_panel_is_not_replaced_by_the_directorys(place: Place) -> None:
-    place.write(A, "Directory")
-    place.panel(A, suspended="perhaps")
-    with pytest.raises(DefinitionInvalid):
-        place.sources().definition(A)
-
-
-def test_start_and_restart_find_short_ids_and_names_on_the_panel(place: Place) -> None:
-    place.panel(A, "Lobby")
-    for text in ("aaaaaaaa", "Lobby"):
-        assert place.sources().search.identify(text, START) == place.sources().search.identify(text, RESTART) == Server(A, "Lobby")
-    place.write(B, "Lobby")
-    with pytest.raises(AmbiguousServer):
-        place.sources().search.identify("Lobby", START)
-    with pytest.raises(ServerNotFound, match="the Panel's list for it included"):
-        place.sources().search.identify("Nobody", START)
-
-
-def test_a_full_uuid_is_identified_without_asking(place: Place) -> None:
-    place.down()
-    for action in PowerAction:
-        assert place.sources().search.identify(A, action) == Server(A)
-    assert place.api.asked == []
-
-
 @pytest.mark.parametrize("action", [STOP, KILL])
 def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) -> None:
     place.panel(A, "Lobby")
@@ -174,27 +122,6 @@ def test_stop_and_kill_never_ask_the_panel(place: Place, action: PowerAction) ->
     assert found is not None and found.server.name == "Lobby"
     assert sources.listing.everything(action) == [] and sources.listing.has(A) and not sources.listing.has(B)
     assert (place.api.asked, sources.warnings) == ([], [])
-
-
-def test_for_stop_what_was_kept_of_the_panel_goes_before_the_directory(place: Place) -> None:
-    place.panel(A, "Panel")
-    place.booted(A)
-    place.write(A, "Directory")
-    found = place.sources().definition_for_stop(A)
-    assert found is not None and found.server.name == "Panel"
-    found = place.sources(definition(A, "Task")).definition_for_stop(A)
-    assert found is not None and found.server.name == "Task"
-
-
-def test_what_this_call_has_seen_of_the_panel_goes_before_what_was_kept(place: Place) -> None:
-    place.panel(A, "Before")
-    place.booted(A)
-    place.panel(A, "Now")
-    sources = place.sources()
-    sources.listing.everything(START)
-    found = sources.definition_for_stop(A)
-    assert found is not None and found.server.name == "Now"
-    assert place.api.asked == [1]
 
 
 def test_a_panel_that_cannot_be_asked_is_not_one_that_lacks_the_server(place: Place) -> None:
@@ -232,35 +159,7 @@ def test_asking_again_and_looking_reach_the_panel(place: Place) -> None:
 # --- every server ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_all_for_a_start_are_those_of_task_panel_and_directory(place: Place) -> None:
-    place.panel(A, "Panel")
-    place.panel(B, "Panel")
-    place.write(B, "Directory")
-    place.write(C, "Directory")
-    expected = [Server(A, "Task"), Server(B, "Panel"), Server(C, "Directory"), Server(D, "Task")]
-    for action in (START, RESTART, None):
-        assert place.sources(definition(A, "Task"), definition(D, "Task")).listing.everything(action) == expected
-
-
-def test_all_for_a_start_are_those_that_could_be_listed_and_what_could_not_is_told(place: Place) -> None:
-    place.write(A)
-    for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
-        fault()
-        sources = place.sources()
-        assert [server.uuid for server in sources.listing.everything(RESTART)] == [A]
-        assert [type(error) for error in sources.listing.unlisted] == [kind]
-
-
-def test_a_server_named_that_is_not_at_hand_is_looked_for_on_the_panel_by_who_looks(place: Place) -> None:
-    place.panel(A, "Lobby")
-    for text in ("Lobby", A, A[:8]):
-        sources = place.sources()
-        assert sources.search.identify_to_look(text).uuid == A and sources.listing.has(A)
-    with pytest.raises(ServerNotFound):
-        place.sources().search.identify_to_look("nobody")
-
-
-def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be_asked(place: Place) -> None:
+def test_no_server_is_missing_while_the_panel_cannot_be_asked(place: Place) -> None:
     place.panel(A, "Lobby")
     for fault, kind in ((place.down, SourceUnreachable), (place.denies, SourceDenied)):
         fault()
@@ -270,43 +169,6 @@ def test_a_server_that_only_the_panel_may_have_is_not_missing_while_it_cannot_be
             sources.listing.has(A)
         with pytest.raises(kind):
             place.sources().search.identify_to_look("Lobby")
-
-
-def test_who_looks_at_a_server_that_is_at_hand_asks_no_panel(place: Place) -> None:
-    place.write(A, "Lobby")
-    place.down()
-    sources = place.sources()
-    assert sources.search.identify_to_look("Lobby").uuid == sources.search.identify_to_look(A).uuid == A
-    assert place.api.asked == []
-
-
-def test_all_for_a_reader_is_what_can_be_listed_and_one_warning_for_the_rest(place: Place) -> None:
-    place.write(A, "Lobby")
-    place.down()
-    sources = place.sources()
-    assert sources.listing.everything(None) == [Server(A, "Lobby")]
-    assert place.api.retries == [False]
-    assert [warning for warning in sources.warnings if "connection refused" in warning] == sources.warnings
-    assert len(sources.warnings) == 1
-
-
-def test_all_for_a_stop_goes_on_without_a_directory_that_cannot_be_read(place: Place) -> None:
-    place.directory.rmdir()
-    place.directory.write_text("")
-    sources = place.sources(definition(A, "Task"))
-    assert sources.listing.everything(STOP) == [Server(A, "Task")]
-    assert len(sources.warnings) == 1 and str(place.directory) in sources.warnings[0]
-    assert sources.listing.unlisted == []
-    assert sources.listing.everything(START) == [Server(A, "Task")] and len(sources.listing.unlisted) == 1
-
-
-def test_what_a_reader_found_on_the_panel_is_had_and_has_a_definition(place: Place) -> None:
-    place.panel(A, "Lobby")
-    sources = place.sources()
-    assert not sources.listing.has(A)
-    sources.listing.everything(None)
-    found = sources.definition_for_stop(A)
-    assert sources.listing.has(A) and found is not None and found.server.name == "Lobby"
 
 
 # --- stale definitions ----------------------------------------------------------------------------------------------------------------
@@ -325,40 +187,7 @@ def test_what_was_kept_stands_in_for_a_panel_out_of_reach_only_if_that_is_allowe
     assert all("as allow_stale says" in warning for warning in sources.warnings) and len(sources.warnings) == 2
 
 
-def test_a_panel_that_refuses_is_not_out_of_reach(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.denies()
-    with pytest.raises(SourceDenied):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_a_server_that_the_last_list_lacked_is_not_started_from_what_was_kept(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    place.booted(A)
-    del place.api.servers[A]
-    place.booted(B)
-    place.down()
-    sources = place.sources(allow_stale=True)
-    with pytest.raises(ServerNotFound):
-        sources.definition(A)
-    assert sources.listing.everything(START) == [Server(B)]
-
-
-def test_a_definition_kept_from_elsewhere_does_not_make_a_server_the_panels(place: Place) -> None:
-    sources = place.sources(definition(C))
-    sources.keep(sources.definition(C))
-    place.panel(A)
-    place.booted(A)
-    place.down()
-    with pytest.raises(ServerNotFound):
-        place.sources(allow_stale=True).definition(C)
-    place.write(C, "Directory")
-    assert place.sources(allow_stale=True).definition(C).server.name == "Directory"
-
-
-def test_a_server_that_was_moved_away_is_not_started_later_although_nothing_else_was_kept_then(place: Place) -> None:
+def test_a_server_that_was_moved_away_is_not_started_later(place: Place) -> None:
     place.panel(A)
     place.booted(A)
     del place.api.servers[A]
@@ -387,19 +216,6 @@ def test_only_a_list_that_was_read_tells_for_sure_that_a_server_is_gone(place: P
     with pytest.raises(ServerNotFound):
         sources.definition(A)
     assert not sources.surely_lacks(A)
-
-
-def test_a_list_is_kept_each_time_it_was_read(place: Place) -> None:
-    place.panel(A)
-    sources = place.sources()
-    sources.keep(sources.definition(A))
-    del place.api.servers[A]
-    place.clock.sleep(11)
-    with pytest.raises(ServerNotFound):
-        sources.definition(A)
-    sources.keep_list()
-    assert json.loads((place.state / "panel.json").read_text())["servers"] == []
-    assert place.api.asked == [1, 1]
 
 
 def test_a_reader_keeps_nothing(place: Place) -> None:
@@ -432,60 +248,6 @@ def test_what_was_kept_from_elsewhere_never_stands_in_for_the_panel(place: Place
     assert kept is not None and kept.server.name == "Other"
 
 
-def test_what_stood_in_for_the_panel_may_do_so_again(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.down()
-    for _unused in range(2):
-        sources = place.sources(allow_stale=True)
-        sources.keep(sources.definition(A))
-
-
-def test_a_kept_definition_of_another_panel_does_not_stand_in(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.api.address = "http://other.test"
-    sources = place.sources()
-    sources.listing.everything(START)
-    sources.keep_list()
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_a_kept_list_that_is_nested_too_deeply_stands_in_for_nothing(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    (place.state / "panel.json").write_text("[" * 100_000)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-
-
-def test_without_a_list_or_a_definition_seen_before_nothing_stands_in(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-    sources = place.sources(allow_stale=True)
-    assert sources.listing.everything(START) == [] and len(sources.listing.unlisted) == 1
-    place.api.fault = None
-    place.booted(A)
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(B)
-
-
-def test_the_list_of_another_panel_says_nothing_of_this_one(place: Place) -> None:
-    place.panel(A)
-    place.booted(A)
-    place.api.address = "http://other.test"
-    place.down()
-    with pytest.raises(SourceUnreachable):
-        place.sources(allow_stale=True).definition(A)
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"panel": 5}', '{"panel": "http://panel.test", "schema": 1, "servers": 5}'])
 def test_a_kept_list_that_cannot_be_read_stands_in_for_nothing(place: Place, content: str) -> None:
     place.panel(A)
@@ -506,67 +268,4 @@ def test_the_list_is_the_groups_alone_is_written_once_and_holds_no_secret(place:
     assert "hunter22" not in path.read_text()
 
 
-def test_a_list_that_cannot_be_kept_is_one_warning(place: Place) -> None:
-    place.panel(A)
-    place.panel(B)
-    (place.state / "panel.json").mkdir(parents=True)
-    sources = place.sources()
-    for uuid in (A, B):
-        sources.keep(sources.definition(uuid))
-    assert len(sources.warnings) == 1 and "Cannot keep the Panel's list" in sources.warnings[0]
-
-
 # --- many threads ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_hundreds_of_threads_share_one_reading_and_one_warning(place: Place) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(300)]
-    for uuid in uuids:
-        place.panel(uuid)
-    place.booted(uuids[0])
-    before = place.sources()
-    for uuid in uuids:
-        before.keep(before.definition(uuid))
-    place.api.asked.clear()
-    place.down()
-    sources, errors = place.sources(allow_stale=True), []
-
-    def run(uuid: str) -> None:
-        try:
-            sources.search.identify("00000001", START)
-            sources.definition(uuid)
-            sources.definition_for_stop(uuid)
-            sources.listing.has(uuid)
-        except PowerError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(uuid,)) for uuid in uuids]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (errors, place.api.asked) == ([], [1])
-    assert len(sources.warnings) == 2
-
-
-def test_the_directory_is_listed_once_and_each_file_read_once_however_many_ask(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    uuids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(100)]
-    for number, uuid in enumerate(uuids):
-        place.write(uuid, f"Server {number}")
-    calls: list[str] = []
-
-    def counted(name: str, original: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.append(name if name == "loads" else f"{name} {args[0]}")
-            return original(*args, **kwargs)
-
-        return call
-
-    monkeypatch.setattr(os, "listdir", counted("list", os.listdir))
-    monkeypatch.setattr(json, "loads", counted("loads", json.loads))
-    sources = place.sources()
-    for number, uuid in enumerate(uuids):
-        assert sources.search.identify(f"Server {number}", START).uuid == uuid
-        assert sources.listing.has(uuid)
-        sources.definition(uuid)
-    assert (calls.count(f"list {place.directory}"), calls.count("loads")) == (1, 100)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import age_seconds, derive_state
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 
 STARTED_AT = "2026-03-01T12:00:00.123456789Z"
@@ -54,9 +54,7 @@ def test_what_has_no_process_is_offline_whatever_else_is_known(
         (ours(EARLIER, matched=True), "running", "unknown"),
     ],
 )
-def test_a_live_server_is_starting_only_while_a_readiness_line_of_this_very_run_is_awaited(
-    started: SeenRun | None, state: str, startup: str
-) -> None:
+def test_a_live_server_is_starting_only_while_its_line_is_awaited(started: SeenRun | None, state: str, startup: str) -> None:
     assert state_of(LIVE, started=started) == (state, startup)
 
 
@@ -85,10 +83,6 @@ def test_a_stop_of_another_run_says_nothing_of_this_one(stopping: Run) -> None:
 @pytest.mark.parametrize("paused", [True, False])
 def test_a_paused_server_is_running(paused: bool) -> None:
     assert state_of(Snapshot("c1", "name", live=True, started_at=STARTED_AT, paused=paused))[0] == PowerState.RUNNING.value
-
-
-def test_the_enumerations_are_what_results_show() -> None:
-    assert [each.value for each in Startup] == ["matched", "waiting", "unknown"]
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import (
-    NOT_RUNNING,
     SUPERVISOR_LOCK,
     SupervisorRecord,
     write_record,
@@ -29,7 +27,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID, FakeNode
 
 SINCE = "2026-03-01T11:00:00.000Z"
-CALM = {"consecutive_crashes": 0, "crashes_today": 0, "why": None}
 
 
 def look(fake: FakeNode, crashes: int = 0) -> Described:
@@ -40,13 +37,11 @@ def look(fake: FakeNode, crashes: int = 0) -> Described:
 
 
 def told(fake: FakeNode) -> dict[str, Any]:
-    """The supervision of the server."""
     return look(fake).entries[0]["supervision"]  # type: ignore[no-any-return]
 
 
 @contextmanager
 def supervisor(fake: FakeNode, paused: str = "") -> Iterator[None]:
-    """This process is the node's supervisor."""
     path = os.path.join(fake.node.settings.state_directory, SUPERVISOR_LOCK)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o660)
     try:
@@ -76,33 +71,6 @@ def crashed(fake: FakeNode, **fields: Any) -> EndedRun:
     return row
 
 
-def test_a_node_without_rows_and_without_a_supervisor_is_told_as_such(fake: FakeNode) -> None:
-    fake.up()
-    found = look(fake)
-    assert found.supervisor == NOT_RUNNING
-    state = found.entries[0]["supervision"]
-    assert (state["state"], state["running"], state["paused"]) == ("ok", False, None)
-    assert {name: state[name] for name in CALM} == CALM
-    assert {state[name] for name in ("verdict", "exit_code", "oom_killed", "ended_at", "next_at", "code", "msg")} == {None}
-    assert "crashes" not in found.entries[0]
-
-
-def test_a_crash_that_is_answered_later_is_told_with_the_moment(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, oom_killed=True)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], state["exit_code"], state["oom_killed"]) == ("backoff", "crashed", 3, True)
-    assert (state["ended_at"], state["consecutive_crashes"], state["crashes_today"], state["running"]) == (
-        "2026-03-01T11:59:00.5Z",
-        1,
-        1,
-        True,
-    )
-    soonest, latest = fake.clock.now() + timedelta(seconds=50), fake.clock.now() + timedelta(seconds=60)
-    assert timestamp(soonest) < state["next_at"] <= timestamp(latest)
-
-
 @pytest.mark.parametrize("paused", [None, "wings", "maintenance", "journal"])
 def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: str | None) -> None:
     fake.down()
@@ -114,23 +82,6 @@ def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: 
             state = told(fake)
     assert (state["state"], state["next_at"]) == ("backoff", None)
     assert (state["running"], state["paused"]) == (paused is not None, paused)
-
-
-def test_a_try_of_another_life_of_the_machine_is_due_now(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, boot="another")
-    with supervisor(fake):
-        assert told(fake)["next_at"] == timestamp(fake.clock.now())
-
-
-def test_why_the_last_try_brought_nothing_is_told(fake: FakeNode) -> None:
-    fake.down()
-    row = crashed(fake)
-    written = fake.node.journal.ended_runs.of_run(row.run)
-    assert written is not None
-    assert fake.node.journal.ended_runs.put_off(replace(written, tries=1, code="disk_full", msg="Cannot start: no space"))
-    state = told(fake)
-    assert (state["code"], state["msg"], state["consecutive_crashes"]) == ("disk_full", "Cannot start: no space", 1)
 
 
 def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
@@ -159,53 +110,6 @@ def test_what_is_left_down_is_told_with_its_verdict(fake: FakeNode, verdict: str
     assert (state["state"], state["verdict"], state["next_at"], state["crashes_today"]) == ("stays_down", verdict, None, 0)
 
 
-def test_a_server_that_somebody_stopped_is_as_it_is_meant_to_be(fake: FakeNode) -> None:
-    fake.up()
-    fake.perform("stop")
-    state = told(fake)
-    assert (state["state"], state["verdict"]) == ("ok", "stopped")
-
-
-def test_a_crashed_server_that_somebody_then_stops_is_not_waited_for(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake)
-    fake.perform("stop")
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], state["next_at"]) == ("ok", "crashed", None)
-
-
-def test_an_end_that_nobody_has_judged_has_no_verdict(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, verdict=Verdict.PENDING, due=False)
-    state = told(fake)
-    assert (state["state"], state["verdict"], state["exit_code"]) == ("ok", None, 3)
-
-
-def test_a_row_of_an_earlier_run_says_nothing_of_this_end(fake: FakeNode) -> None:
-    fake.down()
-    crashed(fake, run=Run(fake.seen().id, "2026-03-01T09:00:00Z"), due=False)
-    assert told(fake)["verdict"] is None
-
-
-def test_a_server_that_the_policy_exempts_is_off_and_says_why(fake: FakeNode) -> None:
-    fake.configure(supervisor={"rules": [{"server": UUID, "supervise": False}]})
-    fake.down()
-    crashed(fake, due=False)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["why"], state["verdict"], state["next_at"]) == ("off", "rule 1 of supervisor.rules", "crashed", None)
-
-
-def test_what_the_engine_took_down_is_told_to_come_back_although_the_policy_exempts_it(fake: FakeNode) -> None:
-    fake.configure(supervisor={"enabled": False})
-    fake.down()
-    crashed(fake, verdict=Verdict.ENGINE_STOPPED)
-    with supervisor(fake):
-        state = told(fake)
-    assert (state["state"], state["verdict"], bool(state["next_at"])) == ("off", "engine_stopped", True)
-
-
 def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:
     fake.up()
     fake.perform("stop")
@@ -227,16 +131,6 @@ def test_what_the_journal_cannot_tell_is_not_told_as_none(fake: FakeNode) -> Non
         file.write(b"no journal" * 200)
     found = look(fake, crashes=3)
     assert (found.entries[0]["supervision"], found.entries[0]["crashes"]) == (None, None)
-
-
-def test_a_supervisor_that_cannot_be_told_of_is_a_warning(fake: FakeNode) -> None:
-    fake.up()
-    with open(os.path.join(fake.node.settings.state_directory, SUPERVISOR_LOCK), "wb") as file:
-        file.write(b"nonsense")
-    found = look(fake)
-    assert found.supervisor is not None and found.supervisor["running"] is None
-    assert found.entries[0]["supervision"]["running"] is None
-    assert any("Cannot tell whether the supervisor runs" in warning for warning in found.warnings)
 
 
 def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:

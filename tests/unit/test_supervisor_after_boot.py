@@ -53,16 +53,6 @@ def test_what_is_not_supervised_comes_back_too(watched: Watched) -> None:
     assert boot(watched)
 
 
-def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> None:
-    watched.up()
-    watched.end()
-    watched.await_start()
-    watched.end()
-    assert watched.starter.seconds_left() == 10
-    assert boot(watched)
-    assert watched.end().consecutive_crashes == 3
-
-
 def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
     watched.up()
     assert watched.fake.perform("stop").outcome.value == "done"

@@ -32,7 +32,6 @@ class FullDisk:
         self.watched.end()
 
     def act(self, action: str, **fields: object) -> Result:
-        """Perform an action as another process does."""
         fake, own = self.watched.fake, self.watched.fake.node
         fake.node = fake.build()
         try:
@@ -42,16 +41,13 @@ class FullDisk:
             fake.node = own
 
     def leave_room(self, kibibytes: int) -> None:
-        """Fill the disk up to so many KiB."""
         leave_room(self._disk, kibibytes)
 
     def make_room(self) -> None:
-        """Have the disk take something again."""
         (self._disk / "filler").unlink()
 
     @property
     def meant_up(self) -> bool:
-        """What the journal says."""
         intent = self.watched.fake.node.journal.intents.of(UUID)
         return intent is not None and intent.up
 
@@ -87,16 +83,6 @@ def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDis
     assert full.act("start").outcome.value == "done"
 
 
-def test_its_result_says_what_may_become_of_it_and_a_repetition_with_room_writes_it(full: FullDisk) -> None:
-    full.crash_twice()
-    full.leave_room(4)
-    (warning,) = full.act("stop").warnings
-    assert "the journal cannot be written, so only its lock file says that it is meant to be down: a boot of this machine may" in warning
-    full.make_room()
-    assert full.act("stop").warnings == ()
-    assert not full.meant_up
-
-
 def test_a_start_by_a_person_works_before_there_is_room(full: FullDisk) -> None:
     full.crash_twice()
     full.leave_room(4)
@@ -128,18 +114,6 @@ def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) ->
     assert full.watched.row.verdict.value == "stopped"
 
 
-def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
-    """Also where the supervisor has written the row of the stop before."""
-    full.watched.up()
-    full.leave_room(0)
-    full.act("stop")
-    full.make_room()
-    full.watched.observer.look(UUID)
-    assert full.watched.row.verdict.value == "stopped" and full.meant_up
-    assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
-    assert not full.meant_up
-
-
 def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:
     """The supervisor writes the row as soon as there is room; the lock's record does not survive a boot."""
     full.watched.up()
@@ -153,7 +127,7 @@ def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_without_room_for_a_lock_file_either_a_stop_does_nothing_and_a_kill_says_what_it_left_open(tmp_path: Path, full: FullDisk) -> None:
+def test_without_room_for_a_lock_file_a_stop_does_nothing(tmp_path: Path, full: FullDisk) -> None:
     full.watched.up()
     full.leave_room(0)
     fake = full.watched.fake
@@ -184,7 +158,7 @@ def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_do
     assert (full.watched.row.due, full.watched.fake.live) == (False, False)
 
 
-def test_a_start_without_room_for_its_intent_says_so_and_the_next_one_with_room_counts(full: FullDisk) -> None:
+def test_a_start_without_room_for_its_intent_says_so(full: FullDisk) -> None:
     full.crash_twice()
     full.act("stop")
     full.leave_room(0)

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,13 +50,6 @@ def test_a_living_supervisor_is_told_with_what_keeps_it(tmp_path: Path, paused: 
     assert supervisor_facts(str(tmp_path)) == ({"running": True, "since": SINCE, "paused": paused or None}, "")
 
 
-@pytest.mark.parametrize("change", [{"pid_start": 1}, {"boot_id": "another"}, {"pid": 2**22 + 1}])
-def test_a_record_whose_process_has_ended_is_no_supervisor(tmp_path: Path, change: dict[str, object]) -> None:
-    with opened(tmp_path) as descriptor:
-        write_record(descriptor, replace(SupervisorRecord.of_this_process(SINCE), **change))  # type: ignore[arg-type]
-    assert supervisor_facts(str(tmp_path)) == (NOT_RUNNING, "")
-
-
 @pytest.mark.parametrize("text", [b"?", b"{}", b'{"pid":1,"check":"00000000"}', b"[" * 400])
 def test_what_is_no_record_is_not_taken_for_no_supervisor(tmp_path: Path, text: bytes) -> None:
     (tmp_path / SUPERVISOR_LOCK).write_bytes(text)
@@ -70,13 +61,6 @@ def test_what_is_no_record_is_not_taken_for_no_supervisor(tmp_path: Path, text: 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / SUPERVISOR_LOCK).symlink_to(tmp_path / "elsewhere")
     assert supervisor_facts(str(tmp_path))[0] == UNKNOWN
-
-
-def test_readers_take_no_lock_and_wait_for_none(tmp_path: Path) -> None:
-    with opened(tmp_path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        write_record(descriptor, SupervisorRecord.of_this_process(SINCE))
-        assert read_record(str(tmp_path)) is not None
 
 
 def test_no_reader_meets_half_a_record(tmp_path: Path) -> None:

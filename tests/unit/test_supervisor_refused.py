@@ -54,26 +54,6 @@ class TestTold:
         assert told(watched) == recorded(watched) == said[1:] == codes
         assert watched.row.tries == 9
 
-    def test_another_life_of_the_supervisor_does_not_tell_it_again(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.fake.define(suspended=True)
-        for _life in range(3):
-            watched.await_start()
-            watched.begin_anew()
-        assert told(watched) == ["suspended"]
-
-    def test_once_it_is_up_again_the_next_refusal_is_told(self, watched: Watched) -> None:
-        watched.up()
-        for _crash in range(2):
-            watched.end()
-            watched.fake.define(suspended=True)
-            watched.await_start()
-            watched.fake.define()
-            watched.await_start()
-            assert watched.fake.live
-        assert [code for code in told(watched) if code] == ["suspended", "suspended"]
-
     def test_what_the_engine_refuses_each_time_is_told_once(self, watched: Watched) -> None:
         """Such a start takes the lock, so the journal has each of them."""
         watched.up()
@@ -82,13 +62,6 @@ class TestTold:
             watched.fake.engine.refuse("start", "no room")
             watched.await_start()
         assert (told(watched), recorded(watched)) == (["start_failed"], ["start_failed"] * 3)
-
-    def test_what_somebody_else_asks_for_is_told_each_time(self, watched: Watched) -> None:
-        for _start in range(2):
-            watched.fake.engine.refuse("start", "no room")
-            watched.fake.perform("start")
-        page = RecordedEvents(watched.fake.node.journal.store).after(0, 10)
-        assert page is not None and [event.data["code"] for event in page.events] == ["start_failed", "start_failed"]
 
 
 class TestGone:
@@ -118,24 +91,5 @@ class TestGone:
         assert (waits, watched.row.due, len(told(watched))) == ([0, 10, 20], True, 1)
         directory.unlink() if directory.is_symlink() else directory.exists() and directory.rmdir()
         os.rename(aside, directory)
-        watched.await_start()
-        assert watched.fake.live
-
-    def test_so_it_is_with_the_only_server_of_a_node(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        for file in watched.fake.file.parent.iterdir():
-            file.unlink()
-        watched.await_start()
-        assert not watched.row.due
-
-    def test_a_start_by_somebody_has_it_supervised_again(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.fake.file.unlink()
-        watched.await_start()
-        watched.fake.define()
-        watched.up()
-        watched.end()
         watched.await_start()
         assert watched.fake.live

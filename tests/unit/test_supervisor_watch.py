@@ -64,7 +64,7 @@ def looked(watched: Watched) -> str | None:
     return watched.fake.node.journal.supervisor.value(LOOKED)
 
 
-def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_later_is_not(watched: Watched) -> None:
+def test_what_is_down_at_the_first_look_of_a_node_is_left(watched: Watched) -> None:
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -124,14 +124,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
     assert not watched.fake.live and not watched.row.due
 
 
-def test_events_of_what_is_no_server_are_not_kept(watched: Watched) -> None:
-    reader = NoEvents()
-    watch = connect(watched, reader)
-    reader.events = [ContainerEvent(number, "die", "c" * 64, None, exit_code=0) for number in range(1, 50)]
-    watch.turn()
-    assert watched.reports.latest == 0
-
-
 def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +163,6 @@ def seen_of(watched: Watched) -> SeenRun:
 
 
 def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False) -> None:
-    """Have the engine answer nothing about one server."""
     engine = watched.fake.engine
     inspect = type(engine).inspect
 
@@ -197,7 +188,7 @@ def stop_of(seconds: int | None) -> dict[str, object]:
         (None, 60, 59, "stopped"),
     ],
 )
-def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own_time(
+def test_an_end_after_the_stop_command_is_a_stop_within_its_time(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
     """As its container was made to be stopped, whatever its definition says by now."""
@@ -243,7 +234,7 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_that_has_outlived_its_signal(
+def test_a_container_not_inspected_for_a_moment_has_not_outlived_its_signal(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, silent: bool
 ) -> None:
     """Its own stop may take longer than others have."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written is on the disk before it is told: system calls of real processes, as a trace has them; and what reads such a trace."""
+"""What is written is on the disk before it is told: system calls of real processes, as a trace has them."""
 
 from __future__ import annotations
 
@@ -18,62 +18,10 @@ from ansible_collections.fleet.power.tests.unit.trace_support import Answers, an
 
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-ROOT = Path("/srv/state")
-ANSWER = '7 write(1<pipe:[1]>, "{\\"changed\\": true}", 17) = 17'
-OPEN = f'7 openat(AT_FDCWD</>, "{ROOT}/f", O_WRONLY|O_CREAT|O_EXCL, 0600) = 3<{ROOT}/f>'
-WRITE = f'7 pwrite64(3<{ROOT}/f>, "x", 1, 0) = 1'
-SYNC = f"7 fdatasync(3<{ROOT}/f>) = 0"
-SYNC_OF_DIRECTORY = f"7 fsync(4<{ROOT}>) = 0"
-RENAME = f'7 rename("{ROOT}/f", "{ROOT}/g") = 0'
 
 
 def is_output(descriptor: int, _open_on: str, _call: str) -> bool:
     return descriptor == 1
-
-
-def read(*lines: str, there: tuple[str, ...] = (str(ROOT),)) -> Answers:
-    return answers_in("\n".join(lines), [ROOT], there, is_output)
-
-
-@pytest.mark.parametrize(
-    ("lines", "lacking"),
-    [
-        ([OPEN, WRITE, SYNC, SYNC_OF_DIRECTORY, ANSWER], ()),
-        ([OPEN, WRITE, SYNC_OF_DIRECTORY, ANSWER], ("f",)),
-        ([OPEN, WRITE, SYNC, ANSWER], ("",)),
-        ([OPEN, SYNC_OF_DIRECTORY, SYNC, WRITE, ANSWER], ("f",)),
-        ([OPEN, WRITE, SYNC_OF_DIRECTORY, ANSWER, SYNC], ("f",)),
-        # The new name is what lacks a sync, then what has it.
-        ([OPEN, WRITE, SYNC, SYNC_OF_DIRECTORY, RENAME, ANSWER], ("",)),
-        ([OPEN, WRITE, RENAME, SYNC_OF_DIRECTORY, ANSWER], ("g",)),
-        ([OPEN, WRITE, SYNC, RENAME, SYNC_OF_DIRECTORY, ANSWER], ()),
-        # A sync that failed, that began before the write, or of another file.
-        ([OPEN, SYNC_OF_DIRECTORY, WRITE, f"7 fdatasync(3<{ROOT}/f>) = -1 EIO (Input/output error)", ANSWER], ("f",)),
-        ([OPEN, SYNC_OF_DIRECTORY, f"8 fsync(3<{ROOT}/f> <unfinished ...>", WRITE, "8 <... fsync resumed>) = 0", ANSWER], ("f",)),
-        ([OPEN, SYNC_OF_DIRECTORY, WRITE, f"8 fsync(3<{ROOT}/f> <unfinished ...>", "8 <... fsync resumed>) = 0", ANSWER], ()),
-        ([OPEN, SYNC_OF_DIRECTORY, WRITE, f"8 fsync(3<{ROOT}/f> <unfinished ...>", ANSWER, "8 <... fsync resumed>) = 0"], ("f",)),
-        ([OPEN, SYNC_OF_DIRECTORY, WRITE, "7 fsync(3</srv/other>) = 0", ANSWER], ("f",)),
-        # What was removed again, what nobody misses, and what lies elsewhere.
-        ([OPEN, WRITE, f'7 unlink("{ROOT}/f") = 0', SYNC_OF_DIRECTORY, ANSWER], ()),
-        ([f'7 write(3<{ROOT}/x.lock>, "x", 1) = 1', '7 write(5</srv/stateless>, "x", 1) = 1', ANSWER], ()),
-    ],
-)
-def test_a_trace_that_lacks_a_sync_is_told_apart(lines: list[str], lacking: tuple[str, ...]) -> None:
-    expected = tuple(str(ROOT / name) if name else str(ROOT) for name in lacking)
-    assert read(*lines).not_synced == [expected]
-
-
-def test_a_file_that_was_there_needs_no_sync_of_its_directory_and_a_directory_that_was_made_does() -> None:
-    again = OPEN.replace("|O_EXCL", "")
-    assert read(again, WRITE, SYNC, ANSWER, there=(str(ROOT), f"{ROOT}/f")).not_synced == [()]
-    made = f'7 mkdirat(5<{ROOT}>, "sub", 0700) = 0'
-    assert read(made, ANSWER).not_synced == [(str(ROOT),)]
-    root = f'7 mkdir("{ROOT}", 0700) = 0'
-    assert read(root, ANSWER, there=()).not_synced == [("/srv",)]
-
-
-def test_a_trace_without_an_answer_proves_nothing_and_says_so() -> None:
-    assert read(OPEN, WRITE) == Answers({f"{ROOT}/f"}, [])
 
 
 # ----- real processes

@@ -27,17 +27,6 @@ SERVER = {"server": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "short_id": "566bf9d
 SEEN = {"servers": [{**SERVER, "name": f"Survival {name}", "last_operation": OPERATION} for name in ("生存 of the fittest", "long " * 40)]}
 
 
-@pytest.mark.parametrize("columns", [("", None, 79, 120), ("", 61, 79, 61), ("", None, 199, 200), ("90", 61, 79, 90), ("0", 61, 79, 61)])
-def test_the_users_wish_comes_before_the_terminal_and_that_before_what_ansible_makes_of_it(
-    monkeypatch: pytest.MonkeyPatch, columns: tuple[str, int | None, int, int]
-) -> None:
-    wish, loaded, ansibles, expected = columns
-    monkeypatch.setenv("COLUMNS", wish)
-    monkeypatch.setattr(terminal, "_AS_LOADED", loaded)
-    monkeypatch.setattr(terminal.Display(), "columns", ansibles)
-    assert terminal.terminal_width() == expected
-
-
 def table_in(output: str) -> list[str]:
     """The lines of the table that a run printed."""
     lines = output.replace("\r\n", "\n").split("\n")
@@ -81,12 +70,3 @@ def test_on_a_terminal_no_line_of_the_table_is_wider(command: list[str], environ
     assert child.returncode == 0, output.decode()
     widths = [width_of(line) for line in table_in(output.decode())]
     assert len(widths) == 3 and columns - 3 <= max(widths) <= columns
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("wish", "most"), [("", 120), ("70", 70)])
-def test_in_a_pipe_it_is_as_wide_as_the_user_wishes_or_120(command: list[str], environment: dict[str, str], wish: str, most: int) -> None:
-    ran = subprocess.run(
-        command, env={**environment, "COLUMNS": wish}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    )
-    assert most - 3 <= max(width_of(line) for line in table_in(ran.stdout)) <= most

@@ -21,79 +21,27 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 #: Texts that are not YAML; line and column; and words of the sentence.
 NOT_YAML: list[tuple[str, str, str]] = [
     ("a: b: c\n", "1, 5", "a mapping value is not allowed here"),
-    ("abc\nd: 1\n", "2, 2", "look at the indentation and at the line before"),
-    ("a: 1\n  b: 2\n", "2, 4", "a mapping value is not allowed here"),
-    ("a:1\nb: 2\n", "2, 2", "a mapping value is not allowed here"),
     ("settings:\n\tuuid: x\n", "2, 1", "a tab stands where spaces indent"),
-    ("settings:\n  a: 1\n\tuuid: x\n", "3, 1", "a tab stands where spaces indent"),
-    ("a: |\n\tx\n", "2, 1", "a tab stands where spaces indent"),
-    ('a: "token\nb: 1\n', "1, 4", "a quote is never closed"),
-    ("a: 'token\nb: 1\n", "1, 4", "a quote is never closed"),
-    ('a: "x\n--- y\n', "1, 4", "a quote is not closed before the document ends"),
     ("a: [1, 2\nb: 3\n", "2, 2", "a comma or a closing bracket is missing in the list that begins in line 1"),
-    ("a: [1, 2\n", "2, 1", "a comma or a closing bracket is missing in the list that begins in line 1"),
-    ("a: {b: 1\nc: 3\n", "2, 2", "a comma or a closing brace is missing in the map that begins in line 1"),
-    ('{"a": 1 "b": 2}\n', "1, 12", "a comma or a closing brace is missing in the map that begins in line 1"),
     ("a: 1\nbcd\ne: 2\n", "2, 1", "a key has no colon"),
-    ("a: 1\nbcd", "2, 1", "a key has no colon"),
-    ("a:\n    b: 1\n  c: 2\n", "3, 3", "the line fits none of those above it"),
     ("a: 1\n- b\n", "2, 1", "whether a list and a map are mixed"),
-    ("- a\nb: 1\n", "2, 1", "whether a list and a map are mixed"),
-    ('a: "b" c\n', "1, 8", "something follows a value that is complete"),
-    ("a: 'it's'\n", "1, 8", "such as text after a closing quote"),
     ("a: - b\n", "1, 4", "a list item is not allowed here"),
-    ("a: ? b\n", "1, 4", "a key after a question mark is not allowed here"),
-    ("a: @token\n", "1, 4", "a value cannot begin with this character; put it in quotes"),
-    ("a: `token`\n", "1, 4", "a value cannot begin with this character"),
-    ("a: %x\n", "1, 4", "a value cannot begin with this character"),
     ('a: "C:\\yes"\n', "1, [0-9]+", "a backslash that begins no known escape"),
-    ('a: "\\xZZ"\n', "1, [0-9]+", "an escape in double quotes lacks its digits"),
-    ("a: &\n", "1, 5", "a name after & or \\* is not written as YAML has it"),
-    ("a: *.log\n", "1, 5", "a name after & or \\* is not written as YAML has it"),
     ("a: !e!x y\n", "1, 4", "a tag is not written as YAML has it"),
-    ("a: !<abc\n", "1, 4", "a tag is not written as YAML has it"),
-    ("%YAML 9.9\n---\na: 1\n", "1, 1", "a directive, a line that begins with a percent sign, is not known here"),
-    ("%YAML x\n---\na: 1\n", "1, 7", "a directive"),
     ("a: 1\nb: \x01\n", "2, 4", "it holds a control character"),
-    ("a: \0\n", "1, 4", "it holds a control character"),
     ("a: ]\n", "1, 4", "a bracket, a brace or a comma stands where a value is expected"),
-    ("a: [,]\n", "1, 5", "a bracket, a brace or a comma stands where a value is expected"),
-    ("a: |0\n  x\n", "1, 5", "only a sign, a digit and a comment can follow"),
-    ("a: |x\n  x\n", "1, 5", "only a sign, a digit and a comment can follow"),
-]
-#: The same, of what is YAML but can be no document of ours; another program's configuration file may have it.
-NO_DOCUMENT: list[tuple[str, str, str]] = [
-    ("a: 1\n... x\n", "2, 5", "something follows the end of the document"),
-    ("a: 1\n---\nb: 2\n", "2, 1", "a second document begins"),
-    ("a: {{ token }}\n", "1, 5", "a map or a list stands where a key is expected"),
-    ("? [a]\n: 1\n", "1, 3", "a map or a list stands where a key is expected"),
-    ("a: !secret x\n", "1, 4", "a tag is not known here"),
-    ("a: !vault |\n  $ANSIBLE_VAULT\n", "1, 4", "a tag is not known here"),
-    ("a: 1\nb: !!bool maybe\n", "2, 4", "a value is not what its tag says"),
-    ("<<: 1\n", "1, 5", "only a map, or a list of maps, can follow <<"),
 ]
 NOT_JSON: list[tuple[str, str, str]] = [
     ('{"a": 1', "1, 8", "a comma or a closing bracket or brace is expected here"),
     ('{"a" 1}', "1, 6", "a colon is expected here"),
-    ('{"a": }', "1, 7", "a value is expected here"),
     ("{\"a\": 'x'}", "1, 7", "text stands in double quotes"),
-    ("{a: 1}", "1, 2", "a key in double quotes is expected here"),
-    ('{"a": "b', "1, 7", "a quote is never closed"),
     ('{"a": "\t"}', "1, 8", "a line break, a tab or another control character"),
-    ('{"a": "C:\\yes"}', "1, [0-9]+", "a backslash that begins no known escape; write two"),
-    ("{}\n{}", "2, 1", "something follows the end of the document"),
-    ('{"a": 1,}', "1, [0-9]+", "comma"),
 ]
 NOT_TOML: list[tuple[str, str, str]] = [
     ("a = \n", "1, 5", "a value is missing, or needs quotes"),
-    ("a = token\n", "1, 5", "a value is missing, or needs quotes"),
     ("b = 1\na 1\n", "2, 3", "there is no = where one is expected"),
-    ('a = "x\n', "1, 5", "a quote is not closed in its line"),
     ("a = '''x\n", "1, 5", "three quotes are never closed"),
-    ("a = 1 b = 2\n", "1, 6", "something follows a value or a header that is complete"),
     ("a = [1 2]\n", "1, 8", "there is no , where one is expected"),
-    ("[a\n", "1, 3", "there is no ] where one is expected"),
-    ("ä = 1\n", "1, 1", "a key is missing, or needs quotes"),
 ]
 #: What no sentence of ours is without being PyYAML's or the json module's.
 THEIRS = re.compile("while |did not find|could not|mapping values|but found|Expecting|delimiter|token|scalar|stream|block ")
@@ -137,15 +85,6 @@ def test_broken_yaml_is_told_in_full_with_its_place(
     reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
 
 
-@pytest.mark.usefixtures("yaml_reader")
-@pytest.mark.parametrize("told", [of_definition, of_settings])
-@pytest.mark.parametrize(("text", "place", "words"), NO_DOCUMENT, ids=[repr(row[0])[:30] for row in NO_DOCUMENT])
-def test_yaml_that_is_no_document_of_ours_is_told_with_its_place(
-    tmp_path: Path, told: Callable[[str, Path], str], text: str, place: str, words: str
-) -> None:
-    reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
-
-
 @pytest.mark.parametrize(("text", "place", "words"), NOT_JSON, ids=[repr(row[0])[:30] for row in NOT_JSON])
 def test_broken_json_is_told_in_full_with_its_place(tmp_path: Path, text: str, place: str, words: str) -> None:
     reads_aloud(of_definition(text, tmp_path / "x.json", yaml=False), "JSON", place, words)
@@ -156,17 +95,6 @@ def test_broken_toml_is_told_in_full_with_its_place(text: str, place: str, words
     line, column = place.split(", ")
     with pytest.raises(ConfigFault, match=f"the file is not valid TOML at line {line}, column {column}: {words}"):
         PARSERS["toml"](text, [ConfigRule("nothing", "new")])
-
-
-@pytest.mark.parametrize(("text", "place"), [("<a>\n<b></a>", "2, 6"), ("<a", "1, 1"), ("<a>&x</a>", "1, [0-9]+")])
-def test_broken_xml_is_told_with_its_place(text: str, place: str) -> None:
-    line, column = place.split(", ")
-    with pytest.raises(ConfigFault, match=f"the file is not well-formed XML at line {line}, column {column}: [-a-z ()]+$"):
-        PARSERS["xml"](text, [ConfigRule("a.b", "new")])
-
-
-def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
-    assert of_definition(" \n", tmp_path / "x.json", yaml=False) == "it is empty"
 
 
 @pytest.mark.usefixtures("yaml_reader")

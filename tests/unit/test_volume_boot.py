@@ -20,7 +20,6 @@ USAGE, BOTH = "usage", "usage and ownership"
 
 @pytest.fixture(name="walks")
 def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was walked for."""
     walks: list[str] = []
     original = Volume.survey
 
@@ -43,9 +42,7 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     "limit, ownership, expected",
     [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
 )
-def test_usage_and_ownership_share_one_walk_and_none_is_made_where_neither_is_asked_for(
-    fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]
-) -> None:
+def test_usage_and_ownership_share_one_walk(fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]) -> None:
     """The walk for usage alone comes before anything is touched, and finds out whether there can be one."""
     fake.down()
     fake.define(build={"disk_space": limit})

@@ -110,38 +110,3 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
         Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=ME)
     assert time.monotonic() - began[2] < 1
     assert open_descriptors() == before
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_where_giving_files_to_the_server_is_slow_a_kill_is_seen_within_a_second(tmp_path: Path) -> None:
-    make_files(tmp_path, range(300), ME)
-    given = []
-
-    def altered() -> None:
-        given.append(time.monotonic())
-        time.sleep(0.01)
-
-    kill = Kill()
-    with pytest.raises(CancelledByKill):
-        Volume(str(tmp_path)).survey(kill, UNBOUNDED, owner=(988, 988), altered=altered)
-    assert kill.seconds < 1
-    assert 0 < len(given) < 300
-    assert sum(path.stat().st_uid == 988 for path in tmp_path.iterdir()) + 1 >= len(given), "what was given is told, even so"
-
-
-@MEASURING_AND_OWNING
-def test_a_slow_look_does_not_make_the_walk_slow(tmp_path: Path, owner: tuple[int, int] | None) -> None:
-    for number in range(1000):
-        (tmp_path / str(number)).mkdir()
-    looks: list[float] = []
-
-    def look() -> None:
-        looks.append(time.monotonic())
-        time.sleep(0.05)
-
-    began = time.monotonic()
-    Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=owner)
-    seconds = time.monotonic() - began
-    assert looks[0] - began < 0.25, "the first look comes before the walk"
-    assert len(looks) <= 1 + seconds / 0.25
-    assert seconds < 10, "a look at each of the directories would take 50 s"

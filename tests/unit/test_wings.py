@@ -50,10 +50,6 @@ def test_a_servers_process_that_calls_itself_wings_is_not_believed(tmp_path: Pat
     assert wings_pid(str(tmp_path)) is None
 
 
-def test_the_real_table_can_be_read() -> None:
-    assert wings_pid() != os.getpid()
-
-
 class TestRemembered:
     def test_many_threads_that_ask_at_once_look_once(self) -> None:
         looks: list[None] = []
