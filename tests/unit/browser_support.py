@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import shutil
 import subprocess
@@ -30,21 +29,14 @@ _WIDE = """[...document.querySelectorAll('body *')]
 
 @dataclass(frozen=True)
 class Look:
-    """How a page is looked at; ``whole``: its picture shows all of it, not what a window does."""
-
     width: int = 1280
     dark: bool = False
-    script: bool = True
-    printed: bool = False
-    whole: bool = False
 
 
 @dataclass
 class Sight:
-    """What became of a page: how long it took to load, what was logged and requested, by how much it is too wide and what of it, its text
-    as it is seen and as it is, its scripts and images, and its picture."""
+    """What became of a page: what was logged and requested, by how much it is too wide and what of it, its text, scripts and images."""
 
-    seconds: float = 0.0
     logged: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
     overflow: int = 0
@@ -53,7 +45,6 @@ class Sight:
     content: str = ""
     scripts: int = 0
     images: int = 0
-    picture: bytes = b""
 
 
 def program() -> str | None:
@@ -63,7 +54,6 @@ def program() -> str | None:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
-    """A browser of its own."""
     subprocess.run([_NEEDS, "browser"], check=True)
     found = program()
     assert found is not None, "no Chromium"
@@ -103,12 +93,7 @@ class Browser:
         self._address = address
 
     def show(self, file: Path, look: Look) -> Sight:
-        """Show a file and return what became of it."""
         return asyncio.run(asyncio.wait_for(self._within(lambda tab: tab.show(file, look)), _SECONDS))
-
-    def printed(self, file: Path) -> bytes:
-        """Print a file and return the PDF."""
-        return asyncio.run(asyncio.wait_for(self._within(lambda tab: tab.printed(file)), _SECONDS))
 
     async def _within(self, work: Callable[[_Tab], Awaitable[Any]]) -> Any:
         async with aiohttp.ClientSession() as session, session.ws_connect(self._address, max_msg_size=0) as wire:
@@ -123,8 +108,6 @@ class Browser:
 
 
 class _Tab:
-    """One tab."""
-
     def __init__(self, wire: aiohttp.ClientWebSocketResponse) -> None:
         self._wire = wire
         self._count = 0
@@ -135,7 +118,6 @@ class _Tab:
         self._sight = Sight()
 
     async def read(self) -> None:
-        """Take in what the browser says."""
         async for message in self._wire:
             told = message.json()
             answer = self._answers.pop(told.get("id", 0), None)
@@ -156,7 +138,6 @@ class _Tab:
             self._sight.requested.append(str(told["request"]["url"]))
 
     async def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Ask the browser for something, and return its answer."""
         self._count += 1
         self._answers[self._count] = asyncio.get_running_loop().create_future()
         session = {"sessionId": self._session} if self._session else {}
@@ -168,44 +149,28 @@ class _Tab:
         return result
 
     async def open(self) -> None:
-        """Open the tab."""
         self._target = (await self.ask("Target.createTarget", url="about:blank"))["targetId"]
         self._session = (await self.ask("Target.attachToTarget", targetId=self._target, flatten=True))["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.ask(f"{domain}.enable")
 
     async def close(self) -> None:
-        """Close it."""
         self._session = ""
         await self.ask("Target.closeTarget", targetId=self._target)
 
     async def show(self, file: Path, look: Look) -> Sight:
-        """Load a file and look at it."""
         await self.ask("Emulation.setDeviceMetricsOverride", width=look.width, height=900, deviceScaleFactor=1, mobile=look.width < 700)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if look.dark else "light"}
-        await self.ask("Emulation.setEmulatedMedia", media="print" if look.printed else "", features=[scheme])
-        await self.ask("Emulation.setScriptExecutionDisabled", value=not look.script)
-        await self._load(file)
+        await self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        await self.ask("Page.navigate", url=file.as_uri())
+        await self._loaded.wait()
         sight = self._sight
         sight.overflow = await self._value("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         sight.wide = await self._value(_WIDE) if sight.overflow else []
         sight.text = await self._value("document.body.innerText")
         sight.content = await self._value("document.body.textContent")
         sight.scripts, sight.images = [await self._value(f"document.{name}.length") for name in ("scripts", "images")]
-        picture = await self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=look.whole)
-        sight.picture = base64.b64decode(picture["data"])
         return sight
-
-    async def printed(self, file: Path) -> bytes:
-        """Load a file and print it."""
-        await self._load(file)
-        return base64.b64decode((await self.ask("Page.printToPDF", printBackground=False, paperWidth=8.27, paperHeight=11.69))["data"])
-
-    async def _load(self, file: Path) -> None:
-        began = time.monotonic()
-        await self.ask("Page.navigate", url=file.as_uri())
-        await self._loaded.wait()
-        self._sight.seconds = time.monotonic() - began
 
     async def _value(self, expression: str) -> Any:
         return (await self.ask("Runtime.evaluate", expression=expression, returnByValue=True))["result"].get("value")

@@ -42,7 +42,6 @@ class Case:
 
 
 def cases(parser: str) -> list[Case]:
-    """All cases of a parser."""
     found = [_case(parser, path) for path in sorted((CORPUS / parser).iterdir())]
     assert found, f"no cases of parser {parser}"
     return found

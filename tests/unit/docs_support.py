@@ -105,12 +105,10 @@ def _indentation(lines: Sequence[str], indent: str) -> Sequence[str]:
 
 
 def literals(cell: str) -> list[str]:
-    """What stands in double backticks, in order."""
     return re.findall(r"``(.+?)``", cell)
 
 
 def default_text(value: Any) -> str:
-    """A default as the tables show it."""
     if value is REQUIRED:
         return "required"
     if value is None or value is ABSENT:
@@ -188,7 +186,6 @@ MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
 
 
 def table_text(title: str, heading: Sequence[str], widths: str, rows: Rows) -> str:
-    """A table as it stands in a guide."""
     lines = [f".. list-table:: {title}", f"{_INDENT}:header-rows: 1", f"{_INDENT}:widths: {widths}", ""]
     for row in (heading, *rows):
         lines += [f"{_INDENT}{'* -' if index == 0 else '  -'} {cell}" for index, cell in enumerate(row)]

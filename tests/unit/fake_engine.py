@@ -51,23 +51,18 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 
 
 class FakeClock:
-    """Time that passes by sleeping alone."""
-
     def __init__(self) -> None:
         self._passed = 0.0
         self._order = itertools.count()
         self._due: list[tuple[float, int, Callable[[], object]]] = []
 
     def now(self) -> datetime:
-        """Noon, and what was slept since."""
         return NOON + timedelta(seconds=self._passed)
 
     def monotonic(self) -> float:
-        """Seconds slept."""
         return self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and happen what is due."""
         until = self._passed + seconds
         while self._due and self._due[0][0] <= until:
             moment, _unused, happening = self._due.pop(0)
@@ -101,13 +96,10 @@ class FakeOutput(Output):
         return chunk
 
     def close(self) -> None:
-        """Note that it was closed."""
         self.closed = True
 
 
 class FakeContainers(dict[str, Snapshot]):
-    """The containers by their ids."""
-
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__()
         self._engine = engine
@@ -151,7 +143,6 @@ class FakeContainers(dict[str, Snapshot]):
         return True
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
         self._engine.ask(("rename",), name, lambda found: self._engine.put(replace(found, name=new_name)))
 
     def forbid_restart(self, name: str) -> None:
@@ -170,25 +161,20 @@ class FakeContainers(dict[str, Snapshot]):
         return [f"{key} discarded" for key in body if key in self._engine.unable]
 
     def ensure_network(self, network: NetworkSpec) -> bool:
-        """Create a network if it is not there."""
         created = network.name not in self._engine.networks
         self._engine.networks.add(network.name)
         return created
 
 
 class FakeImages(dict[str, ImageSeen]):
-    """The images by their references."""
-
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__({"game:1": ImageSeen("sha256:1")})
         self._engine = engine
 
     def find(self, reference: str) -> ImageSeen | None:
-        """An image that is on the node."""
         return self.get(reference)
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
-        """Pull an image."""
         self._engine.begin("pull")
         check_cancelled()
         self._engine.calls.append(("pull", reference))
@@ -196,34 +182,26 @@ class FakeImages(dict[str, ImageSeen]):
 
 
 class FakeLogs(defaultdict[str, bytes]):
-    """The logs by their containers' ids or names."""
-
     def __init__(self, engine: FakeEngine) -> None:
         super().__init__(bytes)
         self._engine = engine
 
     def attach(self, name: str) -> Output:
-        """The output that the test has set."""
         self._engine.begin("attach")
         self._engine.calls.append(("attach",))
         return self._engine.output
 
     def tail(self, name: str, lines: int) -> bytes:
-        """The container's log."""
         return self[name]
 
     def of_run(self, run: Run) -> bytes:
-        """The container's log."""
         return self[run.container]
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
-        """The container's log."""
         return self[run.container]
 
 
 class FakeEvents:
-    """What the engine tells by itself."""
-
     def __init__(self, engine: FakeEngine) -> None:
         self._engine = engine
         self.streams: list[FakeEventStream] = []
@@ -234,7 +212,6 @@ class FakeEvents:
         return self._engine.hints(container, seconds, begin)
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
-        """It tells of none."""
         return iter(())
 
     def follow(self, since: int | None) -> FakeEventStream:
@@ -244,7 +221,6 @@ class FakeEvents:
         return self.streams[-1]
 
     def is_serving(self, seconds: float) -> bool:
-        """It is, unless the test says otherwise."""
         return self.serving
 
 
@@ -257,14 +233,12 @@ class FakeEventStream:
         self._told: queue.Queue[ContainerEvent | Exception | None] = queue.Queue()
 
     def put(self, told: ContainerEvent | Exception | None) -> None:
-        """Have it come next."""
         self._told.put(told)
 
     def __iter__(self) -> FakeEventStream:
         return self
 
     def __next__(self) -> ContainerEvent:
-        """Wait for what the test puts."""
         told = None if self.closed else self._told.get()
         if isinstance(told, Exception):
             raise told
@@ -273,7 +247,6 @@ class FakeEventStream:
         return told
 
     def close(self) -> None:
-        """End it, whoever waits."""
         self.closed = True
         self._told.put(None)
 
@@ -286,7 +259,6 @@ class FakeCommands:
         self.ran: list[tuple[str, ...]] = []
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """Run a command."""
         self.ran.append(tuple(words))
         return self.ends.pop(0) if self.ends else CommandEnd(0)
 
@@ -328,7 +300,6 @@ class FakeEngine:
         (self.after if late else self.before)[call].extend([_raiser(error)] * times)
 
     def silence(self, call: str, *, late: bool = False, times: int = 1) -> None:
-        """Have the next calls get no answer."""
         self.fail(call, EngineUnreachable(f"Cannot {call}: no answer"), late=late, times=times)
 
     def refuse(self, call: str, message: str = "refused") -> None:
@@ -336,11 +307,9 @@ class FakeEngine:
         self.fail(call, EngineError(message, status=500))
 
     def find(self, name: str) -> Snapshot | None:
-        """The container of that id or name, without asking the engine."""
         return self.containers.get(name) or next((each for each in self.containers.values() if each.name == name), None)
 
     def changes(self) -> list[str]:
-        """The names of the calls that changed something, in order."""
         return [call[0] for call in self.calls]
 
     def inspect(self, name: str) -> Snapshot | None:
@@ -351,7 +320,6 @@ class FakeEngine:
         return found
 
     def servers(self) -> list[Server]:
-        """Every container whose name is a uuid."""
         named = [each for each in self.containers.values() if parse_uuid(each.name)]
         return [Server(each.name, name_in_labels(each.labels, each.name)) for each in named]
 
@@ -364,7 +332,6 @@ class FakeEngine:
         return [*(ListedContainer(each.name, each.id, each.live) for each in named), *found]
 
     def publisher(self, published: str, address: str) -> str | None:
-        """Nobody: its containers have no ports."""
         self.happen(self.before["publisher"])
         return None
 
@@ -374,20 +341,16 @@ class FakeEngine:
         return self.ask(("signal", signal), name, lambda found: self._end_soon(found, signal, with_effect))
 
     def unpause(self, name: str) -> None:
-        """Let a paused container go on."""
         self.ask(("unpause",), name, lambda found: self.put(replace(found, paused=False)))
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
-        """Write to the process."""
         self.ask(("write_stdin", text), name, lambda found: self._end_soon(found, "SIGTERM", text == "stop\n"))
 
     def use(self, name: str) -> Use | None:
-        """What a test says it uses."""
         self.happen(self.before["use"])
         return self.used
 
     def start(self, name: str) -> None:
-        """Start a container."""
         self.ask(("start",), name, lambda found: self.execute_start(found.id))
 
     def execute_start(self, name: str) -> None:
@@ -399,18 +362,15 @@ class FakeEngine:
         self.put(replace(found, live=self.crash is None, started_at=started_at, exit_code=self.crash))
 
     def end(self, name: str, code: int = 0) -> None:
-        """The process ends."""
         found = self.find(name)
         if found is not None and found.live:
             self.put(replace(found, live=False, paused=False, exit_code=code, finished_at=self._moment()))
 
     def _moment(self, nanoseconds: int = 0) -> str:
-        """Now, as the engine writes it."""
         moment = self.clock.now()
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond:06d}{nanoseconds:03d}Z"
 
     def change(self, name: str, **fields: Any) -> Snapshot:
-        """Change what the engine says of a container."""
         found = self.find(name)
         assert found is not None
         return self.put(replace(found, **fields))
@@ -445,7 +405,6 @@ class FakeEngine:
             self.end(run.id)
 
     def put(self, snapshot: Snapshot) -> Snapshot:
-        """Have a container be as given."""
         self.containers[snapshot.id] = snapshot
         return snapshot
 

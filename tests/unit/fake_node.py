@@ -96,7 +96,6 @@ class FakeNode:
         self.node = self.build()
 
     def configure(self, *, system: Mapping[str, Any] | None = None, **sections: Any) -> Node:
-        """Change the node's settings."""
         self._system.update(system or {})
         self._settings.update(sections)
         self.node = self.build()
@@ -122,13 +121,11 @@ class FakeNode:
         )
 
     def close(self) -> None:
-        """Close every journal."""
         for journal in self._journals:
             journal.close()
 
     @property
     def file(self) -> Path:
-        """The definition."""
         return self.root / "servers" / f"{UUID}.json"
 
     def definition(self, *, process: Mapping[str, Any] | None = None, **given: Any) -> dict[str, Any]:
@@ -144,7 +141,6 @@ class FakeNode:
         fresh.replace(self.file)
 
     def request(self, action: str, **fields: Any) -> Request:
-        """A request made now."""
         if "wait_for" in fields:
             fields["wait_for"] = WaitFor(fields["wait_for"])
         request = Request(
@@ -158,7 +154,6 @@ class FakeNode:
         return replace(request, **fields)
 
     def perform(self, action: str, **fields: Any) -> Result:
-        """Perform an action on the server."""
         return perform(self.request(action, **fields), self.node)
 
     def up(self, **fields: Any) -> Snapshot:
@@ -168,30 +163,25 @@ class FakeNode:
         return self.engine.change(UUID, **fields)
 
     def down(self) -> Snapshot:
-        """The same, and its process has ended."""
         self.up()
         self.engine.end(UUID)
         return self.seen()
 
     def seen(self) -> Snapshot:
-        """The server's container."""
         found = self.engine.find(UUID)
         assert found is not None
         return found
 
     @property
     def volume(self) -> Path:
-        """The server's data directory."""
         return self.root / "volumes" / UUID
 
     @property
     def live(self) -> bool:
-        """Whether the server's process lives."""
         found = self.engine.find(UUID)
         return found is not None and found.live
 
     def lock(self, action: str = "restart", operation: str = OTHER, *, wait_seconds: float = 0, node: Node | None = None) -> PowerLock:
-        """Take the server's lock as somebody else."""
         return (node or self.node).locks.acquire(
             UUID,
             Request(UUID, PowerAction(action), operation, self.clock.now(), origin="bob@web2"),
@@ -212,7 +202,6 @@ class FakeNode:
         return progress
 
     def context(self, progress: Progress) -> ActionContext:
-        """What the stages of an action are given."""
         return ActionContext(progress.request, self.node, progress)
 
     def kill_elsewhere(self) -> None:

@@ -34,15 +34,12 @@ class ForkedModule:
         self.parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
 
     def noted(self) -> list[str]:
-        """What it has noted by now."""
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
     def await_note(self, beginning: str) -> str:
-        """Wait for a note that begins so."""
         return wait_for(lambda: next((note for note in self.noted() if note.startswith(beginning)), None), f"note {beginning}")
 
     def child(self) -> int:
-        """The process that acts."""
         return int(self.await_note("begun").split()[1])
 
     def end(self) -> tuple[int, str, str]:
@@ -56,7 +53,6 @@ class ForkedModule:
         self.parent.stdout.close()
 
     def close(self) -> None:
-        """Leave nothing of it but what it has left itself."""
         self.parent.kill()
         self.parent.wait()
         for stream in (self.parent.stdout, self.parent.stderr):

@@ -84,7 +84,6 @@ def _running(run: Callable[[], None], end: Callable[[], None]) -> Iterator[None]
 
 
 def varint(number: int) -> bytes:
-    """A number as Minecraft writes it."""
     written = bytearray()
     while number > 127:
         written.append(number & 127 | 128)
@@ -121,7 +120,6 @@ def minecraft_game(players: Callable[[], dict[str, Any]]) -> contextlib.Abstract
 
 
 def source_answer(players: int, most: int, bots: int) -> bytes:
-    """The answer of a Source server to A2S_INFO."""
     texts = b"A server\0de_dust2\0csgo\0Counter-Strike\0"
     return b"\xff\xff\xff\xffI\x11" + texts + (730).to_bytes(2, "little") + bytes((players, most, bots)) + b"dl\0\1" + b"1.38\0"
 
@@ -154,7 +152,6 @@ def quake_game(info: str, status_lines: tuple[str, ...] = ()) -> contextlib.Abst
 
 
 def rcon_packet(identity: int, kind: int, text: bytes = b"") -> bytes:
-    """A packet of Source RCON."""
     body = identity.to_bytes(4, "little", signed=True) + kind.to_bytes(4, "little") + text + b"\0\0"
     return len(body).to_bytes(4, "little") + body
 
@@ -174,7 +171,6 @@ class RconGame:
         self._password = password
 
     def serve(self, connection: socket.socket) -> None:
-        """Answer one who connects."""
         identity, kind, text = rcon_request(connection)
         assert kind == 3
         right = text.decode() == self._password
@@ -187,5 +183,4 @@ class RconGame:
             connection.recv(1)
 
     def up(self) -> contextlib.AbstractContextManager[Address]:
-        """Have it listen."""
         return stream_game(self.serve)

@@ -36,7 +36,6 @@ class Parsed:
 
     @property
     def hosts(self) -> list[str]:
-        """All hosts that are servers."""
         return sorted(name for name, host in self.data.hosts.items() if "server_uuid" in host.vars)
 
     def group(self, name: str) -> list[str]:
@@ -44,12 +43,10 @@ class Parsed:
         return sorted(host.name for host in self.data.groups[name].get_hosts())
 
     def variables(self, host: str) -> dict[str, Any]:
-        """The variables of a host."""
         found: dict[str, Any] = dict(self.data.hosts[host].vars)
         return found
 
     def seen(self, host: str, variable: str) -> Any:
-        """A variable as a task on the host sees it, templates evaluated."""
         every = {name: each.get_vars() for name, each in self.data.hosts.items()}
         templar = Templar(loader=self.loader, variables={**self.variables(host), "hostvars": every, "inventory_hostname": host})
         return templar.template(self.variables(host)[variable])
@@ -71,7 +68,6 @@ class Inventory:
         _register()
 
     def write(self, text: str | None = None, **options: Any) -> None:
-        """Write the file: as text, or these options."""
         self.path.write_text(json.dumps({"plugin": NAME, **options}) if text is None else text)
 
     def read(self, earlier: Mapping[str, Any] | None = None, *, fresh: bool = False, **options: Any) -> Parsed:
@@ -99,7 +95,6 @@ class Inventory:
         return Parsed(data, tuple(warnings), loader)
 
     def fault(self, earlier: Mapping[str, Any] | None = None, **options: Any) -> str:
-        """The sentence that reading the file ends with."""
         try:
             self.read(earlier, **options)
         except AnsibleError as error:
@@ -111,8 +106,6 @@ class Inventory:
 
 
 class _Display:
-    """What the plugin says."""
-
     def __init__(self, warnings: list[str]) -> None:
         self._warnings = warnings
 

@@ -30,12 +30,10 @@ _SMALL = 64 * 1024
 def acquire(
     locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
 ) -> PowerLock:
-    """Take a lock as somebody would."""
     return locks.acquire(uuid, asked(action, operation), wait_seconds=seconds, clock=SystemClock())
 
 
 def asked(action: PowerAction, operation: str, origin: str = "alice@web1") -> Request:
-    """A request as somebody would make it."""
     return Request(UUID, action, operation, OwnClock().now(), origin=origin, reason="test")
 
 
@@ -46,15 +44,12 @@ class OwnClock:
         self.slept: list[float] = []
 
     def now(self) -> datetime:
-        """A fixed moment and the naps since."""
         return datetime.fromtimestamp(1_700_000_000 + self.monotonic(), timezone.utc)
 
     def monotonic(self) -> float:
-        """The sum of the naps."""
         return sum(self.slept)
 
     def sleep(self, seconds: float) -> None:
-        """Nap without waiting."""
         self.slept.append(seconds)
 
 

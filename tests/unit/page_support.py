@@ -50,7 +50,6 @@ def row(number: int, node: str, batch: int, at: float, chance: random.Random) ->
 
 
 def fail(made: Row) -> None:
-    """Have a server fail to start."""
     made.outcome, made.code, made.state = "failed", "start_failed", "offline"
     made.msg = f"Cannot start server {made.server}: its process ended with exit code 1; see its log"
     made.log, made.phases, made.seconds = list(LOG), made.phases[:-1], made.phases[-1][1]
@@ -58,7 +57,6 @@ def fail(made: Row) -> None:
 
 
 def record(nodes: int = 3, servers: int = 4, *, failed: int = 2, nodes_of_batch: int = 1, for_players: bool = True) -> Record:
-    """A run whose batches are all counted."""
     chance = random.Random(7)
     made = Record("1b2c3d4e", "restart", timestamp(BEGAN), {"action": "restart"}, reason="nightly update", budget=3, canaries=1)
     made.by, made.not_before, made.deadline = "alice@ops-1 (play Restart servers)", timestamp(BEGAN), timestamp(after(4 * 3600))
@@ -84,11 +82,9 @@ def record(nodes: int = 3, servers: int = 4, *, failed: int = 2, nodes_of_batch:
 
 
 def over(made: Record) -> Shown:
-    """How a run is shown that is over."""
     result = report.result(made, ended_at=made.batch_times[-1][2], seconds=1.0, resume_file="x")
     return Shown(datetime.fromisoformat(made.batch_times[-1][2].replace("Z", "+00:00")), going_on=RESUME, result=result)
 
 
 def page_of(made: Record) -> str:
-    """The page of a run that is over."""
     return page(made, over(made))

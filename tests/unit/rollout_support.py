@@ -17,7 +17,6 @@ LOST: dict[str, Any] = {"unreachable": True, "msg": "Connection timed out"}
 
 
 def uuid(number: int) -> str:
-    """A server's UUID."""
     return f"{number:08x}-0000-4000-8000-{number:012x}"
 
 
@@ -61,12 +60,10 @@ def ended(servers: Sequence[str], outcome: str = "done", **more: Any) -> dict[st
 
 
 def opened(seen: Mapping[str, Any], old: Record | None = None, *, run: str = START.run, **given: Any) -> Record:
-    """A run, ready to begin."""
     return open_run({"action": "restart", "servers": ["all"], **given}, seen, Start(run, START.began_at), old)
 
 
 def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The servers asked of each node."""
     return {node: list(asked["servers"]) for node, asked in work.items()}
 
 

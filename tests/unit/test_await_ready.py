@@ -83,13 +83,6 @@ class TestRunning:
         assert 3.0 <= waiting.wait(output=FakeOutput(fake.clock, *chunks)) <= 4.3
         assert waiting.matched
 
-    def test_a_server_known_to_be_ready_is_not_waited_for_again(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.node.journal.runs.record_match(UUID, fake.seen().run)
-        assert waiting.wait() == 0.0
-
-    def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
-        assert waiting.wait(done=()) == 0.0
-
     def test_a_pattern_that_takes_too_long_is_never_ready_and_named(self, fake: FakeNode, waiting: Waiting) -> None:
         done = ("regex:^(a|aa)+$",)
         output = FakeOutput(fake.clock, b"a" * 60 + b"b\n")
@@ -97,9 +90,6 @@ class TestRunning:
             waiting.wait(done=done, output=output, wait_timeout=5)
         (warning,) = waiting.progress.warnings
         assert UUID in warning and done[0] in warning and "takes too long" in warning
-
-    def test_nothing_is_awaited_of_a_container_alone(self, waiting: Waiting) -> None:
-        assert waiting.wait("container") == 0.0
 
 
 class TestHealthy:
@@ -113,11 +103,6 @@ class TestHealthy:
         waiting.later(4, lambda: fake.engine.change(UUID, health="healthy"))
         assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) >= 4.0
         assert waiting.matched
-
-    def test_unhealthy_is_not_yet_the_end(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.engine.change(UUID, health="unhealthy")
-        with pytest.raises(StartTimeout, match="is healthy: not ready 9 s after its start; it is left up"):
-            waiting.wait("healthy", done=(), wait_timeout=9)
 
     def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
         assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
@@ -177,11 +162,6 @@ class TestEnd:
         assert fake.clock.monotonic() <= 2.7
         assert fake.live
 
-    def test_a_holder_that_does_not_stop_it_changes_nothing(self, fake: FakeNode, waiting: Waiting) -> None:
-        waiting.later(3, lambda: waiting.log(b"ready\n"))
-        with fake.lock("start"):
-            assert waiting.wait() >= 3.0
-
     def test_somebodys_stop_that_is_over_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
         def stopped() -> None:
             fake.engine.end(UUID)
@@ -215,7 +195,6 @@ class TestEndInTheJournal:
 
     @staticmethod
     def ended(fake: FakeNode, verdict: Verdict, again: bool = True) -> None:
-        """Have the run end, be judged, and another follow."""
         run = fake.seen().run
         fake.engine.end(UUID, 7)
         row = EndedRun(Server(UUID), run, verdict, exit_code=7, oom_killed=True, log=("out of luck", "bye"), due=verdict is Verdict.CRASHED)
@@ -231,11 +210,6 @@ class TestEndInTheJournal:
         with pytest.raises(StartFailed, match="its process ended with exit code 7, out of memory; see its log"):
             waiting.wait()
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck", "bye"))
-
-    def test_a_supervisor_that_holds_the_lock_already_changes_nothing(self, fake: FakeNode, waiting: Waiting) -> None:
-        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED, again=False))
-        with fake.lock("start"), pytest.raises(StartFailed, match="exit code 7"):
-            waiting.wait()
 
     @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_AT_ENGINE, Verdict.ENGINE_STOPPED])
     def test_a_run_that_somebody_ended_is_superseded(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:

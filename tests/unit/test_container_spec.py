@@ -27,13 +27,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
     ContainerSpec,
     container_spec,
     made_by_us,
-    made_by_wings,
     spec_hash_of,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot, StopType, StopWay
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +49,6 @@ def node_settings(**changes: Any) -> Settings:
 
 
 def changed(key: str, value: object, base: dict[str, Any] = PAPER) -> dict[str, Any]:
-    """A definition with one dotted key set."""
     raw = copy.deepcopy(base)
     *path, last = key.split(".")
     node = raw
@@ -130,21 +128,6 @@ class TestWhole:
         capabilities = "setpcap mknod audit_write net_raw dac_override fowner fsetid net_bind_service sys_chroot setfcap"
         assert {name.lower() for name in found["CapDrop"]} == set(capabilities.split())
 
-    @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
-    def test_every_sample_definition_gives_a_body_that_is_plain_json(self, path: Path) -> None:
-        found = spec(json.loads(path.read_text(encoding="utf-8")))
-        assert json.loads(json.dumps(found.config)) == found.config
-
-    def test_a_rootless_engine_runs_the_server_as_its_own_user(self) -> None:
-        assert spec(node=node_settings(rootless=True)).config["User"] == "0:0"
-
-    def test_a_tilde_marks_an_image_that_is_never_pulled(self) -> None:
-        found = spec(changed("settings.container.image", "~game:1"))
-        assert found.config["Image"] == "game:1"
-
-    def test_no_log_driver_means_the_engines_own(self) -> None:
-        assert "LogConfig" not in host(node=node_settings(log_type=""))
-
 
 class TestResources:
     @pytest.mark.parametrize(
@@ -152,38 +135,19 @@ class TestResources:
         [
             (512, 0, 588800000, 512000000, 588800000),
             (1024, 512, 1177600000, 1024000000, 1689600000),
-            (2048, 0, 2355200000, 2048000000, 2355200000),
-            (4096, 1024, 4505600000, 4096000000, 5529600000),
             (8192, -1, 8601600000, 8192000000, -1),
             (0, 0, 0, 0, 0),
-            (0, -1, 0, 0, -1),
         ],
     )
     def test_memory_is_reckoned_as_wings_does(self, limit: int, swap: int, memory: int, reservation: int, memory_swap: int) -> None:
         found = host(build(memory_limit=limit, swap=swap))
         assert (found["Memory"], found["MemoryReservation"], found["MemorySwap"]) == (memory, reservation, memory_swap)
 
-    @pytest.mark.parametrize(
-        ("limit", "memory"), [(2049, 2355200000), (2141, 2355200000), (2142, 2356200000), (4097, 4505600000), (5000, 5250000000)]
-    )
-    def test_a_limit_just_above_a_band_gets_no_less_than_the_band(self, limit: int, memory: int) -> None:
-        assert host(build(memory_limit=limit))["Memory"] == memory
-
     @given(st.integers(1, 10_000), st.integers(1, 10_000))
     def test_more_is_never_less(self, one: int, other: int) -> None:
         node = node_settings()
         less, more = sorted((one, other))
         assert memory_bytes(less, node) <= memory_bytes(more, node)
-
-    @pytest.mark.parametrize(
-        ("limit", "memory"), [(100, 200_000_000), (512, 1024_000_000), (513, 1024_000_000), (1000, 1500_000_000), (4000, 4400_000_000)]
-    )
-    def test_the_settings_may_override_the_overhead(self, limit: int, memory: int) -> None:
-        node = node_settings(overhead_override=True, overhead_default_multiplier=1.1, overhead_multipliers=((512, 2.0), (2048, 1.5)))
-        assert memory_bytes(limit, node) == memory
-
-    def test_multipliers_without_override_do_not_count(self) -> None:
-        assert memory_bytes(1000, node_settings(overhead_multipliers=((2048, 9.0),))) == 1150_000_000
 
     def test_swap_without_a_memory_limit_is_ignored_with_a_warning(self) -> None:
         found = spec(build(memory_limit=0, swap=256))
@@ -199,18 +163,6 @@ class TestResources:
                 spec(build(memory_limit=limit), settings_of_node)
         found = host(build(memory_limit=7))
         assert min(found["Memory"], found["MemoryReservation"]) >= 6 * 1024 * 1024
-
-    def test_unlimited_leaves_out_what_would_limit(self) -> None:
-        found = host(build(io_weight=0))
-        assert not {"CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "BlkioWeight", "OomKillDisable"} & set(found)
-
-    def test_the_oom_killer_spares_a_server_only_if_asked(self) -> None:
-        assert host(changed("settings.build.oom_disabled", True))["OomKillDisable"] is True
-
-    def test_the_largest_limits_fit_the_engines_numbers(self) -> None:
-        node = node_settings(overhead_override=True, overhead_default_multiplier=100.0)
-        found = host(build(memory_limit=10**9, swap=10**9, cpu_limit=10**9), node)
-        assert max(found["Memory"], found["MemorySwap"], found["CpuQuota"]) < 2**63
 
 
 class TestEnvironment:
@@ -228,11 +180,6 @@ class TestEnvironment:
             "ALPHA=true",
             "ZETA=1",
         ]
-
-    def test_a_server_on_the_loopback_is_told_the_address_containers_have_for_it(self) -> None:
-        raw = changed("settings.allocations", {"default": {"ip": "127.0.0.1", "port": 5}, "mappings": {"127.0.0.1": [5]}})
-        assert "SERVER_IP=172.18.0.1" in spec(raw).config["Env"]
-        assert host(raw)["PortBindings"]["5/tcp"] == [{"HostIp": "172.18.0.1", "HostPort": "5"}]
 
     @pytest.mark.parametrize(
         ("key", "value", "longest", "named"),
@@ -255,9 +202,6 @@ class TestEnvironment:
             spec(made(longest + 1))
         assert len(str(caught.value)) < 300
 
-    def test_a_variable_that_ours_replaces_may_be_as_long_as_it_likes(self) -> None:
-        assert "TZ=UTC" in spec(changed("settings.environment", {"TZ": "x" * 200_000})).config["Env"]
-
 
 class TestPorts:
     def test_each_port_is_published_tcp_and_udp_on_its_address(self) -> None:
@@ -271,40 +215,12 @@ class TestPorts:
 
     @pytest.mark.parametrize(
         ("one", "other"),
-        [
-            ("0.0.0.0", "192.0.2.7"),
-            ("192.0.2.7", "0.0.0.0"),
-            ("::", "2001:db8::1"),
-            ("2001:db8::1", "2001:DB8:0:0::1"),
-            ("192.0.2.7", "::ffff:192.0.2.7"),
-            ("0.0.0.0", "::ffff:192.0.2.7"),
-        ],
+        [("0.0.0.0", "192.0.2.7"), ("::", "2001:db8::1"), ("2001:db8::1", "2001:DB8:0:0::1"), ("0.0.0.0", "::ffff:192.0.2.7")],
     )
     def test_a_port_on_addresses_that_overlap_is_refused_before_anything_is_stopped(self, one: str, other: str) -> None:
         with pytest.raises(DefinitionInvalid) as caught:
             spec(changed("settings.allocations.mappings", {one: [24, 25], other: [26, 25]}))
         assert f"settings.allocations.mappings publishes port 25 on {one} and on {other}, which overlap" in str(caught.value)
-
-    @pytest.mark.parametrize("other", ["172.18.0.1", "0.0.0.0"])
-    def test_the_loopback_overlaps_with_the_interface_it_is_published_on(self, other: str) -> None:
-        raw = changed("settings.allocations.mappings", {other: [5], "127.0.0.1": [5]})
-        with pytest.raises(
-            DefinitionInvalid, match=rf"port 5 on {other} and on 127\.0\.0\.1 \(published on 172\.18\.0\.1\), which overlap"
-        ):
-            spec(raw)
-        assert host(raw, node_settings(network_ispn=True))["PortBindings"]["5/tcp"] == [{"HostIp": other, "HostPort": "5"}]
-
-    def test_addresses_that_do_not_overlap_share_a_port(self) -> None:
-        raw = changed(
-            "settings.allocations.mappings", {"0.0.0.0": [5], "::": [5], "192.0.2.7": [6], "192.0.2.8": [6], "::1": [6], "::2": [6]}
-        )
-        assert len(host(raw)["PortBindings"]["5/udp"]) == 2
-        assert len(host(raw)["PortBindings"]["6/udp"]) == 4
-
-    def test_the_engine_gets_an_address_in_its_usual_spelling(self) -> None:
-        assert hash_of(changed("settings.allocations.mappings", {"2001:DB8:0::1": [5]})) == hash_of(
-            changed("settings.allocations.mappings", {"2001:db8::1": [5]})
-        )
 
     def test_with_ispn_the_loopback_is_not_published(self) -> None:
         raw = changed("settings.allocations.mappings", {"127.0.0.1": [5], "0.0.0.0": [6]})
@@ -320,41 +236,28 @@ class TestMounts:
         entries = found.config["HostConfig"]["Mounts"][1:]
         return [(entry["Source"], entry["Target"], entry["ReadOnly"]) for entry in entries], found.warnings
 
-    @pytest.mark.parametrize("source", ["/srv/a", "/srv/a/", "/srv/a/maps", "//srv/a/maps", "/srv/./a//maps", "/srv/b/../a/maps"])
+    @pytest.mark.parametrize("source", ["/srv/a", "/srv/a/", "//srv/a/maps", "/srv/b/../a/maps"])
     def test_a_source_within_an_allowed_directory_is_mounted(self, source: str) -> None:
         entries, warnings = self.mounted({"source": source, "target": "/maps", "read_only": True})
         assert entries == [("/srv/a" + ("/maps" if source.endswith("maps") else ""), "/maps", True)]
         assert warnings == ()
 
-    @pytest.mark.parametrize("source", ["/srv/ab", "/srv", "/", "/srv/a/../b", "/srv/a/../../etc", "/etc", "/srv/A"])
+    @pytest.mark.parametrize("source", ["/srv/ab", "/srv", "/srv/a/../b", "/srv/a/../../etc"])
     def test_a_source_outside_is_skipped_with_a_warning(self, source: str) -> None:
         entries, warnings = self.mounted({"source": source, "target": "/maps"})
         assert entries == []
         assert len(warnings) == 1
         assert "allowed_mounts" in warnings[0]
 
-    def test_nothing_is_allowed_by_default_and_the_root_allows_everything(self) -> None:
-        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=())[0] == []
-        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=("/",))[0] == [("/srv/a", "/x", False)]
-
-    def test_a_trailing_slash_of_the_setting_makes_no_difference(self) -> None:
-        assert self.mounted({"source": "/srv/a", "target": "/x"}, allowed=("/srv/a/",))[0] == [("/srv/a", "/x", False)]
-
-    @pytest.mark.parametrize("target", ["/home/container", "/home/container/", "/home/x/../container", "/", "/tmp", "/maps"])
+    @pytest.mark.parametrize("target", ["/home/container", "/home/x/../container", "/tmp", "/maps"])
     def test_a_target_that_is_taken_is_refused(self, target: str) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[1\]\.target"):
             self.mounted({"source": "/srv/a", "target": "/maps"}, {"source": "/srv/a", "target": target})
 
-    @pytest.mark.parametrize("target", ["/proc", "/proc/", "/x/../proc/cpuinfo", "/sys", "//sys/fs", "/dev", "/dev/shm", "/./dev/x"])
+    @pytest.mark.parametrize("target", ["/proc", "/x/../proc/cpuinfo", "//sys/fs", "/dev/shm"])
     def test_a_target_among_the_kernels_own_is_refused(self, target: str) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[0\]\.target is .*, expected one not in /proc, /sys or /dev"):
             self.mounted({"source": "/srv/a", "target": target})
-
-    def test_a_target_that_only_begins_like_the_kernels_is_fine(self) -> None:
-        assert self.mounted({"source": "/srv/a", "target": "/devices"})[0] == [("/srv/a", "/devices", False)]
-
-    def test_a_mount_within_the_data_directory_is_fine(self) -> None:
-        assert self.mounted({"source": "/srv/a", "target": "/home/container/maps"})[0] == [("/srv/a", "/home/container/maps", False)]
 
     def test_no_link_leads_out_where_paths_are_resolved(self, tmp_path: Path) -> None:
         allowed, outside = tmp_path / "allowed", tmp_path / "outside"
@@ -393,25 +296,6 @@ class TestNetwork:
         assert network.body["IPAM"]["Config"] == []
         assert network.body["EnableIPv6"] is False
 
-    @pytest.mark.parametrize("mode", ["host", "none", "bridge", "somebody_elses"])
-    def test_a_network_that_is_not_ours_is_not_created(self, mode: str) -> None:
-        found = spec(node=node_settings(network_mode=mode))
-        assert found.network is None
-        assert found.config["HostConfig"]["NetworkMode"] == mode
-
-    def test_another_driver_gets_no_bridge_options(self) -> None:
-        network = spec(node=node_settings(network_driver="macvlan")).network
-        assert network is not None
-        assert "Options" not in network.body
-
-    def test_a_forced_outgoing_address_has_a_network_of_its_own(self) -> None:
-        found = spec(json.loads((FIXTURES / "source-engine.json").read_text(encoding="utf-8")))
-        assert found.network is not None
-        assert found.config["HostConfig"]["NetworkMode"] == found.network.name
-        assert found.network.name.startswith("ip-")
-        address = found.network.name[3:].replace("-", ".")
-        assert found.network.body["Options"]["com.docker.network.host_ipv4"] == address
-
     @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "2001:db8::1"])
     def test_an_address_nothing_can_go_out_by_is_warned_of(self, address: str) -> None:
         found = spec(changed("settings.allocations", {"force_outgoing_ip": True, "default": {"ip": address, "port": 5}}))
@@ -427,15 +311,6 @@ class TestLabels:
         assert found.config["Labels"][LABEL_SERVER] == UUID
         assert len(found.warnings) == 3
 
-    def test_a_new_name_alone_is_no_reason_for_a_new_container(self) -> None:
-        old, new = (spec(changed("settings.meta.name", name)).config["Labels"] for name in ("Old", "New"))
-        assert (old[LABEL_NAME], new[LABEL_NAME]) == ("Old", "New")
-        assert old[LABEL_SPEC] == new[LABEL_SPEC]
-        assert LABEL_NAME not in spec(changed("settings.meta.name", "")).config["Labels"]
-
-    def test_another_service_than_wings_is_just_a_label(self) -> None:
-        assert spec(changed("settings.labels", {"Service": "web"})).config["Labels"]["Service"] == "web"
-
     def test_a_container_is_ours_if_its_labels_and_its_hosts_name_say_so_for_the_same_server(self) -> None:
         config = spec().config
         ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
@@ -445,12 +320,6 @@ class TestLabels:
         assert not made_by_us(replace(ours, hostname="c"), UUID)
         assert not made_by_us(replace(ours, labels={LABEL_SERVER: UUID}), UUID)
         assert not made_by_us(replace(ours, labels={**ours.labels, LABEL_SERVER: UUID[::-1]}), UUID)
-
-    def test_what_wings_made_is_read_from_its_labels(self) -> None:
-        assert not made_by_wings(spec().config["Labels"])
-        assert made_by_wings({"Service": "Pterodactyl", "ContainerType": "server_process"})
-        assert not made_by_wings({"Service": "web"})
-        assert spec_hash_of({}) is None
 
     @pytest.mark.parametrize(
         "stop",
@@ -469,33 +338,19 @@ class TestLabels:
     @pytest.mark.parametrize(
         "text",
         [
-            "",
             "stop",
-            "null",
-            "[]",
-            "{}5",
             '{"type": 5}',
-            '{"value": "stop"}',
-            '{"type": "kill"}',
             '{"type": "signal", "value": "FOO"}',
-            '{"type": "command", "value": 5}',
-            '{"type": "command", "value": "\\ud800"}',
             '{"type": "command", "value": "a\\u0000"}',
             '{"type": "stop", "timeout": -1}',
-            '{"type": "stop", "timeout": true}',
-            '{"type": "stop", "timeout": 1e3}',
             '{"type": "stop", "timeout": 99999999999999999999}',
             "9" * 5000,
             "[" * 100_000,
         ],
-        ids=range(18),
+        ids=range(8),
     )
     def test_a_label_that_cannot_be_understood_says_nothing(self, text: str) -> None:
         assert stop_way_of({LABEL_STOP: text}) is None
-
-    def test_a_newer_versions_label_is_read_as_far_as_it_is_known(self) -> None:
-        assert stop_way_of({LABEL_STOP: '{"type": "stop", "grace": {"x": 1}, "schema": 2}'}) == StopWay(StopType.NATIVE)
-        assert stop_way_of({}) is None
 
     @given(
         st.text()
@@ -538,18 +393,6 @@ NOT_NOTICED = [
     ("process_configuration.configs", []),
     ("somebody_elses_key", 1),
 ]
-NOTICED_SETTINGS: list[tuple[str, Any]] = [
-    ("uid", 1),
-    ("timezone", "Europe/Berlin"),
-    ("tmpfs_size", 50),
-    ("container_pid_limit", 100),
-    ("network_dns", ("9.9.9.9",)),
-    ("network_mode", "host"),
-    ("domainname", "example.test"),
-    ("userns_mode", "host"),
-    ("log_type", "json-file"),
-    ("log_config", {}),
-]
 NOT_NOTICED_SETTINGS: list[tuple[str, Any]] = [
     ("stop_timeout", 1),
     ("pull", "always"),
@@ -559,13 +402,6 @@ NOT_NOTICED_SETTINGS: list[tuple[str, Any]] = [
     ("network_ispn", True),
     ("overhead_multipliers", ((1, 2.0),)),
 ]
-
-
-def reordered(node: object) -> object:
-    """The same document with every map in the opposite order."""
-    if isinstance(node, dict):
-        return {name: reordered(node[name]) for name in reversed(list(node))}
-    return [reordered(item) for item in node] if isinstance(node, list) else node
 
 
 class TestHash:
@@ -579,27 +415,9 @@ class TestHash:
     def test_it_stays_when_the_container_would_not(self, key: str, value: object) -> None:
         assert hash_of(changed(key, value), self.NODE) == hash_of(PAPER, self.NODE)
 
-    @pytest.mark.parametrize(("field", "value"), NOTICED_SETTINGS, ids=[field for field, _unused in NOTICED_SETTINGS])
-    def test_it_changes_with_the_settings_that_reach_the_container(self, field: str, value: Any) -> None:
-        assert hash_of(node=replace(self.NODE, **{field: value})) != hash_of(node=self.NODE)
-
     @pytest.mark.parametrize(("field", "value"), NOT_NOTICED_SETTINGS, ids=[field for field, _unused in NOT_NOTICED_SETTINGS])
     def test_it_stays_with_the_settings_that_do_not(self, field: str, value: Any) -> None:
         assert hash_of(node=replace(self.NODE, **{field: value})) == hash_of(node=self.NODE)
-
-    def test_it_changes_with_what_the_images_name_means(self) -> None:
-        assert hash_of(image_id="sha256:2222") != hash_of()
-
-    @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
-    def test_the_order_of_keys_does_not_matter(self, path: Path) -> None:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        assert hash_of(reordered(raw)) == hash_of(raw)
-
-    def test_the_order_of_mounts_and_ports_does_not_matter(self) -> None:
-        mounts = [{"source": "/srv/a", "target": "/b"}, {"source": "/srv/b", "target": "/a"}]
-        assert hash_of(changed("settings.mounts", mounts), self.NODE) == hash_of(changed("settings.mounts", mounts[::-1]), self.NODE)
-        mappings = "settings.allocations.mappings"
-        assert hash_of(changed(mappings, {"0.0.0.0": [2, 1, 2]})) == hash_of(changed(mappings, {"0.0.0.0": [1, 2]}))
 
     @pytest.mark.parametrize("seed", ["0", "1"])
     def test_another_process_finds_the_same(self, seed: str) -> None:

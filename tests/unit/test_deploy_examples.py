@@ -9,18 +9,16 @@ import ast
 import configparser
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples, list_tables, literals
 
 yaml = pytest.importorskip("yaml")
 requirements = pytest.importorskip("packaging.requirements")
@@ -32,7 +30,6 @@ GITHUB, GITLAB = DEPLOY / "github-actions.yml", DEPLOY / "gitlab-ci.yml"
 
 
 def load(path: Path) -> Any:
-    """A YAML document, its `on` still a word."""
     return yaml.load(path.read_text(), yaml.BaseLoader)
 
 
@@ -67,7 +64,6 @@ class Deploy:
         return self.place / "resume.json"
 
     def will(self, *, validate: int = 0, update: int = 0, restart: int = 0, result: Mapping[str, Any] | None = None) -> None:
-        """Say how the next calls end."""
         (self.place / "fleet.power.validate.rc").write_text(str(validate))
         (self.place / "fleet.power.node.rc").write_text(str(update))
         (self.place / "fleet.power.rolling_restart.rc").write_text(str(restart))
@@ -87,7 +83,6 @@ class Deploy:
         )
 
     def calls(self) -> list[list[str]]:
-        """The commands that were called, word by word."""
         path = self.place / "calls"
         return [line.split("\0")[:-1] for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -98,13 +93,6 @@ def deploy(tmp_path: Path) -> Deploy:
     stand_in.write_text(STAND_IN)
     stand_in.chmod(0o755)
     return Deploy(tmp_path)
-
-
-def given(deploy: Deploy) -> dict[str, Any]:
-    """The variables that the script gave to the restart."""
-    restart = deploy.calls()[2]
-    variables: dict[str, Any] = json.loads(restart[restart.index("--extra-vars") + 1])
-    return variables
 
 
 def result(*servers: Mapping[str, Any], ok: bool = True) -> dict[str, Any]:
@@ -121,14 +109,6 @@ def test_a_deploy_checks_then_updates_the_nodes_and_then_restarts(deploy: Deploy
     assert validate == [*called, "fleet.power.validate", "--limit", "node 1"]
     assert update == [*called, "fleet.power.node", "--tags", "node_definitions", "--limit", "node 1"]
     assert [*restart[:5], *restart[6:]] == [*called, "fleet.power.rolling_restart", "--extra-vars", "--limit", "node 1"]
-
-
-def test_of_two_values_of_a_variable_ansible_takes_the_callers(deploy: Deploy) -> None:
-    deploy.will(result=result())
-    deploy.run("-e", "rollout_canary=3")
-    *_unused, restart = deploy.calls()
-    # The last one on the command line counts.
-    assert restart.index("--extra-vars") < restart.index("-e")
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 99])
@@ -212,117 +192,6 @@ def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deplo
     assert ran.stderr.startswith(f"Cannot resume: there is no {deploy.resume};")
 
 
-def test_an_empty_file_says_that_nothing_was_left(deploy: Deploy) -> None:
-    deploy.resume.touch()
-    ran = deploy.run("--resume")
-    assert (ran.returncode, deploy.calls()) == (2, [])
-    deploy.will(result=result())
-    ran = deploy.run("--check")
-    assert "--resume" not in ran.stdout
-
-
-@pytest.mark.parametrize(("variables", "wanted"), [({}, "true"), ({"DEPLOY_OUTDATED": "false"}, "false")])
-def test_by_hand_a_deploy_restarts_what_it_changes_unless_it_is_told_to_restart_all(
-    deploy: Deploy, variables: dict[str, str], wanted: str
-) -> None:
-    script = deploy.place / "ansible-playbook"
-    script.write_text(STAND_IN.replace("exit ", 'printf %s "$DEPLOY_OUTDATED" > "$STAND_IN/outdated"\nexit '))
-    deploy.will(result=result())
-    assert deploy.run(**variables).returncode == 0
-    assert (deploy.place / "outdated").read_text() == wanted
-    assert given(deploy)["rollout_outdated"] == "{{ lookup('ansible.builtin.env', 'DEPLOY_OUTDATED') }}"
-
-
-def test_every_variable_that_the_script_gives_is_one_of_the_role(deploy: Deploy) -> None:
-    deploy.will(result=result())
-    deploy.run()
-    variables = given(deploy)
-    specs = load(CHECKOUT / "roles" / "rollout" / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert set(variables) - set(specs) == set()
-    assert {name: value for name, value in variables.items() if "choices" in specs[name] and value not in specs[name]["choices"]} == {}
-    # Else a check would compare with what is on the nodes.
-    assert variables["rollout_preview_definitions"] is True
-
-
-def test_every_variable_of_the_script_reaches_the_role(deploy: Deploy) -> None:
-    deploy.will(result=result())
-    deploy.run()
-    read = set(re.findall(r"env', '(DEPLOY_\w+)'", json.dumps(given(deploy))))
-    assert read == (script_variables() - {"DEPLOY_INVENTORY"}) | {"DEPLOY_TAKE_UP"}
-
-
-# ----- the pipelines
-
-
-def script_variables() -> set[str]:
-    """The environment variables that the script reads."""
-    return set(re.findall(r"^: \"\$\{(DEPLOY_\w+):=", SCRIPT.read_text(), re.MULTILINE))
-
-
-def test_the_guide_has_every_variable_of_the_script_with_its_default() -> None:
-    told = {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(GUIDES / "deploy_guide.rst")["Variables of deploy.sh"]}
-    assert told == dict(re.findall(r"^: \"\$\{(DEPLOY_\w+):=(.*)\}\"", SCRIPT.read_text(), re.MULTILINE))
-
-
-def test_the_guide_names_every_file_of_the_example() -> None:
-    told = {literals(row[0])[0] for row in list_tables(GUIDES / "deploy_guide.rst")["Files"]}
-    assert told == {f"docs/deploy/{path.name}" for path in DEPLOY.iterdir()}
-
-
-def github_job() -> Any:
-    return load(GITHUB)["jobs"]["deploy"]
-
-
-def gitlab_job() -> Any:
-    return load(GITLAB)["deploy"]
-
-
-def test_both_pipelines_call_the_script_as_it_is_to_be_called() -> None:
-    github = [step["run"] for step in github_job()["steps"] if "deploy.sh" in step.get("run", "")]
-    assert github == ["./deploy.sh", "./deploy.sh --resume"]
-    (gitlab,) = (line for line in gitlab_job()["script"] if "deploy.sh" in line)
-    assert re.findall(r"\./deploy\.sh(?: --\w+)?", gitlab) == ["./deploy.sh --resume", "./deploy.sh"]
-    subprocess.run(["sh", "-n", "-c", gitlab], check=True, timeout=10)
-    assert os.access(SCRIPT, os.X_OK)
-
-
-def test_the_settings_of_both_pipelines_are_some_that_the_script_reads() -> None:
-    for settings in (github_job()["env"], gitlab_job()["variables"]):
-        assert set(settings) - script_variables() == set()
-        assert {"DEPLOY_CANARY", "DEPLOY_BUDGET"} <= set(settings)
-
-
-def test_both_pipelines_restart_what_a_push_changes_and_nothing_else() -> None:
-    assert github_job()["env"]["DEPLOY_OUTDATED"] == "${{ inputs.all && 'false' || 'true' }}"
-    asked = load(GITHUB)["on"]["workflow_dispatch"]["inputs"]["all"]
-    assert (asked["type"], asked["default"]) == ("boolean", "false")
-    assert gitlab_job()["variables"]["DEPLOY_OUTDATED"] == "true"
-    assert any('$DEPLOY_OUTDATED == "false"' in rule["if"] for rule in gitlab_job()["rules"])
-
-
-def test_both_pipelines_keep_result_and_rest_whatever_comes_and_give_the_rest_back() -> None:
-    files = set(re.findall(r":=(deploy-\w+\.json)", SCRIPT.read_text()))
-    keep = next(step for step in github_job()["steps"] if "upload-artifact" in step.get("uses", ""))
-    assert (keep["if"], set(keep["with"]["path"].split())) == ("always()", files)
-    get = next(step for step in github_job()["steps"] if "download-artifact" in step.get("uses", ""))
-    assert get["with"]["name"] == keep["with"]["name"]
-    artifacts, cache = gitlab_job()["artifacts"], gitlab_job()["cache"]
-    assert (artifacts["when"], set(artifacts["paths"])) == ("always", files)
-    assert (cache["when"], cache["paths"]) == ("always", ["deploy-resume.json"])
-
-
-def test_after_a_good_deploy_gitlab_keeps_an_empty_file_and_not_the_older_one(tmp_path: Path) -> None:
-    for line in gitlab_job()["after_script"]:
-        subprocess.run(["sh", "-euc", line], cwd=tmp_path, check=True, timeout=10)
-    (kept,) = gitlab_job()["cache"]["paths"]
-    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [(kept, 0)]
-
-
-def test_what_somebody_else_may_write_is_never_a_part_of_a_command() -> None:
-    commands = [step["run"] for step in github_job()["steps"] if "run" in step]
-    assert [command for command in commands if "${{" in command] == []
-
-
 # ----- the execution environment
 
 #: The distribution that brings each package that is imported.
@@ -344,24 +213,6 @@ def imported() -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add((node.module or "").split(".")[0])
     return found - set(sys.stdlib_module_names) - {"__future__", "ansible", "ansible_collections", "jinja2", "markupsafe"}
-
-
-def bounds(lines: Sequence[str]) -> dict[str, str]:
-    """The least version of each library."""
-    found = {requirements.Requirement(line).name.lower(): str(requirements.Requirement(line).specifier) for line in lines}
-    return {name: next(each for each in specifier.split(",") if each.startswith(">=")) for name, specifier in found.items()}
-
-
-def test_controllers_and_nodes_get_the_same_least_versions_of_the_libraries() -> None:
-    described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]
-    controller = [line for line in (CHECKOUT / described["python"]).read_text().splitlines() if not line.startswith("#")]
-    assert bounds(controller) == bounds(load(CHECKOUT / "roles" / "node" / "defaults" / "main.yml")["node_virtualenv_libraries"])
-
-
-def test_the_examples_ask_for_the_ansible_core_that_the_collection_asks_for() -> None:
-    (wanted,) = re.findall(r"'>=(.*)\.0'", (CHECKOUT / "meta" / "runtime.yml").read_text())
-    for path in (GITHUB, DEPLOY / "execution-environment.yml"):
-        assert re.findall(r"ansible-core([^\s\"]*)", path.read_text())[-1] == f">={wanted}"
 
 
 def required(text: str) -> set[str]:
@@ -409,24 +260,6 @@ def test_nothing_of_the_checkouts_own_life_is_packed(packed: Path) -> None:
     assert names & {"__pycache__", "output"} == set()
 
 
-def test_ansible_builder_finds_the_libraries_and_the_ssh_client_in_the_packed_collection(packed: Path) -> None:
-    command = [tool("ansible-builder"), "introspect", "--sanitize", str(packed)]
-    found = yaml.safe_load(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
-    # PyYAML is in every environment already: ansible-builder leaves it out.
-    assert {requirements.Requirement(line.partition(" # ")[0]).name for line in found["python"]} == {"docker", "requests"}
-    assert [line.partition("  # ")[0] for line in found["system"]] == ["openssh-clients [platform:rpm]", "openssh-client [platform:dpkg]"]
-
-
-def test_ansible_builder_accepts_the_environment_of_the_example(tmp_path: Path) -> None:
-    example = DEPLOY / "execution-environment.yml"
-    subprocess.run(
-        [tool("ansible-builder"), "create", "-f", str(example), "-c", str(tmp_path)], check=True, capture_output=True, timeout=60
-    )
-    made = next(path for name in ("Containerfile", "Dockerfile") for path in tmp_path.glob(name)).read_text()
-    assert "fleet.power" in (tmp_path / "_build" / "requirements.yml").read_text()
-    assert "ansible-core" in made and "ansible-runner" in made
-
-
 # ----- Ansible's settings
 
 
@@ -436,42 +269,6 @@ def sections(text: str) -> dict[str, dict[str, str]]:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def test_the_settings_that_the_guide_shows_are_those_of_the_checkout() -> None:
-    ours = sections((CHECKOUT / "ansible.cfg").read_text())
-    to_copy = sections((DEPLOY / "ansible.cfg").read_text())
-    (shown,) = (
-        sections(each.text) for each in examples(GUIDES / "fleet_guide.rst") if each.language == "ini" and "[ssh_connection]" in each.text
-    )
-    assert {name: {key: ours[name].get(key) for key in keys} for name, keys in shown.items()} == shown
-    assert set(shown) == {"defaults", "connection", "ssh_connection"}
-    assert to_copy == shown
-
-
-def test_in_a_new_directory_the_lines_of_the_guide_have_ansible_find_the_playbooks(packed: Path, tmp_path: Path) -> None:
-    (lines,) = (each.text for each in examples(GUIDES / "deploy_guide.rst") if "collection install" in each.text)
-    commands = [line.removeprefix("$ ") for line in lines.splitlines()]
-    assert [command.split()[0] for command in commands] == ["ansible-galaxy", "cp", "cp"]
-    # The file in place of Galaxy.
-    commands[0] = commands[0].replace("fleet.power", f"--offline {next(packed.glob('*.tar.gz'))}")
-    home, repository = tmp_path / "home", tmp_path / "repository"
-    home.mkdir()
-    repository.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
-    environment.update(HOME=str(home), PATH=f"{Path(tool('ansible-playbook')).parent}:{os.environ['PATH']}")
-
-    def run(command: str) -> str:
-        ran = subprocess.run(
-            ["sh", "-euc", command], cwd=repository, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
-
-    run("\n".join(commands))
-    assert os.access(repository / "deploy.sh", os.X_OK)
-    told = run("ansible-playbook -v -i localhost, fleet.power.status --list-tasks")
-    assert f"Using {repository}/ansible.cfg as config file" in told and "Show the state of the fleet" in told
-
-
 def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_seconds() -> None:
     text = sections((CHECKOUT / "ansible.cfg").read_text())["ssh_connection"]["ssh_extra_args"]
     seen = subprocess.run(["ssh", "-G", *text.split(), "node1"], check=True, capture_output=True, text=True, timeout=10).stdout
@@ -479,7 +276,3 @@ def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_s
     interval, count = int(told["serveraliveinterval"]), int(told["serveralivecountmax"])
     assert 0 < interval <= 30
     assert interval * (count + 1) <= 75
-
-
-def test_the_settings_leave_openssh_its_shared_connections() -> None:
-    assert "ssh_args" not in sections((CHECKOUT / "ansible.cfg").read_text())["ssh_connection"]

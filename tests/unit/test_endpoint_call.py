@@ -100,8 +100,6 @@ class Silent(Scripted):
 
 
 class Unanswering(Answering):
-    """An endpoint that never answers."""
-
     def __init__(self) -> None:
         super().__init__()
         self._connection.web = Silent()
@@ -116,12 +114,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     assert time.monotonic() - began < 8
 
 
-def test_a_server_named_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
-    targets = call.targets(["Cobalt", OTHER, "nobody"], request("stop"))
-    assert [target.server and target.server.uuid for target in targets] == [OTHER, None]
-
-
 def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
     endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
@@ -129,11 +121,6 @@ def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> Non
     results = perform_each(targets, call.act, Limiter())
     assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
     assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
-
-
-def test_a_server_that_is_listed_twice_is_one_target() -> None:
-    call = AtEndpoint(Answering(answer(200, [*LISTED, LISTED[0]])), parse_settings({}, where="x"), SILENT)
-    assert len(call.targets(["all"], request("stop"))) == len(LISTED)
 
 
 def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
@@ -146,8 +133,6 @@ def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
 
 
 class Faulty(FakeEndpoint):
-    """An endpoint whose client has a bug."""
-
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
 
@@ -179,21 +164,6 @@ def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[st
         check_options(given)
 
 
-def test_options_that_were_not_given_are_fine() -> None:
-    check_options(
-        {
-            "stop_timeout": None,
-            "definitions": [],
-            "adopt": False,
-            "if_meant_up": False,
-            "outdated": False,
-            "wait_for": "healthy",
-            "wait_seconds": 3,
-        }
-    )
-    check_options({"stop_timeout": None, "definitions": None})
-
-
 def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> None:
     with pytest.raises(UnsupportedByEndpoint, match=r"stop_timeout .*, adopt .*; leave them out, or act on the node with api_url empty"):
         check_options({"stop_timeout": 3, "adopt": True})
@@ -202,25 +172,12 @@ def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> 
 # ----- in order
 
 
-def test_priorities_through_an_endpoint_are_those_given_by_name_or_uuid() -> None:
-    endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({"system": {"priorities": {"Cobalt": 5}}}, where="x"), SILENT)
-    targets = call.targets([UUID, "Cobalt", "nobody"], request("stop"))
-    assert call.priorities(targets, {OTHER.upper(): 7, "Elsewhere": 1}) == [100, 7, 100]
-
-
 def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
     endpoint = Answering(answer(200, LISTED))
     call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
     targets = call.targets([OTHER], request("stop"))
     assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
     assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
-
-
-def test_an_endpoint_that_cannot_list_its_servers_has_them_acted_on_all_the_same() -> None:
-    call = AtEndpoint(Answering(answer(502, {"error": "x"})), parse_settings({}, where="x"), SILENT)
-    targets = call.targets([OTHER], request("stop"))
-    assert call.priorities(targets, {"Cobalt": 4}) == [100]
 
 
 def test_a_signal_ends_the_search_for_names() -> None:

@@ -54,15 +54,6 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Made:
     return made
 
 
-def test_the_client_used_last_is_the_next(made: Made) -> None:
-    clients = EngineClients(Connection())
-    with clients.one() as first, clients.one() as second:
-        pass
-    with clients.one() as third:
-        assert third is first is not second
-    assert len(made.clients) == 2
-
-
 def test_hundreds_of_threads_share_a_few_clients(made: Made) -> None:
     clients = EngineClients(Connection())
 

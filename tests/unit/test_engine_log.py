@@ -17,8 +17,6 @@ LOG = f"{BEFORE} of the run before\n{FIRST} ready\n{LATER} more\n".encode()
 
 
 class Client:
-    """An engine with one container and its log."""
-
     def __init__(self, **state: Any) -> None:
         self.asked_since = 0
         self._state = state

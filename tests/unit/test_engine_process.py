@@ -24,7 +24,6 @@ def own_life() -> str:
 
 @pytest.fixture(name="host")
 def listen(tmp_path: Path) -> str:
-    """Where this process listens, as the engine would."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "s"))
     listener.listen()
@@ -86,8 +85,6 @@ def test_a_life_says_when_it_began(tmp_path: Path) -> None:
         os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize(
-    "life", ["", "x", "0/0/0", f"{'0' * 36}/1/1", f"{boot_id()}/1/", f"{boot_id()}/1/-5", f"{boot_id()}/1/1/1", "\u0661/1/1"]
-)
+@pytest.mark.parametrize("life", ["", "0/0/0", f"{boot_id()}/1/", f"{boot_id()}/1/-5", "\u0661/1/1"])
 def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
     assert engine_began(life) is None

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +14,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
-from ansible_collections.fleet.power.plugins.module_utils._power.games import minecraft
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
 from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import ProfiledGame
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
@@ -61,14 +58,6 @@ def profile_of(games: Mapping[str, object], server: Server = LOBBY, of: Definiti
 class TestWhich:
     OWN = {"own": {"query": "a2s"}}  # noqa: RUF012
 
-    def test_without_a_word_of_it_a_server_has_none(self) -> None:
-        assert profile_of({}, of=definition()) is None
-        assert profile_of({"profiles": self.OWN}, of=definition()) is None
-
-    def test_its_definition_names_one_built_in_or_of_the_settings(self) -> None:
-        assert profile_of({}, of=definition(game="minecraft")) == GameProfile(protocol="minecraft", stdin="say {message}")
-        assert profile_of({"profiles": self.OWN}, of=definition(game=" own ")) == GameProfile(protocol="a2s")
-
     @pytest.mark.parametrize(
         "servers",
         [
@@ -77,7 +66,6 @@ class TestWhich:
             {"egg": EGG.upper()},
             {"label": {"tier": "gold"}},
             {"image": "registry.example.test:5000/games"},
-            {"image": "registry.example.test:5000/games/java"},
             {"image": "registry.example.test:5000/games/java:21"},
             {"egg": EGG, "label": {"tier": "gold"}, "server": "Lobby", "image": "registry.example.test:5000/"},
         ],
@@ -91,30 +79,16 @@ class TestWhich:
         [
             {"egg": "other"},
             {"label": {"tier": "silver"}},
-            {"image": "registry.example.test"},
             {"image": "registry.example.test:5000/games/jav"},
-            {"image": "games/java"},
             {"image": "registry.example.test:5000/games/java", "egg": "other"},
         ],
     )
     def test_a_rule_is_for_no_other(self, servers: dict[str, object]) -> None:
         assert profile_of({"rules": [{**servers, "game": "minecraft"}]}, of=definition()) is None
 
-    def test_the_definition_counts_before_the_rules(self) -> None:
-        assert profile_of(
-            {"profiles": self.OWN, "rules": [{"server": "Lobby", "game": "quake3"}]}, of=definition(game="own")
-        ) == GameProfile(protocol="a2s")
-
     def test_without_its_definition_only_its_name_and_uuid_count(self) -> None:
         assert profile_of({"rules": [{"server": "Lobby", "game": "quake3"}]}) is not None
         assert profile_of({"rules": [{"egg": EGG, "game": "quake3"}]}) is None
-
-    def test_what_stands_on_the_container_that_runs_gives_it_none(self) -> None:
-        found = ProfiledGames(
-            parse_settings({"games": {"rules": [{"label": {"game": "x"}, "game": "quake3"}]}}, where="config.yml"), engine()
-        )
-        told = snapshot(labels={"game": "x"}, environment=("GAME=quake3",), image="quake")
-        assert found.of(LOBBY, told, definition()) is None
 
     def test_why_there_is_none_is_one_sentence(self) -> None:
         games = ProfiledGames(parse_settings({}, where="config.yml"), engine())
@@ -123,18 +97,6 @@ class TestWhich:
         mistyped = definition(game="Mine\x1bcraft")
         assert games.of(LOBBY, snapshot(), mistyped) is None
         assert str(games.why_none(LOBBY, mistyped)) == 'settings.meta.game is "Mine?craft", expected a profile: minecraft, quake3 or source'
-
-    def test_who_has_no_games_loads_nothing_that_asks_one(self) -> None:
-        module = "ansible_collections.fleet.power.plugins.module_utils._power"
-        script = (
-            f"import sys, {module}.actions.node.assemble\n"
-            f"from {module}.games.game import ProfiledGames\n"
-            f"from {module}.definitions.settings import parse_settings\n"
-            "assert ProfiledGames(parse_settings({}, where=''), None).of(None, None, None) is None\n"
-            f"print(*(name.rpartition('.')[2] for name in sys.modules if name.startswith('{module}.games.')))\n"
-            f"print(*(name for name in sys.modules if name.endswith(('engine_commands', 'contained'))))"
-        )
-        assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout == "game\n\n"
 
 
 def game(
@@ -155,18 +117,6 @@ class TestPlayers:
             assert game(GameProfile(protocol="a2s"), snapshot(address[1], "udp")).players() == PlayerCount(2, 8)
         with quake_game(r"\sv_maxclients\8\g_humanplayers\2") as address:
             assert game(GameProfile(protocol="quake3"), snapshot(address[1], "udp")).players() == PlayerCount(2, 8)
-
-    def test_a_port_of_the_profile_counts_and_where_it_is_published_as_another_that(self) -> None:
-        with minecraft_game(lambda: {"online": 3, "max": 20}) as address:
-            seen = snapshot(addresses={"25575/tcp": (("127.0.0.1", address[1]),)})
-            assert game(replace(MINECRAFT, port=25575), seen).players() == PlayerCount(3, 20)
-
-    def test_where_the_container_does_not_say_its_default_port_the_definition_does(self) -> None:
-        with minecraft_game(lambda: {"online": 3, "max": 20}) as address:
-            given = definition(allocations={"default": {"ip": "0.0.0.0", "port": address[1]}})
-            for told in ("x", "", "99999", "²", "٣"):
-                seen = snapshot(address[1], environment=(f"SERVER_PORT={told}",))
-                assert game(MINECRAFT, seen, of=given).players().online == 3
 
     def test_another_servers_port_is_never_asked_though_the_definition_names_it_by_now(self) -> None:
         given = definition(allocations={"default": {"ip": "0.0.0.0", "port": 25570}})
@@ -189,16 +139,6 @@ class TestPlayers:
         with stream_game(lambda connection: connection.recv(4096) and connection.recv(1)) as address:
             silent = game(MINECRAFT, snapshot(address[1]), seconds=0.2).players()
         assert silent == PlayerCount(why=f"the game at 127.0.0.1:{address[1]} gave no whole answer within 0.2 s")
-
-    def test_without_a_query_it_is_unknown(self) -> None:
-        assert game(GameProfile(stdin="say {message}"), snapshot()).players() == PlayerCount(why="its game has no query")
-
-    def test_a_fault_of_ours_is_unknown_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(minecraft, "read_answer", lambda read: 1 / 0)
-        with minecraft_game(lambda: {"online": 3}) as address:
-            assert game(MINECRAFT, snapshot(address[1])).players() == PlayerCount(
-                why="the query failed by a fault in this collection (ZeroDivisionError)"
-            )
 
     @pytest.mark.parametrize(
         ("ended", "count"),
@@ -226,11 +166,6 @@ HOSTILE = '§aRestart\nop somebody\r\n/stop\0\x1b[2J"; quit; "$(reboot) {message
 
 
 class TestAnnounce:
-    def test_a_line_is_written_to_standard_input(self) -> None:
-        own = engine()
-        assert game(MINECRAFT, snapshot(), own).announce("Restart in 10 minutes.") == ""
-        assert own.calls == [("write_stdin", "say Restart in 10 minutes.\n")]
-
     def test_whatever_the_message_holds_it_is_one_line_of_plain_text(self) -> None:
         own = engine()
         assert game(MINECRAFT, snapshot(), own).announce(HOSTILE) == ""
@@ -261,9 +196,6 @@ class TestAnnounce:
         assert game(MINECRAFT, snapshot(), own).announce(text) == "the message is empty"
         assert own.calls == []
 
-    def test_without_an_announcement_it_is_told(self) -> None:
-        assert game(GameProfile(protocol="a2s"), snapshot()).announce("Hello") == "its game has no announcement"
-
     def test_a_command_gets_the_message_as_one_word(self) -> None:
         own = engine(local=False)
         assert game(GameProfile(command=("tell", "-x", "{message}", "all: {message}")), snapshot(), own).announce(f"--{HOSTILE}") == ""
@@ -271,12 +203,6 @@ class TestAnnounce:
         assert words[:2] == ("tell", "-x") and len(words) == 4
         assert words[2].startswith('Restart op somebody /stop "; quit; "$(reboot) {message} {time}x')
         assert words[3] == f"all: {words[2]}" and words[2].isprintable()
-
-    def test_a_command_that_fails_is_told(self) -> None:
-        own = engine()
-        own.commands.ends += [CommandEnd(1), CommandEnd(None, b"", "has not ended in time")]
-        told = [game(GameProfile(command=("tell", "{message}")), snapshot(), own).announce("Hello") for _each in range(2)]
-        assert told == ["its announce command ended with exit code 1", "its announce command has not ended in time"]
 
     RCON = GameProfile(rcon=Rcon("RCON_PASS", "say {message}", None, "RCON_PORT"))
 

@@ -13,11 +13,10 @@ import socket
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.games import a2s, minecraft, quake3
-from ansible_collections.fleet.power.plugins.module_utils._power.games.counts import Unanswered, number_of
+from ansible_collections.fleet.power.plugins.module_utils._power.games.counts import Unanswered
 from ansible_collections.fleet.power.plugins.module_utils._power.games.inside import count_in as count_printed
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
@@ -57,11 +56,6 @@ def why(query: Ask, address: Address, seconds: float = 10.0) -> str:
     return str(caught.value)
 
 
-def silent(connection: socket.socket) -> None:
-    connection.recv(4096)
-    connection.recv(1)
-
-
 def endless(connection: socket.socket) -> None:
     connection.sendall(ping_answer(b"x" * 200_000)[:100])
     while True:
@@ -80,12 +74,7 @@ class TestMinecraft:
         with minecraft_game(lambda: players) as address:
             assert ask(minecraft.ask, address) == PlayerCount(players["online"], players["max"])
 
-    def test_a_maximum_that_is_none_is_not_told(self) -> None:
-        for most in (-1, 10**9, "20", 2.5, True, None):
-            with minecraft_game(lambda most=most: {"online": 3, "max": most}) as address:
-                assert ask(minecraft.ask, address) == PlayerCount(3, None)
-
-    @pytest.mark.parametrize("online", [-1, 1_000_001, 10**400, 1.0, 1e400, True, "3", None, [], {"a": 1}], ids=repr)
+    @pytest.mark.parametrize("online", [-1, 1_000_001, 10**400, 1.0, True, "3", []], ids=repr)
     def test_what_is_no_number_of_players_is_not_taken_for_one(self, online: object) -> None:
         text = json.dumps({"players": {"online": 0}}).replace("0}", (str(online) if isinstance(online, int) else json.dumps(online)) + "}")
         text = text.replace("True", "true")
@@ -116,10 +105,6 @@ class TestMinecraft:
         with stream_game(lambda connection: connection.sendall(packet)) as address:
             assert why(minecraft.ask, address) in ("answers as no Minecraft server does", "hung up without a whole answer")
 
-    def test_what_is_accepted_and_not_answered_is_given_up_in_time(self) -> None:
-        with stream_game(silent) as address:
-            assert why(minecraft.ask, address, SHORT) == "gave no whole answer within 0.3 s"
-
     def test_a_slow_drip_is_given_up_in_time_since_the_whole_exchange_is_bounded(self) -> None:
         with stream_game(dripping) as address:
             assert why(minecraft.ask, address, SHORT) == "gave no whole answer within 0.3 s"
@@ -149,15 +134,6 @@ class TestMinecraft:
             return data[position - count : position]
 
         _count_or_unanswered(lambda: minecraft.read_answer(read))
-
-    @given(
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-            lambda each: st.lists(each) | st.dictionaries(st.sampled_from(("players", "online", "max", "x")), each),
-        )
-    )
-    def test_whatever_json_comes_is_a_count_or_unanswered(self, document: Any) -> None:
-        _count_or_unanswered(lambda: minecraft.count_in(json.dumps(document).encode()))
 
 
 def _count_or_unanswered(count: Callable[[], PlayerCount]) -> None:
@@ -197,10 +173,6 @@ class TestSource:
         with source_game(*told) as address:
             assert ask(a2s.ask, address) == count
 
-    def test_a_server_without_challenges_is_asked_once(self) -> None:
-        with datagram_game(lambda packet: [source_answer(3, 8, 1)]) as address:
-            assert ask(a2s.ask, address) == PlayerCount(2, 8)
-
     @pytest.mark.parametrize(
         "packets",
         [
@@ -236,10 +208,6 @@ class TestSource:
         with datagram_game(lambda packet: packets) as address:
             assert why(a2s.ask, address) == "answers as no Source server does"
 
-    def test_challenges_without_end_are_given_up(self) -> None:
-        with datagram_game(lambda packet: [b"\xff\xff\xff\xffA" + os.urandom(4)]) as address:
-            assert why(a2s.ask, address) == "asks for one challenge after another"
-
     def test_who_is_given_a_wrong_challenge_is_asked_no_more_than_a_few_times(self) -> None:
         asked: list[bytes] = []
 
@@ -258,10 +226,6 @@ class TestSource:
         with datagram_game(lambda packet: packets) as address:
             assert why(a2s.ask, address, SHORT) == "gave no whole answer within 0.3 s"
 
-    def test_one_part_again_and_again_is_no_answer(self) -> None:
-        with datagram_game(lambda packet: parts(source_answer(1, 2, 0), 20)[:1] * 100) as address:
-            assert why(a2s.ask, address) == "answers in more parts than any game does"
-
     @given(st.binary(max_size=300), st.booleans())
     def test_whatever_comes_is_a_count_or_unanswered(self, data: bytes, whole: bool) -> None:
         packet = (b"\xff\xff\xff\xffI" if whole else b"\xfe\xff\xff\xff") + data
@@ -275,14 +239,6 @@ class TestQuake:
         with quake_game(r"\gamename\Xonotic\sv_maxclients\16\clients\6\bots\4") as address:
             assert ask(quake3.ask, address) == PlayerCount(2, 16)
 
-    def test_else_all_of_the_list_are_counted_since_a_ping_of_0_is_not_only_a_bots(self) -> None:
-        with quake_game(r"\sv_maxclients\16\clients\3", ('3 0 "Sarge"', '-2 48 "a \\" b"', '0 999 "^1x"')) as address:
-            assert ask(quake3.ask, address) == PlayerCount(3, 16)
-
-    def test_where_nobody_at_all_is_there_no_list_is_needed(self) -> None:
-        with quake_game(r"\sv_maxclients\16\clients\0", ("garbage",)) as address:
-            assert ask(quake3.ask, address) == PlayerCount(0, 16)
-
     @pytest.mark.parametrize(
         "info",
         [
@@ -294,10 +250,6 @@ class TestQuake:
     def test_a_hostile_info_string_is_no_number_and_the_list_may_be_none_either(self, info: str) -> None:
         with quake_game(info, ("0 5 name without quotes",)) as address:
             assert why(quake3.ask, address) == "answers, but not how many play"
-
-    def test_of_a_key_that_is_there_twice_the_first_counts_as_in_the_game(self) -> None:
-        with quake_game(r"\g_humanplayers\2\hostname\x\g_humanplayers\0") as address:
-            assert ask(quake3.ask, address).online == 2
 
     def test_garbage_is_unknown(self) -> None:
         for packet in (b"", b"\xff\xff\xff\xffprint\nno", os.urandom(500), b"infoResponse\n\\g_humanplayers\\0"):
@@ -312,37 +264,16 @@ class TestQuake:
 
 @pytest.mark.parametrize("query", [a2s.ask, quake3.ask], ids=["a2s", "quake3"])
 class TestDatagrams:
-    def test_silence_is_given_up_in_time(self, query: Ask) -> None:
-        with datagram_game(lambda packet: []) as address:
-            assert why(query, address, SHORT) == "gave no whole answer within 0.3 s"
-
-    def test_a_closed_port_is_told_at_once(self, query: Ask) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-            listener.bind(("127.0.0.1", 0))
-            address = listener.getsockname()
-        assert why(query, address) == "refuses connections: nothing listens there"
-
     def test_what_somebody_else_sends_is_not_taken_for_an_answer(self, query: Ask) -> None:
         packets = [source_answer(0, 2, 0), b"\xff\xff\xff\xffinfoResponse\n\\clients\\0"]
         with datagram_game(lambda packet: packets, from_elsewhere=True) as address:
             assert why(query, address, SHORT) == "gave no whole answer within 0.3 s"
 
 
-@pytest.mark.parametrize("output, count", [(b"3\n", PlayerCount(3)), (b" 0 \r\n", PlayerCount(0)), (b"3/20\n", PlayerCount(3, 20))])
-def test_a_command_prints_a_number(output: bytes, count: PlayerCount) -> None:
-    assert count_printed(output) == count
-
-
-@pytest.mark.parametrize("output", [b"", b"none", b"-1", b"3.0", b"3 players", b"1\n2", b"99999999", b"\xd9\xa3", b"1" * 4000, b"3/"])
+@pytest.mark.parametrize("output", [b"", b"none", b"-1", b"3 players", b"1\n2", b"99999999", b"\xd9\xa3"])
 def test_what_a_command_prints_else_is_unknown(output: bytes) -> None:
     with pytest.raises(Unanswered):
         count_printed(output)
-
-
-@given(st.integers() | st.floats() | st.booleans() | st.text(max_size=10) | st.binary(max_size=10) | st.none())
-def test_a_number_of_players_is_a_sane_one(told: object) -> None:
-    found = number_of(told)
-    assert found is None or (isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= 1_000_000)
 
 
 @pytest.fixture(autouse=True)

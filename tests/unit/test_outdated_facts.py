@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_PARTS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -28,11 +27,6 @@ def told(fake: FakeNode) -> Any:
 
 NONE = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
 UNKNOWN = {"is": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
-
-
-def test_a_server_without_a_container_has_none_that_could_be_outdated(fake: FakeNode) -> None:
-    assert told(fake) is None
-    assert look(fake, UUID).warnings == ()
 
 
 def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
@@ -108,14 +102,6 @@ def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels:
     assert told(fake) == {**UNKNOWN, "is": True, "why": why}
 
 
-def test_nor_of_one_that_an_earlier_version_made_otherwise(fake: FakeNode) -> None:
-    snapshot = fake.up()
-    fake.engine.change(UUID, labels={name: label for name, label in snapshot.labels.items() if name != LABEL_PARTS})
-    assert told(fake) == NONE
-    fake.define(invocation="other")
-    assert told(fake) == {**UNKNOWN, "is": True, "why": "an earlier version of this collection made its container"}
-
-
 def test_what_many_have_in_common_is_one_warning(fake: FakeNode) -> None:
     entries = [
         {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is": None, "why": "the Panel does not answer"}} for number in range(5)
@@ -141,14 +127,6 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
 
 
 class TestBoot:
-    def test_a_container_whose_limits_were_changed_in_place_is_started_as_it_is(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.define(build={"cpu_limit": 50})
-        fake.engine.change(UUID, limits=type(snapshot.limits)(cpu_quota=50_000, cpu_period=100_000, cpu_shares=1024, pids=512))
-        assert told(fake) == NONE
-        assert fake.perform("restart").outcome.value == "done"
-        assert fake.seen().id == snapshot.id
-
     def test_one_whose_memory_was_tells_its_process_from_the_next_start_on(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         fake.define(build={"memory_limit": 100})
@@ -188,13 +166,6 @@ class TestSelection:
         assert ended(fake) == ("done", "")
         assert ended(fake) == ("skipped", "not_selected")
 
-    def test_one_whose_memory_was_changed_in_place_is_not_restarted_for_it(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.define(build={"memory_limit": 100})
-        memory = {"memory": 115_000_000, "reservation": 100_000_000, "memory_swap": 115_000_000}
-        fake.engine.change(UUID, limits=type(snapshot.limits)(**memory, pids=512))
-        assert ended(fake) == ("skipped", "not_selected")
-
     def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
         assert ended(fake) == ("skipped", "not_selected")
 
@@ -209,10 +180,6 @@ class TestSelection:
         assert ended(fake) == ("refused", "definition_invalid")
         assert fake.live and fake.engine.changes() == []
 
-    def test_a_container_of_somebody_else_is_refused_as_ever(self, fake: FakeNode) -> None:
-        fake.up(labels={}, hostname="other")
-        assert ended(fake) == ("refused", "container_foreign")
-
     def test_it_is_looked_at_again_under_the_lock(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(invocation="other")
@@ -226,18 +193,6 @@ class TestSelection:
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
 
-    def test_after_a_long_wait_for_the_lock_the_source_is_asked_anew(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake.up()
-        fake.define(invocation="other")
-        asked: list[bool] = []
-        read = fake.node.sources.definition
-        monkeypatch.setattr(
-            fake.node.sources, "definition", lambda uuid, **given: asked.append(given.get("again", False)) or read(uuid, **given)
-        )
-        fake.clock.after(5.0, fake.lock("restart").release)
-        # Each time for what is outdated, then for the boot.
-        assert ended(fake) == ("done", "") and asked == [False, False, True, True]
-
     def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         fake.up()
         read = fake.node.sources.definition
@@ -249,13 +204,6 @@ class TestSelection:
 
         monkeypatch.setattr(fake.node.sources, "definition", wait)
         assert ended(fake) == ("skipped", "interrupted_by_signal")
-
-    def test_what_changes_back_after_the_stop_is_started_all_the_same(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.define(invocation="other")
-        fake.engine.stop_seconds = 5.0
-        fake.engine.before["signal"].append(fake.define)
-        assert ended(fake) == ("done", "") and fake.live
 
     def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
         fake.up()

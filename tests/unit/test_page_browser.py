@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from collections.abc import Iterator
@@ -14,17 +13,16 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import Shown
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
 from ansible_collections.fleet.power.tests.unit.browser_support import Browser, Look, browser
-from ansible_collections.fleet.power.tests.unit.page_support import after, over, page_of, record
+from ansible_collections.fleet.power.tests.unit.page_support import over, page_of, record
 from ansible_collections.fleet.power.tests.unit.test_page import hostile
 
 pytest.importorskip("jinja2")
 pytestmark = pytest.mark.long
 
-LOOKS = [Look(width, dark, script) for width, dark, script in itertools.product((360, 1280), (False, True), (True, False))]
+LOOKS = [Look(360), Look(1280), Look(1280, dark=True)]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +43,7 @@ def long_words() -> Record:
 
 def written(folder: Path, text: str) -> Path:
     file = folder / "run.html"
-    file.write_text(text)
+    file.write_text(text, errors="replace")
     return file
 
 
@@ -63,18 +61,6 @@ def test_it_fits_and_nothing_goes_wrong(chromium: Browser, tmp_path: Path, look:
     assert "Timeline" in found.text and "Did not end well" in found.text
 
 
-def test_light_and_dark_are_two_pictures_and_script_makes_no_difference(chromium: Browser, tmp_path: Path) -> None:
-    file = written(tmp_path, page_of(record()))
-    light, dark, without = (chromium.show(file, look) for look in (Look(), Look(dark=True), Look(script=False)))
-    assert light.picture != dark.picture and light.picture == without.picture
-    assert light.text == without.text
-
-
-def test_one_that_goes_on_is_looked_at_without_a_fault(chromium: Browser, tmp_path: Path) -> None:
-    found = chromium.show(written(tmp_path, page(record(), Shown(after(60), doing="02:01:03 Batch 2 of 3", left=40.0))), Look())
-    assert (found.overflow, found.logged) == (0, []) and "Goes on" in found.text
-
-
 def test_hostile_texts_are_texts_to_a_browser_too(chromium: Browser, tmp_path: Path) -> None:
     # 400 of them on each page: ten thousand.
     chance = random.Random(7)
@@ -89,26 +75,3 @@ def test_hostile_texts_are_texts_to_a_browser_too(chromium: Browser, tmp_path: P
         for each in made.rows:
             assert words(one_line(each.name, 60)).strip() in text
             assert words(one_line(each.code, 60)).strip() in text
-
-
-@pytest.mark.parametrize("failed", [100, 4000])
-def test_one_of_five_thousand_loads_within_a_second(chromium: Browser, tmp_path: Path, failed: int) -> None:
-    made = record(100, 50, failed=failed, nodes_of_batch=10)
-    file = written(tmp_path, page_of(made))
-    assert file.stat().st_size <= 3_000_000
-    seconds = []
-    for look in (Look(), Look(360), Look()):
-        found = chromium.show(file, look)
-        assert (found.overflow, found.logged) == (0, [])
-        seconds.append(found.seconds)
-    print(f"{failed} failed: {file.stat().st_size} bytes, {sorted(seconds)} s")
-    assert min(seconds) <= 1.0
-
-
-def test_it_prints_all_rows_on_white_paper(chromium: Browser, tmp_path: Path) -> None:
-    printed = chromium.printed(written(tmp_path, page_of(record(6, 10, failed=20))))
-    assert printed.startswith(b"%PDF-") and printed.rstrip().endswith(b"%%EOF")
-    assert 1 < len(re.findall(rb"/Type\s*/Page\b", printed)) < 30
-    light, dark = (chromium.show(tmp_path / "run.html", Look(printed=True, dark=dark)) for dark in (False, True))
-    assert (light.overflow, dark.overflow) == (0, 0)
-    assert light.picture == dark.picture, "nobody prints light letters on white paper"

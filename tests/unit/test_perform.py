@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Run, Server
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -518,19 +517,6 @@ class TestOneOfMany:
         assert ending(result) == (outcome, "server_not_found", False)
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-    def test_one_of_all_that_is_gone_by_its_turn_is_skipped(self, fake: FakeNode, action: str) -> None:
-        fake.file.unlink()
-        result = perform(fake.request(action, one_of_all=True), fake.node, Server(UUID))
-        assert ending(result) == ("skipped", "server_not_found", False)
-
-    def test_one_whose_definition_is_gone_but_not_its_container_is_refused(self, fake: FakeNode) -> None:
-        run = fake.up().run
-        fake.file.unlink()
-        result = perform(fake.request("restart", one_of_all=True), fake.node, Server(UUID))
-        assert ending(result) == ("refused", "server_not_found", False)
-        assert fake.seen().run == run
-
-    @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     def test_one_in_another_state_than_asked_for_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
         run = fake.up().run
         before = fake.node.journal.operations.of(UUID)
@@ -574,10 +560,6 @@ class TestOneOfMany:
 
 
 class TestRecord:
-    def test_a_stop_of_what_nobody_knows_is_refused(self, fake: FakeNode) -> None:
-        fake.file.unlink()
-        assert ending(fake.perform("stop")) == ("refused", "server_not_found", False)
-
     @pytest.mark.parametrize("action, up", [("start", True), ("restart", True), ("stop", False), ("kill", False)])
     def test_what_ended_well_says_what_the_server_is_meant_to_be(self, fake: FakeNode, action: str, up: bool) -> None:
         (fake.down if up else fake.up)()
@@ -642,42 +624,6 @@ class TestRecord:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
-    def test_what_was_refused_says_nothing_of_it(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        fake.perform("start")
-        assert fake.node.journal.intents.of(UUID) is None
-
-    def test_the_end_is_in_the_journal_with_its_phases(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 2.0
-        fake.up()
-        result = fake.perform("restart", reason="update")
-        row = fake.node.journal.operations.last(UUID)
-        assert row is not None
-        assert (row.id, row.outcome, row.reason, row.origin) == (result.operation, "done", "update", "alice@web1")
-        assert [name for name, _seconds in row.phases] == ["pull", "stop", "pull", "preboot", "start"]
-
-    def test_a_refusal_that_never_began_is_there_too(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        fake.perform("start")
-        row = fake.node.journal.operations.last(UUID)
-        assert row is not None
-        assert (row.outcome, row.code) == ("refused", "suspended")
-
-    def test_a_run_of_ours_is_starting_until_its_line_was_seen(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        assert fake.perform("start").state == "starting"
-        run = fake.node.journal.runs.of(UUID)
-        assert run is not None
-        assert run.run == fake.seen().run
-
-    def test_times_and_seconds_are_the_clocks(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 2.0
-        fake.up()
-        result = fake.perform("stop")
-        assert result.requested_at == NOON
-        assert 2.0 <= result.seconds <= 2.5
-        assert (result.ended_at - result.requested_at).total_seconds() == pytest.approx(result.seconds, abs=0.001)
-
 
 def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
     fake.define(environment={"RCON_PASSWORD": "hunter22"})
@@ -713,16 +659,6 @@ class TestReadyUnwatched:
     def test_it_is_chosen_as_running(self, fake: FakeNode, check: bool) -> None:
         result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
         assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
-
-    def test_it_is_not_chosen_as_starting(self, fake: FakeNode) -> None:
-        result = fake.perform("stop", only=frozenset({PowerState.STARTING, PowerState.OFFLINE}))
-        assert ending(result) == ("skipped", "not_selected", False) and "it is running" in result.msg
-        assert fake.node.observe(UUID).state is PowerState.RUNNING, "it is remembered"
-
-    @pytest.mark.parametrize("only", [None, frozenset({PowerState.STARTING, PowerState.RUNNING})])
-    def test_nothing_is_looked_for_where_it_does_not_matter(self, fake: FakeNode, only: frozenset[PowerState] | None) -> None:
-        fake.engine.logs.of_run = lambda run: pytest.fail("it was looked for")  # type: ignore[method-assign, return-value]
-        assert fake.perform("stop", only=only).outcome.value == "done"
 
     def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
         fake.engine.logs[fake.seen().id] = b"loading\n"

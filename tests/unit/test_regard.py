@@ -24,10 +24,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.news import COUNTDOWN, PLAYERS, News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, WAITING, read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
@@ -118,18 +117,6 @@ class TestWarned:
         documented = {literals(row[0])[0]: literals(row[2]) for row in list_tables(GUIDES / "events_guide.rst")["Events"]}
         assert {"server", *begun.data} == set(documented["countdown.begun"])
 
-    def test_on_an_empty_server_it_happens_at_once_and_nobody_is_told(self, played: Played) -> None:
-        played.game.online = 0
-        result = played.ask(**WARN)
-        assert result.outcome.value == "done" and not played.game.heard
-        assert result.player_wait is not None and result.player_wait.seconds < 1 and result.player_wait.announced is None
-
-    def test_players_who_leave_end_the_rest_of_it_within_5_s(self, played: Played) -> None:
-        played.leave_after(32)
-        result = played.ask(**WARN)
-        assert result.outcome.value == "done" and len(played.game.heard) == 2
-        assert result.player_wait is not None and 32 <= result.player_wait.seconds <= 37.1
-
     def test_unknown_is_never_empty(self, played: Played) -> None:
         played.leave_after(2, online=None)
         result = played.ask(**WARN)
@@ -151,45 +138,12 @@ class TestWarned:
         assert result.player_wait.seconds >= 60 and result.player_wait.announced is False
         assert len([each for each in result.warnings if "neither asked nor told" in each]) == 1
 
-    def test_what_would_be_refused_warns_nobody(self, played: Played) -> None:
-        played.fake.define(suspended=True)
-        result = played.ask(**WARN)
-        assert result.code == "suspended" and not played.game.heard and played.seconds < 1 and played.game.looks == 0
-
-    def test_what_is_refused_at_the_end_is_called_off_and_players_are_told(self, played: Played) -> None:
-        played.clock.after(20, lambda: played.fake.define(suspended=True))
-        result = played.ask(**WARN)
-        assert result.code == "suspended" and played.game.heard[-1] == "Server restart called off." and len(played.game.heard) == 4
-        assert played.record is None and played.fake.seen().run == played.run
-
-    def test_what_fails_after_an_image_was_pulled_is_called_off_too(self, played: Played) -> None:
-        played.fake.configure(docker={"pull": "always", "network": {"network_mode": "none"}})
-        played.fake.engine.refuse("create", "no space left on device")
-        result = played.ask(**WARN)
-        assert result.code == "preboot_failed" and result.changed and played.fake.seen().run == played.run
-        assert played.game.heard[-1] == "Server restart called off."
-
-    def test_the_message_has_reason_and_server_and_no_key_of_a_deployment(self, played: Played) -> None:
-        message = "{server}: {action} in {time}: {reason} {other} {0}"
-        played.ask(warn=[5], warn_message=message, request={"reason": "deploy-7: new map", "once": "deploy-7"})
-        assert played.game.heard == ["Cobalt: restart in 5 seconds: new map {other} {0}"]
-
     def test_a_server_that_is_down_is_started_without_a_wait(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         assert played.ask(**WARN).outcome.value == "done" and played.game.looks == 0
 
 
 class TestWaiting:
-    def test_it_waits_until_few_enough_play(self, played: Played) -> None:
-        played.leave_after(100, online=1)
-        result = played.ask(players_at_most=1, max_delay=600)
-        assert result.outcome.value == "done" and 100 <= played.seconds <= 107 and not played.game.heard
-
-    def test_it_looks_every_5_s_at_most(self, played: Played) -> None:
-        played.leave_after(100)
-        played.ask(players_at_most=0, max_delay=600)
-        assert played.game.looks <= 100 / 5 + 3
-
     @pytest.mark.parametrize("online", [3, None])
     def test_at_max_delay_it_is_refused(self, played: Played, online: int | None) -> None:
         played.game.online = online
@@ -199,34 +153,12 @@ class TestWaiting:
         assert "after 600 s" in result.msg and who in result.msg
         assert played.fake.seen().run == played.run and played.record is None and not result.changed
 
-    def test_only_empty_ones_are_not_waited_for(self, played: Played) -> None:
-        result = played.ask(players_at_most=0)
-        assert result.code == "players_online" and played.seconds < 1
-
-    @pytest.mark.parametrize("online", [3, None])
-    def test_or_it_goes_on_at_max_delay_after_the_whole_countdown(self, played: Played, online: int | None) -> None:
-        played.game.online = online
-        result = played.ask("stop", players_at_most=0, max_delay=600, on_max_delay="proceed", **WARN)
-        assert result.outcome.value == "done" and len(played.game.heard) == 3
-        assert result.player_wait is not None and 600 <= result.player_wait.seconds <= 602
-
-    def test_few_enough_are_still_told(self, played: Played) -> None:
-        result = played.ask(players_at_most=5, max_delay=600, **WARN)
-        assert result.outcome.value == "done" and len(played.game.heard) == 3 and 60 <= played.seconds < 65
-
     def test_a_game_that_falls_silent_in_the_countdown_is_not_taken_for_few_enough(self, played: Played) -> None:
         played.game.online = 2
         played.leave_after(20, online=None)
         result = played.ask(players_at_most=3, max_delay=600, **WARN)
         assert (result.code, played.is_restarted) == ("players_unknown", False)
         assert len(played.game.heard) == 4 and played.game.heard[-1] == "Server restart called off."
-
-    def test_a_countdown_as_long_as_the_wait_may_still_begin_a_moment_after_the_request(self, played: Played) -> None:
-        asked = replace(
-            played.fake.request("restart"), players=read_policy("restart", True, {"players_at_most": 5, "max_delay": 60, **WARN})
-        )
-        played.clock.sleep(1)
-        assert perform(asked, played.fake.node).outcome.value == "done" and len(played.game.heard) == 3
 
     def test_more_who_come_call_it_off_and_it_waits_on(self, played: Played) -> None:
         played.leave_after(40, online=9)
@@ -235,42 +167,12 @@ class TestWaiting:
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
 
-    def test_whoever_watches_sees_that_it_waits_again_and_until_when(self, played: Played) -> None:
-        news: list[tuple[str, str | None]] = []
-        seen: list[Countdown | None] = []
-        played.leave_after(58, online=9)
-        played.clock.after(70, lambda: seen.append(played.record))
-        played.leave_after(200, online=0)
-        caller = replace(played.fake.node.caller, listener=lambda told: news.append((told.phase, told.deadline)))
-        played.fake.node = replace(played.fake.node, caller=caller)
-        played.ask(players_at_most=5, max_delay=600, **WARN)
-        of_players = [each for each in news if each[0] in (PLAYERS, COUNTDOWN)]
-        assert [phase for phase, _deadline in of_players] == [PLAYERS, COUNTDOWN, PLAYERS]
-        assert seen[0] is not None and (seen[0].phase, seen[0].due) == (WAITING, of_players[0][1])
-        assert seen[0].due[:19] == of_players[2][1][:19] == "2026-03-01T12:10:00"
-
-    def test_whoever_watches_sees_why_nobody_can_be_counted(self, played: Played) -> None:
-        news: list[News] = []
-        played.fake.games.game = None
-        played.fake.node = replace(played.fake.node, caller=replace(played.fake.node.caller, listener=news.append))
-        result = played.ask(players_at_most=0, max_delay=600)
-        (told,) = (each for each in news if each.phase == PLAYERS)
-        assert told.line()["why"] == "nothing says what is played there" and result.players is not None
-        assert result.players.why.startswith(told.why) and told.why in result.warnings[0]
-
     def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
         played.game.online = 5
         for each in range(60):
             played.leave_after(10 + 10 * each, online=6 - each % 2)
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
         assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
-
-    def test_the_end_of_the_time_counts_from_the_request(self, played: Played) -> None:
-        asked = replace(played.fake.request("stop"), players=read_policy("stop", True, {"players_at_most": 0, "max_delay": 100}))
-        played.clock.sleep(60)
-        began = played.clock.monotonic()
-        assert perform(asked, played.fake.node).code == "players_online"
-        assert 40 <= played.clock.monotonic() - began <= 45
 
 
 class TestEnded:
@@ -288,36 +190,6 @@ class TestEnded:
         played.leave_after(20.5, online=None)
         result = self.ended(played, "cancelled", "superseded", told=False)
         assert "by bob" in result.msg and not played.fake.live
-
-    def test_a_stop_by_somebody_else_while_its_image_is_pulled(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-        played.fake.define(container={"image": "game:2"})
-        images = played.fake.engine.images
-        pull, stops = images.pull, iter(["stop"])
-
-        def pull_long(*arguments: Any) -> None:
-            for action in stops:
-                played.clock.sleep(1)
-                assert played.fake.perform(action).outcome.value == "done"
-            pull(*arguments)
-
-        monkeypatch.setattr(images, "pull", pull_long)
-        result = played.ask(**WARN)
-        assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
-
-    def test_a_restart_by_somebody_else(self, played: Played) -> None:
-        played.clock.after(20, lambda: played.fake.perform("restart", origin="bob"))
-        played.leave_after(20.5, online=None)
-        result = self.ended(played, "cancelled", "superseded", told=False)
-        assert "by bob" in result.msg and played.fake.live
-
-    def test_a_restart_at_the_engine_is_nobodys_who_acted_before(self, played: Played) -> None:
-        def restart() -> None:
-            played.fake.engine.end(UUID)
-            played.fake.engine.change(UUID, live=True, started_at="2026-03-01T12:00:20.000000001Z")
-            played.game.online = None
-
-        played.clock.after(20, restart)
-        assert " by " not in self.ended(played, "cancelled", "superseded", told=False).msg
 
     def test_a_kill(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("kill"))
@@ -342,15 +214,6 @@ class TestEnded:
         played.clock.after(20, lambda: played.fake.engine.end(UUID))
         assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
 
-    def test_a_start_of_the_supervisor_after_a_crash_is_not_undone(self, played: Played) -> None:
-        def crash() -> None:
-            played.fake.engine.end(UUID)
-            played.fake.perform("start", origin="supervisor")
-            played.game.online = None
-
-        played.clock.after(20, crash)
-        self.ended(played, "cancelled", "superseded", told=False)
-
     def test_a_signal(self, played: Played) -> None:
         played.clock.after(20, lambda: setattr(played.fake, "interrupted", True))
         self.ended(played, "skipped", "interrupted_by_signal")
@@ -374,25 +237,6 @@ class TestEnded:
         assert "a restart by alice@web1 counts down for its players already, and is due at " in others[0].msg
         assert len(played.game.heard) == 3
 
-    def test_the_sentence_on_the_first_is_whole(self, played: Played) -> None:
-        others: list[Result] = []
-        origin = "root@vm (ad hoc), of a name that is longer than what is shown of a word"
-        played.clock.after(20, lambda: others.append(played.fake.perform("restart", players=read_policy("restart", True, WARN))))
-        until = timestamp(played.clock.now() + timedelta(seconds=60))
-        since = timestamp(played.clock.now())
-        played.ask(players_at_most=0, max_delay=60, request={"origin": origin})
-        assert others[0].msg == (
-            f"Cannot restart server {UUID}: a restart by {origin} waits for its players already, since {since} and until {until} at most; "
-            "wait for its end, or act without regard to players, which calls it off"
-        )
-
-    def test_a_start_that_finds_it_up_changes_nothing(self, played: Played) -> None:
-        (played.fake.root / "state" / "journal.sqlite").unlink()
-        played.fake.node = played.fake.build()
-        played.clock.after(20, lambda: played.fake.perform("start", origin="bob"))
-        played.leave_after(21, online=None)
-        assert played.ask(**WARN).outcome.value == "done" and len(played.game.heard) == 3
-
     def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         lock = played.fake.lock("start")
@@ -405,18 +249,6 @@ class TestEnded:
         result = played.ask(players_at_most=0, request={"wait_seconds": 30})
         assert (result.outcome.value, result.code) == ("cancelled", "superseded") and played.fake.live
         assert result.stop is None
-
-    def test_a_restart_by_somebody_else_who_has_the_lock_already_is_enough(self, played: Played) -> None:
-        played.game.online = 0
-        lock = played.fake.lock("restart")
-
-        def restart() -> None:
-            lock.release()
-            played.fake.perform("restart", origin="bob")
-
-        played.clock.after(3, restart)
-        result = played.ask(players_at_most=0, request={"wait_seconds": 30})
-        assert (result.outcome.value, result.code) == ("cancelled", "superseded")
 
     @pytest.mark.parametrize(
         "options, told", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
@@ -455,11 +287,6 @@ class TestSameKey:
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
-
-    def test_one_whose_key_only_begins_as_its_own_is_another(self, played: Played) -> None:
-        first = played.fake.request("restart", once="run-10", reason="run-10: x")
-        with_record(played, first)
-        assert played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"}).code == "countdown_running"
 
     def test_words_too_long_for_the_record_do_not_hide_that_it_is_the_same(self, played: Played) -> None:
         fields = {"once": "выпуск " * 40, "reason": "выпуск " * 40 + ": 東京\ud800" * 40, "origin": "Администратор 🎮" * 20}
@@ -514,9 +341,6 @@ class TestResumed:
         played.clock.sleep(1)
         return perform(request, played.fake.node)
 
-    def test_where_nobody_acted_meanwhile_it_goes_on(self, played: Played) -> None:
-        assert self.resumed(played, told=60, left=40).outcome.value == "done"
-
     @pytest.mark.parametrize("told", [0, 60])
     def test_another_run_ends_it(self, played: Played, told: int) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
@@ -535,12 +359,6 @@ class TestResumed:
         played.fake.perform("stop")
         result = perform(request, played.fake.node)
         assert (result.outcome.value, result.code, played.fake.seen().live) == ("cancelled", "superseded", False)
-
-    def test_a_run_that_ended_by_itself_meanwhile_needs_no_regard(self, played: Played) -> None:
-        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        _abandon(played, request.operation, told=60, left=40)
-        played.fake.engine.end(played.run.container, 3)
-        assert perform(request, played.fake.node).outcome.value == "done"
 
 
 class TestAllAbandoned:
@@ -562,28 +380,11 @@ class TestAllAbandoned:
         assert len(played.game.heard) == heard
         assert (node.countdowns.abandoned(UUID) is None) is bool(heard)
 
-    def test_what_was_accepted_and_has_ended_otherwise_is_not_left(self, played: Played) -> None:
-        _abandon(played, "accepted", told=30, left=18)
-        now, node = NOON, played.fake.node
-        accept(node.journal, [Acceptance("accepted", Server(UUID), PowerAction.RESTART, "", now, now, 30, now)])
-        node.journal.operations.end(Result(Server(UUID), PowerAction.RESTART, Outcome.FAILED, "accepted", now, now, code="expired"))
-        call_off_all_abandoned(node)
-        assert len(played.game.heard) == 1
-
     def test_where_the_journal_cannot_tell_it_is_left(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
         _abandon(played, "perhaps accepted", told=30, left=18)
         monkeypatch.setattr(played.fake.node.journal.operations, "waits", lambda _operation: None)
         call_off_all_abandoned(played.fake.node)
         assert not played.game.heard
-
-    def test_files_of_others_and_countdowns_under_way_are_none(self, played: Played) -> None:
-        countdowns, directory = played.fake.node.countdowns, Path(played.fake.node.settings.lock_directory)
-        held = countdowns.begin(UUID, played.fake.request("restart"), played.run, since=timestamp(NOON), due=timestamp(NOON))
-        held.write()
-        (directory / "x.countdown").write_text("x")
-        (directory / f"{UUID.upper()}.countdown").write_text("x")
-        assert countdowns.all_abandoned() == {}
-        held.release()
 
 
 class TestStaggered:
@@ -647,29 +448,12 @@ class TestRecord:
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
-    def test_words_that_take_many_bytes_leave_room_for_the_rest(self, played: Played) -> None:
-        countdowns, wide = played.fake.node.countdowns, "\U0001f600" * 120
-        request = replace(played.fake.request("restart"), origin=wide, reason=wide)
-        held = countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
-        held.write(phase=COUNTING, told=30, why=wide)
-        found = countdowns.running(UUID)
-        held.release()
-        assert found is not None and (found.phase, found.told, found.run, found.origin) == (COUNTING, 30, played.run, "")
-
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
         assert result.outcome.value == "done" and played.told == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
-
-    def test_it_leaves_to_a_third_one_what_players_were_told(self, played: Played) -> None:
-        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        _abandon(played, request.operation, told=30, left=28)
-        seen: list[Countdown | None] = []
-        played.clock.after(6, lambda: seen.append(played.record))
-        perform(request, played.fake.node)
-        assert seen[0] is not None and (seen[0].phase, seen[0].told) == (COUNTING, 30)
 
     def test_what_another_left_is_called_off(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
@@ -695,16 +479,8 @@ class TestRecord:
         assert not any("called off" in line for line in played.game.heard)
         assert played.record is not None and played.record.operation == request.operation
 
-    def test_a_process_that_is_handed_on_leaves_the_record_and_tells_nobody(self, played: Played) -> None:
-        caller = replace(played.fake.node.caller, handed_on=lambda: played.clock.monotonic() > played.began + 20)
-        request = played.fake.request("restart", players=read_policy("restart", True, WARN))
-        played.began = played.clock.monotonic()
-        perform(request, replace(played.fake.node, caller=caller))
-        assert len(played.game.heard) == 1 and played.record is not None and played.record.told == 60
-
 
 def with_record(played: Played, request: Request) -> HeldCountdown:
-    """Have somebody else wait for its players."""
     held = played.fake.node.countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
     held.write(why="东" * 120)
     return held

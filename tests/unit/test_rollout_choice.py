@@ -16,7 +16,6 @@ EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
 
 
 def chosen(*entries: dict[str, Any], node: str = "node-1", **given: Any) -> list[str]:
-    """The names of the servers that are meant."""
     return [candidate.name for candidate in choice({node: list(entries)}, **given).chosen]
 
 

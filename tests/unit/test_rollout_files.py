@@ -19,7 +19,6 @@ DEFAULT = "~/.ansible/fleet_power/rollout.json"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where results are by default."""
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path / ".ansible/fleet_power"
 

@@ -23,7 +23,6 @@ NO_WAITS = Waits()
 
 
 def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS, **answer: Any) -> None:
-    """Let a batch take so long."""
     if answer:
         servers = servers_of(begin(record, number))
         count(record, number, {node: ended(each, **answer) for node, each in servers.items()})

@@ -146,13 +146,6 @@ def test_a_canary_of_which_some_came_through_lets_others_follow_and_one_that_was
     assert not record.has_good_canary
 
 
-def test_a_canary_that_failed_stops_the_run_whoever_else_was_skipped() -> None:
-    record = opened(fleet(1, 3), canary=2, max_failures=2, **POLITE)
-    failed = ended([uuid(101)], "failed", code="start_failed")["servers"]
-    through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *failed]})
-    assert record.stopped == "the canary failed"
-
-
 @pytest.mark.parametrize(
     ("action", "servers", "state", "outcome"),
     [
@@ -175,13 +168,6 @@ def test_what_another_did_meanwhile_is_done_if_it_is_what_the_run_wants(action: 
     assert (row.outcome, row.code) == (outcome, "superseded")
     assert bool(record.stopped) == (outcome == "cancelled")
     assert row.msg == ("Done by another: " if outcome == "skipped" else "") + "It was restarted by bob meanwhile"
-
-
-def test_a_restart_that_another_action_took_over_after_it_had_begun_is_still_a_failure() -> None:
-    record = opened(fleet(1, 1), **POLITE)
-    through(record, 1, node_1=ended([uuid(100)], "cancelled", **{**SUPERSEDED, "changed": True}, state="running"))
-    assert record.rows[0].outcome == "cancelled"
-    assert record.stopped
 
 
 def test_a_countdown_of_an_earlier_run_is_in_flight_as_a_lock_is() -> None:

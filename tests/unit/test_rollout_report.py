@@ -12,7 +12,6 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all
 
 
 def stopped() -> Record:
-    """A run that one server's failure ended."""
     record = opened(fleet(1, 3), batch_size=2, reason="update")
     begin(record, 1)
     answer = ended([uuid(100)], "failed", code="start_failed", msg="x" * 200)

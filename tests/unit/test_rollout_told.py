@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +41,6 @@ def chat() -> Iterator[Told]:
 
 
 def tell(controller: Controller, *receivers: Told, **more: Any) -> None:
-    """Have the runs told to these receivers."""
     rules = [{"name": f"chat-{number}", "url": each.url, **more} for number, each in enumerate(receivers)]
     controller.vars["rollout_receivers"] = rules
 
@@ -64,23 +62,6 @@ def waiting(controller: Controller) -> list[str]:
     """Of what waits on the controller, which moment of its run each is."""
     found = (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json")
     return sorted(path.name.split("-")[1] for path in found)
-
-
-def test_a_run_is_told_once_as_it_begins_and_once_as_it_ends(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    reported = run(controller)
-    assert chat.events == [("rollout.begun", controller.run), ("rollout.ended", controller.run)]
-    assert "warnings" not in reported and waiting(controller) == []
-    begun = chat.sent[0].value
-    assert begun["specversion"] == "1.0" and begun["source"].startswith("/fleet.power/controllers/")
-    assert len({each.headers["webhook-id"] for each in chat.sent}) == 2
-
-
-def test_it_has_begun_for_its_receivers_before_a_node_is_asked(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    controller.nodes(fleet(1, 1))
-    controller.plan()
-    assert chat.types == ["rollout.begun"]
 
 
 def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: Told) -> None:
@@ -203,22 +184,6 @@ def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_
     run(controller)
     assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
-
-
-def test_a_receiver_that_answers_again_within_the_bound_is_told_by_the_run_itself(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    chat.hangs = 0
-    answers = iter([500, 500])
-    real = chat.answer
-
-    def answer(request: Any) -> None:
-        chat.status = next(answers, 200)
-        real(request)
-
-    chat.answer = answer  # type: ignore[method-assign]
-    reported = run(controller)
-    assert chat.types == ["rollout.begun", "rollout.begun", "rollout.begun", "rollout.ended"] and "failed" not in reported
-    assert waiting(controller) == []
 
 
 def test_one_that_wants_no_more_is_told_of_and_nothing_is_kept_for_it(controller: Controller, chat: Told) -> None:
@@ -427,7 +392,6 @@ NOBODY = 65534
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """A directory as /tmp is."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)
@@ -478,19 +442,6 @@ def test_a_run_whose_messages_would_wait_where_others_may_write_is_refused_befor
         "or name a rollout_resume_file in another directory"
     )
     assert chat.sent == [] and not kept.exists() and not list(shared.parent.glob("elsewhere/*"))
-
-
-def test_in_a_shared_directory_that_nobody_was_in_before_a_run_makes_one_of_its_own(
-    controller: Controller, chat: Told, shared: Path
-) -> None:
-    tell(controller, chat)
-    chat.status = 503
-    assert "failed" not in run(controller, resume_file=str(shared / "resume.json"))
-    folder = shared / "rollout-events"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and len(list(folder.glob("*.json"))) == 2
-    chat.status = 204
-    run(controller, resume_file=str(shared / "resume.json"))
-    assert list(folder.glob("*.json")) == [] and len({each.value["id"] for each in chat.sent}) == 4
 
 
 def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller: Controller, chat: Told, shared: Path) -> None:

@@ -32,12 +32,10 @@ def outcomes(record: Record) -> dict[str, str]:
 
 
 def chosen(record: Record) -> list[str]:
-    """The servers that come into batches."""
     return [str(row.server) for row in record.rows if row.batch]
 
 
 def kept(record: Record) -> Record:
-    """The run as its file has it."""
     return from_json(to_json(record), "the file")
 
 

@@ -90,15 +90,12 @@ class World:
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
     def tell(self, phase: str, deadline: str | None = None) -> None:
-        """Have the last action with regard to players be at something."""
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
         self.let_go.wait(20.0)
 
     def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
-        """Actions of one process, from its beginning to its end."""
-
         async def told() -> None:
             def ended(ticket: Ticket, result: Result) -> None:
                 self.tickets.append(ticket)
@@ -306,16 +303,6 @@ def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(wor
     assert pending(world.other()) == []
 
 
-def test_all_that_is_owed_is_kept_in_its_order_whatever_it_comes_to(world: World) -> None:
-    owed, written = world.journal.owed, list[int]()
-    for number in range(20_000):
-        owed.add(ALPHA.uuid if number else BETA.uuid, lambda _connection, number=number: written.append(number))
-    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (20_000, 19_999, 1)
-    owed.settle()
-    assert written == list(range(20_000))
-    assert (len(owed), owed.of(ALPHA.uuid), owed.of(BETA.uuid)) == (0, 0, 0)
-
-
 def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> None:
     def add(operation: str) -> None:
         world.journal.owed.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
@@ -510,18 +497,6 @@ def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path
 # ----- clients that go, processes that end
 
 
-def test_a_client_that_is_gone_keeps_nobody_else_from_being_answered(world: World) -> None:
-    async def story(actions: Actions) -> None:
-        gone = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
-        other = asyncio.ensure_future(actions.take(BETA, START, 30, ""))
-        await asyncio.sleep(0)
-        gone.cancel()
-        assert await asyncio.wait_for(other, 20.0)
-        await until(lambda: len(world.ended) == 2)
-
-    world.run(story)
-
-
 def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World) -> None:
     world.acts[STOP] = world.hold
 
@@ -627,18 +602,6 @@ def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operat
                 await ask
 
     asyncio.run(look())
-
-
-def test_no_diffs_are_asked_for_since_nobody_sees_them(world: World) -> None:
-    asked: list[Request] = []
-    world.acts[START] = asked.append
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, START, 30, "")
-        await until(lambda: len(world.ended) == 1)
-
-    world.run(story)
-    assert [request.diff for request in asked] == [False]
 
 
 def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
@@ -798,16 +761,3 @@ def test_no_more_than_sixteen_wait_for_one_server_to_be_ready(world: World) -> N
         await until(lambda: [each.action for each in world.ended] == [STOP, KILL])
 
     world.run(story)
-
-
-def test_one_that_waits_for_its_turn_when_its_process_ends_is_resumed_with_the_moment_it_was_asked_for(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("slow", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0, ready=READY_SOON)])
-    given: list[Request] = []
-    world.acts[START] = given.append
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.operation, each.wait_for, each.wait_timeout) for each in given] == [("slow", WaitFor.RUNNING, 600)]

@@ -43,7 +43,6 @@ class Engine:
         self.stops: list[tuple[str, Run]] = []
 
     def up(self, name: str, run: str = "1", *, stuck: bool = False, **fields: Any) -> str:
-        """Have a server run."""
         self.servers[name] = Snapshot(**{"id": name, "name": name, "live": True, "started_at": run, "open_stdin": True, **fields})
         self.stuck.discard(name)
         if stuck:

@@ -83,12 +83,6 @@ def test_whose_place_is_gone_begins_at_the_oldest_and_is_told_so(lost: Cursor) -
     assert (page.reset, page.dropped, page.cursor) == (True, 2, Cursor("box", 5))
 
 
-def test_what_comes_between_the_two_looks_is_not_told_again() -> None:
-    page = page_after(Cursor("box", 4), OutboxState("box", 5, 1), [5, 6], 100)
-    assert page.cursor == Cursor("box", 6)
-    assert page.dropped == 0
-
-
 def test_an_end_is_behind_the_newest_and_lacks_nothing() -> None:
     page = page_after(Cursor(at_end=True), OutboxState("box", 5, 2), [], 100)
     assert (page.cursor, page.dropped, page.reset, page.has_news) == (Cursor("box", 5), 0, False, False)
@@ -190,16 +184,6 @@ def test_each_is_told_from_where_he_stands(journal: Journal) -> None:
         write(journal, "three", "four")
         assert operations(await behind) == ["three"]
         assert operations(await now)[0] == "three"
-
-    asyncio.run(run())
-
-
-def test_a_wait_that_nothing_ends_is_answered_with_the_same_place(journal: Journal) -> None:
-    async def run() -> None:
-        write(journal, "one")
-        place = Place(end_of(journal), 100)
-        told = await followers_of(journal.events).read(place, 0.3)
-        assert shown(told) == {"cursor": str(place.cursor), "dropped": 0, "reset": False, "events": []}
 
     asyncio.run(run())
 

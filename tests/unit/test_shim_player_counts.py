@@ -17,8 +17,6 @@ from ansible_collections.fleet.power.tests.unit.fake_node import OTHER, UUID, Fa
 
 
 class Hanging(FakeGame):
-    """A game that answers when it is let."""
-
     def __init__(self) -> None:
         super().__init__()
         self.let_go = threading.Event()

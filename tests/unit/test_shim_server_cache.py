@@ -33,7 +33,6 @@ class Loop(asyncio.SelectorEventLoop):
     moment = 0.0
 
     def time(self) -> float:
-        """As all timers see it."""
         return self.moment
 
 

@@ -38,8 +38,6 @@ class World:
         self.path.chmod(0o600)
 
     def run(self, story: Callable[[Service], Awaitable[None]]) -> list[dict[str, str]]:
-        """What was logged meanwhile."""
-
         async def told() -> None:
             await story(Service(str(self.path), shim_settings.load(str(self.path)), log))
 
@@ -111,18 +109,3 @@ def test_a_fault_of_ours_while_the_files_are_looked_at_is_not_the_last_look(worl
         watching.cancel()
 
     assert {entry["event"] for entry in world.run(story)} == {"fault", "token_changed", "settings_reloaded"}
-
-
-def test_what_changes_before_the_files_are_looked_at_for_the_first_time_counts_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_file, "_WATCH_SECONDS", 0.02)
-
-    async def story(service: Service) -> None:
-        # As while it waits for the journal, before it listens.
-        world.write(NEW)
-        watching = asyncio.ensure_future(service._watch_files())
-        deadline = asyncio.get_running_loop().time() + 5.0
-        while service._current().token != NEW and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        watching.cancel()
-
-    assert [entry["event"] for entry in world.run(story)] == ["token_changed", "settings_reloaded"]

@@ -39,15 +39,6 @@ def stats(**fields: object) -> dict[str, object]:
     }
 
 
-def test_use_is_read_from_either_version_of_control_groups() -> None:
-    use = use_of(stats())
-    assert use is not None
-    assert (use.memory, use.memory_limit, use.cpu_seconds, use.received, use.sent) == (900, 5000, 2.5, 11, 22)
-    old = use_of(stats(memory_stats={"usage": 1000, "limit": 5000, "stats": {"total_inactive_file": 300, "inactive_file": 1}}))
-    assert old is not None
-    assert old.memory == 700
-
-
 def test_a_container_that_does_not_run_uses_nothing() -> None:
     assert use_of(stats(memory_stats={})) is None
     assert use_of(stats(read="0001-01-01T00:00:00Z")) is None
@@ -124,16 +115,6 @@ def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
     }
 
 
-def test_what_a_definition_leaves_out_is_shown_as_wings_shows_it() -> None:
-    raw = json.loads((FIXTURES / "edge-minimal.json").read_text())
-    definition = parse_definition(raw, where="edge-minimal.json")
-    shown = server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(suspended=True))
-    configuration = shown["configuration"]
-    assert (shown["is_suspended"], configuration["suspended"]) == (True, True)
-    assert (configuration["build"]["threads"], configuration["labels"], configuration["mounts"]) == ("", None, [])
-    assert configuration["crash_detection_enabled"] is False
-
-
 def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
     waits = read_operation(of_ticket(Ticket(TAKEN, 0.0)))
     assert (waits.outcome, waits.is_of("op-1", SERVER.uuid, PowerAction.STOP)) == (None, True)
@@ -170,14 +151,6 @@ def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
         assert (read.stop, read.waited_seconds) == (StopReport("command", True, 2.0), 1.5)
         assert read.is_of("op-1", SERVER.uuid, PowerAction.STOP)
     assert read_operation(of_row(OperationRow(id="op-1", server=SERVER, action="stop"))).outcome is None
-
-
-def test_an_operation_that_waits_for_players_has_not_begun_and_says_for_what_and_until_when() -> None:
-    ticket = Ticket(TAKEN, 0.0, begun=True)
-    assert (of_ticket(ticket)["progress"], "countdown" in of_ticket(ticket)) == ("begun", False)
-    ticket.aside = {"phase": "countdown", "due": "2026-03-01T12:10:00.000Z"}
-    shown = of_ticket(ticket)
-    assert (shown["progress"], shown["outcome"], shown["countdown"]) == ("accepted", None, ticket.aside)
 
 
 def test_ids_of_requests_are_uuids_of_version_4_and_all_different() -> None:

@@ -137,16 +137,8 @@ def use(at: float, cpu: float) -> Use:
     return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)
 
 
-def test_the_cpu_is_that_of_the_last_second() -> None:
-    assert sampled(use(10, 5), use(11, 5.5), use(12, 7.5)) == [0.0, 50.0, 200.0]
-
-
 def test_who_asks_between_two_looks_gets_the_last_figure_and_spoils_none() -> None:
     assert sampled(use(10, 5), use(11, 5.5), use(11.1, 5.6), use(12, 6)) == [0.0, 50.0, 50.0, 50.0]
-
-
-def test_a_long_silence_and_a_clock_that_goes_back_begin_anew() -> None:
-    assert sampled(use(10, 5), use(100, 50), use(50, 60), use(51, 61)) == [0.0, 0.0, 0.0, 100.0]
 
 
 def test_an_engine_that_does_not_answer_is_no_use_and_no_error() -> None:
@@ -190,8 +182,6 @@ def test_a_room_hears_of_a_countdown_when_it_begins_changes_and_is_over_but_not_
 
 
 class InLoop:
-    """Work is done at once."""
-
     async def ask(self, work: Callable[[], Any]) -> Any:
         await asyncio.sleep(0)
         return work()

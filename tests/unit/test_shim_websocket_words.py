@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import endings
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client import frames
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import (
     ClientMessage,
@@ -26,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.no
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS, all_codes
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -68,15 +67,6 @@ def test_no_frame_is_the_end_of_its_reader(text: str) -> None:
     assert found is None or found.event in frames.CLIENT_EVENTS
 
 
-@given(st.text(), st.lists(st.text(), min_size=1))
-def test_what_is_sent_can_be_read(event: str, texts: list[str]) -> None:
-    assert json.loads(frame(event, *texts)) == {"event": event, "args": texts}
-
-
-def test_an_event_without_texts_has_no_arguments() -> None:
-    assert frame("auth success") == '{"event":"auth success"}'
-
-
 def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
     ended: dict[str, Any] = {"id": "i", "action": "stop", "outcome": "done", "stop": {"forced": True}, "warnings": ["w"]}
     assert [json.loads(text) for text in of_ending(ended, whole=True)] == [
@@ -97,10 +87,6 @@ def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: st
         assert secret not in text
         assert "[i]" in text
         assert secret in "".join(of_ending(ended, whole=True))
-
-
-def test_what_is_said_of_a_code_is_of_one_that_there_is() -> None:
-    assert set(LEFT_TO_PLAYERS) < set(endings._REASONS) <= all_codes()
 
 
 @pytest.mark.parametrize(

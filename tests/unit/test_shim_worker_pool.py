@@ -83,8 +83,6 @@ def test_events_are_read_once_there_is_a_thread_for_it(monkeypatch: pytest.Monke
 
 
 class Searches:
-    """Sources that answer when they are let."""
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go = threading.Event()
         self.searched: list[str] = []
@@ -173,7 +171,6 @@ def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monk
 
 
 def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
-    """The lines of the metrics."""
     return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
 
 

@@ -17,7 +17,6 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Progress:
-    """Stop the server's run."""
     progress = progress or fake.progress("stop", **fields)
     with fake.lock("stop") as lock:
         stop_run(fake.context(progress), lock, fake.seen())
@@ -77,21 +76,6 @@ class TestTimeoutInForce:
         assert checked.stop_timeout is not None
         assert checked.stop_timeout.facts() == {"seconds": 50, "from": "settings"}
 
-    def test_a_container_that_carries_no_way_to_stop_is_stopped_as_its_definition_says_now(self, fake: FakeNode) -> None:
-        fake.define(process={"stop": {**NATIVE, "timeout": 40}})
-        fake.up(labels={"Service": "Pterodactyl"})
-        checked = fake.perform("stop", check=True)
-        assert checked.stop_timeout is not None
-        assert checked.stop_timeout.facts() == {"seconds": 40, "from": "definition"}
-
-    @pytest.mark.parametrize("action", ["start", "stop", "kill"])
-    def test_what_stops_nothing_names_none(self, fake: FakeNode, action: str) -> None:
-        fake.define()
-        if action == "kill":
-            fake.up()
-        checked = fake.perform(action, check=True)
-        assert (checked.stop_timeout, "stop timeout" in checked.msg) == (None, False)
-
 
 class TestWay:
     @pytest.mark.parametrize(
@@ -109,20 +93,6 @@ class TestWay:
         assert fake.engine.calls == [call]
         assert progress.stop == StopReport(how, forced=False, seconds=0.0)
         assert (progress.changed, progress.warnings) == (True, [])
-
-    def test_the_tasks_definition_overrides_it(self, fake: FakeNode) -> None:
-        up(fake, COMMAND)
-        fake.task = [fake.definition(process={"stop": SIGINT})]
-        fake.configure()
-        stop(fake)
-        assert fake.engine.calls == [("signal", "SIGINT")]
-
-    @pytest.mark.parametrize("label", [None, "not json", '{"type": "signal", "value": "NOT A SIGNAL"}'])
-    def test_the_definition_says_it_where_no_label_does(self, fake: FakeNode, label: str | None) -> None:
-        up(fake, NATIVE, labels={} if label is None else {"fleet.power.stop": label})
-        fake.define(process={"stop": COMMAND})
-        stop(fake)
-        assert fake.engine.calls == [("write_stdin", "stop\n")]
 
     def test_with_neither_it_is_native_with_a_warning(self, fake: FakeNode) -> None:
         up(fake, COMMAND, labels={}, stop_signal="SIGINT")

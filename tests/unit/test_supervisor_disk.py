@@ -32,7 +32,6 @@ class FullDisk:
         self.watched.end()
 
     def act(self, action: str, **fields: object) -> Result:
-        """Perform an action as another process does."""
         fake, own = self.watched.fake, self.watched.fake.node
         fake.node = fake.build()
         try:
@@ -42,16 +41,13 @@ class FullDisk:
             fake.node = own
 
     def leave_room(self, kibibytes: int) -> None:
-        """Fill the disk up to so many KiB."""
         leave_room(self._disk, kibibytes)
 
     def make_room(self) -> None:
-        """Have the disk take something again."""
         (self._disk / "filler").unlink()
 
     @property
     def meant_up(self) -> bool:
-        """What the journal says."""
         intent = self.watched.fake.node.journal.intents.of(UUID)
         return intent is not None and intent.up
 

@@ -54,15 +54,6 @@ class TestTold:
         assert told(watched) == recorded(watched) == said[1:] == codes
         assert watched.row.tries == 9
 
-    def test_another_life_of_the_supervisor_does_not_tell_it_again(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.fake.define(suspended=True)
-        for _life in range(3):
-            watched.await_start()
-            watched.begin_anew()
-        assert told(watched) == ["suspended"]
-
     def test_once_it_is_up_again_the_next_refusal_is_told(self, watched: Watched) -> None:
         watched.up()
         for _crash in range(2):
@@ -82,13 +73,6 @@ class TestTold:
             watched.fake.engine.refuse("start", "no room")
             watched.await_start()
         assert (told(watched), recorded(watched)) == (["start_failed"], ["start_failed"] * 3)
-
-    def test_what_somebody_else_asks_for_is_told_each_time(self, watched: Watched) -> None:
-        for _start in range(2):
-            watched.fake.engine.refuse("start", "no room")
-            watched.fake.perform("start")
-        page = RecordedEvents(watched.fake.node.journal.store).after(0, 10)
-        assert page is not None and [event.data["code"] for event in page.events] == ["start_failed", "start_failed"]
 
 
 class TestGone:

@@ -16,7 +16,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bu
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.selection import Target
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import starter
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -107,15 +106,6 @@ class TestLoop:
         watched.starter.free(watched.fake.node)
         assert watched.starter.seconds_left() == 10
 
-    def test_a_definition_that_cannot_be_read_sets_nobody_free(self, watched: Watched) -> None:
-        watched.fake.configure(supervisor={"max_restarts": 0})
-        watched.begin_anew()
-        watched.up()
-        watched.end()
-        watched.fake.file.write_text("{")
-        watched.starter.free(watched.fake.node)
-        assert watched.starter.seconds_left() == 3600
-
 
 class TestSurvival:
     def test_counts_and_the_next_try_survive_the_supervisor(self, watched: Watched) -> None:
@@ -154,15 +144,6 @@ class TestSurvival:
         assert watched.await_start() == 0
         assert watched.fake.live
         assert watched.end().in_row == 3
-
-    def test_a_next_try_that_no_clock_comes_to_is_due_at_once(self, watched: Watched) -> None:
-        watched.up()
-        row = watched.end()
-        hostile = EndedRun(**{**row.__dict__, "next_at": 1e18})
-        assert watched.fake.node.journal.ended_runs.put_off(hostile)
-        watched.begin_anew()
-        assert watched.await_start() == 0
-        assert watched.fake.live
 
     @pytest.mark.parametrize("dies", ["before the start", "right after the start"])
     def test_a_supervisor_that_dies_in_a_start_leaves_one_row_one_start_and_the_count(
@@ -211,27 +192,6 @@ class TestRefused:
         watched.await_start()
         assert (watched.fake.live, watched.row.due, watched.row.code) == (True, False, "")
         assert watched.end().in_row == 2
-
-    def test_so_it_is_with_a_disk_that_is_full(self, watched: Watched) -> None:
-        watched.fake.define(build={"disk_space": 1})
-        watched.up()
-        (watched.fake.volume / "world").write_bytes(bytes(2 * 1024 * 1024))
-        watched.end()
-        watched.await_start()
-        assert (watched.row.code, watched.row.due, watched.row.in_row) == ("disk_full", True, 1)
-        (watched.fake.volume / "world").unlink()
-        assert watched.await_start() == 10
-        assert watched.fake.live
-
-    def test_an_engine_that_refuses_is_asked_again(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.fake.engine.refuse("start", "no room")
-        watched.await_start()
-        row = watched.row
-        assert (row.due, row.in_row, row.tries) == (True, 1, 1) and "no room" in row.msg
-        watched.await_start()
-        assert watched.fake.live
 
 
 class TestTrouble:
@@ -350,20 +310,6 @@ class TestPolicy:
 
 class TestOver:
     """Runs that are over before anybody has seen them up."""
-
-    def test_one_that_dies_at_once_counts_on_and_waits_longer_and_longer(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        waits = []
-        for _number in range(4):
-            watched.fake.engine.after["start"].append(lambda: watched.fake.engine.end(UUID, 3))
-            waits.append(watched.await_start())
-            assert not watched.fake.live
-            watched.starter.remember(watched.fake.node.journal.ended_runs.due())
-        assert waits[1:] == pytest.approx([10, 20, 40], abs=0.1)
-        assert watched.row.in_row == 5
-        due = watched.fake.node.journal.ended_runs.due()
-        assert [row.run for row in due] == [watched.row.run]
 
     def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
         watched.up()

@@ -172,7 +172,6 @@ def seen_of(watched: Watched) -> SeenRun:
 
 
 def fail_for(watched: Watched, uuid: str | None, *, silent: bool = False) -> None:
-    """Have the engine answer nothing about one server."""
     engine = watched.fake.engine
     inspect = type(engine).inspect
 

@@ -36,7 +36,6 @@ class Asker:
         self.on_hold: Callable[[], object] = lambda: None
 
     def perform(self, action: str, slot: Slot | None = None, **fields: Any) -> Result:
-        """Perform an action for them."""
         node = replace(self.fake.node, caller=Caller(lambda: self.fake.interrupted, self._hold, self.news.append))
         request = self.fake.request(action, **fields)
         result = perform(request, node, slot=slot)
@@ -46,7 +45,6 @@ class Asker:
 
     @property
     def told(self) -> list[str]:
-        """The phases heard of, in order."""
         return [news.phase for news in self.news]
 
     def _hold(self) -> None:
@@ -149,22 +147,6 @@ def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
     assert asker.told == [*told, "stop"]
 
 
-def test_a_lock_that_goes_from_hand_to_hand_is_told_of_once(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    first = fake.lock("restart")
-
-    def pass_on() -> None:
-        first.release()
-        second = fake.lock("restart", "a-third")
-        fake.clock.after(5, second.release)
-
-    fake.clock.after(5, pass_on)
-    slot = Limiter(max_parallel=1).slot()
-    slot.begin()
-    assert asker.perform("stop", slot).outcome.value == "done"
-    assert asker.told == ["locked", "stop"]
-
-
 def test_a_kill_that_waits_for_the_holder_tells_so(fake: FakeNode, asker: Asker) -> None:
     fake.up()
     fake.clock.after(3, fake.lock("restart").release)
@@ -218,12 +200,6 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
     lock.release()
     assert (result.code, fake.live) == ("interrupted_by_signal", True)
     assert fake.clock.monotonic() < 40
-
-
-def test_what_has_begun_waits_for_nobody(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    asker.perform("restart")
-    assert max(heard for _holder, heard in asker.held) == 0
 
 
 def test_a_stop_under_way_is_awaited_with_the_lock_and_so_without_whoever_asked(fake: FakeNode, asker: Asker) -> None:

@@ -237,21 +237,6 @@ def links(disk: Disk) -> dict[str, str]:
 
 
 @BOTH
-@pytest.mark.parametrize("link", ["absolute", "relative", "up and down", "root", "itself"])
-def test_no_link_to_a_directory_is_followed(disk: Disk, link: str) -> None:
-    (disk.volume / "conf").symlink_to(links(disk)[link])
-    tail = str(disk.canary) if link == "root" else "canary"
-
-    def act() -> None:
-        for access in (read, write):
-            with pytest.raises(PrebootFailed, match="conf in its path is a symbolic link or a file"):
-                access(disk, f"conf/{tail}")
-
-    disk.act(act)
-    disk.assert_untouched()
-
-
-@BOTH
 @pytest.mark.parametrize("target", ["{outside}/canary", "../outside/canary", "../outside/new", "inside.txt"])
 def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) -> None:
     (disk.volume / "inside.txt").write_bytes(b"mine\n")
@@ -275,23 +260,6 @@ def test_a_hard_link_to_somebody_elses_file_is_neither_read_nor_replaced_nor_giv
             access(disk, "server.properties")
     assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(len(SECRET), 1, 0, left_alone=1)
     disk.assert_untouched()
-
-
-@BOTH
-def test_a_hard_link_of_the_servers_own_is_read_and_its_other_names_keep_the_old_content(disk: Disk) -> None:
-    file, backup = disk.volume / "a.txt", disk.volume / "backup.txt"
-    file.write_bytes(b"old\n")
-    os.chown(file, *disk.owner)
-    os.link(file, backup)
-
-    def act() -> None:
-        assert read(disk, "a.txt") == b"old\n"
-        with pytest.raises(PrebootFailed, match="several hard links"):
-            Volume(str(disk.volume)).read_text("a.txt")
-        write(disk, "a.txt")
-
-    disk.act(act)
-    assert (file.read_bytes(), backup.read_bytes()) == (b"new\n", b"old\n")
 
 
 @BOTH
@@ -319,27 +287,6 @@ def test_what_is_no_regular_file_is_refused_without_waiting(disk: Disk, kind: st
 
     disk.act(act)
     assert os.listdir(disk.volume) == ["a.txt"]
-
-
-@BOTH
-def test_awkward_names_are_names_like_any_other_and_messages_stay_one_line(disk: Disk) -> None:
-    awkward = [b"new\nline", b"inv\xff\xfealid", "snow\u2603".encode(), b" -rf *", b"\x1b[31m", b"x" * 255]
-    os.chmod(disk.volume, 0o777)
-
-    def act() -> None:
-        for raw in awkward:
-            name = os.fsdecode(raw)
-            write(disk, f"{name}/{name}")
-            assert read(disk, f"{name}/{name}") == b"new\n"
-            with pytest.raises(PrebootFailed) as caught:
-                read(disk, f"{name}/{name}/below")
-            str(caught.value).encode("utf-8")
-            assert str(caught.value).isprintable()
-
-    disk.act(act)
-    assert set(os.listdir(os.fsencode(disk.volume))) == set(awkward)
-    survey = Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=None)
-    assert (survey.bytes, survey.files) == (4 * len(awkward), len(awkward))
 
 
 # --- the walk -------------------------------------------------------------------------------------------------------------------------
@@ -385,29 +332,6 @@ def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and
     assert {owner_of(path) for path in everything} == {disk.owner}
     assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner).chowned == 0
     disk.assert_untouched()
-
-
-@AS_ROOT
-def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
-    try:
-        os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
-    except PermissionError:
-        pytest.skip("no device can be made here")
-    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
-    assert owner_of(disk.volume / "disk") == (0, 0)
-    with pytest.raises(PrebootFailed, match="not a regular file"):
-        read(disk, "disk")
-
-
-@AS_NOBODY
-def test_an_owner_that_cannot_be_changed_ends_the_walk_naming_the_file(disk: Disk) -> None:
-    make_tree(disk)
-
-    def act() -> None:
-        with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/volume.*: Operation not permitted"):
-            Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=(1, 1))
-
-    disk.act(act)
 
 
 @AS_NOBODY
@@ -456,17 +380,7 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
     disk.act(act)
 
 
-@BOTH
-def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
-    for number in range(200):
-        os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
-    looks: list[None] = []
-    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), UNBOUNDED, owner=None).files == 200
-    assert len(looks) >= 6
-
-
 def descriptors() -> list[str]:
-    """What this process has open, by path."""
     paths = []
     for name in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):

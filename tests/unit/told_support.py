@@ -20,15 +20,12 @@ SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
 @dataclass(frozen=True)
 class Sent:
-    """One request."""
-
     path: str
     headers: Mapping[str, str]
     body: bytes
 
     @property
     def value(self) -> dict[str, Any]:
-        """The JSON of its body."""
         read: dict[str, Any] = json.loads(self.body)
         return read
 
@@ -47,7 +44,6 @@ class Told:
 
     @property
     def url(self) -> str:
-        """Its address."""
         return f"http://127.0.0.1:{self.port}/hook"
 
     @property
@@ -57,11 +53,9 @@ class Told:
 
     @property
     def types(self) -> list[str]:
-        """The types alone."""
         return [kind for kind, _run in self.events]
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Take one request, as is set at that moment."""
         status, hangs, trickles = self.status, self.hangs, self.trickles
         body = request.rfile.read(int(request.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -82,7 +76,6 @@ class Told:
 
 @contextlib.contextmanager
 def told() -> Iterator[Told]:
-    """A receiver on a port of this machine."""
     receiver = Told()
 
     class Handler(BaseHTTPRequestHandler):

@@ -81,7 +81,6 @@ class _Disk:
         self.written: set[str] = set()
 
     def end(self, call: _Call, moment: int) -> None:
-        """Take note of a call that has succeeded."""
         number, path = call.descriptor
         if call.name in _WRITES and number >= 0:
             self._write(path, moment)

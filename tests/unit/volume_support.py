@@ -191,20 +191,6 @@ def made_ahead_of_the_walk(volume: Path, head_start: int = 20_000, most: int = 4
         yield
 
 
-@contextmanager
-def never_opened(fifo: Path) -> Iterator[None]:
-    """Fails if anybody opened ``fifo`` to read: a process that opens it to write waits for just that."""
-    child = os.fork()
-    if child == 0:
-        os.open(fifo, os.O_WRONLY)
-        os._exit(0)
-    try:
-        yield
-        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the FIFO was opened"
-    finally:
-        _end(child)
-
-
 def exchange(one: Path, other: Path) -> Callable[[], None]:
     """An attack: two names change places, so that neither is ever missing; skips where that cannot be."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -220,7 +206,6 @@ def exchange(one: Path, other: Path) -> Callable[[], None]:
 
 
 def open_descriptors() -> int:
-    """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 

@@ -36,7 +36,6 @@ class Watched:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """As the next process does: all it knows is in the journal."""
         self.fake.node = self.fake.build()
         self.hearing = Hearing()
         self.observer = Observer(lambda: self.fake.node, self.hearing, EngineLink(_LIFE), lambda: ())
@@ -47,7 +46,6 @@ class Watched:
         self.troubles += 1
 
     def up(self) -> None:
-        """Bring it up as a person does, and see it up."""
         assert self.fake.perform("start").outcome.value == "done"
         self.observer.look(UUID)
 
@@ -67,7 +65,6 @@ class Watched:
         return row
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
         self.fake.clock.sleep(seconds)
         self.seconds += seconds
 
@@ -88,10 +85,8 @@ class Watched:
 
     @property
     def row(self) -> EndedRun:
-        """The last row."""
         return self.fake.node.journal.ended_runs.newest_of_each([UUID])[UUID]
 
     @property
     def starts(self) -> int:
-        """How often a start was asked for."""
         return self.fake.engine.calls.count(("start",))
