@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.accepta
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
@@ -202,31 +202,6 @@ def test_what_an_acceptance_owes_its_players_is_kept_with_it(node: Node) -> None
     accept(node.journal(), taken)
     assert pending(node.journal()) == taken
     assert taken[0].requested(NOON, 4) == replace(taken[0], generation=4)
-
-
-def test_one_whose_regard_to_players_nobody_could_have_written_is_passed_over(node: Node) -> None:
-    journal = node.journal()
-    accept(journal, [acceptance(each, PowerAction.STOP) for each in ("whole", "a", "b", "c")])
-    with sqlite3.connect(node.file) as connection:
-        for operation, text in (("a", "{"), ("b", '{"max_delay":5}'), ("c", "[]")):
-            connection.execute("UPDATE acceptances SET players = ? WHERE id = ?", (text, operation))
-    assert [each.operation for each in pending(journal)] == ["whole"]
-
-
-def test_the_moment_at_which_a_start_counts_as_done_is_kept_with_it(node: Node) -> None:
-    taken = [acceptance(each.value, ready=Readiness(each, 7)) for each in WaitFor]
-    accept(node.journal(), taken)
-    assert pending(node.journal()) == taken
-    assert taken[1].requested(NOON, 4) == replace(taken[1], generation=4)
-
-
-@pytest.mark.parametrize("name, value", [("wait_for", "ready"), ("wait_timeout", "soon")])
-def test_one_whose_moment_nobody_could_have_written_is_passed_over(node: Node, name: str, value: object) -> None:
-    journal = node.journal()
-    accept(journal, [acceptance(each, ready=Readiness(WaitFor.RUNNING)) for each in ("whole", "a")])
-    with sqlite3.connect(node.file) as connection:
-        connection.execute(f"UPDATE acceptances SET {name} = ? WHERE id = 'a'", (value,))
-    assert [each.operation for each in pending(journal)] == ["whole"]
 
 
 def test_an_acceptance_is_kept_with_the_boot_and_its_seconds(node: Node) -> None:

@@ -27,8 +27,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
@@ -420,26 +418,6 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     assert world.begun == []
 
 
-def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "_MOST_TO_FORGET", 5)
-    world.acts[START] = world.hold
-
-    def promised() -> int:
-        with contextlib.closing(sqlite3.connect(world.root / "journal.sqlite")) as connection:
-            return int(connection.execute("SELECT count(*) FROM acceptances").fetchone()[0])
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, START, 30, "")
-        waiting = await actions.take(ALPHA, STOP, 30, "")
-        for _unused in range(20):
-            await actions.take(ALPHA, STOP, 0, "")
-        assert promised() <= 7
-        assert waiting in {each.operation for each in pending(world.other())}
-        world.let_go.set()
-
-    world.run(story)
-
-
 def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -514,22 +492,6 @@ def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World)
     world.run(story)
 
 
-def test_an_action_is_never_given_more_time_than_was_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[int] = []
-    world.acts[START] = lambda request: given.append(request.wait_seconds)
-
-    async def story(actions: Actions) -> None:
-        loop = asyncio.get_running_loop()
-        # At such a moment, 5 s later less this moment is more than 5 s.
-        moment = next(each for each in (0.1 * number for number in range(1, 1000)) if (each + 5) - each > 5)
-        with monkeypatch.context() as stopped:
-            stopped.setattr(loop, "time", lambda: moment)
-            await actions.take(ALPHA, START, 5, "")
-
-    world.run(story)
-    assert given == [5]
-
-
 # ----- what gathers while the journal is written to
 
 
@@ -569,22 +531,6 @@ def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_an
 # ----- looking at operations
 
 
-def test_who_waits_for_an_end_and_is_gone_leaves_nothing_waiting(world: World) -> None:
-    world.acts[START] = world.hold
-
-    async def story(actions: Actions) -> None:
-        operation = await actions.take(ALPHA, START, 30, "")
-        before = len(asyncio.all_tasks())
-        asked = asyncio.ensure_future(actions._operations.one(ALPHA.uuid, operation, 60.0))
-        await asyncio.sleep(0.05)
-        assert len(asyncio.all_tasks()) > before
-        asked.cancel()
-        await asyncio.sleep(0.05)
-        assert len(asyncio.all_tasks()) == before
-
-    world.run(story)
-
-
 def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operation(world: World) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("one", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
@@ -602,26 +548,6 @@ def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operat
                 await ask
 
     asyncio.run(look())
-
-
-def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
-    pytest.importorskip("prometheus_client")
-    world.acts[STOP] = lambda _request: time.sleep(1.0)
-
-    async def story(actions: Actions) -> None:
-        await asyncio.gather(*(actions.take(ALPHA, action, 30, "") for action in (STOP, START)))
-        await until(lambda: len(world.ended) == 2)
-
-    world.run(story)
-    metrics = Metrics(dict)
-    metrics.ended(world.ended[1], world.tickets[1].turn_seconds)
-    line = next(
-        each
-        for each in (metrics.text(ServerNumbers(), NodeNumbers()) or b"").decode().splitlines()
-        if each.startswith("fleet_power_lock_wait_seconds_sum")
-    )
-    # The second was taken a moment after the first had begun.
-    assert 0.25 < float(line.split()[1]) < 15.0
 
 
 # ----- with regard to players
@@ -661,18 +587,6 @@ def test_those_behind_one_that_waits_for_players_go_first_and_it_is_first_again_
     ]
 
 
-def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
-    world.acts[STOP] = world.hold
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
-
-
 def test_one_that_waited_for_players_when_its_process_ended_is_resumed_as_it_was_asked_for(world: World) -> None:
     now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
     accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
@@ -687,19 +601,6 @@ def test_one_that_waited_for_players_when_its_process_ended_is_resumed_as_it_was
     assert [(each.operation, each.requested_at, each.players, each.origin) for each in given] == [("patient", now, PATIENT, "alice")]
     # It may still wait for its lock, but for no longer than it was asked to.
     assert 30 <= given[0].wait_seconds <= 90
-
-
-def test_one_that_could_not_be_resumed_in_time_has_expired(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("late", ALPHA, RESTART, "", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
-    world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 3800")
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.operation, each.code) for each in world.ended] == [("late", EXPIRED)]
-    assert world.begun == []
 
 
 def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(world: World) -> None:

@@ -121,25 +121,6 @@ def test_commands_of_a_server_are_written_in_their_order() -> None:
     in_loop(story)
 
 
-def test_what_was_not_taken_counts_for_its_run_and_for_a_while(monkeypatch: Any) -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        server = engine.up("server", stuck=True)
-        assert await commands.write(server, "a") == NOT_READ
-        engine.up("server")
-        assert await commands.write(server, "b") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "c") is None
-        monkeypatch.setattr(commands_file, "_PAUSE_SECONDS", 0.0)
-        engine.up("server", run="2", stuck=True)
-        assert await commands.write(server, "d") == NOT_READ
-        engine.up("server", run="2")
-        assert await commands.write(server, "e") is None
-        assert engine.written == [(server, "c"), (server, "e")]
-
-    in_loop(story)
-
-
 def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         engine.go.set()

@@ -19,7 +19,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
-from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk
 
 HELD = 10_000
 
@@ -69,34 +68,6 @@ def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, 
         few_threads(patch)
         assert disks.of("0", data) == 0
     block_until(lambda: disks.of("0", data) == HELD)
-
-
-@pytest.mark.long
-def test_who_makes_directories_ahead_of_the_walk_keeps_nobody_else_from_being_measured(data: Any, tmp_path: Path) -> None:
-    data.disk_check_timeout = 6
-    disks = Disks()
-    with made_ahead_of_the_walk(tmp_path / "0"):
-        began = time.monotonic()
-        block_until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": 0, "1": HELD, "2": HELD})
-        assert time.monotonic() - began < 5.0
-        # Whatever changes is seen as well while that walk goes on.
-        (tmp_path / "1" / "file").write_bytes(b"")
-        disks._found = {uuid: found for uuid, found in disks._found.items() if uuid != "1"}
-        block_until(lambda: disks.of_each(["0", "1"], data)["1"] == 0 and "1" in disks._found)
-        assert "0" in disks._long.queued
-        # It has an end itself; and its result counts for many times as long.
-        block_until(lambda: "0" not in disks._long.queued)
-        assert disks._found["0"].until.left > 50.0
-
-
-def test_a_walk_that_is_long_is_made_to_its_end_beside_the_others_and_again_only_after_many_times_as_long(
-    data: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disks_file, "_SHORT_SECONDS", 0.0)
-    disks = Disks()
-    block_until(lambda: set(disks.of_each(["0", "1", "2"], data).values()) == {HELD})
-    block_until(lambda: not disks._long.queued and not disks._short.queued)
-    assert all(found.was_long for found in disks._found.values())
 
 
 def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:

@@ -66,57 +66,6 @@ def test_who_sends_requests_and_reads_no_answer_is_hung_up_on_before_they_fill_t
     serve(client, slow)
 
 
-def test_a_hundred_requests_sent_ahead_are_all_answered() -> None:
-    async def client(_listener: Listener, port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GET * 100)
-        received = b""
-        while received.count(b"good") < 100:
-            received += await asyncio.wait_for(reader.read(65536), 20.0)
-        writer.close()
-
-    serve(client)
-
-
-@pytest.mark.long
-def test_who_does_not_take_its_answer_loses_its_place() -> None:
-    async def large(_request: web.BaseRequest) -> web.StreamResponse:
-        return web.Response(body=b"x" * (32 * 1024 * 1024))
-
-    async def client(listener: Listener, port: int) -> None:
-        for sent in (GET, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")):
-            with socket.create_connection(("127.0.0.1", port)) as connection:
-                connection.sendall(sent)
-                await until(lambda: listener.connections == 1)
-                await until(lambda: listener.connections == 0)
-
-    serve(client, large)
-
-
-def test_who_waits_long_for_an_answer_keeps_its_place() -> None:
-    async def late(_request: web.BaseRequest) -> web.StreamResponse:
-        await asyncio.sleep(2.0)
-        return web.Response(text="good")
-
-    async def client(_listener: Listener, port: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(GET)
-        assert b"200" in await asyncio.wait_for(reader.readline(), 20.0)
-        writer.close()
-
-    serve(client, late)
-
-
-def test_who_hangs_up_before_its_first_request_leaves_its_place_at_once() -> None:
-    async def client(listener: Listener, port: int) -> None:
-        for _unused in range(20):
-            _reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-        await until(lambda: listener.connections == 0, 0.9)
-
-    serve(client, request_timeout=3600)
-
-
 @pytest.mark.parametrize("method, goes_on", [("GET", False), ("POST", True)])
 def test_who_is_gone_is_waited_for_no_longer_and_what_it_asked_for_goes_on(method: str, goes_on: bool) -> None:
     at_work: list[int] = []

@@ -52,19 +52,3 @@ def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monke
     game.let_go.set()
     monkeypatch.setattr(player_counts, "_WAIT_SECONDS", 20.0)
     assert (counts.of(UUID, game), game.looks) == (PlayerCount(0, 20), 1)
-
-
-def test_a_fault_of_ours_in_a_game_is_unknown() -> None:
-    class Broken(FakeGame):
-        def players(self) -> PlayerCount:
-            raise ZeroDivisionError
-
-    assert "ZeroDivisionError" in PlayerCounts().of(UUID, Broken()).why
-
-
-def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 0.0)
-    counts = PlayerCounts()
-    for number in range(50):
-        counts.of(f"server-{number}", FakeGame())
-    assert len(counts._asked) <= 2

@@ -12,12 +12,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as service_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process import shim_settings
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import Service
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
-from ansible_collections.fleet.power.tests.unit.thread_support import until
 
 pytest.importorskip("aiohttp")
 
@@ -92,20 +90,3 @@ def test_a_fault_of_ours_while_settings_are_read_is_logged_and_the_next_reading_
     entries = world.run(story)
     assert [entry["event"] for entry in entries] == ["fault", "token_changed", "settings_reloaded"]
     assert "KeyError" in entries[0]["reason"]
-
-
-def test_a_fault_of_ours_while_the_files_are_looked_at_is_not_the_last_look(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_file, "_WATCH_SECONDS", 0.02)
-    looks: list[object] = []
-
-    async def story(service: Service) -> None:
-        watching = asyncio.ensure_future(service._watch_files())
-        await asyncio.sleep(0.1)
-        with monkeypatch.context() as patch:
-            patch.setattr(shim_settings, "files_of", lambda *given: (looks.append(given), broken()))
-            await until(lambda: looks)
-        world.write(NEW)
-        await until(lambda: service._current().token == NEW)
-        watching.cancel()
-
-    assert {entry["event"] for entry in world.run(story)} == {"fault", "token_changed", "settings_reloaded"}

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operation_view import of_result, of_row, of_ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.request_id import RequestIds
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
@@ -64,57 +62,6 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     assert shown[1]["configuration"]["invocation"] == definition.invocation
 
 
-def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
-    raw = json.loads((FIXTURES / "paper.json").read_text())
-    raw["settings"].update(
-        mounts=[{"source": "/srv/maps", "target": "/maps", "read_only": True}],
-        labels={"tier": "gold"},
-        skip_egg_scripts=True,
-    )
-    definition = parse_definition(raw, where="paper.json")
-    use = Utilization(734_003_200, 1_177_600_000, 12.30749, 10_240, 20_480, 93_500, 52_428_800)
-    shown = server_entry(definition.server, PowerState.RUNNING, definition, use, ServerFlags(supervised=True))
-    assert json.loads(json.dumps(shown)) == {
-        "state": "running",
-        "is_suspended": False,
-        "utilization": {
-            "memory_bytes": 734_003_200,
-            "memory_limit_bytes": 1_177_600_000,
-            "cpu_absolute": 12.307,
-            "network": {"rx_bytes": 10_240, "tx_bytes": 20_480},
-            "uptime": 93_500,
-            "state": "running",
-            "disk_bytes": 52_428_800,
-        },
-        "configuration": {
-            "uuid": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325",
-            "meta": {"name": "Cobalt Survival", "description": "Paper-like block game"},
-            "suspended": False,
-            "invocation": "java -Xms128M -XX:MaxRAMPercentage=90.0 -jar {{SERVER_JARFILE}} --port {{SERVER_PORT}}",
-            "skip_egg_scripts": True,
-            "labels": {"tier": "gold"},
-            "allocations": {
-                "force_outgoing_ip": False,
-                "default": {"ip": "0.0.0.0", "port": 25601},
-                "mappings": {"0.0.0.0": [25601, 25611]},
-            },
-            "build": {
-                "memory_limit": 2048,
-                "swap": 256,
-                "io_weight": 500,
-                "cpu_limit": 200,
-                "disk_space": 10240,
-                "threads": "0-1",
-                "oom_disabled": False,
-            },
-            "crash_detection_enabled": True,
-            "mounts": [{"source": "/srv/maps", "target": "/maps", "read_only": True}],
-            "egg": {"id": "5d96cf7f-265b-4da9-8f0c-26ef4243ed52", "file_denylist": ["*.secret", "tokens.json"]},
-            "container": {"image": "fleet-power/testserver:latest"},
-        },
-    }
-
-
 def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
     waits = read_operation(of_ticket(Ticket(TAKEN, 0.0)))
     assert (waits.outcome, waits.is_of("op-1", SERVER.uuid, PowerAction.STOP)) == (None, True)
@@ -151,12 +98,3 @@ def test_our_own_client_understands_an_operation_in_each_of_its_forms() -> None:
         assert (read.stop, read.waited_seconds) == (StopReport("command", True, 2.0), 1.5)
         assert read.is_of("op-1", SERVER.uuid, PowerAction.STOP)
     assert read_operation(of_row(OperationRow(id="op-1", server=SERVER, action="stop"))).outcome is None
-
-
-def test_ids_of_requests_are_uuids_of_version_4_and_all_different() -> None:
-    ids = RequestIds()
-    made = [ids.new() for _unused in range(2000)]
-    assert len(set(made)) == len(made)
-    pattern = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-    assert [each for each in made if not pattern.fullmatch(each)] == []
-    assert {each[19] for each in made} == set("89ab")

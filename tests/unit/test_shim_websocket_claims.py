@@ -103,11 +103,6 @@ def test_only_pages_of_the_panel_and_of_allowed_origins_may_connect(origin: str 
     assert allows_origin(origin, "https://panel.example.com/", ("https://other.example.com",)) is allowed
 
 
-def test_without_a_panel_no_origin_is_the_panels_and_a_star_is_any() -> None:
-    assert not allows_origin("", "", ())
-    assert allows_origin("https://any.example.com", "", ("*",))
-
-
 def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not() -> None:
     denials = Denials()
     denials.deny(["j"], NOW)

@@ -93,32 +93,6 @@ def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
     asyncio.run(story())
 
 
-def test_what_waits_is_sent_before_the_end_and_nothing_after_it() -> None:
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        opened = web.WebSocketResponse(compress=False)
-        await opened.prepare(request)
-        box = Outbox(opened, lambda: None)
-        for number in range(100):
-            box.put(str(number))
-        box.close(1001, "server deleted")
-        box.put("late")
-        async for _message in opened:
-            pass
-        await box.closed()
-        return opened
-
-    async def story() -> None:
-        server, url = await serve(handler)
-        async with aiohttp.ClientSession() as session:
-            opened = await session.ws_connect(url)
-            heard = [message.data async for message in opened]
-            assert heard == [str(number) for number in range(100)]
-            assert opened.close_code == 1001
-        await server.shutdown(1.0)
-
-    asyncio.run(story())
-
-
 # ----- output
 
 
@@ -210,13 +184,6 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     engine.pipe.theirs.close()
     assert sum(map(len, heard.lines)) < 3_000_000
     assert any("lines are not shown" in text for text in heard.frames)
-
-
-def test_an_engine_that_does_not_answer_ends_a_follower() -> None:
-    engine = OneContainer()
-    engine.fault = EngineUnreachable("gone")
-    heard = Heard(engine)
-    block_until(lambda: heard.said == ["ended"])
 
 
 # ----- what clients send
@@ -313,23 +280,6 @@ def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Strea
     stream.coming.append("b")
     block_until(lambda: told == ["a", "b"])
     assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
-    changes.want(False)
-    block_until(lambda: readers() == 0)
-
-
-def test_one_thread_reads_for_all_and_goes_on_for_who_comes_before_it_ends(stream: Stream) -> None:
-    changes, told = reading(stream)
-    changes.want(True)
-    changes.want(False)
-    changes.want(True)
-    block_until(lambda: len(stream.windows) >= 2)
-    assert readers() == 1
-    stream.coming.append("a")
-    block_until(lambda: told == ["a"])
-    changes.want(False)
-    block_until(lambda: readers() == 0)
-    changes.want(True)
-    block_until(lambda: readers() == 1)
     changes.want(False)
     block_until(lambda: readers() == 0)
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client import frames
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import (
     ClientMessage,
     frame,
@@ -18,12 +17,10 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
     last_lines,
     read_frame,
 )
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.rates import Bucket, Rates
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.rates import Rates
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import server_in_event
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
@@ -32,7 +29,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from hypothesis import given
 from hypothesis import strategies as st
 
-UUID = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
 OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
 
 
@@ -59,12 +55,6 @@ OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, 
 )
 def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
     assert read_frame(text) == message
-
-
-@given(st.text(max_size=200))
-def test_no_frame_is_the_end_of_its_reader(text: str) -> None:
-    found = read_frame(text)
-    assert found is None or found.event in frames.CLIENT_EVENTS
 
 
 def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
@@ -114,34 +104,7 @@ def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbe
     assert joined(lines[:read_until], lines[heard_from:]) == lines
 
 
-# ----- events of the engine
-
-
-@pytest.mark.parametrize(
-    ("attributes", "server"),
-    [
-        ({"name": "renamed", LABEL_SERVER: UUID}, UUID),
-        ({"name": f"{UUID}-next", LABEL_SERVER: UUID}, UUID),
-        ({"name": UUID, "image": "x"}, UUID),
-        ({"name": f"{UUID}-next"}, None),
-        ({"name": "web"}, None),
-        ({"name": "web", LABEL_SERVER: "../../etc"}, None),
-        ({}, None),
-        (None, None),
-    ],
-)
-def test_an_event_tells_which_server_it_is_about(attributes: Any, server: str | None) -> None:
-    assert server_in_event({"id": "c", "Actor": {"Attributes": attributes}}) == server
-
-
 # ----- rates
-
-
-def test_a_bucket_lets_as_many_through_as_it_holds_and_then_as_many_as_drip() -> None:
-    bucket = Bucket(2.0, 3.0, 0.0)
-    assert [bucket.take(0.0) for _unused in range(4)] == [True, True, True, False]
-    assert [bucket.take(0.5), bucket.take(0.5)] == [True, False]
-    assert bucket.most(100.0, 10) == 3
 
 
 def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:

@@ -14,14 +14,11 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
@@ -185,103 +182,5 @@ def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_t
     assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
 
 
-def test_metrics_tell_how_far_each_receiver_of_events_has_come_and_nothing_where_there_are_no_events() -> None:
-    receiver = {"receiver": "pager", "waiting": 12, "off": False, "failing_since": "2026-01-31T04:12:01.000Z", "dropped": 3, "sent": 7}
-    gone = {"receiver": "chat", "waiting": 0, "off": True, "failing_since": None, "dropped": 0, "sent": 1}
-    events = {"running": True, "since": "", "kept": True, "receivers": [receiver, gone]}
-    lines = shown(ServerNumbers(), NodeNumbers(events=events))
-    assert {
-        "fleet_power_event_sender_up 1.0",
-        'fleet_power_events_waiting{receiver="pager"} 12.0',
-        'fleet_power_events_sent_total{receiver="pager"} 7.0',
-        'fleet_power_events_dropped_total{receiver="pager"} 3.0',
-        'fleet_power_event_receiver_failing{receiver="pager"} 1.0',
-        'fleet_power_event_receiver_off{receiver="pager"} 0.0',
-        'fleet_power_event_receiver_off{receiver="chat"} 1.0',
-        'fleet_power_event_receiver_failing{receiver="chat"} 0.0',
-    } <= lines
-    assert "fleet_power_event_sender_up 0.0" in shown(ServerNumbers(), NodeNumbers(events={**events, "running": False}))
-    for none in ({}, {**events, "kept": False, "receivers": None}, {**events, "kept": None, "receivers": None}):
-        assert not [line for line in shown(ServerNumbers(), NodeNumbers(events=none)) if "event" in line]
-
-
-def test_countdowns_are_counted_by_their_phase_and_containers_by_whether_they_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> ServerNumbers:
-        node = SimpleNamespace(
-            journal=SimpleNamespace(ended_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
-        )
-        census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
-        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is": None}}
-        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is": True}}
-        monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None, "outdated": None}])
-        return (await census.numbers())[0]
-
-    lines = shown(asyncio.run(run()), NodeNumbers())
-    assert {'fleet_power_countdowns{phase="waiting"} 0.0', 'fleet_power_countdowns{phase="counting"} 2.0'} <= lines
-    outdated = {f'fleet_power_outdated{{outdated="{name}"}} {number}' for name, number in (("yes", 2.0), ("no", 0.0), ("unknown", 1.0))}
-    assert outdated <= lines
-
-
-def test_what_is_not_known_is_no_metric() -> None:
-    lines = shown(ServerNumbers(), NodeNumbers())
-    unknown = ("fleet_power_ended_runs_total", "fleet_power_supervi", "fleet_power_countdowns", "fleet_power_outdated")
-    assert not [line for line in lines if line.startswith(unknown)]
-
-
 async def _nothing() -> list[Server]:
     return []
-
-
-# ----- consoles whose token was taken back
-
-
-def test_who_was_muted_meanwhile_hears_neither_lines_nor_figures_nor_what_became_of_what_it_asked() -> None:
-    sent: list[object] = []
-    member = cast(
-        "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
-    )
-    room = SimpleNamespace()
-    ended = {"id": "o", "outcome": "done", "action": "stop"}
-
-    async def ask(_work: object) -> list[str]:
-        return ["line"]
-
-    async def stats() -> str:
-        return "{}"
-
-    async def one(*_unused: object) -> dict[str, str]:
-        return ended
-
-    async def write(_uuid: str, text: str) -> NotWritten:
-        return NotWritten(error="the engine is silent") if text == "silent\n" else NotWritten("it does not read")
-
-    async def listening() -> None:
-        pass
-
-    async def run() -> None:
-        room.ask, room.stats, room.listening = ask, stats, listening
-        websockets = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
-        log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
-        node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        backend = Backend(*cast("Any", (node, None, None, operations, SimpleNamespace(write=write), None, log)))
-        messages = ClientMessages(backend, cast("Any", websockets))
-        for members, heard in ((set(), 0), ({id(member)}, 5)):
-            room.members = _Members(members)
-            await messages._send_logs(ONE, member, cast("Any", None), "")
-            await messages._send_stats(ONE, member, cast("Any", None), "")
-            await messages._report(ONE, member, "o")
-            for text in ("silent", "say"):
-                await messages._write(ONE, member, cast("Any", room), text)
-            assert len(sent) == heard
-
-    asyncio.run(run())
-
-
-class _Members:
-    """The members of a room, by identity: what stands for one here has no hash."""
-
-    def __init__(self, members: set[int]) -> None:
-        self._members = members
-
-    def __contains__(self, member: object) -> bool:
-        return id(member) in self._members
