@@ -85,13 +85,6 @@ def test_an_address_that_is_none_is_refused_without_what_is_secret_in_it(url: st
     assert TOKEN not in str(refusal.value)
 
 
-@pytest.mark.parametrize("token", ["", "  ", "\n", "two\nlines", "ümlaut\u2028"])
-def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(token: str) -> None:
-    with pytest.raises(SettingsInvalid) as refusal:
-        Endpoint("https://node1", token)
-    assert token.strip() not in str(refusal.value) or not token.strip()
-
-
 @pytest.mark.parametrize(
     "url, warns",
     [
@@ -142,32 +135,6 @@ def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | We
         Answering(said).act(UUID, PowerAction.RESTART, 30)
 
 
-@pytest.mark.parametrize(
-    ("header", "unlisted"),
-    [
-        ("", ()),
-        ("source_unreachable", ("source_unreachable",)),
-        ("source_denied, engine_unreachable,source_denied", ("source_denied", "engine_unreachable")),
-        ("\x1b[31m<b>", ("unknown",)),
-    ],
-)
-def test_a_list_that_is_not_whole_says_so(header: str, unlisted: tuple[str, ...]) -> None:
-    endpoint = Answering(answer(200, [server(UUID, "Atlas")], x_unlisted=header))
-    assert len(endpoint.listed()) == 1
-    assert endpoint.lacking == unlisted
-    sentence = f"the endpoint {endpoint.shown} could not list all of its servers ({', '.join(unlisted)})"
-    assert endpoint.unlisted() == ((sentence,) if unlisted else ())
-    assert endpoint.unlisted(unlisted) == ()
-
-
-def test_a_token_or_a_control_character_that_the_endpoint_repeats_is_not_shown() -> None:
-    with pytest.raises(EndpointError) as error:
-        Answering(answer(500, {"error": f"bad token {TOKEN}\x1b[31m\n{'x' * 2000}"})).look(UUID)
-    assert TOKEN not in str(error.value)
-    assert str(error.value).isprintable()
-    assert len(str(error.value)) < 600
-
-
 @pytest.mark.parametrize("field", ["name", "how", "holder", "step", "id"])
 def test_a_token_is_shown_in_no_field_that_the_endpoint_tells(field: str) -> None:
     ended = {
@@ -186,12 +153,6 @@ def test_a_token_is_shown_in_no_field_that_the_endpoint_tells(field: str) -> Non
         **dict.fromkeys(("how", "holder", "step"), endpoint.operation("/x", wait_seconds=0)),
     }
     assert TOKEN not in repr(shown[field])
-
-
-@pytest.mark.parametrize("value", [None, [], {}, {"state": "up"}, server(OTHER, "Other")], ids=str)
-def test_an_answer_that_is_no_server_is_no_usable_answer(value: object) -> None:
-    with pytest.raises(EndpointUnreachable):
-        Answering(answer(200, value)).look(UUID)
 
 
 # ----- operations
@@ -218,14 +179,6 @@ def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_s
 
 
 LISTED = [server(OTHER, "Cobalt"), server(TWIN, "Twin"), server(UUID, "Twin"), server("99999999-0000-4000-8000-000000000000", "Cobalt two")]
-
-
-@pytest.mark.parametrize("text", ["../etc", "cobalt", "x" * 100_000, "a\x00b"], ids=lambda text: text[:9])
-def test_what_nobody_is_called_is_not_found(text: str) -> None:
-    with pytest.raises(ServerNotFound) as error:
-        identify_at(text, Answering(answer(200, LISTED)))
-    assert str(error.value).isprintable()
-    assert len(str(error.value)) < 300
 
 
 def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,21 +216,6 @@ def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[lis
     return told.entries, list(told.warnings)
 
 
-def test_supervision_is_told_where_the_endpoint_tells_it() -> None:
-    own = {**server(UUID, "Twin"), "supervision": {"state": "crash_loop", "in_row": 11, "running": True, "verdict": "crashed"}}
-    told = describe_at([], Answering(answer(200, [own, server(OTHER, "Other")])))
-    assert ["supervision" in entry for entry in told.entries] == [True, False]
-    assert (told.entries[0]["supervision"]["state"], told.entries[0]["supervision"]["in_row"]) == ("crash_loop", 11)
-    assert told.supervisor is None
-
-
-def test_named_servers_are_described_once_each_and_a_name_that_means_none_is_a_sentence() -> None:
-    entries, faults = described(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
-    assert [entry["server"] for entry in entries] == [OTHER]
-    assert len(faults) == 2
-    assert "nobody" in faults[0]
-
-
 def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     told = server(UUID, "Twin")
     told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
@@ -295,41 +233,3 @@ def test_a_log_that_cannot_be_read_hides_nothing_else_and_one_of_no_container_is
     listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
     entries, faults = described([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
     assert ([entry["log"] for entry in entries], len(faults)) == ([None if sentences else [], ["ready"]], sentences)
-
-
-# ----- what an endpoint cannot see itself
-
-
-def test_a_listed_server_whose_state_is_not_told_is_listed_all_the_same() -> None:
-    unseen = {**server(OTHER, "Cobalt"), "state": None, "code": "engine_error", "msg": "Cannot inspect container: no"}
-    mute = {**server(UUID, "Twin"), "state": "undead"}
-    for names in ([], ["Cobalt", UUID]):
-        entries, warnings = described(names, Answering(answer(200, [unseen, mute])), tail=0)
-        told = {entry["server"]: entry for entry in entries}
-        assert told[OTHER] == {
-            "server": OTHER,
-            "short_id": OTHER[:8],
-            "name": "Cobalt",
-            "state": None,
-            "suspended": None,
-            "code": "engine_error",
-            "msg": "Cannot inspect container: no",
-        }
-        assert (told[UUID]["state"], told[UUID]["code"]) == (None, "endpoint_error")
-        assert sorted(warnings) == sorted(entry["msg"] for entry in entries)
-
-
-def test_a_server_whose_details_are_an_error_is_no_server_that_is_missing() -> None:
-    endpoint = Answering(answer(500, {"error": "An unexpected error was encountered"}))
-    entries, warnings = described([UUID], endpoint, tail=5)
-    (entry,) = entries
-    assert list(entry) == ["server", "short_id", "name", "state", "suspended", "log", "code", "msg"]
-    assert (entry["server"], entry["state"], entry["code"]) == (UUID, None, "endpoint_error")
-    assert warnings == [entry["msg"]]
-
-
-def test_a_name_that_several_have_is_one_that_nobody_can_tell_of() -> None:
-    entries, _warnings = described(["Twin"], Answering(answer(200, [server(UUID, "Twin"), server(OTHER, "Twin")])))
-    assert [(entry["server"], entry["short_id"], entry["state"], entry["code"]) for entry in entries] == [
-        ("Twin", None, None, "ambiguous_server")
-    ]

@@ -57,12 +57,6 @@ def test_an_address_in_the_settings_gets_the_tasks_token_or_the_endpoints_or_the
     assert token(monkeypatch, settings) == WINGS
 
 
-@pytest.mark.parametrize("url", [HERE, "http://localhost:8080", "https://[::1]"])
-def test_a_token_of_the_settings_goes_to_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    assert token(monkeypatch, {"endpoint": {"token": OURS}, "token": WINGS}, api_url=url) == OURS
-    assert token(monkeypatch, {"token": WINGS}, api_url=url) == WINGS
-
-
 @pytest.mark.parametrize("url", [ELSEWHERE, "http://127.0.0.1.example.test", "https://localhost.example.test", "https://10.0.0.7"])
 def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url: str) -> None:
     settings = parse_settings({"endpoint": {"url": "https://node2.example.test", "token": OURS}, "token": WINGS}, where="x")
@@ -77,12 +71,6 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
     settings = parse_settings({"endpoint": {"token": OURS}}, where="x")
     with pytest.raises(SettingsInvalid, match="api_token is empty"):
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
-
-
-def test_an_empty_token_in_the_settings_is_refused_and_the_nodes_own_does_not_take_its_place() -> None:
-    settings = parse_settings({"endpoint": {"url": ELSEWHERE, "token": ""}, "token": WINGS}, where="x")
-    with pytest.raises(SettingsInvalid, match="it has no token"):
-        at_endpoint(ELSEWHERE, {}, settings, SILENT)
 
 
 # ----- which servers
@@ -112,21 +100,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
         call.targets(["all"], request("stop"))
     assert [target.server for target in call.targets(["Cobalt"], request("stop"))] == [None]
     assert time.monotonic() - began < 8
-
-
-def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
-    endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
-    targets = call.targets(["Cobalt", OTHER[:8]], request("stop"))
-    results = perform_each(targets, call.act, Limiter())
-    assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
-    assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
-
-
-def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
-    with pytest.raises(SettingsInvalid, match="restart of all"):
-        call.targets(["all"], request("restart", only=frozenset({PowerState.OFFLINE})))
 
 
 # ----- faults of ours
@@ -162,47 +135,3 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
 def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedByEndpoint, match=next(iter(given))):
         check_options(given)
-
-
-def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> None:
-    with pytest.raises(UnsupportedByEndpoint, match=r"stop_timeout .*, adopt .*; leave them out, or act on the node with api_url empty"):
-        check_options({"stop_timeout": 3, "adopt": True})
-
-
-# ----- in order
-
-
-def test_a_server_named_by_its_uuid_is_found_by_its_name_and_nobody_is_asked_where_no_name_is_given() -> None:
-    endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
-    targets = call.targets([OTHER], request("stop"))
-    assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
-    assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
-
-
-def test_a_signal_ends_the_search_for_names() -> None:
-    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
-    with pytest.raises(InterruptedBySignal):
-        call.priorities(call.targets([OTHER], request("stop")), {"Cobalt": 4})
-
-
-def test_nobody_can_tell_who_is_meant_to_be_up_at_an_endpoint() -> None:
-    with pytest.raises(UnsupportedByEndpoint, match="meant to be up"):
-        AtEndpoint(Answering(), parse_settings({}, where="x"), SILENT).meant_up()
-
-
-@pytest.mark.parametrize(
-    ("lacking", "action", "is_whole"),
-    [
-        ("", "start", True),
-        ("source_unreachable", "start", False),
-        ("source_unreachable", "restart", False),
-        # Whatever is up has a container.
-        ("source_denied", "stop", True),
-        ("engine_unreachable", "stop", False),
-    ],
-)
-def test_an_action_on_all_is_incomplete_where_the_endpoint_could_not_list_who_is_meant(lacking: str, action: str, is_whole: bool) -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), SILENT)
-    assert call.targets(["all"], request(action))
-    assert (call.unlisted() == []) is is_whole

@@ -8,11 +8,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges, following
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import OutcomeUnknown
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import POWER_ACTIONS, PowerAction
-from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, STARTING, STOPPING, UUID, request, seen
+from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, seen
 
 #: What was seen, when that look was sent, and when its answer came.
 Look = tuple[Seen, float, float]
@@ -37,22 +35,6 @@ def test_a_run_is_compared_with_when_the_look_was_sent_and_not_with_when_it_was_
     assert verdicts(seen(RUNNING), down(0.2), up(5000, 6, at=9)) == [False, True]
 
 
-def test_one_figure_is_not_enough_where_offline_was_not_seen() -> None:
-    assert verdicts(seen(RUNNING, 60_000), up(100, 5), up(100, 6)) == [False, False]
-    assert verdicts(seen(RUNNING, 60_000), up(100, 5), up(1100, 6)) == [False, True]
-    assert verdicts(seen(RUNNING, 60_000), (seen(STOPPING, 60_000), 1, 1), up(100, 5), up(1100, 6)) == [False, False, True]
-
-
-def test_one_figure_is_enough_where_offline_was_seen_and_it_is_not_that_of_before() -> None:
-    assert verdicts(seen(RUNNING, 60_000), down(1), up(100, 5)) == [False, True]
-    assert verdicts(seen(OFFLINE), up(100, 5)) == [True]
-
-
-def test_a_figure_that_could_be_that_of_before_has_to_grow_even_where_offline_was_seen() -> None:
-    assert verdicts(seen(RUNNING, 300), down(1), up(300, 3), up(300, 60)) == [False] * 3
-    assert verdicts(seen(RUNNING, 300), down(1), up(700, 3), up(1700, 4)) == [False, False, True]
-
-
 @pytest.mark.parametrize(
     "figures",
     [
@@ -67,24 +49,6 @@ def test_a_figure_that_could_be_that_of_before_has_to_grow_even_where_offline_wa
 )
 def test_figures_that_do_not_fit_each_other_are_not_those_of_a_run(figures: tuple[tuple[int, float], ...]) -> None:
     assert not any(verdicts(seen(RUNNING, 60_000), *[up(uptime, sent) for uptime, sent in figures]))
-
-
-def test_a_run_is_believed_whose_figures_come_seldom_or_late() -> None:
-    seldom = [up(100 + 5000 * (second // 5), 10 + second) for second in range(6)]
-    assert verdicts(seen(RUNNING, 60_000), *seldom) == [False] * 5 + [True]
-    assert verdicts(seen(RUNNING, 60_000), up(100, 10, at=18), up(8100, 18)) == [False, True]
-
-
-def test_going_back_to_starting_is_no_end_of_a_run() -> None:
-    runs = RunChanges(seen(RUNNING, 3000))
-    assert not any(runs.began_after(*look) for look in ((seen(STARTING, 3000), 1, 1), up(3000, 8), up(3000, 9)))
-    assert not runs.ended
-
-
-@pytest.mark.parametrize("action", list(POWER_ACTIONS), ids=lambda action: action.value)
-def test_an_action_that_nothing_is_seen_of_has_an_end(action: PowerAction) -> None:
-    with pytest.raises(OutcomeUnknown):
-        following(request(action.value), UUID, seen(RUNNING)).raise_if_hopeless(10_000)
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
@@ -36,7 +36,6 @@ from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     UUID,
     FakeEndpoint,
     perform,
-    run_from,
     seen,
 )
 
@@ -53,12 +52,6 @@ def ended(result: Result) -> tuple[str, str, bool]:
 # ----- what is not asked for
 
 
-def test_a_start_of_a_server_that_is_up_asks_for_nothing() -> None:
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, "start")
-    assert (ended(result), result.state, endpoint.asked) == (("unchanged", "", False), RUNNING, [])
-
-
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> None:
     endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
@@ -71,14 +64,6 @@ def test_a_server_in_another_state_than_asked_for_is_passed_over(action: str) ->
     endpoint = FakeEndpoint(UP)
     result = perform(endpoint, action, only=frozenset({STARTING}))
     assert (ended(result), endpoint.asked) == (("skipped", "not_selected", False), [])
-
-
-def test_a_signal_before_the_request_leaves_everything_as_it_is() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(UP)
-    endpoint.on_look = interrupted.set
-    result = perform(endpoint, "stop", interrupted=interrupted)
-    assert (ended(result), endpoint.asked) == (("skipped", "interrupted_by_signal", False), [])
 
 
 @pytest.mark.parametrize(
@@ -118,12 +103,6 @@ def test_a_stop_that_begins_and_does_not_end_is_given_up_after_the_time_wings_gi
     assert (630 <= result.seconds < 633, result.state) == (True, STOPPING)
 
 
-def test_a_server_that_was_down_between_two_looks_and_is_up_again_is_not_stopped() -> None:
-    result = perform(FakeEndpoint(UP, *run_from(5)), "stop")
-    assert ended(result) == ("failed", "outcome_unknown", True)
-    assert result.seconds < 8
-
-
 def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
     endpoint = FakeEndpoint(DOWN)
     result = perform(endpoint, "kill")
@@ -138,12 +117,6 @@ def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) 
     assert (ended(result), result.state_before) == (("done", "", False), None)
     assert "whether it was up before is not known" in result.msg
     assert (len(endpoint.asked), endpoint.look_seconds[0]) == (1, 1.0)
-
-
-@pytest.mark.parametrize("state", [RUNNING, STOPPING])
-def test_a_kill_without_a_look_before_it_has_changed_what_was_seen_up_after_it(state: PowerState) -> None:
-    result = perform(FakeEndpoint(SILENT, (0, seen(state, OLD)), (1, DOWN)), "kill")
-    assert (ended(result), result.msg) == (("done", "", True), "")
 
 
 @pytest.mark.parametrize("before", [seen(STOPPING, OLD), DOWN])
@@ -162,34 +135,10 @@ def test_a_start_that_stays_without_a_process_is_done_with_a_warning() -> None:
     assert 4 <= result.seconds < 6
 
 
-def test_a_start_that_is_dropped_is_never_called_done() -> None:
-    result = perform(FakeEndpoint(DOWN), "start", wait_seconds=30, wait_timeout=100)
-    assert (ended(result), 130 <= result.seconds < 132) == (("failed", "outcome_unknown", False), True)
-
-
 def test_a_server_that_does_not_become_ready_is_told_and_left_up() -> None:
     result = perform(FakeEndpoint(DOWN, (1, seen(STARTING, 100))), "start", wait_for=WaitFor.RUNNING, wait_timeout=20)
     assert (ended(result), result.state) == (("failed", "start_timeout", True), STARTING)
     assert 20 < result.seconds < 25
-
-
-def test_a_start_of_a_server_that_is_starting_waits_for_it_to_be_running() -> None:
-    endpoint = FakeEndpoint(seen(STARTING, 100))
-    endpoint.clock.after(5, lambda: setattr(endpoint, "before", UP))
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
-    assert (ended(result), result.state, endpoint.asked, result.seconds > 4) == (("unchanged", "", False), RUNNING, [], True)
-
-
-def test_a_signal_ends_the_wait_for_readiness_alone() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)))
-    endpoint.clock.after(5, interrupted.set)
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING, interrupted=interrupted)
-    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
-
-
-def test_a_start_that_is_found_suspended_later_altered_nothing() -> None:
-    assert ended(perform(FakeEndpoint(DOWN, (1, seen(OFFLINE, suspended=True))), "start")) == ("refused", "suspended", False)
 
 
 # ----- restarts
@@ -226,23 +175,6 @@ def test_figures_that_are_wrong_for_a_moment_are_no_restart(wrong: tuple[int, ..
     assert dropped(seen(RUNNING, 60_000), *glitch, (11.6, seen(RUNNING, 71_600)), *true) == NOT_SEEN
 
 
-@pytest.mark.parametrize("uptime", [0, OLD, OLD + 5000])
-def test_a_restart_is_not_seen_by_a_run_that_is_not_younger_than_the_request(uptime: int) -> None:
-    result = perform(FakeEndpoint(UP, (1, seen(RUNNING, uptime))), "restart", wait_seconds=5)
-    assert (ended(result), 35 <= result.seconds < 37) == (("failed", "outcome_unknown", False), True)
-
-
-def test_figures_of_before_do_not_make_a_young_server_a_restarted_one() -> None:
-    # It was 0.3 s old when it was asked for, and figures come a second late.
-    after = [(tenth / 10, seen(RUNNING, max(300, tenth * 100 - 700))) for tenth in range(1000)]
-    assert ended(perform(FakeEndpoint(seen(RUNNING, 300), *after), "restart", wait_seconds=5)) == ("failed", "outcome_unknown", False)
-
-
-def test_a_restart_whose_boot_fails_is_told() -> None:
-    after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(STARTING)), (4, DOWN))
-    assert ended(perform(FakeEndpoint(UP, *after), "restart")) == ("failed", "start_failed", True)
-
-
 # ----- an endpoint in trouble
 
 
@@ -252,20 +184,6 @@ def test_an_endpoint_that_stays_silent_leaves_the_outcome_unknown() -> None:
     assert (ended(result), result.state) == (("failed", "outcome_unknown", True), None)
     assert "no answer" in result.msg
     assert 60 <= result.seconds < 64
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        EndpointError("answers 403", status=403),
-        ServerNotFound("no such server"),
-        EndpointUnreachable("not trusted", lasting=True),
-    ],
-)
-def test_what_no_further_look_can_mend_ends_the_wait_at_once(trouble: Exception) -> None:
-    result = perform(FakeEndpoint(UP, (0, trouble)), "stop")
-    assert (ended(result), result.seconds < 1) == (("failed", "outcome_unknown", False), True)
-    assert str(trouble) in result.msg
 
 
 @pytest.mark.parametrize(
@@ -392,13 +310,6 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
     assert (result.state_before, result.state, result.plan) == (RUNNING, OFFLINE, (PlanStep.STOP,))
 
 
-def test_an_operation_that_does_not_say_the_state_is_followed_by_a_look() -> None:
-    endpoint = FakeEndpoint(UP, (0, DOWN), accepted=FOLLOWED)
-    endpoint.operations = [Operation(Outcome.DONE, changed=True)]
-    result = perform(endpoint, "stop")
-    assert (ended(result), result.state) == (("done", "", True), OFFLINE)
-
-
 @pytest.mark.parametrize(
     "fields",
     [{"id": "another"}, {"server": UUID[:-1] + "9"}, {"server": "Other"}, {"action": "kill"}, {"action": "dance"}],
@@ -429,44 +340,9 @@ def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
     assert told is False or result.code == "outcome_unknown"
 
 
-@pytest.mark.parametrize("action", ["restart", "kill"])
-@pytest.mark.parametrize("code", ["not_selected", "failure_budget", ""])
-@pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.REFUSED])
-def test_what_was_asked_for_is_never_said_to_have_been_passed_over(action: str, code: str, outcome: Outcome) -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    for changed, expected in ((False, "refused"), (True, "failed")):
-        endpoint.operations = [Operation(outcome, code=code, changed=changed, state=OFFLINE)]
-        result = perform(endpoint, action, one_of_all=True)
-        assert (ended(result), result.msg != "") == ((expected, "endpoint_error", changed), True)
-    endpoint.operations = [Operation(Outcome.DONE, code=code)]
-    assert perform(endpoint, "kill", one_of_all=True).code not in ("not_selected", "failure_budget")
-
-
-def test_readiness_is_waited_for_after_the_operation() -> None:
-    endpoint = FakeEndpoint(DOWN, (0, seen(STARTING, 100)), (20, seen(RUNNING, 20_000)), accepted=FOLLOWED)
-    endpoint.operations = [Operation(Outcome.DONE, changed=True, state=STARTING)]
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
-    assert (ended(result), result.state, result.seconds >= 20) == (("done", "", True), RUNNING, True)
-
-
 # ----- an endpoint that waits for a server to be ready itself
 
 OURS = frozenset(WaitFor)
-
-
-@pytest.mark.parametrize("check", [False, True])
-@pytest.mark.parametrize("before", [UP, DOWN])
-def test_an_endpoint_that_does_not_tell_of_health_checks_is_asked_for_nothing(before: Seen, check: bool) -> None:
-    endpoint = FakeEndpoint(before)
-    result = perform(endpoint, "restart", wait_for=WaitFor.HEALTHY, check=check)
-    assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
-    assert "wait_for=healthy" in result.msg
-
-
-def test_nobody_can_tell_that_a_server_is_healthy_whose_operation_is_forgotten() -> None:
-    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), *run_from(1), accepted=FOLLOWED)
-    endpoint.operations = [EndpointError("answers 404", status=404)]
-    assert ended(perform(endpoint, "start", wait_for=WaitFor.HEALTHY))[:2] == ("failed", "outcome_unknown")
 
 
 def test_a_server_that_is_up_gives_its_boot_slot_back_while_it_is_awaited() -> None:
@@ -498,61 +374,3 @@ def test_an_operation_that_never_ends_is_given_up() -> None:
     endpoint.operations = [Operation(None)]
     result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
     assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)
-
-
-def test_a_signal_ends_the_wait_for_an_operation() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [Operation(None)]
-    endpoint.clock.after(3, interrupted.set)
-    result = perform(endpoint, "stop", interrupted=interrupted)
-    assert (ended(result), result.operation) == (("failed", "outcome_unknown", False), "op-of-the-endpoint")
-
-
-# ----- among others
-
-
-def boots_one_at_a_time() -> Limiter:
-    limiter = Limiter()
-    limiter.boots = Slots(1)
-    return limiter
-
-
-def test_who_waited_for_a_boot_slot_looks_again() -> None:
-    limiter = boots_one_at_a_time()
-    other, slot = limiter.slot(), limiter.slot()
-    assert other.may_boot()
-    endpoint = FakeEndpoint(DOWN)
-
-    def started_by_somebody_else() -> None:
-        endpoint.before = UP
-        other.end_boot()
-
-    threading.Timer(0.1, started_by_somebody_else).start()
-    result = perform(endpoint, "start", slot=slot)
-    assert (ended(result), endpoint.asked, other.may_boot()) == (("unchanged", "", False), [], True)
-
-
-def test_nothing_is_asked_for_when_too_many_others_have_failed() -> None:
-    limiter = Limiter(max_failures=0)
-    limiter.budget.count(perform(FakeEndpoint(SILENT), "stop"))
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, "stop", slot=limiter.slot())
-    assert (ended(result), endpoint.asked) == (("skipped", "failure_budget", False), [])
-
-
-# ----- apart from others
-
-
-def slot_after(seconds: float) -> Slot:
-    """The slot of a server that may begin so many seconds after the one before it."""
-    limiter = Limiter(stagger=seconds)
-    limiter.slot().begin_apart("another", no_check)
-    return limiter.slot()
-
-
-def test_a_signal_ends_the_wait_to_begin_apart_and_nothing_is_asked() -> None:
-    endpoint, interrupted = FakeEndpoint(seen(RUNNING)), threading.Event()
-    threading.Timer(0.1, interrupted.set).start()
-    result = perform(endpoint, "stop", slot=slot_after(3600), interrupted=interrupted)
-    assert (result.outcome.value, result.code, endpoint.asked) == ("skipped", "interrupted_by_signal", [])

@@ -44,43 +44,12 @@ class TestBeforeAnythingIsStopped:
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert result.msg.startswith(f"Cannot {action} server {UUID}: it is suspended")
 
-    @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_suspended_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.define(suspended=True)
-        assert ending(fake.perform(action)) == ("done", "", True)
-
     def test_a_definition_that_cannot_be_understood_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text('{"settings": {"uuid": 5}}')
         result = fake.perform("restart")
         assert ending(result) == ("refused", "definition_invalid", False)
         assert fake.live
-
-    def test_a_definition_that_is_gone_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.file.unlink()
-        assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
-        assert fake.live
-
-    @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_a_server_that_only_its_container_is_left_of_is_found_by_name_as_by_short_id(self, fake: FakeNode, action: str) -> None:
-        fake.down()
-        fake.file.unlink()
-        for server in (UUID[:8], "Cobalt"):
-            fake.node = fake.build()
-            result = perform(fake.request(action, server=server), fake.node)
-            assert ending(result) == ("refused", "server_not_found", False)
-            assert result.msg.startswith(f"Cannot find a definition of server {UUID}: ") and result.server.uuid == UUID
-        assert perform(fake.request(action, server="Nobody"), fake.node).msg.startswith('Cannot find server "Nobody": no definition and no')
-
-    def test_an_image_that_cannot_be_had_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.define(container={"image": "game:2"})
-        fake.engine.refuse("pull", "no such image")
-        result = fake.perform("restart")
-        assert (result.outcome.value, fake.live) == ("failed", True)
-        assert not result.changed
 
 
 def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: FakeNode) -> None:
@@ -93,13 +62,6 @@ def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: 
     assert fake.perform("stop").run is None
     keyed = fake.perform("start", once="rollout 1", reason="rollout 1")
     assert fake.perform("start", once="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
-
-
-def test_a_run_that_ends_before_it_is_ready_is_named(fake: FakeNode) -> None:
-    fake.define(process={"startup": {"done": ["ready"]}})
-    fake.clock.after(2, lambda: fake.engine.end(UUID, 3))
-    result = fake.perform("start", wait_for="running")
-    assert (result.code, result.run) == ("start_failed", fake.seen().run)
 
 
 def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +90,6 @@ class TestStartOfWhatIsUp:
         assert result.msg == "it is up already"
         assert not (fake.root / "locks" / f"{UUID}.lock").exists()
 
-    def test_it_waits_for_readiness_if_asked(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.up()
-        fake.clock.after(3, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-        result = fake.perform("start", wait_for="running")
-        assert ending(result) == ("unchanged", "", False)
-        assert (result.state_before, result.state) == ("starting", "running")
-
     def test_it_never_overwrites_a_newer_intent(self, fake: FakeNode) -> None:
         fake.up()
         request = fake.request("start")
@@ -145,16 +99,6 @@ class TestStartOfWhatIsUp:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None
         assert intent.operation == "newer"
-
-    def test_one_that_somebody_else_has_started_meanwhile_is_waited_for_too(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.up()
-        release_after(fake, 2, fake.lock("restart"))
-        fake.clock.after(5, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-        result = fake.perform("start", wait_for="running")
-        assert ending(result) == ("unchanged", "", False)
-        assert result.state == "running"
-        assert fake.clock.monotonic() >= 5
 
     def test_with_a_holder_it_takes_its_turn(self, fake: FakeNode) -> None:
         fake.up()
@@ -186,13 +130,6 @@ class TestStartOfWhatIsStopping:
         assert left is not None
         assert left.action == "restart"
 
-    def test_the_wait_for_the_lock_counts(self, fake: FakeNode) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        release_after(fake, 4, fake.lock("stop"))
-        result = fake.perform("start", wait_seconds=10)
-        assert result.code == "lock_timeout"
-        assert 10.0 <= fake.clock.monotonic() <= 10.6
-
     def test_a_signal_ends_it(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
@@ -215,12 +152,6 @@ class TestLock:
         assert fake.live
         assert 3.0 <= result.waited_seconds <= 3.1
 
-    def test_a_shorter_one_does_not(self, fake: FakeNode) -> None:
-        fake.up()
-        release_after(fake, 0.9, fake.lock("start"))
-        fake.clock.after(0.5, lambda: fake.define(suspended=True))
-        assert ending(fake.perform("restart")) == ("done", "", True)
-
     @pytest.mark.parametrize("seconds", [0, 2])
     def test_one_that_is_held_for_longer_is_refused_and_names_its_holder(self, fake: FakeNode, seconds: int) -> None:
         fake.up()
@@ -240,21 +171,6 @@ class TestLock:
         assert ending(result) == ("unchanged", "", False)
         assert (result.state_before, result.state) == ("offline", "offline")
 
-    def test_a_directory_that_cannot_be_made_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        (fake.root / "file").write_text("")
-        fake.configure(system={"lock_directory": str(fake.root / "file" / "locks")})
-        assert ending(fake.perform("restart")) == ("refused", "lock_unavailable", False)
-        assert fake.live
-
-    @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_it_is_free_afterwards(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.perform(action)
-        assert fake.node.locks.holder(UUID) is None
-        with fake.lock(wait_seconds=0):
-            pass
-
 
 class TestAfterTheStop:
     def test_a_long_stop_reads_the_definition_again_and_suspended_ends_the_boot(self, fake: FakeNode) -> None:
@@ -264,20 +180,6 @@ class TestAfterTheStop:
         result = fake.perform("restart")
         assert ending(result) == ("failed", "suspended", True)
         assert (result.state, fake.live) == ("offline", False)
-
-    def test_a_long_stop_boots_what_the_definition_says_now(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 5.0
-        fake.up()
-        fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
-        assert fake.perform("restart").outcome.value == "done"
-        assert "MODE=hard" in fake.seen().environment
-
-    def test_a_server_that_is_gone_after_its_stop_is_not_booted(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 5.0
-        fake.up()
-        fake.clock.after(2, fake.file.unlink)
-        assert ending(fake.perform("restart")) == ("failed", "server_not_found", True)
-        assert not fake.live
 
     def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
@@ -297,11 +199,6 @@ class TestAfterTheStop:
         assert ending(result) == ("done", "", True)
         assert any("game:9" in warning for warning in result.warnings)
         assert fake.seen().image == "game:1"
-
-    def test_a_short_stop_does_not(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.witness = lambda call: fake.define(suspended=True) if call == "signal" else None
-        assert ending(fake.perform("restart")) == ("done", "", True)
 
     def test_a_stop_that_failed_starts_nothing(self, fake: FakeNode) -> None:
         run = fake.up().run
@@ -327,11 +224,6 @@ class TestKillMeanwhile:
         assert ending(perform(request, fake.node)) == ("cancelled", "cancelled_by_kill", False)
         assert fake.engine.calls == []
 
-    def test_what_is_asked_after_goes_on(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.perform("kill")
-        assert ending(fake.perform("start")) == ("done", "", True)
-
     def test_a_restart_in_its_stop_ends_within_a_second_and_brings_nothing_up(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
@@ -353,12 +245,6 @@ class TestKillMeanwhile:
 
 
 class TestSignal:
-    def test_before_its_turn_nothing_is_done(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.interrupted = True
-        assert ending(fake.perform("restart")) == ("skipped", "interrupted_by_signal", False)
-        assert fake.live
-
     def test_a_wait_for_the_lock_ends(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 20, fake.lock("start"))
@@ -461,10 +347,6 @@ class TestCheckMode:
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
 
-    def test_refusals_that_are_certain_refuse(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        assert ending(fake.perform("start", check=True)) == ("refused", "suspended", False)
-
     def test_a_held_lock_is_reported_and_not_waited_for(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("stop"):
@@ -500,12 +382,6 @@ class TestOneOfMany:
         fake.define(suspended=True)
         assert ending(fake.perform(action, one_of_all=of_all)) == (outcome, "suspended", False)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
-
-    def test_one_that_was_suspended_after_its_stop_has_failed_even_if_it_is_one_of_all(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.stop_seconds = 2.0
-        fake.clock.after(1, lambda: fake.define(suspended=True))
-        assert ending(fake.perform("restart", one_of_all=True)) == ("failed", "suspended", True)
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
@@ -550,14 +426,6 @@ class TestOneOfMany:
         assert ending(result) == ("skipped", "failure_budget", False)
         assert (fake.node.journal.operations.of(UUID), fake.engine.calls) == (before, [])
 
-    def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
-        fake.up()
-        with fake.lock("stop"):
-            slot = Limiter().slot()
-            result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), slot)
-            assert (ending(result), slot.holds) == (("done", "", True), False)
-        assert ending(fake.perform("stop", check=True, only=frozenset({PowerState.OFFLINE}))) == ("skipped", "not_selected", False)
-
 
 class TestRecord:
     @pytest.mark.parametrize("action, up", [("start", True), ("restart", True), ("stop", False), ("kill", False)])
@@ -591,39 +459,6 @@ class TestRecord:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
-    def test_who_waited_for_a_stop_of_somebody_else_does_not_take_his_place(self, fake: FakeNode) -> None:
-        fake.up()
-        lock = fake.lock("stop")
-
-        def stopped() -> None:
-            fake.engine.end(UUID)
-            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "alice@web1", timestamp(fake.clock.now())))
-            lock.release()
-
-        fake.clock.after(3, stopped)
-        result = fake.perform("stop", origin="bob@web2 (maintenance)")
-        assert result.outcome.value == "unchanged"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and intent.origin == "alice@web1"
-
-    @pytest.mark.parametrize("action", ["stop", "kill", "start"])
-    def test_who_found_it_as_nobody_had_it_says_so(self, fake: FakeNode, action: str) -> None:
-        (fake.up if action == "start" else fake.down)()
-        meant = action != "start"
-        fake.node.journal.intents.set(Server(UUID), Intent(meant, "op", "alice@web1", timestamp(fake.clock.now())))
-        fake.clock.sleep(5)
-        assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and (intent.up, intent.origin) == (not meant, "bob@web2")
-
-    @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-    def test_who_has_to_act_takes_the_place_of_whoever_wanted_the_same(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.node.journal.intents.set(Server(UUID), Intent(action == "restart", "op", "alice@web1", timestamp(fake.clock.now())))
-        assert fake.perform(action, origin="bob@web2").outcome.value == "done"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and intent.origin == "bob@web2"
-
 
 def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
     fake.define(environment={"RCON_PASSWORD": "hunter22"})
@@ -634,15 +469,6 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert "hunter22" not in repr(result)
     assert result.log == ("login with ********",)
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
-
-
-@pytest.mark.parametrize("call", ["create", "rename", "start"])
-def test_secrets_that_the_engine_repeats_are_masked_whatever_failed(fake: FakeNode, call: str) -> None:
-    fake.define(environment={"RCON_PASSWORD": "hunter22"})
-    fake.engine.refuse(call, f"Cannot {call} container 7: invalid argument hunter22")
-    result = fake.perform("start")
-    assert result.msg.endswith(": invalid argument ********")
-    assert "hunter22" not in repr(result)
 
 
 class TestReadyUnwatched:
@@ -660,11 +486,6 @@ class TestReadyUnwatched:
         result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
         assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
 
-    def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
-        fake.engine.logs[fake.seen().id] = b"loading\n"
-        assert fake.perform("stop", only=frozenset({PowerState.RUNNING})).code == "not_selected"
-        assert fake.perform("stop", only=frozenset({PowerState.STARTING})).outcome.value == "done"
-
 
 class TestIfMeantUp:
     """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
@@ -676,26 +497,12 @@ class TestIfMeantUp:
         self.mean(fake, True)
         assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
-    def test_a_journal_that_was_lost_since_means_nobody_to_be_down(self, fake: FakeNode) -> None:
-        assert fake.node.journal.intents.of(UUID) is None
-        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
-
     def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
         self.mean(fake, False)
         result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
         assert fake.node.journal.operations.last(UUID) is None and not fake.live
-
-    def test_what_was_never_meant_to_be_up_is_passed_over(self, fake: FakeNode) -> None:
-        result = fake.perform("start", meant_up=frozenset())
-        assert (result.outcome.value, result.code) == ("skipped", "not_selected") and not fake.live
-        self.mean(fake, False)
-        assert "is meant to be down by bob@web2" in fake.perform("start", meant_up=frozenset()).msg
-
-    def test_what_is_meant_to_be_up_since_has_its_turn(self, fake: FakeNode) -> None:
-        self.mean(fake, True)
-        assert fake.perform("start", meant_up=frozenset()).outcome.value == "done"
 
     def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
         self.mean(fake, True)
@@ -717,12 +524,6 @@ class TestIfMeantUp:
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "a stop by bob@web2 wants it down" in result.msg
 
-    def test_what_a_dead_restart_told_to_stop_is_started(self, fake: FakeNode) -> None:
-        run = fake.up().run
-        fake.leave(Phase.STOP, run, "restart")
-        fake.engine.end(UUID)
-        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
-
 
 class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""
@@ -732,11 +533,6 @@ class TestApart:
         limiter = Limiter(stagger=3600)
         limiter.slot().begin_apart("another", no_check)
         return limiter.slot()
-
-    @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, slot: Slot, action: str) -> None:
-        result = perform(fake.request(action), fake.node, None, slot)
-        assert result.outcome.value == "unchanged"
 
     def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, slot: Slot) -> None:
         fake.up()

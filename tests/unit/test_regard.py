@@ -21,14 +21,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.li
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown, HeldCountdown
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CountdownRunning, EngineUnreachable, ImageUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import ImageUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, list_tables, literals
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeGame, FakeNode
 
@@ -104,44 +103,6 @@ class TestWarned:
         assert 60 <= result.player_wait.seconds < 62
         assert played.record is None
 
-    def test_receivers_are_told_that_it_has_begun_once_and_of_its_end(self, played: Played) -> None:
-        played.fake.node.journal.events.open()
-        assert played.ask(**WARN, request={"reason": "update"}).outcome.value == "done"
-        page = played.fake.node.journal.events.after(0, 10)
-        assert page is not None
-        begun, ended = page.events
-        assert (begun.type, begun.server, ended.type) == ("countdown.begun", Server(UUID, "Cobalt"), "action.ended")
-        assert (begun.data["action"], begun.data["reason"], begun.data["warn"]) == ("restart", "update", [60, 30, 10])
-        assert begun.data["players"] == 3
-        assert begun.data["operation"] == ended.data["operation"]
-        documented = {literals(row[0])[0]: literals(row[2]) for row in list_tables(GUIDES / "events_guide.rst")["Events"]}
-        assert {"server", *begun.data} == set(documented["countdown.begun"])
-
-    def test_unknown_is_never_empty(self, played: Played) -> None:
-        played.leave_after(2, online=None)
-        result = played.ask(**WARN)
-        assert result.player_wait is not None and result.player_wait.seconds >= 60 and len(played.game.heard) == 3
-        assert result.players is not None and result.players.online is None and result.players.why == "no answer"
-
-    def test_a_game_that_hears_nothing_is_told_of_and_changes_nothing(self, played: Played) -> None:
-        played.game.deaf = "its console is closed"
-        result = played.ask(**WARN)
-        assert result.outcome.value == "done" and result.player_wait is not None and result.player_wait.announced is False
-        assert [each for each in result.warnings if "its console is closed" in each] == [
-            f"server {UUID}: its players could not be told: its console is closed"
-        ]
-
-    def test_without_a_profile_nobody_is_asked_or_told_and_it_waits_as_long(self, played: Played) -> None:
-        played.fake.games.game = None
-        result = played.ask(**WARN)
-        assert result.outcome.value == "done" and result.player_wait is not None
-        assert result.player_wait.seconds >= 60 and result.player_wait.announced is False
-        assert len([each for each in result.warnings if "neither asked nor told" in each]) == 1
-
-    def test_a_server_that_is_down_is_started_without_a_wait(self, played: Played) -> None:
-        played.fake.engine.end(UUID)
-        assert played.ask(**WARN).outcome.value == "done" and played.game.looks == 0
-
 
 class TestWaiting:
     @pytest.mark.parametrize("online", [3, None])
@@ -167,13 +128,6 @@ class TestWaiting:
         assert result.outcome.value == "done" and 200 <= played.seconds <= 207
         assert played.game.heard[2:] == ["Server restart called off."]
 
-    def test_one_who_comes_and_goes_has_players_told_once_a_minute_at_most(self, played: Played) -> None:
-        played.game.online = 5
-        for each in range(60):
-            played.leave_after(10 + 10 * each, online=6 - each % 2)
-        result = played.ask(players_at_most=5, max_delay=600, **WARN)
-        assert result.code == "players_online" and len(played.game.heard) <= 2 * 600 / 60
-
 
 class TestEnded:
     """What ends a wait, and a countdown: each is told of to players who were told, and leaves nothing behind."""
@@ -196,10 +150,6 @@ class TestEnded:
         self.ended(played, "cancelled", "cancelled_by_kill", told=False)
         assert not played.fake.live
 
-    def test_a_kill_ends_the_countdown_of_a_stop(self, played: Played) -> None:
-        played.clock.after(20, lambda: played.fake.perform("kill"))
-        assert played.ask("stop", **WARN).code == "superseded"
-
     def test_a_crash_lets_a_restart_go_on_at_once(self, played: Played) -> None:
         def crash() -> None:
             played.fake.engine.end(UUID)
@@ -208,11 +158,6 @@ class TestEnded:
         played.clock.after(20, crash)
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
-
-    def test_one_that_crashed_is_not_refused_at_the_end_for_players_that_nobody_can_count(self, played: Played) -> None:
-        played.fake.games.game = None
-        played.clock.after(20, lambda: played.fake.engine.end(UUID))
-        assert played.ask(players_at_most=0, max_delay=60).outcome.value == "done" and played.is_restarted and played.seconds < 66
 
     def test_a_signal(self, played: Played) -> None:
         played.clock.after(20, lambda: setattr(played.fake, "interrupted", True))
@@ -227,15 +172,6 @@ class TestEnded:
         result = played.ask(**WARN)
         assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
         assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
-
-    def test_a_second_one_is_refused_and_names_the_first(self, played: Played) -> None:
-        others: list[Result] = []
-        policy = read_policy("restart", True, WARN)
-        played.clock.after(20, lambda: others.append(played.fake.perform("restart", players=policy)))
-        assert played.ask(**WARN).outcome.value == "done"
-        assert [(each.outcome.value, each.code) for each in others] == [("refused", CountdownRunning.code)]
-        assert "a restart by alice@web1 counts down for its players already, and is due at " in others[0].msg
-        assert len(played.game.heard) == 3
 
     def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
         played.fake.engine.end(UUID)
@@ -264,12 +200,6 @@ class TestEnded:
         assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
         assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
 
-    def test_a_restart_without_regard_goes_its_way_meanwhile(self, played: Played) -> None:
-        others: list[Result] = []
-        played.clock.after(20, lambda: others.append(played.fake.perform("restart")))
-        assert played.ask(**WARN).code == "superseded"
-        assert others[0].outcome.value == "done"
-
 
 class TestSameKey:
     """The same action, asked for once more under its key, as by a run that is resumed: it waits for the first, and finds it done."""
@@ -287,12 +217,6 @@ class TestSameKey:
         result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
-
-    def test_words_too_long_for_the_record_do_not_hide_that_it_is_the_same(self, played: Played) -> None:
-        fields = {"once": "выпуск " * 40, "reason": "выпуск " * 40 + ": 東京\ud800" * 40, "origin": "Администратор 🎮" * 20}
-        held = with_record(played, played.fake.request("restart", **fields))
-        played.clock.after(40, held.release)
-        assert played.ask(**WARN, request=fields).outcome.value == "done"
 
     def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
@@ -319,17 +243,6 @@ class TestAbandoned:
     def test_who_heard_nothing_or_long_ago_is_told_nothing(self, played: Played, told: int, left: float) -> None:
         _abandon(played, "another", told=told, left=left)
         assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
-
-    def test_nobody_in_another_run_is_told(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
-        played.fake.perform("restart")
-        assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
-
-    def test_as_long_as_the_engine_cannot_tell_it_stays(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
-        played.fake.engine.fail("inspect", EngineUnreachable("gone"))
-        assert not call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
-        assert played.fake.node.countdowns.abandoned(UUID) is not None
 
 
 class TestResumed:
@@ -380,12 +293,6 @@ class TestAllAbandoned:
         assert len(played.game.heard) == heard
         assert (node.countdowns.abandoned(UUID) is None) is bool(heard)
 
-    def test_where_the_journal_cannot_tell_it_is_left(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-        _abandon(played, "perhaps accepted", told=30, left=18)
-        monkeypatch.setattr(played.fake.node.journal.operations, "waits", lambda _operation: None)
-        call_off_all_abandoned(played.fake.node)
-        assert not played.game.heard
-
 
 class TestStaggered:
     """Servers that begin apart: what was seen and said before the wait for the one before is not what counts."""
@@ -409,12 +316,6 @@ class TestStaggered:
         played.game.online = 0
         result = self.ask(played, 600, lambda: setattr(played.game, "online", 2), players_at_most=0)
         assert (result.code, played.is_restarted) == ("players_online", False)
-
-    def test_what_players_are_told_last_is_true(self, played: Played) -> None:
-        told_at: list[float] = []
-        played.game.announce = lambda _text: told_at.append(played.seconds) or ""  # type: ignore[method-assign]
-        assert self.ask(played, 600, **WARN).outcome.value == "done"
-        assert told_at[2] >= 600 and played.seconds - told_at[2] == pytest.approx(10, abs=1)
 
 
 class TestRecord:
@@ -441,29 +342,12 @@ class TestRecord:
         assert mine.found is None
         mine.release()
 
-    def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
-        seen: list[Countdown | None] = []
-        played.clock.after(20, lambda: seen.append(played.record))
-        played.ask(**WARN)
-        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
-        assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
-
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
         assert result.outcome.value == "done" and played.told == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
-
-    def test_what_another_left_is_called_off(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=18)
-        played.ask("stop", warn=[5])
-        assert played.game.heard[0] == "Server restart called off." and len(played.game.heard) == 2
-
-    def test_what_another_left_long_ago_is_not(self, played: Played) -> None:
-        _abandon(played, "another", told=30, left=-4000)
-        played.ask(warn=[5])
-        assert played.told == ["5 seconds."]
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
     def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:
@@ -480,12 +364,6 @@ class TestRecord:
         assert played.record is not None and played.record.operation == request.operation
 
 
-def with_record(played: Played, request: Request) -> HeldCountdown:
-    held = played.fake.node.countdowns.begin(UUID, request, played.run, since=timestamp(NOON), due=timestamp(NOON))
-    held.write(why="东" * 120)
-    return held
-
-
 def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:
     """Leave the record of a process that has died in the middle of a countdown."""
     countdowns, clock = played.fake.node.countdowns, played.clock
@@ -497,14 +375,6 @@ def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:
 
 
 class TestCheckMode:
-    def test_who_plays_is_told_and_nobody_is_waited_for(self, played: Played) -> None:
-        result = played.ask(**WARN, request={"check": True})
-        assert result.outcome.value == "done" and result.players is not None and result.players.online == 3
-        assert played.seconds == 0 and not played.game.heard and played.record is None
-
-    def test_what_would_not_wait_is_refused(self, played: Played) -> None:
-        assert played.ask(players_at_most=2, request={"check": True}).code == "players_online"
-
     def test_what_would_be_left_since_nobody_can_be_counted_is_refused(self, played: Played) -> None:
         played.fake.games.game = None
         result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
@@ -513,12 +383,3 @@ class TestCheckMode:
         assert result.msg.endswith("): it would be left after 5 s")
         # It goes on all the same.
         assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
-
-    @pytest.mark.parametrize("online, words", [(None, "its players cannot be counted ("), (3, "3 play on it")])
-    def test_what_may_change_while_it_waits_is_a_warning(self, played: Played, online: int | None, words: str) -> None:
-        played.game.online = online
-        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
-        (warning,) = result.warnings
-        assert result.outcome.value == "done" and words in warning
-        assert warning.endswith(": it would be left after 5 s if nothing changes until then")
-        assert not played.ask(players_at_most=3, max_delay=60, on_max_delay="proceed", **WARN, request={"check": True}).warnings

@@ -37,41 +37,15 @@ def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_
     assert (candidate.name, candidate.state, candidate.any_state) == ("Server 1", "starting", True)
 
 
-@pytest.mark.parametrize("action", ["start", "stop", "kill"])
-def test_other_actions_on_all_mean_every_server(action: str) -> None:
-    assert chosen(info(1, name="up"), info(2, name="down", state="offline"), action=action) == ["up", "down"]
-
-
-def test_a_named_server_is_restarted_whatever_its_state() -> None:
-    assert chosen(info(1, name="down", state="offline"), servers=["down"]) == ["down"]
-
-
 @pytest.mark.parametrize("name", ["Lobby", uuid(7), uuid(7).upper(), "00000007"])
 def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
     assert chosen(info(7, name="Lobby"), info(8, name="Other"), servers=[name]) == ["Lobby"]
-
-
-def test_a_server_named_twice_is_meant_once() -> None:
-    assert chosen(info(7, name="Lobby"), servers=["Lobby", uuid(7)]) == ["Lobby"]
-
-
-def test_a_name_that_looks_like_a_short_id_is_still_a_name() -> None:
-    assert chosen(info(7, name="deadbeef"), servers=["deadbeef"]) == ["deadbeef"]
-
-
-def test_names_that_no_node_has_are_told() -> None:
-    assert choice({"node-1": [info(1)]}, servers=["Server 1", "Nobody"]).missing == ("Nobody",)
 
 
 def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
     with pytest.raises(RolloutError, match=r"meant by Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
         choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
     assert caught.value.code == "ambiguous_server"
-
-
-def test_one_server_on_two_nodes_is_meant_on_both() -> None:
-    both = choice({"node-1": [info(1)], "node-2": [info(1)]}, servers=["Server 1"]).chosen
-    assert [candidate.node for candidate in both] == ["node-1", "node-2"]
 
 
 def test_every_criterion_must_hold() -> None:
@@ -99,24 +73,10 @@ def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> N
     assert [each.name for each in found.suspended] == ["Server 2"]
 
 
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_suspended_servers_may_be_stopped_and_killed(action: str) -> None:
-    assert chosen(info(1, suspended=True), action=action) == ["Server 1"]
-
-
-def test_a_suspended_server_that_is_down_is_not_meant_by_a_restart_of_all() -> None:
-    assert choice({"node-1": [info(1, suspended=True, state="offline")]}) == Choice(())
-
-
 def test_given_priorities_come_before_those_of_the_node() -> None:
     asked = criteria({"action": "start", "servers": "all", "priorities": {"Proxy": 1, uuid(2).upper(): "2"}})
     known = candidates({"node-1": [info(1, name="Proxy", priority=9), info(2, priority=9), info(3, priority=9), info(4)]}, asked)
     assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
-
-
-def test_a_priority_by_name_means_what_it_means_to_the_node_the_name_as_it_is_written() -> None:
-    asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1}})
-    assert candidates({"node-1": [info(1, name="Proxy")]}, asked)[0].priority == 100
 
 
 @pytest.mark.parametrize(
@@ -138,14 +98,6 @@ def test_a_priority_by_name_means_what_it_means_to_the_node_the_name_as_it_is_wr
 def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         criteria({"action": "restart", "servers": ["all"], **given})
-
-
-def test_names_may_be_one_text_with_commas() -> None:
-    assert criteria({"action": "stop", "servers": "Lobby, Proxy,"}).names == ("Lobby", "Proxy")
-
-
-def test_empty_maps_may_be_empty_in_any_way() -> None:
-    assert criteria({"action": "stop", "servers": "all", "labels": [], "priorities": ""}).labels == {}
 
 
 OUTDATED, SAME, UNKNOWN = {"outdated": {"is": True}}, {"outdated": {"is": False}}, {"outdated": {"is": None}}

@@ -49,24 +49,6 @@ def test_while_a_run_goes_on_no_earlier_result_can_be_taken_for_its_own_and_none
     assert read(folder / "rollout-aaaaaaaa.json") == "aaaaaaaa"
 
 
-def test_a_result_that_was_no_link_is_forgotten_and_replaced_too(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "rollout.json").write_text("{}")
-    files().write_result({"run": "aaaaaaaa"})
-    assert read(folder / "rollout.json") == "aaaaaaaa"
-    (folder / "rollout.json").unlink()
-    (folder / "rollout.json").write_text("{}")
-    files().forget_result()
-    assert not os.path.lexists(folder / "rollout.json")
-
-
-def test_a_run_that_could_not_begin_has_a_file_of_its_own_as_well(folder: Path) -> None:
-    files().write_result({"ok": False})
-    files().write_result({"ok": False})
-    assert len(list(folder.glob("rollout-*.json"))) == 2
-    assert json.loads((folder / "rollout.json").read_text()) == {"ok": False}
-
-
 def test_a_file_that_was_asked_for_is_that_very_file(folder: Path, tmp_path: Path) -> None:
     asked = tmp_path / "mine" / "rollout.json"
     files(str(asked)).write_result({"run": "aaaaaaaa"})
@@ -91,13 +73,6 @@ def test_the_newest_hundred_results_stay_and_nothing_else_is_touched(folder: Pat
     kept = {path.name for path in folder.glob("rollout-????????.json")}
     assert kept == {"rollout-aaaaaaaa.json", *(f"rollout-{number:08x}.json" for number in range(21, 120))}
     assert all((folder / name).exists() for name in others)
-
-
-def test_check_mode_neither_forgets_nor_writes(folder: Path) -> None:
-    files().write_result({"run": "aaaaaaaa"})
-    files(check=True).forget_result()
-    files(check=True).write_result({"run": "bbbbbbbb"})
-    assert read(folder / "rollout.json") == "aaaaaaaa"
 
 
 def test_a_place_that_cannot_be_written_or_linked_is_told(folder: Path, tmp_path: Path) -> None:

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
-import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
@@ -29,11 +28,6 @@ def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS,
     else:
         all_done(record, number)
     note_time(record, number, seconds, waits)
-
-
-def test_a_batch_that_begins_names_its_servers_by_node() -> None:
-    record = opened(fleet(2, 2), serial=1)
-    assert lines.begin_line(record, 1, NOW, NO_WAITS) == "12:01:00 Batch 1 of 2: node-1 Server 100, Server 101"
 
 
 def test_of_many_servers_the_first_are_named_and_many_nodes_are_summed_up() -> None:
@@ -71,57 +65,3 @@ def test_pauses_and_soaks_that_are_still_to_come_are_counted_and_those_that_were
     passed(record, 1, 40, waits)
     # Three batches of 10 s, three soaks; the pause before this one is over.
     assert remaining(record, 2, waits) == 3 * 10 + 3 * 30 + 2 * 100
-
-
-def test_a_batch_of_many_takes_as_often_as_it_takes_up_servers() -> None:
-    record = opened(fleet(2, 20), serial=1, canary=1)
-    passed(record, 1, 10)
-    # 19 and 20 servers, at most 4 of them at a time, of node 1 and of node 2.
-    assert remaining(record, 2, Waits(max_parallel=4)) == 10 * (5 + 5)
-    assert remaining(record, 2, NO_WAITS) == 10 * (3 + 3)
-
-
-def test_check_mode_estimates_nothing() -> None:
-    record = opened(fleet(2, 1), serial=1)
-    record.check = True
-    passed(record, 1, 10)
-    assert remaining(record, 2, NO_WAITS) is None
-
-
-def test_a_batch_that_has_ended_says_after_how_long_and_what_became_of_it() -> None:
-    record = opened(fleet(1, 6), canary=1, max_failures=9)
-    all_done(record, 1)
-    assert lines.end_line(record, 1, NOW) == "12:01:00 Batch 1 of 2 (canary) ended: 1 done"
-    servers = begin(record, 2)["node-1"]["servers"]
-    record.batch_began_at = "2026-01-31T12:00:36.000Z"
-    answer = ended(servers[:1])
-    answer["servers"] += ended(servers[1:], "failed", code="start_failed")["servers"]
-    count(record, 2, {"node-1": answer})
-    text = "node-1 Server 102: start_failed; node-1 Server 103: start_failed; node-1 Server 104: start_failed; ..."
-    assert (
-        lines.end_line(record, 2, NOW) == f"12:01:00 Batch 2 of 2 ended after 24 s: 1 done, 4 failed ({text}); 4 failed so far, 9 allowed"
-    )
-
-
-def test_each_wait_says_what_it_is_and_until_when() -> None:
-    record = opened(fleet(1, 1))
-    assert lines.pause_line(3, 90, NOW) == "12:01:00 Waiting 90 s before batch 3, until 12:02:30"
-    soak = lines.soak_line(record, 1, 30, NOW)
-    assert soak == "12:01:00 Batch 1 of 1: seeing for 30 s, until 12:01:30, whether its servers stay up"
-    flight = lines.flight_line(["a", "b", "c", "d"], ["1b2c3d4e"], 900, NOW)
-    assert flight == "12:01:00 Waiting for what run 1b2c3d4e still has in flight on a, b, c and 1 more nodes, until 12:16:00 at the longest"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (80, "1 min 20 s"), (3600, "1 h"), (7500, "2 h 5 min"), (-3, "0 s"), (86400, "24 h")],
-)
-def test_a_time_is_told_in_two_units(seconds: float, said: str) -> None:
-    assert lines.span(seconds) == said
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(11, "15 s"), (61, "1 min 10 s"), (299, "5 min"), (310, "6 min"), (4000, "1 h 7 min")])
-def test_an_estimate_has_no_figures_that_it_does_not_know(seconds: float, said: str) -> None:
-    record = opened(fleet(2, 1), serial=1)
-    passed(record, 1, seconds)
-    assert lines.begin_line(record, 2, NOW + timedelta(0), NO_WAITS).endswith(f", about {said} left]")

@@ -5,22 +5,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import lines, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.estimate import Waits, note_time, remaining
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.resume import is_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
 from ansible_collections.fleet.power.tests.unit.rollout_support import all_done, ended, fleet, info, opened, servers_of, told, uuid
 
-from .test_rollout_lines import NOW
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 POLITE = {"players_at_most": 0, "max_delay": 600}
 SUPERSEDED = {"code": "superseded", "changed": False, "msg": "It was restarted by bob meanwhile"}
 
@@ -72,68 +66,6 @@ def test_a_run_that_has_left_servers_to_their_players_ends_well_where_that_is_as
     assert [row.server for row in from_json(to_json(record), "resume.json").left] == [uuid(200)]
 
 
-def test_what_else_is_left_or_failed_is_never_well() -> None:
-    failed = opened(fleet(2, 1), left_ok=True, max_failures=1, **POLITE)
-    through(failed, 1, node_1=skipped([uuid(100)]), node_2=ended([uuid(200)], "failed", code="start_failed"))
-    # The canary was skipped, so that the others had no turn.
-    stopped = opened(fleet(1, 2), left_ok=True, canary=1, **POLITE)
-    through(stopped, 1, node_1=skipped([uuid(100)]))
-    assert (failed.is_good, stopped.is_good) == (False, False)
-    with pytest.raises(RolloutError, match="Cannot use rollout_left_ok='maybe': expected true or false"):
-        opened(fleet(1, 1), left_ok="maybe")
-
-
-def test_maintenance_leaves_a_node_to_its_players_for_the_same_codes() -> None:
-    known = pytest.importorskip("yaml").safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
-    assert known["__maintenance_for_players"] == list(LEFT_TO_PLAYERS)
-
-
-def test_a_resumed_run_asks_for_it_again_under_a_key_of_its_own() -> None:
-    record = opened(fleet(1, 1), **POLITE)
-    through(record, 1, node_1=skipped([uuid(100)]))
-    resumed = opened(fleet(1, 1), record, run="5e6f7a8b", **POLITE)
-    # What its node has refused it does not do any more by itself.
-    assert begin(resumed, 1)["node-1"]["once"] == "rollout 5e6f7a8b"
-    assert begin(resumed, 1)["node-1"]["only"] == ["starting", "running", "stopping"]
-
-
-def test_it_is_told_apart_in_every_place() -> None:
-    record = opened(fleet(2, 2), serial=1, **POLITE)
-    through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
-    assert lines.end_line(record, 1, NOW).endswith(" Batch 1 of 2 ended: 1 done, 1 skipped for players")
-    through(record, 2, node_2=ended([uuid(200), uuid(201)], "failed", code="start_failed"))
-    assert report.summary(record).startswith("restart of 4 in 2 of 2 batches: 1 done, 2 failed, 1 skipped for players; stopped: ")
-    result = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
-    assert not result["ok"]
-    assert (result["counts"]["not_done"], result["counts"]["for_players"], result["counts"]["refused"]) == (1, 1, 0)
-    assert report.verdict(result, [])["msg"] == "Run 1b2c3d4e did not end well: 2 failed, 1 skipped for players"
-    assert [row[2:5] for row in report.table_rows(record)][1] == ("Server 100", "not done", "players_online")
-
-
-def test_the_node_on_which_players_are_is_the_one_that_fails() -> None:
-    record = opened(fleet(2, 1), **POLITE)
-    through(record, 1, node_2=skipped([uuid(200)]))
-    assert report.blamed(record) == {"node-2": "Cannot end the restart well on node-2: node-2 Server 200: players_online"}
-    assert report.verdict(report.result(record, ended_at="then", seconds=1.0, resume_file="FILE"), [])["msg"] == (
-        "Run 1b2c3d4e did not end well: 1 skipped for players"
-    )
-
-
-@pytest.mark.parametrize(
-    "uncounted, words",
-    [
-        (1, "1 skipped for players, 1 skipped: its players could not be counted, which rollout_left_ok does not allow"),
-        (2, "2 skipped: their players could not be counted, which rollout_left_ok does not allow"),
-    ],
-)
-def test_a_run_that_may_leave_servers_says_which_of_them_it_may_not_leave(uncounted: int, words: str) -> None:
-    record = opened(fleet(1, 2), left_ok=True, **POLITE)
-    servers = [skipped([uuid(100 + number)], "players_unknown" if number < uncounted else "players_online") for number in range(2)]
-    through(record, 1, node_1={"servers": [entry for each in servers for entry in each["servers"]]})
-    told = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
-    assert report.verdict(told, [], left_ok=record.left_ok)["msg"] == f"Run 1b2c3d4e did not end well: {words}"
-
-
 def test_a_canary_of_which_some_came_through_lets_others_follow_and_one_that_was_skipped_whole_does_not() -> None:
     record = opened(fleet(1, 3), canary=2, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
@@ -178,32 +110,3 @@ def test_a_countdown_of_an_earlier_run_is_in_flight_as_a_lock_is() -> None:
     begin(record, 1)
     resumed = opened({"node-1": told(counting)}, record, run="5e6f7a8b")
     assert [(row.outcome, row.code) for row in resumed.rows] == [("unknown", "still_in_flight")]
-
-
-def test_waits_for_players_are_not_taken_for_work() -> None:
-    record = opened(fleet(2, 2), serial=1, **POLITE)
-    wait = {"player_wait": {"seconds": 900.0, "marks": [], "announced": None}, "seconds": 920.0}
-    asked = servers_of(begin(record, 1))
-    answer = ended(asked["node-1"], **wait)
-    answer["servers"][1].update(player_wait={"seconds": 0.0}, seconds=30.0)
-    count(record, 1, {"node-1": answer})
-    note_time(record, 1, 920, Waits())
-    # The empty one took 30 s while the other was waited for.
-    assert remaining(record, 2, Waits()) == 30
-    assert lines.begin_line(record, 2, NOW, Waits()).endswith("about 30 s left, besides waits for players]")
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"players_at_most": 0, "warn": [60], "max_delay": 10}, "the first mark of warn is 60 s before the end"),
-        ({"players_at_most": 0, "warn": [60], "max_delay": 600}, "Cannot use warn with players_at_most=0 and on_max_delay=skip: "),
-        ({"players_at_most": "none"}, "Cannot use players_at_most=str"),
-        ({"warn": [10], "action": "start"}, "Cannot start with warn: stop and restart alone"),
-        ({"warn": [10], "action": "kill"}, "Cannot kill with warn: stop and restart alone"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_before_anything_is_done(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(RolloutError, match=said) as raised:
-        opened(fleet(1, 1), **given)
-    assert raised.value.code == "settings_invalid"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, fleet, opened, told, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, opened, uuid
 
 
 def stopped() -> Record:
@@ -30,34 +30,6 @@ def test_the_table_shows_what_went_wrong_last() -> None:
     assert [row[:2] for row in rows] == [("node-1", text) for text in ("00000065", "00000066", "00000064")]
     assert rows[2][6] == "x" * 200
     assert all(len(row) == len(report.HEADINGS) for row in rows)
-
-
-def test_a_node_without_servers_and_a_server_without_node_are_rows_too() -> None:
-    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Elsewhere"])
-    assert [row[:3] for row in report.table_rows(record)][1:] == [("node-2", None, None), (None, "Elsewhere", None)]
-
-
-def test_a_line_counts_the_outcomes_and_says_why_it_stopped() -> None:
-    assert report.summary(stopped()) == "restart of 3 in 1 of 2 batches: 1 done, 1 failed, 1 not done; stopped: 1 failed, 0 allowed"
-    assert report.summary(opened({"node-1": told()})) == "restart of 0: nothing to do"
-    checked = opened(fleet(1, 1))
-    checked.check = True
-    all_done(checked, 1)
-    assert report.summary(checked) == "restart of 1 in 1 of 1 batch: 1 done (check mode, nothing was changed)"
-
-
-def test_a_node_that_was_cut_off_from_the_start_is_told_and_is_no_server() -> None:
-    record = opened({**fleet(1, 2), "node-2": LOST}, max_failures=1)
-    all_done(record, 1)
-    assert report.summary(record) == "restart of 2 in 1 of 1 batch: 2 done; the servers of 1 node are not all known"
-    counts = report.counts(record)
-    assert (counts["selected"], counts["unknown"], counts["nodes_unknown"]) == (2, 0, 1)
-    assert not report.result(record, ended_at="then", seconds=1.0, resume_file=None)["ok"]
-
-
-def test_a_run_that_could_ask_no_node_is_of_no_server_and_does_not_say_that_nothing_is_to_do() -> None:
-    summary = report.summary(opened({"node-1": LOST}))
-    assert summary == "restart of 0; the servers of 1 node are not all known; stopped: 1 failed, 0 allowed"
 
 
 def test_each_node_is_blamed_for_its_own_servers_and_no_other_is() -> None:
@@ -101,15 +73,4 @@ def test_the_result_has_everything_for_programs() -> None:
         "outcome": "not_done",
         "changed": False,
         "state": "running",
-    }
-
-
-def test_the_result_of_a_run_that_could_not_begin_says_why() -> None:
-    assert report.no_result("Cannot", "settings_invalid", ended_at="then") == {
-        "schema": 1,
-        "ok": False,
-        "code": "settings_invalid",
-        "msg": "Cannot",
-        "ended_at": "then",
-        "servers": [],
     }

@@ -30,12 +30,6 @@ def asked(record: Record) -> list[str | None]:
     return [row.server for row in record.rows if row.batch]
 
 
-def test_a_record_survives_being_written_and_read() -> None:
-    record = opened(fleet(2, 2), labels={}, serial=1)
-    begin(record, 1)
-    assert again(record) == record
-
-
 def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
     record = opened(fleet(3, 2), serial=1)
     all_done(record, 1)
@@ -144,40 +138,6 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     assert begin(third, 1)["node-1"]["once"] == key
 
 
-def test_what_was_never_begun_by_a_resumed_run_keeps_its_key_too() -> None:
-    record = opened(fleet(2, 1), run="aaaaaaaa")
-    begin(record, 1)
-    second = opened(fleet(2, 1), again(record), run="bbbbbbbb", serial=1)
-    begin(second, 1)
-    count(second, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    third = opened(fleet(2, 1), again(second), run="cccccccc")
-    assert begin(third, 1)["node-2"]["once"] == "rollout aaaaaaaa"
-
-
-@pytest.mark.parametrize(("said", "tried"), [("false", False), (False, False), ("no", False), ("true", True), (True, True), ("Yes", True)])
-def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
-    record = opened(fleet(1, 1), max_failures=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], "failed", code="start_failed")})
-    assert asked(opened(fleet(1, 1), again(record), resume_failed=said)) == ([uuid(100)] if tried else [])
-
-
-def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
-    record = opened(fleet(1, 3), batch_size=1)
-    begin(record, 1)
-    resumed = opened(fleet(1, 3), again(record))
-    assert resumed.batches == 2
-    first, second = (begin(resumed, number)["node-1"] for number in (1, 2))
-    assert (first["servers"], first["only"]) == ([uuid(100)], [])
-    assert (second["servers"], second["only"]) == ([uuid(101), uuid(102)], ["starting", "running", "stopping"])
-
-
-def test_what_was_never_begun_is_not_taken_for_done_because_of_an_operation() -> None:
-    record = opened(fleet(2, 1), serial=1)
-    begin(record, 1)
-    assert uuid(200) in asked(opened({**fleet(1, 1), "node-2": told(info(200, operations=[operation("done")]))}, again(record)))
-
-
 def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
     record = opened(fleet(1, 2))
     resumed = opened({"node-1": told(info(100, state="offline"), info(101))}, again(record))
@@ -211,23 +171,6 @@ def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_st
         assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-@pytest.mark.parametrize("given", [{"wait_for": "bogus"}, {"soak": "long"}, {"soak": "nan"}])
-def test_a_wait_or_a_soak_that_is_none_is_an_error(given: dict[str, Any]) -> None:
-    with pytest.raises(RolloutError, match=f"rollout_{next(iter(given))}="):
-        opened(fleet(1, 1), again(opened(fleet(1, 1))), **given)
-
-
-def test_a_killed_task_is_unknown_and_the_journal_says_what_it_did() -> None:
-    record = opened(fleet(1, 2), run="aaaaaaaa")
-    begin(record, 1)
-    count(record, 1, {"node-1": {"failed": True, "code": "interrupted", "msg": "Cannot tell how the action ended"}})
-    assert [(row.outcome, row.code, row.asked_by) for row in record.rows] == [("unknown", "interrupted", "aaaaaaaa")] * 2
-    seen = {"node-1": told(info(100, operations=[operation("done", "aaaaaaaa")]), info(101))}
-    resumed = opened(seen, again(record), run="bbbbbbbb")
-    assert asked(resumed) == [uuid(101)]
-    assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
-
-
 def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
     record = opened(fleet(1, 2))
     begin(record, 1)
@@ -235,13 +178,6 @@ def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
     assert flying(again(record)) == {"nodes": ["node-1"], "runs": ["1b2c3d4e"]}
     resumed = opened({"node-1": told(info(100, operations=[operation("done")]), info(101, state="offline"))}, again(record))
     assert asked(resumed) == [uuid(101)]
-
-
-def test_a_node_that_is_still_lost_is_counted_and_left_again() -> None:
-    record = opened(fleet(2, 1))
-    begin(record, 1)
-    resumed = opened({**fleet(1, 1), "node-2": LOST}, again(record), max_failures=1)
-    assert [(row.called, row.code) for row in resumed.left] == [("node-2 Server 200", "node_unreachable"), ("node-1 Server 100", "")]
 
 
 def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
@@ -263,15 +199,6 @@ def test_servers_of_a_node_that_told_nothing_are_all_meant_once_it_does() -> Non
     assert [row.called for row in lost_still.left] == ["node-2"]
 
 
-def test_a_name_that_had_not_been_found_is_looked_for_on_nodes_that_tell_now() -> None:
-    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Server 200"], max_failures=2)
-    all_done(record, 1)
-    assert asked(opened(fleet(2, 2), again(record))) == [uuid(200)]
-    gone = opened({**fleet(1, 1), "node-2": told()}, again(record))
-    assert [(row.server, row.code) for row in gone.rows] == [("Server 200", "server_not_found")]
-    assert not gone.left
-
-
 def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> None:
     record = opened({**fleet(2, 1), "node-3": LOST}, max_failures=1)
     begin(record, 1)
@@ -280,19 +207,6 @@ def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> N
     assert [row.called for row in resumed.left] == ["node-2 Server 200", "node-3"]
     assert not resumed.failures
     assert not resumed.is_good
-
-
-def test_a_server_that_its_node_no_longer_has_failed() -> None:
-    resumed = opened({"node-1": told()}, again(opened(fleet(1, 1))))
-    assert [row.code for row in resumed.failed] == ["server_not_found"]
-
-
-def test_a_canary_that_failed_is_followed_by_another() -> None:
-    record = opened(fleet(3, 1), canary=1)
-    begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(100)], "failed")})
-    resumed = opened(fleet(3, 1), again(record), canary=1)
-    assert servers_of(begin(resumed, 1)) == {"node-2": [uuid(200)]}
 
 
 def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
@@ -329,16 +243,6 @@ def test_a_canary_node_that_ended_its_part_alone_came_through_if_it_is_up() -> N
 
 
 @pytest.mark.parametrize(
-    "value",
-    [[], {}, {"servers": {}}, {"schema": 2, "servers": []}, {"schema": 1, "servers": []}, {"schema": 1, "servers": [1]}],
-)
-def test_what_is_no_resume_file_is_an_error_that_names_it(value: object) -> None:
-    with pytest.raises(RolloutError, match="Cannot resume from FILE") as caught:
-        from_json(value, "FILE")
-    assert caught.value.code == "resume_invalid"
-
-
-@pytest.mark.parametrize(
     ("where", "name", "value"),
     [
         ("head", "given", None),
@@ -359,18 +263,6 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: s
     assert caught.value.code == "resume_invalid"
 
 
-def test_files_are_written_whole_for_their_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "run.json"
-    record = opened(fleet(1, 1))
-    files.save(str(path), record)
-    files.save(str(path), record)
-    assert files.load(str(path)) == record
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in path.parent.iterdir()] == ["run.json"]
-    files.remove(str(path))
-    files.remove(str(path))
-
-
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     files.write(str(path), {"old": 1})
@@ -380,27 +272,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
     assert [each.name for each in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_files_that_cannot_be_used_are_errors_that_name_them(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no JSON")
-    with pytest.raises(RolloutError, match=r"Cannot write .*/file/below/run.json: Not a directory"):
-        files.write(str(tmp_path / "file" / "below" / "run.json"), {})
-    with pytest.raises(RolloutError, match=r"Cannot read .*/file: it is not JSON"):
-        files.load(str(tmp_path / "file"))
-    with pytest.raises(RolloutError, match=r"Cannot read .*/absent: No such file"):
-        files.load(str(tmp_path / "absent"))
-    with pytest.raises(RolloutError, match="Cannot remove"):
-        files.remove(str(tmp_path))
-
-
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
     """A server whose container is not what its definition says, or is."""
     return info(number, outdated={"is": is_outdated}, **more)
-
-
-def test_nodes_are_told_that_only_the_outdated_are_meant() -> None:
-    seen = {"node-1": told(outdated(1), outdated(2, is_outdated=False))}
-    assert begin(opened(seen, outdated=True), 1)["node-1"]["outdated"] is True
-    assert begin(opened(seen), 1)["node-1"]["outdated"] is False
 
 
 def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, told, unseen, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, uuid
 
 
 @pytest.fixture
@@ -62,52 +62,6 @@ def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it
     assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-2", "unknown"), ("node-1", "done")]
 
 
-def test_a_node_lost_in_a_batch_is_not_counted_by_what_it_said_before(controller: Controller) -> None:
-    controller.nodes(fleet(2, 1))
-    file = controller.plan(max_failures=1)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)]), "node-2": ended([uuid(200)])})
-    controller.lost = {"node-2"}
-    controller.report(file)
-    assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-1", "done"), ("node-2", "unknown")]
-
-
-@pytest.mark.parametrize("option", ["wait_seconds", "adopt", "max_parallel", "reason", "server"])
-def test_an_option_that_looking_does_not_know_is_refused_before_anything_is_done(controller: Controller, option: str) -> None:
-    taken_up = controller.step("take_up", options=["config", option], result_file=str(controller.result_file))
-    assert taken_up["msg"].startswith(f"Cannot use {option} in rollout_options (power_options): only what")
-    assert controller.result["code"] == "settings_invalid"
-
-
-@pytest.mark.parametrize(
-    ("step", "arguments", "said"),
-    [
-        ("next", {"file": "/x", "batch": 0}, "Cannot use batch=0: expected a number of at least 1"),
-        ("next", {"file": "/x", "batch": "first"}, "batch"),
-        ("next", {"file": "/x", "batch": 1, "pause": -1}, "Cannot use pause=-1.0"),
-        ("soak", {"file": "/x"}, "all of the following are missing: batch"),
-        ("soak", {"file": "/x", "batch": 1, "soak": "nan"}, "Cannot use soak=nan"),
-        ("plan", {}, "all of the following are missing: given"),
-        ("take_up", {"resume_wait": -1}, "Cannot use resume_wait=-1.0"),
-    ],
-)
-def test_a_step_without_what_it_needs_or_with_a_number_out_of_range_is_an_error(
-    controller: Controller, step: str, arguments: dict[str, Any], said: str
-) -> None:
-    taken = controller.step(step, **arguments)
-    assert taken["failed"]
-    assert said in taken["msg"]
-
-
-def test_a_run_that_may_leave_servers_to_their_players_says_why_it_did_not_end_well(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan(players_at_most=0, max_delay=5, left_ok=True)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)], "refused", code="players_unknown")})
-    msg = controller.report(file)["msg"]
-    assert msg.endswith("did not end well: 1 skipped: its players could not be counted, which rollout_left_ok does not allow")
-
-
 def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
@@ -134,22 +88,6 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     )
 
 
-def test_a_run_that_must_not_begin_has_no_batches_and_fails_at_its_end(controller: Controller) -> None:
-    controller.nodes({**fleet(1, 1), "node-2": LOST, "node-3": {"skipped": True}})
-    planned = controller.plan()
-    assert planned["batches"] == {}
-    assert controller.report(planned["file"])["failed"]
-    assert controller.result["counts"]["nodes_unknown"] == 2
-
-
-def test_a_run_of_all_that_could_see_no_server_does_not_end_well(controller: Controller) -> None:
-    controller.nodes({"node-1": told(unseen(1))})
-    planned = controller.plan(action="stop", on_failure="continue")
-    assert planned["batches"] == {}
-    assert controller.report(planned["file"])["failed"]
-    assert (controller.result["ok"], controller.result["counts"]["unknown"]) == (False, 1)
-
-
 def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
     controller.nodes(fleet(1, 1))
     controller.result_file.write_text("of the last run")
@@ -157,11 +95,6 @@ def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Cont
     assert planned["failed"]
     assert (planned["code"], controller.result["code"]) == ("server_not_found", "server_not_found")
     assert not (tmp_path / "home").exists()
-
-
-def test_a_resume_file_that_is_none_is_the_result_too(controller: Controller) -> None:
-    taken_up = controller.step("take_up", resume=str(controller.result_file), result_file=str(controller.result_file))
-    assert taken_up["code"] == controller.result["code"] == "resume_invalid"
 
 
 def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, tmp_path: Path) -> None:
@@ -179,19 +112,6 @@ def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, 
     assert controller.result_file.read_text() == "of the last run"
     assert not (tmp_path / "home").exists()
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
-
-
-def test_a_check_that_finds_a_refusal_fails_and_names_no_file(controller: Controller) -> None:
-    controller.check = True
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)], "refused", code="image_unavailable")})
-    reported = controller.report(file)
-    assert (reported["failed"], reported["resume_file"]) == (True, None)
-    assert not any("rollout_resume" in text for text in controller.shown)
-    assert controller.step("blame", here="node-1", file=file)["msg"].endswith("node-1 Server 100: image_unavailable")
-    assert controller.step("confirm", file=file) == {"changed": False, "skipped": True}
 
 
 def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
@@ -218,13 +138,6 @@ def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]
     assert "use rollout_serial" in controller.plan()["msg"]
 
 
-@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
-def test_a_play_whose_nodes_do_not_wait_for_each_other_is_refused(controller: Controller, strategy: str) -> None:
-    controller.nodes(fleet(2, 1))
-    controller.strategy = strategy
-    assert f"with strategy {strategy}" in controller.plan()["msg"]
-
-
 @pytest.mark.parametrize("name", ["next", "soak", "blame"])
 def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controller, tmp_path: Path, name: str) -> None:
     controller.nodes(fleet(1, 1))
@@ -241,15 +154,6 @@ def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller
     assert controller.plan()["code"] == "file_unwritable"
 
 
-def test_a_run_without_any_node_leaves_no_good_result(controller: Controller) -> None:
-    controller.result_file.write_text("of the last run")
-    cleared = controller.step("clear", nodes=[], result_file=str(controller.result_file))
-    assert cleared["failed"]
-    assert not controller.result["ok"]
-    assert "failed" not in controller.step("clear", nodes=["node-1"], result_file=str(controller.result_file))
-    assert not controller.result_file.exists()
-
-
 def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
@@ -264,14 +168,6 @@ def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller
     assert controller.step("take_up", resume=file)["runs"] == []
 
 
-def test_a_run_that_has_ended_may_be_taken_up_while_its_command_goes_on(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    controller.report(file)
-    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
-    assert "failed" not in controller.step("take_up", resume=file)
-
-
 def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_end_is_not(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
@@ -281,15 +177,6 @@ def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_en
     controller.report(file)
     assert controller.step("confirm", file=file, result_file=str(controller.result_file)) == {"changed": False, "skipped": True}
     assert "code" not in controller.result
-
-
-def test_a_result_that_cannot_be_written_does_not_say_that_nothing_was_done(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes({"node-1": {"servers": []}})
-    file = controller.plan()["file"]
-    (tmp_path / "file").write_text("")
-    reported = controller.step("next", file=file, result_file=str(tmp_path / "file" / "result.json"))
-    assert reported["code"] == "file_unwritable"
-    assert "nothing more is begun" not in reported["msg"]
 
 
 @pytest.mark.parametrize(
@@ -309,17 +196,6 @@ def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node
     assert said in controller.step("blame", here="node-1", file=file)["msg"]
     assert controller.result["counts"]["not_done"] == 1
     assert said in controller.result["stopped"]
-
-
-def test_an_answer_to_an_earlier_batch_is_not_taken_for_one_to_this(controller: Controller) -> None:
-    controller.nodes(fleet(1, 2))
-    file = controller.plan(batch_size=1, max_failures=2)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": {"before_batch_failed": True, "msg": "Warn the players: failed"}})
-    controller.begin(file, 2)
-    # Nothing came of the second: what runs once has taken the place of the first one's answer.
-    controller.report(file)
-    assert [each["code"] for each in controller.result["servers"]] == ["before_batch_failed", "node_unreachable"]
 
 
 def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_one(controller: Controller) -> None:
@@ -358,25 +234,6 @@ def test_batches_that_come_in_another_order_are_not_begun(controller: Controller
     assert Path(controller.result["resume_file"]).exists()
 
 
-def test_a_batch_is_not_begun_twice(controller: Controller) -> None:
-    controller.nodes(fleet(2, 1))
-    file = controller.plan(serial=1)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)])})
-    assert controller.begin(file, 1)["msg"] == "Cannot go on: batch 1 was begun before"
-
-
-@pytest.mark.parametrize("where", ["the role", "a node"])
-def test_tasks_before_the_batch_are_laid_out_for_all_nodes_where_any_has_some(controller: Controller, where: str) -> None:
-    controller.nodes(fleet(2, 1))
-    assert not controller.plan()["before"]
-    if where == "the role":
-        controller.vars["rollout_before_batch_tasks"] = "{{ file_of_the_batch }}"
-    else:
-        controller.hostvars["node-2"]["rollout_before_batch_tasks"] = "drain.yml"
-    assert controller.plan()["before"]
-
-
 def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_again_and_again(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone()
@@ -387,20 +244,6 @@ def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_agai
     assert [text.partition(", in ")[2] for text in controller.shown] == [
         f"{left}: nothing is begun before" for left in ("1 h 6 min", "36 min 40 s", "6 min 40 s")
     ]
-
-
-def test_a_clock_that_is_set_is_what_counts(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    controller.nodes(fleet(1, 1))
-    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
-    sleep = controller.clock.sleep
-
-    def suspended(seconds: float) -> None:
-        sleep(seconds)
-        controller.clock.now += 3600 * (controller.clock.slept == 100)
-
-    monkeypatch.setattr(controller.clock, "sleep", suspended)
-    controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": not_before})
-    assert controller.clock.slept == 400
 
 
 @pytest.mark.parametrize(
@@ -416,19 +259,6 @@ def test_what_makes_no_sense_is_told_before_the_wait_and_not_after_it(controller
     assert taken_up["failed"]
     assert controller.clock.slept == 0
     assert controller.result["code"] == "settings_invalid"
-
-
-def test_check_mode_waits_for_no_window_and_is_in_all_of_them(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    controller.check = True
-    later = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
-    window = controller.step("take_up", given={"action": "restart", "servers": ["all"], "not_before": later})["window"]
-    assert controller.shown[-1].partition(" ")[2].startswith("Not waiting until ")
-    planned = controller.step(
-        "plan", given={"action": "restart", "servers": ["all"]}, window={**window, "deadline": "2000-01-01T00:00:00Z"}
-    )
-    assert "work" in controller.begin(planned["file"], 1)
-    assert controller.clock.slept == 0
 
 
 def test_a_batch_that_may_not_be_over_by_the_deadline_is_not_begun_and_no_pause_is_made_for_it(controller: Controller) -> None:
@@ -484,21 +314,3 @@ def test_a_report_goes_along_from_the_first_step_to_the_last(controller: Control
     assert "Did not end well" in text and "last words" in text and f"rollout_resume={planned['file']}" in text
     assert f"The report is {path}" in controller.shown
     assert controller.result["batches"]["times"][1]["batch"] == 2
-
-
-def test_a_report_that_cannot_be_written_keeps_the_run_from_beginning(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes(fleet(1, 1))
-    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(tmp_path))
-    assert planned["failed"] and planned["code"] == "file_unwritable" and "nothing more is begun" in planned["msg"]
-    assert not (tmp_path / "home").exists(), "no resume file is left"
-
-
-def test_a_run_whose_play_is_ended_says_so_in_its_report(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes(fleet(1, 1))
-    (tmp_path / "local").mkdir()
-    path = tmp_path / "run.html"
-    planned = controller.step("plan", given={"action": "restart", "servers": ["all"]}, report=str(path))
-    controller.begin(planned["file"], 1)
-    confirmed = controller.step("confirm", file=planned["file"], run=planned["run"])
-    assert confirmed["code"] == "broken_off"
-    assert "its play was ended before its end" in path.read_text() and "Goes on" not in path.read_text()

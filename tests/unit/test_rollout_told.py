@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
-import hmac
 import json
 import os
 import time
@@ -21,7 +18,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import files as run_files
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told import telling as telling_file
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.receivers import read_receivers
-from ansible_collections.fleet.power.plugins.module_utils._fleet.told.sending import SEND_SECONDS
 from ansible_collections.fleet.power.plugins.module_utils._fleet.told.waiting import WaitingEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
@@ -72,22 +68,6 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
     said = chat.sent[1].value["data"]
     assert said["stopped"] == "1 failed, 0 allowed"
     assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
-
-
-def test_what_is_sent_is_signed_with_the_secret(controller: Controller, chat: Told) -> None:
-    tell(controller, chat, secret=SECRET)
-    run(controller)
-    for each in chat.sent:
-        signed = f"{each.headers['webhook-id']}.{each.headers['webhook-timestamp']}.".encode() + each.body
-        found = base64.b64encode(hmac.new(base64.b64decode(SECRET[6:]), signed, hashlib.sha256).digest()).decode()
-        assert each.headers["webhook-signature"] == f"v1,{found}"
-
-
-def test_check_mode_tells_nobody(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    controller.check = True
-    run(controller)
-    assert chat.sent == [] and waiting(controller) == []
 
 
 def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothing(controller: Controller, chat: Told) -> None:
@@ -154,20 +134,6 @@ def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_
     assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
 
 
-def test_a_run_waits_no_longer_for_its_receivers_than_is_promised_however_many_they_are(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert SEND_SECONDS == 5
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 1.0)
-    chat.hangs = 60
-    tell(controller, *[chat] * 20)
-    controller.nodes(fleet(1, 1))
-    began = time.monotonic()
-    assert len(controller.plan()["warnings"]) == 20
-    # One after the other they would take 20 s.
-    assert time.monotonic() - began < 8
-
-
 def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_same_id(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,47 +150,6 @@ def test_what_is_not_taken_is_sent_by_the_next_run_first_in_order_and_under_the_
     run(controller)
     assert chat.events == [(f"rollout.{word}", each) for each in (first, controller.run) for word in ("begun", "ended")]
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
-
-
-def test_one_that_wants_no_more_is_told_of_and_nothing_is_kept_for_it(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    chat.status = 410
-    run(controller)
-    assert chat.types == ["rollout.begun", "rollout.ended"] and waiting(controller) == []
-    (warning,) = controller.warned
-    assert "chat-0 wants to be told nothing any more" in warning
-
-
-def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
-    chat.status = 500
-    run(controller)
-    first = controller.run
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
-    with told() as other:
-        tell(controller, other)
-        run(controller)
-        assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
-
-
-def test_what_has_waited_for_a_day_is_dropped_and_told(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
-    chat.status = 500
-    run(controller)
-    for path in (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json"):
-        os.utime(path, (time.time() - 90000,) * 2)
-    # The first look that finds them old lets go of nothing.
-    assert WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json")).drop_older(time.time()) == 0
-    chat.status = 200
-    chat.sent.clear()
-    monkeypatch.setattr(telling_file.sending, "SEND_SECONDS", 10.0)
-    run(controller)
-    assert {name for _kind, name in chat.events} == {controller.run}
-    assert controller.warned == ["No receiver has taken 2 messages of rolling runs within a day: they are dropped"]
 
 
 def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
@@ -355,20 +280,6 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
     assert death > 8
 
 
-def test_a_run_whose_play_was_ended_is_told_as_stopped_by_the_command_itself(controller: Controller, chat: Told) -> None:
-    tell(controller, chat)
-    controller.nodes(fleet(1, 1))
-    planned = controller.plan()
-    controller.begin(planned["file"], 1)
-    assert controller.step("confirm", file=planned["file"], result_file=str(controller.result_file))["code"] == "broken_off"
-    assert chat.types == ["rollout.begun", "rollout.stopped"]
-    said = chat.sent[1].value["data"]
-    assert (said["stopped"], said["ok"], said["resume_file"]) == ("its play was ended before its end", False, planned["file"])
-    killed(controller)
-    controller.plan(resume=planned["file"])
-    assert chat.types == ["rollout.begun", "rollout.stopped", "rollout.begun"]
-
-
 def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(controller, chat)
     folder = Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events"
@@ -470,47 +381,6 @@ def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: Told, t
     chat.status = 204
     run(controller)
     assert not elsewhere.exists() and waiting(controller) == []
-
-
-@pytest.mark.parametrize(
-    "rule, said",
-    [
-        ({"name": "chat"}, "rollout_receivers[0] has neither of url and url_file"),
-        ({"name": "chat", "url": "ftp://planted"}, "chat: its address cannot be used: that is no address"),
-        (
-            {"name": "chat", "url": "http://h/", "secret": "planted"},
-            "Cannot tell events to receiver chat: its secret is no secret for signatures",
-        ),
-        ({"name": "chat", "url": "http://h/", "types": ["rollout.gone"]}, "rollout_receivers[0].types"),
-        ({"name": "chat", "url": "http://h/", "colour": "planted"}, "rollout_receivers[0].colour is no key of a receiver"),
-        ({"name": "chat", "url_file": "/nowhere/planted"}, "cannot be read"),
-    ],
-)
-def test_a_receiver_that_makes_no_sense_is_refused_before_anything_is_done(controller: Controller, rule: dict[str, Any], said: str) -> None:
-    controller.vars["rollout_receivers"] = [rule]
-    controller.nodes(fleet(1, 1))
-    taken = controller.step("take_up", given={"action": "restart", "servers": ["all"]}, result_file=str(controller.result_file))
-    assert taken["failed"] and said in taken["msg"]
-    assert taken["msg"].startswith(("Cannot use rollout_receivers: ", "Cannot tell events to receiver chat: "))
-    assert "ftp://planted" not in taken["msg"] and '"planted"' not in taken["msg"]
-
-
-def test_addresses_and_secrets_may_be_in_files_of_whoever_runs_it(controller: Controller, chat: Told) -> None:
-    home = Path(os.environ["HOME"])
-    home.mkdir()
-    for name, text in (("url", chat.url), ("secret", SECRET)):
-        (home / name).write_text(text + "\n")
-        (home / name).chmod(0o600)
-    controller.vars["rollout_receivers"] = [{"name": "chat", "url_file": "~/url", "secret_file": "~/secret", "url": "", "secret": None}]
-    run(controller)
-    assert chat.types == ["rollout.begun", "rollout.ended"] and "webhook-signature" in chat.sent[0].headers
-    # What was good as the run began, and is not any more, is a warning.
-    controller.nodes(fleet(1, 1))
-    planned = controller.plan()
-    controller.answers({"node-1": ended(controller.begin(planned["file"], 1)["work"]["node-1"]["servers"])})
-    (home / "secret").unlink()
-    reported = controller.report(planned["file"])
-    assert "failed" not in reported and len(reported["warnings"]) == 1
 
 
 def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:

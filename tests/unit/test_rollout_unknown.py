@@ -56,13 +56,6 @@ def test_no_run_begins_while_a_list_is_not_whole() -> None:
     assert outcomes(record)["node-1"] == "unknown incomplete"
 
 
-@pytest.mark.parametrize(
-    "narrowed", [{"states": ["running"]}, {"labels": {"kind": "lobby"}}, {"eggs": ["566bf9d7-c55a-45f8-91a6-e55e9b9b1325"]}]
-)
-def test_what_cannot_be_seen_may_meet_any_criterion(narrowed: dict[str, Any]) -> None:
-    assert opened({"node-1": told(unseen(1))}, **narrowed).stopped
-
-
 def test_where_it_is_allowed_each_is_unknown_uses_up_the_budget_and_is_left() -> None:
     seen = {"node-1": told(info(1), unseen(2)), "node-2": part(info(3))}
     record = opened(seen, **ALLOWED)
@@ -84,11 +77,6 @@ def test_a_named_server_that_cannot_be_seen_keeps_the_run_from_beginning(name: s
     assert "Server 2: engine_error" in record.stopped
 
 
-def test_named_servers_that_were_all_seen_need_no_others_and_no_whole_list() -> None:
-    record = opened({"node-1": part(info(1), unseen(2))}, servers=["Server 1"])
-    assert (record.stopped, chosen(record), len(record.rows)) == ("", [uuid(1)], 1)
-
-
 def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() -> None:
     nameless = {"node-1": told(info(1), unseen(2, name=""))}
     record = opened(nameless, servers=["Lobby"])
@@ -97,21 +85,6 @@ def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() 
         opened(nameless, servers=[uuid(3)])
     with pytest.raises(RolloutError, match="Cannot find Lobby"):
         opened({"node-1": told(info(1), unseen(2))}, servers=["Lobby"])
-
-
-def test_a_name_that_may_be_on_a_list_that_is_not_whole_is_not_called_absent() -> None:
-    record = opened({"node-1": part(info(1))}, servers=["Lobby"])
-    assert "list all servers of 1 node" in record.stopped
-
-
-def test_a_name_of_a_seen_and_of_an_unseen_server_is_ambiguous() -> None:
-    with pytest.raises(RolloutError, match="Cannot tell which server is meant by Twin"):
-        opened({"node-1": told(info(1, name="Twin")), "node-2": told(unseen(2, name="Twin"))}, servers=["Twin"])
-
-
-def test_a_canary_of_which_a_server_cannot_be_seen_does_not_come_through() -> None:
-    seen = {"node-1": told(info(1), unseen(2)), "node-2": told(info(3))}
-    assert opened(seen, canary="node-1", **ALLOWED).stopped == "the canary failed"
 
 
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -135,23 +108,6 @@ def first_part(**given: Any) -> Record:
     record = opened({"node-1": told(info(1), unseen(2))}, **{**ALLOWED, **given})
     all_done(record, 1)
     return kept(record)
-
-
-def test_what_can_be_seen_meanwhile_is_done_if_it_is_meant() -> None:
-    again = {"node-1": told(info(1), info(2))}
-    assert chosen(opened(again, first_part())) == [uuid(2)]
-    # A restart of all means those that are up: nobody had seen that it was.
-    gone = opened({"node-1": told(info(1), info(2, state="offline", intent={"up": True}))}, first_part())
-    assert (gone.rows, gone.is_good) == ([], True)
-    assert chosen(opened(again, first_part(servers=["Server 1", "Server 2"]))) == [uuid(2)]
-
-
-def test_a_nameless_server_that_tells_its_name_is_found_by_it() -> None:
-    record = opened({"node-1": told(info(1), unseen(2, name=""))}, servers=["Server 1", "Lobby"], **ALLOWED)
-    all_done(record, 1)
-    resumed = opened({"node-1": told(info(1), info(2, name="Lobby"))}, kept(record))
-    assert (chosen(resumed), resumed.stopped) == ([uuid(2)], "")
-    assert outcomes(resumed) == {"Lobby": "not_done"}
 
 
 def test_what_still_cannot_be_seen_keeps_the_next_run_from_beginning_unless_it_is_allowed() -> None:

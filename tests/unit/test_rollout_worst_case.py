@@ -15,10 +15,8 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import STOP_SECONDS, longest_batch
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS
-from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, told, uuid
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.worst_case import longest_batch
+from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, opened, uuid
 
 POLITE = {"players_at_most": 0, "max_delay": 1000}
 
@@ -45,36 +43,10 @@ def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once:
     assert found.seconds(3) == once + 3 * each_round
 
 
-def test_what_a_stop_takes_where_nobody_says_it_is_the_nodes_own_default() -> None:
-    (key,) = (each for each in KEYS if each.name == "system.stop_timeout")
-    assert key.default == STOP_SECONDS
-
-
 def test_servers_that_have_to_wait_for_their_turn_make_a_batch_longer() -> None:
     record = opened(fleet(2, 20), stop_timeout=60, wait_seconds=0)
     # Of the node that has the most, so many at a time; eight, where nothing is said.
     assert [longest(record, [1], Waits(max_parallel=most)) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
-
-
-def test_nodes_that_ansible_has_no_fork_for_make_a_batch_longer() -> None:
-    record = opened(fleet(5, 1), stop_timeout=60, wait_seconds=0)
-    assert [longest(record, [1], Waits(soak=7, forks=forks)) for forks in (0, 5, 4, 1)] == [67, 67, 127, 307]
-
-
-def test_one_node_at_a_time_waits_for_players_for_days_and_all_at_once_for_a_part_of_an_hour() -> None:
-    # Three priorities.
-    seen = {f"node-{node}": told(*(info(10 * node + number, priority=number) for number in range(3))) for node in range(200)}
-    night = {**POLITE, "max_delay": 600, "stop_timeout": 0, "wait_seconds": 0}
-    slow, quick = opened(seen, serial=1, **night), opened(seen, serial="100%", **night)
-    assert (slow.batches, quick.batches) == (600, 3)
-    assert lines.worst_line(slow, Waits(forks=5)) == "This run may take up to 100 h: 600 batches, and each waits for its own players"
-    assert lines.worst_line(quick, Waits(forks=200)) == "This run may take up to 30 min: 3 batches, and each waits for its own players"
-    assert lines.worst_line(quick, Waits(forks=5)).startswith("This run may take up to 20 h: ")
-
-
-def test_what_are_no_seconds_is_refused_before_anything_is_done() -> None:
-    with pytest.raises(RolloutError, match="Cannot use rollout_stop_timeout='soon': expected seconds"):
-        opened(fleet(1, 1), stop_timeout="soon")
 
 
 def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told_everywhere() -> None:
@@ -95,9 +67,3 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told
     # The next run has the window that it is given, and no other.
     resumed = opened(fleet(3, 1), kept, run="5e6f7a8b")
     assert (resumed.deadline, [row.server for row in resumed.rows]) == ("", [uuid(200), uuid(300)])
-
-
-def test_once_it_is_over_that_is_what_is_told() -> None:
-    record = open_run({"action": "kill", "servers": ["all"]}, fleet(1, 1), Start(START.run, START.began_at, window=Window(deadline=1000.0)))
-    assert lines.deadline_fault(record, 1, 0, 999.0) == ""
-    assert lines.deadline_fault(record, 1, 0, 1001.0).startswith("all was to be over by ")

@@ -111,18 +111,6 @@ def test_what_is_in_the_place_of_a_data_directory_is_missing_and_never_taken_for
 
 
 @AS_NOBODY
-def test_a_directory_that_cannot_be_given_to_its_owner_is_not_left_behind(disk: Disk) -> None:
-    path = disk.volume.parent / "server"
-
-    def act() -> None:
-        with pytest.raises(PrebootFailed, match=r"Cannot give data directory to 1:1 .*server: Operation not permitted"):
-            Volume(str(path)).create(1, 1)
-
-    disk.act(act)
-    assert not path.exists()
-
-
-@AS_NOBODY
 def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world(disk: Disk) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs a directory of somebody else")
@@ -140,22 +128,6 @@ def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world
 
 
 @BOTH
-def test_a_file_is_read_as_bytes_and_a_missing_one_is_none(disk: Disk) -> None:
-    (disk.volume / "config").mkdir()
-    (disk.volume / "config" / "a.txt").write_bytes(b"caf\xe9\r\n\x00")
-    os.chown(disk.volume / "config", *disk.owner)
-    os.chown(disk.volume / "config" / "a.txt", *disk.owner)
-
-    def act() -> None:
-        for name in ("config/a.txt", "/config//./a.txt", "config/../config/a.txt", "missing/../config/a.txt"):
-            assert read(disk, name) == b"caf\xe9\r\n\x00"
-        assert read(disk, "config/b.txt") is None
-        assert read(disk, "missing/deeper/b.txt") is None
-
-    disk.act(act)
-
-
-@BOTH
 def test_a_written_file_keeps_the_mode_and_owner_it_had(disk: Disk) -> None:
     file = disk.volume / "server.properties"
     file.write_bytes(b"old\n")
@@ -165,14 +137,6 @@ def test_a_written_file_keeps_the_mode_and_owner_it_had(disk: Disk) -> None:
     disk.act(lambda: write(disk, "server.properties"))
     assert file.read_bytes() == b"new\n"
     assert (owner_of(file), mode_of(file)) == (kept, 0o640)
-
-
-@BOTH
-def test_a_new_file_and_its_missing_parents_are_the_servers(disk: Disk) -> None:
-    disk.act(lambda: write(disk, "a/b/c.yml"))
-    assert (disk.volume / "a" / "b" / "c.yml").read_bytes() == b"new\n"
-    assert [mode_of(disk.volume / path) for path in ("a", "a/b", "a/b/c.yml")] == [0o755, 0o755, 0o644]
-    assert {owner_of(disk.volume / path) for path in ("a", "a/b", "a/b/c.yml")} == {disk.owner}
 
 
 @BOTH
@@ -201,19 +165,6 @@ def test_what_the_server_gave_the_name_of_the_unfinished_file_keeps_no_file_from
     assert set(os.listdir(disk.volume)) - {".fleet-power.new"} == {"a.txt"}
     assert os.path.lexists(taken) == (kind in ("full directory", "empty directory"))
     disk.assert_untouched()
-
-
-@BOTH
-def test_a_file_larger_than_the_limit_is_not_read(disk: Disk) -> None:
-    (disk.volume / "log").write_bytes(b"12345")
-    os.chown(disk.volume / "log", *disk.owner)
-
-    def act() -> None:
-        assert read(disk, "log", limit=5) == b"12345"
-        with pytest.raises(PrebootFailed, match=r"Cannot read file log .* larger than 4 bytes"):
-            read(disk, "log", limit=4)
-
-    disk.act(act)
 
 
 @BOTH
@@ -332,20 +283,6 @@ def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and
     assert {owner_of(path) for path in everything} == {disk.owner}
     assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner).chowned == 0
     disk.assert_untouched()
-
-
-@AS_NOBODY
-@pytest.mark.parametrize("mode", [0o000, 0o400])
-def test_a_directory_that_may_not_be_looked_into_is_counted_as_such(disk: Disk, mode: int) -> None:
-    make_tree(disk)
-    for path in (disk.volume, *disk.volume.rglob("*")):
-        os.chown(path, *disk.owner)
-    (disk.volume / "a" / "below").chmod(mode)
-
-    def act() -> None:
-        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(7, 1, 0, 0, unreadable=1)
-
-    disk.act(act)
 
 
 class KillAfter:
