@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
 from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
 from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
@@ -125,12 +124,6 @@ def test_a_bomb_of_a_kilobyte_leaves_the_process_below_150_mb(server: Recorder) 
     assert (said, most < MOST_MIB) == (["200 None"] * len(urls), True)
 
 
-def test_an_error_that_is_compressed_is_one_that_may_pass(server: Recorder) -> None:
-    server.fault(lambda answer: answer.raw(502, GZIP, Content_Encoding="gzip"))
-    said, _most = said_in_a_process(("ask", server.url))
-    assert said == ["its answer is compressed (gzip), and only plain answers are read False"]
-
-
 @pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
 def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, begin: bytes) -> None:
     def behaviour(answer: Answering) -> None:
@@ -142,14 +135,6 @@ def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, 
     server.fault(behaviour)
     said, most = said_in_a_process(("ask", server.url))
     assert (said, most < MOST_MIB) == (["the connection was cut before the answer was whole False"], True)
-
-
-@pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_what_is_not_compressed_is_read_however_it_says_so(server: Recorder, encoding: str, chunked: bool) -> None:
-    value = {"a": ["x" * 100] * 1000}
-    server.fault(compressed(json.dumps(value).encode(), encoding, chunked=chunked))
-    assert Web(server.url, "Bearer one.two").ask("GET", "/x", seconds=20).value == value
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -218,19 +203,3 @@ def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(server: Rec
     server.fault(text(b'{"data":[' + b"{}," * (5 * 2**20) + b"{}]}"))
     said, most = said_in_a_process((how, server.url))
     assert (said, most < MOST_MIB) == ([f"its answer holds more than {number} values True"], True), most
-
-
-@pytest.mark.parametrize(("how", "number"), [("look", 360_000), ("mask", 180_000)])
-@pytest.mark.parametrize("value", [b"{},", b"[0],", b'{"a":' * 90 + b"0" + b"}" * 90 + b","], ids=["maps", "lists", "deep"])
-def test_the_largest_answer_that_is_parsed_leaves_the_process_below_150_mb(server: Recorder, value: bytes, how: str, number: int) -> None:
-    marks = sum(value.count(mark) for mark in (b"[", b"{", b","))
-    body = b"[" + value * (number // marks - 1) + b"0]"
-    server.fault(text(body + b" " * (16 * 2**20 - len(body))))
-    said, most = said_in_a_process((how, server.url))
-    assert (said, most < MOST_MIB) == (["200 list"], True), most
-
-
-def test_a_page_of_a_hundred_servers_with_thousands_of_values_is_read(server: Recorder) -> None:
-    value = {"data": [{"uuid": str(number), "settings": {"x": list(range(3500))}} for number in range(100)]}
-    server.fault(text(json.dumps(value).encode()))
-    assert Web(server.url, "Bearer one.two", verbatim=True).ask("GET", "/x", seconds=20).value == value

@@ -67,16 +67,6 @@ class TestRunning:
         assert waiting.wait(output=output) == pytest.approx(0.1)
         assert waiting.matched
 
-    def test_a_line_is_not_matched_before_it_is_whole(self, fake: FakeNode, waiting: Waiting) -> None:
-        with pytest.raises(StartTimeout):
-            waiting.wait(output=FakeOutput(fake.clock, b"ready", b" for nothing\n"), wait_timeout=5)
-        assert not waiting.matched
-
-    def test_output_without_a_terminal_is_unpacked(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.engine.change(UUID, tty=False)
-        output = FakeOutput(fake.clock, b"\x01\0\0\0\0\0\0\x03rea\x02\0\0", b"\0\0\0\0\x03dy\n")
-        assert waiting.wait(output=output) == 0.0
-
     @pytest.mark.parametrize("chunks", [(), (b"",)], ids=["nothing comes", "the stream is lost"])
     def test_a_line_that_the_output_missed_is_found_in_the_log(self, fake: FakeNode, waiting: Waiting, chunks: tuple[bytes, ...]) -> None:
         waiting.later(3, lambda: waiting.log(b"loading\r\nready\r\n"))
@@ -97,16 +87,6 @@ class TestHealthy:
         fake.engine.change(UUID, health="starting")
         waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
         assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
-
-    def test_a_readiness_line_alone_is_not_enough_but_remembered(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.engine.change(UUID, health="starting")
-        waiting.later(4, lambda: fake.engine.change(UUID, health="healthy"))
-        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) >= 4.0
-        assert waiting.matched
-
-    def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
-        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
-        assert "has no HEALTHCHECK" in waiting.progress.warnings[0]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 300])
@@ -142,11 +122,6 @@ class TestEnd:
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck",))
         assert fake.clock.monotonic() <= 2.7
 
-    def test_a_container_that_is_removed_is_a_start_that_failed(self, fake: FakeNode, waiting: Waiting) -> None:
-        waiting.later(2, fake.engine.containers.clear)
-        with pytest.raises(StartFailed, match="removed while it was starting"):
-            waiting.wait()
-
     def test_a_kill_cancels_it(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.later(2, fake.kill_elsewhere)
         waiting.later(2, lambda: fake.engine.end(UUID, 137))
@@ -169,15 +144,6 @@ class TestEnd:
 
         waiting.later(2, stopped)
         with pytest.raises(Superseded):
-            waiting.wait()
-
-    def test_a_start_of_somebody_who_found_it_up_has_nothing_to_do_with_its_end(self, fake: FakeNode, waiting: Waiting) -> None:
-        def found_up() -> None:
-            fake.node.journal.intents.set(Server(UUID), Intent(True, "theirs", "bob", timestamp(NOON)))
-            fake.engine.end(UUID, 1)
-
-        waiting.later(2, found_up)
-        with pytest.raises(StartFailed):
             waiting.wait()
 
     def test_another_run_of_the_container_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
@@ -242,8 +208,3 @@ class TestSeenReady:
         waiting.log(b"ready\n")
         assert seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
         assert not waiting.matched
-
-    @pytest.mark.parametrize("startup, done", [(Startup.MATCHED, READY), (Startup.UNKNOWN, READY), (Startup.WAITING, ())])
-    def test_what_needs_no_look_gets_none(self, fake: FakeNode, waiting: Waiting, startup: Startup, done: tuple[str, ...]) -> None:
-        waiting.log(b"ready\n")
-        assert not seen_ready(fake.node, fake.seen(), Matchers(done, strip=False), startup)

@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import (
     ContainerEvent,
     container_event,
-    engine_moment,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,24 +30,6 @@ def test_a_signal_and_an_exit_code_are_read_from_their_texts() -> None:
     assert container_event(told("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
     assert container_event(told("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
     assert container_event(told("start")) == ContainerEvent(AT, "start", ID, UUID)
-
-
-def test_the_label_names_the_server_of_a_container_that_somebody_has_renamed() -> None:
-    event = container_event(told("start", name="renamed", **{"fleet.power.server": UUID}))
-    assert event is not None and event.server == UUID
-    event = container_event(told("start", name="somebody"))
-    assert event is not None and event.server is None
-
-
-def test_an_engine_that_knows_whole_seconds_alone_has_its_moments() -> None:
-    event = container_event({**told(), "timeNano": None})
-    assert event is not None and event.at == AT // 10**9 * 10**9
-
-
-@pytest.mark.parametrize("text", ["", "-1", "TERM", "9" * 5000, "\u0661\u0665", None, True, [15]])
-def test_what_is_no_number_is_none(text: object) -> None:
-    event = container_event(told("kill", signal=text))
-    assert event is not None and event.signal is None
 
 
 @pytest.mark.parametrize(
@@ -78,8 +59,3 @@ JSON = st.recursive(
 def test_nothing_that_is_told_raises(whatever: object, changes: dict[str, Any]) -> None:
     for event in (container_event(whatever), container_event({**told(), **changes})):
         assert event is None or json.dumps(event.container)
-
-
-def test_a_moment_is_asked_for_to_the_nanosecond() -> None:
-    assert engine_moment(AT) == "1795787441.406151512"
-    assert engine_moment(5) == "0.000000005"

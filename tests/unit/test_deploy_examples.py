@@ -26,7 +26,6 @@ requirements = pytest.importorskip("packaging.requirements")
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEPLOY = CHECKOUT / "docs" / "deploy"
 SCRIPT = DEPLOY / "deploy.sh"
-GITHUB, GITLAB = DEPLOY / "github-actions.yml", DEPLOY / "gitlab-ci.yml"
 
 
 def load(path: Path) -> Any:
@@ -131,12 +130,6 @@ def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) 
     assert deploy.resume.exists()
 
 
-def test_nothing_is_brought_to_a_node_where_a_definition_has_a_fault(deploy: Deploy) -> None:
-    deploy.will(validate=2)
-    assert deploy.run().returncode == 2
-    assert [call[3] for call in deploy.calls()] == ["fleet.power.validate"]
-
-
 @pytest.mark.parametrize("left", ["", "{", json.dumps({"msg": "it went wrong", "servers": [], "ok": False})])
 def test_no_good_result_is_never_a_good_deploy(deploy: Deploy, left: str) -> None:
     if left:
@@ -149,13 +142,6 @@ def test_an_old_result_is_not_taken_for_the_new_one(deploy: Deploy) -> None:
     assert deploy.run().returncode == 1
 
 
-def test_a_new_deploy_does_not_go_on_with_an_old_one(deploy: Deploy) -> None:
-    deploy.will(result=result())
-    deploy.resume.write_text("{}")
-    assert deploy.run().returncode == 0
-    assert not deploy.resume.exists()
-
-
 @pytest.mark.parametrize("word", ["--check", "-C"])
 def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_result(deploy: Deploy, word: str) -> None:
     deploy.result.write_text("of the last")
@@ -164,26 +150,6 @@ def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_resul
     assert [deploy.result.read_text(), deploy.resume.read_text()] == ["of the last"] * 2
     deploy.will(restart=2)
     assert deploy.run(word).returncode == 2
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        *(["--ch"], ["--chec"], ["-vC"], ["-DC"], ["-CvlX"], ["-bkKJDvvC"], ["-l", "a", "-C"]),
-        *([], ["-lC"], ["-vlC"], ["-e", "C=--check"], ["-e", '{"rollout_reason": "seen with --check first"}'], ["-e", "--check first"]),
-        *(["-c", "ssh"], ["--connection", "ssh"], ["--limit", "a-C"], ["--limit=-C"], ["--syntax-check"], ["--", "-C"], ["-t", "check"]),
-    ],
-    ids=" ".join,
-)
-def test_the_script_takes_for_a_check_what_ansible_takes_for_one(deploy: Deploy, words: list[str]) -> None:
-    playbook = pytest.importorskip("ansible.cli.playbook")
-    cli = playbook.PlaybookCLI(["ansible-playbook"])
-    cli.init_parser()
-    is_check = cli.parser.parse_args(["fleet.power.validate", *words]).check
-    deploy.will(result=result())
-    deploy.resume.write_text("of the last")
-    assert deploy.run(*words).returncode == 0
-    assert deploy.resume.exists() is is_check
 
 
 def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deploy) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import name_in_labels
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, publisher_of, snapshot_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
 
@@ -35,13 +34,6 @@ def test_who_has_published_a_port_on_another_address_is_not_blamed(published: st
 UUID = "11111111-2222-3333-4444-555555555555"
 OURS = {"fleet.power.server": UUID, "fleet.power.spec": "x"}
 WINGS = {"Service": "Pterodactyl"}
-
-
-def test_the_name_in_labels_counts_only_on_a_container_that_says_it_is_ours() -> None:
-    named = {"fleet.power.name": "Atlas"}
-    assert name_in_labels({**OURS, **named}, UUID) == "Atlas"
-    for labels in (OURS, {**WINGS, **named}, {**OURS, "fleet.power.server": UUID.replace("1", "2"), **named}):
-        assert name_in_labels(labels, UUID) == ""
 
 
 @pytest.mark.parametrize(
@@ -71,18 +63,6 @@ def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, foun
     expected = ListedContainer(UUID, "i", live=True) if found == "asked" else found
     assert listed_of(row, renamed) == expected
     assert asked == ([row] if found == "asked" else [])
-
-
-@pytest.mark.parametrize("started_at, has_run", [("", False), ("0001-01-01T00:00:00Z", False), ("2026-01-31T12:00:00.123456789Z", True)])
-@pytest.mark.parametrize("stop_timeout", [None, 0, 30, -1])
-def test_a_snapshot_tells_if_it_was_ever_started_and_how_long_its_stop_may_take(
-    started_at: str, has_run: bool, stop_timeout: int | None
-) -> None:
-    state = {"Running": False, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False}
-    state |= {"StartedAt": started_at, "FinishedAt": ""}
-    config = {} if stop_timeout is None else {"StopTimeout": stop_timeout}
-    found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": config, "HostConfig": {}})
-    assert (found.has_run, found.stop_timeout) == (has_run, stop_timeout)
 
 
 @pytest.mark.parametrize(

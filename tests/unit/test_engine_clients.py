@@ -102,14 +102,6 @@ def test_calls_that_are_not_answered_hold_up_another_one_for_a_second_at_most_an
     assert [client.closed for client in made.clients].count(False) == PLACES
 
 
-def test_a_stream_has_a_client_of_its_own(made: Made) -> None:
-    clients = EngineClients(Connection())
-    with clients.own(seconds=7) as streaming, clients.one() as calling:
-        assert streaming is not calling
-        assert (streaming.timeout, calling.timeout) == (7, 60)
-    assert (streaming.closed, calling.closed) == (True, False)
-
-
 def test_an_engine_that_is_silent_from_the_first_word_on_is_told_of_by_all_in_time(tmp_path: Path) -> None:
     def ask(_number: int) -> float:
         began = time.monotonic()

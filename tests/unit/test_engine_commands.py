@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, CommandRunner
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 
 
@@ -89,9 +88,3 @@ def test_output_that_was_cut_is_not_taken_for_the_whole(printed: bytes, reset: b
     runner = CommandRunner(CutEngine(printed, reset=reset), local=False)  # type: ignore[arg-type]
     end = runner.run("c", ["count"], seconds=5.0, most_bytes=10)
     assert end == CommandEnd(None, why="was cut off from the engine before all it printed was told")
-
-
-def test_a_time_that_is_over_between_two_looks_at_it_is_no_end_of_the_output() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        assert Output(ours).read(0) is None

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_events
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
@@ -81,11 +80,6 @@ def test_an_end_between_the_look_and_the_wait_is_not_missed_and_counts_once(engi
     assert events.wait("a", 0.01, begin=False) is False
 
 
-def test_nobody_listens_until_somebody_asks_for_it(engine: Engine, events: EndEvents) -> None:
-    assert events.wait("a", LONG, begin=False) is None
-    assert engine.asked == []
-
-
 def test_the_pieces_of_the_stream_leave_no_gap_and_the_first_reaches_back(engine: Engine, events: EndEvents) -> None:
     began = time.time()
     assert events.wait("a", 1.3, begin=True) is False
@@ -105,24 +99,6 @@ def test_who_waits_for_a_stream_that_fails_is_told_to_look_for_itself(engine: En
     assert len(engine.asked) == 1
 
 
-def test_a_stream_that_failed_is_tried_again_later(engine: Engine, events: EndEvents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_events, "_MUTE_SECONDS", 0.1)
-    engine.say(None)
-    assert events.wait("a", LONG, begin=True) is None
-    time.sleep(0.15)
-    engine.say("a")
-    assert events.wait("a", LONG, begin=True) is True
-
-
 def test_where_no_thread_is_to_be_had_nobody_waits(engine: Engine, events: EndEvents, monkeypatch: pytest.MonkeyPatch) -> None:
     few_threads(monkeypatch)
     assert events.wait("a", LONG, begin=True) is None
-
-
-def test_hundreds_who_wait_at_once_are_all_told(engine: Engine, events: EndEvents) -> None:
-    names = [f"c{number}" for number in range(200)]
-    with ThreadPoolExecutor(len(names)) as pool:
-        waiting = [pool.submit(events.wait, name, LONG, begin=True) for name in names]
-        for name in names:
-            engine.say(name)
-        assert all(each.result(10) for each in waiting)

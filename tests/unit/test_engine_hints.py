@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
@@ -48,12 +47,6 @@ def ending_after(fake: FakeNode, seconds: float) -> Snapshot:
     return snapshot
 
 
-def test_an_end_soon_is_found_by_looking_alone(fake: FakeNode) -> None:
-    hints, snapshot = Hints(fake), ending_after(fake, 0.05)
-    assert fake.node.await_end(snapshot.run, 60, no_check)
-    assert not hints.listening
-
-
 def test_a_long_stop_is_told_of_at_once_and_looked_at_every_two_seconds(fake: FakeNode) -> None:
     snapshot = ending_after(fake, 10.6)
     hints = Hints(fake)
@@ -86,29 +79,3 @@ def test_the_time_limit_holds_and_the_kill_generation_is_looked_at_every_half_se
     assert not fake.node.await_end(snapshot.run, 7.3, lambda: looks.append(fake.clock.monotonic()))
     assert fake.clock.monotonic() - began == pytest.approx(7.3, abs=0.05)
     assert max(later - earlier for earlier, later in zip(looks, looks[1:])) <= 0.55
-
-
-def test_a_look_that_raises_ends_the_wait(fake: FakeNode) -> None:
-    hints, snapshot = Hints(fake), fake.up()
-
-    def look() -> None:
-        if fake.clock.monotonic() > 3:
-            raise CancelledByKill("Cannot go on")
-
-    with pytest.raises(CancelledByKill):
-        fake.node.await_end(snapshot.run, 60, look)
-    assert hints.listening
-    assert fake.clock.monotonic() < 4
-
-
-def test_an_engine_that_stops_telling_is_looked_at_as_often_as_ever(fake: FakeNode) -> None:
-    snapshot = ending_after(fake, 20)
-    hints = Hints(fake)
-
-    def stop_telling() -> None:
-        fake.engine.hints = lambda container, seconds, begin: None
-
-    fake.clock.after(5, stop_telling)
-    assert fake.node.await_end(snapshot.run, 60, no_check)
-    assert fake.clock.monotonic() == pytest.approx(20, abs=0.5)
-    assert hints.inspects > (20 - 7) / 0.5

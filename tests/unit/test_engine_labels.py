@@ -51,14 +51,6 @@ def test_who_asks_while_a_list_is_under_way_gets_the_next_one_and_all_of_them_th
     assert lists.begun == 2
 
 
-def test_who_comes_later_asks_anew() -> None:
-    lists = Lists()
-    live = LiveByLabel(lists.read)
-    lists.may_end.release(2)
-    assert [live.of("u"), live.of("v")] == [["container of list 1"], ()]
-    assert lists.begun == 2
-
-
 def test_all_who_waited_are_told_of_an_engine_that_is_silent_by_one_wait_for_it() -> None:
     lists = Lists()
     live = LiveByLabel(lists.read)

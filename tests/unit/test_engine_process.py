@@ -83,8 +83,3 @@ def test_a_life_says_when_it_began(tmp_path: Path) -> None:
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
-
-
-@pytest.mark.parametrize("life", ["", "0/0/0", f"{boot_id()}/1/", f"{boot_id()}/1/-5", "\u0661/1/1"])
-def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
-    assert engine_began(life) is None

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,11 +15,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
 from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import ProfiledGame
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
-from ansible_collections.fleet.power.tests.unit.game_support import RconGame, minecraft_game, quake_game, source_game, stream_game
+from ansible_collections.fleet.power.tests.unit.game_support import RconGame, minecraft_game, quake_game, source_game
 
 LOBBY = Server("566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "Lobby")
 EGG = "5d96cf7f-265b-4da9-8f0c-26ef4243ed52"
@@ -86,18 +84,6 @@ class TestWhich:
     def test_a_rule_is_for_no_other(self, servers: dict[str, object]) -> None:
         assert profile_of({"rules": [{**servers, "game": "minecraft"}]}, of=definition()) is None
 
-    def test_without_its_definition_only_its_name_and_uuid_count(self) -> None:
-        assert profile_of({"rules": [{"server": "Lobby", "game": "quake3"}]}) is not None
-        assert profile_of({"rules": [{"egg": EGG, "game": "quake3"}]}) is None
-
-    def test_why_there_is_none_is_one_sentence(self) -> None:
-        games = ProfiledGames(parse_settings({}, where="config.yml"), engine())
-        assert games.why_none(LOBBY, definition(game="minecraft")) is None
-        assert str(games.why_none(LOBBY, definition())).startswith("nothing says what is played there: neither settings.meta.game")
-        mistyped = definition(game="Mine\x1bcraft")
-        assert games.of(LOBBY, snapshot(), mistyped) is None
-        assert str(games.why_none(LOBBY, mistyped)) == 'settings.meta.game is "Mine?craft", expected a profile: minecraft, quake3 or source'
-
 
 def game(
     profile: GameProfile, seen: Snapshot, on: FakeEngine | None = None, *, seconds: float = 10.0, of: Definition | None = None
@@ -134,11 +120,6 @@ class TestPlayers:
     )
     def test_where_it_cannot_be_asked_it_is_unknown(self, seen: Snapshot, local: bool, why: str) -> None:
         assert game(MINECRAFT, seen, engine(local=local)).players() == PlayerCount(why=why)
-
-    def test_what_is_not_answered_is_unknown_and_names_who_was_asked(self) -> None:
-        with stream_game(lambda connection: connection.recv(4096) and connection.recv(1)) as address:
-            silent = game(MINECRAFT, snapshot(address[1]), seconds=0.2).players()
-        assert silent == PlayerCount(why=f"the game at 127.0.0.1:{address[1]} gave no whole answer within 0.2 s")
 
     @pytest.mark.parametrize(
         ("ended", "count"),
@@ -179,23 +160,6 @@ class TestAnnounce:
         assert game(MINECRAFT, snapshot(open_stdin=False), own).announce("Hello") == "its container has no open standard input"
         assert own.calls == []
 
-    def test_a_process_that_does_not_read_is_told(self) -> None:
-        own = engine()
-        own.fail("write_stdin", EngineError("Cannot write: its process does not read it", not_read=True))
-        assert "does not read its standard input" in game(MINECRAFT, snapshot(), own).announce("Hello")
-
-    @pytest.mark.parametrize("error", [EngineUnreachable("Cannot write: the engine is gone"), EngineError("Cannot write: no")])
-    def test_what_the_engine_refuses_is_told(self, error: Exception) -> None:
-        own = engine()
-        own.fail("write_stdin", error)
-        assert game(MINECRAFT, snapshot(), own).announce("Hello") == str(error)
-
-    @pytest.mark.parametrize("text", ["", "\n", "\0\x1b[31m§c", "\u202e"])
-    def test_an_empty_message_is_not_sent(self, text: str) -> None:
-        own = engine()
-        assert game(MINECRAFT, snapshot(), own).announce(text) == "the message is empty"
-        assert own.calls == []
-
     def test_a_command_gets_the_message_as_one_word(self) -> None:
         own = engine(local=False)
         assert game(GameProfile(command=("tell", "-x", "{message}", "all: {message}")), snapshot(), own).announce(f"--{HOSTILE}") == ""
@@ -208,17 +172,6 @@ class TestAnnounce:
 
     def rcon_snapshot(self, port: int, password: str = "hunter22") -> Snapshot:
         return snapshot(port, environment=(f"RCON_PASS={password}", f"RCON_PORT={port}", "SERVER_PORT=1"))
-
-    def test_rcon_gets_one_line_of_plain_text(self) -> None:
-        rcon = RconGame("hunter22")
-        with rcon.up() as address:
-            assert game(self.RCON, self.rcon_snapshot(address[1])).announce(HOSTILE) == ""
-        assert rcon.heard[0].startswith("say Restart op somebody /stop ', quit, '(reboot) {message}")
-        assert rcon.heard[0].isprintable() and len(rcon.heard) == 1
-
-    def test_a_port_that_is_not_the_servers_own_is_not_connected_to(self) -> None:
-        seen = replace(self.rcon_snapshot(25575), addresses={"25565/tcp": (("127.0.0.1", 25565),)})
-        assert game(self.RCON, seen).announce("Hello") == "its container has not published port 25575/tcp"
 
     def test_the_password_is_in_no_sentence(self) -> None:
         with RconGame("another one").up() as address:

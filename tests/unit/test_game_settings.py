@@ -32,14 +32,6 @@ def refusal(*rules: object, **profiles: object) -> str:
 
 
 class TestProfiles:
-    @pytest.mark.parametrize("protocol", ["minecraft", "a2s", "quake3"])
-    def test_a_query_is_a_protocol_with_or_without_a_port(self, protocol: str) -> None:
-        assert profile(query=protocol) == GameProfile(protocol=protocol)
-        assert profile(query=protocol, port=27016) == GameProfile(protocol=protocol, port=27016)
-
-    def test_a_query_is_a_command(self) -> None:
-        assert profile(query={"command": ["players", "--count"]}) == GameProfile(count=("players", "--count"))
-
     @pytest.mark.parametrize(
         ("announce", "fields"),
         [
@@ -107,15 +99,6 @@ class TestProfiles:
 
 
 class TestRules:
-    def test_a_rule_names_servers_and_a_profile(self) -> None:
-        rules = read(
-            {"egg": "X-1", "game": "minecraft"}, {"image": "itzg/minecraft-server", "label": {"a": 1}, "game": "own"}, own={"query": "a2s"}
-        ).game_rules
-        assert [(rule.servers.egg, rule.servers.image, rule.servers.label, rule.game) for rule in rules] == [
-            ("x-1", "", {}, "minecraft"),
-            ("", "itzg/minecraft-server", {"a": "1"}, "own"),
-        ]
-
     @pytest.mark.parametrize(
         ("rule", "sentence"),
         [

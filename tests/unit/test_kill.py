@@ -61,11 +61,6 @@ def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNod
     assert generation(fake) == 1
 
 
-def test_a_paused_server_is_killed(fake: FakeNode) -> None:
-    fake.up(paused=True)
-    assert fake.perform("kill").state == "offline"
-
-
 class TestHeldLock:
     def test_the_process_is_killed_at_once_and_the_lock_is_waited_for_after_that(self, fake: FakeNode) -> None:
         fake.up()
@@ -111,14 +106,6 @@ class TestHeldLock:
         fake.clock.after(5, next_holder)
         fake.perform("kill")
         assert generation(fake) == 3
-
-    def test_a_holder_that_may_have_come_after_the_generation_was_raised_is_told_once_more_and_not_again_and_again(
-        self, fake: FakeNode
-    ) -> None:
-        lock = fake.lock("restart", "first")
-        fake.clock.after(5, lock.release)
-        fake.perform("kill")
-        assert generation(fake) == 2
 
     def test_a_holder_that_gives_up_before_the_lock_is_tried_is_told_as_cancelled(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
@@ -176,11 +163,6 @@ class TestHeldLock:
         assert result.holder["origin"] == "bob@web2"
         assert "restart by bob@web2" in result.msg
         assert not fake.live
-
-    def test_wait_seconds_do_not_shorten_it(self, fake: FakeNode) -> None:
-        lock = fake.lock("restart")
-        fake.clock.after(5, lock.release)
-        assert fake.perform("kill", wait_seconds=0).outcome.value == "done"
 
 
 class TestLeftover:
@@ -286,17 +268,6 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_unreachable", False)
 
-    def test_a_container_that_is_gone_with_its_process_was_running(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.after["signal"].append(fake.engine.containers.clear)
-        result = fake.perform("kill")
-        assert (result.outcome.value, result.state_before, result.state) == ("done", "running", "offline")
-
-    def test_a_server_that_starts_was_starting(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["never"]}})
-        fake.up()
-        assert fake.perform("kill").state_before == "starting"
-
     def test_no_answer_is_no_success(self, fake: FakeNode) -> None:
         fake.up()
         fake.engine.silence("signal")
@@ -324,11 +295,3 @@ def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: Fak
     with fake.lock("start") as lock:
         fake.clock.after(1, lock.release)
         assert fake.perform("kill").outcome.value == "done"
-
-
-def test_it_means_down(fake: FakeNode) -> None:
-    fake.up()
-    fake.perform("kill")
-    intent = fake.node.journal.intents.of(UUID)
-    assert intent is not None
-    assert not intent.up

@@ -207,16 +207,6 @@ def test_an_address_in_the_settings_that_a_node_would_refuse_is_a_fault_beside_t
     assert "hunter2" not in json.dumps(result)
 
 
-def test_a_receiver_that_the_events_program_would_refuse_is_a_fault(step: Step) -> None:
-    urls = ["ftp://hunter2", "http://", "https://u:hunter2@a.test", "https://a.test:0", "http://[::1"]
-    receivers = [{"name": f"r{index}", "url": url} for index, url in enumerate(urls)]
-    secret = {"name": "good", "url_file": "/etc/url", "secret": "whsec_hunter2"}
-    result = step("validate", node_event_receivers=[*receivers, secret])
-    wanted = [*(f"[{index}].url" for index in range(len(urls))), f"[{len(urls)}].secret"]
-    assert places(result) == [("node_event_receivers", key) for key in wanted]
-    assert "hunter2" not in json.dumps(result)
-
-
 REPEATED_JSON = (
     '{"settings": {"container": {"image": "hunter2"}, "build": {"swap": 1, "swap": 2}, "mounts": [{"source": "/a", "source": "/b"}]}}'
 )
@@ -261,13 +251,6 @@ def test_what_cannot_be_evaluated_is_a_fault_beside_the_others(step: Step) -> No
     lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
     result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})
     assert [fault["place"] for fault in result["faults"]] == ["n", "node_settings", "node_priorities"]
-
-
-def test_servers_that_share_a_name_are_a_warning(step: Step) -> None:
-    named = [definition(number, meta={"name": "Lobby"}) for number in (1, 2)]
-    result = step("validate", node_definitions=named)
-    assert result["failure"] == ""
-    assert [(doubt["place"], doubt["key"]) for doubt in result["doubts"]] == [("node_definitions[1]", "settings.meta.name")]
 
 
 def test_a_server_that_two_nodes_are_given_is_a_warning_and_nothing_to_look_at_a_failure(step: Step) -> None:

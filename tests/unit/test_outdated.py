@@ -37,7 +37,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 NODE = node_settings(allowed_mounts=("/srv",))
-MB = 1_000_000
 LIMITS = {"build.memory_limit", "build.swap", "build.cpu_limit", "build.io_weight", "build.threads", "docker.container_pid_limit"}
 
 
@@ -87,13 +86,6 @@ class TestKeys:
             kept = {name: label for name, label in labels.items() if name != LABEL_PARTS}
             kept |= {} if parts is None else {LABEL_PARTS: json.dumps(parts)}
             assert compare(container(spec().config, labels=kept), other).serves
-
-    def test_a_forced_outgoing_address_does_not_blame_the_settings(self) -> None:
-        forced = {"force_outgoing_ip": True, "default": {"ip": "192.0.2.7", "port": 25601}}
-        free = {"force_outgoing_ip": False, "default": {"ip": "192.0.2.7", "port": 25601}}
-        pair = [changed("settings.allocations", each) for each in (free, forced)]
-        for old, new in (pair, pair[::-1]):
-            assert keys(differences(old, new)) == {"allocations.force_outgoing_ip"}
 
     def test_the_label_does_not_tell_that_two_servers_or_variables_have_one_password(self) -> None:
         raw = changed("settings.environment", {"RCON_PASSWORD": "hunter2", "QUERY_PASSWORD": "hunter2"})
@@ -186,23 +178,6 @@ class TestUpdate:
     def body(self, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         now, wanted = limits(**old), limits(**new)
         return update_of(now, wanted, [key for key in differing_limits(now, wanted) if can_change(key, now, wanted)])
-
-    def test_memory_and_swap_go_together(self) -> None:
-        memory = 575 * MB
-        assert self.body({"memory_limit": 100, "swap": 50}, {"memory_limit": 500, "swap": 50}) == {
-            "Memory": memory,
-            "MemorySwap": memory + 50 * MB,
-            "MemoryReservation": 500 * MB,
-        }
-        assert self.body({"memory_limit": 500}, {"memory_limit": 500, "swap": 60}) == {
-            "Memory": memory,
-            "MemorySwap": memory + 60 * MB,
-            "MemoryReservation": 500 * MB,
-        }
-
-    def test_pids(self) -> None:
-        for wanted, sent in ((100, 100), (0, -1), (-1, -1)):
-            assert update_of(ContainerLimits(pids=512), ContainerLimits(pids=wanted), ["docker.container_pid_limit"]) == {"PidsLimit": sent}
 
     @given(st.data())
     def test_the_way_back_asks_for_what_was_there_and_pretends_nothing(self, data: st.DataObject) -> None:

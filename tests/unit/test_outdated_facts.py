@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,21 +74,6 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     fake.file.unlink()
 
 
-def test_one_that_no_source_here_knows_is_no_warning(fake: FakeNode) -> None:
-    """A node where Wings runs what no source of ours has would have one for each of its servers."""
-    fake.up()
-    fake.file.unlink()
-    found = look(fake, UUID)
-    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": "no source of this node has a definition of it"}
-    assert found.warnings == ()
-
-
-def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> None:
-    fake.up()
-    fake.define(build={"memory_limit": 3})
-    assert told(fake)["is"] is None and "expected at least 7" in told(fake)["why"]
-
-
 @pytest.mark.parametrize(
     ("labels", "hostname", "why"),
     [
@@ -100,17 +84,6 @@ def test_a_definition_that_no_engine_can_create_is_unknown(fake: FakeNode) -> No
 def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels: dict[str, str], hostname: str, why: str) -> None:
     fake.up(labels=labels, hostname=hostname)
     assert told(fake) == {**UNKNOWN, "is": True, "why": why}
-
-
-def test_what_many_have_in_common_is_one_warning(fake: FakeNode) -> None:
-    entries = [
-        {"name": f"Lobby {number}", "short_id": "x", "outdated": {"is": None, "why": "the Panel does not answer"}} for number in range(5)
-    ]
-    entries += [{"name": "", "short_id": "0f4c5ad2", "outdated": {"is": None, "why": "it is broken"}}, {"name": "x", "outdated": None}]
-    assert outdated_facts.unknown_warnings(entries) == [
-        "Cannot tell whether Lobby 0, Lobby 1, Lobby 2 and 2 more are outdated: the Panel does not answer",
-        "Cannot tell whether 0f4c5ad2 is outdated: it is broken",
-    ]
 
 
 def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,13 +109,6 @@ class TestBoot:
         assert fake.perform("restart").outcome.value == "done"
         assert fake.seen().id != snapshot.id and "SERVER_MEMORY=100" in fake.seen().environment
 
-    def test_one_that_was_given_other_limits_at_the_engine_is_made_anew(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.engine.change(UUID, limits=type(snapshot.limits)(pids=7))
-        assert told(fake)["in_place"] == ["docker.container_pid_limit"]
-        assert fake.perform("restart").outcome.value == "done"
-        assert fake.seen().id != snapshot.id and told(fake) == NONE
-
 
 def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
     result = fake.perform("restart", outdated=True, **fields)
@@ -164,9 +130,6 @@ class TestSelection:
         fake.up()
         fake.define(**given)
         assert ended(fake) == ("done", "")
-        assert ended(fake) == ("skipped", "not_selected")
-
-    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
         assert ended(fake) == ("skipped", "not_selected")
 
     def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
@@ -192,24 +155,3 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
-
-    def test_a_signal_ends_the_look_before_the_lock(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        fake.up()
-        read = fake.node.sources.definition
-
-        def wait(uuid: str, *, check_cancelled: Callable[[], None], **given: Any) -> Any:
-            fake.interrupted = True
-            check_cancelled()
-            return read(uuid, **given)
-
-        monkeypatch.setattr(fake.node.sources, "definition", wait)
-        assert ended(fake) == ("skipped", "interrupted_by_signal")
-
-    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
-        fake.up()
-        assert ended(fake, check=True) == ("skipped", "not_selected")
-        fake.define(invocation="other")
-        result = fake.perform("restart", outdated=True, check=True)
-        assert (result.outcome.value, result.changed) == ("done", True)
-        fake.file.write_text("{")
-        assert ended(fake, check=True) == ("refused", "definition_invalid")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import Any
 
@@ -48,17 +47,6 @@ class TestContainer:
         fake.engine.images["game:1"] = ImageSeen("sha256:2")
         assert steps(fake.perform("start"))["placement"]
 
-    def test_it_is_recreated_at_every_start_if_the_settings_say_so(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.configure(docker={"recreate": "always", "network": {"network_mode": "none"}})
-        assert steps(fake.perform("start"))["placement"]
-
-    def test_one_that_is_being_removed_is_waited_for_and_replaced(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.engine.change(UUID, removing=True)
-        assert fake.perform("start").outcome.value == "done"
-        assert fake.engine.changes() == ["create", "remove", "rename", "start"]
-
     def test_one_of_wings_is_taken_over_with_what_its_image_put_into_volumes_thrown_away(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.change(UUID, labels={"Service": "Pterodactyl", "ContainerType": "server_process"})
@@ -86,22 +74,6 @@ class TestContainer:
         assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
         assert "somebody started it meanwhile" in result.msg
         assert fake.live
-
-    def test_processors_that_the_host_cannot_pin_are_left_out_with_a_warning(self, fake: FakeNode) -> None:
-        fake.define(build={"threads": "0-3"})
-        fake.engine.refuse("create", "Your kernel does not support cgroup cpuset")
-        result = fake.perform("start")
-        assert result.outcome.value == "done"
-        assert any("cannot pin the server to the processors 0-3" in warning for warning in result.warnings)
-
-    def test_an_engine_that_refuses_to_create_it_is_told_with_the_step(self, fake: FakeNode) -> None:
-        fake.engine.refuse("create", "no space for metadata")
-        result = fake.perform("start")
-        assert result.code == "preboot_failed"
-        assert "Cannot prepare the container" in result.msg
-        assert "no space for metadata" in result.msg
-        failed = [step for step in result.preboot if step.failed]
-        assert [step.step for step in failed] == ["container"]
 
     @pytest.mark.parametrize(
         ("step", "change"),
@@ -145,14 +117,6 @@ class TestContainer:
         assert fake.perform("start").outcome.value == "done"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]
 
-    def test_one_that_waits_is_given_up_where_the_stop_fails(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.define(environment={"MODE": "hard"})
-        fake.engine.refuse("write_stdin")
-        fake.engine.refuse("signal")
-        assert fake.perform("restart").code == "stop_failed"
-        assert [each.name for each in fake.engine.containers.values()] == [UUID]
-
     def test_one_that_is_in_place_stays_where_a_later_step_fails(self, fake: FakeNode) -> None:
         fake.down()
         fake.define(environment={"MODE": "hard"})
@@ -160,15 +124,6 @@ class TestContainer:
         assert fake.perform("start").code == "cancelled_by_kill"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]
         assert "MODE=hard" in fake.seen().environment
-
-    def test_mounts_must_exist(self, fake: FakeNode) -> None:
-        fake.configure(allowed_mounts=[str(fake.root)])
-        fake.define(mounts=[{"source": str(fake.root / "maps"), "target": "/maps", "read_only": True}])
-        result = fake.perform("start")
-        assert (result.outcome.value, result.code) == ("refused", "preboot_failed")
-        assert "source of its mount /maps" in result.msg
-        (fake.root / "maps").mkdir()
-        assert fake.perform("start").outcome.value == "done"
 
     @pytest.mark.parametrize("what", ["the source", "a directory on the way to it"])
     def test_a_mount_swapped_for_a_link_at_the_last_moment_keeps_the_start_from_being_asked_for(self, fake: FakeNode, what: str) -> None:
@@ -216,13 +171,6 @@ class TestVolume:
         assert "uses 1 MiB of 1 MiB" in result.msg
         assert fake.live == (action == "restart")
 
-    @pytest.mark.parametrize("limit", [0, -1, 2])
-    def test_zero_or_less_is_unlimited_and_enough_is_enough(self, fake: FakeNode, limit: int) -> None:
-        fake.down()
-        fake.define(build={"disk_space": limit})
-        (fake.volume / "world").write_bytes(b"x" * (MIB + 1))
-        assert fake.perform("start").outcome.value == "done"
-
     def test_a_disk_that_fills_up_during_the_stop_fails_the_boot(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
@@ -255,13 +203,6 @@ class TestImage:
         fake.perform("restart")
         assert fake.engine.changes() == ["pull", "create", "signal", "remove", "rename", "start"]
 
-    def test_a_pull_alone_is_a_change(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.define(container={"image": "game:2"})
-        fake.engine.refuse("remove")
-        result = fake.perform("start")
-        assert (result.outcome.value, result.changed) == ("failed", True)
-
 
 @pytest.mark.parametrize("fault", ["refuse", "silence"])
 def test_a_taken_port_is_refused_as_that_whether_or_not_the_engine_tells_who_has_it(fake: FakeNode, fault: str) -> None:
@@ -289,12 +230,6 @@ class TestConfiguration:
         fake.engine.end(UUID)
         assert not steps(fake.perform("start"))["configuration"]
 
-    def test_a_parser_that_is_not_known_leaves_the_file_with_a_warning(self, fake: FakeNode) -> None:
-        fake.define(process={"configs": [{**self.RULES[0], "parser": "hocon"}]})
-        result = fake.perform("start")
-        assert result.outcome.value == "done"
-        assert any("parser 'hocon' is not known" in warning for warning in result.warnings)
-
     @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
     def test_a_file_that_leads_out_is_refused_before_anything_is_stopped_unless_told_to_warn(
         self, fake: FakeNode, errors: str, outcome: str
@@ -318,9 +253,3 @@ def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) 
     assert fake.engine.changes() == ["create", "remove"], "what waited is given up again"
     assert fake.engine.find(UUID) is not None
     assert (fake.volume / "server.properties").read_text() == "port=1\n"
-
-
-def test_the_definition_in_use_is_kept_for_later_stops(fake: FakeNode) -> None:
-    fake.perform("start")
-    kept = json.loads((fake.root / "state" / "definitions" / f"{UUID}.json").read_text())
-    assert UUID in json.dumps(kept)

@@ -67,15 +67,6 @@ class TestTimeoutInForce:
         assert done.stop is not None
         assert (done.stop.forced, round(done.stop.seconds), done.stop_timeout) == (True, seconds, None)
 
-    def test_a_definition_of_the_task_without_a_timeout_leaves_it_to_the_settings_and_not_to_the_container(self, fake: FakeNode) -> None:
-        fake.configure(system={"stop_timeout": 50})
-        up(fake, {**NATIVE, "timeout": 20})
-        fake.task = [fake.definition(process={"stop": NATIVE})]
-        fake.configure(system={"stop_timeout": 50})
-        checked = fake.perform("stop", check=True)
-        assert checked.stop_timeout is not None
-        assert checked.stop_timeout.facts() == {"seconds": 50, "from": "settings"}
-
 
 class TestWay:
     @pytest.mark.parametrize(
@@ -101,14 +92,6 @@ class TestWay:
         progress = stop(fake)
         assert fake.engine.calls == [("signal", "SIGINT")]
         assert "no definition says how it is stopped; it is sent SIGINT" in progress.warnings[0]
-
-    def test_a_definition_that_names_no_way_is_native_with_its_own_warning_and_no_other(self, fake: FakeNode) -> None:
-        up(fake, NATIVE, labels={})
-        fake.define(process={"stop": {"type": ""}}, allocations={"default": {}, "mappings": {"127.0.0.1": [0]}})
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert len(progress.warnings) == 1
-        assert "process_configuration.stop names no type" in progress.warnings[0]
 
     def test_a_command_without_open_standard_input_becomes_native_and_says_so(self, fake: FakeNode) -> None:
         up(fake, COMMAND, open_stdin=False)
@@ -159,11 +142,6 @@ class TestOrder:
         up(fake, NATIVE, restart_policy="always", paused=True)
         stop(fake)
         assert fake.engine.changes() == ["forbid_restart", "unpause", "signal"]
-
-    def test_a_paused_one_is_not_woken_to_be_killed(self, fake: FakeNode) -> None:
-        up(fake, NATIVE, restart_policy="on-failure", paused=True)
-        stop(fake, stop_timeout=0)
-        assert fake.engine.calls == [("forbid_restart",), ("signal", "SIGKILL")]
 
 
 class TestFailure:

@@ -83,24 +83,6 @@ def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDis
     assert full.act("start").outcome.value == "done"
 
 
-def test_its_result_says_what_may_become_of_it_and_a_repetition_with_room_writes_it(full: FullDisk) -> None:
-    full.crash_twice()
-    full.leave_room(4)
-    (warning,) = full.act("stop").warnings
-    assert "the journal cannot be written, so only its lock file says that it is meant to be down: a boot of this machine may" in warning
-    full.make_room()
-    assert full.act("stop").warnings == ()
-    assert not full.meant_up
-
-
-def test_a_start_by_a_person_works_before_there_is_room(full: FullDisk) -> None:
-    full.crash_twice()
-    full.leave_room(4)
-    full.act("stop")
-    assert full.act("start").outcome.value == "done"
-    assert full.watched.fake.node.locks.ended_here(UUID) is None
-
-
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, check: bool) -> None:
@@ -161,33 +143,3 @@ def test_without_room_for_a_lock_file_either_a_stop_does_nothing_and_a_kill_says
         result = full.act("kill")
         assert (result.outcome.value, result.code, fake.live) == ("done", "unguarded", False)
         assert any("nothing says that it is meant to be down: the supervisor or a boot" in warning for warning in result.warnings)
-
-
-def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:
-    """Somebody started it at the engine, which writes no intent."""
-    full.watched.up()
-    assert full.act("stop").outcome.value == "done"
-    full.watched.observer.look(UUID)
-    full.watched.fake.engine.start(full.watched.fake.seen().id)
-    full.watched.observer.look(UUID)
-    full.leave_room(0)
-    full.act("stop")
-    full.make_room()
-    full.watched.fake.engine.start(full.watched.fake.seen().id)
-    full.watched.observer.look(UUID)
-    assert full.watched.end().due
-    full.watched.await_start()
-    assert (full.watched.row.due, full.watched.fake.live) == (False, False)
-
-
-def test_a_start_without_room_for_its_intent_says_so_and_the_next_one_with_room_counts(full: FullDisk) -> None:
-    full.crash_twice()
-    full.act("stop")
-    full.leave_room(0)
-    first = full.act("start")
-    assert (first.outcome.value, first.code) == ("done", "not_durable")
-    assert any("nothing says that it is meant to be up" in warning for warning in first.warnings)
-    full.make_room()
-    full.watched.pass_seconds(1.0)
-    last = full.act("start")
-    assert (last.outcome.value, last.code, full.meant_up) == ("unchanged", "", True)

@@ -43,11 +43,6 @@ def test_what_an_earlier_engine_left_and_ended_in_this_one_was_stopped_by_it(sta
     assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
 
 
-@pytest.mark.parametrize("life", ["", f"{boot_id()}/", "another-boot/1/1"], ids=["none", "the boot", "another boot"])
-def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(life: str) -> None:
-    assert not EngineLink(life).stopped_in_startup(Run("c", moment(-100)), moment(10))
-
-
 @pytest.mark.parametrize(
     "life, seen_by, another",
     [

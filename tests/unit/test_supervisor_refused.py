@@ -54,26 +54,6 @@ class TestTold:
         assert told(watched) == recorded(watched) == said[1:] == codes
         assert watched.row.tries == 9
 
-    def test_once_it_is_up_again_the_next_refusal_is_told(self, watched: Watched) -> None:
-        watched.up()
-        for _crash in range(2):
-            watched.end()
-            watched.fake.define(suspended=True)
-            watched.await_start()
-            watched.fake.define()
-            watched.await_start()
-            assert watched.fake.live
-        assert [code for code in told(watched) if code] == ["suspended", "suspended"]
-
-    def test_what_the_engine_refuses_each_time_is_told_once(self, watched: Watched) -> None:
-        """Such a start takes the lock, so the journal has each of them."""
-        watched.up()
-        watched.end()
-        for _try in range(3):
-            watched.fake.engine.refuse("start", "no room")
-            watched.await_start()
-        assert (told(watched), recorded(watched)) == (["start_failed"], ["start_failed"] * 3)
-
 
 class TestGone:
     def test_one_whose_definition_is_gone_is_not_tried_any_more(self, watched: Watched) -> None:
@@ -104,14 +84,6 @@ class TestGone:
         os.rename(aside, directory)
         watched.await_start()
         assert watched.fake.live
-
-    def test_so_it_is_with_the_only_server_of_a_node(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        for file in watched.fake.file.parent.iterdir():
-            file.unlink()
-        watched.await_start()
-        assert not watched.row.due
 
     def test_a_start_by_somebody_has_it_supervised_again(self, watched: Watched) -> None:
         watched.up()

@@ -42,16 +42,6 @@ class TestLoop:
         assert waits == [0, 10, 20, 40, 3600, 3600, 3600]
         assert watched.starts == 8
 
-    def test_before_it_is_due_nothing_is_started(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
-        watched.pass_seconds(9.9)
-        assert not watched.turn()
-        watched.pass_seconds(0.2)
-        assert watched.turn()
-
     def test_a_calm_run_sets_the_count_back_and_one_that_is_a_moment_too_short_does_not(self, watched: Watched) -> None:
         watched.up()
         for after, in_row in ((1, 1), (1, 2), (599, 3), (600, 1), (1, 2)):
@@ -96,15 +86,6 @@ class TestLoop:
         assert watched.starter.seconds_left() == 0
         assert watched.turn()
         assert watched.end().in_row == 1
-
-    def test_a_changed_definition_ends_no_back_off(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
-        watched.fake.define(environment={"FIXED": "yes"})
-        watched.starter.free(watched.fake.node)
-        assert watched.starter.seconds_left() == 10
 
 
 class TestSurvival:
@@ -310,19 +291,6 @@ class TestPolicy:
 
 class TestOver:
     """Runs that are over before anybody has seen them up."""
-
-    def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
-        watched.up()
-        watched.pass_seconds(1)
-        watched.fake.engine.end(UUID, 3)
-        # A person's start makes the container anew, and fails then.
-        watched.fake.define(environment={"CHANGED": "1"})
-        watched.fake.engine.refuse("start")
-        assert watched.fake.perform("start").outcome.value == "failed"
-        row = watched.row
-        assert row.verdict.value == "noted"
-        watched.observer.look(UUID)
-        assert (watched.row.verdict.value, watched.row.due) == ("crashed", True)
 
     def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
         watched.up()

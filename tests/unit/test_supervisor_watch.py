@@ -125,14 +125,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
     assert not watched.fake.live and not watched.row.due
 
 
-def test_events_of_what_is_no_server_are_not_kept(watched: Watched) -> None:
-    reader = NoEvents()
-    watch = connect(watched, reader)
-    reader.events = [ContainerEvent(number, "die", "c" * 64, None, exit_code=0) for number in range(1, 50)]
-    watch.turn()
-    assert watched.hearing.latest == 0
-
-
 def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,20 +202,6 @@ def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own
     assert watched.end(1, after=after).verdict.value == verdict
 
 
-def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_take(watched: Watched) -> None:
-    watched.fake.define(**stop_of(1800))
-    watched.up()
-    found = watched.fake.seen()
-    assert watched.fake.node.journal.runs.stop_by_console(UUID, found.run, watched.fake.clock.now())
-    watched.pass_seconds(900)
-    watched.fake.engine.end(UUID, 1)
-    watched.fake.engine.containers.remove(found.id, volumes=False)
-    at = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.hearing.hear(ContainerEvent(at, "die", found.id, UUID, exit_code=1))
-    (row,) = watched.observer.look(UUID).rows
-    assert row.verdict is Verdict.STOPPED
-
-
 @pytest.mark.parametrize("own, verdict", [(1800, "stopped_at_engine"), (600, "crashed")])
 def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, own: int, verdict: str
@@ -240,25 +218,3 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()
     assert watched.end(1, after=200).verdict.value == verdict
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_container_that_cannot_be_inspected_for_a_moment_is_not_taken_for_one_that_has_outlived_its_signal(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, silent: bool
-) -> None:
-    """Its own stop may take longer than others have."""
-    watched.fake.define(**stop_of(1800))
-    watched.up()
-    watch = connect(watched)
-    monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
-    watched.pass_seconds(1)
-    sent = int(watched.fake.clock.now().timestamp() * 10**9)
-    container = watched.fake.seen().id
-    watched.hearing.hear(ContainerEvent(sent, "kill", container, UUID, signal=15))
-    watched.pass_seconds(700)
-    monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
-    inspect = watched.fake.engine.inspect
-    fail_for(watched, container, silent=silent)
-    watch._note_outlived(container, UUID)
-    watched.fake.engine.inspect = inspect  # type: ignore[method-assign]
-    assert watched.end(1, after=200).verdict.value == "stopped_at_engine"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
@@ -80,59 +78,6 @@ def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, aske
     assert seconds == sorted(seconds)
 
 
-def test_a_stop_tells_when_it_ends_at_the_latest_and_only_that_has_an_end(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    due = timestamp(fake.clock.now() + timedelta(seconds=40))
-    asker.perform("restart", stop_timeout=40)
-    assert [news.deadline for news in asker.news if news.phase == "stop"] == [due]
-    assert [news.phase for news in asker.news if news.deadline] == ["stop"]
-
-
-def test_a_wait_for_readiness_is_told_and_nobody_is_waited_for_in_it(fake: FakeNode, asker: Asker) -> None:
-    fake.define(process={"startup": {"done": ["ready"]}})
-    fake.clock.after(8, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-    assert asker.perform("start", wait_for="running").state == "running"
-    assert asker.told[-1] == "ready"
-    assert max(heard for _holder, heard in asker.held) < len(asker.news)
-
-
-@pytest.mark.parametrize("action, up", [("start", True), ("stop", False)])
-def test_what_is_so_already_is_told_by_its_end_alone(fake: FakeNode, asker: Asker, action: str, up: bool) -> None:
-    fake.up() if up else fake.down()
-    assert (asker.perform(action).outcome.value, asker.told) == ("unchanged", [])
-
-
-def test_check_mode_tells_nothing(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    asker.perform("restart", check=True)
-    assert asker.told == []
-
-
-def test_a_wait_for_a_slot_to_boot_is_told(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    limiter = Limiter()
-    others = [limiter.slot() for _unused in range(1000)]
-    taken = [slot for slot in others if slot.may_boot()]
-    slot = limiter.slot()
-    release = iter(taken)
-    asker.news = _Releasing(lambda: next(release).leave())
-    assert asker.perform("restart", slot).outcome.value == "done"
-    assert asker.told == ["pull", "stop", "queue", "preboot", "start"]
-
-
-class _Releasing(list[News]):
-    """Gives a slot back once a wait for one is told."""
-
-    def __init__(self, release: Callable[[], object]) -> None:
-        super().__init__()
-        self._release = release
-
-    def append(self, news: News) -> None:
-        super().append(news)
-        if news.phase == "queue":
-            self._release()
-
-
 @pytest.mark.parametrize("in_a_slot", [False, True])
 @pytest.mark.parametrize("seconds, told", [(0.5, []), (5.0, ["locked"])])
 def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
@@ -145,13 +90,6 @@ def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
         slot.begin()
     assert asker.perform("stop", slot).outcome.value == "done"
     assert asker.told == [*told, "stop"]
-
-
-def test_a_kill_that_waits_for_the_holder_tells_so(fake: FakeNode, asker: Asker) -> None:
-    fake.up()
-    fake.clock.after(3, fake.lock("restart").release)
-    assert asker.perform("kill").outcome.value == "done"
-    assert asker.told == ["locked", "kill"]
 
 
 # ----- who is waited for
@@ -202,15 +140,6 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
     assert fake.clock.monotonic() < 40
 
 
-def test_a_stop_under_way_is_awaited_with_the_lock_and_so_without_whoever_asked(fake: FakeNode, asker: Asker) -> None:
-    run = fake.up().run
-    fake.leave(Phase.STOP, run, "stop")
-    fake.clock.after(30, lambda: fake.engine.end(UUID))
-    result = asker.perform("start", wait_seconds=60)
-    assert (result.outcome.value, fake.live) == ("done", True)
-    assert fake.clock.monotonic() >= 30
-
-
 def test_a_stop_under_way_is_awaited_no_longer_than_until_a_signal_or_a_kill(fake: FakeNode, asker: Asker) -> None:
     run = fake.up().run
     fake.leave(Phase.STOP, run, "stop")
@@ -259,11 +188,6 @@ def test_states_that_an_endpoint_tells_are_told_in_order(
     # Asked for, it goes on whoever follows.
     assert held
     assert set(held) == {0}
-
-
-def test_an_endpoint_that_is_asked_for_nothing_has_nothing_to_tell() -> None:
-    _result, heard, _held = at_endpoint(FakeEndpoint(UP), "start")
-    assert heard == []
 
 
 def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None:

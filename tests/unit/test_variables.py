@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.variables import VARIABLES, likely_meant, variables_fault
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples
 
 yaml = pytest.importorskip("yaml")
 
@@ -74,12 +73,6 @@ class TestMeant:
     def test_what_is_none_of_ours_passes(self, name: str) -> None:
         assert likely_meant(name) == [] and variables_fault([name]) == ""
 
-    def test_the_sentence_names_each_and_says_that_nothing_was_done(self) -> None:
-        assert variables_fault(["power_host", "power_hosts", "node_chek"]) == (
-            "Cannot use unknown variables: node_chek (did you mean node_check?), power_host (did you mean power_hosts?); "
-            "correct or remove them; nothing was done"
-        )
-
     def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
@@ -106,37 +99,6 @@ def test_every_playbook_refuses_one_of_the_command_line_before_it_does_anything(
     assert code == 2, told
     assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in told
     assert "changed=0" in told and "node_exporter_version" not in told
-
-
-def test_a_text_with_a_blank_is_refused_and_passes_as_json(tmp_path: Path) -> None:
-    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=("rollout_reason=deploy 0a1b2c", "rollout_serial=x"))
-    assert code == 2 and "its text ends at the first blank" in told and "changed=0" in told
-    code, told = played(tmp_path, "fleet.power.rolling_restart", extra=('{"rollout_reason": "deploy 0a1b2c"}', "rollout_serial=x"))
-    assert code == 2 and "rollout_serial" in told and "blank" not in told
-
-
-@pytest.mark.parametrize("page", ["fleet_guide", "rollout_guide"])
-def test_the_lines_of_the_guides_give_a_text_whole(tmp_path: Path, page: str) -> None:
-    (lines,) = (each.text for each in examples(GUIDES / f"{page}.rst") if "$(git " in each.text)
-    # As a commit may have it: no part of it is to be run, or filled in.
-    subject = """it's "new" {{ 1 + 1 }} $HOME `id`""" if "%s" in lines else ""
-    (tmp_path / "subject").write_text(f"0a1b2c {subject}".strip())
-    (tmp_path / "git").write_text('#!/bin/sh\ncat "$HOME/subject"\n')
-    (tmp_path / "git").chmod(0o755)
-    write = "ansible.builtin.copy: {content: '{{ rollout_reason }}', dest: '{{ playbook_dir }}/told', mode: '0600'}"
-    (tmp_path / "tell.yml").write_text(f"[{{hosts: localhost, gather_facts: false, tasks: [{{{write}}}]}}]")
-    commands = "\n".join(line.removeprefix("$ ") for line in lines.splitlines()).replace("fleet.power.rolling_restart", "tell.yml")
-    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ran = subprocess.run(
-        ["sh", "-euc", commands],
-        cwd=tmp_path,
-        env={**os.environ, "HOME": str(tmp_path), "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert (tmp_path / "told").read_text() == f"deploy 0a1b2c {subject}".strip()
 
 
 def test_of_one_in_the_inventory_it_warns(tmp_path: Path) -> None:
