@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
+from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
     # field: (given as option, variable of the environment, its text, what that means)
@@ -197,26 +196,7 @@ def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         # The library below the SDK believes these more than what it is told.
         monkeypatch.delenv(variable, raising=False)
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here")
-    name = ("-subj", "/CN=engine.test", "-addext", "subjectAltName=DNS:engine.test")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        *name,
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
-    subprocess.run(command, capture_output=True, check=True)
+    certificate, key = self_signed(tmp_path, "engine.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))
