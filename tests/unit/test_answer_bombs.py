@@ -184,20 +184,6 @@ def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
     assert (said, most < MOST_MIB) == ([why], True), most
 
 
-@pytest.mark.parametrize("call", ["inspect", "pull"])
-def test_a_chunk_of_negative_size_has_no_engine_read_without_a_limit(server: Recorder, call: str) -> None:
-    def behaviour(answer: Answering) -> None:
-        answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
-        with contextlib.suppress(OSError):
-            for _unused in range(PLAIN_MIB):
-                answer.write(b"0" * 2**20)
-        answer.cut()
-
-    server.fault(behaviour)
-    said, most = said_in_a_process((call, server.url))
-    assert "IncompleteRead" in said[0] and most < MOST_MIB, (said, most)
-
-
 @pytest.mark.parametrize(("how", "number"), [("look", 360_000), ("mask", 180_000)])
 def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(server: Recorder, how: str, number: int) -> None:
     server.fault(text(b'{"data":[' + b"{}," * (5 * 2**20) + b"{}]}"))

@@ -9,17 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import AwaitedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -188,23 +187,3 @@ class TestEndInTheJournal:
         waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
         with pytest.raises(CancelledByKill):
             waiting.wait()
-
-    def test_without_a_journal_another_run_supersedes_it(self, fake: FakeNode, waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-        def unusable(_run: object) -> None:
-            raise JournalUnusable("a disk full of holes")
-
-        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
-        monkeypatch.setattr(fake.node.journal.ended_runs, "of_run", unusable)
-        with pytest.raises(Superseded):
-            waiting.wait()
-
-
-class TestSeenReady:
-    """Readers look once, and only at what nobody has seen ready yet."""
-
-    def test_a_line_in_the_log_is_found_and_nothing_is_recorded(self, fake: FakeNode, waiting: Waiting) -> None:
-        matchers = Matchers(READY, strip=False)
-        assert not seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
-        waiting.log(b"ready\n")
-        assert seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
-        assert not waiting.matched

@@ -9,10 +9,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import (
-    ContainerEvent,
-    container_event,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent, container_event
 from hypothesis import given
 from hypothesis import strategies as st
 

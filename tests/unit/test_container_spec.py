@@ -224,28 +224,6 @@ class TestMounts:
         assert len(found.warnings) == 1
 
 
-class TestNetwork:
-    def test_wings_network_is_created_as_wings_creates_it(self) -> None:
-        network = spec().network
-        assert network is not None
-        assert network.name == "pterodactyl_nw"
-        assert network.body["EnableIPv6"] is True
-        assert network.body["IPAM"]["Config"] == [
-            {"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"},
-            {"Subnet": "fdba:17c8:6c94::/64", "Gateway": "fdba:17c8:6c94::1011"},
-        ]
-        options = network.body["Options"]
-        assert options["com.docker.network.bridge.name"] == "pterodactyl0"
-        assert options["com.docker.network.bridge.enable_icc"] == "true"
-        assert options["com.docker.network.driver.mtu"] == "1500"
-
-    @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::", "2001:db8::1"])
-    def test_an_address_nothing_can_go_out_by_is_warned_of(self, address: str) -> None:
-        found = spec(changed("settings.allocations", {"force_outgoing_ip": True, "default": {"ip": address, "port": 5}}))
-        assert found.config["HostConfig"]["NetworkMode"] == "pterodactyl_nw"
-        assert [warning for warning in found.warnings if "force_outgoing_ip" in warning]
-
-
 class TestLabels:
     def test_a_container_is_ours_if_its_labels_and_its_hosts_name_say_so_for_the_same_server(self) -> None:
         config = spec().config

@@ -225,11 +225,3 @@ def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
     assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
     assert "secret-of-rcon" not in repr(read_server(told))
-
-
-@pytest.mark.parametrize("state, sentences", [("offline", 0), ("running", 1)])
-def test_a_log_that_cannot_be_read_hides_nothing_else_and_one_of_no_container_is_empty(state: str, sentences: int) -> None:
-    said = answer(500, {"error": "An unexpected error was encountered"})
-    listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
-    entries, faults = described([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
-    assert ([entry["log"] for entry in entries], len(faults)) == ([None if sentences else [], ["ready"]], sentences)

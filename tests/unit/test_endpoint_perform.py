@@ -8,10 +8,8 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
@@ -59,13 +57,6 @@ def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> 
     assert (ended(result), endpoint.asked) == (("refused", "suspended", False), [])
 
 
-@pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-def test_a_server_in_another_state_than_asked_for_is_passed_over(action: str) -> None:
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, action, only=frozenset({STARTING}))
-    assert (ended(result), endpoint.asked) == (("skipped", "not_selected", False), [])
-
-
 @pytest.mark.parametrize(
     "action, before, steps, planned",
     [
@@ -97,18 +88,6 @@ def test_a_stop_that_is_dropped_is_never_called_done() -> None:
     assert 40 <= result.seconds < 42
 
 
-def test_a_stop_that_begins_and_does_not_end_is_given_up_after_the_time_wings_gives_it() -> None:
-    result = perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD))), "stop")
-    assert ended(result) == ("failed", "outcome_unknown", True)
-    assert (630 <= result.seconds < 633, result.state) == (True, STOPPING)
-
-
-def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
-    endpoint = FakeEndpoint(DOWN)
-    result = perform(endpoint, "kill")
-    assert (ended(result), len(endpoint.asked)) == (("unchanged", "", False), 1)
-
-
 @pytest.mark.parametrize("trouble", [SILENT, EndpointError("answers 500", status=500), ServerNotFound("no")])
 def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
     endpoint = FakeEndpoint(trouble, (0, DOWN))
@@ -127,12 +106,6 @@ def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
 
 
 # ----- boots
-
-
-def test_a_start_that_stays_without_a_process_is_done_with_a_warning() -> None:
-    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING))), "start")
-    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
-    assert 4 <= result.seconds < 6
 
 
 def test_a_server_that_does_not_become_ready_is_told_and_left_up() -> None:
@@ -342,35 +315,8 @@ def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
 
 # ----- an endpoint that waits for a server to be ready itself
 
-OURS = frozenset(WaitFor)
-
-
-def test_a_server_that_is_up_gives_its_boot_slot_back_while_it_is_awaited() -> None:
-    slot = Mock(wraps=Slot())
-    endpoint = FakeEndpoint(replace(DOWN, waits_for=OURS), accepted=FOLLOWED)
-    given_back: list[int] = []
-    ask = endpoint.operation
-
-    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        given_back.append(slot.end_boot.call_count)
-        # A poll as long as one that is told of nothing but the end would keep others from booting.
-        assert wait_seconds <= 2
-        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
-
-    endpoint.operation = operation  # type: ignore[method-assign]
-    endpoint.operations = [Operation(None), Operation(None, awaits_ready=True), Operation(Outcome.DONE, changed=True, state=RUNNING)]
-    assert ended(perform(endpoint, "start", slot=slot, wait_for=WaitFor.RUNNING)) == ("done", "", True)
-    assert given_back == [0, 0, 1]
-
 
 def test_an_operation_is_followed_through_a_short_silence() -> None:
     endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
     endpoint.operations = [SILENT, SILENT, Operation(Outcome.DONE, changed=True, state=OFFLINE)]
     assert ended(perform(endpoint, "stop")) == ("done", "", True)
-
-
-def test_an_operation_that_never_ends_is_given_up() -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [Operation(None)]
-    result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
-    assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)

@@ -8,28 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, publisher_of, snapshot_of
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, snapshot_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
-
-
-@pytest.mark.parametrize(
-    "published, address, found",
-    [
-        ("192.0.2.7", "192.0.2.7", "keeper"),
-        ("0.0.0.0", "192.0.2.7", "keeper"),
-        ("::", "2001:db8::7", "keeper"),
-        ("192.0.2.7", "0.0.0.0", "keeper"),
-        ("192.0.2.8", "192.0.2.7", None),
-        ("::1", "2001:db8::7", None),
-    ],
-)
-def test_who_has_published_a_port_on_another_address_is_not_blamed(published: str, address: str, found: str | None) -> None:
-    ports = [{"IP": published, "PrivatePort": 25565, "PublicPort": 25565, "Type": "tcp"}, {"PrivatePort": 25566, "Type": "tcp"}]
-    row = {"Names": ["/keeper"], "Ports": ports}
-    assert publisher_of(row, "25565/tcp", address) == found
-    assert publisher_of(row, "25565/udp", address) is None
-    assert publisher_of(row, "25566/tcp", address) is None
-
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OURS = {"fleet.power.server": UUID, "fleet.power.spec": "x"}

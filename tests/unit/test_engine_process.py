@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
-from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
 
 OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")
@@ -67,19 +66,3 @@ def test_without_a_pid_file_it_is_the_only_one_of_its_name(host: str, monkeypatc
     assert engine_life(host) == "", "one of two"
     monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda pid: pid == os.getppid())
     assert engine_life(host).split("/")[1] == str(os.getppid()), "the other is in a container"
-
-
-def test_a_life_says_when_it_began(tmp_path: Path) -> None:
-    began = engine_began(own_life())
-    assert began is not None and time.time() - 86_400 < began <= time.time()
-    before, pid = time.time(), os.fork()
-    if pid == 0:
-        time.sleep(30)
-        os._exit(0)
-    after = time.time()
-    try:
-        child = engine_began(f"{boot_id()}/{pid}/{start_of(pid)}")
-        assert child is not None and before - 1 < child < after + 1
-    finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)

@@ -72,18 +72,6 @@ class TestWhich:
         rules = [{"server": "Other", "game": "quake3"}, {**servers, "game": "own"}, {"server": "Lobby", "game": "quake3"}]
         assert profile_of({"profiles": self.OWN, "rules": rules}, of=definition()) == GameProfile(protocol="a2s")
 
-    @pytest.mark.parametrize(
-        "servers",
-        [
-            {"egg": "other"},
-            {"label": {"tier": "silver"}},
-            {"image": "registry.example.test:5000/games/jav"},
-            {"image": "registry.example.test:5000/games/java", "egg": "other"},
-        ],
-    )
-    def test_a_rule_is_for_no_other(self, servers: dict[str, object]) -> None:
-        assert profile_of({"rules": [{**servers, "game": "minecraft"}]}, of=definition()) is None
-
 
 def game(
     profile: GameProfile, seen: Snapshot, on: FakeEngine | None = None, *, seconds: float = 10.0, of: Definition | None = None
@@ -108,18 +96,6 @@ class TestPlayers:
         given = definition(allocations={"default": {"ip": "0.0.0.0", "port": 25570}})
         asked = game(MINECRAFT, snapshot(25565, environment=()), of=given).players()
         assert asked == PlayerCount(why="its container has not published port 25570/tcp")
-
-    @pytest.mark.parametrize(
-        ("seen", "local", "why"),
-        [
-            (snapshot(environment=()), True, "it has no default allocation, and its profile names no port"),
-            (snapshot(protocol="udp"), True, "its container has not published port 25565/tcp"),
-            (snapshot(addresses={"25565/tcp": ()}), True, "its container has not published port 25565/tcp"),
-            (snapshot(), False, "its engine is on another machine, where only a command can ask and tell"),
-        ],
-    )
-    def test_where_it_cannot_be_asked_it_is_unknown(self, seen: Snapshot, local: bool, why: str) -> None:
-        assert game(MINECRAFT, seen, engine(local=local)).players() == PlayerCount(why=why)
 
     @pytest.mark.parametrize(
         ("ended", "count"),

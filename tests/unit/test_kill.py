@@ -255,13 +255,6 @@ class TestEngine:
         # An engine that is silent is not asked once more.
         assert result.state == ("offline" if fault == "refused" else None)
 
-    def test_what_it_cannot_look_at_is_settled_by_the_next_one(self, fake: FakeNode) -> None:
-        fake.leave(Phase.START, fake.up().run)
-        fake.engine.silence("inspect", times=2)
-        assert fake.perform("kill").code == "kill_unsettled"
-        assert fake.node.locks.leftover(UUID) is not None
-        assert (fake.perform("kill").outcome.value, fake.node.locks.leftover(UUID)) == ("done", None)
-
     def test_nothing_killed_and_nothing_seen_is_no_kill(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.silence("inspect", times=2)
@@ -274,14 +267,6 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
         assert generation(fake) == 1
-
-
-def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
-    fake.up()
-    fake.wings = 4711
-    result = fake.perform("kill")
-    assert result.outcome.value == "done"
-    assert any("Wings (pid 4711)" in warning for warning in result.warnings)
 
 
 def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: FakeNode) -> None:

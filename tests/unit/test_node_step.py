@@ -189,24 +189,6 @@ def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings
     assert "hunter2" not in json.dumps(result)
 
 
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"docker": {"host": "tcp://["}}, "docker.host"),
-        ({"docker": {"host": "tcp://u:hunter2@a.test:99999"}}, "docker.host"),
-        ({"endpoint": {"url": "http://[::1"}}, "endpoint.url"),
-        ({"remote": "https://u:hunter2@a.test"}, "remote"),
-        ({"events": {"receivers": [{"name": "a", "url": "ftp://hunter2"}]}}, "events.receivers[0].url"),
-    ],
-)
-def test_an_address_in_the_settings_that_a_node_would_refuse_is_a_fault_beside_the_others(
-    step: Step, settings: dict[str, Any], key: str
-) -> None:
-    result = step("validate", node_settings={**settings, "system": {"stop_timeout": "soon"}})
-    assert sorted(places(result)) == sorted([("node_settings", "system.stop_timeout"), ("node_settings", key)])
-    assert "hunter2" not in json.dumps(result)
-
-
 REPEATED_JSON = (
     '{"settings": {"container": {"image": "hunter2"}, "build": {"swap": 1, "swap": 2}, "mounts": [{"source": "/a", "source": "/b"}]}}'
 )
@@ -251,17 +233,6 @@ def test_what_cannot_be_evaluated_is_a_fault_beside_the_others(step: Step) -> No
     lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
     result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})
     assert [fault["place"] for fault in result["faults"]] == ["n", "node_settings", "node_priorities"]
-
-
-def test_a_server_that_two_nodes_are_given_is_a_warning_and_nothing_to_look_at_a_failure(step: Step) -> None:
-    looked = {"a": {"given": True, "servers": [uuid(1), uuid(2)]}, "b": {"given": True, "servers": [uuid(1)]}}
-    hosts = {name: {"__node_validated": each} for name, each in looked.items()}
-    result = step("together", hostvars=hosts, ansible_play_hosts_all=["a", "b"])
-    assert result["warnings"] == [f"Server {uuid(1)} is given to several nodes: a, b"]
-    result = step(
-        "together", hostvars={"a": {"__node_validated": {"given": False, "servers": []}}, "b": {}}, ansible_play_hosts_all=["a", "b"]
-    )
-    assert result["failed"] and result["msg"].startswith("Cannot check anything: ")
 
 
 def validated(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

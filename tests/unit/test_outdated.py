@@ -155,20 +155,6 @@ class TestLimits:
         found = differences(changed("settings.build", old), changed("settings.build", new))
         assert found.restart and not found.in_place
 
-    @pytest.mark.parametrize(
-        ("old", "new"),
-        [
-            ({"memory_limit": 0}, {"memory_limit": 512, "swap": -1}),
-            ({"memory_limit": 512, "swap": -1}, {"memory_limit": 512, "swap": 64}),
-            ({"cpu_limit": 50}, {"cpu_limit": 0}),
-            ({"threads": ""}, {"threads": "1"}),
-            ({"io_weight": 0}, {"io_weight": 10}),
-        ],
-    )
-    def test_what_it_can_does_not(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        found = differences(changed("settings.build", old), changed("settings.build", new))
-        assert found.in_place and not found.restart
-
 
 def limits(**given: Any) -> ContainerLimits:
     return limits_of(spec(changed("settings.build", given)).config["HostConfig"])

@@ -11,18 +11,15 @@ import random
 import re
 import time
 from dataclasses import replace
-from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.bars import WIDTH, Frame, Timed, bars_of
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import noted, read_live
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import read_live
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import timelines
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import Shown
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
-from ansible_collections.fleet.power.tests.unit.page_support import BEGAN, LOG, after, over, page_of, record
+from ansible_collections.fleet.power.tests.unit.page_support import LOG, after, over, page_of, record
 
 pytest.importorskip("jinja2")
 
@@ -129,49 +126,7 @@ class TestWhatItShows:
         assert "Stops" in Page(page(made, Shown(after(0)))).text
 
 
-class TestBars:
-    FRAME = Frame(after(0), after(100))
-
-    def timed(self, phases: list[tuple[str, float]], seconds: float = 50.0, downtime: dict[str, object] | None = None) -> Timed:
-        return Timed(Row("n", "s", downtime=downtime or {}), after(10), after(10 + seconds), phases)
-
-    def test_phases_follow_each_other_and_make_up_the_action(self) -> None:
-        phases = [("countdown", 5.0), ("pull", 15.0), ("stop", 16.0), ("pull", 20.0), ("preboot", 20.1), ("start", 22.0), ("ready", 23.0)]
-        found = bars_of(self.timed(phases), self.FRAME, timedelta()).bars
-        assert [each.kind for each in found] == ["wait", "countdown", "prepare", "stop", "prepare", "preboot", "start", "ready"]
-        assert (found[0].x, found[-1].x + found[-1].width) == (100.0, 600.0)
-        assert found[3].title == "stop 4.0 s"
-
-    def test_what_lies_outside_of_its_batch_stays_within_the_timeline(self) -> None:
-        down: dict[str, object] = {"from": "2026-01-31T01:00:00.000Z", "seconds": 10.0**7}
-        for seconds in (0.0, 1.0, 500.0, 10.0**7):
-            for phases in ([], [("stop", 0.0)], [("stop", 10.0**7)], [("odd", 3.0)]):
-                found = bars_of(self.timed(phases, seconds, down), self.FRAME, timedelta())
-                assert all(each.x >= 0 and each.x + each.width <= WIDTH and each.width >= 2 for each in (*found.bars, *found.down))
-
-
 class TestLive:
-    def test_servers_of_the_batch_under_way_are_drawn_by_their_news(self) -> None:
-        made = record(2, 2, failed=0, for_players=False)
-        going = [each for each in made.rows if each.batch == 2]
-        made.batch_times.pop()
-        for each in going:
-            each.in_flight, each.outcome, each.began_at, each.phases, each.seconds, each.downtime = True, "not_done", "", [], None, {}
-        began = (BEGAN + timedelta(seconds=60)).timestamp()
-        lines = [
-            f'{{"server": "{going[0].server}", "phase": "stop", "seconds": 1.0}}',
-            f'{{"server": "{going[0].server}", "phase": "start", "seconds": 5.5}}',
-            f'{{"server": "{going[1].server}", "phase": "stop", "seconds": 1.0}}',
-            f'{{"server": "{going[1].server}", "outcome": "done", "seconds": 4.0}}',
-        ]
-        news = [noted("node-2", lines[:1], began + 1.2), noted("node-2", lines[1:], began + 5.7)]
-        shown = Shown(after(70), live=read_live(news))
-        batch = timelines(made, shown.live, shown.now).batches[-1]
-        assert [[drawn.kind for drawn in each.line.bars] for each in batch.lines] == [["wait", "stop", "start"], ["wait", "stop"]]
-        assert [each.goes_on for each in batch.lines] == [True, True]
-        assert batch.lines[0].seconds == pytest.approx(9.8, abs=0.2) and batch.lines[1].seconds == 4.0
-        assert "under way" in Page(page(made, shown)).text
-
     @pytest.mark.parametrize("text", ["", "x", "[]", '{"lines": 3}', '{"at": 1, "lines": ["x", 3, null, "{}"]}'])
     def test_what_is_no_news_is_passed_over(self, text: str) -> None:
         assert read_live([text]) == {}

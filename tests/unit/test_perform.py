@@ -281,14 +281,6 @@ class TestLeftover:
         assert ending(fake.perform("stop")) == ("done", "", True)
         assert not fake.live
 
-    def test_a_stop_under_way_is_sent_again(self, fake: FakeNode) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        result = fake.perform("stop")
-        assert ending(result) == ("done", "", True)
-        assert result.state_before == "stopping"
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert fake.node.locks.leftover(UUID) is None
-
     def test_a_start_without_an_answer_is_settled_by_the_next_action(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.witness = lambda call: fake.engine.silence("inspect", times=3) if call == "start" else None
@@ -313,13 +305,6 @@ class TestEngine:
         assert ending(result) == ("failed", "engine_unreachable", False)
         assert fake.engine.calls == []
         assert len(fake.engine.before["inspect"]) == 1
-
-    def test_one_that_falls_silent_in_mid_stop_leaves_a_stop_for_others_to_see(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 30.0
-        fake.up()
-        fake.clock.after(2, lambda: fake.engine.silence("inspect"))
-        assert ending(fake.perform("stop")) == ("failed", "engine_unreachable", True)
-        assert fake.node.observe(UUID).state.value == "stopping"
 
 
 def tree(root: Path) -> dict[str, float]:
@@ -346,15 +331,6 @@ class TestCheckMode:
         assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
-
-    def test_a_held_lock_is_reported_and_not_waited_for(self, fake: FakeNode) -> None:
-        fake.up()
-        with fake.lock("stop"):
-            result = fake.perform("restart", check=True)
-        assert result.outcome.value == "done"
-        assert result.holder is not None
-        assert result.holder["action"] == "stop"
-        assert fake.clock.monotonic() == 0.0
 
 
 class TestWings:
@@ -471,22 +447,6 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
 
 
-class TestReadyUnwatched:
-    """Who chooses by state is told what a reader is told: a server that nobody watched becoming ready is running."""
-
-    @pytest.fixture(autouse=True)
-    def unwatched(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.perform("start")
-        fake.engine.logs[fake.seen().id] = b"ready\n"
-        assert fake.node.observe(UUID).state is PowerState.STARTING
-
-    @pytest.mark.parametrize("check", [False, True])
-    def test_it_is_chosen_as_running(self, fake: FakeNode, check: bool) -> None:
-        result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
-        assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
-
-
 class TestIfMeantUp:
     """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
 
@@ -517,13 +477,6 @@ class TestIfMeantUp:
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert not fake.live
 
-    @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_what_somebody_who_died_told_to_stop_is_left_to_that(self, fake: FakeNode, action: str) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        result = fake.perform(action, meant_up=frozenset({UUID}))
-        assert (result.outcome.value, result.code) == ("skipped", "not_selected")
-        assert "a stop by bob@web2 wants it down" in result.msg
-
 
 class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""
@@ -533,13 +486,6 @@ class TestApart:
         limiter = Limiter(stagger=3600)
         limiter.slot().begin_apart("another", no_check)
         return limiter.slot()
-
-    def test_one_that_is_up_already_waits_for_none_and_one_that_may_not_start_neither(self, fake: FakeNode, slot: Slot) -> None:
-        fake.up()
-        assert perform(fake.request("start"), fake.node, None, slot).outcome.value == "unchanged"
-        fake.engine.end(UUID)
-        fake.define(suspended=True)
-        assert perform(fake.request("start"), fake.node, None, slot).code == "suspended"
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
     def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, slot: Slot, action: str) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 MIB = 1024 * 1024
@@ -42,11 +41,6 @@ class TestContainer:
         assert fake.engine.calls[:3] == [("create", f"{UUID}-next"), ("remove", "volumes"), ("rename",)]
         assert fake.seen().id != old
 
-    def test_it_is_recreated_where_the_images_name_means_another_image_now(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.engine.images["game:1"] = ImageSeen("sha256:2")
-        assert steps(fake.perform("start"))["placement"]
-
     def test_one_of_wings_is_taken_over_with_what_its_image_put_into_volumes_thrown_away(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.change(UUID, labels={"Service": "Pterodactyl", "ContainerType": "server_process"})
@@ -59,12 +53,6 @@ class TestContainer:
         fake.engine.change(UUID, labels={}, live=action == "restart")
         result = fake.perform(action)
         assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "container_foreign", [])
-
-    def test_a_foreign_one_is_adopted_if_asked_with_its_volumes_kept(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.engine.change(UUID, labels={})
-        assert fake.perform("start", adopt=True).outcome.value == "done"
-        assert fake.engine.calls[1] == ("remove", "alone")
 
     def test_one_that_somebody_starts_meanwhile_is_not_removed(self, fake: FakeNode) -> None:
         fake.down()
@@ -181,13 +169,6 @@ class TestVolume:
 
 
 class TestImage:
-    @pytest.mark.parametrize("policy, image", [("missing", "~game:2"), ("never", "game:2"), ("always", "~game:2")])
-    def test_one_that_is_not_there_and_may_not_be_pulled_is_refused(self, fake: FakeNode, policy: str, image: str) -> None:
-        fake.configure(docker={"pull": policy, "network": {"network_mode": "none"}})
-        fake.define(container={"image": image})
-        result = fake.perform("start")
-        assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "image_unavailable", [])
-
     @pytest.mark.parametrize(
         "policy, image, pulled", [("missing", "game:1", False), ("missing", "game:2", True), ("always", "game:1", True)]
     )

@@ -23,7 +23,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import ImageUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import COUNTING, read_policy
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
@@ -80,16 +79,6 @@ def played(tmp_path: Path) -> Any:
 
 
 class TestWarned:
-    def test_an_image_is_there_before_anybody_is_told(self, played: Played) -> None:
-        played.fake.define(container={"image": "game:2"})
-        played.fake.engine.fail("pull", ImageUnavailable("no such image"))
-        result = played.ask(**WARN)
-        assert (result.outcome.value, result.code) == ("refused", "image_unavailable") and not played.game.heard
-        told = ("pull", "game:2")
-        played.clock.after(30, lambda: played.fake.engine.calls.append(("told", str(len(played.game.heard)))))
-        assert played.ask(**WARN).outcome.value == "done"
-        assert played.fake.engine.calls.index(told) < played.fake.engine.calls.index(("told", "1"))
-
     def test_players_are_told_at_each_mark_once_and_then_it_happens(self, played: Played) -> None:
         result = played.ask(**WARN, request={"reason": "update"})
         assert result.outcome.value == "done" and played.is_restarted

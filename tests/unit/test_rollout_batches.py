@@ -41,16 +41,6 @@ def test_lower_priorities_stop_last(action: str) -> None:
     assert cut(servers("1g", "2p/1", "3l/5", "1q/1"), action) == ["1g", "3l", "1q 2p"]
 
 
-def test_serial_takes_so_many_nodes_at_a_time() -> None:
-    assert cut(servers("1a", "2b", "3c", "3d"), serial=2) == ["3c 3d 1a", "2b"]
-
-
-def test_serial_may_be_a_ladder_whose_last_step_repeats() -> None:
-    many = [Candidate(f"node-{number}", "s", "s") for number in range(10)]
-    ladder = batches(many, [f"node-{number}" for number in range(10)], "start", pacing({"serial": [1, "30%", "25%"]}, []))
-    assert [len(batch.servers) for batch in ladder] == [1, 3, 2, 2, 2]
-
-
 def test_the_first_servers_may_be_the_canary() -> None:
     assert cut(servers("1a", "1b", "2c"), canary=2) == ["1a 1b!", "2c"]
     assert cut(servers("1a", "1b", "2c"), canary="1") == ["1a!", "1b 2c"]

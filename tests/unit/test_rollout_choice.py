@@ -60,23 +60,11 @@ def test_every_criterion_must_hold() -> None:
     assert chosen(fitting, *others, **given) == ["fits"]
 
 
-def test_what_an_endpoint_does_not_tell_matches_no_label_and_no_egg() -> None:
-    bare = {"server": uuid(1), "name": "bare", "state": "running"}
-    assert chosen(bare) == ["bare"]
-    assert chosen(bare, labels={"a": "b"}) == chosen(bare, eggs=[EGG]) == []
-
-
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> None:
     found = choice({"node-1": [info(1), info(2, suspended=True)]}, action=action)
     assert [each.name for each in found.chosen] == ["Server 1"]
     assert [each.name for each in found.suspended] == ["Server 2"]
-
-
-def test_given_priorities_come_before_those_of_the_node() -> None:
-    asked = criteria({"action": "start", "servers": "all", "priorities": {"Proxy": 1, uuid(2).upper(): "2"}})
-    known = candidates({"node-1": [info(1, name="Proxy", priority=9), info(2, priority=9), info(3, priority=9), info(4)]}, asked)
-    assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
 
 
 @pytest.mark.parametrize(
@@ -98,24 +86,6 @@ def test_given_priorities_come_before_those_of_the_node() -> None:
 def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         criteria({"action": "restart", "servers": ["all"], **given})
-
-
-OUTDATED, SAME, UNKNOWN = {"outdated": {"is": True}}, {"outdated": {"is": False}}, {"outdated": {"is": None}}
-
-
-def test_of_the_outdated_those_are_meant_of_which_nobody_can_tell_as_well() -> None:
-    entries = [
-        info(1, name="changed", **OUTDATED),
-        info(2, name="same", **SAME),
-        info(3, name="unknown", **UNKNOWN),
-        info(4, name="no container", outdated=None, state="offline"),
-        # An endpoint that does not tell: the node refuses to act on a guess.
-        info(5, name="untold"),
-        info(6, name="down", state="offline", **OUTDATED),
-    ]
-    assert chosen(*entries, outdated=True) == ["changed", "unknown", "untold"]
-    assert chosen(*entries, outdated="false") == ["changed", "same", "unknown", "untold"]
-    assert chosen(*entries, outdated=True, servers=["changed", "same", "down"]) == ["changed", "down"]
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "kill"])

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
 
 DEFAULT = "~/.ansible/fleet_power/rollout.json"
 
@@ -73,14 +72,3 @@ def test_the_newest_hundred_results_stay_and_nothing_else_is_touched(folder: Pat
     kept = {path.name for path in folder.glob("rollout-????????.json")}
     assert kept == {"rollout-aaaaaaaa.json", *(f"rollout-{number:08x}.json" for number in range(21, 120))}
     assert all((folder / name).exists() for name in others)
-
-
-def test_a_place_that_cannot_be_written_or_linked_is_told(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / ".ansible").write_text("a file where the directory should be")
-    with pytest.raises(RolloutError, match=r"Cannot write .*rollout-aaaaaaaa.json: .*; what was done is told above alone"):
-        files().write_result({"run": "aaaaaaaa"})
-    (tmp_path / ".ansible").unlink()
-    (folder / "rollout.json" / "in the way").mkdir(parents=True)
-    with pytest.raises(RolloutError, match=r"Cannot link .*rollout.json to rollout-aaaaaaaa.json: Is a directory"):
-        files().write_result({"run": "aaaaaaaa"})
-    assert sorted(os.listdir(folder)) == ["rollout-aaaaaaaa.json", "rollout.json"]

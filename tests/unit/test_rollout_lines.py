@@ -30,13 +30,6 @@ def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS,
     note_time(record, number, seconds, waits)
 
 
-def test_of_many_servers_the_first_are_named_and_many_nodes_are_summed_up() -> None:
-    assert lines.servers_of_rows(opened(fleet(1, 5)).rows) == "node-1 Server 100, Server 101, Server 102 and 2 more"
-    assert lines.servers_of_rows(opened(fleet(2, 1)).rows) == "node-1 Server 100; node-2 Server 200"
-    many = lines.servers_of_rows(opened(fleet(16, 20)).rows)
-    assert many == "320 servers of 16 nodes: node-1 Server 100, node-2 Server 200, node-3 Server 300, ..."
-
-
 def test_a_name_is_its_owners_to_choose_and_stays_on_its_line() -> None:
     record = opened({"node-1": told(info(1, name="a\nfatal: [node-1]\x1b[2J" + "x" * 99))})
     line = lines.begin_line(record, 1, NOW, NO_WAITS)
@@ -57,11 +50,3 @@ def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
     assert lines.begin_line(record, 2, NOW, NO_WAITS).endswith(": node-2 Server 200 [1 min so far]")
     passed(record, 2, 30)
     assert lines.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
-
-
-def test_pauses_and_soaks_that_are_still_to_come_are_counted_and_those_that_were_are_not_taken_for_work() -> None:
-    record = opened(fleet(4, 1), serial=1)
-    waits = Waits(pause=100, soak=30)
-    passed(record, 1, 40, waits)
-    # Three batches of 10 s, three soaks; the pause before this one is over.
-    assert remaining(record, 2, waits) == 3 * 10 + 3 * 30 + 2 * 100

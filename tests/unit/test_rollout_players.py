@@ -66,18 +66,6 @@ def test_a_run_that_has_left_servers_to_their_players_ends_well_where_that_is_as
     assert [row.server for row in from_json(to_json(record), "resume.json").left] == [uuid(200)]
 
 
-def test_a_canary_of_which_some_came_through_lets_others_follow_and_one_that_was_skipped_whole_does_not() -> None:
-    record = opened(fleet(1, 3), canary=2, **POLITE)
-    through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})
-    assert not record.stopped
-    all_done(record, 2)
-    record = opened(fleet(1, 3), canary=2, **POLITE)
-    through(record, 1, node_1=skipped([uuid(100), uuid(101)]))
-    assert record.stopped == "the canary was skipped for players"
-    assert [row.server for row in record.left] == [uuid(100), uuid(101), uuid(102)]
-    assert not record.has_good_canary
-
-
 @pytest.mark.parametrize(
     ("action", "servers", "state", "outcome"),
     [

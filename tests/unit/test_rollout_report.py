@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, ended, fleet, opened, uuid
+from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, opened, uuid
 
 
 def stopped() -> Record:
@@ -18,30 +18,6 @@ def stopped() -> Record:
     answer["servers"] += ended([uuid(101)])["servers"]
     count(record, 1, {"node-1": answer})
     return record
-
-
-def test_the_table_shows_what_went_wrong_last() -> None:
-    rows = report.table_rows(stopped())
-    assert [row[2:6] for row in rows] == [
-        ("Server 101", "done", None, 0.5),
-        ("Server 102", "not done", None, None),
-        ("Server 100", "failed", "start_failed", 0.5),
-    ]
-    assert [row[:2] for row in rows] == [("node-1", text) for text in ("00000065", "00000066", "00000064")]
-    assert rows[2][6] == "x" * 200
-    assert all(len(row) == len(report.HEADINGS) for row in rows)
-
-
-def test_each_node_is_blamed_for_its_own_servers_and_no_other_is() -> None:
-    record = opened({**fleet(2, 2), "node-3": LOST}, max_failures=3, servers=["all"], on_failure="continue")
-    begin(record, 1)
-    answer = ended([uuid(200)], "failed", code="start_failed")
-    answer["servers"] += ended([uuid(201)])["servers"]
-    count(record, 1, {"node-1": ended([uuid(100), uuid(101)]), "node-2": answer})
-    assert report.blamed(record) == {
-        "node-3": "Cannot end the restart well on node-3: node-3: node_unreachable",
-        "node-2": "Cannot end the restart well on node-2: node-2 Server 200: start_failed",
-    }
 
 
 def test_the_result_has_everything_for_programs() -> None:

@@ -138,13 +138,6 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     assert begin(third, 1)["node-1"]["once"] == key
 
 
-def test_a_server_that_is_down_meanwhile_is_not_restarted() -> None:
-    record = opened(fleet(1, 2))
-    resumed = opened({"node-1": told(info(100, state="offline"), info(101))}, again(record))
-    assert asked(resumed) == [uuid(101)]
-    assert [row.code for row in resumed.rows if not row.batch] == ["not_selected"]
-
-
 @pytest.mark.parametrize(
     ("state", "given", "is_asked"),
     [
@@ -171,15 +164,6 @@ def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_st
         assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-def test_a_node_lost_in_a_batch_may_have_done_its_part() -> None:
-    record = opened(fleet(1, 2))
-    begin(record, 1)
-    count(record, 1, {"node-1": LOST})
-    assert flying(again(record)) == {"nodes": ["node-1"], "runs": ["1b2c3d4e"]}
-    resumed = opened({"node-1": told(info(100, operations=[operation("done")]), info(101, state="offline"))}, again(record))
-    assert asked(resumed) == [uuid(101)]
-
-
 def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)
@@ -189,24 +173,6 @@ def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did
     assert flying(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
     seen = {"node-1": told(info(100)), "node-2": told(info(200, operations=[operation("done", "aaaaaaaa")]))}
     assert [(row.server, row.outcome) for row in opened(seen, again(lost_still)).rows] == [(uuid(200), "done")]
-
-
-def test_servers_of_a_node_that_told_nothing_are_all_meant_once_it_does() -> None:
-    record = opened({**fleet(1, 1), "node-2": LOST}, max_failures=1)
-    all_done(record, 1)
-    assert asked(opened(fleet(2, 2), again(record))) == [uuid(200), uuid(201)]
-    lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(record), max_failures=1)
-    assert [row.called for row in lost_still.left] == ["node-2"]
-
-
-def test_nodes_that_are_not_in_the_play_stay_left_and_the_run_is_not_good() -> None:
-    record = opened({**fleet(2, 1), "node-3": LOST}, max_failures=1)
-    begin(record, 1)
-    resumed = opened(fleet(1, 1), again(record))
-    all_done(resumed, 1)
-    assert [row.called for row in resumed.left] == ["node-2 Server 200", "node-3"]
-    assert not resumed.failures
-    assert not resumed.is_good
 
 
 def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
@@ -229,17 +195,6 @@ def test_a_canary_node_whose_servers_failed_must_be_tried_again_or_be_another() 
     tried = opened(fleet(2, 1), again(record), canary="node-2", resume_failed=True)
     assert tried.canaries == 1
     assert servers_of(begin(tried, 1)) == {"node-2": [uuid(200)]}
-
-
-def test_a_canary_node_that_ended_its_part_alone_came_through_if_it_is_up() -> None:
-    record = opened(fleet(2, 1), canary="node-2")
-    begin(record, 1)
-    done = info(200, operations=[operation("done")])
-    resumed = opened({**fleet(1, 1), "node-2": told(done)}, again(record), canary="node-2")
-    assert (asked(resumed), resumed.stopped) == ([uuid(100)], "")
-    fell = {**done, "state": "offline", "intent": {"up": True}}
-    fallen = opened({**fleet(1, 1), "node-2": told(fell)}, again(record), canary="node-2", max_failures=9)
-    assert (fallen.stopped, fallen.needs_failed) == ("the canary failed", True)
 
 
 @pytest.mark.parametrize(
@@ -275,15 +230,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
     """A server whose container is not what its definition says, or is."""
     return info(number, outdated={"is": is_outdated}, **more)
-
-
-def test_a_resumed_run_means_the_outdated_that_are_left_and_still_are() -> None:
-    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1)
-    all_done(record, 1)
-    resumed = opened({"node-1": told(outdated(1, is_outdated=False), outdated(2, is_outdated=False), outdated(3))}, again(record))
-    assert asked(resumed) == [uuid(3)] and begin(resumed, 1)["node-1"]["outdated"] is True
-    (skipped,) = (row for row in resumed.rows if row.server == uuid(2))
-    assert (skipped.outcome, skipped.code) == ("skipped", "not_selected")
 
 
 def test_what_was_tried_is_tried_again_although_its_new_container_is_not_outdated() -> None:

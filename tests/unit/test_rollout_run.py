@@ -50,12 +50,6 @@ def test_each_node_gets_what_is_left_of_the_budget() -> None:
     assert begin(record, 2)["node-2"]["max_failures"] == 1
 
 
-def test_a_bound_that_cannot_be_passed_is_not_sent_since_it_would_slow_the_node_down() -> None:
-    assert "max_failures" not in begin(opened(fleet(1, 1)), 1)["node-1"]
-    assert "max_failures" not in begin(opened(fleet(1, 4), max_failures="75%"), 1)["node-1"]
-    assert begin(opened(fleet(1, 4), max_failures="50%"), 1)["node-1"]["max_failures"] == 2
-
-
 def test_an_answer_to_an_earlier_batch_says_nothing_of_this_one() -> None:
     record = opened(fleet(1, 2), batch_size=1, max_failures=1)
     all_done(record, 1)
@@ -96,12 +90,6 @@ def test_a_canary_that_does_not_come_through_stops_the_run_whatever_the_budget(b
     count(record, 1, {"node-1": bad})
     assert record.stopped == "the canary failed"
     assert [row.server for row in record.left][-1] == uuid(200)
-
-
-def test_a_canary_has_no_budget_on_its_node() -> None:
-    record = opened(fleet(1, 5), canary=3, max_failures="100%")
-    assert begin(record, 1)["node-1"]["max_failures"] == 0
-    assert record.canaries == 1
 
 
 def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, Any]:
@@ -157,12 +145,6 @@ def test_a_server_that_the_supervisor_has_brought_back_has_crashed_all_the_same(
     assert record.rows[0].state != "offline" and record.stopped and record.rows[0].downtime == {}
 
 
-def test_the_end_of_another_run_says_nothing_of_the_one_that_was_named() -> None:
-    other = {"container": "c1", "started_at": "0", "verdict": "crashed", "exit_code": 3}
-    assert outcomes(soaked(back(), back(other))) == {"Server 100": "failed did_not_stay_up"}
-    assert outcomes(soaked(back(other, started_at="1"), back(other, started_at="1"))) == {"Server 100": "done"}
-
-
 def test_a_run_that_somebody_stopped_did_not_crash() -> None:
     stopped = {**NAMED, "verdict": "stopped_at_engine", "exit_code": 0, "ended_at": "2026-03-01T12:00:09.000Z"}
     record = soaked(back(started_at="1"), back(stopped, started_at="1", state="offline"))
@@ -185,25 +167,10 @@ def test_a_name_on_no_node_is_an_error_before_anything_is_done() -> None:
     assert caught.value.code == "server_not_found"
 
 
-def test_a_name_that_may_be_on_a_lost_node_counts_as_failed_and_is_left() -> None:
-    record = opened({**fleet(1, 1), "node-2": LOST}, servers=["Server 100", "Elsewhere"], max_failures=2)
-    assert outcomes(record)["Elsewhere"] == "failed server_not_found"
-    assert "Elsewhere" in [row.called for row in record.left]
-
-
 def test_a_suspended_server_fails_the_run_before_it_begins() -> None:
     record = opened({"node-1": told(info(1), info(2, suspended=True))})
     assert outcomes(record)["Server 2"] == "refused suspended"
     assert record.stopped
-
-
-def test_a_server_suspended_meanwhile_may_be_passed_over_too() -> None:
-    record = opened(fleet(1, 2), suspended="skip")
-    begin(record, 1)
-    answer = ended([uuid(100)], "refused", code="suspended")
-    answer["servers"] += ended([uuid(101)], "failed", code="suspended")["servers"]
-    count(record, 1, {"node-1": answer})
-    assert outcomes(record) == {"Server 100": "skipped suspended", "Server 101": "failed suspended"}
 
 
 def test_a_canary_node_that_cannot_be_asked_stops_the_run_whatever_the_budget() -> None:

@@ -9,7 +9,6 @@ import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin, waits
@@ -51,17 +50,6 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
 
 
-def test_a_node_lost_between_two_runs_of_one_command_is_not_planned_from_what_it_said_in_the_first(controller: Controller) -> None:
-    controller.nodes(fleet(2, 1))
-    controller.answers({"node-2": ended([uuid(200)])})
-    controller.lost = {"node-2"}
-    file = controller.plan(max_failures=1)["file"]
-    assert list(controller.begin(file, 1)["work"]) == ["node-1"]
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.report(file)
-    assert [(each["node"], each["outcome"]) for each in controller.result["servers"]] == [("node-2", "unknown"), ("node-1", "done")]
-
-
 def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
@@ -86,15 +74,6 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     assert controller.shown[-1] == (
         f"What failed before was left alone: 1; go on with the same command and -e rollout_resume={file} -e rollout_resume_failed=true"
     )
-
-
-def test_a_mistake_is_the_result_too_and_nothing_is_left_behind(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes(fleet(1, 1))
-    controller.result_file.write_text("of the last run")
-    planned = controller.plan(servers=["Nobody"])
-    assert planned["failed"]
-    assert (planned["code"], controller.result["code"]) == ("server_not_found", "server_not_found")
-    assert not (tmp_path / "home").exists()
 
 
 def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, tmp_path: Path) -> None:
@@ -179,25 +158,6 @@ def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_en
     assert "code" not in controller.result
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
-)
-def test_tasks_before_the_batch_that_cannot_be_used_stop_the_run_before_any_node_is_asked(
-    controller: Controller, tmp_path: Path, text: str | None, said: str
-) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    tasks = tmp_path / "before.yml"
-    if text is not None:
-        tasks.write_text(text)
-    begun = controller.begin(file, 1, tasks=str(tasks))
-    assert begun["failed"]
-    assert begun["blamed"] == ["node-1"]
-    assert said in controller.step("blame", here="node-1", file=file)["msg"]
-    assert controller.result["counts"]["not_done"] == 1
-    assert said in controller.result["stopped"]
-
-
 def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_one(controller: Controller) -> None:
     controller.nodes(fleet(3, 1))
     file = controller.plan(serial=1, max_failures=1)["file"]
@@ -210,17 +170,6 @@ def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_on
     assert controller.report(file)["blamed"] == ["node-1"]
     assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "done"]
     assert controller.step("blame", here="node-1", file=file)["msg"].startswith("Cannot end the restart well: restart of 3 in 3 of 3")
-
-
-def test_batches_at_the_end_whose_nodes_were_lost_use_up_the_budget_and_the_rest_is_not_begun(controller: Controller) -> None:
-    controller.nodes(fleet(3, 1))
-    file = controller.plan(serial=1)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.lost = {"node-2", "node-3"}
-    controller.report(file)
-    assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "not_done"]
-    assert controller.result["stopped"] == "1 failed, 0 allowed"
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, "batch 1 was to come before"), (None, "batch 1 was to come before")])
@@ -244,21 +193,6 @@ def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_agai
     assert [text.partition(", in ")[2] for text in controller.shown] == [
         f"{left}: nothing is begun before" for left in ("1 h 6 min", "36 min 40 s", "6 min 40 s")
     ]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"servers": []}, {"serial": "many"}, {"max_delay": 60}, {"deadline": "soon"}, {"action": "reboot"}, {"stop_timeout": "soon"}],
-    ids=lambda wrong: next(iter(wrong)),
-)
-def test_what_makes_no_sense_is_told_before_the_wait_and_not_after_it(controller: Controller, wrong: dict[str, Any]) -> None:
-    controller.nodes(fleet(1, 1))
-    not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone().isoformat()
-    given = {"action": "restart", "servers": ["all"], "not_before": not_before, **wrong}
-    taken_up = controller.step("take_up", given=given, result_file=str(controller.result_file))
-    assert taken_up["failed"]
-    assert controller.clock.slept == 0
-    assert controller.result["code"] == "settings_invalid"
 
 
 def test_a_batch_that_may_not_be_over_by_the_deadline_is_not_begun_and_no_pause_is_made_for_it(controller: Controller) -> None:
@@ -291,26 +225,3 @@ def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: 
         controller.begin(file, 2, pause=60)
     assert controller.clock.slept < 5
     assert not controller.result_file.exists()
-
-
-# ----- the report
-
-
-def test_a_report_goes_along_from_the_first_step_to_the_last(controller: Controller, tmp_path: Path) -> None:
-    controller.nodes(fleet(2, 1))
-    controller.vars["ansible_play_name"] = "Nightly"
-    (tmp_path / "local").mkdir()
-    path = tmp_path / "run.html"
-    planned = controller.step("plan", given={"action": "restart", "servers": ["all"], "serial": 1, "reason": "<b>"}, report=str(path))
-    first = path.read_text()
-    assert "Goes on" in first and "(play Nightly)" in first and "&lt;b&gt;" in first and "<b>" not in first.partition("Asked by")[2]
-    controller.begin(planned["file"], 1)
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.begin(planned["file"], 2, pause=60)
-    assert "1 done" in path.read_text() and "Batch 2 of 2: node-2 Server 200" in path.read_text()
-    controller.answers({"node-2": ended([uuid(200)], "failed", code="start_failed", msg="Cannot", log=["last words"])})
-    controller.report(planned["file"])
-    text = path.read_text()
-    assert "Did not end well" in text and "last words" in text and f"rollout_resume={planned['file']}" in text
-    assert f"The report is {path}" in controller.shown
-    assert controller.result["batches"]["times"][1]["batch"] == 2

@@ -12,11 +12,10 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.timing import note_timing
-from ansible_collections.fleet.power.plugins.module_utils._power.model.downtime import Downtime
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.rollout_support import uuid
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -37,17 +36,6 @@ def timed(entry_: dict[str, Any]) -> Row:
 def test_phases_have_absolute_times_by_the_moment_at_which_the_action_was_taken_up() -> None:
     row = timed(told(phases=(("stop", 0.5), ("start", 4.25))))
     assert (row.began_at, row.phases) == ("2026-03-01T12:00:01.000Z", [["stop", 0.5], ["start", 4.25]])
-
-
-def test_a_run_that_came_and_went_does_not_end_the_downtime_of_a_server_that_failed() -> None:
-    # A crash loop: up after half a second, and down again before it was ready.
-    down = Downtime("2026-03-01T12:00:03.000000000Z", 0.5, None, 2.0)
-    crashed = told(Outcome.FAILED, code="start_failed", downtime=down, run=Run("c", "2026-03-01T12:00:03.500000000Z"))
-    made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[timed({**crashed, "state": "offline"})])
-    assert made.rows[0].downtime == {"from": "2026-03-01T12:00:03.000Z"}
-    assert report.result(made, ended_at="", seconds=0, resume_file=None)["downtime"]["servers"] == 0
-    # One that is up, and not ready, was down for so long.
-    assert timed({**crashed, "state": "starting"}).downtime == {"from": "2026-03-01T12:00:03.000Z", "seconds": 0.5}
 
 
 @pytest.mark.parametrize("name", ["phases", "downtime", "run", "operation", "seconds", "log"])

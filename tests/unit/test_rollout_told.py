@@ -70,35 +70,6 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
     assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
 
 
-def test_a_receiver_is_told_the_types_it_asks_for_and_one_of_some_servers_nothing(controller: Controller, chat: Told) -> None:
-    with told() as tenant, told() as node:
-        tell(controller, chat, tenant, node)
-        for rule, more in zip(
-            controller.vars["rollout_receivers"],
-            ({"types": ["rollout.stopped", "server.crashed"]}, {"servers": [{"server": "Lobby"}]}, {"types": ["server.crashed"]}),
-        ):
-            rule.update(more)
-        run(controller, "failed")
-        assert (chat.types, tenant.sent, node.sent) == (["rollout.stopped"], [], [])
-
-
-@pytest.mark.parametrize(
-    "outcome, on_failure, closing",
-    [
-        ("done", "stop", "has ended: restart of 2 in 2 of 2 batches: 2 done"),
-        ("failed", "stop", "**was stopped**: restart of 2 in 1 of 2 batches: 1 failed, 1 not done; stopped: 1 failed, 0 allowed"),
-        ("failed", "continue", "**has not ended well**: restart of 2 in 2 of 2 batches: 2 failed"),
-    ],
-)
-def test_discord_gets_a_line_that_a_person_reads(controller: Controller, chat: Told, outcome: str, on_failure: str, closing: str) -> None:
-    tell(controller, chat, format="discord")
-    run(controller, outcome, reason="@everyone *now*", on_failure=on_failure)
-    first, last = (each.value["content"].partition("**: ")[2] for each in chat.sent)
-    assert first.startswith(f"rolling restart {controller.run} has begun: 2 servers of 2 nodes (") and r"\@everyone \*now\*" in first
-    assert last.replace("\\", "") == f"rolling restart {controller.run} {closing}"
-    assert all(each.value["allowed_mentions"] == {"parse": []} for each in chat.sent)
-
-
 # ----- receivers that are down, slow or hostile
 
 
@@ -169,20 +140,6 @@ def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     run(controller)
     assert {name for _kind, name in chat.events} == {first, controller.run}
     assert controller.warned == []
-
-
-def test_a_death_between_a_message_and_its_file_sends_it_again_under_the_same_id(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tell(controller, chat)
-    with monkeypatch.context() as patched:
-        patched.setattr(WaitingEvents, "remove", lambda self, waiting: None)
-        run(controller)
-    before = {each.value["id"]: each.value["type"] for each in chat.sent}
-    assert waiting(controller) == ["begun", "closed"]
-    run(controller)
-    assert len({each.value["id"] for each in chat.sent}) == 4 and waiting(controller) == []
-    assert before.items() <= {each.value["id"]: each.value["type"] for each in chat.sent}.items()
 
 
 def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, chat: Told) -> None:

@@ -11,17 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.words import RolloutError
-from ansible_collections.fleet.power.tests.unit.rollout_support import (
-    LOST,
-    all_done,
-    ended,
-    info,
-    opened,
-    part,
-    told,
-    unseen,
-    uuid,
-)
+from ansible_collections.fleet.power.tests.unit.rollout_support import LOST, all_done, ended, info, opened, part, told, unseen, uuid
 
 ALLOWED: dict[str, Any] = {"allow_unknown": True, "max_failures": 9}
 
@@ -29,10 +19,6 @@ ALLOWED: dict[str, Any] = {"allow_unknown": True, "max_failures": 9}
 def outcomes(record: Record) -> dict[str, str]:
     """How each server ended by its name, or its node's where it has none, with its code."""
     return {row.name or row.server or str(row.node): f"{row.outcome} {row.code}".strip() for row in record.rows}
-
-
-def chosen(record: Record) -> list[str]:
-    return [str(row.server) for row in record.rows if row.batch]
 
 
 def kept(record: Record) -> Record:
@@ -103,23 +89,6 @@ def test_a_server_that_cannot_be_seen_in_its_soak_has_neither_stayed_up_nor_gone
 # ----- taken up
 
 
-def first_part(**given: Any) -> Record:
-    """A run that was allowed to begin, has done one server, and left one that it could not see."""
-    record = opened({"node-1": told(info(1), unseen(2))}, **{**ALLOWED, **given})
-    all_done(record, 1)
-    return kept(record)
-
-
-def test_what_still_cannot_be_seen_keeps_the_next_run_from_beginning_unless_it_is_allowed() -> None:
-    still = {"node-1": told(info(1), unseen(2))}
-    assert opened(still, first_part(), on_failure="continue").stopped.startswith("Cannot see 1 server")
-    resumed = opened(still, first_part(), **ALLOWED)
-    assert (resumed.stopped, outcomes(resumed)) == ("", {"Server 2": "unknown engine_error"})
-    # It is no more than that in the run after it, either.
-    assert opened({"node-1": told(info(1), info(2, state="offline"))}, kept(resumed)).rows == []
-    assert outcomes(opened({"node-1": LOST}, kept(resumed))) == {"Server 2": "unknown node_unreachable"}
-
-
 def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() -> None:
     old = kept(opened({"node-1": told(info(1), info(2)), "node-2": LOST}))
     assert old.stopped
@@ -130,13 +99,3 @@ def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() 
     assert outcomes(lacking)["Server 2"] == "unknown incomplete"
     gone = opened({"node-1": told(info(1)), "node-2": told()}, old)
     assert outcomes(gone)["Server 2"] == "failed server_not_found"
-
-
-def test_a_list_that_is_whole_meanwhile_brings_only_what_no_part_of_the_run_had_seen() -> None:
-    record = opened({"node-1": part(info(1))}, **ALLOWED)
-    assert all_done(record, 1) == {"node-1": [uuid(1)]}
-    second = opened({"node-1": part(info(1), info(2))}, kept(record), **ALLOWED)
-    assert chosen(second) == [uuid(2)]
-    all_done(second, 1)
-    third = opened({"node-1": told(info(1), info(2), info(3))}, kept(second))
-    assert (chosen(third), third.stopped) == ([uuid(3)], "")

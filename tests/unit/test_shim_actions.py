@@ -14,13 +14,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, end_announcer, late_writes, performing
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.buffered_journal import BufferedJournal
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.own_generations import OwnGenerations
@@ -29,17 +28,15 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -51,7 +48,6 @@ START, STOP, KILL, RESTART = PowerAction.START, PowerAction.STOP, PowerAction.KI
 PATIENT = PlayerPolicy(1, 3600, OnMaxDelay.SKIP, (60,))
 _ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
 _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
-_ACCEPTANCES = "BEFORE INSERT ON acceptances"
 
 
 class World:
@@ -221,48 +217,6 @@ def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again_by_the_next_p
     assert world.row(world.ended[0].operation).outcome == "failed"
 
 
-def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    class NoThread:
-        def __init__(self, **_unused: object) -> None:
-            pass
-
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(performing, "threading", SimpleNamespace(Thread=NoThread))
-
-    async def story(actions: Actions) -> None:
-        await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))
-        await until(lambda: len(world.ended) == 2)
-        assert (actions.under_way(), actions.waiting()) == (0, 0)
-
-    world.run(story)
-    assert world.outcomes() == ["failed", "failed"]
-    assert pending(world.other()) == []
-
-
-def test_begins_and_ends_that_could_not_be_written_are_when_the_journal_takes_them_again(world: World) -> None:
-    def act(request: Request) -> Result:
-        world.journal.operations.begin(
-            operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
-        )
-        world.journal.operations.end(world.result(request))
-        return world.result(request)
-
-    world.acts[START] = act
-
-    async def story(actions: Actions) -> None:
-        with world.full(_BEGINS_AND_ENDS):
-            operation = await actions.take(ALPHA, START, 30, "")
-            await until(lambda: world.ended)
-            assert [each.operation for each in pending(world.other())] == [operation]
-        await until(lambda: world.row(operation).outcome == "done")
-        assert world.row(operation).begun_at
-
-    world.run(story)
-    assert pending(world.other()) == []
-
-
 def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_module, "MOST_OWED", 6)
 
@@ -418,39 +372,6 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     assert world.begun == []
 
 
-def test_it_is_unwell_until_the_journal_can_be_written_again_and_finds_that_out_by_itself(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await until(lambda: world.ended)
-        assert not actions.stuck
-        with world.slow():
-            with pytest.raises(NotKept):
-                await actions.take(ALPHA, STOP, 30, "")
-            await asyncio.sleep(0.5)
-            assert actions.stuck
-        await until(lambda: not actions.stuck)
-
-    world.run(story)
-
-
-def test_a_kill_that_can_neither_be_written_nor_done_because_the_process_ends_is_not_accepted(world: World) -> None:
-    async def story(actions: Actions) -> None:
-        with world.full(_ACCEPTANCES):
-            kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
-            await asyncio.sleep(0)
-            actions.end()
-            with pytest.raises(ShuttingDown):
-                await kill
-
-    world.run(story)
-    assert world.begun == []
-
-
 def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generations, disk, waits = OwnGenerations(str(tmp_path), "no-such-group"), threading.Event(), threading.Event()
 
@@ -528,28 +449,6 @@ def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_an
     assert [each.operation for each in pending(world.journal)] == [ticket.acceptance.operation for ticket in handed]
 
 
-# ----- looking at operations
-
-
-def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operation(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("one", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
-
-    async def look() -> None:
-        node: Any = world
-        found = Operations(node, WorkerPool(2, "read"))
-        one = await found.one(ALPHA.uuid, "one", 0.0)
-        assert one is not None and one["progress"] == "accepted"
-        assert await found.one(BETA.uuid, "one", 0.0) is None
-        world.journal.close()
-        world.sql("PRAGMA user_version = 99")
-        for ask in (found.one(ALPHA.uuid, "one", 0.0), found.all_of(ALPHA.uuid)):
-            with pytest.raises(JournalUnusable):
-                await ask
-
-    asyncio.run(look())
-
-
 # ----- with regard to players
 
 
@@ -618,47 +517,3 @@ def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(wor
     world.run(story)
     assert world.ended == []
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
-
-
-# ----- until a server is ready
-
-READY_SOON = Readiness(WaitFor.RUNNING, 600)
-
-
-def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
-    world.acts[RESTART] = world.hold
-
-    async def story(actions: Actions) -> None:
-        waits = await actions.take(ALPHA, RESTART, 30, "", ready=READY_SOON)
-        await until(lambda: world.listeners)
-        world.tell("start")
-        assert await actions.take(ALPHA, STOP, 30, "")
-        assert (actions.under_way(), actions.waiting()) == (1, 1)
-        world.tell("ready")
-        await until(lambda: world.begun == [RESTART, STOP])
-        await until(lambda: world.ended)
-        # It goes on all the same, and is counted as under way.
-        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 1, 0)
-        world.let_go.set()
-        await until(lambda: world.ended[-1].operation == waits)
-
-    world.run(story)
-
-
-def test_no_more_than_sixteen_wait_for_one_server_to_be_ready(world: World) -> None:
-    world.acts[START] = world.hold
-
-    async def story(actions: Actions) -> None:
-        for number in range(16):
-            await actions.take(ALPHA, START, 0 if number % 2 else 30, "", ready=READY_SOON)
-            await until(lambda: len(world.listeners) == len(world.begun))
-            world.tell("ready")
-        for wait in (0, 30):
-            with pytest.raises(TooMany):
-                await actions.take(ALPHA, START, wait, "", ready=READY_SOON)
-        # All others are taken.
-        for action in (STOP, KILL):
-            assert await actions.take(ALPHA, action, 30, "")
-        await until(lambda: [each.action for each in world.ended] == [STOP, KILL])
-
-    world.run(story)

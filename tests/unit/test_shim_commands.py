@@ -99,28 +99,6 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
     in_loop(story)
 
 
-def test_many_servers_that_do_not_read_leave_a_place_for_one_that_does() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        stuck = [engine.up(f"stuck {number}", stuck=True) for number in range(commands_file._THREADS - 1)]
-        waiting = [asyncio.ensure_future(commands.write(each, "a\n")) for each in stuck for _unused in range(3)]
-        await until(lambda: len(engine.asked) == len(stuck))
-        assert await asyncio.wait_for(commands.write(engine.up("other"), "b\n"), 20.0) is None
-        engine.go.set()
-        assert set(await asyncio.gather(*waiting)) == {NOT_READ}
-
-    in_loop(story)
-
-
-def test_commands_of_a_server_are_written_in_their_order() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        server = engine.up("server")
-        assert await asyncio.gather(*(commands.write(server, str(number)) for number in range(20))) == [None] * 20
-        assert engine.written == [(server, str(number)) for number in range(20)]
-        assert commands._turns == {}
-
-    in_loop(story)
-
-
 def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         engine.go.set()

@@ -17,7 +17,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers imp
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
-from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 
 HELD = 10_000
@@ -47,19 +46,6 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
     go.set()
     block_until(lambda: set(disks.of_each(uuids, data).values()) == {5})
     assert len(threads) == 1
-
-
-def test_a_directory_that_cannot_be_walked_over_keeps_no_other_from_it(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Volume
-
-    def volume(path: str) -> Any:
-        if path.endswith("/1"):
-            raise ValueError(path)
-        return real(path)
-
-    monkeypatch.setattr(disks_file, "Volume", volume)
-    disks = Disks()
-    block_until(lambda: disks.of_each(["0", "1", "2"], data) == {"0": HELD, "1": 0, "2": HELD})
 
 
 def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.cloudeve
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import OutboxState, RecordedEvents
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from .journal_support import ALPHA, Node
 
 AT = "2026-03-01T12:00:00.250Z"
-START = Cursor()
 
 
 # ----- where a reader stands
@@ -66,14 +64,6 @@ def test_each_event_that_is_there_is_told_once_in_its_order_and_all_others_are_c
     assert told == sorted(number for number in present if number > begin)
     assert dropped == state.last - begin - len(told)
     assert cursor == Cursor("box", state.last)
-
-
-@pytest.mark.parametrize("lost", [Cursor("other", 3), Cursor("other", 99), Cursor("box", 6)], ids=str)
-def test_whose_place_is_gone_begins_at_the_oldest_and_is_told_so(lost: Cursor) -> None:
-    state = OutboxState("box", 5, 3)
-    assert lost.start_in(state) == 0
-    page = page_after(lost, state, [3, 4, 5], 100)
-    assert (page.reset, page.dropped, page.cursor) == (True, 2, Cursor("box", 5))
 
 
 # ----- those that wait
@@ -125,19 +115,6 @@ class CountingEvents(RecordedEvents):
         return super().state()
 
 
-def test_all_that_is_there_comes_at_once_and_the_cursor_goes_on_behind_it(journal: Journal) -> None:
-    async def run() -> None:
-        followers = followers_of(journal.events)
-        write(journal, "one", "two", "three")
-        first = await followers.read(Place(START, 2), 60.0)
-        assert operations(first) == ["one", "two"]
-        cursor = Cursor.read(shown(first)["cursor"])
-        assert cursor is not None
-        assert operations(await followers.read(Place(cursor, 2), 60.0)) == ["three"]
-
-    asyncio.run(run())
-
-
 def test_five_hundred_that_wait_are_told_within_a_second_by_one_look(journal: Journal) -> None:
     async def run() -> None:
         events = CountingEvents(journal.events)
@@ -175,37 +152,6 @@ def test_an_outbox_that_is_begun_anew_or_removed_ends_the_wait(journal: Journal)
         told = shown(await followers.read(Place(before, 100), 60.0))
         assert (told["reset"], told["events"], told["dropped"]) == (True, [], 0)
         assert told["cursor"] == str(end_of(journal)) != str(before)
-
-    asyncio.run(run())
-
-
-def test_whoever_waits_where_the_journal_breaks_is_told_that(journal: Journal) -> None:
-    class Breaking(CountingEvents):
-        def state(self) -> OutboxState | None:
-            found = super().state()
-            if self.looks > 1:
-                raise JournalUnusable("it is broken")
-            return found
-
-    async def run() -> None:
-        followers = followers_of(Breaking(journal.events))
-        with pytest.raises(JournalUnusable, match="broken"):
-            await asyncio.wait_for(followers.read(Place(end_of(journal), 100), 60.0), 20.0)
-        assert followers.waiting == 0
-
-    asyncio.run(run())
-
-
-def test_the_end_of_the_process_ends_every_wait(journal: Journal) -> None:
-    async def run() -> None:
-        followers = followers_of(journal.events)
-        tasks = [asyncio.ensure_future(followers.read(Place(end_of(journal), 100), 60.0)) for _reader in range(50)]
-        while followers.waiting < 50:
-            await asyncio.sleep(0.01)
-        followers.close()
-        found = await asyncio.wait_for(asyncio.gather(*tasks), 20.0)
-        assert all(told is not None and not told.page.has_news for told in found)
-        assert await asyncio.wait_for(followers.read(Place(end_of(journal), 100), 60.0), 20.0) is not None
 
     asyncio.run(run())
 

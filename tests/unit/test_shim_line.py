@@ -53,22 +53,6 @@ def test_a_kill_begins_at_once_cancels_who_waits_before_it_and_holds_up_who_come
     assert line.next() == [after]
 
 
-def test_two_kills_do_not_wait_for_each_other_nor_cancel_each_other() -> None:
-    first, second = ticket("kill"), ticket("kill")
-    line = line_of(first, second)
-    assert line.cancelled_by(second) == []
-    assert line.next() == [first, second]
-
-
-def test_who_tries_once_begins_only_if_nobody_is_before_it() -> None:
-    alone = ticket("start", once=True, deadline=0.0)
-    line = line_of(alone)
-    assert line.next() == [alone]
-    behind = ticket("stop", once=True, deadline=60.0)
-    line.take(behind)
-    assert (line.next(), line.late(0.0)) == ([], [behind])
-
-
 @pytest.mark.parametrize("running", [0, 1])
 def test_sixteen_may_wait(running: int) -> None:
     line = line_of(*(ticket("stop") for _unused in range(running)))

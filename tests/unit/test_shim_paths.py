@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.route_table import ROUTES
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire import replies
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.access import client_address, cors_headers, refusal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import PathMatch, PathTable, Redirect
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.paths import PathMatch, PathTable
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
@@ -40,19 +40,6 @@ def settings(**values: object) -> Settings:
 )
 def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:
     assert PATHS.find(method, target) == route
-
-
-@pytest.mark.parametrize(
-    "method, target, slash",
-    [
-        ("GET", "/api/servers/", Redirect(301, "/api/servers")),
-        ("GET", "/api/servers/?a=b/", Redirect(301, "/api/servers?a=b/")),
-        ("POST", f"/api/servers/{UUID}/power/", Redirect(307, f"/api/servers/{UUID}/power")),
-        ("GET", "/api/servers%2F", Redirect(301, "/api/servers")),
-    ],
-)
-def test_a_slash_too_many_is_redirected(method: str, target: str, slash: Redirect) -> None:
-    assert PATHS.find(method, target) == slash
 
 
 def test_an_empty_token_lets_nobody_in() -> None:

@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.wire.power_
     PowerBody,
     read_power_body,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,40 +80,6 @@ def test_what_cannot_be_had_as_it_is_asked_for_says_why(action: str, fields: str
 
 
 # ----- when a start counts as done
-
-
-@pytest.mark.parametrize(
-    "fields, ready",
-    [
-        ("", CONTAINER_UP),
-        (',"wait_for":null,"wait_timeout":null', CONTAINER_UP),
-        (',"wait_for":"running"', Readiness(WaitFor.RUNNING, 300)),
-        (',"WAIT_FOR":"container","wait_for":"healthy","wait_timeout":0', Readiness(WaitFor.HEALTHY, 0)),
-        (',"wait_timeout":604800', Readiness(WaitFor.CONTAINER, 604800)),
-    ],
-)
-def test_the_moment_at_which_a_start_counts_as_done_is_that_of_the_module(fields: str, ready: Readiness) -> None:
-    assert read_power_body(f'{{"action":"start"{fields}}}'.encode()) == PowerBody(PowerAction.START, 30, ready=ready)
-
-
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_what_starts_nothing_waits_for_nothing_and_takes_no_place_of_what_does(action: str) -> None:
-    body = f'{{"action":"{action}","wait_for":"running","wait_timeout":7}}'
-    assert read_power_body(body.encode()) == PowerBody(PowerAction(action), 30)
-    assert read_power_body(body.replace("running", "soon").encode()).refused
-
-
-@pytest.mark.parametrize(
-    "fields, why",
-    [
-        ('"wait_for":"ready"', "Cannot use this wait_for: expected container, running or healthy"),
-        ('"wait_for":""', "Cannot use this wait_for: expected container, running or healthy"),
-        ('"wait_timeout":-1', "Cannot use wait_timeout=-1: expected a whole number from 0 to 604800"),
-        ('"wait_timeout":604801', "Cannot use wait_timeout=604801: expected a whole number from 0 to 604800"),
-    ],
-)
-def test_a_moment_that_there_is_not_is_refused(fields: str, why: str) -> None:
-    assert read_power_body(f'{{"action":"start",{fields}}}'.encode()).refused == why
 
 
 def test_deep_nesting_is_refused_and_costs_nothing() -> None:

@@ -148,18 +148,6 @@ class Heard:
         return [each["args"][0] for each in found if each["event"] == "console output"]
 
 
-def test_output_is_told_line_by_line_and_its_end_once() -> None:
-    engine = OneContainer()
-    heard = Heard(engine, Matchers(["done"], strip=True))
-    engine.pipe.write("one\r\ntw")
-    engine.pipe.write("o\nall \x1b[32mdone\x1b[0m\ndone again\nrest")
-    block_until(lambda: len(heard.lines) == 4)
-    engine.pipe.theirs.close()
-    block_until(lambda: heard.said[-1:] == ["ended"])
-    assert heard.lines == ["one", "two", "all \x1b[32mdone\x1b[0m", "done again", "rest"]
-    assert heard.said == ["attached", "ready", "ended"]
-
-
 def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once() -> None:
     engine = OneContainer(log="one\r\ntwo\r\nthree\r\n")
     engine.pipe.write("three\nfour\n")
@@ -270,18 +258,6 @@ def reading(stream: Stream) -> tuple[Changes, list[str]]:
 
 def readers() -> int:
     return sum(thread.name == "changes" for thread in threading.enumerate())
-
-
-def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Stream) -> None:
-    changes, told = reading(stream)
-    stream.coming.append("a")
-    block_until(lambda: told == ["a"])
-    block_until(lambda: len(stream.windows) >= 3)
-    stream.coming.append("b")
-    block_until(lambda: told == ["a", "b"])
-    assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
-    changes.want(False)
-    block_until(lambda: readers() == 0)
 
 
 @pytest.mark.parametrize("trouble", ["fault", "short", "far"])

@@ -5,27 +5,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import (
-    ClientMessage,
-    frame,
-    joined,
-    last_lines,
-    read_frame,
-)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.frames import ClientMessage, joined, read_frame
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.rates import Rates
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.endings import of_ending
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes, view_of
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Observed
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import Holder
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView, state_changes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Phase
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,17 +44,6 @@ def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None
     assert read_frame(text) == message
 
 
-def test_how_an_action_ended_is_an_error_only_if_it_went_wrong() -> None:
-    ended: dict[str, Any] = {"id": "i", "action": "stop", "outcome": "done", "stop": {"forced": True}, "warnings": ["w"]}
-    assert [json.loads(text) for text in of_ending(ended, whole=True)] == [
-        {"event": "daemon message", "args": ["stop: done; it did not end by itself and was ended by SIGKILL"]},
-        {"event": "daemon message", "args": ["warning: w"]},
-    ]
-    for outcome in ("refused", "cancelled", "failed", "skipped"):
-        (text,) = of_ending({"id": "i", "action": "stop", "outcome": outcome, "msg": "Cannot stop it: so"}, whole=True)
-        assert json.loads(text) == {"event": "daemon error", "args": ["Error Event [i]: Cannot stop it: so"]}
-
-
 @pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])
 def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: str | None) -> None:
     secret = "/srv/secret registry.example.com pid 7"
@@ -77,22 +53,6 @@ def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: st
         assert secret not in text
         assert "[i]" in text
         assert secret in "".join(of_ending(ended, whole=True))
-
-
-@pytest.mark.parametrize(
-    ("log", "count", "limit", "lines"),
-    [
-        (b"", 5, 100, []),
-        (b"a\r\nb\r\n", 5, 100, ["a", "b"]),
-        (b"a\nb\nc", 2, 100, ["b", "c"]),
-        (b"aaaa\nbb\ncc\n", 5, 2 * len(frame("console output", "bb")) + 5, ["bb", "cc"]),
-        (b"aaaaaaaa\n", 5, 5, []),
-        (b"a\n\xff\xff\n", 5, len(frame("console output", "\ufffd\ufffd")) - 1, []),
-        (b"\xff\x1b[1mx\n", 5, 100, ["\ufffd\x1b[1mx"]),
-    ],
-)
-def test_the_last_lines_of_a_log_are_within_bounds(log: bytes, count: int, limit: int, lines: list[str]) -> None:
-    assert last_lines(log, count, limit) == [frame("console output", line) for line in lines]
 
 
 @given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))
@@ -161,22 +121,3 @@ def test_a_run_that_was_said_to_run_is_not_said_to_start_when_a_start_of_ours_ta
     assert state_changes(by_others, taken_over, RUNNING) == []
     assert state_changes(taken_over, ready, RUNNING) == []
     assert state_changes(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
-
-
-def test_a_server_whose_run_is_about_to_be_written_down_is_looked_at_again_before_anything_is_told() -> None:
-    for phase, settled in ((Phase.START, False), (Phase.OBSERVE, False), (Phase.STOP, True), (None, True)):
-        holder = None if phase is None else holding(phase)
-        seen = Observed(snapshot("2"), RUNNING, Startup.UNKNOWN, holder, None)
-        assert view_of(seen, None).settled is settled
-        assert view_of(seen, SeenRun(snapshot("1").run, matchers=True, matched=False)).settled is settled
-        known = SeenRun(snapshot("2").run, matchers=True, matched=False)
-        assert view_of(replace(seen, startup=Startup.WAITING), known).settled is True
-        # It was written while the server was looked at.
-        assert view_of(seen, known).settled is False
-        assert view_of(seen, replace(known, matchers=False)).settled is True
-    seen = Observed(snapshot(""), OFFLINE, Startup.UNKNOWN, holding(Phase.START), None)
-    assert view_of(seen, None).settled is True
-
-
-def holding(phase: Phase) -> Holder:
-    return Holder(pid=1, pid_start=1, boot_id="b", operation="o", action="start", phase=phase.value, since="s")

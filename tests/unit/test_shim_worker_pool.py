@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.changes import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -62,18 +57,6 @@ def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch
         assert await asyncio.wait_for(threads.ask(lambda: "done"), 5.0) == "done"
 
     asyncio.run(run())
-
-
-def test_events_are_read_once_there_is_a_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = threading.Event()
-    node = SimpleNamespace(now=lambda: SimpleNamespace(engine=SimpleNamespace(local=False)))
-    changes = Changes(cast("Any", node), lambda _uuid: None, looked.set)
-    with monkeypatch.context() as patch:
-        few_threads(patch)
-        changes.want(True)
-    changes.want(True)
-    assert looked.wait(5.0)
-    changes.want(False)
 
 
 # ----- what is known of servers
@@ -142,45 +125,3 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
         searches.go.set()
 
     with_known(story)
-
-
-# ----- metrics
-
-
-def test_the_number_of_servers_is_not_waited_for_where_the_engine_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> None:
-        go = threading.Event()
-        server_cache = SimpleNamespace(all_servers=_nothing)
-        totals = dict.fromkeys(Verdict, 3)
-        told = SimpleNamespace(totals=lambda: totals)
-        journal = SimpleNamespace(ended_runs=told, events=SimpleNamespace(state=lambda: None), sync=lambda: "")
-        node = SimpleNamespace(journal=journal, settings=SimpleNamespace(state_directory="/nonexistent"))
-        census = Census(*cast("Any", (node, server_cache, None)))
-        monkeypatch.setattr(census, "_seen", lambda _servers: [str(go.wait(60.0))])
-        began = time.monotonic()
-        servers, runs = await census.numbers()
-        assert (servers.states, servers.supervision) == ({}, {})
-        assert (runs.ended, runs.supervisor["running"]) == (totals, False), "what the engine is not needed for"
-        assert time.monotonic() - began < 20.0
-        go.set()
-
-    asyncio.run(run())
-
-
-def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
-    return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
-
-
-def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_told() -> None:
-    ended = {**dict.fromkeys(Verdict, 0), Verdict.CRASHED: 4, Verdict.STOPPED: 2}
-    servers = ServerNumbers({"running": 1}, {"backoff": 2, "crash_loop": 1})
-    lines = shown(servers, NodeNumbers(ended, {"running": True, "since": "", "paused": "wings"}))
-    assert {'fleet_power_ended_runs_total{verdict="crashed"} 4.0', 'fleet_power_ended_runs_total{verdict="stopped"} 2.0'} <= lines
-    assert {'fleet_power_supervision{state="backoff"} 2.0', 'fleet_power_supervision{state="crash_loop"} 1.0'} <= lines
-    paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
-    assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
-    assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
-
-
-async def _nothing() -> list[Server]:
-    return []

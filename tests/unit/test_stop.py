@@ -85,22 +85,6 @@ class TestWay:
         assert progress.stop == StopReport(how, forced=False, seconds=0.0)
         assert (progress.changed, progress.warnings) == (True, [])
 
-    def test_with_neither_it_is_native_with_a_warning(self, fake: FakeNode) -> None:
-        up(fake, COMMAND, labels={}, stop_signal="SIGINT")
-        fake.file.unlink()
-        (fake.root / "state" / "definitions" / f"{UUID}.json").unlink()
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGINT")]
-        assert "no definition says how it is stopped; it is sent SIGINT" in progress.warnings[0]
-
-    def test_a_command_without_open_standard_input_becomes_native_and_says_so(self, fake: FakeNode) -> None:
-        up(fake, COMMAND, open_stdin=False)
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert progress.stop is not None
-        assert progress.stop.how == "native"
-        assert "no open standard input for the command 'stop'" in progress.warnings[0]
-
 
 class TestGrace:
     @pytest.mark.parametrize("asked, own, seconds", [(7, 5, 7.0), (None, 5, 5.0), (None, None, 600.0), (600, 5, 600.0)])
@@ -128,13 +112,6 @@ class TestGrace:
         assert progress.stop is not None
         assert not progress.stop.forced
         assert 42.0 <= progress.stop.seconds <= 42.5
-
-    def test_the_record_says_until_when_for_others_to_read(self, fake: FakeNode) -> None:
-        seen = []
-        run = up(fake, NATIVE).run
-        fake.engine.witness = lambda call: seen.append(fake.node.locks.holder(UUID))
-        stop(fake, stop_timeout=90)
-        assert [(each.phase, each.run, each.phase_deadline) for each in seen if each] == [("stop", run, "2026-03-01T12:01:30.000Z")]
 
 
 class TestOrder:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.reader import Broken, Reader
-from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.reader import Reader
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -123,37 +122,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
     watch.turn()
     watched.starter.join()
     assert not watched.fake.live and not watched.row.due
-
-
-def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection_watch, "_REPLAY_SECONDS", 0.0)
-    watched.up()
-    reader, found = NoEvents(), watched.fake.seen()
-    reader.events = [ContainerEvent(7, "die", found.id, UUID, exit_code=0)]
-    connect(watched, reader).turn()
-    assert watched.hearing.latest == 7
-
-
-def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    fake, turns = FakeNode(tmp_path), iter((False, True))
-
-    class Gone(NoEvents):
-        def next(self, seconds: float) -> ContainerEvent | None:
-            raise Broken
-
-    monkeypatch.setattr(service, "build_node", lambda *_unused, **_caller: fake.node)
-    monkeypatch.setattr(service, "link_to", lambda *_unused: EngineLink(_LIFE))
-    monkeypatch.setattr(service, "Reader", lambda _stream: Gone())
-    monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(fake.engine.events, "follow", lambda _since: None, raising=False)
-    lock: Any = SimpleNamespace(tell=told.append)
-    service.Supervisor(fake.node.settings, service.Options(), lambda: next(turns, True), lock).run()
-    assert "fault" not in told
 
 
 def seen_of(watched: Watched) -> SeenRun:

@@ -128,18 +128,6 @@ def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world
 
 
 @BOTH
-def test_a_written_file_keeps_the_mode_and_owner_it_had(disk: Disk) -> None:
-    file = disk.volume / "server.properties"
-    file.write_bytes(b"old\n")
-    kept = (1234, 1235) if disk.who == "root" else disk.owner
-    os.chown(file, *kept)
-    file.chmod(0o4640)
-    disk.act(lambda: write(disk, "server.properties"))
-    assert file.read_bytes() == b"new\n"
-    assert (owner_of(file), mode_of(file)) == (kept, 0o640)
-
-
-@BOTH
 def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> None:
     (disk.volume / ".fleet-power.new").symlink_to(disk.canary)
     disk.act(lambda: write(disk, "a.txt"))
@@ -249,24 +237,6 @@ def make_tree(disk: Disk) -> None:
         (disk.volume / name).mkdir()
     (disk.volume / "a" / "below" / "five").write_bytes(b"12345")
     (disk.volume / "seven").write_bytes(b"1234567")
-
-
-@BOTH
-def test_the_size_is_that_of_regular_files_with_hard_links_once(disk: Disk) -> None:
-    make_tree(disk)
-    os.link(disk.volume / "seven", disk.volume / "b" / "seven again")
-    with open(disk.volume / "sparse", "wb") as file:
-        file.truncate(10**9)
-    (disk.volume / "link").symlink_to(disk.canary)
-    for path in (disk.volume, *disk.volume.rglob("*")):
-        os.chown(path, *disk.owner, follow_symlinks=False)
-
-    def act() -> None:
-        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=None) == Survey(10**9 + 12, 3, 0, 0)
-        assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(10**9 + 12, 3, 0, 0)
-
-    disk.act(act)
-    disk.assert_untouched()
 
 
 @AS_ROOT
