@@ -38,8 +38,6 @@ def tool(name: str) -> str:
     return str(path) if path.exists() else pytest.skip(f"{name} is not installed")
 
 
-# ----- the script, with a stand-in for Ansible
-
 STAND_IN = """#!/bin/sh
 for word in ansible-playbook "$@"; do printf '%s\\0' "$word"; done | tr '\\n' ' ' >> "$STAND_IN/calls"
 printf '\\n' >> "$STAND_IN/calls"
@@ -158,8 +156,6 @@ def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deplo
     assert ran.stderr.startswith(f"Cannot resume: there is no {deploy.resume};")
 
 
-# ----- the execution environment
-
 #: The distribution that brings each package that is imported.
 BROUGHT_BY = {"docker": "docker", "requests": "requests", "urllib3": "requests", "yaml": "pyyaml"}
 
@@ -224,9 +220,6 @@ def test_nothing_of_the_checkouts_own_life_is_packed(packed: Path) -> None:
     names = {path.name for path in (packed / "ansible_collections" / "fleet" / "power").rglob("*")}
     assert {name for name in names if name.startswith(".") or name.endswith((".pyc", ".tar.gz"))} == set()
     assert names & {"__pycache__", "output"} == set()
-
-
-# ----- Ansible's settings
 
 
 def sections(text: str) -> dict[str, dict[str, str]]:

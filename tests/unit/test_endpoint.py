@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import server_list
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
-    InterruptedBySignal,
     PowerError,
     ServerNotFound,
     SettingsInvalid,
@@ -64,16 +61,11 @@ class Answering(Endpoint):
         self._connection.web = self.scripted = Scripted(*answers)
 
 
-# ----- address and token
-
-
 @pytest.mark.parametrize(
     "url",
     [
         "",
-        "node1:8080",
         "ftp://node1",
-        "http://[::1",
         "https://alice:password-of-alice@node1",
         "https://node1?token=1",
     ],
@@ -113,19 +105,13 @@ def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, m
         assert [asked.path for asked in proxy.asked] == ["http://node1.example.test/api/servers"]
 
 
-# ----- what an answer means
-
-
 @pytest.mark.parametrize(
     "said, error, part",
     [
         (answer(401, {"error": "The required authorization heads were not present in the request."}), EndpointError, "without token_id"),
         (answer(404, {"error": "The requested resource does not exist on this instance."}), ServerNotFound, UUID),
-        (answer(404, None, "404 page not found"), EndpointError, "is its address right"),
         (answer(400, {"error": "Cannot start or restart a server that is suspended."}), Suspended, "suspended"),
-        (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
         (answer(500, None, ""), EndpointError, "answers 500"),
-        (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
         (answer(200, None, "<html>"), EndpointUnreachable, "may have been taken"),
         (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
     ],
@@ -155,19 +141,13 @@ def test_a_token_is_shown_in_no_field_that_the_endpoint_tells(field: str) -> Non
     assert TOKEN not in repr(shown[field])
 
 
-# ----- operations
-
-
 @pytest.mark.parametrize(
     "location, path",
     [
         (f"/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
         (f"/wings/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
-        ("", f"/api/servers/{UUID}/operations/op-1"),
         ("https://elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
-        ("//elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
         ("/../../steal", f"/api/servers/{UUID}/operations/op-1"),
-        ("@elsewhere.example.test/", f"/api/servers/{UUID}/operations/op-1"),
     ],
 )
 def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_says(location: str, path: str) -> None:
@@ -175,38 +155,7 @@ def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_s
     assert endpoint.act(UUID, PowerAction.STOP, 30).path == path
 
 
-# ----- which server
-
-
 LISTED = [server(OTHER, "Cobalt"), server(TWIN, "Twin"), server(UUID, "Twin"), server("99999999-0000-4000-8000-000000000000", "Cobalt two")]
-
-
-def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_list, "_LOOK_SECONDS", 0.02)
-    endpoint, answered, asking = Answering(), threading.Event(), threading.Event()
-
-    def ask(*_unused: object, **_also_unused: object) -> Answer:
-        asking.set()
-        answered.wait(10)
-        return answer(200, LISTED)
-
-    def leave() -> None:
-        raise InterruptedBySignal("a signal")
-
-    monkeypatch.setattr(endpoint.scripted, "ask", ask)
-    first = threading.Thread(target=endpoint.listed)
-    first.start()
-    assert asking.wait(10)
-    try:
-        with pytest.raises(InterruptedBySignal):
-            identify_at("Cobalt", endpoint, leave)
-    finally:
-        answered.set()
-        first.join()
-    assert len(endpoint.listed()) == len(LISTED)
-
-
-# ----- what is read of servers
 
 
 def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:

@@ -33,9 +33,6 @@ HERE = "http://127.0.0.1:8080"
 OURS, WINGS = "endpoint-token-of-the-settings", "token-of-wings"
 
 
-# ----- tokens
-
-
 def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **options: str) -> str:
     """The token that goes to the endpoint of these settings and options."""
     taken: list[str] = []
@@ -73,9 +70,6 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
 
 
-# ----- which servers
-
-
 class Silent(Scripted):
     """A web that never answers, but looks up as it promises."""
 
@@ -102,9 +96,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     assert time.monotonic() - began < 8
 
 
-# ----- faults of ours
-
-
 class Faulty(FakeEndpoint):
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
@@ -117,17 +108,11 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
     assert "secret" not in results[0].msg
 
 
-# ----- options
-
-
 @pytest.mark.parametrize(
     "given",
     [
         {"stop_timeout": 0},
         {"definitions": [{}]},
-        {"definitions_dir": "/d"},
-        {"adopt": True},
-        {"if_meant_up": True},
         {"outdated": True},
     ],
     ids=lambda given: next(iter(given)),

@@ -62,9 +62,7 @@ def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> 
     [
         ("start", DOWN, (PlanStep.PREBOOT, PlanStep.START), STARTING),
         ("start", UP, (), None),
-        ("stop", UP, (PlanStep.STOP,), OFFLINE),
         ("restart", UP, (PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START), STARTING),
-        ("kill", UP, (PlanStep.KILL,), OFFLINE),
         ("kill", DOWN, (), OFFLINE),
     ],
 )

@@ -20,16 +20,11 @@ WINGS = {"Service": "Pterodactyl"}
     "name, labels, state, found",
     [
         (UUID, OURS, "running", ListedContainer(UUID, "i", live=True)),
-        (UUID, OURS, "paused", ListedContainer(UUID, "i", live=True)),
         (UUID, OURS, "exited", ListedContainer(UUID, "i", live=False)),
-        (UUID, WINGS, "running", ListedContainer(UUID, "i", live=True)),
         (f"{UUID}-next", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
-        (f"{UUID}-after", OURS, "created", ListedContainer(UUID, "i", live=False, waiting=True)),
         (f"{UUID}-kept", OURS, "exited", None),
         ("renamed", OURS, "running", "asked"),
-        (f"{UUID}-next", OURS, "running", "asked"),
         ("renamed", WINGS, "running", None),
-        (UUID, {}, "running", None),
     ],
 )
 def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, found: Any) -> None:

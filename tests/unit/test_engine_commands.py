@@ -58,33 +58,3 @@ def test_one_that_the_engine_has_forgotten_keeps_no_other_from_being_run(monkeyp
     assert runner.run("c", ["count"], seconds=0.05, most_bytes=10).why == "was not run: the one before still runs in its container"
     engine.forgets = True
     assert runner.run("c", ["count"], seconds=5.0, most_bytes=10) == CommandEnd(0, b"3\n")
-
-
-class CutEngine(ForgetfulEngine):
-    """One whose command ends well, while the connection that tells what it prints is lost."""
-
-    def __init__(self, printed: bytes, *, reset: bool) -> None:
-        super().__init__()
-        self._printed = printed
-        self._reset = reset
-
-    def exec_start(self, command: str, **_way: bool) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        if self._reset:
-            # Closed before this was read.
-            ours.sendall(b"x")
-        theirs.sendall(self._printed)
-        theirs.close()
-        return ours
-
-    def exec_inspect(self, command: str) -> dict[str, Any]:
-        return {"Running": False, "ExitCode": 0}
-
-
-@pytest.mark.parametrize(
-    "printed, reset", [(b"\1\0\0\0\0\0\0\2" + b"3\n", True), (b"\1\0\0\0\0\0\0\3" + b"3\n", False), (b"\1\0\0", False)]
-)
-def test_output_that_was_cut_is_not_taken_for_the_whole(printed: bytes, reset: bool) -> None:
-    runner = CommandRunner(CutEngine(printed, reset=reset), local=False)  # type: ignore[arg-type]
-    end = runner.run("c", ["count"], seconds=5.0, most_bytes=10)
-    assert end == CommandEnd(None, why="was cut off from the engine before all it printed was told")

@@ -12,7 +12,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
 from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import ProfiledGame
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
@@ -60,11 +59,9 @@ class TestWhich:
         "servers",
         [
             {"server": "Lobby"},
-            {"server": LOBBY.uuid.upper()},
             {"egg": EGG.upper()},
             {"label": {"tier": "gold"}},
             {"image": "registry.example.test:5000/games"},
-            {"image": "registry.example.test:5000/games/java:21"},
             {"egg": EGG, "label": {"tier": "gold"}, "server": "Lobby", "image": "registry.example.test:5000/"},
         ],
     )
@@ -96,27 +93,6 @@ class TestPlayers:
         given = definition(allocations={"default": {"ip": "0.0.0.0", "port": 25570}})
         asked = game(MINECRAFT, snapshot(25565, environment=()), of=given).players()
         assert asked == PlayerCount(why="its container has not published port 25570/tcp")
-
-    @pytest.mark.parametrize(
-        ("ended", "count"),
-        [
-            (CommandEnd(0, b"3\n"), PlayerCount(3)),
-            (CommandEnd(0, b"3/20\n"), PlayerCount(3, 20)),
-            (CommandEnd(0, b"none\n"), PlayerCount(why="its query command prints no number of players")),
-            (CommandEnd(3, b"3\n"), PlayerCount(why="its query command ended with exit code 3")),
-            (
-                CommandEnd(127),
-                PlayerCount(why="its query command cannot be run: its container has no such program, or none that may be run"),
-            ),
-            (CommandEnd(None, b"", "has not ended in time"), PlayerCount(why="its query command has not ended in time")),
-        ],
-    )
-    def test_a_command_asks_wherever_the_engine_is(self, ended: CommandEnd, count: PlayerCount) -> None:
-        for local in (True, False):
-            own = engine(local=local)
-            own.commands.ends.append(ended)
-            assert game(GameProfile(count=("players", "-c")), snapshot(), own).players() == count
-            assert own.commands.ran == [("players", "-c")]
 
 
 HOSTILE = '§aRestart\nop somebody\r\n/stop\0\x1b[2J"; quit; "$(reboot) {message} {time}' + "x" * 10_000

@@ -130,9 +130,7 @@ class TestLimits:
         ("build", "told"),
         [
             ({"io_weight": 300}, {"io_weight": 0}),
-            ({"threads": "0-1"}, {"cpus": ""}),
             ({"memory_limit": 512, "swap": 100}, {"memory_swap": -1}),
-            ({"memory_limit": 512}, {"memory": 0, "reservation": 0, "memory_swap": -1}),
             ({"cpu_limit": 50}, {"cpu_quota": 0, "cpu_period": 0, "cpu_shares": 0}),
         ],
     )
@@ -146,8 +144,6 @@ class TestLimits:
         [
             ({"memory_limit": 512}, {"memory_limit": 0}),
             ({"memory_limit": 512, "swap": 0}, {"memory_limit": 512, "swap": -1}),
-            ({"threads": "0"}, {"threads": ""}),
-            ({"io_weight": 300}, {"io_weight": 500}),
             ({"oom_disabled": False}, {"oom_disabled": True}),
         ],
     )

@@ -74,18 +74,6 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     fake.file.unlink()
 
 
-@pytest.mark.parametrize(
-    ("labels", "hostname", "why"),
-    [
-        ({}, UUID, "neither this collection nor Wings made its container"),
-        ({"Service": "Pterodactyl"}, UUID, "Wings made its container"),
-    ],
-)
-def test_of_a_container_of_somebody_else_there_is_no_key(fake: FakeNode, labels: dict[str, str], hostname: str, why: str) -> None:
-    fake.up(labels=labels, hostname=hostname)
-    assert told(fake) == {**UNKNOWN, "is": True, "why": why}
-
-
 def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.live import read_live
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import Shown
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
@@ -124,12 +123,6 @@ class TestWhatItShows:
         assert "restart of 0 servers" in Page(page(made, Shown(after(0)))).text
         made.stopped = "the canary failed"
         assert "Stops" in Page(page(made, Shown(after(0)))).text
-
-
-class TestLive:
-    @pytest.mark.parametrize("text", ["", "x", "[]", '{"lines": 3}', '{"at": 1, "lines": ["x", 3, null, "{}"]}'])
-    def test_what_is_no_news_is_passed_over(self, text: str) -> None:
-        assert read_live([text]) == {}
 
 
 class TestMany:

@@ -10,14 +10,12 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.call_off import call_off_abandoned, call_off_all_abandoned
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept
@@ -228,20 +226,9 @@ class TestAbandoned:
         assert [call_off_abandoned(played.fake.node, server) for _each in range(2)] == [True, False]
         assert played.game.heard == ["Server restart called off."] and played.fake.node.countdowns.abandoned(UUID) is None
 
-    @pytest.mark.parametrize("told, left", [(0, 18), (30, -4000)])
-    def test_who_heard_nothing_or_long_ago_is_told_nothing(self, played: Played, told: int, left: float) -> None:
-        _abandon(played, "another", told=told, left=left)
-        assert call_off_abandoned(played.fake.node, Server(UUID)) and not played.game.heard
-
 
 class TestResumed:
     """An action that was accepted, and whose process died while it waited for players; another process goes on with it."""
-
-    def resumed(self, played: Played, action: str = "restart", **abandoned: Any) -> Result:
-        request = played.fake.request(action, players=read_policy(action, True, WARN))
-        _abandon(played, request.operation, **abandoned)
-        played.clock.sleep(1)
-        return perform(request, played.fake.node)
 
     @pytest.mark.parametrize("told", [0, 60])
     def test_another_run_ends_it(self, played: Played, told: int) -> None:
@@ -281,30 +268,6 @@ class TestAllAbandoned:
         call_off_all_abandoned(node)
         assert len(played.game.heard) == heard
         assert (node.countdowns.abandoned(UUID) is None) is bool(heard)
-
-
-class TestStaggered:
-    """Servers that begin apart: what was seen and said before the wait for the one before is not what counts."""
-
-    def ask(self, played: Played, seconds: float, meanwhile: Callable[[], object] | None = None, **options: Any) -> Result:
-        """Ask for a restart of a server that has to wait for so many seconds until it may begin."""
-        slot = Limiter(stagger=1).slot()
-
-        def begin_apart(server: str, check_cancelled: Callable[[], None]) -> bool:
-            played.clock.sleep(seconds)
-            if meanwhile is not None:
-                meanwhile()
-            return True
-
-        slot.begin_apart = begin_apart  # type: ignore[method-assign]
-        played.began = played.clock.monotonic()
-        request = played.fake.request("restart", players=read_policy("restart", True, options))
-        return perform(request, played.fake.node, slot=slot)
-
-    def test_players_who_come_meanwhile_keep_it_from_happening(self, played: Played) -> None:
-        played.game.online = 0
-        result = self.ask(played, 600, lambda: setattr(played.game, "online", 2), players_at_most=0)
-        assert (result.code, played.is_restarted) == ("players_online", False)
 
 
 class TestRecord:

@@ -54,12 +54,8 @@ def test_a_node_may_be_the_canary() -> None:
     ("given", "message"),
     [
         ({"canary": "node-9"}, "neither a number nor a node of this play"),
-        ({"canary": "10%"}, "neither a number"),
-        ({"canary": -1}, "rollout_canary=-1"),
         ({"serial": "fast"}, "rollout_serial='fast': expected a whole number from 0, or a percentage"),
-        ({"serial": "101%"}, "rollout_serial='101%'"),
         ({"serial": [1, True]}, "rollout_serial=True"),
-        ({"batch_size": "50%"}, "rollout_batch_size='50%': expected a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:

@@ -71,15 +71,9 @@ def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> N
     ("given", "message"),
     [
         ({"action": ""}, "rollout_action='': expected one of start, stop, restart, kill"),
-        ({"action": None}, "rollout_action=None"),
         ({"servers": []}, "rollout_servers is empty"),
-        ({"servers": None}, "rollout_servers=None: expected a list"),
-        ({"servers": [11111111]}, "put numbers in quotes"),
         ({"servers": ["all", "Lobby"]}, "all stands alone"),
-        ({"states": ["up"]}, "rollout_states='up': expected one of offline"),
         ({"states": ["offline"]}, "start them instead"),
-        ({"labels": ["a"]}, "rollout_labels=.*expected a map"),
-        ({"suspended": True}, "rollout_suspended=True"),
         ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
     ],
 )

@@ -122,7 +122,6 @@ def test_what_a_node_may_have_queued_is_asked_for_under_the_key_of_the_run_that_
     ("outcome", "code", "key"),
     [
         ("failed", "start_failed", "rollout aaaaaaaa"),
-        ("refused", "lock_timeout", "rollout aaaaaaaa"),
         ("skipped", "failure_budget", "rollout aaaaaaaa"),
         # It was done under this key, and must be done again.
         ("failed", "did_not_stay_up", "rollout cccccccc"),
@@ -143,7 +142,6 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     [
         ("running", {}, False),
         ("running", {"wait_for": "running"}, False),
-        ("starting", {"wait_for": "container"}, False),
         # A signal may have ended its wait.
         ("starting", {"wait_for": "running"}, True),
         ("running", {"wait_for": "healthy"}, True),
@@ -202,12 +200,8 @@ def test_a_canary_node_whose_servers_failed_must_be_tried_again_or_be_another() 
     [
         ("head", "given", None),
         ("head", "canaries", "y"),
-        ("head", "only", [1]),
-        ("head", "failed_before", {}),
         ("row", "node", ["node-1"]),
         ("row", "outcome", "bogus"),
-        ("row", "batch", True),
-        ("row", "in_flight", 1),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: str, value: object) -> None:

@@ -185,23 +185,3 @@ def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
         opened(fleet(1, 1), max_failures="many")
     with pytest.raises(RolloutError, match="rollout_on_failure='go': expected one of stop, continue"):
         opened(fleet(1, 1), on_failure="go")
-
-
-def test_two_hundred_nodes_with_failures_and_losses_are_counted_exactly() -> None:
-    seen: dict[str, Any] = fleet(200, 10)
-    seen["node-50"] = LOST
-    record = opened(seen, serial=20, max_failures="5%")
-    assert (record.budget, record.batches) == (99, 10)
-    for number in range(1, record.batches + 1):
-        answers = {}
-        for node, servers in servers_of(begin(record, number)).items():
-            answers[node] = LOST if node.endswith("7") else ended(servers)
-        count(record, number, answers)
-        if record.stopped:
-            break
-    # Two lost nodes in each batch of twenty nodes, ten servers each, and the one that was lost before.
-    assert record.begun == 5
-    assert record.failures == 101
-    assert record.stopped == "101 failed, 99 allowed"
-    assert len(record.rows) == 199 * 10 + 1
-    assert len(record.left) == 199 * 10 + 1 - 5 * 18 * 10

@@ -93,23 +93,6 @@ def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, 
     assert controller.shown[-1].endswith("(check mode, nothing was changed)")
 
 
-def test_the_soak_is_a_wait_and_two_looks(controller: Controller) -> None:
-    controller.nodes(fleet(1, 1))
-    file = controller.plan()["file"]
-    controller.begin(file, 1)
-    # Nothing was acted on yet.
-    controller.step("soak", file=file, batch=1, soak="4.5")
-    assert controller.clock.slept == 0
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.step("soak", file=file, batch=1, soak="4.5")
-    assert controller.clock.slept == 4.5
-    assert "Batch 1 of 1: seeing for 4.5 s" in controller.shown[-1]
-    controller.answers(fleet(1, 1), "__rollout_up")
-    controller.answers({"node-1": {"servers": []}}, "__rollout_still_up")
-    assert controller.report(file, soak=4.5)["failed"]
-    assert controller.result["servers"][0]["code"] == "did_not_stay_up"
-
-
 @pytest.mark.parametrize("active", [["node-1"], []])
 def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]) -> None:
     controller.nodes(fleet(2, 1))
@@ -156,20 +139,6 @@ def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_en
     controller.report(file)
     assert controller.step("confirm", file=file, result_file=str(controller.result_file)) == {"changed": False, "skipped": True}
     assert "code" not in controller.result
-
-
-def test_a_batch_whose_nodes_were_all_lost_before_it_is_counted_with_the_next_one(controller: Controller) -> None:
-    controller.nodes(fleet(3, 1))
-    file = controller.plan(serial=1, max_failures=1)["file"]
-    controller.begin(file, 1)
-    controller.answers({"node-1": ended([uuid(100)])})
-    controller.lost = {"node-2"}
-    assert list(controller.begin(file, 3)["work"]) == ["node-3"]
-    assert "Batch 2 of 3 passed over, since its nodes are lost: 1 server unknown" in controller.shown[-2]
-    controller.answers({"node-3": ended([uuid(300)])})
-    assert controller.report(file)["blamed"] == ["node-1"]
-    assert [each["outcome"] for each in controller.result["servers"]] == ["done", "unknown", "done"]
-    assert controller.step("blame", here="node-1", file=file)["msg"].startswith("Cannot end the restart well: restart of 3 in 3 of 3")
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, "batch 1 was to come before"), (None, "batch 1 was to come before")])

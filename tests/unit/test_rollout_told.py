@@ -70,9 +70,6 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
     assert said["resume_file"] == reported["resume_file"] and reported["resume_file"] in said["go_on"]
 
 
-# ----- receivers that are down, slow or hostile
-
-
 @pytest.mark.parametrize("fault", ["refuses", "500", "hangs", "trickles", "redirects", "later"])
 def test_no_receiver_delays_a_run_beyond_its_bound_or_fails_it_or_keeps_it_from_others(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch, fault: str
@@ -154,9 +151,6 @@ def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, 
         rounds = [pool.submit(telling_file.sending.send_all, files, receivers, "ops-1", again=False) for _run in range(2)]
         assert [each.result() for each in rounds] == [[], []]
     assert [name for _kind, name in chat.events] == ["0", "1", "2"]
-
-
-# ----- a controller that dies, files that cannot be written, variables that make no sense
 
 
 def killed(controller: Controller) -> str:
@@ -252,8 +246,6 @@ def test_a_message_that_cannot_be_written_is_a_warning(controller: Controller, c
     assert "failed" not in reported and chat.sent == []
     assert [each.partition(": ")[0].partition("rollout-events")[0] for each in controller.warned] == [f"Cannot write {folder.parent}/"]
 
-
-# ----- a directory that others may write to
 
 NOBODY = 65534
 

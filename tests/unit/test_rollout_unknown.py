@@ -86,9 +86,6 @@ def test_a_server_that_cannot_be_seen_in_its_soak_has_neither_stayed_up_nor_gone
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
 
 
-# ----- taken up
-
-
 def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() -> None:
     old = kept(opened({"node-1": told(info(1), info(2)), "node-2": LOST}))
     assert old.stopped

@@ -25,15 +25,10 @@ POLITE = {"players_at_most": 0, "max_delay": 1000}
     ("action", "given", "once", "each_round"),
     [
         ("restart", {}, 30, 600),
-        ("restart", {"stop_timeout": 60, "wait_seconds": 5}, 5, 60),
         ("restart", {"stop_timeout": 60, "wait_for": "running"}, 30, 360),
         ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 30, 100),
-        ("restart", {**POLITE, "stop_timeout": 60}, 1030, 60),
-        ("restart", {"warn": [300, 10], "stop_timeout": 60}, 30, 360),
         ("restart", {**POLITE, "players_at_most": 2, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
-        ("stop", {"wait_for": "running", "soak": 10}, 30, 600),
         ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 30, 300),
-        ("start", {}, 30, 0),
         ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
     ],
 )

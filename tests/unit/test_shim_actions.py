@@ -31,7 +31,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import liv
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
@@ -370,27 +369,6 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     world.run(story)
     assert [(each.outcome, each.code) for each in world.ended] == [(Outcome.FAILED, EXPIRED)]
     assert world.begun == []
-
-
-def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generations, disk, waits = OwnGenerations(str(tmp_path), "no-such-group"), threading.Event(), threading.Event()
-
-    def slow(_self: KillGenerations, _uuid: str) -> None:
-        waits.set()
-        disk.wait(60.0)
-
-    monkeypatch.setattr(KillGenerations, "raise_for", slow)
-    raising = threading.Thread(target=generations.raise_for, args=(ALPHA.uuid,))
-    found: list[int] = []
-    asking = threading.Thread(target=lambda: found.append(generations.own_raises(ALPHA.uuid)), daemon=True)
-    raising.start()
-    assert waits.wait(20.0)
-    asking.start()
-    asking.join(20.0)
-    told = list(found)
-    disk.set()
-    raising.join()
-    assert (told, generations.own_raises(ALPHA.uuid)) == ([0], 1)
 
 
 # ----- clients that go, processes that end

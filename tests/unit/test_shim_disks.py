@@ -13,10 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import disks as disks_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 
 HELD = 10_000
@@ -54,13 +51,3 @@ def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, 
         few_threads(patch)
         assert disks.of("0", data) == 0
     block_until(lambda: disks.of("0", data) == HELD)
-
-
-def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:
-    disks = Disks()
-    block_until(lambda: disks.of("0", data) == HELD)
-    data.disk_check_entries = 0
-    disks._found = {
-        uuid: disks_file._Found(found.held, Deadline(SYSTEM_CLOCK, 0.0), found.was_long) for uuid, found in disks._found.items()
-    }
-    block_until(lambda: disks.of("0", data) == HELD and not disks._found["0"].until.is_over)

@@ -27,9 +27,6 @@ from .journal_support import ALPHA, Node
 AT = "2026-03-01T12:00:00.250Z"
 
 
-# ----- where a reader stands
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -64,9 +61,6 @@ def test_each_event_that_is_there_is_told_once_in_its_order_and_all_others_are_c
     assert told == sorted(number for number in present if number > begin)
     assert dropped == state.last - begin - len(told)
     assert cursor == Cursor("box", state.last)
-
-
-# ----- those that wait
 
 
 @pytest.fixture

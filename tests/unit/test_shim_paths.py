@@ -26,16 +26,11 @@ def settings(**values: object) -> Settings:
     "method, target, route",
     [
         ("GET", "/api/servers", PathMatch("servers")),
-        ("GET", "/api/servers?page=1", PathMatch("servers")),
         ("POST", f"/api/servers/{UUID}/power", PathMatch("power", {"server": UUID})),
-        ("GET", f"/api/servers/{UUID}/operations/x", PathMatch("operation", {"server": UUID, "operation": "x"})),
         ("GET", "/api/servers/a%2Db", PathMatch("server", {"server": "a-b"})),
         ("GET", "/api/servers/a%2Fws", PathMatch("websocket", {"server": "a"})),
-        ("GET", "/api/servers//power", None),
         ("GET", f"/api/servers/{UUID}/power", None),
-        ("GET", "//api/servers", None),
         ("GET", "/api/./servers", None),
-        ("GET", "*", None),
     ],
 )
 def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:

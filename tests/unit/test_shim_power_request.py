@@ -59,29 +59,6 @@ def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
     assert found.wait_seconds == (wait if isinstance(wait, int) and 0 <= wait <= 300 else 30)
 
 
-# ----- with regard to players
-
-
-@pytest.mark.parametrize(
-    "action, fields, why",
-    [
-        ("restart", '"max_delay":60', "Cannot use max_delay alone"),
-        ("stop", '"warn":[60],"max_delay":30', "Cannot use max_delay=30"),
-        ("stop", '"players_at_most":-1', "Cannot use players_at_most=-1"),
-        ("stop", '"players_at_most":0,"on_max_delay":"perhaps"', "Cannot use on_max_delay"),
-        ("start", '"warn":[60]', "Cannot start with warn: stop and restart alone"),
-        ("kill", '"players_at_most":0', "Cannot kill with players_at_most: stop and restart alone"),
-    ],
-)
-def test_what_cannot_be_had_as_it_is_asked_for_says_why(action: str, fields: str, why: str) -> None:
-    found = read_power_body(f'{{"action":"{action}",{fields}}}'.encode())
-    assert (found.action, found.players) == (PowerAction(action), None)
-    assert found.refused.startswith(why)
-
-
-# ----- when a start counts as done
-
-
 def test_deep_nesting_is_refused_and_costs_nothing() -> None:
     for opening in (b"[", b'{"a":'):
         with pytest.raises(BodyInvalid):

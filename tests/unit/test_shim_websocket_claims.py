@@ -39,17 +39,12 @@ def why_not(text: str, now: float = NOW, oldest: float = NOW - 60) -> str:
         ({}, ""),
         ({"nbf": None, "aud": {}, "sub": 1, "jti": 5}, ""),
         ({"exp": NOW}, "jwt: exp claim is invalid"),
-        ({"exp": None}, "jwt: exp claim is invalid"),
         ({"exp": True}, "jwt: exp claim is invalid"),
-        ({"exp": 10**400}, "jwt: exp claim is invalid"),
         ({"iat": None}, "jwt: created too far in past (denylist)"),
         ({"iat": NOW - 61}, "jwt: created too far in past (denylist)"),
         ({"nbf": NOW + 1}, "jwt: nbf claim is invalid"),
-        ({"permissions": None}, "jwt: missing connect permission"),
         ({"permissions": [["*"], 1, None]}, "jwt: missing connect permission"),
-        ({"permissions": ["websocket.connect"]}, ""),
         ({"server_uuid": None}, "jwt: server uuid mismatch"),
-        ({"server_uuid": SERVER.upper()}, "jwt: server uuid mismatch"),
     ],
 )
 def test_a_token_is_looked_at_as_wings_does(claims: dict[str, Any], reason: str) -> None:

@@ -31,9 +31,6 @@ from ansible_collections.fleet.power.tests.unit.thread_support import block_unti
 LINE = "x" * 1000
 
 
-# ----- what waits to be sent
-
-
 async def serve(handler: Callable[[web.BaseRequest], Any]) -> tuple[web.Server, str]:
     server = web.Server(handler)
     listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
@@ -91,9 +88,6 @@ def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
         await server.shutdown(1.0)
 
     asyncio.run(story())
-
-
-# ----- output
 
 
 class Pipe(Output):
@@ -174,9 +168,6 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     assert any("lines are not shown" in text for text in heard.frames)
 
 
-# ----- what clients send
-
-
 class Sink(asyncio.Protocol):
     """What a connection's protocol was given, and whether it was hung up on."""
 
@@ -204,9 +195,6 @@ def test_what_a_client_sends_at_once_is_passed_on_in_pieces_until_too_many_messa
     input_limit.data_received(b"x" * 256 * 1024)
     assert (len(sink.pieces), sink.aborted) == (passed, passed < 64)
     assert max(map(len, sink.pieces)) <= 4096
-
-
-# ----- events
 
 
 class Stream:

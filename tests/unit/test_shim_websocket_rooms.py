@@ -82,8 +82,5 @@ def test_who_is_shut_out_has_no_token_any_more_though_it_does_not_read_that_it_i
     in_loop(story)
 
 
-# ----- use
-
-
 def use(at: float, cpu: float) -> Use:
     return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)

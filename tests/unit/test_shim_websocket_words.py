@@ -19,25 +19,15 @@ from hypothesis import strategies as st
 OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
 
 
-# ----- frames
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"event":"set state","args":["start"]}', ClientMessage("set state", "start")),
         ('{"event":"send command","args":["say ","hello"]}', ClientMessage("send command", "say hello")),
-        ('{"event":"send logs"}', ClientMessage("send logs")),
         ('{"event":"send logs","args":null}', ClientMessage("send logs")),
         ('{"event":"send logs","args":[],"more":1}', ClientMessage("send logs")),
         ('{"event":"Auth","args":["x"]}', None),
-        ('{"event":["auth"],"args":["x"]}', None),
         ('{"event":"auth","args":{"a":1}}', None),
-        ('{"event":"auth","args":[null]}', None),
-        ('["auth"]', None),
-        ("", None),
         ("[" * 4000, None),
-        ('{"event":"auth","args":' + "[" * 2000, None),
     ],
 )
 def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
@@ -64,9 +54,6 @@ def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbe
     assert joined(lines[:read_until], lines[heard_from:]) == lines
 
 
-# ----- rates
-
-
 def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:
     rates = Rates(0.0)
     assert sum(rates.pause(0.0) > 0 for _unused in range(20)) == 10
@@ -75,9 +62,6 @@ def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are
     assert sum(rates.allows("send command", 0.0) for _unused in range(20)) == 10
     assert sum(rates.allows("set state", 0.0) for _unused in range(20)) == 4
     assert sum(rates.tells(0.0) for _unused in range(20)) == 2
-
-
-# ----- states
 
 
 def snapshot(run: str) -> Snapshot:
@@ -92,21 +76,14 @@ def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) 
     ("before", "after", "states"),
     [
         (None, sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
-        (None, sight(OFFLINE), [OFFLINE]),
-        (sight(OFFLINE), sight(OFFLINE), []),
         (sight(OFFLINE), sight(STARTING, "1", Startup.WAITING), [STARTING]),
-        (sight(OFFLINE), sight(RUNNING, "1"), [RUNNING]),
         (sight(OFFLINE), sight(RUNNING, "1", Startup.MATCHED), [STARTING, RUNNING]),
         (sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
-        (sight(RUNNING, "1"), sight(RUNNING, "1"), []),
         (sight(RUNNING, "1"), sight(RUNNING, "2"), [OFFLINE, RUNNING]),
-        (sight(STOPPING, "1"), sight(STARTING, "2", Startup.WAITING), [OFFLINE, STARTING]),
         (sight(STOPPING, "1"), sight(RUNNING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING]),
         (sight(RUNNING, "1"), sight(STOPPING, "1"), [STOPPING]),
-        (sight(OFFLINE), sight(STOPPING, "1"), [RUNNING, STOPPING]),
         (sight(OFFLINE), sight(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
         (sight(RUNNING, "1"), sight(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
-        (sight(OFFLINE), sight(RUNNING, "1", Startup.WAITING), [STARTING, RUNNING]),
         (sight(STOPPING, "1"), sight(OFFLINE), [OFFLINE]),
     ],
 )

@@ -21,9 +21,6 @@ from ansible_collections.fleet.power.tests.unit.thread_support import few_thread
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
 
 
-# ----- threads
-
-
 def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
     async def run() -> None:
         threads, go, at_work = WorkerPool(2, "test"), threading.Event(), []
@@ -57,9 +54,6 @@ def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch
         assert await asyncio.wait_for(threads.ask(lambda: "done"), 5.0) == "done"
 
     asyncio.run(run())
-
-
-# ----- what is known of servers
 
 
 class Searches:

@@ -60,14 +60,6 @@ def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, 
     assert EngineLink(life).is_another(SeenRun(run, engine=seen_by), run) is another
 
 
-@pytest.mark.parametrize("seen", [None, SeenRun(Run("c", "another")), SeenRun(Run("c", ""), engine=OTHER)])
-def test_a_run_that_nobody_saw_up_is_another_lifes_if_it_began_before_this_one(seen: SeenRun | None) -> None:
-    link = EngineLink(LIFE)
-    assert link.is_another(seen, Run("c", moment(-100)))
-    assert not link.is_another(seen, Run("c", moment(100)))
-    assert not link.is_another(seen, Run("c", "never"))
-
-
 BOOT = "49ddf5a0-6669-4709-a518-23fee45e03fc"
 OLD, NEW = f"{BOOT}/169/316", f"{BOOT}/3127/19904"
 

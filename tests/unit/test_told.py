@@ -13,13 +13,11 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import Seen
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.tests.unit import endpoint_support
-from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, STARTING, STOPPING, FakeEndpoint, run_from
+from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, FakeEndpoint
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -56,9 +54,6 @@ def somebody_who_asks(fake: FakeNode) -> Asker:
     return Asker(fake)
 
 
-# ----- what is told
-
-
 @pytest.mark.parametrize(
     "action, phases",
     [
@@ -90,9 +85,6 @@ def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
         slot.begin()
     assert asker.perform("stop", slot).outcome.value == "done"
     assert asker.told == [*told, "stop"]
-
-
-# ----- who is waited for
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
@@ -140,54 +132,7 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
     assert fake.clock.monotonic() < 40
 
 
-def test_a_stop_under_way_is_awaited_no_longer_than_until_a_signal_or_a_kill(fake: FakeNode, asker: Asker) -> None:
-    run = fake.up().run
-    fake.leave(Phase.STOP, run, "stop")
-
-    def interrupt() -> None:
-        fake.interrupted = True
-
-    fake.clock.after(3, interrupt)
-    assert asker.perform("start", wait_seconds=60).code == "interrupted_by_signal"
-    fake.interrupted = False
-    fake.clock.after(3, fake.kill_elsewhere)
-    assert asker.perform("start", wait_seconds=60).code == "cancelled_by_kill"
-    assert fake.clock.monotonic() < 10
-
-
-# ----- through an endpoint
-
-
-def at_endpoint(endpoint: FakeEndpoint, action: str, **fields: Any) -> tuple[Result, list[str], list[int]]:
-    """Perform an action there; return what was told, and how much had been asked for each time that somebody was waited for."""
-    news: list[News] = []
-    held: list[int] = []
-    caller = Caller(hold=lambda: held.append(len(endpoint.asked)), listener=news.append)
-    result = perform_at(endpoint_support.request(action, **fields), endpoint, endpoint.clock, caller)
-    assert all((each.server.name, each.action) == ("Cobalt", action) for each in news)
-    return result, [each.phase for each in news], held
-
-
 UP, DOWN = endpoint_support.seen(RUNNING, OLD), endpoint_support.seen(OFFLINE)
-
-
-@pytest.mark.parametrize(
-    "action, before, after, told",
-    [
-        ("stop", UP, ((0.1, endpoint_support.seen(STOPPING, OLD)), (5, DOWN)), ["stopping", "offline"]),
-        ("kill", UP, ((1, DOWN),), ["running", "offline"]),
-        ("start", DOWN, ((0.1, endpoint_support.seen(STARTING, 50)), *run_from(5)), ["starting", "running"]),
-    ],
-)
-def test_states_that_an_endpoint_tells_are_told_in_order(
-    action: str, before: Seen, after: tuple[tuple[float, Seen], ...], told: list[str]
-) -> None:
-    fields = {"wait_for": WaitFor.RUNNING} if action == "start" else {}
-    result, heard, held = at_endpoint(FakeEndpoint(before, *after), action, **fields)
-    assert (result.outcome.value, heard) == ("done", told)
-    # Asked for, it goes on whoever follows.
-    assert held
-    assert set(held) == {0}
 
 
 def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None:

@@ -81,9 +81,6 @@ def recorder_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-# ----- results
-
-
 @pytest.mark.parametrize(("action", "was_up"), [("start", False), ("stop", True), ("restart", True), ("kill", True), ("start", True)])
 def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, action: str, was_up: bool
@@ -137,9 +134,6 @@ def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
     assert fake.perform("restart").code == ""
 
 
-# ----- front doors
-
-
 def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNode, recorder: Recorder) -> None:
     # Modules report after that.
     call = _OnNode(fake.node)
@@ -165,9 +159,6 @@ def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, record
     assert len(reader.journal.warnings) == 1 and "power cut" in reader.journal.warnings[0]
 
 
-# ----- the HTTP face
-
-
 @pytest.mark.parametrize("ask", [lambda found: found.recorded(ALPHA.uuid, 5)[0], lambda found: found.recorded_one(ALPHA.uuid, "op-1")])
 def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
     perform(node.journal())
@@ -189,9 +180,6 @@ def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder:
     followers = EventFollowers(lambda: reader.events, lambda event: {"number": event.number})
     found = asyncio.run(followers.read(Place(Cursor(), 10), 0))
     assert found is not None and found.page.count == 1 and recorder.is_synced
-
-
-# ----- the sender of events and the supervisor
 
 
 def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) -> None:

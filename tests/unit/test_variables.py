@@ -50,9 +50,7 @@ class TestMeant:
             ("rollout_players_at_mots", ["rollout_players_at_most"]),
             ("rolout_serial", ["rollout_serial"]),
             ("power_players_at_most", ["maintenance_players_at_most", "rollout_players_at_most"]),
-            ("roll_out_players_at_most", ["rollout_players_at_most"]),
             ("ROLLOUT-PLAYERS-AT-MOST", ["rollout_players_at_most"]),
-            ("rolloutplayersatmost", ["rollout_players_at_most"]),
         ],
     )
     def test_it_names_what_is_likely_meant(self, name: str, meant: list[str]) -> None:
