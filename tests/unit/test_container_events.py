@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.container_events import ContainerEvent, container_event
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,22 +26,6 @@ def test_a_signal_and_an_exit_code_are_read_from_their_texts() -> None:
     assert container_event(told("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
     assert container_event(told("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
     assert container_event(told("start")) == ContainerEvent(AT, "start", ID, UUID)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"Type": "network"},
-        {"Action": ""},
-        {"Action": ["die"]},
-        {"timeNano": "soon", "time": None},
-        {"Actor": None, "id": None},
-        {"Actor": "x", "id": 7},
-        {"Actor": {"ID": [1], "Attributes": []}, "id": ""},
-    ],
-)
-def test_what_is_no_event_of_a_container_is_none(change: dict[str, Any]) -> None:
-    assert container_event({**told(), **change}) is None
 
 
 JSON = st.recursive(

@@ -225,7 +225,7 @@ class TestMounts:
 
 
 class TestLabels:
-    def test_a_container_is_ours_if_its_labels_and_its_hosts_name_say_so_for_the_same_server(self) -> None:
+    def test_a_container_is_ours_if_its_labels_and_its_hostname_say_so(self) -> None:
         config = spec().config
         ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
         assert made_by_us(ours, UUID)

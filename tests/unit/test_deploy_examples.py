@@ -150,12 +150,6 @@ def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_resul
     assert deploy.run(word).returncode == 2
 
 
-def test_resuming_needs_a_file_and_says_so_before_anything_is_done(deploy: Deploy) -> None:
-    ran = deploy.run("--resume")
-    assert (ran.returncode, deploy.calls()) == (2, [])
-    assert ran.stderr.startswith(f"Cannot resume: there is no {deploy.resume};")
-
-
 #: The distribution that brings each package that is imported.
 BROUGHT_BY = {"docker": "docker", "requests": "requests", "urllib3": "requests", "yaml": "pyyaml"}
 
@@ -182,7 +176,7 @@ def required(text: str) -> set[str]:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-def test_the_execution_environment_gets_each_library_that_the_collection_imports_and_no_other() -> None:
+def test_the_execution_environment_gets_each_imported_library_and_no_other() -> None:
     described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]
     assert {BROUGHT_BY[name] for name in imported()} == required((CHECKOUT / described["python"]).read_text())
 
@@ -228,7 +222,7 @@ def sections(text: str) -> dict[str, dict[str, str]]:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def test_a_silent_connection_is_kept_known_and_a_dead_one_is_noticed_within_75_seconds() -> None:
+def test_a_silent_connection_stays_open_and_a_dead_one_is_noticed_in_75_seconds() -> None:
     text = sections((CHECKOUT / "ansible.cfg").read_text())["ssh_connection"]["ssh_extra_args"]
     seen = subprocess.run(["ssh", "-G", *text.split(), "node1"], check=True, capture_output=True, text=True, timeout=10).stdout
     told = dict(line.split(maxsplit=1) for line in seen.splitlines() if line.startswith("serveralive"))

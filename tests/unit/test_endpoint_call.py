@@ -44,7 +44,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     return taken[0]
 
 
-def test_an_address_in_the_settings_gets_the_tasks_token_or_the_endpoints_or_the_nodes_own(
+def test_an_address_of_the_settings_gets_the_token_of_task_endpoint_or_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}

@@ -29,30 +29,14 @@ def down(sent: float) -> Look:
     return seen(OFFLINE), sent, sent
 
 
-def test_a_run_is_compared_with_when_the_look_was_sent_and_not_with_when_it_was_answered() -> None:
+def test_a_run_is_compared_with_the_time_at_which_the_look_was_sent() -> None:
     # Offline was said too early: the old process, whose age was not known, is still there.
     assert verdicts(seen(RUNNING), down(0.2), up(5000, 1, at=9)) == [False, False]
     assert verdicts(seen(RUNNING), down(0.2), up(5000, 6, at=9)) == [False, True]
 
 
-@pytest.mark.parametrize(
-    "figures",
-    [
-        ((1, 40), (30_000, 41)),
-        ((1, 40), (2, 41)),
-        ((1, 40), (1, 41), (1, 55)),
-        ((9000, 40), (100, 41)),
-        ((100, 40), (60_500, 41), (1100, 41.5)),
-        ((100, 40), (0, 41), (50_000, 42)),
-    ],
-    ids=["leap", "creep", "still", "back", "between", "silence"],
-)
-def test_figures_that_do_not_fit_each_other_are_not_those_of_a_run(figures: tuple[tuple[int, float], ...]) -> None:
-    assert not any(verdicts(seen(RUNNING, 60_000), *[up(uptime, sent) for uptime, sent in figures]))
-
-
 @pytest.mark.parametrize("seed", range(30))
-def test_no_lag_stall_delay_or_single_error_of_figures_makes_an_old_run_a_younger_one(seed: int) -> None:
+def test_no_lag_delay_or_single_wrong_figure_makes_an_old_run_a_younger_one(seed: int) -> None:
     chance = random.Random(seed)
     age = chance.choice([0.3, 1.0, 3.0, 60.0])
 

@@ -103,15 +103,6 @@ def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
     assert result.state is STARTING
 
 
-# ----- boots
-
-
-def test_a_server_that_does_not_become_ready_is_told_and_left_up() -> None:
-    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING, 100))), "start", wait_for=WaitFor.RUNNING, wait_timeout=20)
-    assert (ended(result), result.state) == (("failed", "start_timeout", True), STARTING)
-    assert 20 < result.seconds < 25
-
-
 # ----- restarts
 
 

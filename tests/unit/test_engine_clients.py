@@ -65,7 +65,7 @@ def test_a_client_whose_call_broke_off_is_not_used_again_but_one_that_was_refuse
     assert (broken.closed, refused.closed) == (True, False)
 
 
-def test_calls_that_are_not_answered_hold_up_another_one_for_a_second_at_most_and_a_kill_not_at_all(made: Made) -> None:
+def test_unanswered_calls_delay_others_by_a_second_and_a_kill_not_at_all(made: Made) -> None:
     clients, answered = EngineClients(Connection()), threading.Event()
     all_wait = threading.Barrier(PLACES + 1)
 

@@ -36,7 +36,7 @@ def waiting(live: LiveByLabel) -> int:
     return len(live._changed._waiters)  # type: ignore[attr-defined]
 
 
-def test_who_asks_while_a_list_is_under_way_gets_the_next_one_and_all_of_them_the_same() -> None:
+def test_all_who_ask_while_a_list_is_under_way_share_the_next_one() -> None:
     lists = Lists()
     live = LiveByLabel(lists.read)
     with ThreadPoolExecutor(41) as pool:

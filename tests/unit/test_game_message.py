@@ -15,7 +15,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.games.message i
     filled,
     for_console,
     for_word,
-    spoken_time,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +39,7 @@ def test_a_text_becomes_one_line_of_plain_text(text: str, line: str) -> None:
 
 
 @given(ANYTHING)
-def test_whatever_is_cleaned_is_one_printable_line_that_no_game_or_terminal_reads_anything_into(text: str) -> None:
+def test_whatever_is_cleaned_is_one_printable_line_without_codes(text: str) -> None:
     line = clean(text)
     assert line.isprintable()
     assert len(line) <= LONGEST_MESSAGE
@@ -84,15 +83,3 @@ class TestFilled:
     def test_whatever_is_filled_with_whatever_is_one_line(self, template: str, values: dict[str, str]) -> None:
         line = filled(template, values)
         assert line.isprintable() and "§" not in line and len(line) <= LONGEST_MESSAGE
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        *((0, "0 seconds"), (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (90, "90 seconds"), (120, "2 minutes")),
-        *((150, "2 minutes 30 seconds"), (121, "2 minutes 1 second"), (600, "10 minutes"), (3600, "1 hour"), (5400, "90 minutes")),
-        *((7200, "2 hours"), (9000, "2 hours 30 minutes"), (86400, "24 hours")),
-    ],
-)
-def test_a_time_is_said_as_people_say_it(seconds: int, words: str) -> None:
-    assert spoken_time(seconds) == words

@@ -121,7 +121,7 @@ class TestHeldLock:
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 
     @pytest.mark.parametrize("action", ["start", "stop"])
-    def test_so_is_one_that_gives_up_when_all_are_killed_and_has_let_go_before_its_own_kill(
+    def test_so_is_one_that_gives_up_as_all_are_killed_before_its_own_kill(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str
     ) -> None:
         fake.down()

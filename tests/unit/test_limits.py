@@ -125,11 +125,6 @@ class TestRefused:
         fake.engine.change(UUID, labels={}, hostname="other")
         assert ended(fake) == ("refused", "container_foreign", False)
 
-    def test_beside_wings_nothing_is_done(self, fake: FakeNode) -> None:
-        up(fake, {}, {"cpu_limit": 50})
-        fake.wings = 4711
-        assert ended(fake) == ("refused", "wings_active", False)
-
     @pytest.mark.parametrize("check", [False, True])
     def test_memory_below_what_is_in_use_is_refused(self, fake: FakeNode, check: bool) -> None:
         before = up(fake, {"memory_limit": 500}, {"memory_limit": 100})

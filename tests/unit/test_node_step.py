@@ -187,33 +187,6 @@ def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings
     assert "hunter2" not in json.dumps(result)
 
 
-REPEATED_JSON = (
-    '{"settings": {"container": {"image": "hunter2"}, "build": {"swap": 1, "swap": 2}, "mounts": [{"source": "/a", "source": "/b"}]}}'
-)
-REPEATED_YAML = """
-settings:
-  container: &one {image: hunter2}
-  build: {swap: 1}
-  build: {swap: 1, "swap": 2}
-  labels: {<<: *one, image: x, token:hunter2, token:hunter2}
-"""
-
-
-@pytest.mark.parametrize(
-    ("content", "extension", "keys"),
-    [
-        (REPEATED_JSON, "json", ["settings.build.swap", "settings.mounts[0].source"]),
-        (REPEATED_YAML, "yml", ["settings.build", "settings.build.swap", "settings.labels.token:..."]),
-    ],
-)
-def test_a_key_that_is_written_twice_is_a_fault(step: Step, tmp_path: Path, content: str, extension: str, keys: list[str]) -> None:
-    put(tmp_path, 1, content, extension)
-    result = step("validate", node_definitions_dir=str(tmp_path))
-    twice = [fault for fault in result["faults"] if "more than once" in fault["msg"]]
-    assert places({"faults": twice}) == [(f"{uuid(1)}.{extension}", key) for key in keys]
-    assert "hunter2" not in json.dumps(result)
-
-
 def test_a_huge_file_is_refused_by_its_size_without_being_read_as_a_whole(step: Step, tmp_path: Path) -> None:
     path = put(tmp_path, 1, "$ANSIBLE_VAULT;1.1;AES256\n")
     os.truncate(path, 2**31)

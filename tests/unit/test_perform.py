@@ -361,7 +361,7 @@ class TestOneOfMany:
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
-    def test_one_that_was_found_and_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
+    def test_one_that_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
         self, fake: FakeNode, action: str, asked: str, outcome: str
     ) -> None:
         fake.file.unlink()
@@ -380,7 +380,7 @@ class TestOneOfMany:
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
-    def test_one_that_is_in_another_state_by_the_time_its_lock_is_free_is_skipped_and_its_operation_ended(self, fake: FakeNode) -> None:
+    def test_one_in_another_state_once_its_lock_is_free_is_skipped_and_ended(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 2, fake.lock("stop"))
         fake.clock.after(1, lambda: fake.engine.end(UUID))
@@ -392,15 +392,6 @@ class TestOneOfMany:
         assert (row.id, row.outcome, row.code, row.under_way) == (result.operation, "skipped", "not_selected", False)
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.operation != result.operation
-
-    def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
-        fake.up()
-        before = fake.node.journal.operations.of(UUID)
-        limiter = Limiter(max_failures=0)
-        limiter.budget.count(fake.perform("start", server="nobody"))
-        result = perform(fake.request("restart"), fake.node, Server(UUID), limiter.slot())
-        assert ending(result) == ("skipped", "failure_budget", False)
-        assert (fake.node.journal.operations.of(UUID), fake.engine.calls) == (before, [])
 
 
 class TestRecord:

@@ -114,7 +114,7 @@ class TestContainer:
         assert "MODE=hard" in fake.seen().environment
 
     @pytest.mark.parametrize("what", ["the source", "a directory on the way to it"])
-    def test_a_mount_swapped_for_a_link_at_the_last_moment_keeps_the_start_from_being_asked_for(self, fake: FakeNode, what: str) -> None:
+    def test_a_mount_swapped_for_a_link_at_the_last_moment_prevents_the_start(self, fake: FakeNode, what: str) -> None:
         top, private = fake.root / "maps", fake.root / "private"
         (top / "arena").mkdir(parents=True)
         (private / "arena").mkdir(parents=True)
@@ -212,9 +212,7 @@ class TestConfiguration:
         assert not steps(fake.perform("start"))["configuration"]
 
     @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
-    def test_a_file_that_leads_out_is_refused_before_anything_is_stopped_unless_told_to_warn(
-        self, fake: FakeNode, errors: str, outcome: str
-    ) -> None:
+    def test_a_file_that_leads_out_is_refused_before_the_stop_or_warned_of(self, fake: FakeNode, errors: str, outcome: str) -> None:
         fake.down()
         (fake.root / "secret").write_text("port=1\n")
         (fake.volume / "server.properties").symlink_to(fake.root / "secret")

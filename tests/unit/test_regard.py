@@ -160,7 +160,7 @@ class TestEnded:
         assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
         assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
 
-    def test_a_server_that_was_down_and_is_started_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
+    def test_a_server_started_by_another_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         lock = played.fake.lock("start")
 
@@ -252,13 +252,6 @@ class TestResumed:
 
 class TestAllAbandoned:
     """What a process left that died is called off on all servers, but for what was accepted: another process goes on with that."""
-
-    def test_players_are_told_of_all_that_nobody_goes_on_with(self, played: Played) -> None:
-        _abandon(played, "of a module", told=30, left=18)
-        for _each in range(2):
-            call_off_all_abandoned(played.fake.node)
-        assert played.game.heard == ["Server restart called off."]
-        assert played.fake.node.countdowns.all_abandoned() == {}
 
     @pytest.mark.parametrize("left, heard", [(18.0, 0), (-20.0, 0), (-40.0, 1)])
     def test_what_was_accepted_is_left_until_its_process_does_not_come(self, played: Played, left: float, heard: int) -> None:

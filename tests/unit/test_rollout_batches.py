@@ -64,7 +64,7 @@ def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whatever_the_pace_every_server_comes_once_and_no_batch_mixes_or_breaks_its_bounds(seed: int) -> None:
+def test_at_any_pace_each_server_comes_once_and_no_batch_breaks_its_bounds(seed: int) -> None:
     chance = random.Random(seed)
     nodes = [f"node-{number}" for number in range(chance.randint(1, 9))]
     many = [Candidate(chance.choice(nodes), str(number), priority=chance.choice([1, 2, 100])) for number in range(chance.randint(0, 60))]

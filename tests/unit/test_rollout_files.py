@@ -41,7 +41,7 @@ def test_each_run_has_a_file_and_the_link_is_to_the_one_that_ended_last(folder: 
     assert (folder / "rollout-aaaaaaaa.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_while_a_run_goes_on_no_earlier_result_can_be_taken_for_its_own_and_none_is_lost(folder: Path) -> None:
+def test_during_a_run_no_earlier_result_is_taken_for_its_own_and_none_is_lost(folder: Path) -> None:
     files().write_result({"run": "aaaaaaaa"})
     files().forget_result()
     assert not os.path.lexists(folder / "rollout.json")

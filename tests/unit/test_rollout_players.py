@@ -58,7 +58,7 @@ def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(cod
         ({"left_ok": True}, "players_unknown", False),
     ],
 )
-def test_a_run_that_has_left_servers_to_their_players_ends_well_where_that_is_asked_for(given: dict[str, Any], code: str, ok: bool) -> None:
+def test_a_run_that_left_servers_to_their_players_ends_well_only_on_request(given: dict[str, Any], code: str, ok: bool) -> None:
     record = opened(fleet(2, 1), **given, **POLITE)
     through(record, 1, node_2=skipped([uuid(200)], code))
     assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok

@@ -65,9 +65,7 @@ def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> No
     ("state", "up", "outcome"),
     [("running", True, "done"), ("offline", True, "failed"), ("offline", False, "done"), ("offline", None, "done")],
 )
-def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up_unless_somebody_stopped_it(
-    state: str, up: bool | None, outcome: str
-) -> None:
+def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     intent = None if up is None else {"up": up}
@@ -107,7 +105,7 @@ def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[st
     )
 
 
-def test_what_a_node_may_have_queued_is_asked_for_under_the_key_of_the_run_that_asked_first(tmp_path: Path) -> None:
+def test_what_a_node_may_have_queued_keeps_the_key_of_the_first_run(tmp_path: Path) -> None:
     record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
     begin(record, 1)
     second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
@@ -150,9 +148,7 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
         ("offline", {"soak": 3}, False),
     ],
 )
-def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_stay_up(
-    state: str, given: dict[str, Any], is_asked: bool
-) -> None:
+def test_what_was_done_meanwhile_is_done_again_unless_seen_ready_and_up(state: str, given: dict[str, Any], is_asked: bool) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
     begin(record, 1)
     entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
@@ -162,7 +158,7 @@ def test_what_was_done_meanwhile_is_asked_for_again_if_nobody_saw_it_ready_or_st
         assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-def test_a_node_that_was_lost_for_long_is_still_asked_for_what_the_first_run_did_there() -> None:
+def test_a_node_lost_for_long_is_still_asked_what_the_first_run_did_there() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})

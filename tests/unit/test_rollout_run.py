@@ -154,7 +154,7 @@ def test_a_run_that_somebody_stopped_did_not_crash() -> None:
     assert record.rows[0].downtime == {"from": "2026-03-01T12:00:09.000Z"}
 
 
-def test_a_node_unreachable_from_the_start_counts_once_and_stops_a_run_without_budget() -> None:
+def test_an_unreachable_node_counts_once_and_stops_a_run_without_budget() -> None:
     record = opened({**fleet(1, 2), "node-2": LOST, "node-3": None})
     assert record.failures == 2
     assert record.stopped == "2 failed, 0 allowed"

@@ -130,7 +130,7 @@ def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller
     assert controller.step("take_up", resume=file)["runs"] == []
 
 
-def test_a_play_that_was_ended_in_the_middle_is_told_and_one_that_came_to_its_end_is_not(controller: Controller) -> None:
+def test_a_play_that_was_ended_in_the_middle_is_told(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     confirmed = controller.step("confirm", file=file, result_file=str(controller.result_file))
@@ -152,7 +152,7 @@ def test_batches_that_come_in_another_order_are_not_begun(controller: Controller
     assert Path(controller.result["resume_file"]).exists()
 
 
-def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_again_and_again(controller: Controller) -> None:
+def test_a_run_waits_for_its_window_before_any_look_and_says_so(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone()
     given = {"action": "restart", "servers": ["all"], "not_before": not_before.isoformat(), "deadline": ""}
@@ -164,7 +164,7 @@ def test_a_run_waits_for_its_window_before_it_looks_at_anything_and_says_so_agai
     ]
 
 
-def test_a_batch_that_may_not_be_over_by_the_deadline_is_not_begun_and_no_pause_is_made_for_it(controller: Controller) -> None:
+def test_a_batch_that_may_pass_the_deadline_is_not_begun_nor_paused_for(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     deadline = datetime.fromtimestamp(controller.clock.now + 700, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     given = {"action": "restart", "servers": ["all"], "serial": 1}

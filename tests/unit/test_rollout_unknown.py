@@ -81,7 +81,7 @@ def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
     return outcomes(record)["Server 1"]
 
 
-def test_a_server_that_cannot_be_seen_in_its_soak_has_neither_stayed_up_nor_gone_down() -> None:
+def test_a_server_that_cannot_be_seen_in_its_soak_is_unknown() -> None:
     assert soaked(info(1), info(1)) == "done"
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
 

@@ -38,13 +38,7 @@ def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once:
     assert found.seconds(3) == once + 3 * each_round
 
 
-def test_servers_that_have_to_wait_for_their_turn_make_a_batch_longer() -> None:
-    record = opened(fleet(2, 20), stop_timeout=60, wait_seconds=0)
-    # Of the node that has the most, so many at a time; eight, where nothing is said.
-    assert [longest(record, [1], Waits(max_parallel=most)) for most in (1, 5, 20, 0)] == [1200, 240, 60, 180]
-
-
-def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it_and_told_everywhere() -> None:
+def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> None:
     deadline = moment_in("2026-01-31T06:00:00Z")
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))

@@ -153,7 +153,7 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 # ----- ends that cannot be written
 
 
-def test_the_end_of_an_action_that_never_began_is_written_when_the_journal_takes_it_again(world: World) -> None:
+def test_the_end_of_an_action_that_never_began_is_written_once_that_is_possible(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -205,7 +205,7 @@ def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: Worl
     assert world.row(taken[0]).outcome == "refused"
 
 
-def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again_by_the_next_process(world: World) -> None:
+def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again(world: World) -> None:
     def fault(_request: Request) -> None:
         raise ZeroDivisionError
 
@@ -270,7 +270,7 @@ def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> No
 # ----- kills
 
 
-def test_the_next_process_does_not_take_a_kill_for_one_that_came_after_the_start_behind_it(world: World) -> None:
+def test_the_next_process_does_not_take_a_kill_for_later_than_the_start_behind(world: World) -> None:
     def kill(_request: Request) -> None:
         world.generations.raise_for(ALPHA.uuid)
 
@@ -337,7 +337,7 @@ class SetClock(SystemClock):
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_what_was_just_accepted_is_done_by_the_next_process_although_the_clock_was_set(world: World, hours: int) -> None:
+def test_what_was_just_accepted_is_done_although_the_clock_was_set(world: World, hours: int) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("fresh", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
@@ -399,9 +399,7 @@ def ticket_for(server: Server, number: int) -> Ticket:
     return Ticket(Acceptance(f"operation-{number}", server, START, "", now, now, 30, now + timedelta(seconds=30)), 0.0)
 
 
-def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_and_the_first_waits_for_one_write(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_gathers_during_a_slow_write_is_written_in_order_after_one_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     began, groups = threading.Event(), list[list[Ticket]]()
 
     def slow(*what: Any) -> None:
@@ -430,7 +428,7 @@ def test_what_gathers_during_a_slow_write_is_written_in_the_order_handed_over_an
 # ----- with regard to players
 
 
-def test_those_behind_one_that_waits_for_players_go_first_and_it_is_first_again_afterwards(world: World) -> None:
+def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -464,7 +462,7 @@ def test_those_behind_one_that_waits_for_players_go_first_and_it_is_first_again_
     ]
 
 
-def test_one_that_waited_for_players_when_its_process_ended_is_resumed_as_it_was_asked_for(world: World) -> None:
+def test_one_that_waited_for_players_is_resumed_as_it_was_asked_for(world: World) -> None:
     now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
     accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
     world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")

@@ -39,7 +39,7 @@ def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> Non
     assert line.next() == [first]
 
 
-def test_a_kill_begins_at_once_cancels_who_waits_before_it_and_holds_up_who_comes_after_it() -> None:
+def test_a_kill_begins_at_once_cancels_those_before_and_delays_those_after() -> None:
     running, waiting, kill, after = ticket("stop"), ticket("start"), ticket("kill"), ticket("start")
     line = line_of(running, waiting)
     assert line.next() == [running]

@@ -44,7 +44,7 @@ def serve(client: Callable[[Listener, int], Awaitable[None]], answer: Answer = g
     asyncio.run(run())
 
 
-def test_who_sends_requests_and_reads_no_answer_is_hung_up_on_before_they_fill_the_memory() -> None:
+def test_a_client_that_reads_no_answer_is_hung_up_on_before_memory_is_full() -> None:
     waiting: list[int] = []
 
     async def slow(request: web.BaseRequest) -> web.StreamResponse:

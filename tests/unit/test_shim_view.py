@@ -1,13 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's words on use mean, what operations and servers look like, and what a request's id is made of."""
+"""What the HTTP face shows of a server and of itself: no secrets, and the version of the collection."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import yaml
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.version import VERSION
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_view import ServerFlags, Utilization, server_entry
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import use_of
@@ -42,3 +44,8 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     ]
     assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"
     assert shown[1]["configuration"]["invocation"] == definition.invocation
+
+
+def test_the_version_is_that_of_the_collection() -> None:
+    galaxy = yaml.safe_load((Path(__file__).resolve().parents[2] / "galaxy.yml").read_text())
+    assert galaxy["version"] == VERSION

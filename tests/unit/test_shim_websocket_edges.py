@@ -142,17 +142,6 @@ class Heard:
         return [each["args"][0] for each in found if each["event"] == "console output"]
 
 
-def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once() -> None:
-    engine = OneContainer(log="one\r\ntwo\r\nthree\r\n")
-    engine.pipe.write("three\nfour\n")
-    heard = Heard(engine, Matchers(["one"], strip=False), begin=True)
-    block_until(lambda: "four" in heard.lines)
-    heard.follower.stop()
-    block_until(lambda: "ended" in heard.said)
-    assert heard.lines == ["one", "two", "three", "four"]
-    assert "ready" in heard.said
-
-
 def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     engine = OneContainer()
     heard = Heard(engine)
@@ -189,7 +178,7 @@ class Sink(asyncio.Protocol):
 
 
 @pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
-def test_what_a_client_sends_at_once_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
+def test_input_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
     sink = Sink()
     input_limit = InputLimit(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
     input_limit.data_received(b"x" * 256 * 1024)

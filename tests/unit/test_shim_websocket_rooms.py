@@ -59,7 +59,7 @@ def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay
     in_loop(story)
 
 
-def test_who_is_shut_out_has_no_token_any_more_though_it_does_not_read_that_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_is_shut_out_has_no_token_even_if_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
     room.join = room.members.add
     monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)

@@ -93,7 +93,7 @@ def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
     assert state_changes(before, after) == states
 
 
-def test_a_run_that_was_said_to_run_is_not_said_to_start_when_a_start_of_ours_takes_it_over() -> None:
+def test_a_run_said_to_run_is_not_said_to_start_when_a_start_takes_it_over() -> None:
     by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
     assert state_changes(by_others, taken_over, RUNNING) == []
     assert state_changes(taken_over, ready, RUNNING) == []

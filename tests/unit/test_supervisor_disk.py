@@ -94,18 +94,6 @@ def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, c
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) -> None:
-    """It finds the server down, and what it says takes the place of what the first one said."""
-    full.watched.up()
-    full.leave_room(0)
-    for outcome in ("done", "unchanged"):
-        assert full.act("stop").outcome.value == outcome
-    assert full.act("kill").code == "unguarded"
-    full.make_room()
-    full.watched.observer.look(UUID)
-    assert full.watched.row.verdict.value == "stopped"
-
-
 def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
     """Also where the supervisor has written the row of the stop before."""
     full.watched.up()
@@ -131,7 +119,7 @@ def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_without_room_for_a_lock_file_either_a_stop_does_nothing_and_a_kill_says_what_it_left_open(tmp_path: Path, full: FullDisk) -> None:
+def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_path: Path, full: FullDisk) -> None:
     full.watched.up()
     full.leave_room(0)
     fake = full.watched.fake

@@ -84,14 +84,3 @@ class TestGone:
         os.rename(aside, directory)
         watched.await_start()
         assert watched.fake.live
-
-    def test_a_start_by_somebody_has_it_supervised_again(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.fake.file.unlink()
-        watched.await_start()
-        watched.fake.define()
-        watched.up()
-        watched.end()
-        watched.await_start()
-        assert watched.fake.live

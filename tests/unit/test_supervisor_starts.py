@@ -29,7 +29,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
 
 
 class TestLoop:
-    def test_it_is_started_at_once_and_then_later_and_later_until_it_is_tried_once_an_hour(self, watched: Watched) -> None:
+    def test_it_is_started_at_once_and_then_later_and_later_up_to_an_hour(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 4})
         watched.begin_anew()
         watched.up()
@@ -192,7 +192,7 @@ class TestTrouble:
         assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
 
-    def test_a_row_of_a_journal_begun_anew_is_not_answered_by_what_is_remembered_of_another(self, watched: Watched) -> None:
+    def test_a_row_of_a_new_journal_is_not_answered_by_memory_of_the_old_one(self, watched: Watched) -> None:
         watched.up()
         watched.end()
         other = "11111111-1111-4111-8111-111111111111"
@@ -276,7 +276,7 @@ class TestPolicy:
         assert watched.starts == 1
 
     @pytest.mark.parametrize("ready, clean_exit, due", [(True, "leave", False), (True, "restart", True), (False, "restart", False)])
-    def test_exit_code_0_is_followed_by_a_start_if_that_is_asked_for_and_it_had_been_ready(
+    def test_exit_code_0_of_a_ready_server_is_followed_by_a_start_on_request(
         self, watched: Watched, ready: bool, clean_exit: str, due: bool
     ) -> None:
         watched.fake.configure(supervisor={"clean_exit": clean_exit})

@@ -64,7 +64,7 @@ def looked(watched: Watched) -> str | None:
     return watched.fake.node.journal.supervisor.value(LOOKED)
 
 
-def test_what_is_down_at_the_first_look_of_a_node_is_left_and_what_goes_down_later_is_not(watched: Watched) -> None:
+def test_what_is_down_at_the_first_look_is_left_and_what_goes_down_later_not(watched: Watched) -> None:
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -157,7 +157,7 @@ def stop_of(seconds: int | None) -> dict[str, object]:
         (None, 60, 59, "stopped"),
     ],
 )
-def test_an_end_after_the_consoles_stop_command_is_a_stop_within_the_servers_own_time(
+def test_an_end_after_a_stop_command_is_a_stop_within_the_servers_own_time(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
     """As its container was made to be stopped, whatever its definition says by now."""

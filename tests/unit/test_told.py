@@ -73,20 +73,6 @@ def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, aske
     assert seconds == sorted(seconds)
 
 
-@pytest.mark.parametrize("in_a_slot", [False, True])
-@pytest.mark.parametrize("seconds, told", [(0.5, []), (5.0, ["locked"])])
-def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
-    fake: FakeNode, asker: Asker, seconds: float, told: list[str], in_a_slot: bool
-) -> None:
-    fake.up()
-    fake.clock.after(seconds, fake.lock("restart").release)
-    slot = Limiter(max_parallel=1).slot()
-    if in_a_slot:
-        slot.begin()
-    assert asker.perform("stop", slot).outcome.value == "done"
-    assert asker.told == [*told, "stop"]
-
-
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
 def test_nothing_is_done_before_whoever_asked_is_there(fake: FakeNode, asker: Asker, action: str) -> None:
     if action != "start":

@@ -71,7 +71,7 @@ class TestMeant:
     def test_what_is_none_of_ours_passes(self, name: str) -> None:
         assert likely_meant(name) == [] and variables_fault([name]) == ""
 
-    def test_a_text_that_was_cut_at_a_blank_is_refused_and_the_sentence_shows_the_form_that_works(self) -> None:
+    def test_a_text_cut_at_a_blank_is_refused_with_the_form_that_works(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
             """as in -e '{"rollout_reason": "two words"}'; nothing was done"""

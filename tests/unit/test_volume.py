@@ -137,7 +137,7 @@ def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> N
 
 @BOTH
 @pytest.mark.parametrize("kind", ["empty directory", "full directory", "pipe", "link to a directory"])
-def test_what_the_server_gave_the_name_of_the_unfinished_file_keeps_no_file_from_being_written(disk: Disk, kind: str) -> None:
+def test_nothing_in_place_of_the_unfinished_file_prevents_a_write(disk: Disk, kind: str) -> None:
     taken = disk.volume / ".fleet-power.new"
     if kind == "link to a directory":
         taken.symlink_to(disk.outside)
@@ -192,7 +192,7 @@ def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) 
 
 
 @AS_ROOT
-def test_a_hard_link_to_somebody_elses_file_is_neither_read_nor_replaced_nor_given_away(disk: Disk) -> None:
+def test_a_hard_link_to_a_foreign_file_is_not_read_replaced_or_given_away(disk: Disk) -> None:
     os.link(disk.canary, disk.volume / "server.properties")
     for access in (read, write):
         with pytest.raises(PrebootFailed, match="several hard links"):
@@ -240,7 +240,7 @@ def make_tree(disk: Disk) -> None:
 
 
 @AS_ROOT
-def test_everything_of_another_owner_is_given_to_the_server_links_themselves_and_not_their_targets(disk: Disk) -> None:
+def test_everything_becomes_the_servers_links_and_not_their_targets(disk: Disk) -> None:
     make_tree(disk)
     os.mkfifo(disk.volume / "fifo")
     (disk.volume / "to a file").symlink_to(disk.canary)
