@@ -14,10 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
-from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
 PLAIN_MIB = 300
 MOST_MIB = 150
@@ -135,13 +132,6 @@ def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, 
     server.fault(behaviour)
     said, most = said_in_a_process(("ask", server.url))
     assert (said, most < MOST_MIB) == (["the connection was cut before the answer was whole False"], True)
-
-
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_an_engine_that_compresses_its_answer_is_refused_before_it_is_decompressed(scripted: ScriptedEngine) -> None:
-    scripted.answer = HEAD + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(TWICE)}\r\n\r\n".encode() + TWICE
-    with pytest.raises(EngineUnreachable, match=r"its answer is compressed \(gzip, gzip\), and only plain answers are read"):
-        DockerEngine(scripted.connection).servers()
 
 
 def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviour:

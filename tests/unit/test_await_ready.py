@@ -14,13 +14,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.st
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 READY = ("regex:^ready$",)
@@ -135,15 +133,6 @@ class TestEnd:
         lock.release()
         assert fake.clock.monotonic() <= 2.7
         assert fake.live
-
-    def test_somebodys_stop_that_is_over_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
-        def stopped() -> None:
-            fake.engine.end(UUID)
-            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "bob", timestamp(NOON)))
-
-        waiting.later(2, stopped)
-        with pytest.raises(Superseded):
-            waiting.wait()
 
     def test_another_run_of_the_container_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
         def again() -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the engine is, by whose word, and what is said when it cannot be reached."""
+"""Where the engine is, which setting counts, and the message when nothing can reach it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An event of the engine is read into a value, or into nothing, whatever it is."""
+"""An event of the engine becomes a value or nothing, and no event raises an error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call at an endpoint: whose token goes where, which options are refused, and that a signal ends the search for servers."""
+"""A call at an endpoint: which token it uses, which options it refuses, and how a signal ends a search."""
 
 from __future__ import annotations
 

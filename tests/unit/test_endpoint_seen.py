@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an endpoint says as values: hostile or odd answers are not known, or a reason, and never a traceback or a secret."""
+"""An endpoint's answers as values: hostile or odd answers give a reason, never a traceback or a secret."""
 
 from __future__ import annotations
 

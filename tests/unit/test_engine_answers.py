@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's answers say: who has published a port, whose a container in a list is, and if it was ever started."""
+"""The engine's answers: to which server a container in a list belongs, and where its ports are published."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands in containers where the engine forgets one; what a real engine makes of them is shown in the integration tests."""
+"""A command that the engine forgets does not block the next one. Integration tests show commands in a real engine."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import EndEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
-from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 LONG = 20.0
 
@@ -97,8 +97,3 @@ def test_who_waits_for_a_stream_that_fails_is_told_to_look_for_itself(engine: En
         assert waiting.result(20) is None
     assert events.wait("a", LONG, begin=True) is None
     assert len(engine.asked) == 1
-
-
-def test_where_no_thread_is_to_be_had_nobody_waits(engine: Engine, events: EndEvents, monkeypatch: pytest.MonkeyPatch) -> None:
-    few_threads(monkeypatch)
-    assert events.wait("a", LONG, begin=True) is None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which process an engine is, as far as anybody can tell, since when, and how long its end takes."""
+"""Which process an engine is, as far as the machine can tell."""
 
 from __future__ import annotations
 
@@ -54,15 +54,3 @@ def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_o
     for text in (str(listener), "999999999999999999999999999", "-1", "", "x" * 100, "\u0665"):
         (tmp_path / "pid").write_text(text)
         assert engine_life(host) == "", text
-
-
-def test_without_a_pid_file_it_is_the_only_one_of_its_name(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = {os.getpid(): "systemd", os.getppid(): "dockerd"}
-    monkeypatch.setattr(engine_process, "_command_of", lambda pid: commands.get(pid, ""))
-    monkeypatch.setattr(engine_process, "_PID_FILES", ())
-    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda _pid: True)
-    assert engine_life(host).split("/")[1] == str(os.getppid())
-    commands[next(pid for pid in engine_process._processes() if pid not in commands)] = "dockerd"
-    assert engine_life(host) == "", "one of two"
-    monkeypatch.setattr(engine_process, "_is_in_our_namespace", lambda pid: pid == os.getppid())
-    assert engine_life(host).split("/")[1] == str(os.getppid()), "the other is in a container"

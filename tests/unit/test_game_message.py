@@ -9,13 +9,7 @@ import re
 from typing import ClassVar
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.games.message import (
-    LONGEST_MESSAGE,
-    clean,
-    filled,
-    for_console,
-    for_word,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.games.message import LONGEST_MESSAGE, clean, filled, for_console, for_word
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which game a server has, where it is asked, and how its players are told."""
+"""Which game a server has, where it is asked, and how its players get a message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings that say what is played where: every profile and rule is read as it is meant, and each bad value is one sentence."""
+"""The settings of games: profiles and rules are read, and each bad value gives one sentence."""
 
 from __future__ import annotations
 

@@ -71,13 +71,6 @@ class TestChange:
         assert [row.action for row in fake.node.journal.operations.of(UUID)] == ["limit", "start"]
         assert limit(fake).msg == "its limits are what its definition says"
 
-    def test_a_server_that_is_down_is_left_to_its_next_start(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.define(build={"cpu_limit": 50})
-        result = limit(fake)
-        assert (result.outcome.value, result.msg) == ("unchanged", "it is offline, and its next start brings its limits in line")
-        assert fake.engine.changes() == []
-
     def test_what_takes_a_restart_is_named_and_the_rest_is_changed(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 100, "threads": "0"}, {"cpu_limit": 50})
         result = limit(fake)

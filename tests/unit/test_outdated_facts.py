@@ -11,7 +11,6 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.model.described import Described
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ImageSeen
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
@@ -42,13 +41,6 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert "secret" not in str(look(fake).entries)
     assert fake.perform("restart").outcome.value == "done"
     assert told(fake) == NONE
-
-
-def test_a_name_that_means_another_image_counts_and_nothing_is_pulled(fake: FakeNode) -> None:
-    fake.up()
-    fake.engine.images["game:1"] = ImageSeen("sha256:2")
-    assert told(fake)["differs"] == ["image"]
-    assert fake.engine.changes() == []
 
 
 def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of a rolling run: what it shows, that hostile texts stay texts, and that it stays small."""
+"""The page of a rollout: hostile texts stay texts, and the page stays small."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from html.parser import HTMLParser
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.view import Shown
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
-from ansible_collections.fleet.power.tests.unit.page_support import LOG, after, over, page_of, record
+from ansible_collections.fleet.power.tests.unit.page_support import LOG, over, page_of, record
 
 pytest.importorskip("jinja2")
 
@@ -117,12 +115,6 @@ class TestWhatItShows:
         for each in (each for each in made.rows if each.outcome == "failed"):
             assert f"failed start_failed {each.msg}" in text
         assert text.count(" ".join(LOG)) == 2
-
-    def test_one_that_has_just_begun_has_a_page(self) -> None:
-        made = Record("1b2c3d4e", "restart", "2026-01-31T02:00:03.000Z", {})
-        assert "restart of 0 servers" in Page(page(made, Shown(after(0)))).text
-        made.stopped = "the canary failed"
-        assert "Stops" in Page(page(made, Shown(after(0)))).text
 
 
 class TestMany:

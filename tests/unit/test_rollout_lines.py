@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run says while it goes on: lines on batches and waits, an estimate where there is something to go by."""
+"""The lines of a running rollout: names stay on their line, and an estimate needs facts."""
 
 from __future__ import annotations
 

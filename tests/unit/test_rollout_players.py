@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run with regard to players: who was skipped for them is counted apart, and left for the next run; nobody takes it for a failure."""
+"""A rollout counts servers that were skipped for their players apart from failures, and leaves them for the next run."""
 
 from __future__ import annotations
 

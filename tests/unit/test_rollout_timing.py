@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a server of a run was at what, as its node told it, in the record and in the result."""
+"""The times of each server in the record of a rollout, as its node reports them."""
 
 from __future__ import annotations
 

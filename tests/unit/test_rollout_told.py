@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receivers are told of a rolling run: once each, signed, in order, and none of them delays or fails the run."""
+"""Receivers of a rollout: each message once, in order, and no receiver delays or fails the run."""
 
 from __future__ import annotations
 

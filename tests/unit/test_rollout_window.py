@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of a run: which moments are meant, in any zone and in the nights when clocks are changed, and what is no moment."""
+"""The window of a rollout: which time is meant in any zone, and which text is no time."""
 
 from __future__ import annotations
 

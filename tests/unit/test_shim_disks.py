@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much data directories hold, told by the HTTP face: whatever one server does in its own, the others' are measured."""
+"""The HTTP face measures data directories, and one slow directory delays no other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of power requests: what Wings' reader makes of them. The HTTP face's own tests send them; here are those that none may crash."""
+"""Bodies of power requests: the defaults, the types of each field, and that no body crashes the reader."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face's knowledge of its servers: of a Panel's as old as ten seconds, the Panel asked no more often, and none that is gone."""
+"""The HTTP face forgets a server that is gone, and keeps one that it cannot look up."""
 
 from __future__ import annotations
 

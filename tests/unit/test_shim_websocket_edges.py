@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slow readers over real sockets, output of a container that nobody can hold up, and the stream of the engine's events."""
+"""Slow readers over real sockets, output that no client can hold up, and the stream of the engine's events."""
 
 from __future__ import annotations
 

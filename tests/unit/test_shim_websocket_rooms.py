@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has a place among the websockets, and what a server is said to use."""
+"""Which clients have a place among the websockets, and which ones lose their token."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes over a websocket, how often, and which changes of a server's state are told: decisions, without a socket."""
+"""What goes over a websocket, how often, and which changes of a server's state a client sees."""
 
 from __future__ import annotations
 

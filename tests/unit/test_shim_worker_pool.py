@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What threads do for the event loop of the HTTP face: bounded, told apart by what is newer, and begun again where it could not begin."""
+"""Threads for the event loop of the HTTP face are bounded, and newer knowledge wins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What whoever asked is told of an action, and when they are waited for: before something begins, and never with a lock in hand."""
+"""The phases of an action that the caller sees, and when the action waits for the caller."""
 
 from __future__ import annotations
 
