@@ -280,3 +280,11 @@ def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: Fak
     with fake.lock("start") as lock:
         fake.clock.after(1, lock.release)
         assert fake.perform("kill").outcome.value == "done"
+
+
+def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
+    fake.up()
+    fake.wings = 4711
+    result = fake.perform("kill")
+    assert result.outcome.value == "done"
+    assert any("Wings (pid 4711)" in warning for warning in result.warnings)

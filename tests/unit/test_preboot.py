@@ -136,6 +136,11 @@ class TestContainer:
         assert str(top / "arena") in result.msg
         assert "start" not in fake.engine.changes()
 
+    def test_it_is_recreated_at_every_start_if_the_settings_say_so(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.configure(docker={"recreate": "always", "network": {"network_mode": "none"}})
+        assert steps(fake.perform("start"))["placement"]
+
 
 class TestVolume:
     def test_one_that_is_gone_is_no_fresh_world(self, fake: FakeNode) -> None:

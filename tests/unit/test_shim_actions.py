@@ -28,6 +28,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
@@ -35,7 +36,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, Request, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -493,3 +494,41 @@ def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(wor
     world.run(story)
     assert world.ended == []
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
+
+
+def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
+    world.acts[RESTART] = world.hold
+
+    async def story(actions: Actions) -> None:
+        waits = await actions.take(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
+        await until(lambda: world.listeners)
+        world.tell("start")
+        assert await actions.take(ALPHA, STOP, 30, "")
+        assert (actions.under_way(), actions.waiting()) == (1, 1)
+        world.tell("ready")
+        await until(lambda: world.begun == [RESTART, STOP])
+        await until(lambda: world.ended)
+        # It goes on all the same, and is counted as under way.
+        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 1, 0)
+        world.let_go.set()
+        await until(lambda: world.ended[-1].operation == waits)
+
+    world.run(story)
+
+
+def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_writes, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await until(lambda: world.ended)
+        assert not actions.stuck
+        with world.slow():
+            with pytest.raises(NotKept):
+                await actions.take(ALPHA, STOP, 30, "")
+            await asyncio.sleep(0.5)
+            assert actions.stuck
+        await until(lambda: not actions.stuck)
+
+    world.run(story)

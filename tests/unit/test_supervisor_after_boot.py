@@ -107,3 +107,12 @@ def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_
     file.symlink_to("elsewhere")
     with pytest.raises((JournalUnusable, OSError)):
         due_after_boot(watched.fake.build())
+
+
+def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.up()
+    watched.boot, watched.seconds = "b2", 1e9
+    watched.begin_anew()
+    assert not watched.end(0).due
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    assert not watched.turn()

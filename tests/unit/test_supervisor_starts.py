@@ -302,3 +302,16 @@ class TestOver:
         memory.unlink()
         watched.pass_seconds(2)
         assert watched.turn()
+
+    def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
+        watched.up()
+        watched.pass_seconds(1)
+        watched.fake.engine.end(UUID, 3)
+        # A person's start makes the container anew, and fails then.
+        watched.fake.define(environment={"CHANGED": "1"})
+        watched.fake.engine.refuse("start")
+        assert watched.fake.perform("start").outcome.value == "failed"
+        row = watched.row
+        assert row.verdict.value == "noted"
+        watched.observer.look(UUID)
+        assert (watched.row.verdict.value, watched.row.due) == ("crashed", True)
