@@ -127,19 +127,6 @@ class TestWhole:
 
 
 class TestResources:
-    @pytest.mark.parametrize(
-        ("limit", "swap", "memory", "reservation", "memory_swap"),
-        [
-            (512, 0, 588800000, 512000000, 588800000),
-            (1024, 512, 1177600000, 1024000000, 1689600000),
-            (8192, -1, 8601600000, 8192000000, -1),
-            (0, 0, 0, 0, 0),
-        ],
-    )
-    def test_memory_is_reckoned_as_wings_does(self, limit: int, swap: int, memory: int, reservation: int, memory_swap: int) -> None:
-        found = host(build(memory_limit=limit, swap=swap))
-        assert (found["Memory"], found["MemoryReservation"], found["MemorySwap"]) == (memory, reservation, memory_swap)
-
     @pytest.mark.parametrize("limit", [1, 5, 6])
     def test_less_memory_than_the_engine_can_give_is_refused_before_anything_is_stopped(self, limit: int) -> None:
         node = node_settings(overhead_override=True, overhead_default_multiplier=100.0)

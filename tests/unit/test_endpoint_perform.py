@@ -300,12 +300,3 @@ def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
     result = perform(endpoint, action, wait_for=wait_for)
     assert (result.outcome, result.state) == (Outcome.FAILED, state)
     assert told is False or result.code == "outcome_unknown"
-
-
-# ----- an endpoint that waits for a server to be ready itself
-
-
-def test_an_operation_is_followed_through_a_short_silence() -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [SILENT, SILENT, Operation(Outcome.DONE, changed=True, state=OFFLINE)]
-    assert ended(perform(endpoint, "stop")) == ("done", "", True)

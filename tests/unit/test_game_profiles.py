@@ -107,11 +107,6 @@ class TestAnnounce:
         assert (line.count("\n"), line.endswith("\n"), len(line) < 250) == (1, True, True)
         assert line[:-1].isprintable() and not set(line) & set('§;"')
 
-    def test_without_an_open_standard_input_it_is_told_and_nothing_is_written(self) -> None:
-        own = engine()
-        assert game(MINECRAFT, snapshot(open_stdin=False), own).announce("Hello") == "its container has no open standard input"
-        assert own.calls == []
-
     def test_a_command_gets_the_message_as_one_word(self) -> None:
         own = engine(local=False)
         assert game(GameProfile(command=("tell", "-x", "{message}", "all: {message}")), snapshot(), own).announce(f"--{HOSTILE}") == ""

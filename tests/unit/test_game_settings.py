@@ -46,12 +46,6 @@ class TestProfiles:
     def test_players_are_told_in_one_way(self, announce: object, fields: dict[str, Any]) -> None:
         assert profile(announce=announce) == GameProfile(**fields)
 
-    def test_one_with_the_name_of_a_built_in_one_says_what_is_different(self) -> None:
-        found = read(minecraft={"port": 25566}, source={"announce": {"rcon": {"password_variable": "P"}}}).game_profiles
-        assert found["minecraft"] == GameProfile(protocol="minecraft", port=25566, stdin="say {message}")
-        assert found["source"] == GameProfile(protocol="a2s", rcon=Rcon("P", "say {message}"))
-        assert read(minecraft={"query": {"command": ["list"]}}).game_profiles["minecraft"].protocol == ""
-
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [

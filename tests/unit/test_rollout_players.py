@@ -96,3 +96,9 @@ def test_a_countdown_of_an_earlier_run_is_in_flight_as_a_lock_is() -> None:
     begin(record, 1)
     resumed = opened({"node-1": told(counting)}, record, run="5e6f7a8b")
     assert [(row.outcome, row.code) for row in resumed.rows] == [("unknown", "still_in_flight")]
+
+
+def test_a_server_that_this_run_has_changed_is_cancelled_when_another_takes_it_over() -> None:
+    record = opened(fleet(1, 1), **POLITE)
+    through(record, 1, node_1=ended([uuid(100)], "cancelled", **{**SUPERSEDED, "changed": True}, state="running"))
+    assert [(row.outcome, row.code) for row in record.rows] == [("cancelled", "superseded")]

@@ -13,18 +13,14 @@ from typing import Any, cast
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import (
-    CLOSED,
-    NO_TEXT,
     NOT_READ,
-    OFFLINE,
     TOO_MANY,
     Commands,
-    NotWritten,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_way_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot, StopType, StopWay
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.thread_support import until
@@ -95,22 +91,6 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
         assert {each.result() for each in (await asyncio.wait(waiting, timeout=20.0))[0]} == {TOO_MANY, NOT_READ}
         # None of those that waited was tried.
         assert engine.asked.count(stuck) == 1
-
-    in_loop(story)
-
-
-def test_why_a_command_is_not_written_is_said_and_what_the_engine_says_is_kept_apart() -> None:
-    async def story(commands: Commands, engine: Engine) -> None:
-        engine.go.set()
-        assert await commands.write("none", "a") == OFFLINE
-        assert await commands.write(engine.up("down", live=False), "a") == OFFLINE
-        assert await commands.write(engine.up("closed", open_stdin=False), "a") == CLOSED
-        assert await commands.write(engine.up("server"), "\ud800") == NO_TEXT
-        assert await commands.write("server", "a") is None
-        engine.fault = EngineUnreachable("the engine at /secret")
-        for _unused in range(2):
-            assert await commands.write(engine.up("silent", stuck=True), "a") == NotWritten(error="the engine at /secret")
-        assert engine.asked.count("silent") == 1
 
     in_loop(story)
 

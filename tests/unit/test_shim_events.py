@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,28 +104,6 @@ class CountingEvents(RecordedEvents):
     def state(self) -> OutboxState | None:
         self.looks += 1
         return super().state()
-
-
-def test_five_hundred_that_wait_are_told_within_a_second_by_one_look(journal: Journal) -> None:
-    async def run() -> None:
-        events = CountingEvents(journal.events)
-        followers = followers_of(events)
-        place = Place(end_of(journal), 100)
-        tasks = [asyncio.ensure_future(followers.read(place, 60.0)) for _reader in range(500)]
-        while followers.waiting < 500:
-            await asyncio.sleep(0.01)
-        before = events.looks
-        await asyncio.sleep(0.5)
-        assert 1 <= events.looks - before <= 5
-        write(journal, "one")
-        begun = time.monotonic()
-        found = await asyncio.gather(*tasks)
-        assert time.monotonic() - begun < 1.0
-        assert {id(told) for told in found} == {id(found[0])}
-        assert operations(found[0]) == ["one"]
-        assert followers.waiting == 0
-
-    asyncio.run(run())
 
 
 def test_who_hangs_up_leaves_nothing_that_waits_and_nobody_looks_any_more(journal: Journal) -> None:

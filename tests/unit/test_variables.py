@@ -18,8 +18,6 @@ yaml = pytest.importorskip("yaml")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIXES = {name.partition("_")[0] for name in VARIABLES}
-#: The role gives these to the tasks before a batch. Nobody sets them.
-GIVEN = {"rollout_batch", "rollout_batch_servers"}
 
 
 class TestTable:
@@ -31,11 +29,6 @@ class TestTable:
         ours = re.compile(rf"(?<![.\w/])(?:{'|'.join(PREFIXES)})_[a-z_]+")
         used = {name for file in CHECKOUT.glob("playbooks/**/*.yml") for name in ours.findall(file.read_text())}
         assert options | used == VARIABLES
-
-    def test_no_variable_of_the_roles_tasks_and_defaults_lacks(self) -> None:
-        ours = re.compile(rf"(?<![.\w/'])(?:{'|'.join(PREFIXES)})_[a-z_]+(?=\s*[|}}:)])")
-        files = [*CHECKOUT.glob("roles/*/tasks/*.yml"), *CHECKOUT.glob("roles/*/defaults/*.yml")]
-        assert {name for file in files for name in ours.findall(file.read_text())} <= VARIABLES | GIVEN
 
 
 class TestMeant:
