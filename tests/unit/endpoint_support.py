@@ -32,11 +32,6 @@ def seen(state: PowerState, uptime: int = 0, *, suspended: bool = False) -> Seen
     return Seen(Server(UUID, "Cobalt"), state, suspended, uptime)
 
 
-def run_from(second: float, state: PowerState = RUNNING, *, seconds: int = 60) -> tuple[tuple[float, Seen], ...]:
-    """A run that began then, whose figures come once a second, the first a little later."""
-    return tuple((second + 0.1 + passed, seen(state, 100 + 1000 * passed)) for passed in range(seconds))
-
-
 class FakeEndpoint(Endpoint):
     """One server. ``before`` is what is seen until it is asked to act; ``after`` what from so many seconds after that."""
 

@@ -14,11 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
 from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
-from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
 PLAIN_MIB = 300
 MOST_MIB = 150
@@ -126,12 +122,6 @@ def test_a_bomb_of_a_kilobyte_leaves_the_process_below_150_mb(server: Recorder) 
     assert (said, most < MOST_MIB) == (["200 None"] * len(urls), True)
 
 
-def test_an_error_that_is_compressed_is_one_that_may_pass(server: Recorder) -> None:
-    server.fault(lambda answer: answer.raw(502, GZIP, Content_Encoding="gzip"))
-    said, _most = said_in_a_process(("ask", server.url))
-    assert said == ["its answer is compressed (gzip), and only plain answers are read False"]
-
-
 @pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
 def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, begin: bytes) -> None:
     def behaviour(answer: Answering) -> None:
@@ -143,21 +133,6 @@ def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, 
     server.fault(behaviour)
     said, most = said_in_a_process(("ask", server.url))
     assert (said, most < MOST_MIB) == (["the connection was cut before the answer was whole False"], True)
-
-
-@pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_what_is_not_compressed_is_read_however_it_says_so(server: Recorder, encoding: str, chunked: bool) -> None:
-    value = {"a": ["x" * 100] * 1000}
-    server.fault(compressed(json.dumps(value).encode(), encoding, chunked=chunked))
-    assert Web(server.url, "Bearer one.two").ask("GET", "/x", seconds=20).value == value
-
-
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_an_engine_that_compresses_its_answer_is_refused_before_it_is_decompressed(scripted: ScriptedEngine) -> None:
-    scripted.answer = HEAD + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(TWICE)}\r\n\r\n".encode() + TWICE
-    with pytest.raises(EngineUnreachable, match=r"its answer is compressed \(gzip, gzip\), and only plain answers are read"):
-        DockerEngine(scripted.connection).servers()
 
 
 def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviour:
@@ -197,32 +172,8 @@ def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
     assert (said, most < MOST_MIB) == ([why], True), most
 
 
-@pytest.mark.parametrize("call", ["inspect", "pull"])
-def test_a_chunk_of_negative_size_has_no_engine_read_without_a_limit(server: Recorder, call: str) -> None:
-    def behaviour(answer: Answering) -> None:
-        answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n")
-        with contextlib.suppress(OSError):
-            for _unused in range(PLAIN_MIB):
-                answer.write(b"0" * 2**20)
-        answer.cut()
-
-    server.fault(behaviour)
-    said, most = said_in_a_process((call, server.url))
-    assert "IncompleteRead" in said[0] and most < MOST_MIB, (said, most)
-
-
 @pytest.mark.parametrize(("how", "number"), [("look", 360_000), ("mask", 180_000)])
 def test_an_answer_of_too_many_values_is_refused_before_it_is_parsed(server: Recorder, how: str, number: int) -> None:
     server.fault(text(b'{"data":[' + b"{}," * (5 * 2**20) + b"{}]}"))
     said, most = said_in_a_process((how, server.url))
     assert (said, most < MOST_MIB) == ([f"its answer holds more than {number} values True"], True), most
-
-
-@pytest.mark.parametrize(("how", "number"), [("look", 360_000), ("mask", 180_000)])
-@pytest.mark.parametrize("value", [b"{},", b"[0],", b'{"a":' * 90 + b"0" + b"}" * 90 + b","], ids=["maps", "lists", "deep"])
-def test_the_largest_answer_that_is_parsed_leaves_the_process_below_150_mb(server: Recorder, value: bytes, how: str, number: int) -> None:
-    marks = sum(value.count(mark) for mark in (b"[", b"{", b","))
-    body = b"[" + value * (number // marks - 1) + b"0]"
-    server.fault(text(body + b" " * (16 * 2**20 - len(body))))
-    said, most = said_in_a_process((how, server.url))
-    assert (said, most < MOST_MIB) == (["200 list"], True), most

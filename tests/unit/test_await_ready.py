@@ -9,19 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready, seen_ready
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.await_ready import await_ready
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.startup import AwaitedRun
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.readiness import Matchers
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, StartFailed, StartTimeout, Superseded
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Startup
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
-from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeOutput
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeOutput
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 READY = ("regex:^ready$",)
@@ -67,16 +64,6 @@ class TestRunning:
         assert waiting.wait(output=output) == pytest.approx(0.1)
         assert waiting.matched
 
-    def test_a_line_is_not_matched_before_it_is_whole(self, fake: FakeNode, waiting: Waiting) -> None:
-        with pytest.raises(StartTimeout):
-            waiting.wait(output=FakeOutput(fake.clock, b"ready", b" for nothing\n"), wait_timeout=5)
-        assert not waiting.matched
-
-    def test_output_without_a_terminal_is_unpacked(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.engine.change(UUID, tty=False)
-        output = FakeOutput(fake.clock, b"\x01\0\0\0\0\0\0\x03rea\x02\0\0", b"\0\0\0\0\x03dy\n")
-        assert waiting.wait(output=output) == 0.0
-
     @pytest.mark.parametrize("chunks", [(), (b"",)], ids=["nothing comes", "the stream is lost"])
     def test_a_line_that_the_output_missed_is_found_in_the_log(self, fake: FakeNode, waiting: Waiting, chunks: tuple[bytes, ...]) -> None:
         waiting.later(3, lambda: waiting.log(b"loading\r\nready\r\n"))
@@ -97,16 +84,6 @@ class TestHealthy:
         fake.engine.change(UUID, health="starting")
         waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
         assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
-
-    def test_a_readiness_line_alone_is_not_enough_but_remembered(self, fake: FakeNode, waiting: Waiting) -> None:
-        fake.engine.change(UUID, health="starting")
-        waiting.later(4, lambda: fake.engine.change(UUID, health="healthy"))
-        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) >= 4.0
-        assert waiting.matched
-
-    def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
-        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
-        assert "has no HEALTHCHECK" in waiting.progress.warnings[0]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 300])
@@ -142,11 +119,6 @@ class TestEnd:
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck",))
         assert fake.clock.monotonic() <= 2.7
 
-    def test_a_container_that_is_removed_is_a_start_that_failed(self, fake: FakeNode, waiting: Waiting) -> None:
-        waiting.later(2, fake.engine.containers.clear)
-        with pytest.raises(StartFailed, match="removed while it was starting"):
-            waiting.wait()
-
     def test_a_kill_cancels_it(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.later(2, fake.kill_elsewhere)
         waiting.later(2, lambda: fake.engine.end(UUID, 137))
@@ -161,24 +133,6 @@ class TestEnd:
         lock.release()
         assert fake.clock.monotonic() <= 2.7
         assert fake.live
-
-    def test_somebodys_stop_that_is_over_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
-        def stopped() -> None:
-            fake.engine.end(UUID)
-            fake.node.journal.intents.set(Server(UUID), Intent(False, "theirs", "bob", timestamp(NOON)))
-
-        waiting.later(2, stopped)
-        with pytest.raises(Superseded):
-            waiting.wait()
-
-    def test_a_start_of_somebody_who_found_it_up_has_nothing_to_do_with_its_end(self, fake: FakeNode, waiting: Waiting) -> None:
-        def found_up() -> None:
-            fake.node.journal.intents.set(Server(UUID), Intent(True, "theirs", "bob", timestamp(NOON)))
-            fake.engine.end(UUID, 1)
-
-        waiting.later(2, found_up)
-        with pytest.raises(StartFailed):
-            waiting.wait()
 
     def test_another_run_of_the_container_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
         def again() -> None:
@@ -222,28 +176,3 @@ class TestEndInTheJournal:
         waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
         with pytest.raises(CancelledByKill):
             waiting.wait()
-
-    def test_without_a_journal_another_run_supersedes_it(self, fake: FakeNode, waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-        def unusable(_run: object) -> None:
-            raise JournalUnusable("a disk full of holes")
-
-        waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
-        monkeypatch.setattr(fake.node.journal.ended_runs, "of_run", unusable)
-        with pytest.raises(Superseded):
-            waiting.wait()
-
-
-class TestSeenReady:
-    """Readers look once, and only at what nobody has seen ready yet."""
-
-    def test_a_line_in_the_log_is_found_and_nothing_is_recorded(self, fake: FakeNode, waiting: Waiting) -> None:
-        matchers = Matchers(READY, strip=False)
-        assert not seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
-        waiting.log(b"ready\n")
-        assert seen_ready(fake.node, fake.seen(), matchers, Startup.WAITING)
-        assert not waiting.matched
-
-    @pytest.mark.parametrize("startup, done", [(Startup.MATCHED, READY), (Startup.UNKNOWN, READY), (Startup.WAITING, ())])
-    def test_what_needs_no_look_gets_none(self, fake: FakeNode, waiting: Waiting, startup: Startup, done: tuple[str, ...]) -> None:
-        waiting.log(b"ready\n")
-        assert not seen_ready(fake.node, fake.seen(), Matchers(done, strip=False), startup)

@@ -1,17 +1,14 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the engine is, by whose word, and what is said when it cannot be reached."""
+"""Where the engine is, which setting counts, and the message when nothing can reach it."""
 
 from __future__ import annotations
 
 import contextlib
-import http.server
-import shutil
+import os
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +17,10 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
-    EngineError,
-    EngineUnreachable,
-    MissingLibrary,
-    SettingsInvalid,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
+from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
+from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
     # field: (given as option, variable of the environment, its text, what that means)
@@ -48,10 +42,6 @@ class TestPrecedence:
         given, variable, text, _meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
         assert getattr(connect({option: given}, "tcp://settings:1", {variable: text}), field) == given
-
-    def test_a_time_limit_that_is_no_number_is_an_error_of_the_settings(self) -> None:
-        with pytest.raises(SettingsInvalid, match="DOCKER_TIMEOUT='soon': expected a whole number"):
-            connect({}, None, {"DOCKER_TIMEOUT": "soon"})
 
 
 class TestValuesThatAreNone:
@@ -116,39 +106,15 @@ def reason(connection: Connection) -> str:
 
 
 class TestUnreachable:
-    def test_a_socket_that_nobody_serves(self, tmp_path: Path) -> None:
+    def test_a_socket_one_may_not_use(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.bind(str(path))
-        assert "connection refused; is the engine running" in reason(Connection(host=f"unix://{path}"))
-
-    @pytest.mark.parametrize("name", ["", "file"])
-    def test_a_directory_and_a_file_are_told_from_a_socket(self, tmp_path: Path, name: str) -> None:
-        (tmp_path / "file").touch()
-        path = tmp_path / name
-        assert reason(Connection(host=f"unix://{path}")) == (
-            f"Cannot reach the engine at unix://{path}: that is no socket; is docker_host right"
-        )
-
-    @pytest.mark.parametrize(
-        ("options", "said"),
-        [
-            ({}, "what answers there is no engine; is docker_host right"),
-            ({"tls": True}, "it does not speak TLS as expected; are tls and the certificates right"),
-        ],
-    )
-    def test_somebody_else_who_answers(self, options: dict[str, bool], said: str) -> None:
-        with served() as host:
-            assert reason(Connection(host=host, timeout=5, **options)) == f"Cannot reach the engine at {host}: {said}"
-
-    @pytest.mark.parametrize("status", [200, 404, 500])
-    @pytest.mark.parametrize("answer", [b"{}", b"[]", b"null", b'"not found"', b'{"error": "not found"}'])
-    def test_somebody_else_who_answers_in_json(self, monkeypatch: pytest.MonkeyPatch, answer: bytes, status: int) -> None:
-        monkeypatch.setattr(Somebody, "answer", answer)
-        monkeypatch.setattr(Somebody, "status", status)
-        with served() as host:
-            said = "what answers there is no engine; is docker_host right"
-            assert reason(Connection(host=host, timeout=5)) == f"Cannot reach the engine at {host}: {said}"
+            sock.listen()
+            os.chmod(path, 0o600)
+            load_sdk()
+            with as_nobody_below(path):
+                assert "permission denied on its socket; become root, or join the group" in reason(Connection(host=f"unix://{path}"))
 
     def test_an_engine_that_is_silent(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
@@ -158,71 +124,11 @@ class TestUnreachable:
             assert "no answer within 1 s" in reason(Connection(host=f"unix://{path}", timeout=1))
 
 
-class Somebody(http.server.BaseHTTPRequestHandler):
-    """Somebody who is no engine, and answers all that is asked."""
-
-    status, answer = 200, b"hello"
-
-    def do_GET(self) -> None:
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing is printed."""
-
-
-@contextlib.contextmanager
-def served() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Somebody) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield f"tcp://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class NoEngine(http.server.BaseHTTPRequestHandler):
-    """What answers like something between an engine and its caller: an error in JSON, in words of its own."""
-
-    def do_GET(self) -> None:
-        body = b'{"error": "no route"}'
-        self.send_response(500)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing is printed."""
-
-
-def test_an_error_that_is_not_worded_as_an_engines_is_an_error_of_the_engine() -> None:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), NoEngine) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        connection = Connection(host=f"tcp://127.0.0.1:{server.server_port}", api_version="1.41", timeout=5)
-        try:
-            with pytest.raises(EngineError, match=r"^Cannot inspect container x: the answer is none of an engine's; look at what stands"):
-                DockerEngine(connection).inspect("x")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("module, package", [("docker", "docker"), ("requests", "requests")])
-def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] in ("docker", "requests")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        MissingLibrary,
-        match=f"{sys.executable} cannot import {package} .*; install the Debian package python3-{package}, or {package} from PyPI",
-    ):
-        load_sdk()
+@pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])
+def test_a_certificate_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path, name: str) -> None:
+    options: dict[str, Any] = {"client_cert": __file__, "client_key": __file__, name: str(tmp_path / "none.pem")}
+    with pytest.raises(SettingsInvalid, match=f"^Cannot use {name}='{tmp_path}/none.pem': there is no such file, or it may not be read$"):
+        Connection(host="tcp://127.0.0.1:1", tls=True, **options).client(load_sdk(), None)
 
 
 VERSION = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"ApiVersion":"1.45"}'
@@ -234,26 +140,7 @@ def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         # The library below the SDK believes these more than what it is told.
         monkeypatch.delenv(variable, raising=False)
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here")
-    name = ("-subj", "/CN=engine.test", "-addext", "subjectAltName=DNS:engine.test")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        *name,
-        "-keyout",
-        str(key),
-        "-out",
-        str(certificate),
-    ]
-    subprocess.run(command, capture_output=True, check=True)
+    certificate, key = self_signed(tmp_path, "engine.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call at an endpoint: whose token goes where, which options are refused, and that a signal ends the search for servers."""
+"""A call at an endpoint: which token it uses, which options it refuses, and how a signal ends a search."""
 
 from __future__ import annotations
 
@@ -33,9 +33,6 @@ HERE = "http://127.0.0.1:8080"
 OURS, WINGS = "endpoint-token-of-the-settings", "token-of-wings"
 
 
-# ----- tokens
-
-
 def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **options: str) -> str:
     """The token that goes to the endpoint of these settings and options."""
     taken: list[str] = []
@@ -47,7 +44,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     return taken[0]
 
 
-def test_an_address_of_the_settings_gets_a_token_of_task_or_settings(
+def test_an_address_of_the_settings_gets_the_token_of_task_endpoint_or_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}
@@ -55,12 +52,6 @@ def test_an_address_of_the_settings_gets_a_token_of_task_or_settings(
     assert token(monkeypatch, settings) == OURS
     del settings["endpoint"]["token"]
     assert token(monkeypatch, settings) == WINGS
-
-
-@pytest.mark.parametrize("url", [HERE, "http://localhost:8080", "https://[::1]"])
-def test_a_token_of_the_settings_goes_to_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    assert token(monkeypatch, {"endpoint": {"token": OURS}, "token": WINGS}, api_url=url) == OURS
-    assert token(monkeypatch, {"token": WINGS}, api_url=url) == WINGS
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, "http://127.0.0.1.example.test", "https://localhost.example.test", "https://10.0.0.7"])
@@ -77,15 +68,6 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
     settings = parse_settings({"endpoint": {"token": OURS}}, where="x")
     with pytest.raises(SettingsInvalid, match="api_token is empty"):
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
-
-
-def test_an_empty_token_in_the_settings_is_refused() -> None:
-    settings = parse_settings({"endpoint": {"url": ELSEWHERE, "token": ""}, "token": WINGS}, where="x")
-    with pytest.raises(SettingsInvalid, match="it has no token"):
-        at_endpoint(ELSEWHERE, {}, settings, SILENT)
-
-
-# ----- which servers
 
 
 class Silent(Scripted):
@@ -114,24 +96,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     assert time.monotonic() - began < 8
 
 
-def test_two_names_of_one_server_are_both_refused_where_the_list_failed() -> None:
-    endpoint = Answering(answer(502, {"error": "x"}), *[answer(200, LISTED)] * 3)
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
-    targets = call.targets(["Cobalt", OTHER[:8]], request("stop"))
-    results = perform_each(targets, call.act, Limiter())
-    assert [(result.outcome.value, result.code) for result in results] == [("failed", "endpoint_error")] * 2
-    assert (len({result.msg for result in results}), endpoint.scripted.paths) == (1, ["/api/servers"])
-
-
-def test_a_restart_of_all_that_are_offline_is_refused_as_on_a_node() -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED)), parse_settings({}, where="x"), SILENT)
-    with pytest.raises(SettingsInvalid, match="restart of all"):
-        call.targets(["all"], request("restart", only=frozenset({PowerState.OFFLINE})))
-
-
-# ----- faults of ours
-
-
 class Faulty(FakeEndpoint):
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
         raise RuntimeError("a fault of ours, with a secret in it")
@@ -144,17 +108,11 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
     assert "secret" not in results[0].msg
 
 
-# ----- options
-
-
 @pytest.mark.parametrize(
     "given",
     [
         {"stop_timeout": 0},
         {"definitions": [{}]},
-        {"definitions_dir": "/d"},
-        {"adopt": True},
-        {"if_meant_up": True},
         {"outdated": True},
     ],
     ids=lambda given: next(iter(given)),
@@ -162,36 +120,3 @@ def test_a_fault_of_ours_is_told_and_hides_no_other_server() -> None:
 def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedByEndpoint, match=next(iter(given))):
         check_options(given)
-
-
-def test_several_options_are_refused_in_one_sentence_that_says_the_way_out() -> None:
-    with pytest.raises(UnsupportedByEndpoint, match=r"stop_timeout .*, adopt .*; leave them out, or act on the node with api_url empty"):
-        check_options({"stop_timeout": 3, "adopt": True})
-
-
-# ----- in order
-
-
-def test_no_endpoint_is_asked_for_names_where_only_uuids_are_given() -> None:
-    endpoint = Answering(answer(200, LISTED))
-    call = AtEndpoint(endpoint, parse_settings({}, where="x"), SILENT)
-    targets = call.targets([OTHER], request("stop"))
-    assert call.priorities(targets, {OTHER: 3}) == [3] and endpoint.scripted.paths == []
-    assert call.priorities(targets, {"Cobalt": 4}) == [4] and endpoint.scripted.paths == ["/api/servers"]
-
-
-@pytest.mark.parametrize(
-    ("lacking", "action", "is_whole"),
-    [
-        ("", "start", True),
-        ("source_unreachable", "start", False),
-        ("source_unreachable", "restart", False),
-        # Whatever is up has a container.
-        ("source_denied", "stop", True),
-        ("engine_unreachable", "stop", False),
-    ],
-)
-def test_an_action_on_all_is_incomplete_where_no_list_can_be_had(lacking: str, action: str, is_whole: bool) -> None:
-    call = AtEndpoint(Answering(answer(200, LISTED, x_unlisted=lacking)), parse_settings({}, where="x"), SILENT)
-    assert call.targets(["all"], request(action))
-    assert (call.unlisted() == []) is is_whole

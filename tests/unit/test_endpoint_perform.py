@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,14 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answer
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Accepted
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import Operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EndpointError, EndpointUnreachable, ServerNotFound
-from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
+    EndpointError,
+    EndpointUnreachable,
+    ServerNotFound,
+    Suspended,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerCount, PlayerPolicy, PlayerWait
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Readiness, WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep, Result, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -27,7 +34,6 @@ from ansible_collections.fleet.power.tests.unit.endpoint_support import (
     UUID,
     FakeEndpoint,
     perform,
-    run_from,
     seen,
 )
 
@@ -44,12 +50,6 @@ def ended(result: Result) -> tuple[str, str, bool]:
 # ----- what is not asked for
 
 
-def test_a_start_of_a_server_that_is_up_asks_for_nothing() -> None:
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, "start")
-    assert (ended(result), result.state, endpoint.asked) == (("unchanged", "", False), RUNNING, [])
-
-
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> None:
     endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
@@ -57,29 +57,12 @@ def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> 
     assert (ended(result), endpoint.asked) == (("refused", "suspended", False), [])
 
 
-@pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-def test_a_server_in_another_state_than_asked_for_is_passed_over(action: str) -> None:
-    endpoint = FakeEndpoint(UP)
-    result = perform(endpoint, action, only=frozenset({STARTING}))
-    assert (ended(result), endpoint.asked) == (("skipped", "not_selected", False), [])
-
-
-def test_a_signal_before_the_request_leaves_everything_as_it_is() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(UP)
-    endpoint.on_look = interrupted.set
-    result = perform(endpoint, "stop", interrupted=interrupted)
-    assert (ended(result), endpoint.asked) == (("skipped", "interrupted_by_signal", False), [])
-
-
 @pytest.mark.parametrize(
     "action, before, steps, planned",
     [
         ("start", DOWN, (PlanStep.PREBOOT, PlanStep.START), STARTING),
         ("start", UP, (), None),
-        ("stop", UP, (PlanStep.STOP,), OFFLINE),
         ("restart", UP, (PlanStep.STOP, PlanStep.PREBOOT, PlanStep.START), STARTING),
-        ("kill", UP, (PlanStep.KILL,), OFFLINE),
         ("kill", DOWN, (), OFFLINE),
     ],
 )
@@ -103,24 +86,6 @@ def test_a_stop_that_is_dropped_is_never_called_done() -> None:
     assert 40 <= result.seconds < 42
 
 
-def test_a_stop_that_does_not_end_is_given_up_after_the_time_of_wings() -> None:
-    result = perform(FakeEndpoint(UP, (0, seen(STOPPING, OLD))), "stop")
-    assert ended(result) == ("failed", "outcome_unknown", True)
-    assert (630 <= result.seconds < 633, result.state) == (True, STOPPING)
-
-
-def test_a_server_that_was_down_between_two_looks_and_is_up_again_is_not_stopped() -> None:
-    result = perform(FakeEndpoint(UP, *run_from(5)), "stop")
-    assert ended(result) == ("failed", "outcome_unknown", True)
-    assert result.seconds < 8
-
-
-def test_a_kill_reaches_a_server_that_is_offline_and_says_that_it_was() -> None:
-    endpoint = FakeEndpoint(DOWN)
-    result = perform(endpoint, "kill")
-    assert (ended(result), len(endpoint.asked)) == (("unchanged", "", False), 1)
-
-
 @pytest.mark.parametrize("trouble", [SILENT, EndpointError("answers 500", status=500), ServerNotFound("no")])
 def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
     endpoint = FakeEndpoint(trouble, (0, DOWN))
@@ -136,41 +101,6 @@ def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
     result = perform(FakeEndpoint(before, (0, DOWN), (1, seen(STARTING))), "kill")
     assert ended(result)[:2] == ("failed", "kill_unsettled")
     assert result.state is STARTING
-
-
-# ----- boots
-
-
-def test_a_start_that_stays_without_a_process_is_done_with_a_warning() -> None:
-    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING))), "start")
-    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
-    assert 4 <= result.seconds < 6
-
-
-def test_a_start_that_is_dropped_is_never_called_done() -> None:
-    result = perform(FakeEndpoint(DOWN), "start", wait_seconds=30, wait_timeout=100)
-    assert (ended(result), 130 <= result.seconds < 132) == (("failed", "outcome_unknown", False), True)
-
-
-def test_a_server_that_does_not_become_ready_is_told_and_left_up() -> None:
-    result = perform(FakeEndpoint(DOWN, (1, seen(STARTING, 100))), "start", wait_for=WaitFor.RUNNING, wait_timeout=20)
-    assert (ended(result), result.state) == (("failed", "start_timeout", True), STARTING)
-    assert 20 < result.seconds < 25
-
-
-def test_a_start_of_a_server_that_is_starting_waits_for_it_to_be_running() -> None:
-    endpoint = FakeEndpoint(seen(STARTING, 100))
-    endpoint.clock.after(5, lambda: setattr(endpoint, "before", UP))
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING)
-    assert (ended(result), result.state, endpoint.asked, result.seconds > 4) == (("unchanged", "", False), RUNNING, [], True)
-
-
-def test_a_signal_ends_the_wait_for_readiness_alone() -> None:
-    interrupted = threading.Event()
-    endpoint = FakeEndpoint(DOWN, (1, seen(STARTING, 100)))
-    endpoint.clock.after(5, interrupted.set)
-    result = perform(endpoint, "start", wait_for=WaitFor.RUNNING, interrupted=interrupted)
-    assert (ended(result), len(result.warnings)) == (("done", "", True), 1)
 
 
 # ----- restarts
@@ -207,23 +137,6 @@ def test_figures_that_are_wrong_for_a_moment_are_no_restart(wrong: tuple[int, ..
     assert dropped(seen(RUNNING, 60_000), *glitch, (11.6, seen(RUNNING, 71_600)), *true) == NOT_SEEN
 
 
-@pytest.mark.parametrize("uptime", [0, OLD, OLD + 5000])
-def test_a_restart_is_not_seen_by_a_run_that_is_not_younger_than_the_request(uptime: int) -> None:
-    result = perform(FakeEndpoint(UP, (1, seen(RUNNING, uptime))), "restart", wait_seconds=5)
-    assert (ended(result), 35 <= result.seconds < 37) == (("failed", "outcome_unknown", False), True)
-
-
-def test_figures_of_before_do_not_make_a_young_server_a_restarted_one() -> None:
-    # It was 0.3 s old when it was asked for, and figures come a second late.
-    after = [(tenth / 10, seen(RUNNING, max(300, tenth * 100 - 700))) for tenth in range(1000)]
-    assert ended(perform(FakeEndpoint(seen(RUNNING, 300), *after), "restart", wait_seconds=5)) == ("failed", "outcome_unknown", False)
-
-
-def test_a_restart_whose_boot_fails_is_told() -> None:
-    after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(STARTING)), (4, DOWN))
-    assert ended(perform(FakeEndpoint(UP, *after), "restart")) == ("failed", "start_failed", True)
-
-
 # ----- an endpoint in trouble
 
 
@@ -236,17 +149,19 @@ def test_an_endpoint_that_stays_silent_leaves_the_outcome_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "said, outcome, code",
     [
-        EndpointError("answers 403", status=403),
-        ServerNotFound("no such server"),
-        EndpointUnreachable("not trusted", lasting=True),
+        (SILENT, "failed", "endpoint_unreachable"),
+        (EndpointError("answers 401", status=401), "failed", "endpoint_error"),
+        (ServerNotFound("no"), "refused", "server_not_found"),
+        (Suspended("suspended"), "refused", "suspended"),
     ],
 )
-def test_what_no_further_look_can_mend_ends_the_wait_at_once(trouble: Exception) -> None:
-    result = perform(FakeEndpoint(UP, (0, trouble)), "stop")
-    assert (ended(result), result.seconds < 1) == (("failed", "outcome_unknown", False), True)
-    assert str(trouble) in result.msg
+def test_a_request_that_is_not_accepted_has_its_code(said: Exception, outcome: str, code: str) -> None:
+    endpoint = FakeEndpoint(UP)
+    endpoint.accepted = said
+    result = perform(endpoint, "restart")
+    assert (ended(result), result.operation, result.state) == ((outcome, code, False), "", None)
 
 
 def test_a_signal_while_the_request_is_not_answered_says_that_it_may_have_been_taken() -> None:
@@ -296,6 +211,33 @@ def test_an_endpoint_that_cannot_have_regard_to_players_is_asked_for_nothing(sta
     result = perform(endpoint, "stop", players=POLICY, check=check)
     assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
     assert "does not tell that it can wait for them" in result.msg
+
+
+def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> None:
+    endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
+    done = Operation(
+        Outcome.DONE, changed=True, state=OFFLINE, players=PlayerCount(2, 20), player_wait=PlayerWait(3660.0, (60,), announced=True)
+    )
+    counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")
+    waiting = Operation(None, waits="waiting", due="2026-03-01T13:00:00.000Z")
+    # Each look takes the endpoint as long as it may.
+    looks = [Operation(None), *[waiting] * 180, *[counting] * 3, Operation(None), done]
+    endpoint.operations = list(looks)
+    ask = endpoint.operation
+
+    def operation(path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        endpoint.clock.sleep(wait_seconds)
+        return ask(path, wait_seconds=wait_seconds, check_cancelled=check_cancelled)
+
+    endpoint.operation = operation  # type: ignore[method-assign]
+    heard: list[News] = []
+    result = perform(endpoint, "stop", listener=heard.append, players=POLICY)
+    assert (ended(result), endpoint.policies) == (("done", "", True), [POLICY])
+    assert (result.players, result.player_wait) == (done.players, done.player_wait)
+    assert [(news.phase, news.deadline) for news in heard] == [
+        ("players", "2026-03-01T13:00:00.000Z"),
+        ("countdown", "2026-03-01T13:01:00.000Z"),
+    ]
 
 
 # ----- operations
@@ -358,22 +300,3 @@ def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
     result = perform(endpoint, action, wait_for=wait_for)
     assert (result.outcome, result.state) == (Outcome.FAILED, state)
     assert told is False or result.code == "outcome_unknown"
-
-
-# ----- an endpoint that waits for a server to be ready itself
-
-
-@pytest.mark.parametrize("check", [False, True])
-@pytest.mark.parametrize("before", [UP, DOWN])
-def test_an_endpoint_that_does_not_tell_of_health_checks_is_asked_for_nothing(before: Seen, check: bool) -> None:
-    endpoint = FakeEndpoint(before)
-    result = perform(endpoint, "restart", wait_for=WaitFor.HEALTHY, check=check)
-    assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
-    assert "wait_for=healthy" in result.msg
-
-
-def test_an_operation_that_never_ends_is_given_up() -> None:
-    endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
-    endpoint.operations = [Operation(None)]
-    result = perform(endpoint, "stop", wait_seconds=0, wait_timeout=0)
-    assert (ended(result), 1800 <= result.seconds < 1802) == (("failed", "outcome_unknown", False), True)

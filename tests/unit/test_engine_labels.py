@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import LiveByLabel
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 
 
 class Lists:
@@ -34,7 +36,7 @@ def waiting(live: LiveByLabel) -> int:
     return len(live._changed._waiters)  # type: ignore[attr-defined]
 
 
-def test_callers_during_a_list_share_the_next_list() -> None:
+def test_all_who_ask_while_a_list_is_under_way_share_the_next_one() -> None:
     lists = Lists()
     live = LiveByLabel(lists.read)
     with ThreadPoolExecutor(41) as pool:
@@ -46,4 +48,21 @@ def test_callers_during_a_list_share_the_next_list() -> None:
         lists.may_end.release(2)
         assert first.result(10) == ["container of list 1"]
         assert [other.result(10) for other in others] == [["container of list 2"]] * 40
+    assert lists.begun == 2
+
+
+def test_all_who_waited_are_told_of_an_engine_that_is_silent_by_one_wait_for_it() -> None:
+    lists = Lists()
+    live = LiveByLabel(lists.read)
+    lists.fault = EngineUnreachable("Cannot list the containers: silent")
+    with ThreadPoolExecutor(10) as pool:
+        first = pool.submit(live.of, "u")
+        assert lists.has_begun.acquire(timeout=10)
+        others = [pool.submit(live.of, "u") for _number in range(9)]
+        while waiting(live) < 9:
+            pass
+        lists.may_end.release(2)
+        for asked in (first, *others):
+            with pytest.raises(EngineUnreachable, match="silent"):
+                asked.result(10)
     assert lists.begun == 2

@@ -35,7 +35,7 @@ def log_of_run(client: Client) -> bytes:
     return engine.logs.of_run(Run("c1", STARTED))
 
 
-def test_a_line_stamped_before_the_start_may_belong_to_the_run() -> None:
+def test_a_line_stamped_between_the_last_end_and_the_start_belongs_to_the_run() -> None:
     assert log_of_run(Client(Running=True, StartedAt=STARTED, FinishedAt=ENDED)) == b"ready\nmore\n"
 
 

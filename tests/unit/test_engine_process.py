@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which process an engine is, as far as anybody can tell, since when, and how long its end takes."""
+"""Which process an engine is, as far as the machine can tell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
-from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life
 from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
 
 OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")
@@ -54,8 +54,3 @@ def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_o
     for text in (str(listener), "999999999999999999999999999", "-1", "", "x" * 100, "\u0665"):
         (tmp_path / "pid").write_text(text)
         assert engine_life(host) == "", text
-
-
-@pytest.mark.parametrize("life", ["", "0/0/0", f"{boot_id()}/1/", f"{boot_id()}/1/-5", "\u0661/1/1"])
-def test_what_is_no_life_of_this_boot_began_never(life: str) -> None:
-    assert engine_began(life) is None

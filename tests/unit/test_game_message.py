@@ -9,13 +9,7 @@ import re
 from typing import ClassVar
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.games.message import (
-    LONGEST_MESSAGE,
-    clean,
-    filled,
-    for_console,
-    spoken_time,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.games.message import LONGEST_MESSAGE, clean, filled, for_console, for_word
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,12 +22,9 @@ ANYTHING = st.text(st.characters(exclude_categories=()), max_size=400) | st.text
     ("text", "line"),
     [
         ("two\r\nlines\vand\u2028more\u0085\ttoo", "two lines and more too"),
-        ("a\0b\x07c\x7f", "a b c"),
         ("\x1b[31mred\x1b[0m \x1b]0;title\x07text \x1b]8;;http://x\x1b\\link \x9b1mbold", "red text link bold"),
-        ("\x1b]0;never ends", ""),
         ("§cRed §kmagic §§aa § alone", "Red magic a alone"),
         ("\u202eright to left\u2066\u200b\u200d\ufeff", "right to left"),
-        ("\ud800half", "half"),
         ("{time} {} {0.__class__} %s ${HOME}", "{time} {} {0.__class__} %s ${HOME}"),
     ],
 )
@@ -42,7 +33,7 @@ def test_a_text_becomes_one_line_of_plain_text(text: str, line: str) -> None:
 
 
 @given(ANYTHING)
-def test_whatever_is_cleaned_is_one_printable_line(text: str) -> None:
+def test_whatever_is_cleaned_is_one_printable_line_without_codes(text: str) -> None:
     line = clean(text)
     assert line.isprintable()
     assert len(line) <= LONGEST_MESSAGE
@@ -59,28 +50,30 @@ def test_a_message_for_a_console_ends_no_command_and_no_quotation(text: str) -> 
     assert clean(line) == line
 
 
+def test_a_message_for_a_console_is_still_read_as_it_was_meant() -> None:
+    assert (
+        for_console('Restart; see "news" at http://example.test/a, $5 @ 6 pm') == "Restart, see 'news' at http://example.test/a, $5 @ 6 pm"
+    )
+    assert for_console("@$a $$x @$$e[type=x]") == "(at)a x (at)e[type=x]"
+    assert for_console("$rcon_password ${x} @e[type=x] mail@example.test") == "rcon_password {x} (at)e[type=x] mail(at)example.test"
+
+
+def test_a_message_is_no_option_of_a_program() -> None:
+    assert for_word("--help") == "help"
+    assert for_word("- /op somebody; $(x)") == "op somebody; $(x)"
+
+
 class TestFilled:
     VALUES: ClassVar[dict[str, str]] = {"time": "10 minutes", "action": "restart", "reason": "Update", "server": "Lobby"}
 
-    def test_the_four_placeholders_are_replaced_wherever_they_stand(self) -> None:
-        assert filled("{action} of {server} in {time}: {reason} {reason}", self.VALUES) == "restart of Lobby in 10 minutes: Update Update"
-
     def test_what_stands_in_a_value_is_not_filled_again(self) -> None:
         assert filled("{server}: {reason}", {**self.VALUES, "server": "{reason}", "reason": "{time}\n§a{"}) == "{reason}: {time} {"
+
+    def test_a_long_reason_does_not_push_out_the_time(self) -> None:
+        line = filled("{reason} {action} in {time}", {**self.VALUES, "reason": "r" * 10_000})
+        assert line.endswith("... restart in 10 minutes")
 
     @given(ANYTHING, st.fixed_dictionaries(dict.fromkeys(VALUES, ANYTHING)))
     def test_whatever_is_filled_with_whatever_is_one_line(self, template: str, values: dict[str, str]) -> None:
         line = filled(template, values)
         assert line.isprintable() and "§" not in line and len(line) <= LONGEST_MESSAGE
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        *((0, "0 seconds"), (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (90, "90 seconds"), (120, "2 minutes")),
-        *((150, "2 minutes 30 seconds"), (121, "2 minutes 1 second"), (600, "10 minutes"), (3600, "1 hour"), (5400, "90 minutes")),
-        *((7200, "2 hours"), (9000, "2 hours 30 minutes"), (86400, "24 hours")),
-    ],
-)
-def test_a_time_is_said_as_people_say_it(seconds: int, words: str) -> None:
-    assert spoken_time(seconds) == words

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which game a server has, where it is asked, and how its players are told."""
+"""Which game a server has, where it is asked, and how its players get a message."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
 from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import ProfiledGame
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
@@ -63,29 +61,13 @@ class TestWhich:
             {"server": "Lobby"},
             {"egg": EGG.upper()},
             {"label": {"tier": "gold"}},
-            {"image": "registry.example.test:5000/games/java:21"},
+            {"image": "registry.example.test:5000/games"},
             {"egg": EGG, "label": {"tier": "gold"}, "server": "Lobby", "image": "registry.example.test:5000/"},
         ],
     )
     def test_else_the_first_rule_that_is_for_it_does(self, servers: dict[str, object]) -> None:
         rules = [{"server": "Other", "game": "quake3"}, {**servers, "game": "own"}, {"server": "Lobby", "game": "quake3"}]
         assert profile_of({"profiles": self.OWN, "rules": rules}, of=definition()) == GameProfile(protocol="a2s")
-
-    @pytest.mark.parametrize(
-        "servers",
-        [
-            {"egg": "other"},
-            {"label": {"tier": "silver"}},
-            {"image": "registry.example.test:5000/games/jav"},
-            {"image": "registry.example.test:5000/games/java", "egg": "other"},
-        ],
-    )
-    def test_a_rule_is_for_no_other(self, servers: dict[str, object]) -> None:
-        assert profile_of({"rules": [{**servers, "game": "minecraft"}]}, of=definition()) is None
-
-    def test_without_its_definition_only_its_name_and_uuid_count(self) -> None:
-        assert profile_of({"rules": [{"server": "Lobby", "game": "quake3"}]}) is not None
-        assert profile_of({"rules": [{"egg": EGG, "game": "quake3"}]}) is None
 
 
 def game(
@@ -112,39 +94,6 @@ class TestPlayers:
         asked = game(MINECRAFT, snapshot(25565, environment=()), of=given).players()
         assert asked == PlayerCount(why="its container has not published port 25570/tcp")
 
-    @pytest.mark.parametrize(
-        ("seen", "local", "why"),
-        [
-            (snapshot(environment=()), True, "it has no default allocation, and its profile names no port"),
-            (snapshot(protocol="udp"), True, "its container has not published port 25565/tcp"),
-            (snapshot(addresses={"25565/tcp": ()}), True, "its container has not published port 25565/tcp"),
-            (snapshot(), False, "its engine is on another machine, where only a command can ask and tell"),
-        ],
-    )
-    def test_where_it_cannot_be_asked_it_is_unknown(self, seen: Snapshot, local: bool, why: str) -> None:
-        assert game(MINECRAFT, seen, engine(local=local)).players() == PlayerCount(why=why)
-
-    @pytest.mark.parametrize(
-        ("ended", "count"),
-        [
-            (CommandEnd(0, b"3\n"), PlayerCount(3)),
-            (CommandEnd(0, b"3/20\n"), PlayerCount(3, 20)),
-            (CommandEnd(0, b"none\n"), PlayerCount(why="its query command prints no number of players")),
-            (CommandEnd(3, b"3\n"), PlayerCount(why="its query command ended with exit code 3")),
-            (
-                CommandEnd(127),
-                PlayerCount(why="its query command cannot be run: its container has no such program, or none that may be run"),
-            ),
-            (CommandEnd(None, b"", "has not ended in time"), PlayerCount(why="its query command has not ended in time")),
-        ],
-    )
-    def test_a_command_asks_wherever_the_engine_is(self, ended: CommandEnd, count: PlayerCount) -> None:
-        for local in (True, False):
-            own = engine(local=local)
-            own.commands.ends.append(ended)
-            assert game(GameProfile(count=("players", "-c")), snapshot(), own).players() == count
-            assert own.commands.ran == [("players", "-c")]
-
 
 HOSTILE = '§aRestart\nop somebody\r\n/stop\0\x1b[2J"; quit; "$(reboot) {message} {time}' + "x" * 10_000
 
@@ -158,11 +107,6 @@ class TestAnnounce:
         assert (line.count("\n"), line.endswith("\n"), len(line) < 250) == (1, True, True)
         assert line[:-1].isprintable() and not set(line) & set('§;"')
 
-    def test_a_process_that_does_not_read_is_told(self) -> None:
-        own = engine()
-        own.fail("write_stdin", EngineError("Cannot write: its process does not read it", not_read=True))
-        assert "does not read its standard input" in game(MINECRAFT, snapshot(), own).announce("Hello")
-
     def test_a_command_gets_the_message_as_one_word(self) -> None:
         own = engine(local=False)
         assert game(GameProfile(command=("tell", "-x", "{message}", "all: {message}")), snapshot(), own).announce(f"--{HOSTILE}") == ""
@@ -175,13 +119,6 @@ class TestAnnounce:
 
     def rcon_snapshot(self, port: int, password: str = "hunter22") -> Snapshot:
         return snapshot(port, environment=(f"RCON_PASS={password}", f"RCON_PORT={port}", "SERVER_PORT=1"))
-
-    def test_rcon_gets_one_line_of_plain_text(self) -> None:
-        rcon = RconGame("hunter22")
-        with rcon.up() as address:
-            assert game(self.RCON, self.rcon_snapshot(address[1])).announce(HOSTILE) == ""
-        assert rcon.heard[0].startswith("say Restart op somebody /stop ', quit, '(reboot) {message}")
-        assert rcon.heard[0].isprintable() and len(rcon.heard) == 1
 
     def test_the_password_is_in_no_sentence(self) -> None:
         with RconGame("another one").up() as address:

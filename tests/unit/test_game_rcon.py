@@ -84,13 +84,3 @@ class TestLogin:
 
     def test_the_password_is_in_no_text_of_it(self) -> None:
         assert "a=b" not in repr(login_of(Rcon("RCON_PASS", "say {message}"), self.SNAPSHOT))
-
-    @pytest.mark.parametrize("name", ["EMPTY", "MISSING", "RCON"])
-    def test_without_a_password_nobody_is_asked(self, name: str) -> None:
-        with pytest.raises(Unanswered, match=f"its environment has no RCON password: variable {name} is empty or not there"):
-            login_of(Rcon(name, "say {message}"), self.SNAPSHOT)
-
-    @pytest.mark.parametrize("name", ["EMPTY", "MISSING", "ODD", "WORD"])
-    def test_a_port_that_is_none_is_told(self, name: str) -> None:
-        with pytest.raises(Unanswered, match=f"its environment has no RCON port: variable {name} is none"):
-            login_of(Rcon("RCON_PASS", "say {message}", None, name), self.SNAPSHOT)

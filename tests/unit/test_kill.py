@@ -61,11 +61,6 @@ def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNod
     assert generation(fake) == 1
 
 
-def test_a_paused_server_is_killed(fake: FakeNode) -> None:
-    fake.up(paused=True)
-    assert fake.perform("kill").state == "offline"
-
-
 class TestHeldLock:
     def test_the_process_is_killed_at_once_and_the_lock_is_waited_for_after_that(self, fake: FakeNode) -> None:
         fake.up()
@@ -112,12 +107,6 @@ class TestHeldLock:
         fake.perform("kill")
         assert generation(fake) == 3
 
-    def test_a_holder_that_may_be_newer_than_the_generation_is_told_once_more(self, fake: FakeNode) -> None:
-        lock = fake.lock("restart", "first")
-        fake.clock.after(5, lock.release)
-        fake.perform("kill")
-        assert generation(fake) == 2
-
     def test_a_holder_that_gives_up_before_the_lock_is_tried_is_told_as_cancelled(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -132,7 +121,9 @@ class TestHeldLock:
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 
     @pytest.mark.parametrize("action", ["start", "stop"])
-    def test_so_is_a_holder_that_gives_up_when_all_are_killed(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    def test_so_is_one_that_gives_up_as_all_are_killed_before_its_own_kill(
+        self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str
+    ) -> None:
         fake.down()
         lock, raise_for_all = fake.lock(action), fake.node.generations.raise_for_all
 
@@ -172,11 +163,6 @@ class TestHeldLock:
         assert result.holder["origin"] == "bob@web2"
         assert "restart by bob@web2" in result.msg
         assert not fake.live
-
-    def test_wait_seconds_do_not_shorten_it(self, fake: FakeNode) -> None:
-        lock = fake.lock("restart")
-        fake.clock.after(5, lock.release)
-        assert fake.perform("kill", wait_seconds=0).outcome.value == "done"
 
 
 class TestLeftover:
@@ -269,29 +255,11 @@ class TestEngine:
         # An engine that is silent is not asked once more.
         assert result.state == ("offline" if fault == "refused" else None)
 
-    def test_what_it_cannot_look_at_is_settled_by_the_next_one(self, fake: FakeNode) -> None:
-        fake.leave(Phase.START, fake.up().run)
-        fake.engine.silence("inspect", times=2)
-        assert fake.perform("kill").code == "kill_unsettled"
-        assert fake.node.locks.leftover(UUID) is not None
-        assert (fake.perform("kill").outcome.value, fake.node.locks.leftover(UUID)) == ("done", None)
-
     def test_nothing_killed_and_nothing_seen_is_no_kill(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.silence("inspect", times=2)
         result = fake.perform("kill")
         assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_unreachable", False)
-
-    def test_a_container_that_is_gone_with_its_process_was_running(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.after["signal"].append(fake.engine.containers.clear)
-        result = fake.perform("kill")
-        assert (result.outcome.value, result.state_before, result.state) == ("done", "running", "offline")
-
-    def test_a_server_that_starts_was_starting(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["never"]}})
-        fake.up()
-        assert fake.perform("kill").state_before == "starting"
 
     def test_no_answer_is_no_success(self, fake: FakeNode) -> None:
         fake.up()
@@ -299,14 +267,6 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.code) == ("failed", "engine_unreachable")
         assert generation(fake) == 1
-
-
-def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
-    fake.up()
-    fake.wings = 4711
-    result = fake.perform("kill")
-    assert result.outcome.value == "done"
-    assert any("Wings (pid 4711)" in warning for warning in result.warnings)
 
 
 def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: FakeNode) -> None:
@@ -322,9 +282,9 @@ def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: Fak
         assert fake.perform("kill").outcome.value == "done"
 
 
-def test_it_means_down(fake: FakeNode) -> None:
+def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
     fake.up()
-    fake.perform("kill")
-    intent = fake.node.journal.intents.of(UUID)
-    assert intent is not None
-    assert not intent.up
+    fake.wings = 4711
+    result = fake.perform("kill")
+    assert result.outcome.value == "done"
+    assert any("Wings (pid 4711)" in warning for warning in result.warnings)

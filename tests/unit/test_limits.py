@@ -71,13 +71,6 @@ class TestChange:
         assert [row.action for row in fake.node.journal.operations.of(UUID)] == ["limit", "start"]
         assert limit(fake).msg == "its limits are what its definition says"
 
-    def test_a_server_that_is_down_is_left_to_its_next_start(self, fake: FakeNode) -> None:
-        fake.down()
-        fake.define(build={"cpu_limit": 50})
-        result = limit(fake)
-        assert (result.outcome.value, result.msg) == ("unchanged", "it is offline, and its next start brings its limits in line")
-        assert fake.engine.changes() == []
-
     def test_what_takes_a_restart_is_named_and_the_rest_is_changed(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 100, "threads": "0"}, {"cpu_limit": 50})
         result = limit(fake)
@@ -125,15 +118,6 @@ class TestRefused:
         fake.engine.change(UUID, labels={}, hostname="other")
         assert ended(fake) == ("refused", "container_foreign", False)
 
-    def test_beside_wings_nothing_is_done(self, fake: FakeNode) -> None:
-        up(fake, {}, {"cpu_limit": 50})
-        fake.wings = 4711
-        assert ended(fake) == ("refused", "wings_active", False)
-
-    def test_a_server_that_nothing_knows(self, fake: FakeNode) -> None:
-        fake.file.unlink()
-        assert ended(fake) == ("refused", "server_not_found", False)
-
     @pytest.mark.parametrize("check", [False, True])
     def test_memory_below_what_is_in_use_is_refused(self, fake: FakeNode, check: bool) -> None:
         before = up(fake, {"memory_limit": 500}, {"memory_limit": 100})
@@ -159,30 +143,10 @@ class TestFailure:
         assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
         assert now.cpu_quota == -1 and writes(fake) == ["set_limits"] * 2
 
-    def test_memory_that_the_kernel_cannot_take_back_is_refused(self, fake: FakeNode) -> None:
-        up(fake, {"memory_limit": 500}, {"memory_limit": 100})
-        refusal = "runc did not terminate successfully: unable to set memory limit to 115000000 (current usage: 116000000)"
-        fake.engine.fail("set_limits", EngineError(f"Cannot change the limits of container x: {refusal}", status=500), late=True)
-        result = limit(fake)
-        assert (result.outcome.value, result.code) == ("refused", "limit_below_use")
-        assert "the old limits are in force again" in result.msg and fake.seen().limits.memory == 575 * MB
-
-    def test_where_the_way_back_fails_too_it_says_so(self, fake: FakeNode) -> None:
-        up(fake, self.OLD, self.NEW)
-        fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500), times=2)
-        result = limit(fake)
-        assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_error", True)
-        assert "nor can the old limits be set again" in result.msg and "some may be the new ones until a restart" in result.msg
-
     def test_an_engine_that_was_only_slow_to_answer_has_done_it(self, fake: FakeNode) -> None:
         up(fake, self.OLD, self.NEW)
         fake.engine.silence("set_limits", late=True)
         assert ended(fake) == ("done", "", True)
-
-    def test_one_that_gives_no_answer_and_has_not_is_a_failure(self, fake: FakeNode) -> None:
-        up(fake, self.OLD, self.NEW)
-        fake.engine.silence("set_limits")
-        assert ended(fake) == ("failed", "engine_unreachable", False)
 
 
 class TestCheck:

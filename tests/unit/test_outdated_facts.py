@@ -24,6 +24,7 @@ def told(fake: FakeNode) -> Any:
 
 
 NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
 def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
@@ -40,6 +41,18 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert "secret" not in str(look(fake).entries)
     assert fake.perform("restart").outcome.value == "done"
     assert told(fake) == NONE
+
+
+def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:
+    fake.up()
+    fake.engine.images.clear()
+    found = look(fake, UUID)
+    why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
+    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
+    assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
+    # Whatever the image is, this differs.
+    fake.define(invocation="other")
+    assert told(fake)["differs"] == ["invocation"]
 
 
 def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:
@@ -76,13 +89,6 @@ class TestBoot:
         assert fake.perform("restart").outcome.value == "done"
         assert fake.seen().id != snapshot.id and "SERVER_MEMORY=100" in fake.seen().environment
 
-    def test_one_that_was_given_other_limits_at_the_engine_is_made_anew(self, fake: FakeNode) -> None:
-        snapshot = fake.up()
-        fake.engine.change(UUID, limits=type(snapshot.limits)(pids=7))
-        assert told(fake)["in_place"] == ["docker.container_pid_limit"]
-        assert fake.perform("restart").outcome.value == "done"
-        assert fake.seen().id != snapshot.id and told(fake) == NONE
-
 
 def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
     result = fake.perform("restart", outdated=True, **fields)
@@ -91,6 +97,13 @@ def ended(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 
 class TestSelection:
     """`outdated` of an action: only a server whose container is not what its definition says."""
+
+    def test_one_that_is_what_its_definition_says_is_passed_over_without_a_trace(self, fake: FakeNode) -> None:
+        snapshot = fake.up()
+        result = fake.perform("restart", outdated=True)
+        assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
+        assert result.msg == f"Server {UUID} is not outdated: its container is what its definition says" and result.server.name == "Cobalt"
+        assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
 
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])
     def test_one_that_is_not_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:

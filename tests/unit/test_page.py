@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of a rolling run: what it shows, that hostile texts stay texts, and that it stays small."""
+"""The page of a rollout: hostile texts stay texts, and the page stays small."""
 
 from __future__ import annotations
 
@@ -11,23 +11,12 @@ import random
 import re
 import time
 from dataclasses import replace
-from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import Shown, page, view
-from ansible_collections.fleet.power.plugins.module_utils._fleet.page.timelines import (
-    WIDTH,
-    Frame,
-    Timed,
-    bars_of,
-    noted,
-    read_live,
-    timelines,
-)
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
+from ansible_collections.fleet.power.plugins.module_utils._fleet.page.page import page
 from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
-from ansible_collections.fleet.power.tests.unit.page_support import BEGAN, LOG, after, over, page_of, record
+from ansible_collections.fleet.power.tests.unit.page_support import LOG, over, page_of, record
 
 pytest.importorskip("jinja2")
 
@@ -127,68 +116,6 @@ class TestWhatItShows:
             assert f"failed start_failed {each.msg}" in text
         assert text.count(" ".join(LOG)) == 2
 
-    def test_one_that_ended_well_says_so_and_shows_no_failures(self) -> None:
-        text = Page(page_of(record(failed=0, for_players=False))).text
-        assert "Ended well" in text and "What failed" not in text and "Skipped for players" not in text
-
-    def test_one_that_has_just_begun_has_a_page(self) -> None:
-        made = Record("1b2c3d4e", "restart", "2026-01-31T02:00:03.000Z", {})
-        assert "restart of 0 servers" in Page(page(made, Shown(after(0)))).text
-        made.stopped = "the canary failed"
-        assert "Stops" in Page(page(made, Shown(after(0)))).text
-
-    def test_a_batch_that_was_under_way_when_the_command_ended_was_cut_off(self) -> None:
-        made = record()
-        made.batch_times.pop()
-        text = Page(page_of(made)).text
-        assert "cut off" in text and "under way" not in text
-
-
-class TestBars:
-    FRAME = Frame(after(0), after(100))
-
-    def timed(self, phases: list[tuple[str, float]], seconds: float = 50.0, downtime: dict[str, object] | None = None) -> Timed:
-        return Timed(Row("n", "s", downtime=downtime or {}), after(10), after(10 + seconds), phases)
-
-    def test_what_lies_outside_of_its_batch_stays_within_the_timeline(self) -> None:
-        down: dict[str, object] = {"from": "2026-01-31T01:00:00.000Z", "seconds": 10.0**7}
-        for seconds in (0.0, 1.0, 500.0, 10.0**7):
-            for phases in ([], [("stop", 0.0)], [("stop", 10.0**7)], [("odd", 3.0)]):
-                found = bars_of(self.timed(phases, seconds, down), self.FRAME, timedelta())
-                assert all(each.x >= 0 and each.x + each.width <= WIDTH and each.width >= 2 for each in (*found.bars, *found.down))
-
-
-class TestLive:
-    def test_servers_of_the_batch_under_way_are_drawn_by_their_news(self) -> None:
-        made = record(2, 2, failed=0, for_players=False)
-        going = [each for each in made.rows if each.batch == 2]
-        made.batch_times.pop()
-        for each in going:
-            each.in_flight, each.outcome, each.began_at, each.phases, each.seconds, each.downtime = True, "not_done", "", [], None, {}
-        began = (BEGAN + timedelta(seconds=60)).timestamp()
-        lines = [
-            f'{{"server": "{going[0].server}", "phase": "stop", "seconds": 1.0}}',
-            f'{{"server": "{going[0].server}", "phase": "start", "seconds": 5.5}}',
-            f'{{"server": "{going[1].server}", "phase": "stop", "seconds": 1.0}}',
-            f'{{"server": "{going[1].server}", "outcome": "done", "seconds": 4.0}}',
-        ]
-        news = [noted("node-2", lines[:1], began + 1.2), noted("node-2", lines[1:], began + 5.7)]
-        shown = Shown(after(70), live=read_live(news))
-        batch = timelines(made, shown.live, shown.now).batches[-1]
-        assert [[drawn.kind for drawn in each.line.bars] for each in batch.lines] == [["wait", "stop", "start"], ["wait", "stop"]]
-        assert [each.goes_on for each in batch.lines] == [True, True]
-        assert batch.lines[0].seconds == pytest.approx(9.8, abs=0.2) and batch.lines[1].seconds == 4.0
-        assert "under way" in Page(page(made, shown)).text
-
-    @pytest.mark.parametrize("text", ["", "x", "[]", '{"lines": 3}', '{"at": 1, "lines": ["x", 3, null, "{}"]}'])
-    def test_what_is_no_news_is_passed_over(self, text: str) -> None:
-        assert read_live([text]) == {}
-
-    def test_news_that_lie_are_bounded(self) -> None:
-        lines = ['{"server": "s", "phase": "stop", "seconds": 1e99}', '{"server": "s", "phase": "' + "x" * 9999 + '", "seconds": 1}'] * 500
-        (found,) = list(read_live([noted("n", lines, 10.0)]).values())
-        assert len(found.phases) == 60 and len(found.phases[0][0]) == 200
-
 
 class TestMany:
     @pytest.mark.parametrize("failed", [100, 5000])
@@ -202,9 +129,3 @@ class TestMany:
         found = Page(text)
         assert (found.faults, found.open) == ([], [])
         assert found.text.count(" start_failed ") == failed
-
-    def test_of_thousands_of_batches_some_are_told(self) -> None:
-        made = record(300, 1, failed=4, for_players=False)
-        told = view(made, over(made))
-        assert len(told["batches"]) <= 100 and told["more_batches"] == 300 - len(told["batches"])
-        assert sum(each["kind"] == "bad" for each in told["batches"]) == 4

@@ -44,37 +44,12 @@ class TestBeforeAnythingIsStopped:
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert result.msg.startswith(f"Cannot {action} server {UUID}: it is suspended")
 
-    @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_suspended_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.define(suspended=True)
-        assert ending(fake.perform(action)) == ("done", "", True)
-
     def test_a_definition_that_cannot_be_understood_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text('{"settings": {"uuid": 5}}')
         result = fake.perform("restart")
         assert ending(result) == ("refused", "definition_invalid", False)
         assert fake.live
-
-    @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_a_server_that_only_its_container_is_left_of_is_found_by_name_as_by_short_id(self, fake: FakeNode, action: str) -> None:
-        fake.down()
-        fake.file.unlink()
-        for server in (UUID[:8], "Cobalt"):
-            fake.node = fake.build()
-            result = perform(fake.request(action, server=server), fake.node)
-            assert ending(result) == ("refused", "server_not_found", False)
-            assert result.msg.startswith(f"Cannot find a definition of server {UUID}: ") and result.server.uuid == UUID
-        assert perform(fake.request(action, server="Nobody"), fake.node).msg.startswith('Cannot find server "Nobody": no definition and no')
-
-    def test_an_image_that_cannot_be_had_is_refused(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.define(container={"image": "game:2"})
-        fake.engine.refuse("pull", "no such image")
-        result = fake.perform("restart")
-        assert (result.outcome.value, fake.live) == ("failed", True)
-        assert not result.changed
 
 
 def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: FakeNode) -> None:
@@ -87,13 +62,6 @@ def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: 
     assert fake.perform("stop").run is None
     keyed = fake.perform("start", once="rollout 1", reason="rollout 1")
     assert fake.perform("start", once="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
-
-
-def test_a_run_that_ends_before_it_is_ready_is_named(fake: FakeNode) -> None:
-    fake.define(process={"startup": {"done": ["ready"]}})
-    fake.clock.after(2, lambda: fake.engine.end(UUID, 3))
-    result = fake.perform("start", wait_for="running")
-    assert (result.code, result.run) == ("start_failed", fake.seen().run)
 
 
 def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +90,6 @@ class TestStartOfWhatIsUp:
         assert result.msg == "it is up already"
         assert not (fake.root / "locks" / f"{UUID}.lock").exists()
 
-    def test_it_waits_for_readiness_if_asked(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.up()
-        fake.clock.after(3, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-        result = fake.perform("start", wait_for="running")
-        assert ending(result) == ("unchanged", "", False)
-        assert (result.state_before, result.state) == ("starting", "running")
-
     def test_it_never_overwrites_a_newer_intent(self, fake: FakeNode) -> None:
         fake.up()
         request = fake.request("start")
@@ -139,16 +99,6 @@ class TestStartOfWhatIsUp:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None
         assert intent.operation == "newer"
-
-    def test_one_that_somebody_else_has_started_meanwhile_is_waited_for_too(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.up()
-        release_after(fake, 2, fake.lock("restart"))
-        fake.clock.after(5, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
-        result = fake.perform("start", wait_for="running")
-        assert ending(result) == ("unchanged", "", False)
-        assert result.state == "running"
-        assert fake.clock.monotonic() >= 5
 
     def test_with_a_holder_it_takes_its_turn(self, fake: FakeNode) -> None:
         fake.up()
@@ -180,12 +130,11 @@ class TestStartOfWhatIsStopping:
         assert left is not None
         assert left.action == "restart"
 
-    def test_the_wait_for_the_lock_counts(self, fake: FakeNode) -> None:
+    def test_a_signal_ends_it(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
-        release_after(fake, 4, fake.lock("stop"))
-        result = fake.perform("start", wait_seconds=10)
-        assert result.code == "lock_timeout"
-        assert 10.0 <= fake.clock.monotonic() <= 10.6
+        fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
+        assert ending(fake.perform("start")) == ("skipped", "interrupted_by_signal", False)
+        assert fake.node.observe(UUID).stop_left
 
     def test_a_kill_cancels_it(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
@@ -202,12 +151,6 @@ class TestLock:
         assert ending(result) == ("refused", "suspended", False)
         assert fake.live
         assert 3.0 <= result.waited_seconds <= 3.1
-
-    def test_a_shorter_one_does_not(self, fake: FakeNode) -> None:
-        fake.up()
-        release_after(fake, 0.9, fake.lock("start"))
-        fake.clock.after(0.5, lambda: fake.define(suspended=True))
-        assert ending(fake.perform("restart")) == ("done", "", True)
 
     @pytest.mark.parametrize("seconds", [0, 2])
     def test_one_that_is_held_for_longer_is_refused_and_names_its_holder(self, fake: FakeNode, seconds: int) -> None:
@@ -228,14 +171,6 @@ class TestLock:
         assert ending(result) == ("unchanged", "", False)
         assert (result.state_before, result.state) == ("offline", "offline")
 
-    @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_it_is_free_afterwards(self, fake: FakeNode, action: str) -> None:
-        fake.up()
-        fake.perform(action)
-        assert fake.node.locks.holder(UUID) is None
-        with fake.lock(wait_seconds=0):
-            pass
-
 
 class TestAfterTheStop:
     def test_a_long_stop_reads_the_definition_again_and_suspended_ends_the_boot(self, fake: FakeNode) -> None:
@@ -245,13 +180,6 @@ class TestAfterTheStop:
         result = fake.perform("restart")
         assert ending(result) == ("failed", "suspended", True)
         assert (result.state, fake.live) == ("offline", False)
-
-    def test_a_long_stop_boots_what_the_definition_says_now(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 5.0
-        fake.up()
-        fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
-        assert fake.perform("restart").outcome.value == "done"
-        assert "MODE=hard" in fake.seen().environment
 
     def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
@@ -271,11 +199,6 @@ class TestAfterTheStop:
         assert ending(result) == ("done", "", True)
         assert any("game:9" in warning for warning in result.warnings)
         assert fake.seen().image == "game:1"
-
-    def test_a_short_stop_does_not(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.engine.witness = lambda call: fake.define(suspended=True) if call == "signal" else None
-        assert ending(fake.perform("restart")) == ("done", "", True)
 
     def test_a_stop_that_failed_starts_nothing(self, fake: FakeNode) -> None:
         run = fake.up().run
@@ -301,11 +224,6 @@ class TestKillMeanwhile:
         assert ending(perform(request, fake.node)) == ("cancelled", "cancelled_by_kill", False)
         assert fake.engine.calls == []
 
-    def test_what_is_asked_after_goes_on(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.perform("kill")
-        assert ending(fake.perform("start")) == ("done", "", True)
-
     def test_a_restart_in_its_stop_ends_within_a_second_and_brings_nothing_up(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
@@ -327,12 +245,6 @@ class TestKillMeanwhile:
 
 
 class TestSignal:
-    def test_before_its_turn_nothing_is_done(self, fake: FakeNode) -> None:
-        fake.up()
-        fake.interrupted = True
-        assert ending(fake.perform("restart")) == ("skipped", "interrupted_by_signal", False)
-        assert fake.live
-
     def test_a_wait_for_the_lock_ends(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 20, fake.lock("start"))
@@ -361,13 +273,24 @@ class TestLeftover:
         assert fake.live == (action == "start")
         assert result.msg == ("an unfinished start was undone" if action == "stop" else "")
 
-    def test_a_stop_under_way_is_sent_again(self, fake: FakeNode) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        result = fake.perform("stop")
-        assert ending(result) == ("done", "", True)
-        assert result.state_before == "stopping"
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert fake.node.locks.leftover(UUID) is None
+    def test_a_start_that_arrived_after_all_is_stopped_as_any_other(self, fake: FakeNode) -> None:
+        before = fake.down().run
+        fake.clock.sleep(1)
+        fake.engine.execute_start(UUID)
+        fake.leave(Phase.START, before)
+        assert ending(fake.perform("stop")) == ("done", "", True)
+        assert not fake.live
+
+    def test_a_start_without_an_answer_is_settled_by_the_next_action(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.engine.witness = lambda call: fake.engine.silence("inspect", times=3) if call == "start" else None
+        fake.engine.silence("start")
+        assert ending(fake.perform("start"))[:2] == ("failed", "engine_unreachable")
+        fake.engine.before.clear()
+        fake.engine.witness = lambda call: None
+        assert fake.node.locks.leftover(UUID) is not None
+        assert ending(fake.perform("start")) == ("done", "", True)
+        assert fake.live
 
 
 class TestEngine:
@@ -382,13 +305,6 @@ class TestEngine:
         assert ending(result) == ("failed", "engine_unreachable", False)
         assert fake.engine.calls == []
         assert len(fake.engine.before["inspect"]) == 1
-
-    def test_one_that_falls_silent_in_mid_stop_leaves_a_stop_for_others_to_see(self, fake: FakeNode) -> None:
-        fake.engine.stop_seconds = 30.0
-        fake.up()
-        fake.clock.after(2, lambda: fake.engine.silence("inspect"))
-        assert ending(fake.perform("stop")) == ("failed", "engine_unreachable", True)
-        assert fake.node.observe(UUID).state.value == "stopping"
 
 
 def tree(root: Path) -> dict[str, float]:
@@ -415,19 +331,6 @@ class TestCheckMode:
         assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
-
-    def test_refusals_that_are_certain_refuse(self, fake: FakeNode) -> None:
-        fake.define(suspended=True)
-        assert ending(fake.perform("start", check=True)) == ("refused", "suspended", False)
-
-    def test_a_held_lock_is_reported_and_not_waited_for(self, fake: FakeNode) -> None:
-        fake.up()
-        with fake.lock("stop"):
-            result = fake.perform("restart", check=True)
-        assert result.outcome.value == "done"
-        assert result.holder is not None
-        assert result.holder["action"] == "stop"
-        assert fake.clock.monotonic() == 0.0
 
 
 class TestWings:
@@ -458,7 +361,9 @@ class TestOneOfMany:
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
-    def test_a_server_gone_by_its_turn_is_skipped_unless_given_by_uuid(self, fake: FakeNode, action: str, asked: str, outcome: str) -> None:
+    def test_one_that_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
+        self, fake: FakeNode, action: str, asked: str, outcome: str
+    ) -> None:
         fake.file.unlink()
         result = perform(fake.request(action, server=asked), fake.node, Server(UUID, "Cobalt"))
         assert ending(result) == (outcome, "server_not_found", False)
@@ -475,7 +380,7 @@ class TestOneOfMany:
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
-    def test_a_server_in_another_state_once_its_lock_is_free_is_skipped(self, fake: FakeNode) -> None:
+    def test_one_in_another_state_once_its_lock_is_free_is_skipped_and_ended(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 2, fake.lock("stop"))
         fake.clock.after(1, lambda: fake.engine.end(UUID))
@@ -487,23 +392,6 @@ class TestOneOfMany:
         assert (row.id, row.outcome, row.code, row.under_way) == (result.operation, "skipped", "not_selected", False)
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.operation != result.operation
-
-    def test_one_whose_turn_comes_too_late_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
-        fake.up()
-        before = fake.node.journal.operations.of(UUID)
-        limiter = Limiter(max_failures=0)
-        limiter.budget.count(fake.perform("start", server="nobody"))
-        result = perform(fake.request("restart"), fake.node, Server(UUID), limiter.slot())
-        assert ending(result) == ("skipped", "failure_budget", False)
-        assert (fake.node.journal.operations.of(UUID), fake.engine.calls) == (before, [])
-
-    def test_check_mode_takes_no_slot_and_no_lock_and_foretells_by_the_same_rules(self, fake: FakeNode) -> None:
-        fake.up()
-        with fake.lock("stop"):
-            slot = Limiter().slot()
-            result = perform(fake.request("restart", check=True, one_of_all=True), fake.node, Server(UUID), slot)
-            assert (ending(result), slot.holds) == (("done", "", True), False)
-        assert ending(fake.perform("stop", check=True, only=frozenset({PowerState.OFFLINE}))) == ("skipped", "not_selected", False)
 
 
 class TestRecord:
@@ -538,16 +426,6 @@ class TestRecord:
         intent = fake.node.journal.intents.of(UUID)
         assert intent is not None and intent.origin == "bob@web2"
 
-    @pytest.mark.parametrize("action", ["stop", "kill", "start"])
-    def test_who_found_it_as_nobody_had_it_says_so(self, fake: FakeNode, action: str) -> None:
-        (fake.up if action == "start" else fake.down)()
-        meant = action != "start"
-        fake.node.journal.intents.set(Server(UUID), Intent(meant, "op", "alice@web1", timestamp(fake.clock.now())))
-        fake.clock.sleep(5)
-        assert fake.perform(action, origin="bob@web2").outcome.value == "unchanged"
-        intent = fake.node.journal.intents.of(UUID)
-        assert intent is not None and (intent.up, intent.origin) == (not meant, "bob@web2")
-
 
 def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
     fake.define(environment={"RCON_PASSWORD": "hunter22"})
@@ -560,36 +438,6 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
 
 
-@pytest.mark.parametrize("call", ["create", "rename", "start"])
-def test_secrets_that_the_engine_repeats_are_masked_whatever_failed(fake: FakeNode, call: str) -> None:
-    fake.define(environment={"RCON_PASSWORD": "hunter22"})
-    fake.engine.refuse(call, f"Cannot {call} container 7: invalid argument hunter22")
-    result = fake.perform("start")
-    assert result.msg.endswith(": invalid argument ********")
-    assert "hunter22" not in repr(result)
-
-
-class TestReadyUnwatched:
-    """Who chooses by state is told what a reader is told: a server that nobody watched becoming ready is running."""
-
-    @pytest.fixture(autouse=True)
-    def unwatched(self, fake: FakeNode) -> None:
-        fake.define(process={"startup": {"done": ["ready"]}})
-        fake.perform("start")
-        fake.engine.logs[fake.seen().id] = b"ready\n"
-        assert fake.node.observe(UUID).state is PowerState.STARTING
-
-    @pytest.mark.parametrize("check", [False, True])
-    def test_it_is_chosen_as_running(self, fake: FakeNode, check: bool) -> None:
-        result = fake.perform("stop", check=check, only=frozenset({PowerState.RUNNING}))
-        assert (result.outcome.value, result.state_before) == ("done", PowerState.RUNNING)
-
-    def test_one_that_is_still_starting_is_chosen_as_that(self, fake: FakeNode) -> None:
-        fake.engine.logs[fake.seen().id] = b"loading\n"
-        assert fake.perform("stop", only=frozenset({PowerState.RUNNING})).code == "not_selected"
-        assert fake.perform("stop", only=frozenset({PowerState.STARTING})).outcome.value == "done"
-
-
 class TestIfMeantUp:
     """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
 
@@ -600,22 +448,12 @@ class TestIfMeantUp:
         self.mean(fake, True)
         assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
-    def test_a_journal_that_was_lost_since_means_nobody_to_be_down(self, fake: FakeNode) -> None:
-        assert fake.node.journal.intents.of(UUID) is None
-        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
-
     def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
         self.mean(fake, False)
         result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
         assert fake.node.journal.operations.last(UUID) is None and not fake.live
-
-    def test_what_was_never_meant_to_be_up_is_passed_over(self, fake: FakeNode) -> None:
-        result = fake.perform("start", meant_up=frozenset())
-        assert (result.outcome.value, result.code) == ("skipped", "not_selected") and not fake.live
-        self.mean(fake, False)
-        assert "is meant to be down by bob@web2" in fake.perform("start", meant_up=frozenset()).msg
 
     def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
         self.mean(fake, True)
@@ -630,19 +468,6 @@ class TestIfMeantUp:
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert not fake.live
 
-    @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_what_somebody_who_died_told_to_stop_is_left_to_that(self, fake: FakeNode, action: str) -> None:
-        fake.leave(Phase.STOP, fake.up().run, "stop")
-        result = fake.perform(action, meant_up=frozenset({UUID}))
-        assert (result.outcome.value, result.code) == ("skipped", "not_selected")
-        assert "a stop by bob@web2 wants it down" in result.msg
-
-    def test_what_a_dead_restart_told_to_stop_is_started(self, fake: FakeNode) -> None:
-        run = fake.up().run
-        fake.leave(Phase.STOP, run, "restart")
-        fake.engine.end(UUID)
-        assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
-
 
 class TestApart:
     """A server begins some time after another, unless there is nothing to begin."""
@@ -652,11 +477,6 @@ class TestApart:
         limiter = Limiter(stagger=3600)
         limiter.slot().begin_apart("another", no_check)
         return limiter.slot()
-
-    @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_one_that_is_offline_already_waits_for_no_moment(self, fake: FakeNode, slot: Slot, action: str) -> None:
-        result = perform(fake.request(action), fake.node, None, slot)
-        assert result.outcome.value == "unchanged"
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
     def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, slot: Slot, action: str) -> None:

@@ -37,29 +37,15 @@ def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_
     assert (candidate.name, candidate.state, candidate.any_state) == ("Server 1", "starting", True)
 
 
-@pytest.mark.parametrize("action", ["start", "stop", "kill"])
-def test_other_actions_on_all_mean_every_server(action: str) -> None:
-    assert chosen(info(1, name="up"), info(2, name="down", state="offline"), action=action) == ["up", "down"]
-
-
 @pytest.mark.parametrize("name", ["Lobby", uuid(7), uuid(7).upper(), "00000007"])
 def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
     assert chosen(info(7, name="Lobby"), info(8, name="Other"), servers=[name]) == ["Lobby"]
-
-
-def test_a_name_that_looks_like_a_short_id_is_still_a_name() -> None:
-    assert chosen(info(7, name="deadbeef"), servers=["deadbeef"]) == ["deadbeef"]
 
 
 def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
     with pytest.raises(RolloutError, match=r"meant by Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
         choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
     assert caught.value.code == "ambiguous_server"
-
-
-def test_one_server_on_two_nodes_is_meant_on_both() -> None:
-    both = choice({"node-1": [info(1)], "node-2": [info(1)]}, servers=["Server 1"]).chosen
-    assert [candidate.node for candidate in both] == ["node-1", "node-2"]
 
 
 def test_every_criterion_must_hold() -> None:
@@ -74,12 +60,6 @@ def test_every_criterion_must_hold() -> None:
     assert chosen(fitting, *others, **given) == ["fits"]
 
 
-def test_what_an_endpoint_does_not_tell_matches_no_label_and_no_egg() -> None:
-    bare = {"server": uuid(1), "name": "bare", "state": "running"}
-    assert chosen(bare) == ["bare"]
-    assert chosen(bare, labels={"a": "b"}) == chosen(bare, eggs=[EGG]) == []
-
-
 @pytest.mark.parametrize("action", ["start", "restart"])
 def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> None:
     found = choice({"node-1": [info(1), info(2, suspended=True)]}, action=action)
@@ -87,58 +67,19 @@ def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> N
     assert [each.name for each in found.suspended] == ["Server 2"]
 
 
-def test_given_priorities_come_before_those_of_the_node() -> None:
-    asked = criteria({"action": "start", "servers": "all", "priorities": {"Proxy": 1, uuid(2).upper(): "2"}})
-    known = candidates({"node-1": [info(1, name="Proxy", priority=9), info(2, priority=9), info(3, priority=9), info(4)]}, asked)
-    assert [candidate.priority for candidate in known] == [1, 2, 9, 100]
-
-
-def test_a_priority_by_name_means_the_name_as_it_is_written() -> None:
-    asked = criteria({"action": "start", "servers": "all", "priorities": {"proxy": 1}})
-    assert candidates({"node-1": [info(1, name="Proxy")]}, asked)[0].priority == 100
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"action": ""}, "rollout_action='': expected one of start, stop, restart, kill"),
-        ({"action": None}, "rollout_action=None"),
         ({"servers": []}, "rollout_servers is empty"),
-        ({"servers": None}, "rollout_servers=None: expected a list"),
-        ({"servers": [11111111]}, "put numbers in quotes"),
         ({"servers": ["all", "Lobby"]}, "all stands alone"),
-        ({"states": ["up"]}, "rollout_states='up': expected one of offline"),
         ({"states": ["offline"]}, "start them instead"),
-        ({"labels": ["a"]}, "rollout_labels=.*expected a map"),
-        ({"suspended": True}, "rollout_suspended=True"),
         ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         criteria({"action": "restart", "servers": ["all"], **given})
-
-
-def test_empty_maps_may_be_empty_in_any_way() -> None:
-    assert criteria({"action": "stop", "servers": "all", "labels": [], "priorities": ""}).labels == {}
-
-
-OUTDATED, SAME, UNKNOWN = {"outdated": {"is_outdated": True}}, {"outdated": {"is_outdated": False}}, {"outdated": {"is_outdated": None}}
-
-
-def test_of_the_outdated_those_are_meant_of_which_nobody_can_tell_as_well() -> None:
-    entries = [
-        info(1, name="changed", **OUTDATED),
-        info(2, name="same", **SAME),
-        info(3, name="unknown", **UNKNOWN),
-        info(4, name="no container", outdated=None, state="offline"),
-        # An endpoint that does not tell: the node refuses to act on a guess.
-        info(5, name="untold"),
-        info(6, name="down", state="offline", **OUTDATED),
-    ]
-    assert chosen(*entries, outdated=True) == ["changed", "unknown", "untold"]
-    assert chosen(*entries, outdated="false") == ["changed", "same", "unknown", "untold"]
-    assert chosen(*entries, outdated=True, servers=["changed", "same", "down"]) == ["changed", "down"]
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "kill"])

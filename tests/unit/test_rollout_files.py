@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 
 DEFAULT = "~/.ansible/fleet_power/rollout.json"
 
@@ -42,29 +41,11 @@ def test_each_run_has_a_file_and_the_link_is_to_the_one_that_ended_last(folder: 
     assert (folder / "rollout-aaaaaaaa.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_no_earlier_result_can_be_taken_for_that_of_a_run_under_way(folder: Path) -> None:
+def test_during_a_run_no_earlier_result_is_taken_for_its_own_and_none_is_lost(folder: Path) -> None:
     files().write_result({"run": "aaaaaaaa"})
     files().forget_result()
     assert not os.path.lexists(folder / "rollout.json")
     assert read(folder / "rollout-aaaaaaaa.json") == "aaaaaaaa"
-
-
-def test_a_result_that_was_no_link_is_forgotten_and_replaced_too(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / "rollout.json").write_text("{}")
-    files().write_result({"run": "aaaaaaaa"})
-    assert read(folder / "rollout.json") == "aaaaaaaa"
-    (folder / "rollout.json").unlink()
-    (folder / "rollout.json").write_text("{}")
-    files().forget_result()
-    assert not os.path.lexists(folder / "rollout.json")
-
-
-def test_a_run_that_could_not_begin_has_a_file_of_its_own_as_well(folder: Path) -> None:
-    files().write_result({"ok": False})
-    files().write_result({"ok": False})
-    assert len(list(folder.glob("rollout-*.json"))) == 2
-    assert json.loads((folder / "rollout.json").read_text()) == {"ok": False}
 
 
 def test_a_file_that_was_asked_for_is_that_very_file(folder: Path, tmp_path: Path) -> None:
@@ -91,21 +72,3 @@ def test_the_newest_hundred_results_stay_and_nothing_else_is_touched(folder: Pat
     kept = {path.name for path in folder.glob("rollout-????????.json")}
     assert kept == {"rollout-aaaaaaaa.json", *(f"rollout-{number:08x}.json" for number in range(21, 120))}
     assert all((folder / name).exists() for name in others)
-
-
-def test_check_mode_neither_forgets_nor_writes(folder: Path) -> None:
-    files().write_result({"run": "aaaaaaaa"})
-    files(check=True).forget_result()
-    files(check=True).write_result({"run": "bbbbbbbb"})
-    assert read(folder / "rollout.json") == "aaaaaaaa"
-
-
-def test_a_place_that_cannot_be_written_or_linked_is_told(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / ".ansible").write_text("a file where the directory should be")
-    with pytest.raises(RolloutError, match=r"Cannot write .*rollout-aaaaaaaa.json: .*; what was done is told above alone"):
-        files().write_result({"run": "aaaaaaaa"})
-    (tmp_path / ".ansible").unlink()
-    (folder / "rollout.json" / "in the way").mkdir(parents=True)
-    with pytest.raises(RolloutError, match=r"Cannot link .*rollout.json to rollout-aaaaaaaa.json: Is a directory"):
-        files().write_result({"run": "aaaaaaaa"})
-    assert sorted(os.listdir(folder)) == ["rollout-aaaaaaaa.json", "rollout.json"]

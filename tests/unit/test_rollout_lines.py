@@ -1,14 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run says while it goes on: lines on batches and waits, an estimate where there is something to go by."""
+"""The lines of a running rollout: names stay on their line, and an estimate needs facts."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
-import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
@@ -31,18 +30,6 @@ def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS,
     note_time(record, number, seconds, waits)
 
 
-def test_a_batch_that_begins_names_its_servers_by_node() -> None:
-    record = opened(fleet(2, 2), serial=1)
-    assert progress.begin_line(record, 1, NOW, NO_WAITS) == "12:01:00 Batch 1 of 2: node-1 Server 100, Server 101"
-
-
-def test_of_many_servers_the_first_are_named_and_many_nodes_are_summed_up() -> None:
-    assert progress.servers_of_rows(opened(fleet(1, 5)).rows) == "node-1 Server 100, Server 101, Server 102 and 2 more"
-    assert progress.servers_of_rows(opened(fleet(2, 1)).rows) == "node-1 Server 100; node-2 Server 200"
-    many = progress.servers_of_rows(opened(fleet(16, 20)).rows)
-    assert many == "320 servers of 16 nodes: node-1 Server 100, node-2 Server 200, node-3 Server 300, ..."
-
-
 def test_a_name_is_its_owners_to_choose_and_stays_on_its_line() -> None:
     record = opened({"node-1": told(info(1, name="a\nfatal: [node-1]\x1b[2J" + "x" * 99))})
     line = progress.begin_line(record, 1, NOW, NO_WAITS)
@@ -63,51 +50,3 @@ def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
     assert progress.begin_line(record, 2, NOW, NO_WAITS).endswith(": node-2 Server 200 [1 min so far]")
     passed(record, 2, 30)
     assert progress.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
-
-
-def test_pauses_and_soaks_are_not_taken_for_work_in_the_estimate() -> None:
-    record = opened(fleet(4, 1), serial=1)
-    waits = Waits(pause=100, soak=30)
-    passed(record, 1, 40, waits)
-    # Three batches of 10 s, three soaks; the pause before this one is over.
-    assert remaining(record, 2, waits) == 3 * 10 + 3 * 30 + 2 * 100
-
-
-def test_a_batch_that_has_ended_says_after_how_long_and_what_became_of_it() -> None:
-    record = opened(fleet(1, 6), canary=1, max_failures=9)
-    all_done(record, 1)
-    assert progress.end_line(record, 1, NOW) == "12:01:00 Batch 1 of 2 (canary) ended: 1 done"
-    servers = begin(record, 2)["node-1"]["servers"]
-    record.batch_began_at = "2026-01-31T12:00:36.000Z"
-    answer = ended(servers[:1])
-    answer["servers"] += ended(servers[1:], "failed", code="start_failed")["servers"]
-    count(record, 2, {"node-1": answer})
-    text = "node-1 Server 102: start_failed; node-1 Server 103: start_failed; node-1 Server 104: start_failed; ..."
-    assert (
-        progress.end_line(record, 2, NOW)
-        == f"12:01:00 Batch 2 of 2 ended after 24 s: 1 done, 4 failed ({text}); 4 failed so far, 9 allowed"
-    )
-
-
-def test_each_wait_says_what_it_is_and_until_when() -> None:
-    record = opened(fleet(1, 1))
-    assert progress.pause_line(3, 90, NOW) == "12:01:00 Waiting 90 s before batch 3, until 12:02:30"
-    soak = progress.soak_line(record, 1, 30, NOW)
-    assert soak == "12:01:00 Batch 1 of 1: seeing for 30 s, until 12:01:30, whether its servers stay up"
-    flight = progress.flight_line(["a", "b", "c", "d"], ["1b2c3d4e"], 900, NOW)
-    assert flight == "12:01:00 Waiting for what run 1b2c3d4e still has in flight on a, b, c and 1 more nodes, until 12:16:00 at the longest"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (80, "1 min 20 s"), (3600, "1 h"), (7500, "2 h 5 min"), (-3, "0 s"), (86400, "24 h")],
-)
-def test_a_time_is_told_in_two_units(seconds: float, said: str) -> None:
-    assert progress.span(seconds) == said
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(11, "15 s"), (61, "1 min 10 s"), (299, "5 min"), (310, "6 min"), (4000, "1 h 7 min")])
-def test_an_estimate_has_no_figures_that_it_does_not_know(seconds: float, said: str) -> None:
-    record = opened(fleet(2, 1), serial=1)
-    passed(record, 1, seconds)
-    assert progress.begin_line(record, 2, NOW + timedelta(0), NO_WAITS).endswith(f", about {said} left]")

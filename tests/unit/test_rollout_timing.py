@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a server of a run was at what, as its node told it, in the record and in the result."""
+"""The times of each server in the record of a rollout, as its node reports them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import note_timing
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Outcome, Result
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
-from ansible_collections.fleet.power.tests.unit.page_support import record
-from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, opened, uuid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.rollout_support import uuid
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 
@@ -35,34 +33,9 @@ def timed(entry_: dict[str, Any]) -> Row:
     return row
 
 
-def test_downtime_has_its_beginning_which_follows_from_the_run_that_ended_it() -> None:
-    down = Downtime("2026-03-01T12:00:03.000000000Z", 1.5, 4.0, 5.0)
-    row = timed(told(downtime=down, run=Run("c", "2026-03-01T12:00:04.500000000Z")))
-    assert row.downtime == {"from": "2026-03-01T12:00:03.000Z", "seconds": 1.5, "ready_seconds": 4.0}
-
-
-@pytest.mark.parametrize("action", [PowerAction.STOP, PowerAction.RESTART])
-def test_what_is_not_up_again_is_down_since(action: PowerAction) -> None:
-    row = timed(told(action=action, downtime=Downtime("2026-03-01T12:00:03.123456789Z")))
-    assert row.downtime == {"from": "2026-03-01T12:00:03.123Z"}
-
-
-def test_a_run_that_came_and_went_does_not_end_the_downtime_of_a_server_that_failed() -> None:
-    # A crash loop: up after half a second, and down again before it was ready.
-    down = Downtime("2026-03-01T12:00:03.000000000Z", 0.5, None, 2.0)
-    crashed = told(Outcome.FAILED, code="start_failed", downtime=down, run=Run("c", "2026-03-01T12:00:03.500000000Z"))
-    made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[timed({**crashed, "state": "offline"})])
-    assert made.rows[0].downtime == {"from": "2026-03-01T12:00:03.000Z"}
-    assert report.result(made, ended_at="", seconds=0, resume_file=None)["downtime"]["servers"] == 0
-    # One that is up, and not ready, was down for so long.
-    assert timed({**crashed, "state": "starting"}).downtime == {"from": "2026-03-01T12:00:03.000Z", "seconds": 0.5}
-
-
-def test_of_what_failed_the_end_of_the_log_is_kept() -> None:
-    log = tuple(f"line {number} {'x' * 500}" for number in range(20))
-    row = timed(told(Outcome.FAILED, code="start_failed", log=log))
-    assert len(row.log) == 8 and row.log[-1].startswith("line 19 x") and max(map(len, row.log)) == 200
-    assert timed(told(log=log)).log == []
+def test_phases_have_absolute_times_by_the_moment_at_which_the_action_was_taken_up() -> None:
+    row = timed(told(phases=(("stop", 0.5), ("start", 4.25))))
+    assert (row.began_at, row.phases) == ("2026-03-01T12:00:01.000Z", [["stop", 0.5], ["start", 4.25]])
 
 
 @pytest.mark.parametrize("name", ["phases", "downtime", "run", "operation", "seconds", "log"])
@@ -72,34 +45,3 @@ def test_whatever_a_node_says_a_row_can_be_written_and_read(name: str, wrong: ob
     made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[row])
     assert from_json(to_json(made), "file") == made
     assert report.result(made, ended_at="", seconds=0, resume_file=None)["servers"]
-
-
-def test_the_result_has_the_numbers_of_the_report() -> None:
-    made = record()
-    result = report.result(made, ended_at="then", seconds=1.0, resume_file=None)
-    assert result["by"] == "alice@ops-1 (play Restart servers)"
-    assert [each["batch"] for each in result["batches"]["times"]] == [1, 2, 3]
-    assert set(result["batches"]["times"][0]) == {"batch", "began_at", "ended_at"}
-    known = [row.downtime["seconds"] for row in made.rows if "seconds" in row.downtime]
-    assert result["downtime"] == {"servers": len(known), "seconds": round(sum(known), 3), "longest": max(known)}
-    first, row = result["servers"][0], made.rows[0]
-    assert first["began_at"] == row.began_at and first["downtime"] == row.downtime
-    assert first["phases"] == [{"phase": name, "at": at} for name, at in row.phases]
-
-
-def test_a_run_takes_them_from_the_answers_of_its_nodes() -> None:
-    made = opened(fleet(1, 1))
-    begin(made, 1)
-    answer = ended([uuid(100)], phases=[{"phase": "stop", "at": 0.1}], operation={"ended_at": "2026-03-01T12:00:10.000Z"})
-    count(made, 1, {"node-1": answer})
-    assert (made.rows[0].began_at, made.rows[0].phases) == ("2026-03-01T12:00:09.500Z", [["stop", 0.1]])
-
-
-def test_a_record_of_an_earlier_version_is_read() -> None:
-    old = to_json(record())
-    for name in ("by", "batch_times"):
-        del old[name]
-    for each in old["servers"]:
-        for name in ("began_at", "phases", "downtime", "log"):
-            each.pop(name)
-    assert len(from_json(old, "file").rows) == 12

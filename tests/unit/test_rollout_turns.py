@@ -54,9 +54,3 @@ def test_the_order_is_that_of_the_batches_and_each_node_has_its_own(batches: lis
     for node in nodes:
         assert lists[node] == sorted(set(lists[node]))
         assert set(lists[node]) >= {number for number, each in enumerate(batches, 1) if node in each}
-
-
-def test_rows_that_come_into_no_batch_and_nodes_that_are_lost_count_for_nothing() -> None:
-    record = run_of(["a", "b"])
-    record.rows += [Row("c", None), Row(None, "x")]
-    assert turns(record, ["b", "c"]) == {"b": [1, 2], "c": []}

@@ -21,10 +21,6 @@ def outcomes(record: Record) -> dict[str, str]:
     return {row.name or row.server or str(row.node): f"{row.outcome} {row.code}".strip() for row in record.rows}
 
 
-def chosen(record: Record) -> list[str]:
-    return [str(row.server) for row in record.rows if row.batch]
-
-
 def kept(record: Record) -> Record:
     return from_json(to_json(record), "the file")
 
@@ -44,13 +40,6 @@ def test_no_run_begins_while_a_list_is_not_whole() -> None:
     record = opened({"node-1": part(info(1)), "node-2": told(info(2))}, on_failure="continue", max_failures=9)
     assert record.stopped.startswith("Cannot list all servers of 1 node (node-1: incomplete): nothing is begun; see to it, or give")
     assert outcomes(record)["node-1"] == "unknown incomplete"
-
-
-@pytest.mark.parametrize(
-    "narrowed", [{"states": ["running"]}, {"labels": {"kind": "lobby"}}, {"eggs": ["566bf9d7-c55a-45f8-91a6-e55e9b9b1325"]}]
-)
-def test_what_cannot_be_seen_may_meet_any_criterion(narrowed: dict[str, Any]) -> None:
-    assert opened({"node-1": told(unseen(1))}, **narrowed).stopped
 
 
 def test_where_it_is_allowed_each_is_unknown_uses_up_the_budget_and_is_left() -> None:
@@ -84,11 +73,6 @@ def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() 
         opened({"node-1": told(info(1), unseen(2))}, servers=["Lobby"])
 
 
-def test_a_name_of_a_seen_and_of_an_unseen_server_is_ambiguous() -> None:
-    with pytest.raises(RolloutError, match="Cannot tell which server is meant by Twin"):
-        opened({"node-1": told(info(1, name="Twin")), "node-2": told(unseen(2, name="Twin"))}, servers=["Twin"])
-
-
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
     """How a server ends that its node told of like this, right after its start and at the end of its soak."""
     record = opened({"node-1": told(info(1))})
@@ -97,46 +81,9 @@ def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
     return outcomes(record)["Server 1"]
 
 
-def test_a_server_unseen_in_its_soak_neither_stayed_up_nor_went_down() -> None:
+def test_a_server_that_cannot_be_seen_in_its_soak_is_unknown() -> None:
     assert soaked(info(1), info(1)) == "done"
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
-
-
-# ----- taken up
-
-
-def first_part(**given: Any) -> Record:
-    """A run that was allowed to begin, has done one server, and left one that it could not see."""
-    record = opened({"node-1": told(info(1), unseen(2))}, **{**ALLOWED, **given})
-    all_done(record, 1)
-    return kept(record)
-
-
-def test_what_can_be_seen_meanwhile_is_done_if_it_is_meant() -> None:
-    again = {"node-1": told(info(1), info(2))}
-    assert chosen(opened(again, first_part())) == [uuid(2)]
-    # A restart of all means those that are up: nobody had seen that it was.
-    gone = opened({"node-1": told(info(1), info(2, state="offline", intent={"up": True}))}, first_part())
-    assert (gone.rows, gone.is_good) == ([], True)
-    assert chosen(opened(again, first_part(servers=["Server 1", "Server 2"]))) == [uuid(2)]
-
-
-def test_a_nameless_server_that_tells_its_name_is_found_by_it() -> None:
-    record = opened({"node-1": told(info(1), unseen(2, name=""))}, servers=["Server 1", "Lobby"], **ALLOWED)
-    all_done(record, 1)
-    resumed = opened({"node-1": told(info(1), info(2, name="Lobby"))}, kept(record))
-    assert (chosen(resumed), resumed.stopped) == ([uuid(2)], "")
-    assert outcomes(resumed) == {"Lobby": "not_done"}
-
-
-def test_what_still_cannot_be_seen_keeps_the_next_run_from_beginning() -> None:
-    still = {"node-1": told(info(1), unseen(2))}
-    assert opened(still, first_part(), on_failure="continue").stopped.startswith("Cannot see 1 server")
-    resumed = opened(still, first_part(), **ALLOWED)
-    assert (resumed.stopped, outcomes(resumed)) == ("", {"Server 2": "unknown engine_error"})
-    # It is no more than that in the run after it, either.
-    assert opened({"node-1": told(info(1), info(2, state="offline"))}, kept(resumed)).rows == []
-    assert outcomes(opened({"node-1": LOST}, kept(resumed))) == {"Server 2": "unknown node_unreachable"}
 
 
 def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() -> None:
@@ -149,13 +96,3 @@ def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() 
     assert outcomes(lacking)["Server 2"] == "unknown incomplete"
     gone = opened({"node-1": told(info(1)), "node-2": told()}, old)
     assert outcomes(gone)["Server 2"] == "failed server_not_found"
-
-
-def test_a_list_that_is_whole_meanwhile_brings_only_what_no_part_of_the_run_had_seen() -> None:
-    record = opened({"node-1": part(info(1))}, **ALLOWED)
-    assert all_done(record, 1) == {"node-1": [uuid(1)]}
-    second = opened({"node-1": part(info(1), info(2))}, kept(record), **ALLOWED)
-    assert chosen(second) == [uuid(2)]
-    all_done(second, 1)
-    third = opened({"node-1": told(info(1), info(2), info(3))}, kept(second))
-    assert (chosen(third), third.stopped) == ([uuid(3)], "")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of a run: which moments are meant, in any zone and in the nights when clocks are changed, and what is no moment."""
+"""The window of a rollout: which time is meant in any zone, and which text is no time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import os
 import time
 import zoneinfo
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in, moment_of, read_window
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in, read_window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,71 +49,31 @@ def window(now: str, **given: Any) -> tuple[str | None, str | None]:
 @pytest.mark.parametrize(
     ("now", "given", "meant"),
     [
+        # Today if it is still to come, else tomorrow.
         ("2026-01-31 01:00", {"not_before": "02:00"}, ("2026-01-31T01:00:00Z", None)),
         ("2026-01-31 02:00", {"not_before": "02:00"}, ("2026-02-01T01:00:00Z", None)),
-        ("2026-01-31 01:00", {"deadline": "06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 07:00", {"deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
+        # A window of a night, before it, in its first half, in its second, and after it.
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
         ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
+        ("2026-02-01 05:59", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-02-01 06:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-02-01T21:00:00Z", "2026-02-02T05:00:00Z")),
-        ("2026-01-31 01:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 07:00", {"not_before": "02:00", "deadline": "06:00"}, ("2026-02-01T01:00:00Z", "2026-02-01T05:00:00Z")),
+        # In another zone than the controller's.
         ("2026-01-31 01:00", {"not_before": "02:00 UTC"}, ("2026-01-31T02:00:00Z", None)),
-        (
-            "2026-01-31 01:00",
-            {"not_before": "20:00 America/New_York", "deadline": "06:00"},
-            ("2026-01-31T01:00:00Z", "2026-01-31T05:00:00Z"),
-        ),
+        # With a date.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00"}, ("2026-02-03T01:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00:00.500+05:30"}, ("2026-02-02T20:30:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00-0100"}, ("2026-02-03T03:00:00Z", None)),
+        # As YAML reads what is not in quotes.
         ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2, tzinfo=timezone.utc)}, ("2026-02-03T02:00:00Z", None)),
-        ("2026-01-31 01:00", {"not_before": "2026-02-03T22:00", "deadline": "06:00"}, ("2026-02-03T21:00:00Z", "2026-02-04T05:00:00Z")),
+        # The deadline of a day belongs to the beginning of a day, be that over.
         ("2026-01-31 12:00", {"not_before": "2026-01-30T22:00", "deadline": "06:00"}, ("2026-01-30T21:00:00Z", "2026-01-31T05:00:00Z")),
-        ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "2026-02-01T06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
+        # Over: nothing is begun.
+        ("2026-01-31 20:00", {"deadline": "2026-01-31T06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "", "deadline": None}, (None, None)),
     ],
 )
 def test_a_window_is_the_next_one_or_the_one_that_is_open(now: str, given: dict[str, Any], meant: tuple[str | None, str | None]) -> None:
     assert window(now, **given) == meant
-
-
-@pytest.mark.parametrize(
-    ("now", "given", "meant"),
-    [
-        ("2026-03-29 00:00", {"not_before": "02:30"}, ("2026-03-29T01:00:00Z", None)),
-        ("2026-03-29 00:00", {"deadline": "02:30"}, (None, "2026-03-29T01:00:00Z")),
-        ("2026-03-29 00:00", {"not_before": "2026-03-29T02:30"}, ("2026-03-29T01:00:00Z", None)),
-        ("2026-03-28 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-03-29T04:00:00Z")),
-        ("2026-10-25 00:00", {"not_before": "02:30"}, ("2026-10-25T00:30:00Z", None)),
-        ("2026-10-25 00:00", {"deadline": "02:30"}, (None, "2026-10-25T00:30:00Z")),
-        ("2026-10-24 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-10-25T05:00:00Z")),
-        ("2026-10-03 12:00", {"not_before": "02:15 Australia/Lord_Howe"}, ("2026-10-03T15:30:00Z", None)),
-    ],
-)
-def test_in_the_nights_when_clocks_are_changed(now: str, given: dict[str, Any], meant: tuple[str | None, str | None]) -> None:
-    assert window(now, **given) == meant
-
-
-def test_of_a_time_shown_twice_the_second_is_not_meant() -> None:
-    between = at("2026-10-25 02:45")
-    assert read_window({"not_before": "02:30"}, between).facts()["not_before"] == "2026-10-26T01:30:00Z"
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    zone=st.sampled_from(ZONES), wall=st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)).map(lambda each: each.replace(microsecond=0))
-)
-def test_a_time_means_its_first_moment_or_the_end_of_the_gap(zone: str, wall: datetime) -> None:
-    where = zoneinfo.ZoneInfo(zone)
-    moment = moment_of(wall, where)
-    shown = datetime.fromtimestamp(moment, where).replace(tzinfo=None, fold=0)
-    a_second_before = datetime.fromtimestamp(moment - 1, where).replace(tzinfo=None, fold=0)
-    if shown == wall:
-        # Where clocks show it twice, an hour or so before they do not.
-        assert all(datetime.fromtimestamp(moment - ago, where).replace(tzinfo=None, fold=0) != wall for ago in (1800, 3600, 86400))
-    else:
-        assert a_second_before < wall < shown
 
 
 @settings(max_examples=80, deadline=None)
@@ -123,7 +83,7 @@ def test_a_time_means_its_first_moment_or_the_end_of_the_gap(zone: str, wall: da
     begin=st.times().map(lambda each: each.replace(microsecond=0)),
     end=st.times().map(lambda each: each.replace(microsecond=0)),
 )
-def test_a_window_of_two_times_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
+def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
     alone = read_window({"not_before": f"{begin} {zone}"}, now)
     assert alone.not_before is not None
     assert now < alone.not_before
@@ -139,29 +99,22 @@ def test_a_window_of_two_times_opens_within_a_day_and_always_ends(zone: str, now
     assert opens < found.deadline <= opens + 2 * 86400
 
 
-@settings(max_examples=60, deadline=None)
-@given(wall=st.datetimes(datetime(2000, 1, 1), datetime(2036, 1, 1)).map(lambda each: each.replace(microsecond=0)))
-def test_the_machines_own_zone_is_understood_as_if_it_were_named(wall: datetime) -> None:
-    assert moment_of(wall, None) == moment_of(wall, zoneinfo.ZoneInfo(BERLIN))
-    gap = datetime(2026, 3, 29, 2) + timedelta(minutes=wall.minute)
-    assert moment_of(gap, None) == moment_of(gap, zoneinfo.ZoneInfo(BERLIN))
-
-
 @pytest.mark.parametrize(
     "value",
     [
-        *("2:00", "24:00", "02:60", "02", "0200", "02:00:00:00", "now", "tomorrow 02:00", "x" * 10_000, "02:00\nEurope/Berlin x"),
-        *("2026-02-30T02:00", "2026-13-01T02:00", "0001-01-01T00:00", "9999-12-31T23:59", "2026-01-31", "2026-W05-6T02:00", "1769860800"),
+        *("2:00", "24:00", "02", "now", "x" * 10_000, "02:00\nEurope/Berlin x", "2026-02-30T02:00", "9999-12-31T23:59", "1769860800"),
         *(
-            "02:00+01:00",
             "02:00Z",
             "2026-01-31T02:00+24:00",
-            "2026-01-31T02:00 +01:00",
             "02:00 Mars/Olympus",
-            "02:00 Europe",
             "02:00 ../../etc/passwd",
+            "\u0660\u0662:00",
+            1320,
+            True,
+            2.5,
+            [],
+            b"02:00",
         ),
-        *("02:00 /etc/passwd", "02:00 Europe/Berlin; rm -rf /", "\u0660\u0662:00", 1320, 79200, True, 2.5, [], {}, ["02:00"], b"02:00"),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -173,11 +126,6 @@ def test_what_is_no_moment_is_refused_in_one_sentence(name: str, value: object) 
     assert said.startswith(f"Cannot use rollout_{name}=")
     assert said.isprintable()
     assert len(said) < 250
-
-
-def test_a_number_is_what_yaml_makes_of_a_time_without_quotes() -> None:
-    with pytest.raises(RolloutError, match="Cannot use rollout_not_before=1320: it is a number; put the time in quotes"):
-        read_window({"not_before": 1320}, 0.0)
 
 
 @given(st.text() | st.binary() | st.integers() | st.floats() | st.lists(st.text()))

@@ -14,28 +14,23 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import acceptor, action_queues
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance import actions as actions_module
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown, TooMany
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.actions import Actions, NotKept, ShuttingDown
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.operations import Operations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.queue import Ticket
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal, OwnGenerations
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.about import Metrics
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
+from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness, system_log
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._power.locking.generation import KillGenerations
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
@@ -52,7 +47,6 @@ START, STOP, KILL, RESTART = PowerAction.START, PowerAction.STOP, PowerAction.KI
 PATIENT = PlayerPolicy(1, 3600, OnMaxDelay.SKIP, (60,))
 _ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
 _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
-_ACCEPTANCES = "BEFORE INSERT ON acceptances"
 
 
 class World:
@@ -148,7 +142,7 @@ class World:
 def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(tmp_path)
     monkeypatch.setattr(action_queues, "perform", world.perform)
-    monkeypatch.setattr(acceptor, "announce", lambda *_unused: None)
+    monkeypatch.setattr(system_log, "announce", lambda *_unused: None)
     monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.05)
     monkeypatch.setattr(action_queues, "heard_by", lambda node, listener: (node, world.listeners.append(listener))[0])
     yield world
@@ -159,7 +153,7 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 # ----- ends that cannot be written
 
 
-def test_the_end_of_an_action_that_never_began_is_written_later(world: World) -> None:
+def test_the_end_of_an_action_that_never_began_is_written_once_that_is_possible(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -222,48 +216,6 @@ def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again(world: World)
     assert world.row(world.ended[0].operation).outcome == "failed"
 
 
-def test_an_action_for_which_there_is_no_thread_is_not_run_again_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    class NoThread:
-        def __init__(self, **_unused: object) -> None:
-            pass
-
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(action_queues, "threading", SimpleNamespace(Thread=NoThread))
-
-    async def story(actions: Actions) -> None:
-        await asyncio.gather(*(actions.take(ALPHA, START, 30, "") for _unused in range(2)))
-        await until(lambda: len(world.ended) == 2)
-        assert (actions.under_way(), actions.waiting()) == (0, 0)
-
-    world.run(story)
-    assert world.outcomes() == ["failed", "failed"]
-    assert pending(world.other()) == []
-
-
-def test_begins_and_ends_that_were_not_written_are_written_later(world: World) -> None:
-    def act(request: Request) -> Result:
-        world.journal.operations.begin(
-            operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
-        )
-        world.journal.operations.end(world.result(request))
-        return world.result(request)
-
-    world.acts[START] = act
-
-    async def story(actions: Actions) -> None:
-        with world.full(_BEGINS_AND_ENDS):
-            operation = await actions.take(ALPHA, START, 30, "")
-            await until(lambda: world.ended)
-            assert [each.operation for each in pending(world.other())] == [operation]
-        await until(lambda: world.row(operation).outcome == "done")
-        assert world.row(operation).begun_at
-
-    world.run(story)
-    assert pending(world.other()) == []
-
-
 def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_module, "MOST_OWED", 6)
 
@@ -318,7 +270,7 @@ def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> No
 # ----- kills
 
 
-def test_a_kill_before_a_start_does_not_cancel_it_in_the_next_process(world: World) -> None:
+def test_the_next_process_does_not_take_a_kill_for_later_than_the_start_behind(world: World) -> None:
     def kill(_request: Request) -> None:
         world.generations.raise_for(ALPHA.uuid)
 
@@ -385,7 +337,7 @@ class SetClock(SystemClock):
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_the_next_process_does_what_was_accepted_whatever_the_clock(world: World, hours: int) -> None:
+def test_what_was_just_accepted_is_done_although_the_clock_was_set(world: World, hours: int) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("fresh", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
@@ -419,78 +371,6 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     assert world.begun == []
 
 
-def test_what_was_promised_does_not_pile_up_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "_MOST_TO_FORGET", 5)
-    world.acts[START] = world.hold
-
-    def promised() -> int:
-        with contextlib.closing(sqlite3.connect(world.root / "journal.sqlite")) as connection:
-            return int(connection.execute("SELECT count(*) FROM acceptances").fetchone()[0])
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, START, 30, "")
-        waiting = await actions.take(ALPHA, STOP, 30, "")
-        for _unused in range(20):
-            await actions.take(ALPHA, STOP, 0, "")
-        assert promised() <= 7
-        assert waiting in {each.operation for each in pending(world.other())}
-        world.let_go.set()
-
-    world.run(story)
-
-
-def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await until(lambda: world.ended)
-        assert not actions.stuck
-        with world.slow():
-            with pytest.raises(NotKept):
-                await actions.take(ALPHA, STOP, 30, "")
-            await asyncio.sleep(0.5)
-            assert actions.stuck
-        await until(lambda: not actions.stuck)
-
-    world.run(story)
-
-
-def test_a_kill_that_the_end_of_the_process_prevents_is_not_accepted(world: World) -> None:
-    async def story(actions: Actions) -> None:
-        with world.full(_ACCEPTANCES):
-            kill = asyncio.ensure_future(actions.take(ALPHA, KILL, 30, ""))
-            await asyncio.sleep(0)
-            actions.end()
-            with pytest.raises(ShuttingDown):
-                await kill
-
-    world.run(story)
-    assert world.begun == []
-
-
-def test_what_this_process_raised_is_known_while_the_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generations, disk, waits = OwnGenerations(str(tmp_path), "no-such-group"), threading.Event(), threading.Event()
-
-    def slow(_self: KillGenerations, _uuid: str) -> None:
-        waits.set()
-        disk.wait(60.0)
-
-    monkeypatch.setattr(KillGenerations, "raise_for", slow)
-    raising = threading.Thread(target=generations.raise_for, args=(ALPHA.uuid,))
-    found: list[int] = []
-    asking = threading.Thread(target=lambda: found.append(generations.own_raises(ALPHA.uuid)), daemon=True)
-    raising.start()
-    assert waits.wait(20.0)
-    asking.start()
-    asking.join(20.0)
-    told = list(found)
-    disk.set()
-    raising.join()
-    assert (told, generations.own_raises(ALPHA.uuid)) == ([0], 1)
-
-
 # ----- clients that go, processes that end
 
 
@@ -511,22 +391,6 @@ def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World)
     world.run(story)
 
 
-def test_an_action_is_never_given_more_time_than_was_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[int] = []
-    world.acts[START] = lambda request: given.append(request.wait_seconds)
-
-    async def story(actions: Actions) -> None:
-        loop = asyncio.get_running_loop()
-        # At such a moment, 5 s later less this moment is more than 5 s.
-        moment = next(each for each in (0.1 * number for number in range(1, 1000)) if (each + 5) - each > 5)
-        with monkeypatch.context() as stopped:
-            stopped.setattr(loop, "time", lambda: moment)
-            await actions.take(ALPHA, START, 5, "")
-
-    world.run(story)
-    assert given == [5]
-
-
 # ----- what gathers while the journal is written to
 
 
@@ -535,7 +399,7 @@ def ticket_for(server: Server, number: int) -> Ticket:
     return Ticket(Acceptance(f"operation-{number}", server, START, "", now, now, 30, now + timedelta(seconds=30)), 0.0)
 
 
-def test_what_gathers_during_a_slow_write_is_written_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_gathers_during_a_slow_write_is_written_in_order_after_one_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     began, groups = threading.Event(), list[list[Ticket]]()
 
     def slow(*what: Any) -> None:
@@ -559,64 +423,6 @@ def test_what_gathers_during_a_slow_write_is_written_in_order(world: World, monk
     assert [len(group) for group in groups[1:]] == [256, 45]
     assert [ticket for group in groups for ticket in group] == handed
     assert [each.operation for each in pending(world.journal)] == [ticket.acceptance.operation for ticket in handed]
-
-
-# ----- looking at operations
-
-
-def test_who_waits_for_an_end_and_is_gone_leaves_nothing_waiting(world: World) -> None:
-    world.acts[START] = world.hold
-
-    async def story(actions: Actions) -> None:
-        operation = await actions.take(ALPHA, START, 30, "")
-        before = len(asyncio.all_tasks())
-        asked = asyncio.ensure_future(actions._operations.one(ALPHA.uuid, operation, 60.0))
-        await asyncio.sleep(0.05)
-        assert len(asyncio.all_tasks()) > before
-        asked.cancel()
-        await asyncio.sleep(0.05)
-        assert len(asyncio.all_tasks()) == before
-
-    world.run(story)
-
-
-def test_a_journal_that_cannot_be_read_does_not_say_that_there_is_no_such_operation(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("one", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
-
-    async def look() -> None:
-        node: Any = world
-        found = Operations(node, WorkerPool(2, "read"))
-        one = await found.one(ALPHA.uuid, "one", 0.0)
-        assert one is not None and one["progress"] == "accepted"
-        assert await found.one(BETA.uuid, "one", 0.0) is None
-        world.journal.close()
-        world.sql("PRAGMA user_version = 99")
-        for ask in (found.one(ALPHA.uuid, "one", 0.0), found.all_of(ALPHA.uuid)):
-            with pytest.raises(JournalUnusable):
-                await ask
-
-    asyncio.run(look())
-
-
-def test_the_wait_for_the_turn_counts_as_well_as_that_for_the_lock(world: World) -> None:
-    pytest.importorskip("prometheus_client")
-    world.acts[STOP] = lambda _request: time.sleep(1.0)
-
-    async def story(actions: Actions) -> None:
-        await asyncio.gather(*(actions.take(ALPHA, action, 30, "") for action in (STOP, START)))
-        await until(lambda: len(world.ended) == 2)
-
-    world.run(story)
-    metrics = Metrics(dict)
-    metrics.ended(world.ended[1], world.tickets[1].turn_seconds)
-    line = next(
-        each
-        for each in (metrics.text(ServerNumbers(), NodeNumbers()) or b"").decode().splitlines()
-        if each.startswith("fleet_power_lock_wait_seconds_sum")
-    )
-    # The second was taken a moment after the first had begun.
-    assert 0.25 < float(line.split()[1]) < 15.0
 
 
 # ----- with regard to players
@@ -656,19 +462,7 @@ def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
     ]
 
 
-def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
-    world.acts[STOP] = world.hold
-
-    async def story(actions: Actions) -> None:
-        await actions.take(ALPHA, STOP, 30, "")
-        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
-
-
-def test_the_next_process_resumes_a_wait_for_players_as_asked_for(world: World) -> None:
+def test_one_that_waited_for_players_is_resumed_as_it_was_asked_for(world: World) -> None:
     now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
     accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
     world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")
@@ -682,19 +476,6 @@ def test_the_next_process_resumes_a_wait_for_players_as_asked_for(world: World) 
     assert [(each.operation, each.requested_at, each.players, each.origin) for each in given] == [("patient", now, PATIENT, "alice")]
     # It may still wait for its lock, but for no longer than it was asked to.
     assert 30 <= given[0].wait_seconds <= 90
-
-
-def test_one_that_could_not_be_resumed_in_time_has_expired(world: World) -> None:
-    now = world.clock.now()
-    accept(world.journal, [Acceptance("late", ALPHA, RESTART, "", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
-    world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 3800")
-
-    async def story(_actions: Actions) -> None:
-        await until(lambda: world.ended)
-
-    world.run(story)
-    assert [(each.operation, each.code) for each in world.ended] == [("late", EXPIRED)]
-    assert world.begun == []
 
 
 def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(world: World) -> None:
@@ -714,16 +495,11 @@ def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(wor
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
 
 
-# ----- until a server is ready
-
-READY_SOON = Readiness(WaitFor.RUNNING, 600)
-
-
 def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
-        waits = await actions.take(ALPHA, RESTART, 30, "", ready=READY_SOON)
+        waits = await actions.take(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
         await until(lambda: world.listeners)
         world.tell("start")
         assert await actions.take(ALPHA, STOP, 30, "")
@@ -739,20 +515,19 @@ def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
     world.run(story)
 
 
-def test_no_more_than_sixteen_wait_for_one_server_to_be_ready(world: World) -> None:
-    world.acts[START] = world.hold
+def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
     async def story(actions: Actions) -> None:
-        for number in range(16):
-            await actions.take(ALPHA, START, 0 if number % 2 else 30, "", ready=READY_SOON)
-            await until(lambda: len(world.listeners) == len(world.begun))
-            world.tell("ready")
-        for wait in (0, 30):
-            with pytest.raises(TooMany):
-                await actions.take(ALPHA, START, wait, "", ready=READY_SOON)
-        # All others are taken.
-        for action in (STOP, KILL):
-            assert await actions.take(ALPHA, action, 30, "")
-        await until(lambda: [each.action for each in world.ended] == [STOP, KILL])
+        await actions.take(ALPHA, STOP, 30, "")
+        await until(lambda: world.ended)
+        assert not actions.stuck
+        with world.slow():
+            with pytest.raises(NotKept):
+                await actions.take(ALPHA, STOP, 30, "")
+            await asyncio.sleep(0.5)
+            assert actions.stuck
+        await until(lambda: not actions.stuck)
 
     world.run(story)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands for many servers at once, some of whose processes do not read: who waits for whom."""
+"""Commands for many servers at once: a process that does not read delays no other server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much data directories hold, told by the HTTP face: whatever one server does in its own, the others' are measured."""
+"""The HTTP face measures data directories, and one slow directory delays no other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import disks as disks_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
-from ansible_collections.fleet.power.tests.unit.thread_support import block_until
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 
 HELD = 10_000
 
@@ -48,11 +45,9 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
     assert len(threads) == 1
 
 
-def test_what_a_server_was_seen_to_hold_does_not_shrink_by_a_walk_that_was_cut(data: Any, tmp_path: Path) -> None:
+def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks()
+    with monkeypatch.context() as patch:
+        few_threads(patch)
+        assert disks.of("0", data) == 0
     block_until(lambda: disks.of("0", data) == HELD)
-    data.disk_check_entries = 0
-    disks._found = {
-        uuid: disks_file._Found(found.held, Deadline(SYSTEM_CLOCK, 0.0), found.was_long) for uuid, found in disks._found.items()
-    }
-    block_until(lambda: disks.of("0", data) == HELD and not disks._found["0"].until.is_over)

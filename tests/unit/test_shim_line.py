@@ -31,15 +31,6 @@ def line_of(*tickets: Ticket) -> ActionQueue:
     return line
 
 
-def test_the_first_begins_and_the_next_when_it_has_ended() -> None:
-    first, second = ticket("start"), ticket("stop")
-    line = line_of(first, second)
-    assert line.next() == [first]
-    assert line.next() == []
-    line.remove(first)
-    assert line.next() == [second]
-
-
 def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> None:
     first, second = ticket("start", kept=False), ticket("stop")
     line = line_of(first, second)
@@ -48,7 +39,7 @@ def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> Non
     assert line.next() == [first]
 
 
-def test_a_kill_begins_at_once_and_cancels_who_waits_before_it() -> None:
+def test_a_kill_begins_at_once_cancels_those_before_and_delays_those_after() -> None:
     running, waiting, kill, after = ticket("stop"), ticket("start"), ticket("kill"), ticket("start")
     line = line_of(running, waiting)
     assert line.next() == [running]
@@ -62,30 +53,6 @@ def test_a_kill_begins_at_once_and_cancels_who_waits_before_it() -> None:
     assert line.next() == [after]
 
 
-def test_two_kills_do_not_wait_for_each_other_nor_cancel_each_other() -> None:
-    first, second = ticket("kill"), ticket("kill")
-    line = line_of(first, second)
-    assert line.cancelled_by(second) == []
-    assert line.next() == [first, second]
-
-
-def test_who_waited_too_long_leaves_and_who_has_begun_does_not() -> None:
-    running, late, patient = ticket("stop", deadline=1.0), ticket("start", deadline=2.0), ticket("start", deadline=9.0)
-    line = line_of(running, late, patient)
-    line.next()
-    assert line.late(2.0) == [late]
-    assert line.tickets == [running, patient]
-
-
-def test_who_tries_once_begins_only_if_nobody_is_before_it() -> None:
-    alone = ticket("start", once=True, deadline=0.0)
-    line = line_of(alone)
-    assert line.next() == [alone]
-    behind = ticket("stop", once=True, deadline=60.0)
-    line.take(behind)
-    assert (line.next(), line.late(0.0)) == ([], [behind])
-
-
 @pytest.mark.parametrize("running", [0, 1])
 def test_sixteen_may_wait(running: int) -> None:
     line = line_of(*(ticket("stop") for _unused in range(running)))
@@ -95,14 +62,6 @@ def test_sixteen_may_wait(running: int) -> None:
         line.take(ticket("start", kept=False))
     assert not line.has_room(kill=False)
     assert line.has_room(kill=True)
-
-
-def test_those_that_try_once_take_no_room() -> None:
-    line = line_of(ticket("stop"))
-    line.next()
-    for _unused in range(MOST_WAITING + 1):
-        line.take(ticket("start", once=True, kept=False))
-    assert line.has_room(kill=False)
 
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st.integers(0, 3)), max_size=40)

@@ -14,7 +14,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replie
     PathTable,
     client_address,
     cors_headers,
-    origin_of,
     refusal,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
@@ -32,16 +31,11 @@ def settings(**values: object) -> Settings:
     "method, target, route",
     [
         ("GET", "/api/servers", PathMatch("servers")),
-        ("GET", "/api/servers?page=1", PathMatch("servers")),
         ("POST", f"/api/servers/{UUID}/power", PathMatch("power", {"server": UUID})),
-        ("GET", f"/api/servers/{UUID}/operations/x", PathMatch("operation", {"server": UUID, "operation": "x"})),
         ("GET", "/api/servers/a%2Db", PathMatch("server", {"server": "a-b"})),
         ("GET", "/api/servers/a%2Fws", PathMatch("websocket", {"server": "a"})),
-        ("GET", "/api/servers//power", None),
         ("GET", f"/api/servers/{UUID}/power", None),
-        ("GET", "//api/servers", None),
         ("GET", "/api/./servers", None),
-        ("GET", "*", None),
     ],
 )
 def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: str, route: PathMatch | None) -> None:
@@ -79,8 +73,3 @@ def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None
 )
 def test_only_proxies_that_are_trusted_say_who_asks(peer: str, forwarded: list[str], address: str) -> None:
     assert client_address(peer, forwarded, ("10.0.0.0/8",)) == address
-
-
-def test_the_journal_tells_the_address_and_which_token() -> None:
-    assert origin_of("192.0.2.1", settings(token_id="a1b2")) == "192.0.2.1 (token a1b2)"
-    assert origin_of("192.0.2.1", settings()) == "192.0.2.1"

@@ -59,7 +59,7 @@ def broken(*_unused: object) -> None:
 @pytest.mark.parametrize(
     "token", [f"{OLD}\n", f" {OLD}", f"{OLD}\t", f"{OLD}\x01", f"{OLD}\r\nX: {OLD}", f"{OLD}\x7f", f"{OLD}\u00a0"], ids=repr
 )
-def test_a_token_that_no_request_can_bring_is_refused(world: World, token: str) -> None:
+def test_a_token_that_no_request_can_bring_is_refused_and_the_old_one_stays(world: World, token: str) -> None:
     async def story(service: Service) -> None:
         world.write(token)
         await service._reload()
@@ -75,7 +75,9 @@ def test_a_token_that_no_request_can_bring_is_refused(world: World, token: str) 
 
 
 @pytest.mark.parametrize("where", ["load", "taken_over"])
-def test_a_fault_of_ours_while_settings_are_read_is_logged(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_fault_while_settings_are_read_is_logged_and_the_next_read_counts(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     async def story(service: Service) -> None:
         world.write(NEW)
         with monkeypatch.context() as patch:

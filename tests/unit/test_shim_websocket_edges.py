@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slow readers over real sockets, output of a container that nobody can hold up, and the stream of the engine's events."""
+"""Slow readers over real sockets, output that no client can hold up, and the stream of the engine's events."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until
 
 LINE = "x" * 1000
-
-
-# ----- what waits to be sent
 
 
 async def serve(handler: Callable[[web.BaseRequest], Any]) -> tuple[web.Server, str]:
@@ -93,9 +90,6 @@ def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
     asyncio.run(story())
 
 
-# ----- output
-
-
 class Pipe(Output):
     def __init__(self) -> None:
         self.theirs, ours = socket_module.socketpair()
@@ -148,17 +142,6 @@ class Heard:
         return [each["args"][0] for each in found if each["event"] == "console output"]
 
 
-def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once() -> None:
-    engine = OneContainer(log="one\r\ntwo\r\nthree\r\n")
-    engine.pipe.write("three\nfour\n")
-    heard = Heard(engine, Matchers(["one"], strip=False), begin=True)
-    block_until(lambda: "four" in heard.lines)
-    heard.follower.stop()
-    block_until(lambda: "ended" in heard.said)
-    assert heard.lines == ["one", "two", "three", "four"]
-    assert "ready" in heard.said
-
-
 def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     engine = OneContainer()
     heard = Heard(engine)
@@ -172,9 +155,6 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     engine.pipe.theirs.close()
     assert sum(map(len, heard.lines)) < 3_000_000
     assert any("lines are not shown" in text for text in heard.frames)
-
-
-# ----- what clients send
 
 
 class Sink(asyncio.Protocol):
@@ -198,15 +178,12 @@ class Sink(asyncio.Protocol):
 
 
 @pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
-def test_messages_sent_at_once_are_passed_on_until_too_many_wait(each: int, passed: int) -> None:
+def test_input_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
     sink = Sink()
     input_limit = InputLimit(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
     input_limit.data_received(b"x" * 256 * 1024)
     assert (len(sink.pieces), sink.aborted) == (passed, passed < 64)
     assert max(map(len, sink.pieces)) <= 4096
-
-
-# ----- events
 
 
 class Stream:
@@ -258,18 +235,6 @@ def reading(stream: Stream) -> tuple[Changes, list[str]]:
 
 def readers() -> int:
     return sum(thread.name == "changes" for thread in threading.enumerate())
-
-
-def test_changes_are_told_as_they_happen_and_no_moment_is_left_out(stream: Stream) -> None:
-    changes, told = reading(stream)
-    stream.coming.append("a")
-    block_until(lambda: told == ["a"])
-    block_until(lambda: len(stream.windows) >= 3)
-    stream.coming.append("b")
-    block_until(lambda: told == ["a", "b"])
-    assert all(before[1] == after[0] for before, after in zip(stream.windows, stream.windows[1:]))
-    changes.want(False)
-    block_until(lambda: readers() == 0)
 
 
 @pytest.mark.parametrize("trouble", ["fault", "short", "far"])

@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who has a place among the websockets, and what a server is said to use."""
+"""Which clients have a place among the websockets, and which ones lose their token."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,11 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket i
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import Sampler, ServerView
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot
 
 
 class Closed(Member):
@@ -64,7 +59,7 @@ def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay
     in_loop(story)
 
 
-def test_who_is_shut_out_has_no_token_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_is_shut_out_has_no_token_even_if_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
     room.join = room.members.add
     monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)
@@ -87,41 +82,5 @@ def test_who_is_shut_out_has_no_token_any_more(monkeypatch: pytest.MonkeyPatch) 
     in_loop(story)
 
 
-# ----- use
-
-
-class Engine:
-    """An engine that says what a test lets it."""
-
-    def __init__(self) -> None:
-        self.said: list[Use | Exception] = []
-
-    def use(self, _name: str) -> Use | None:
-        found = self.said.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-
-def sampled(*said: Use | Exception) -> list[float]:
-    engine = Engine()
-    engine.said = list(said)
-    sources = SimpleNamespace(definition_for_stop=lambda _uuid: None)
-    node = cast("Any", SimpleNamespace(engine=engine, settings=None, clock=SystemClock(), sources=sources))
-    sampler = Sampler("u", cast("Any", SimpleNamespace(of=lambda _uuid, _settings: 7)))
-    sight = ServerView(PowerState.RUNNING, snapshot=Snapshot(id="c", name="n", live=True, started_at="2026-01-01T00:00:00Z"))
-    found = [json.loads(sampler.text(sight, node)) for _unused in said]
-    assert all(each["disk_bytes"] == 7 and each["state"] == "running" for each in found)
-    return [each["cpu_absolute"] for each in found]
-
-
 def use(at: float, cpu: float) -> Use:
     return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)
-
-
-def test_who_asks_between_two_looks_gets_the_last_figure_and_spoils_none() -> None:
-    assert sampled(use(10, 5), use(11, 5.5), use(11.1, 5.6), use(12, 6)) == [0.0, 50.0, 50.0, 50.0]
-
-
-def test_an_engine_that_does_not_answer_is_no_use_and_no_error() -> None:
-    assert sampled(EngineUnreachable("gone"), use(10, 5)) == [0.0, 0.0]

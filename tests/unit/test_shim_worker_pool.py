@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What threads do for the event loop of the HTTP face: bounded, told apart by what is newer, and begun again where it could not begin."""
+"""Threads for the event loop of the HTTP face are bounded, and newer knowledge wins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,12 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import ThreadRefused, WorkerPool
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.router import Backend
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
-
-
-# ----- threads
 
 
 def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
@@ -60,9 +54,6 @@ def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch
         assert await asyncio.wait_for(threads.ask(lambda: "done"), 5.0) == "done"
 
     asyncio.run(run())
-
-
-# ----- what is known of servers
 
 
 class Searches:
@@ -128,58 +119,3 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
         searches.go.set()
 
     with_known(story)
-
-
-# ----- consoles whose token was taken back
-
-
-def test_a_muted_client_hears_nothing_of_what_it_asked() -> None:
-    sent: list[object] = []
-    member = cast(
-        "Any", SimpleNamespace(send=lambda *texts: sent.append(texts), send_frame=sent.append, request="r", gone=False, sees_errors=False)
-    )
-    room = SimpleNamespace()
-    ended = {"id": "o", "outcome": "done", "action": "stop"}
-
-    async def ask(_work: object) -> list[str]:
-        return ["line"]
-
-    async def stats() -> str:
-        return "{}"
-
-    async def one(*_unused: object) -> dict[str, str]:
-        return ended
-
-    async def write(_uuid: str, text: str) -> NotWritten:
-        return NotWritten(error="the engine is silent") if text == "silent\n" else NotWritten("it does not read")
-
-    async def listening() -> None:
-        pass
-
-    async def run() -> None:
-        room.ask, room.stats, room.listening = ask, stats, listening
-        websockets = SimpleNamespace(room=lambda _uuid: room, ending=False, look=lambda _uuid: None)
-        log = SimpleNamespace(warn=lambda *_unused, **_fields: None)
-        node, operations = SimpleNamespace(now=lambda: None), SimpleNamespace(one=one)
-        backend = Backend(*cast("Any", (node, None, None, operations, SimpleNamespace(write=write), None, log)))
-        messages = ClientMessages(backend, cast("Any", websockets))
-        for members, heard in ((set(), 0), ({id(member)}, 5)):
-            room.members = _Members(members)
-            await messages._send_logs(ONE, member, cast("Any", None), "")
-            await messages._send_stats(ONE, member, cast("Any", None), "")
-            await messages._report(ONE, member, "o")
-            for text in ("silent", "say"):
-                await messages._write(ONE, member, cast("Any", room), text)
-            assert len(sent) == heard
-
-    asyncio.run(run())
-
-
-class _Members:
-    """The members of a room, by identity: what stands for one here has no hash."""
-
-    def __init__(self, members: set[int]) -> None:
-        self._members = members
-
-    def __contains__(self, member: object) -> bool:
-        return id(member) in self._members

@@ -67,15 +67,6 @@ class TestTimeoutInForce:
         assert done.stop is not None
         assert (done.stop.forced, round(done.stop.seconds), done.stop_timeout) == (True, seconds, None)
 
-    def test_a_task_definition_without_a_timeout_leaves_it_to_the_settings(self, fake: FakeNode) -> None:
-        fake.configure(system={"stop_timeout": 50})
-        up(fake, {**NATIVE, "timeout": 20})
-        fake.task = [fake.definition(process={"stop": NATIVE})]
-        fake.configure(system={"stop_timeout": 50})
-        checked = fake.perform("stop", check=True)
-        assert checked.stop_timeout is not None
-        assert checked.stop_timeout.facts() == {"seconds": 50, "from": "settings"}
-
 
 class TestWay:
     @pytest.mark.parametrize(
@@ -93,30 +84,6 @@ class TestWay:
         assert fake.engine.calls == [call]
         assert progress.stop == StopReport(how, forced=False, seconds=0.0)
         assert (progress.changed, progress.warnings) == (True, [])
-
-    def test_with_neither_it_is_native_with_a_warning(self, fake: FakeNode) -> None:
-        up(fake, COMMAND, labels={}, stop_signal="SIGINT")
-        fake.file.unlink()
-        (fake.root / "state" / "definitions" / f"{UUID}.json").unlink()
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGINT")]
-        assert "no definition says how it is stopped; it is sent SIGINT" in progress.warnings[0]
-
-    def test_a_definition_that_names_no_way_is_native_with_its_own_warning_and_no_other(self, fake: FakeNode) -> None:
-        up(fake, NATIVE, labels={})
-        fake.define(process={"stop": {"type": ""}}, allocations={"default": {}, "mappings": {"127.0.0.1": [0]}})
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert len(progress.warnings) == 1
-        assert "process_configuration.stop names no type" in progress.warnings[0]
-
-    def test_a_command_without_open_standard_input_becomes_native_and_says_so(self, fake: FakeNode) -> None:
-        up(fake, COMMAND, open_stdin=False)
-        progress = stop(fake)
-        assert fake.engine.calls == [("signal", "SIGTERM")]
-        assert progress.stop is not None
-        assert progress.stop.how == "native"
-        assert "no open standard input for the command 'stop'" in progress.warnings[0]
 
 
 class TestGrace:
@@ -146,24 +113,12 @@ class TestGrace:
         assert not progress.stop.forced
         assert 42.0 <= progress.stop.seconds <= 42.5
 
-    def test_the_record_says_until_when_for_others_to_read(self, fake: FakeNode) -> None:
-        seen = []
-        run = up(fake, NATIVE).run
-        fake.engine.witness = lambda call: seen.append(fake.node.locks.holder(UUID))
-        stop(fake, stop_timeout=90)
-        assert [(each.phase, each.run, each.phase_deadline) for each in seen if each] == [("stop", run, "2026-03-01T12:01:30.000Z")]
-
 
 class TestOrder:
     def test_the_engine_is_kept_from_restarting_it_before_it_is_asked(self, fake: FakeNode) -> None:
         up(fake, NATIVE, restart_policy="always", paused=True)
         stop(fake)
         assert fake.engine.changes() == ["forbid_restart", "unpause", "signal"]
-
-    def test_a_paused_one_is_not_woken_to_be_killed(self, fake: FakeNode) -> None:
-        up(fake, NATIVE, restart_policy="on-failure", paused=True)
-        stop(fake, stop_timeout=0)
-        assert fake.engine.calls == [("forbid_restart",), ("signal", "SIGKILL")]
 
 
 class TestFailure:

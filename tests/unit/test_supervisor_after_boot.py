@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import service
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
@@ -47,10 +46,14 @@ def test_what_was_left_before_comes_back(watched: Watched) -> None:
     assert watched.starts == 2
 
 
-def test_what_is_not_supervised_comes_back_too(watched: Watched) -> None:
-    watched.fake.define(crash_detection_enabled=False)
-    left(watched, 3)
+def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> None:
+    watched.up()
+    watched.end()
+    watched.await_start()
+    watched.end()
+    assert watched.starter.seconds_left() == 10
     assert boot(watched)
+    assert watched.end().consecutive_crashes == 3
 
 
 def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
@@ -75,22 +78,6 @@ def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> Non
     row = watched.end(143, signalled=True)
     assert (row.verdict.value, row.due) == ("stopped_externally", False)
     assert not boot(watched)
-
-
-def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched.up()
-    watched.boot, watched.seconds = "b2", 1e9
-    watched.begin_anew()
-    assert not watched.end(0).due
-    watched.starter.remember(due_after_boot(watched.fake.node))
-    assert not watched.turn()
-
-
-def test_a_clock_that_was_lost_with_the_power_keeps_nobody_down(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on machines whose clock begins anew with each boot, until somebody tells them the time."""
-    left(watched)
-    monkeypatch.setattr(service.time, "time", lambda: 1000.0)
-    assert boot(watched)
 
 
 @pytest.mark.parametrize("ever_run", [True, False])
@@ -120,3 +107,12 @@ def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_
     file.symlink_to("elsewhere")
     with pytest.raises((JournalUnusable, OSError)):
         due_after_boot(watched.fake.build())
+
+
+def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.up()
+    watched.boot, watched.seconds = "b2", 1e9
+    watched.begin_anew()
+    assert not watched.end(0).due
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    assert not watched.turn()

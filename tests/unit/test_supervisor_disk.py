@@ -83,14 +83,6 @@ def test_what_was_stopped_in_a_back_off_stays_down_for_ten_minutes(full: FullDis
     assert full.act("start").outcome.value == "done"
 
 
-def test_a_start_by_a_person_works_before_there_is_room(full: FullDisk) -> None:
-    full.crash_twice()
-    full.leave_room(4)
-    full.act("stop")
-    assert full.act("start").outcome.value == "done"
-    assert full.watched.fake.node.locks.ended_here(UUID) is None
-
-
 @pytest.mark.parametrize("check", [False, True])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, check: bool) -> None:
@@ -102,16 +94,16 @@ def test_a_start_of_what_is_meant_up_leaves_it_down(full: FullDisk, free: int, c
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_a_second_stop_leaves_the_run_one_that_was_ended_here(full: FullDisk) -> None:
-    """It finds the server down, and what it says takes the place of what the first one said."""
+def test_a_start_that_is_passed_over_has_the_journal_say_so(full: FullDisk) -> None:
+    """Also where the supervisor has written the row of the stop before."""
     full.watched.up()
     full.leave_room(0)
-    for outcome in ("done", "unchanged"):
-        assert full.act("stop").outcome.value == outcome
-    assert full.act("kill").code == "unguarded"
+    full.act("stop")
     full.make_room()
     full.watched.observer.look(UUID)
-    assert full.watched.row.verdict.value == "stopped"
+    assert full.watched.row.verdict.value == "stopped" and full.meant_up
+    assert full.act("start", meant_up=frozenset([UUID])).code == "not_selected"
+    assert not full.meant_up
 
 
 def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full: FullDisk) -> None:
@@ -127,7 +119,7 @@ def test_what_has_the_row_of_its_stop_and_no_intent_stays_down_after_a_boot(full
     assert (result.outcome.value, result.code, full.watched.fake.live) == ("skipped", "not_selected", False)
 
 
-def test_without_room_for_a_lock_file_a_stop_does_nothing(tmp_path: Path, full: FullDisk) -> None:
+def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_path: Path, full: FullDisk) -> None:
     full.watched.up()
     full.leave_room(0)
     fake = full.watched.fake
@@ -139,33 +131,3 @@ def test_without_room_for_a_lock_file_a_stop_does_nothing(tmp_path: Path, full: 
         result = full.act("kill")
         assert (result.outcome.value, result.code, fake.live) == ("done", "unguarded", False)
         assert any("nothing says that it is meant to be down: the supervisor or a boot" in warning for warning in result.warnings)
-
-
-def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:
-    """Somebody started it at the engine, which writes no intent."""
-    full.watched.up()
-    assert full.act("stop").outcome.value == "done"
-    full.watched.observer.look(UUID)
-    full.watched.fake.engine.start(full.watched.fake.seen().id)
-    full.watched.observer.look(UUID)
-    full.leave_room(0)
-    full.act("stop")
-    full.make_room()
-    full.watched.fake.engine.start(full.watched.fake.seen().id)
-    full.watched.observer.look(UUID)
-    assert full.watched.end().due
-    full.watched.await_start()
-    assert (full.watched.row.due, full.watched.fake.live) == (False, False)
-
-
-def test_a_start_without_room_for_its_intent_says_so(full: FullDisk) -> None:
-    full.crash_twice()
-    full.act("stop")
-    full.leave_room(0)
-    first = full.act("start")
-    assert (first.outcome.value, first.code) == ("done", "not_durable")
-    assert any("nothing says that it is meant to be up" in warning for warning in first.warnings)
-    full.make_room()
-    full.watched.pass_seconds(1.0)
-    last = full.act("start")
-    assert (last.outcome.value, last.code, full.meant_up) == ("unchanged", "", True)

@@ -27,11 +27,6 @@ def heard(*events: ContainerEvent) -> EndReports:
     return reports
 
 
-def test_an_end_without_a_signal_is_told_with_its_exit_code() -> None:
-    found = heard(event("die", 5, exit_code=3)).end_of(FIRST, 15)
-    assert found is not None and (found.at, found.exit_code, found.signalled) == (BEGAN + 5 * SECOND, 3, False)
-
-
 def test_a_signal_that_stops_counts_if_it_came_shortly_before() -> None:
     for signal, seconds, expected in ((15, 4, True), (9, 4, True), (2, 4, True), (1, 4, False), (15, 6, False), (15, 0.1, False)):
         found = heard(event("kill", seconds, signal=signal), event("die", 5, exit_code=0)).end_of(FIRST, None)
@@ -83,17 +78,6 @@ def test_what_is_told_twice_counts_once_and_what_is_judged_is_forgotten() -> Non
     assert found is not None and found.exit_code == 1 and not found.signalled
     reports.forget(SECOND_RUN)
     assert (reports.earliest(), reports.latest) == (BEGAN + 35 * SECOND, BEGAN + 65 * SECOND)
-
-
-def test_a_signal_whose_end_is_yet_to_come_is_to_be_told_again() -> None:
-    assert heard(event("kill", 64, signal=15)).earliest() <= BEGAN + 64 * SECOND
-
-
-def test_a_run_without_a_readable_start_has_no_end() -> None:
-    reports = heard(event("die", 5))
-    assert reports.end_of(Run("c", "0001-01-01T00:00:00Z"), None) is None
-    reports.forget(Run("c", ""))
-    assert reports.end_of(FIRST, None) is not None
 
 
 def test_memory_is_bounded() -> None:

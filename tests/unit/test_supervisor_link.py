@@ -43,11 +43,6 @@ def test_what_an_earlier_engine_left_and_ended_in_this_one_was_stopped_by_it(sta
     assert not EngineLink(LIFE, live_restore=True).stopped_in_startup(run, moment(ended))
 
 
-@pytest.mark.parametrize("life", ["", f"{boot_id()}/", "another-boot/1/1"], ids=["none", "the boot", "another boot"])
-def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(life: str) -> None:
-    assert not EngineLink(life).stopped_in_startup(Run("c", moment(-100)), moment(10))
-
-
 @pytest.mark.parametrize(
     "life, seen_by, another",
     [
@@ -63,14 +58,6 @@ def test_of_an_engine_whose_process_is_not_known_no_run_ended_in_its_startup(lif
 def test_a_run_is_another_lifes_if_that_saw_it_up_last(life: str, seen_by: str, another: bool) -> None:
     run = Run("c", moment(-100))
     assert EngineLink(life).is_another(SeenRun(run, engine=seen_by), run) is another
-
-
-@pytest.mark.parametrize("seen", [None, SeenRun(Run("c", "another")), SeenRun(Run("c", ""), engine=OTHER)])
-def test_a_run_that_nobody_saw_up_is_another_lifes_if_it_began_before_this_one(seen: SeenRun | None) -> None:
-    link = EngineLink(LIFE)
-    assert link.is_another(seen, Run("c", moment(-100)))
-    assert not link.is_another(seen, Run("c", moment(100)))
-    assert not link.is_another(seen, Run("c", "never"))
 
 
 BOOT = "49ddf5a0-6669-4709-a518-23fee45e03fc"

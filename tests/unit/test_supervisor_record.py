@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import (
-    NOT_RUNNING,
     PAUSES,
     SUPERVISOR_LOCK,
     UNKNOWN,
@@ -36,12 +35,6 @@ def opened(directory: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def test_no_file_and_a_file_that_says_nothing_yet_are_no_supervisor(tmp_path: Path) -> None:
-    assert supervisor_facts(str(tmp_path)) == (NOT_RUNNING, "")
-    with opened(tmp_path):
-        assert read_record(str(tmp_path)) is None
-
-
 @pytest.mark.parametrize("paused", ["", *PAUSES])
 def test_a_living_supervisor_is_told_with_what_keeps_it(tmp_path: Path, paused: str) -> None:
     with opened(tmp_path) as descriptor:
@@ -56,11 +49,6 @@ def test_what_is_no_record_is_not_taken_for_no_supervisor(tmp_path: Path, text: 
     told, warning = supervisor_facts(str(tmp_path))
     assert told == UNKNOWN
     assert warning == f"Cannot tell whether the supervisor runs: {tmp_path / SUPERVISOR_LOCK} cannot be read: Not a record of a supervisor"
-
-
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / SUPERVISOR_LOCK).symlink_to(tmp_path / "elsewhere")
-    assert supervisor_facts(str(tmp_path))[0] == UNKNOWN
 
 
 def test_no_reader_meets_half_a_record(tmp_path: Path) -> None:

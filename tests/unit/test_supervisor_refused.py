@@ -54,15 +54,6 @@ class TestTold:
         assert told(watched) == recorded(watched) == said[1:] == codes
         assert watched.row.tries == 9
 
-    def test_what_the_engine_refuses_each_time_is_told_once(self, watched: Watched) -> None:
-        """Such a start takes the lock, so the journal has each of them."""
-        watched.up()
-        watched.end()
-        for _try in range(3):
-            watched.fake.engine.refuse("start", "no room")
-            watched.await_start()
-        assert (told(watched), recorded(watched)) == (["start_failed"], ["start_failed"] * 3)
-
 
 class TestGone:
     def test_one_whose_definition_is_gone_is_not_tried_any_more(self, watched: Watched) -> None:

@@ -28,7 +28,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
 
 
 class TestLoop:
-    def test_it_is_started_at_once_then_ever_later_then_once_an_hour(self, watched: Watched) -> None:
+    def test_it_is_started_at_once_and_then_later_and_later_up_to_an_hour(self, watched: Watched) -> None:
         watched.fake.configure(supervisor={"max_restarts": 4})
         watched.begin_anew()
         watched.up()
@@ -85,15 +85,6 @@ class TestLoop:
         assert watched.starter.seconds_left() == 0
         assert watched.turn()
         assert watched.end().consecutive_crashes == 1
-
-    def test_a_changed_definition_ends_no_back_off(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        watched.await_start()
-        watched.end()
-        watched.fake.define(environment={"FIXED": "yes"})
-        watched.starter.free(watched.fake.node)
-        assert watched.starter.seconds_left() == 10
 
 
 class TestSurvival:
@@ -200,6 +191,18 @@ class TestTrouble:
         assert watched.await_start() == pytest.approx(seconds, abs=0.1)
         assert watched.fake.live
 
+    def test_a_row_of_a_new_journal_is_not_answered_by_memory_of_the_old_one(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        other = "11111111-1111-4111-8111-111111111111"
+        journal = watched.fake.node.journal
+        row = watched.row
+        journal.store.write(lambda connection: connection.execute("UPDATE ended_runs SET uuid = ?, container = 'c'", (other,)))
+        watched.starter.begin()
+        watched.starter.join()
+        assert not watched.fake.live
+        assert [(each.server.uuid, each.number) for each in journal.ended_runs.due()] == [(other, row.number)]
+
     def test_one_whose_lock_is_held_is_not_asked_for_until_it_is_free(self, watched: Watched) -> None:
         watched.up()
         watched.end()
@@ -272,7 +275,9 @@ class TestPolicy:
         assert watched.starts == 1
 
     @pytest.mark.parametrize("ready, clean_exit, due", [(True, "leave", False), (True, "restart", True), (False, "restart", False)])
-    def test_exit_code_0_is_followed_by_a_start_if_asked_for(self, watched: Watched, ready: bool, clean_exit: str, due: bool) -> None:
+    def test_exit_code_0_of_a_ready_server_is_followed_by_a_start_on_request(
+        self, watched: Watched, ready: bool, clean_exit: str, due: bool
+    ) -> None:
         watched.fake.configure(supervisor={"clean_exit": clean_exit})
         watched.fake.define(process={"startup": {"done": ["is ready"]}})
         watched.begin_anew()
@@ -286,6 +291,17 @@ class TestPolicy:
 class TestOver:
     """Runs that are over before anybody has seen them up."""
 
+    def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        memory = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
+        memory.write_text('{"phase": "stop"}')
+        assert not watched.turn()
+        assert watched.row.due and watched.row.tries == 0
+        memory.unlink()
+        watched.pass_seconds(2)
+        assert watched.turn()
+
     def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
         watched.up()
         watched.pass_seconds(1)
@@ -298,14 +314,3 @@ class TestOver:
         assert row.verdict.value == "pending"
         watched.observer.look(UUID)
         assert (watched.row.verdict.value, watched.row.due) == ("crashed", True)
-
-    def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
-        watched.up()
-        watched.end()
-        memory = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
-        memory.write_text('{"phase": "stop"}')
-        assert not watched.turn()
-        assert watched.row.due and watched.row.tries == 0
-        memory.unlink()
-        watched.pass_seconds(2)
-        assert watched.turn()

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader, StreamEnded
-from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
 OTHER = "11111111-1111-4111-8111-111111111111"
@@ -52,7 +51,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
         lambda: watched.fake.node,
         EngineLink(_LIFE),
         read,
-        watched.reports,
+        watched.hearing,
         watched.starter,
         lambda _why: None,
     )
@@ -64,7 +63,7 @@ def looked(watched: Watched) -> str | None:
     return watched.fake.node.journal.supervisor.value(LOOKED)
 
 
-def test_what_is_down_at_the_first_look_of_a_node_is_left(watched: Watched) -> None:
+def test_what_is_down_at_the_first_look_is_left_and_what_goes_down_later_not(watched: Watched) -> None:
     watched.up()
     watched.fake.engine.end(UUID, 3)
     connect(watched)
@@ -124,37 +123,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
     assert not watched.fake.live and not watched.row.due
 
 
-def test_an_event_that_comes_as_the_time_for_those_told_again_is_over_is_not_lost(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection_watch, "_REPLAY_SECONDS", 0.0)
-    watched.up()
-    reader, found = NoEvents(), watched.fake.seen()
-    reader.events = [ContainerEvent(7, "die", found.id, UUID, exit_code=0)]
-    connect(watched, reader).turn()
-    assert watched.reports.latest == 7
-
-
-def test_an_engine_that_goes_away_before_the_first_look_is_over_is_no_fault_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    fake, turns = FakeNode(tmp_path), iter((False, True))
-
-    class Gone(NoEvents):
-        def next(self, seconds: float) -> ContainerEvent | None:
-            raise StreamEnded
-
-    monkeypatch.setattr(service, "build_node", lambda *_unused, **_caller: fake.node)
-    monkeypatch.setattr(service, "link_to", lambda *_unused: EngineLink(_LIFE))
-    monkeypatch.setattr(service, "EventReader", lambda _stream: Gone())
-    monkeypatch.setattr(service, "_RETRY_SECONDS", 0.0)
-    monkeypatch.setattr(fake.engine.events, "follow", lambda _since: None, raising=False)
-    lock: Any = SimpleNamespace(record=told.append)
-    service.Supervisor(fake.node.settings, service.Options(), lambda: next(turns, True), lock).run()
-    assert "fault" not in told
-
-
 def seen_of(watched: Watched) -> SeenRun:
     """The run that is up, as if it were of another container."""
     seen = watched.fake.node.journal.runs.known_of(UUID)
@@ -188,7 +156,7 @@ def stop_of(seconds: int | None) -> dict[str, object]:
         (None, 60, 59, "stopped"),
     ],
 )
-def test_an_end_after_the_stop_command_is_a_stop_within_its_time(
+def test_an_end_after_a_stop_command_is_a_stop_within_the_servers_own_time(
     watched: Watched, own: int | None, of_node: int, after: int, verdict: str
 ) -> None:
     """As its container was made to be stopped, whatever its definition says by now."""
@@ -199,20 +167,6 @@ def test_an_end_after_the_stop_command_is_a_stop_within_its_time(
     watched.fake.define(**stop_of(7))
     assert watched.fake.node.journal.runs.stop_by_console(UUID, watched.fake.seen().run, watched.fake.clock.now())
     assert watched.end(1, after=after).verdict.value == verdict
-
-
-def test_where_the_container_is_gone_the_definition_says_how_long_its_stop_may_take(watched: Watched) -> None:
-    watched.fake.define(**stop_of(1800))
-    watched.up()
-    found = watched.fake.seen()
-    assert watched.fake.node.journal.runs.stop_by_console(UUID, found.run, watched.fake.clock.now())
-    watched.pass_seconds(900)
-    watched.fake.engine.end(UUID, 1)
-    watched.fake.engine.containers.remove(found.id, volumes=False)
-    at = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.reports.add(ContainerEvent(at, "die", found.id, UUID, exit_code=1))
-    (row,) = watched.observer.look(UUID).rows
-    assert row.verdict is Verdict.STOPPED
 
 
 @pytest.mark.parametrize("own, verdict", [(1800, "stopped_externally"), (600, "crashed")])
@@ -226,30 +180,8 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
     watched.pass_seconds(1)
     sent = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.reports.add(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
+    watched.hearing.hear(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
     watched.pass_seconds(700)
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()
     assert watched.end(1, after=200).verdict.value == verdict
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_container_not_inspected_for_a_moment_has_not_outlived_its_signal(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch, silent: bool
-) -> None:
-    """Its own stop may take longer than others have."""
-    watched.fake.define(**stop_of(1800))
-    watched.up()
-    watch = connect(watched)
-    monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
-    watched.pass_seconds(1)
-    sent = int(watched.fake.clock.now().timestamp() * 10**9)
-    container = watched.fake.seen().id
-    watched.reports.add(ContainerEvent(sent, "kill", container, UUID, signal=15))
-    watched.pass_seconds(700)
-    monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
-    inspect = watched.fake.engine.inspect
-    fail_for(watched, container, silent=silent)
-    watch._note_outlived(container, UUID)
-    watched.fake.engine.inspect = inspect  # type: ignore[method-assign]
-    assert watched.end(1, after=200).verdict.value == "stopped_externally"

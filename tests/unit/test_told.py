@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What whoever asked is told of an action, and when they are waited for: before something begins, and never with a lock in hand."""
+"""The phases of an action that the caller sees, and when the action waits for the caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.pe
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.tests.unit import endpoint_support
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, FakeEndpoint
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -54,9 +54,6 @@ def somebody_who_asks(fake: FakeNode) -> Asker:
     return Asker(fake)
 
 
-# ----- what is told
-
-
 @pytest.mark.parametrize(
     "action, phases",
     [
@@ -74,23 +71,6 @@ def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, aske
     assert {(news.server.uuid, news.server.name, news.action, news.outcome) for news in asker.news} == {(UUID, "Cobalt", action, "")}
     seconds = [news.seconds for news in asker.news]
     assert seconds == sorted(seconds)
-
-
-@pytest.mark.parametrize("in_a_slot", [False, True])
-@pytest.mark.parametrize("seconds, told", [(0.5, []), (5.0, ["locked"])])
-def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
-    fake: FakeNode, asker: Asker, seconds: float, told: list[str], in_a_slot: bool
-) -> None:
-    fake.up()
-    fake.clock.after(seconds, fake.lock("restart").release)
-    slot = Limiter(max_parallel=1).slot()
-    if in_a_slot:
-        slot.begin()
-    assert asker.perform("stop", slot).outcome.value == "done"
-    assert asker.told == [*told, "stop"]
-
-
-# ----- who is waited for
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
@@ -136,24 +116,6 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
     lock.release()
     assert (result.code, fake.live) == ("interrupted_by_signal", True)
     assert fake.clock.monotonic() < 40
-
-
-def test_a_stop_under_way_is_awaited_no_longer_than_until_a_signal_or_a_kill(fake: FakeNode, asker: Asker) -> None:
-    run = fake.up().run
-    fake.leave(Phase.STOP, run, "stop")
-
-    def interrupt() -> None:
-        fake.interrupted = True
-
-    fake.clock.after(3, interrupt)
-    assert asker.perform("start", wait_seconds=60).code == "interrupted_by_signal"
-    fake.interrupted = False
-    fake.clock.after(3, fake.kill_elsewhere)
-    assert asker.perform("start", wait_seconds=60).code == "cancelled_by_kill"
-    assert fake.clock.monotonic() < 10
-
-
-# ----- through an endpoint
 
 
 UP, DOWN = endpoint_support.seen(RUNNING, OLD), endpoint_support.seen(OFFLINE)

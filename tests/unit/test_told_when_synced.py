@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,19 +14,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils import restore
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker
-from ansible_collections.fleet.power.plugins.module_utils._events import service as events_service
-from ansible_collections.fleet.power.plugins.module_utils._http_shim import service as http_service
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import BufferedJournal
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.event_followers import Cursor, EventFollowers, Place
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import keyed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import perform as perform_module
 from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file, store
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal_file import JournalFile
@@ -87,9 +80,6 @@ def recorder_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-# ----- results
-
-
 @pytest.mark.parametrize(("action", "was_up"), [("start", False), ("stop", True), ("restart", True), ("kill", True), ("start", True)])
 def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, action: str, was_up: bool
@@ -143,9 +133,6 @@ def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
     assert fake.perform("restart").code == ""
 
 
-# ----- front doors
-
-
 def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNode, recorder: Recorder) -> None:
     # Modules report after that.
     call = _OnNode(fake.node)
@@ -154,18 +141,6 @@ def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNo
     assert neighbour.journal.operations.last(UUID) is not None
     call.close()
     assert recorder.is_synced
-
-
-def test_restore_prints_the_line_of_a_server_after_its_sync(
-    fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fake.down()
-    monkeypatch.setattr(restore, "print_line", recorder.tells)
-    del recorder.events[:]
-    given: Any = SimpleNamespace(wait_for="container", max_parallel=0, stagger=0)
-    results = restore._start_each([UUID], _OnNode(fake.node), given)
-    assert [each.outcome.value for each in results] == ["done"]
-    recorder.assert_told_when_synced()
 
 
 def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, recorder: Recorder) -> None:
@@ -183,9 +158,6 @@ def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, record
     assert len(reader.journal.warnings) == 1 and "power cut" in reader.journal.warnings[0]
 
 
-# ----- the HTTP face
-
-
 @pytest.mark.parametrize("ask", [lambda found: found.recorded(ALPHA.uuid, 5)[0], lambda found: found.recorded_one(ALPHA.uuid, "op-1")])
 def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
     perform(node.journal())
@@ -199,16 +171,6 @@ def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, rec
     assert (told.outcome, told.code, len(buffered.warnings)) == ("done", "not_durable", 1)
 
 
-def test_the_numbers_for_metrics_are_synced_before_they_are_told(node: Node, recorder: Recorder) -> None:
-    journal = node.journal()
-    journal.ended_runs.write(_crash())
-    other = SimpleNamespace(journal=node.journal(), settings=SimpleNamespace(state_directory=str(node.state)))
-    census = Census(*cast("Any", (other, None, None)))
-    assert not recorder.is_synced
-    numbers = asyncio.run(census._count_runs())
-    assert numbers.ended is not None and numbers.ended[Verdict.CRASHED] == 1 and recorder.is_synced
-
-
 def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder: Recorder) -> None:
     writer, reader = node.journal(), node.journal()
     writer.events.open()
@@ -217,27 +179,6 @@ def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder:
     followers = EventFollowers(lambda: reader.events, lambda event: {"number": event.number})
     found = asyncio.run(followers.read(Place(Cursor(), 10), 0))
     assert found is not None and found.page.count == 1 and recorder.is_synced
-
-
-def test_the_http_face_logs_once_what_is_wrong_with_the_journal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "_WATCH_SECONDS", 0.0)
-    log, journal, looks = io.StringIO(), node.journal(), [0] * 3
-
-    async def look(_marks: object) -> int:
-        if not looks:
-            raise asyncio.CancelledError
-        return looks.pop()
-
-    files, shared = SimpleNamespace(ask=look), SimpleNamespace(journal=journal)
-    service: Any = SimpleNamespace(_files=files, _marks=None, _seen=0, _node=shared, _log=Log(log))
-    journal.store.warn("Cannot sync the journal")
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(http_service.Service._watch_files(service))
-    service._log.close()
-    assert log.getvalue().count("Cannot sync the journal") == 1
-
-
-# ----- the sender of events and the supervisor
 
 
 def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) -> None:
@@ -260,18 +201,6 @@ def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) ->
         worker.turn(delivery_worker.OutboxSight(journal.events.state(), 0))
     assert recorder.events.count(_TELL) == 2
     recorder.assert_told_when_synced()
-
-
-def test_the_sender_says_once_what_is_wrong_with_the_journal(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(events_service, "say", said.append)
-    monkeypatch.setattr(events_service, "_LOOK_SECONDS", 0.0)
-    system = {"state_directory": str(node.state), "lock_directory": str(node.locks)}
-    ends = iter([False] * 3)
-    sender = events_service.Sender(parse_settings({"system": system}, where="config.yml"), lambda: next(ends, True), SYSTEM_CLOCK)
-    sender._journal.store.warn("Cannot sync the journal")
-    sender.run()
-    assert said == ["events: Cannot sync the journal"]
 
 
 def test_the_supervisor_syncs_what_it_judged_before_it_says_so(fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
