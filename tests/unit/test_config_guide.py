@@ -28,11 +28,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import secrets_in
 from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_file
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, csv_tables, examples, literals
 
 PAGE = GUIDES / "config_files_guide.rst"
 LINES = PAGE.read_text().splitlines()
-TABLES = list_tables(PAGE)
+TABLES = csv_tables(PAGE)
 MARK = "not a value of the page"
 #: The parsers that have an example of their own; the other name has the same.
 SHOWN = sorted(set(PARSERS) - {"yml"})

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
 
 yaml = pytest.importorskip("yaml")
 requirements = pytest.importorskip("packaging.requirements")
@@ -260,12 +260,12 @@ def script_variables() -> set[str]:
 
 
 def test_the_guide_has_every_variable_of_the_script_with_its_default() -> None:
-    told = {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(GUIDES / "deploy_guide.rst")["Variables of deploy.sh"]}
+    told = {literals(row[0])[0]: literals(row[1])[0] for row in csv_tables(GUIDES / "deploy_guide.rst")["Variables of deploy.sh"]}
     assert told == dict(re.findall(r"^: \"\$\{(DEPLOY_\w+):=(.*)\}\"", SCRIPT.read_text(), re.MULTILINE))
 
 
 def test_the_guide_names_every_file_of_the_example() -> None:
-    told = {literals(row[0])[0] for row in list_tables(GUIDES / "deploy_guide.rst")["Files"]}
+    told = {literals(row[0])[0] for row in csv_tables(GUIDES / "deploy_guide.rst")["Files"]}
     assert told == {f"docs/deploy/{path.name}" for path in DEPLOY.iterdir()}
 
 

@@ -29,7 +29,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.players i
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, literals
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeGame, FakeNode
 
@@ -115,7 +115,7 @@ class TestWarned:
         assert (begun.data["action"], begun.data["reason"], begun.data["warn"]) == ("restart", "update", [60, 30, 10])
         assert begun.data["players"] == 3
         assert begun.data["operation"] == ended.data["operation"]
-        documented = {literals(row[0])[0]: literals(row[2]) for row in list_tables(GUIDES / "events_guide.rst")["Events"]}
+        documented = {literals(row[0])[0]: literals(row[2]) for row in csv_tables(GUIDES / "events_guide.rst")["Events"]}
         assert {"server", *begun.data} == set(documented["countdown.begun"])
 
     def test_on_an_empty_server_it_happens_at_once_and_nobody_is_told(self, played: Played) -> None:
