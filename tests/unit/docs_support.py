@@ -117,16 +117,15 @@ _SHORT = (
     (r"a path that begins with /", "absolute path"),
     (r"true or false", "boolean"),
     (r"text that is not empty", "text"),
-    (r"(?:an?|the) ([^,]+)(, .*)?", r"\1\2"),
+    (r"(.+?),? such as \S+(?: \{message\})?(, or empty text)?", r"\1\2"),
+    (r"(?:an?|the) (.+)", r"\1"),
 )
 
 
 def type_text(words: str) -> str:
     """A type as the tables show it."""
     for pattern, short in _SHORT:
-        found = re.fullmatch(pattern, words)
-        if found:
-            return found.expand(short)
+        words = re.sub(f"^{pattern}$", short, words)
     return words
 
 
