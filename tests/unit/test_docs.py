@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shi
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import BUILT_IN, PROTOCOLS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
@@ -104,6 +105,15 @@ def _usual_outcome(error: type[PowerError]) -> str:
 
 def test_the_guide_explains_every_outcome() -> None:
     assert [literals(row[0])[0] for row in csv_tables(CODES)["Outcomes"]] == [outcome.value for outcome in Outcome]
+
+
+# ----- games
+
+
+def test_the_guide_has_every_built_in_profile_and_every_protocol() -> None:
+    guide = GUIDES / "players_guide.rst"
+    assert [literals(row[0])[0] for row in csv_tables(guide)["Profiles that are built in"]] == list(BUILT_IN)
+    assert [protocol for protocol in PROTOCOLS if f"``{protocol}``" not in guide.read_text().partition("``query`` is one of")[2]] == []
 
 
 # ----- the tables of actions

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import BUILT_IN, GameProfile, Rcon
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import BUILT_IN, PROTOCOLS, GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 
@@ -38,7 +38,7 @@ class TestProfiles:
         assert {name: each.protocol for name, each in BUILT_IN.items()} == {"minecraft": "minecraft", "source": "a2s", "quake3": "quake3"}
         assert {each.stdin for each in BUILT_IN.values()} == {"say {message}"}
 
-    @pytest.mark.parametrize("protocol", ["minecraft", "a2s", "quake3"])
+    @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_a_query_is_a_protocol_with_or_without_a_port(self, protocol: str) -> None:
         assert profile(query=protocol) == GameProfile(protocol=protocol)
         assert profile(query=protocol, port=27016) == GameProfile(protocol=protocol, port=27016)
