@@ -49,7 +49,7 @@ def test_a_network_with_a_proxy_and_lobbies(lease: Lease, tmp_path: Path) -> Non
 def test_only_empty_ones_until_six(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     network = Network(node, busy=2, empty=0)
-    plays: list[dict[str, Any]] = yaml.safe_load(recipe("what nobody plays on").text)
+    plays: list[dict[str, Any]] = yaml.safe_load(recipe("Restart empty servers at night").text)
     now = datetime.now()
     night = {"rollout_not_before": now, "rollout_deadline": now + timedelta(minutes=3)}
     variables: dict[str, Any] = plays[0]["roles"][0]["vars"]

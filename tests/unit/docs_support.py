@@ -8,16 +8,16 @@ Tables of what the code declares are made from it. Run this as a module to write
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.shim_settings import FIXED
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_keys import KEYS as DEFINITION_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings_keys import KEYS as SETTINGS_KEYS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import plan
@@ -31,6 +31,7 @@ GUIDES = DOCS / "docsite" / "rst"
 PAGES = (CHECKOUT / "README.md", *sorted(CHECKOUT.glob("CONTRIBUTING.md")), *sorted(DOCS.glob("*.md")), *sorted(GUIDES.glob("*.rst")))
 
 _INDENT = "   "
+_WIDTH = 140
 Rows = list[list[str]]
 
 
@@ -47,28 +48,12 @@ class Example:
         return f"{self.page.name}:{self.line}"
 
 
-def list_tables(page: Path) -> dict[str, Rows]:
-    """The tables of a guide by title, heading rows left out; a cell that spans lines is joined by blanks."""
+def csv_tables(page: Path) -> dict[str, Rows]:
+    """The tables of a guide by title, without their headings. A line break in a cell is a blank."""
     tables: dict[str, Rows] = {}
-    rows: Rows | None = None
-    heading = False
-    for line in page.read_text().splitlines():
-        title = re.fullmatch(r"\.\. list-table:: (.+)", line)
-        if title:
-            rows, heading = tables.setdefault(title[1], []), True
-        elif line and not line.startswith(" "):
-            rows = None
-        elif rows is None or not line.strip() or line.startswith(f"{_INDENT}:"):
-            continue
-        elif line.startswith(f"{_INDENT}* - "):
-            if len(rows) == 1 and heading:
-                rows.clear()
-                heading = False
-            rows.append([line[7:].strip()])
-        elif line.startswith(f"{_INDENT}  - "):
-            rows[-1].append(line[7:].strip())
-        else:
-            rows[-1][-1] = f"{rows[-1][-1]} {line.strip()}".strip()
+    for title, body in re.findall(r"^\.\. csv-table:: (.+)\n(?:   :.*\n)*\n((?:   .*\n)+)", page.read_text(), re.MULTILINE):
+        rows = csv.reader(textwrap.dedent(body).splitlines(keepends=True), skipinitialspace=True)
+        tables[title] = [[" ".join(cell.split()) for cell in row] for row in rows]
     return tables
 
 
@@ -109,12 +94,11 @@ def literals(cell: str) -> list[str]:
 
 
 def default_text(value: Any) -> str:
+    """A default as the tables show it: nothing for a key that is unset or empty."""
     if value is REQUIRED:
         return "required"
-    if value is None or value is ABSENT:
-        return "unset"
-    if value in ("", (), {}):
-        return "empty"
+    if value is None or value is ABSENT or value in ("", (), {}):
+        return ""
     if isinstance(value, bool):
         return f"``{str(value).lower()}``"
     if isinstance(value, dict):
@@ -124,32 +108,35 @@ def default_text(value: Any) -> str:
     return f"``{value}``"
 
 
+#: How the tables shorten the words for a type, which come from messages.
+_SHORT = (
+    (r"a whole number of seconds from (\d+) to (\d+)", r"\1 to \2 s"),
+    (r"(?:a whole )?number from (\S+) to (\d+)", r"\1 to \2"),
+    (r"a whole number of (\S+) or more", r"\1 or more"),
+    (r"a path that begins with /", "absolute path"),
+    (r"true or false", "boolean"),
+    (r"text that is not empty", "text"),
+    (r"(.+?),? such as \S+(?: \{message\})?(, or empty text)?", r"\1\2"),
+    (r"(?:an?|the) (.+)", r"\1"),
+)
+
+
+def type_text(words: str) -> str:
+    """A type as the tables show it."""
+    for pattern, short in _SHORT:
+        words = re.sub(f"^{pattern}$", short, words)
+    return words
+
+
 def key_rows(keys: Sequence[KeySpec]) -> Rows:
     """One row for each key in use: name, type, default, meaning."""
-    return [[f"``{key.name}``", key.type.words, default_text(key.default), _rst(key.meaning)] for key in every_key(keys) if key.used]
-
-
-def unused_rows(keys: Sequence[KeySpec]) -> Rows:
-    """One row for each key that is known but not used."""
-    return [[f"``{key.name}``", _rst(key.meaning)] for key in every_key(keys) if not key.used]
+    return [
+        [f"``{key.name}``", type_text(key.type.words), default_text(key.default), _rst(key.meaning)] for key in every_key(keys) if key.used
+    ]
 
 
 def _rst(text: str) -> str:
     return re.sub(r"`(.+?)`", r"``\1``", text)
-
-
-def fixed_rows() -> Rows:
-    """One row for each setting that the HTTP shim reads once."""
-    return _names(key for key in SETTINGS_KEYS if key.used and key.field in FIXED)
-
-
-def wings_rows() -> Rows:
-    """One row for each setting that is Wings' own."""
-    return _names(key for key in SETTINGS_KEYS if not key.used)
-
-
-def _names(keys: Iterable[KeySpec]) -> Rows:
-    return [[f"``{key.name}``"] for key in keys]
 
 
 def plan_rows() -> Rows:
@@ -163,40 +150,50 @@ def _plan_cell(action: PowerAction, state: PowerState) -> str:
 
 
 def route_rows() -> Rows:
-    """One row for each route of the HTTP shim: method and path, what it does, and whether it asks for the node's token."""
-    return [[f"``{route.method} {_readable(route.path)}``", route.summary, "no" if route.public else "yes"] for route in ROUTES]
+    """One row for each route of the HTTP shim: method and path, whether it needs the node's token, and what it does."""
+    return [[f"``{route.method} {_readable(route.path)}``", "no" if route.public else "yes", route.summary] for route in ROUTES]
 
 
 def _readable(path: str) -> str:
     return path.replace("{server}", "UUID").replace("{operation}", "ID")
 
 
-_KEY_HEADING, _UNUSED_HEADING = ["Key", "Type", "Default", "Meaning"], ["Key", "What it is"]
+_KEY_HEADING = ["Key", "Type", "Default", "Meaning"]
 _PLAN_HEADING = ["Action", *(f"``{state.value}``" for state in PowerState)]
 #: Guide, title, heading, widths and rows of every table that is made from the code.
 MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
     ("actions_guide.rst", "The plan", _PLAN_HEADING, "12 22 22 22 22", plan_rows()),
     ("definitions_guide.rst", "Keys of a definition", _KEY_HEADING, "30 20 15 35", key_rows(DEFINITION_KEYS)),
-    ("definitions_guide.rst", "Keys that are known but not used", _UNUSED_HEADING, "40 60", unused_rows(DEFINITION_KEYS)),
-    ("http_guide.rst", "Settings that need a restart", ["Key"], "100", fixed_rows()),
-    ("http_guide.rst", "Routes", ["Route", "What it does", "Needs the node's token"], "40 45 15", route_rows()),
+    ("http_guide.rst", "Routes", ["Route", "Node's token", "What it does"], "40 10 50", route_rows()),
     ("settings_guide.rst", "Keys of the settings", _KEY_HEADING, "30 20 15 35", key_rows(SETTINGS_KEYS)),
-    ("settings_guide.rst", "Keys of Wings that are known but not used", ["Key"], "100", wings_rows()),
 )
 
 
 def table_text(title: str, heading: Sequence[str], widths: str, rows: Rows) -> str:
-    lines = [f".. list-table:: {title}", f"{_INDENT}:header-rows: 1", f"{_INDENT}:widths: {widths}", ""]
-    for row in (heading, *rows):
-        lines += [f"{_INDENT}{'* -' if index == 0 else '  -'} {cell}" for index, cell in enumerate(row)]
-    return "\n".join(lines) + "\n"
+    """A table as it stands in a guide."""
+    options = [f"{_INDENT}:header: {', '.join(map(_quoted, heading))}", f"{_INDENT}:widths: {widths}"]
+    return "\n".join([f".. csv-table:: {title}", *options, "", *map(_row_text, rows)]) + "\n"
+
+
+def _row_text(row: Sequence[str]) -> str:
+    """A row on one line, or its last cell on lines of its own."""
+    *names, meaning = map(_quoted, row)
+    line = f"{_INDENT}{', '.join([*names, meaning])}"
+    if len(line) <= _WIDTH:
+        return line
+    folded = textwrap.fill(meaning[1:], _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False)
+    return f'{_INDENT}{", ".join(names)}, "\n{folded}'
+
+
+def _quoted(cell: str) -> str:
+    return '"{}"'.format(cell.replace('"', '""'))
 
 
 def write_tables() -> None:
     """Write every table that is made from the code into its guide, in the place of the one that stands there."""
     for name, title, heading, widths, rows in MADE:
         page = GUIDES / name
-        standing = re.compile(rf"^\.\. list-table:: {re.escape(title)}\n(?:(?:   .*)?\n)*?(?=^\S|\Z)", re.MULTILINE)
+        standing = re.compile(rf"^\.\. csv-table:: {re.escape(title)}\n(?:(?:   .*)?\n)*?(?=^\S|\Z)", re.MULTILINE)
         table = table_text(title, heading, widths, rows).replace("\\", r"\\")
         page.write_text(standing.sub(f"{table}\n", page.read_text()).rstrip("\n") + "\n")
 

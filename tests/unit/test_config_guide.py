@@ -10,10 +10,7 @@ import re
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import (
-    PARSERS,
-    placeholders,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, placeholders
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     ConfigFile,
@@ -21,11 +18,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
     Definition,
     parse_definition,
 )
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, examples, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, csv_tables, examples, literals
 
 PAGE = GUIDES / "config_files_guide.rst"
 LINES = PAGE.read_text().splitlines()
-TABLES = list_tables(PAGE)
+TABLES = csv_tables(PAGE)
 #: The parsers that have an example of their own; the other name has the same.
 SHOWN = sorted(set(PARSERS) - {"yml"})
 

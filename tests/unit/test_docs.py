@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import wanted_of
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.shim_settings import FIXED
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import settings_keys
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import BUILT_IN, PROTOCOLS
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import read_receiver_rules
 from ansible_collections.fleet.power.plugins.module_utils._power.model import errors
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
@@ -32,8 +34,8 @@ from ansible_collections.fleet.power.tests.unit.docs_support import (
     MADE,
     PAGES,
     Example,
+    csv_tables,
     examples,
-    list_tables,
     literals,
     table_text,
 )
@@ -74,7 +76,7 @@ def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def test_the_guide_explains_every_code_in_order_and_no_other() -> None:
-    codes = [literals(row[0])[0] for row in list_tables(CODES)["Codes"]]
+    codes = [literals(row[0])[0] for row in csv_tables(CODES)["Codes"]]
     assert codes == sorted(errors.all_codes())
 
 
@@ -82,7 +84,7 @@ def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
     usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
     usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.NOT_DURABLE: "done"}
     usual |= {errors.INTERNAL_ERROR: "failed"}
-    assert {literals(row[0])[0]: literals(row[1])[0] for row in list_tables(CODES)["Codes"]} == usual
+    assert {literals(row[0])[0]: literals(row[1])[0] for row in csv_tables(CODES)["Codes"]} == usual
 
 
 def _usual_outcome(error: type[PowerError]) -> str:
@@ -91,6 +93,15 @@ def _usual_outcome(error: type[PowerError]) -> str:
     if error.cancels:
         return "cancelled"
     return "failed" if error.always_failed else "refused"
+
+
+# ----- games
+
+
+def test_the_guide_has_every_built_in_profile_and_every_protocol() -> None:
+    guide = GUIDES / "players_guide.rst"
+    assert [literals(row[0])[0] for row in csv_tables(guide)["Profiles that are built in"]] == list(BUILT_IN)
+    assert [protocol for protocol in PROTOCOLS if f"``{protocol}``" not in guide.read_text().partition("``query`` is one of")[2]] == []
 
 
 # ----- the tables of actions
@@ -123,6 +134,11 @@ def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None
 def test_a_table_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
     table = table_text(title, heading, widths, rows)
     assert table in (GUIDES / guide).read_text(), "write it anew: run docs_support as a module, as CONTRIBUTING.md says"
+
+
+def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
+    (sentence,) = re.findall(r"These settings\s+need a restart, .+?\.\n", (GUIDES / "http_guide.rst").read_text(), re.DOTALL)
+    assert literals(sentence) == [key.name for key in settings_keys.KEYS if key.field in FIXED]
 
 
 # ----- examples

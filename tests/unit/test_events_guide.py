@@ -31,12 +31,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
-from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, examples, list_tables, literals
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET
 
 PAGE = GUIDES / "events_guide.rst"
-TABLE = {literals(row[0])[0]: literals(row[2]) for row in list_tables(PAGE)["Events"]}
+TABLE = {literals(row[0])[0]: literals(row[2]) for row in csv_tables(PAGE)["Events"]}
 LOBBY = Server("9823beb1-0000-4000-8000-000000000001", "Lobby")
 
 

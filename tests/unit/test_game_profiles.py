@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import GameProfile, Rcon
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import PROTOCOLS, GameProfile, Rcon
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
-from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import ProfiledGame
+from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import QUERIES, ProfiledGame
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
@@ -80,6 +80,9 @@ MINECRAFT = GameProfile(protocol="minecraft", stdin="say {message}")
 
 
 class TestPlayers:
+    def test_each_protocol_of_the_settings_has_its_query(self) -> None:
+        assert tuple(QUERIES) == PROTOCOLS
+
     def test_each_protocol_is_asked_where_the_port_is_published(self) -> None:
         with minecraft_game(lambda: {"online": 3, "max": 20}) as address:
             assert game(MINECRAFT, snapshot(address[1])).players() == PlayerCount(3, 20)

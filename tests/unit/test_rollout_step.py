@@ -58,7 +58,7 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     controller.answers({"node-1": ended([uuid(100)], "failed", code="start_failed")})
     stopped = controller.begin(file, 2)
     assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 failed, 1 not done")
-    assert (stopped["blamed"], stopped["resume_file"]) == (["node-1"], file)
+    assert (stopped["failed_nodes"], stopped["resume_file"]) == (["node-1"], file)
     blame = controller.step("blame", here="node-1", file=file)
     assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
     assert controller.result["stopped"] == "1 failed, 0 allowed"

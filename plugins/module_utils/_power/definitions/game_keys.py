@@ -148,7 +148,7 @@ def _query(value: object, place: KeyLocation) -> str | tuple[str, ...]:
     return value
 
 
-_QUERY = ValueType("minecraft, a2s, quake3, or a map with command", _query, _COUNT_KEYS)
+_QUERY = ValueType(f"{', '.join(PROTOCOLS)}, or a map with command", _query, _COUNT_KEYS)
 PROFILE_KEYS = (
     KeySpec("query", _QUERY, None, "How to count players: a protocol or a command"),
     KeySpec("port", _PORT, None, "Port of the query; unset: that of the default allocation"),

@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 #: How long one exchange with a game may take, in whole.
 SECONDS = 3.0
 #: What asks by a protocol, and over what.
-_QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]]] = {
+QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]]] = {
     "minecraft": ("tcp", minecraft.ask),
     "a2s": ("udp", a2s.ask),
     "quake3": ("udp", quake3.ask),
@@ -108,7 +108,7 @@ class ProfiledGame:
             return count_by(self._engine, self._snapshot, profile.count, self._seconds)
         if not profile.protocol:
             raise Unanswered("its game has no query")
-        protocol, ask = _QUERIES[profile.protocol]
+        protocol, ask = QUERIES[profile.protocol]
         address = self._address(self._profile.port, protocol)
         return _of_game(address, lambda: ask(address, self._deadline()))
 
