@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from .followed import MUTE, UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
+from .followed import UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
 from .lab import Going, Node, adhoc_begun, bring_up, inventory, playbook_begun, server, uuid_of
 
 Begin = Callable[..., Going]
@@ -34,11 +34,9 @@ def restart_in_a_play(
     "variables",
     [
         {"ansible_pipelining": True},
-        {"ansible_pipelining": False},
-        {"ansible_pipelining": True, "ansible_become": True, "ansible_become_method": "sudo"},
         {"ansible_pipelining": False, "ansible_become": True, "ansible_become_method": "sudo"},
     ],
-    ids=["pipelined", "copied", "pipelined_sudo", "copied_sudo"],
+    ids=["pipelined", "copied_sudo"],
 )
 def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: Node, begin: Begin, variables: dict[str, object]) -> None:
     servers = [server("quick"), server("slow", STOP_SECONDS=4), server("slower", STOP_SECONDS=6)]
@@ -55,22 +53,3 @@ def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: 
     plain = begin([node], servers, surroundings=UNFOLLOWED, **variables).finish()
     assert (plain.rc, progress_in(plain.output)) == (0, [])
     assert lasting(only_result(ran)) == lasting(only_result(plain))
-
-
-@pytest.mark.long
-def test_a_task_that_is_to_say_nothing_has_the_same_result(node: Node) -> None:
-    servers = [server("quick"), server("slow", STOP_SECONDS=4)]
-    bring_up({node: servers})
-    mute, plain = (restart_adhoc([node], servers, surroundings=how).finish() for how in (MUTE, UNFOLLOWED))
-    assert (mute.rc, progress_in(mute.output)) == (0, [])
-    assert lasting(only_result(mute)) == lasting(only_result(plain))
-
-
-@pytest.mark.long
-def test_a_quick_task_says_nothing_but_its_result(node: Node) -> None:
-    quick = server("quick")
-    bring_up({node: [quick]})
-    ran = adhoc_begun([node], "server_power", {"action": "start", "server": "quick"}).finish()
-    assert ran.rc == 0, ran.output
-    assert progress_in(ran.output) == []
-    assert only_result(ran)["servers"][0]["outcome"] == "unchanged"
