@@ -15,7 +15,7 @@ from .rollout import is_stopping, outcomes, result_of, resume_files
 
 
 @pytest.mark.long
-def test_after_a_kill_of_the_command_the_next_run_tells_what_was_left_first_in_order_and_once(lease: Lease, tmp_path: Path) -> None:
+def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     slow, later = server("slow", STOP_SECONDS=8), server("later")
     bring_up({node: [slow, later]})
@@ -61,7 +61,7 @@ def test_after_a_kill_of_the_command_the_next_run_tells_what_was_left_first_in_o
 
 
 @pytest.mark.long
-def test_receivers_that_are_down_hang_or_never_end_delay_a_run_by_ten_seconds_at_most(lease: Lease, tmp_path: Path) -> None:
+def test_bad_receivers_delay_a_run_by_ten_seconds_at_most(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     bring_up({node: [server("one")]})
     plain = playbook("rolling_restart", [node])

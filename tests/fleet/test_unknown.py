@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.tests.integration.engine_proxy import Engin
 
 from .lab import Lease, Node, bring_up, playbook, server, uuid_of
 from .ran import recap, words_of
-from .rollout import Definition, outcomes, result_of, runs_of
+from .rollout import outcomes, result_of, runs_of
 
 
 @contextmanager
@@ -26,17 +26,6 @@ def hidden(node: Node, uuid: str) -> Iterator[None]:
     node.write("/etc/fleet-power/config.yml", "docker: {host: unix:///run/hides.sock}\n")
     with closing(proxy):
         yield
-
-
-def is_not_back_for_all_that_is_known(dark: Node, dune: Definition, ran_before: Sequence[Definition]) -> None:
-    """Have a maintenance on its way back not take the server that cannot be seen for one that is back."""
-    remembered = {"schema": 1, "phase": "start", "boot_id": "b", "servers": [uuid_of(each) for each in ran_before]}
-    dark.write("/var/lib/fleet-power/maintenance.json", json.dumps(remembered))
-    ran = playbook("maintenance", [dark], maintenance_engine_timeout=1)
-    assert ran.rc == 2
-    assert "Cannot tell whether all that ran is back: Cannot see server dune: " in words_of(ran) and "servers are back" not in ran.stdout
-    kept = json.loads((dark.root / "var/lib/fleet-power/maintenance.json").read_text())
-    assert sorted(kept["servers"]) == sorted(remembered["servers"])
 
 
 @pytest.mark.long
@@ -69,18 +58,3 @@ def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(l
         assert f"Cannot finish the maintenance of {dark.name}: Cannot tell what runs: Cannot see server dune: " in words_of(ran)
         assert "this run has stopped nothing" in words_of(ran)
         assert (runs_of(well, [fine]), runs_of(dark, [shown, dune])) == before
-
-
-@pytest.mark.long
-def test_a_server_that_cannot_be_seen_is_not_back_and_where_it_is_allowed_the_others_are_acted_on(lease: Lease, tmp_path: Path) -> None:
-    well, dark = lease(2)
-    fine, shown, dune = server("fine"), server("shown"), server("dune")
-    bring_up({well: [fine], dark: [shown, dune]})
-    blamed = {well.name: 0, dark.name: 1}
-    with hidden(dark, uuid_of(dune)):
-        is_not_back_for_all_that_is_known(dark, dune, [shown, dune])
-
-        ran = playbook("power", [well, dark], power_action="stop", power_servers="all", rollout_allow_unknown=True)
-        assert (ran.rc, recap(ran)) == (2, {**blamed, "localhost": 0}), ran.output
-        assert outcomes(result_of(tmp_path)) == {"dune": "unknown engine_error", "fine": "done", "shown": "done"}
-    assert [node.is_up(uuid_of(each)) for node, each in ((well, fine), (dark, shown), (dark, dune))] == [False, False, True]
