@@ -22,7 +22,6 @@ from ansible_collections.fleet.power.tests.integration.supervisors import Superv
 
 _ROUNDS = 30
 _HUNDRED = 100
-_THOUSAND = 1000
 _IDLE_SECONDS = 600
 _CALM = {"reset_after": 1, "max_restarts": 1000}
 
@@ -122,34 +121,6 @@ def _seconds_to_start(lab: Lab, names: Sequence[str]) -> float:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lab.node().engine.start, names))
     return time.monotonic() - began
-
-
-def thousand(lab: Lab) -> Iterator[Row]:
-    """A thousand crashes of one server: none lost, none told twice. Half an hour."""
-    lab.write_settings(supervisor=_CALM)
-    uuid = lab.server(done=())
-    assert lab.power("start", uuid).outcome.value == "done"
-    lost = doubled = 0
-    with Supervising(lab):
-        seen: set[tuple[str, str]] = set()
-        for _number in range(_THOUSAND):
-            container = lab.container(uuid)
-            assert container is not None
-            run = (container["Id"], container["State"]["StartedAt"])
-            os.kill(container["State"]["Pid"], signal.SIGKILL)
-            wait_until(lambda run=run: _is_another(lab, uuid, run), "it is up again", 60)
-            rows = [(row.run.container, row.run.started_at) for row in rows_of(lab, uuid)]
-            lost += rows.count(run) == 0
-            doubled += rows.count(run) > 1 or run in seen
-            seen.add(run)
-            time.sleep(1.05)
-    yield bound("crashes lost of a thousand", Spread((float(lost),), "crashes"), 0)
-    yield bound("crashes told twice of a thousand", Spread((float(doubled),), "crashes"), 0)
-
-
-def _is_another(lab: Lab, uuid: str, run: tuple[str, str]) -> bool:
-    found = lab.container(uuid)
-    return found is not None and found["State"]["Running"] and (found["Id"], found["State"]["StartedAt"]) != run
 
 
 def idle(lab: Lab, count: int) -> Iterator[Row]:

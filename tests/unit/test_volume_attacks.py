@@ -258,7 +258,7 @@ def test_a_hundred_thousand_files_in_one_directory_are_counted_and_given_to_the_
 @pytest.mark.long
 @pytest.mark.parametrize("disk", ["nobody"], indirect=True)
 def test_a_tree_of_two_hundred_thousand_files_takes_about_as_long_as_du(disk: Disk) -> None:
-    """Processor time, which does not depend on what else the machine does; `make bench ARGS=walk` measures the time that passes."""
+    """Processor time, which does not depend on what else the machine does."""
     for number in range(2000):
         (disk.volume / f"{number}").mkdir()
         make_files(disk.volume / f"{number}", range(100), disk.owner)
