@@ -108,10 +108,6 @@ class Refusal:
         """Whether this is a request to refuse."""
         return not self._lifted and request.method == self._method and self._pattern.search(request.path) is not None
 
-    def lift(self) -> None:
-        """Let all that follow go on."""
-        self._lifted = True
-
     @property
     def answer(self) -> bytes:
         """What the engine is made to say."""
@@ -209,10 +205,6 @@ class EngineProxy:
             links = list(self._links)
         for link in links:
             link.close()
-
-    def changes_of(self, pid: int) -> list[Seen]:
-        """The changes that a process asked for."""
-        return [request for request in self.seen if request.pid == pid and request.changes]
 
     def await_open(self) -> None:
         """Wait as long as this is frozen."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .controller import COLLECTIONS, MODULE, Controller
+from .controller import MODULE, Controller
 from .lab import Lab
 
 NOT_HERE = "00000000-0000-4000-8000-000000000000"
@@ -40,55 +39,6 @@ WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({"server": NOT_HERE, "definitions": {"settings": {}}}, "definitions"),
     ({"server": NOT_HERE, "sever": "x"}, "Unsupported parameters"),
     ({"server": NOT_HERE, "config": "/nowhere/config.yml"}, "Cannot read settings /nowhere/config.yml: No such file or directory"),
-]
-#: What is wrong with a definition (keys of settings, keys of process_configuration), and code and sentence.
-WRONG_DEFINITIONS: list[tuple[dict[str, object], dict[str, object], str, str]] = [
-    ({"environment": {"": "x"}}, {}, "definition_invalid", "settings.environment has a variable whose name is empty"),
-    (
-        {"container": {"image": "registry.invalid/Upper:1"}},
-        {},
-        "image_unavailable",
-        "Cannot inspect image registry.invalid/Upper:1: .* must be lowercase; correct settings.container.image",
-    ),
-    (
-        {},
-        {"configs": [{"file": "../out", "parser": "file", "replace": [{"match": "a", "replace_with": "b"}]}]},
-        "preboot_failed",
-        "Cannot edit file ../out: it leads out of the data directory; correct process_configuration.configs",
-    ),
-]
-#: Settings that cannot be used, laid over those of the test's node, and code and sentence.
-WRONG_SETTINGS: list[tuple[dict[str, object], str, str]] = [
-    (
-        {"wings_config": "/nowhere/wings.yml"},
-        "settings_invalid",
-        "Cannot read settings /nowhere/wings.yml: No such file or directory; it is wings_config of {root}/config.yml",
-    ),
-    (
-        {"remote": "not a url", "token": "12345678", "token_id": "x"},
-        "settings_invalid",
-        "Cannot use the Panel at not a url: that is no address; expected http://HOST or https://HOST",
-    ),
-    (
-        {"system": {"lock_directory": "/proc/none"}},
-        "lock_unavailable",
-        "Cannot make the lock directory /proc/none: No such file or directory; system.lock_directory in the settings says where it is",
-    ),
-]
-#: Texts that mean no server, and words of the sentence that says so.
-NO_SERVERS: list[tuple[object, str]] = [
-    (NOT_HERE, NOT_HERE),
-    ("01234567", "put it in quotes"),
-    (1234567, "put it in quotes"),
-    ("abcdef01", "no definition and no container"),
-    ("Nobody", "no definition and no container"),
-    ("../../../etc/passwd", "no definition and no container"),
-    ("a\0b", "no definition and no container"),
-    ("Looby", "server_power_info without a server lists those it knows"),
-    (NOT_HERE.replace("-", ""), "a UUID is written with hyphens and without braces"),
-    (f"{{{NOT_HERE}}}", "a UUID is written with hyphens and without braces"),
-    ("x" * 100_000, "no definition and no container"),
-    ("{{ nothing }} \x1b[31m", "no definition and no container"),
 ]
 
 
@@ -121,37 +71,6 @@ def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller:
     assert '"code": "settings_invalid"' in run.output
     assert "Traceback" not in run.output
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
-
-
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_an_empty_list_of_servers_means_none_and_needs_no_node(lab: Lab, controller: Controller, action: str) -> None:
-    nowhere = {**controller.options(server=[]), "docker_host": f"unix://{lab.root}/none.sock"}
-    for check in (False, True):
-        result = controller.run_module(action=action, _ansible_check_mode=check, **nowhere)
-        assert (result["changed"], result["servers"], result["summary"], "failed" in result) == (False, [], {}, False)
-        assert result["msg"] == f"Nothing to {action}: the list of servers is empty"
-    result = controller.run_module("server_power_info", **nowhere)
-    assert (result["complete"], result["servers"], "failed" in result) == (True, [], False)
-
-
-@pytest.mark.samples("../../../etc/passwd", "Looby")
-@pytest.mark.parametrize("server, words", NO_SERVERS, ids=[str(server)[:20] for server, _words in NO_SERVERS])
-def test_a_text_that_means_no_server_is_refused(controller: Controller, server: object, words: str) -> None:
-    result = controller.run_module(**controller.options(action="restart", server=[server]))
-    assert refusal(result) == ("refused", "server_not_found")
-    assert words in result["msg"]
-    assert len(result["msg"]) < 400
-    assert all(character.isprintable() for character in result["msg"])
-
-
-@pytest.mark.samples("start", "kill")
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_a_uuid_that_is_not_on_this_node_is_refused_for_every_action(lab: Lab, controller: Controller, action: str) -> None:
-    result = controller.run_module(**controller.options(action=action, server=NOT_HERE))
-    assert refusal(result) == ("refused", "server_not_found")
-    assert lab.container(NOT_HERE) is None
-    assert not (lab.root / "volumes").exists()
 
 
 @pytest.mark.samples(
@@ -205,117 +124,6 @@ def test_a_server_that_is_up_is_known_by_name_though_its_definition_is_broken(la
     assert refusal(result) == ("refused", "definition_invalid")
 
 
-def test_a_malformed_definition_of_the_task_names_its_place_and_key(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    broken = {"settings": {"uuid": uuid, "container": {"image": "x"}, "build": {"memory_limit": "much"}}}
-    result = controller.run_module(**controller.options(action="start", server=uuid, definitions=[broken]))
-    assert refusal(result) == ("refused", "definition_invalid")
-    assert "definitions[0]" in result["msg"] and "settings.build.memory_limit" in result["msg"]
-
-
-def sentence_of(result: dict[str, Any]) -> str:
-    """What is wrong, said once."""
-    said = str(result["msg"])
-    assert said.count("Cannot ") == 1, said
-    return said
-
-
-@pytest.mark.parametrize("settings, process, code, words", WRONG_DEFINITIONS, ids=[row[2] for row in WRONG_DEFINITIONS])
-def test_a_definition_that_cannot_be_used_says_what_to_correct(
-    lab: Lab, controller: Controller, settings: dict[str, object], process: dict[str, object], code: str, words: str
-) -> None:
-    uuid = lab.server()
-    lab.edit(uuid, process=process, **settings)
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    assert refusal(result) == ("refused", code)
-    assert re.search(words, sentence_of(result)), result["msg"]
-    assert lab.container(uuid) is None
-
-
-@pytest.mark.parametrize("settings, code, words", WRONG_SETTINGS, ids=[row[1] for row in WRONG_SETTINGS])
-def test_settings_that_cannot_be_used_say_what_to_correct(
-    lab: Lab, controller: Controller, settings: dict[str, object], code: str, words: str
-) -> None:
-    uuid = lab.server()
-    lab.write_settings(**settings)
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    assert [*{result.get("code"), *(entry["code"] for entry in result.get("servers", ()))} - {None}] == [code]
-    assert words.format(root=lab.root) in sentence_of(result)
-    assert lab.container(uuid) is None
-
-
-def test_a_data_directory_that_is_a_file_says_what_to_do(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    lab.volume(uuid).parent.mkdir()
-    lab.volume(uuid).write_text("in the way")
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    assert refusal(result) == ("refused", "preboot_failed")
-    assert "something that is not a directory has its name; move it away" in sentence_of(result)
-
-
-def test_a_mount_that_is_not_there_says_what_to_do(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    lab.write_settings(allowed_mounts=[str(lab.root)])
-    lab.edit(uuid, mounts=[{"source": f"{lab.root}/none", "target": "/mnt", "read_only": True}])
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    assert refusal(result) == ("refused", "preboot_failed")
-    assert f"{lab.root}/none, does not exist; create it, or correct settings.mounts" in sentence_of(result)
-
-
-def test_a_start_that_the_engine_refuses_is_said_once(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    lab.write_settings(docker={"network": {"network_mode": "not-there"}})
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    (entry,) = result["servers"]
-    assert (entry["outcome"], entry["code"]) == ("failed", "start_failed")
-    assert f"Cannot start server {uuid}: network not-there not found" in sentence_of(result)
-
-
-def test_only_without_a_state_says_that_none_is_meant(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server()
-    result = controller.run_module(**controller.options(action="start", server=uuid, only=[]))
-    (entry,) = result["servers"]
-    assert (entry["outcome"], entry["code"]) == ("skipped", "not_selected")
-    assert entry["msg"] == f"Cannot start server {uuid}: only names no state, so that no server is meant"
-
-
-@pytest.mark.samples("system: [-config.yml", "docker: {pull: perhaps}-docker.pull")
-@pytest.mark.parametrize(
-    "content, words",
-    [
-        ("system: [", "config.yml"),
-        ("- a list", "list"),
-        ("system: {stop_timeout: long}", "system.stop_timeout"),
-        ("docker: {pull: perhaps}", "docker.pull"),
-    ],
-)
-def test_settings_that_cannot_be_understood_name_file_or_key(lab: Lab, controller: Controller, content: str, words: str) -> None:
-    lab.config.write_text(content)
-    result = controller.run_module(**controller.options(action="start", server=NOT_HERE))
-    assert (result["failed"], result["code"]) == (True, "settings_invalid")
-    assert words in result["msg"]
-
-
-@pytest.mark.samples("restart", "kill")
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_without_an_engine_every_action_fails_and_says_so(lab: Lab, controller: Controller, action: str) -> None:
-    uuid = lab.server()
-    result = controller.run_module(**{**controller.options(action=action, server=uuid), "docker_host": f"unix://{lab.root}/none.sock"})
-    assert refusal(result) == ("failed", "engine_unreachable")
-    assert "its socket does not exist; is the engine installed and running" in result["msg"]
-
-
-def test_a_library_that_is_missing_is_named(lab: Lab, controller: Controller) -> None:
-    shadow = lab.root / "shadow"
-    shadow.mkdir()
-    (shadow / "docker.py").write_text("raise ImportError('not here', name='docker')\n")
-    result = controller.run_module(
-        environment={"PYTHONPATH": f"{shadow}{os.pathsep}{COLLECTIONS}"}, **controller.options(action="start", server=lab.server())
-    )
-    assert refusal(result) == ("refused", "missing_library")
-    assert "python3-docker" in result["msg"]
-
-
 @pytest.fixture
 def powerless() -> list[str]:
     """What runs a command so that the permissions of files count for it, for root too."""
@@ -354,13 +162,6 @@ def test_a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there(lab: L
     assert "permission denied on its socket; become root, or join the group" in result["msg"]
 
 
-def test_settings_that_may_not_be_read_are_an_error(lab: Lab, controller: Controller, powerless: list[str]) -> None:
-    forbid(lab.config)
-    result = controller.run_module(through=powerless, **controller.options(action="start", server=NOT_HERE))
-    assert (result["failed"], result["code"]) == (True, "settings_invalid")
-    assert result["msg"] == f"Cannot read settings {lab.config}: Permission denied"
-
-
 def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: Lab, controller: Controller, powerless: list[str]) -> None:
     # What is in no definition is looked for on the engine, which has servers of other tests, too.
     hidden = f"Hidden {secrets.token_hex(4)}"
@@ -370,20 +171,6 @@ def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: 
         result = controller.run_module(through=powerless, **controller.options(action="start", server=name))
         assert refusal(result) == ("refused", "source_unreachable")
         assert f"{lab.root}/servers" in result["msg"]
-
-
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", ["start", "stop", "restart"])
-def test_without_a_lock_nothing_is_done(lab: Lab, controller: Controller, action: str) -> None:
-    uuid = lab.server()
-    if action != "start":
-        lab.power("start", uuid, wait_for="running")
-        (lab.root / "run").rename(lab.root / "run-before")
-    (lab.root / "run").write_text("in the way")
-    result = controller.run_module(**controller.options(action=action, server=uuid))
-    assert refusal(result) == ("refused", "lock_unavailable")
-    assert f"{lab.root}/run" in result["msg"]
-    assert lab.is_up(uuid) == (action != "start")
 
 
 def test_a_kill_without_lock_and_generation_still_kills_and_says_that_it_is_not_guarded(lab: Lab, controller: Controller) -> None:

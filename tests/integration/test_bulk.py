@@ -9,15 +9,12 @@ import shutil
 import uuid as uuid_module
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
-from .controller import MODULE, Controller, result_of
+from .controller import Controller, result_of
 from .lab import Lab
 from .many import (
     FOR_EVER,
     await_ended,
-    await_phases,
-    beside,
     end,
     endings,
     last_operations,
@@ -103,61 +100,9 @@ def test_past_the_budget_those_under_way_are_finished_and_no_other_is_touched(la
     assert (starts(lab, rest), last_operations(lab, rest)) == before
 
 
-def test_a_budget_of_nothing_stops_at_the_first_failure_but_not_at_what_is_skipped(lab: Lab) -> None:
-    down, (up, suspended, rest) = lab.server(), started(lab, 3)
-    lab.edit(suspended, suspended=True)
-    before = starts(lab, [suspended, rest])
-    running = frozenset({PowerState.RUNNING})
-    results = power_each(lab, "restart", [down, up, suspended, rest], max_parallel=1, max_failures=0, only=running)
-    assert endings(results) == [("skipped", "not_selected"), ("done", ""), ("refused", "suspended"), ("skipped", "failure_budget")]
-    assert starts(lab, [suspended, rest]) == before
-    assert last_operations(lab, [down]) == {}
-
-
 def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(lab: Lab) -> None:
     uuids = servers(lab, 8, BOOT_SECONDS=0.5)
     assert set(endings(power_each(lab, "start", uuids, max_parallel=3, wait_for="running"))) == {("done", "")}
     turns = [(seconds(row.begun_at), seconds(row.ended_at)) for row in last_operations(lab, uuids).values()]
     assert most_at_once(turns) == 3
     assert min(ended - begun for begun, ended in turns) >= 0.5
-
-
-def test_max_parallel_one_is_one_after_the_other_in_the_order_asked(lab: Lab) -> None:
-    uuids = sorted(servers(lab, 5), reverse=True)
-    assert set(endings(power_each(lab, "start", uuids, max_parallel=1))) == {("done", "")}
-    rows = last_operations(lab, uuids)
-    assert sorted(uuids, key=lambda uuid: rows[uuid].number) == uuids
-    assert most_at_once([(seconds(row.begun_at), seconds(row.ended_at)) for row in rows.values()]) == 1
-
-
-@pytest.mark.long
-def test_without_a_bound_all_servers_are_stopping_at_the_same_time(lab: Lab) -> None:
-    uuids = started(lab, 20, STOP_SECONDS=FOR_EVER)
-    with beside(lambda: power_each(lab, "stop", uuids), lambda: end(lab, *uuids)) as stopping:
-        await_phases(lab, uuids, "stop")
-        node = lab.node()
-        assert {node.observe(uuid).state for uuid in uuids} == {PowerState.STOPPING}
-        assert all(lab.is_up(uuid) for uuid in uuids)
-        end(lab, *uuids)
-        assert set(endings(stopping.result())) == {("done", "")}
-
-
-@pytest.mark.long
-def test_twenty_servers_that_take_two_seconds_to_stop_take_far_less_than_forty(lab: Lab) -> None:
-    uuids = started(lab, 20, STOP_SECONDS=2)
-    results = power_each(lab, "stop", uuids)
-    assert set(endings(results)) == {("done", "")}
-    assert max(result.seconds for result in results) < 20
-    assert not any(result.stop is None or result.stop.forced for result in results)
-
-
-@pytest.mark.long
-def test_forty_servers_restarted_cleanly_are_told_on_at_most_four_hundred_lines(lab: Lab, controller: Controller) -> None:
-    uuids = started(lab, 40)
-    options = f"server={','.join(uuids)} action=restart config={lab.config} docker_host={lab.docker_host} timeout=120"
-    run = controller.ad_hoc(MODULE, options)
-    assert run.code == 0, run.output
-    assert run.result["summary"] == {"done": 40}
-    assert "preboot" not in run.output
-    assert len(run.output.splitlines()) <= 400
-    assert len(run.output.encode()) <= 20_000

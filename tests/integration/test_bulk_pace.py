@@ -75,16 +75,6 @@ def test_boots_are_bounded_from_pre_boot_to_the_answer_of_the_start(
     assert most_at_once([(min(moments), max(moments)) for moments in boots.values()]) == 2
 
 
-def test_a_boot_slot_is_free_again_while_the_server_gets_ready(lab: Lab, boot_slots: Callable[[int], None]) -> None:
-    boot_slots(1)
-    uuids = servers(lab, 2, BOOT_SECONDS=FOR_EVER)
-    with beside(lambda: power_each(lab, "start", uuids, wait_for="running", wait_timeout=60), lambda: end(lab, *uuids)) as starting:
-        wait_until(lambda: all(lab.is_up(uuid) for uuid in uuids) and phases(lab, uuids) == ["", ""], "both get ready")
-        assert not starting.done()
-        end(lab, *uuids)
-        assert endings(starting.result()) == [("failed", "start_failed")] * 2
-
-
 def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
@@ -110,24 +100,6 @@ def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
     assert endings([results[booting]]) == [("done", "")]
     assert (lab.is_up(waiting), lab.is_up(booting)) == (False, True)
     assert_all_free(lab, uuids)
-
-
-@pytest.mark.samples("1")
-@pytest.mark.parametrize("max_parallel", [0, 1])
-def test_a_server_that_waits_for_a_slot_is_free_for_everybody_else(
-    lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None], max_parallel: int
-) -> None:
-    boot_slots(1)
-    uuids = servers(lab, 2)
-    hold = proxy.hold("POST", ANY_START)
-    with beside(lambda: power_each(lab.at(proxy.host), "start", uuids, max_parallel=max_parallel), hold.release) as starting:
-        booting, waiting = one_in_phase(lab, uuids, "start")
-        assert endings([lab.power("start", waiting, wait_seconds=0)]) == [("done", "")]
-        assert phases(lab, [booting, waiting]) == ["start", ""]
-        hold.release()
-        results = {result.server.uuid: result for result in starting.result()}
-    # By its turn it is up.
-    assert endings([results[booting], results[waiting]]) == [("done", ""), ("unchanged", "")]
 
 
 @pytest.mark.samples("change0-ending0")
@@ -158,36 +130,6 @@ def test_a_locked_server_lets_the_others_pass_and_by_its_turn_its_definition_is_
         assert (results[0].changed, starts(lab, [locked])) == (False, before)
 
 
-def test_a_server_that_stays_locked_is_refused_naming_who_holds_it_and_how_long_was_waited(lab: Lab) -> None:
-    (locked,), other = started(lab, 1, STOP_SECONDS=FOR_EVER), lab.server()
-    with lab.actor("stop", locked, reason="spring cleaning") as stop:
-        lab.await_phase(locked, "stop")
-        first, second = power_each(lab, "restart", [locked, other], max_parallel=1, wait_seconds=1)
-        assert endings([first, second]) == [("refused", "lock_timeout"), ("done", "")]
-        assert first.holder is not None
-        assert (first.holder["pid"], first.holder["reason"]) == (stop.pid, "spring cleaning")
-        end(lab, locked)
-        stop.result()
-    assert 1 <= first.waited_seconds < 60
-    found = re.search(r"held by stop by actor .* after ([\d.]+) s; ", first.msg)
-    assert found is not None and float(found[1]) >= 1
-
-
-def test_a_budget_that_runs_out_while_a_server_waits_for_its_lock_counts(lab: Lab) -> None:
-    (locked,), bad = started(lab, 1, STOP_SECONDS=FOR_EVER), lab.server(suspended=True)
-    with lab.actor("stop", locked) as stop:
-        lab.await_phase(locked, "stop")
-        with beside(
-            lambda: power_each(lab, "restart", [locked, bad], max_parallel=1, max_failures=0, wait_seconds=120), lambda: end(lab, locked)
-        ) as restarting:
-            await_ended(lab, "restart", [bad])
-            end(lab, locked)
-            results = restarting.result()
-        stop.result()
-    assert endings(results) == [("skipped", "failure_budget"), ("refused", "suspended")]
-    assert not lab.is_up(locked)
-
-
 def test_who_asked_and_is_gone_gets_what_has_begun_and_nothing_more(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
@@ -211,43 +153,3 @@ def test_who_asked_and_is_gone_gets_what_has_begun_and_nothing_more(
         assert endings([results[booting], results[waiting]]) == [("done", ""), expected]
         assert lab.is_up(booting) and lab.is_up(waiting) == (action == "restart")
         assert_all_free(lab, uuids)
-
-
-@pytest.mark.samples("1")
-@pytest.mark.parametrize("max_parallel", [0, 1])
-def test_definitions_that_change_during_a_call_count_as_they_are_when_they_are_needed(lab: Lab, max_parallel: int) -> None:
-    """Rewritten, removed, broken, suspended: nothing is stopped for what cannot start again, and what can start starts as it is now."""
-    (slow,), rest = started(lab, 1, STOP_SECONDS=FOR_EVER), started(lab, 4)
-    rewritten, removed, broken, suspended = rest
-    before = starts(lab, rest)
-    asked = [slow, *rest]
-    if max_parallel == 0:
-        # All begin at once: here each waits for its lock.
-        nodes = lab.node()
-        locks = [nodes.acquire(lab.request("stop", uuid, nodes), uuid, 0.0, lambda: None) for uuid in rest]
-    with beside(
-        lambda: power_each(lab, "restart", asked, max_parallel=max_parallel, wait_seconds=120), lambda: end(lab, slow)
-    ) as restarting:
-        lab.await_phase(slow, "stop")
-        time.sleep(STALE_SECONDS + 0.1)
-        lab.edit(slow, environment={"CHANGED": 1})
-        lab.edit(rewritten, environment={"CHANGED": 2})
-        (lab.root / "servers" / f"{removed}.json").unlink()
-        (lab.root / "servers" / f"{broken}.json").write_text("{")
-        lab.edit(suspended, suspended=True)
-        if max_parallel == 0:
-            for lock in locks:
-                lock.release()
-        end(lab, slow)
-        results = restarting.result()
-    assert endings(results) == [
-        ("done", ""),
-        ("done", ""),
-        ("refused", "server_not_found"),
-        ("refused", "definition_invalid"),
-        ("refused", "suspended"),
-    ]
-    assert "CHANGED=1" in environment_of(lab, slow) and "CHANGED=2" in environment_of(lab, rewritten)
-    untouched = [removed, broken, suspended]
-    assert starts(lab, untouched) == {uuid: before[uuid] for uuid in untouched}
-    assert all(lab.is_up(uuid) for uuid in rest)

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT
-
-from .lab import wait_until
-from .test_container import free_port
 
 _IMAGE = "fleet-power/testserver:latest"
 _LABEL = "fleet.power.testserver.checkout"
@@ -82,68 +78,12 @@ def test_the_engine_of_the_current_context_is_taken_and_remembered(checkout: Che
     assert checkout.engine("host") == f"{docker_host}\n"
 
 
-def test_the_engine_that_docker_host_names_is_remembered_until_it_is_let_go(checkout: Checkout, docker_host: str) -> None:
-    checkout.engine("up", docker_host=docker_host)
-    assert checkout.engine("host") == f"{docker_host}\n"
-    checkout.engine("down")
-    checkout.engine("host", fails=True)
-
-
 def test_a_docker_host_that_does_not_answer_is_refused_and_nothing_started(checkout: Checkout) -> None:
     refused = checkout.engine("up", docker_host=checkout.nowhere, fails=True)
     assert refused == f"Cannot use the Docker Engine at {checkout.nowhere}: it does not answer; start it, or unset DOCKER_HOST\n"
     assert not (checkout.root / ".build" / "engine").exists()
     unnamed = checkout.engine("host", docker_host=checkout.nowhere, fails=True)
     assert unnamed.endswith("does not answer; start it, or unset DOCKER_HOST\n"), "no private one is started in its place"
-
-
-def test_another_docker_host_is_refused_while_the_demo_is_elsewhere(checkout: Checkout, docker_host: str) -> None:
-    checkout.engine("up", docker_host=docker_host)
-    checkout.have_demo()
-    refused = checkout.engine("up", docker_host=checkout.nowhere, fails=True)
-    assert refused.startswith(
-        f"Cannot use the Docker Engine at {checkout.nowhere}: what the demo made is on the Docker Engine at {docker_host}"
-    )
-    assert refused.count("\n") == 1
-    assert checkout.engine("host", docker_host=docker_host) == f"{docker_host}\n"
-
-
-def test_an_engine_that_no_longer_answers_is_named_while_the_demo_is_on_it(checkout: Checkout) -> None:
-    (checkout.root / ".build").mkdir()
-    (checkout.root / ".build" / "engine.host").write_text(f"{checkout.nowhere}\n")
-    assert "private engine" in checkout.engine("status"), "nothing is on it: another may be chosen"
-    checkout.have_demo()
-    assert f"is on the Docker Engine at {checkout.nowhere}, which does not answer" in checkout.engine("status", fails=True)
-    refused = checkout.run("tests/demo/down", fails=True)
-    assert (refused.count("which does not answer"), refused.count("\n")) == (1, 1), refused
-    assert (checkout.root / ".build" / "demo").exists()
-
-
-@pytest.mark.long
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start an engine")
-def test_a_private_engine_runs_beside_another_and_both_publish_ports(checkout: Checkout, docker_host: str) -> None:
-    assert f"the private engine below {checkout.root}/.build/engine" in checkout.engine("up")
-    private = checkout.engine("host").strip()
-    assert private != docker_host
-    checkout.run("tests/lab/image/build", docker_host=private)
-    names = []
-    for host in (docker_host, private):
-        port = free_port()
-        publish = f"127.0.0.1:{port}:{port}"
-        names.append(checkout.run("docker", "run", "--detach", "--rm", "--publish", publish, _IMAGE, docker_host=host).split()[0])
-        wait_until(lambda port=port: _is_open(port), "the port is published")
-    assert checkout.run("docker", "rm", "--force", names[0], docker_host=docker_host)
-    links = set(os.listdir("/sys/class/net"))
-    checkout.engine("down")
-    gone = links - set(os.listdir("/sys/class/net"))
-    assert any(link.startswith("fleeteng") for link in gone), "its bridge has gone with it"
-    assert not (checkout.root / ".build" / "engine").exists()
-
-
-def _is_open(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_demo_down_removes_its_own_unused_images_and_says_so(checkout: Checkout, docker_host: str) -> None:

@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
-import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
 
 from .lab import Lab, wait_until
-from .minecraft import free_port
 
 HOSTILE = '§aRestart\nstop\r\nstop\0\x1b[2J"; stop; "{time}' + "x" * 10_000
 
@@ -56,19 +53,3 @@ def test_without_an_open_standard_input_nothing_is_written_and_it_is_told(lab: L
     lab.outsider(uuid, Env=["MARK=1"])
     lab.await_ready(uuid)
     assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce("x") == "its container has no open standard input"
-
-
-@pytest.mark.long
-def test_a_game_is_asked_where_its_container_has_published_its_port_and_a_silent_one_is_unknown_in_time(lab: Lab) -> None:
-    lab.write_settings(docker={"network": {"network_mode": "bridge"}})
-    uuid, port = lab.server(), free_port()
-    lab.edit(uuid, allocations={"default": {"ip": "0.0.0.0", "port": port}, "mappings": {"0.0.0.0": [port]}})
-    assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
-    for query, why in (("minecraft", "hung up|refuses|gave no"), ("a2s", "refuses|gave no"), ("quake3", "refuses|gave no")):
-        began = time.monotonic()
-        found = game_of(lab, uuid, query=query).players()
-        assert found.online is None
-        assert re.match(rf"the game at 127\.0\.0\.1:{port} ({why})", found.why), found.why
-        assert time.monotonic() - began < 4.0
-    lab.edit(uuid, allocations={"default": {"ip": "0.0.0.0", "port": port + 1}, "mappings": {"0.0.0.0": [port + 1]}})
-    assert game_of(lab, uuid, query="minecraft", port=port + 1).players().why == f"its container has not published port {port + 1}/tcp"

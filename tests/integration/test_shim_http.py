@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from .lab import Lab, wait_until
 from .shim import NO_ENGINE, TOKEN, Answer, Shim, shim_on
 
 UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-REMOTE = "https://panel.example.com"
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
 JSON = "application/json; charset=utf-8"
 NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
 NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
@@ -97,31 +94,6 @@ def test_every_answer_has_a_request_id_of_its_own_and_what_browsers_are_told(shi
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_request_id_that_comes_in_is_ignored(shim: Shim) -> None:
-    assert send(shim, "GET", "/nothing", "X-Request-Id: mine").headers["x-request-id"] != "mine"
-
-
-def test_the_first_allowed_origin_that_is_the_askers_is_told(shim: Shim) -> None:
-    answer = send(shim, "GET", "/nothing", "Origin: https://other.example.com")
-    assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
-    assert "access-control-allow-origin" not in send(shim, "GET", "/nothing", "Origin: https://evil.example.com").headers
-
-
-@pytest.mark.parametrize("path", ["/api/servers", "/nothing", "/api/servers/x/power", "/"])
-def test_options_ends_before_any_token_is_asked_for(shim: Shim, path: str) -> None:
-    answer = send(shim, "OPTIONS", path, token=None)
-    assert (answer.status, answer.body) == (204, b"")
-
-
-def test_a_slash_at_the_end_of_a_known_path_is_redirected_before_anything_else(shim: Shim, server: str) -> None:
-    got = send(shim, "GET", "/api/servers/?a=b", token=None)
-    assert (got.status, got.headers["location"]) == (301, "/api/servers?a=b")
-    posted = send(shim, "POST", f"/api/servers/{server}/power/", token=None)
-    assert (posted.status, posted.headers["location"]) == (307, f"/api/servers/{server}/power")
-    assert "x-request-id" not in got.headers
-    assert send(shim, "GET", f"/api/servers/{server}/power/").status == 404
-
-
 def test_an_unknown_path_and_a_known_one_with_another_method_are_404_in_text_once_the_token_is_right(shim: Shim, server: str) -> None:
     for method, path in (
         ("GET", "/nothing"),
@@ -173,16 +145,6 @@ def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) ->
         assert (name, answer.status, answer.body, answer.headers["content-type"]) == (name, 404, NO_SERVER, JSON)
 
 
-def test_a_server_that_only_the_engine_could_know_is_not_called_unknown_while_there_is_none(shim: Shim) -> None:
-    answer = send(shim, "POST", f"/api/servers/{UNKNOWN}/power", body=b'{"action":"start"}')
-    unexpected = {"error": "An unexpected error was encountered while processing this request"}
-    assert (answer.status, json.loads(answer.body)) == (500, {**unexpected, "request_id": answer.headers["x-request-id"]})
-
-
-def test_the_server_is_looked_up_before_the_body_is_read(shim: Shim) -> None:
-    assert send(shim, "POST", "/api/servers/unknown/power", body=b"{").status == 404
-
-
 # ----- 1.4: bodies
 
 
@@ -220,10 +182,6 @@ def test_what_cannot_be_read_says_only_where_to_look(shim: Shim, server: str, bo
     error = {"error": "An unexpected error was encountered while processing this request", "request_id": answer.headers["x-request-id"]}
     assert (answer.status, json.loads(answer.body)) == (400, error)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-def test_the_type_of_the_body_is_never_looked_at(shim: Shim, server: str) -> None:
-    assert post(shim, server, b"{}", "Content-Type: text/html").status == 422
 
 
 # ----- 1.5: the action
@@ -350,26 +308,11 @@ def test_a_chunked_body_that_grows_too_large_is_refused(shim: Shim, server: str)
     assert parse(shim.raw(head + chunk * 5, seconds=3.0)).status == 413
 
 
-def test_a_chunked_body_is_read(shim: Shim, server: str) -> None:
-    head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    assert parse(shim.raw(head + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", seconds=3.0)).status == 422
-
-
 def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
     import gzip
 
     packed = gzip.compress(b'{"action":"stop"}')
     assert post(shim, server, packed, "Content-Encoding: gzip").status == 400
-
-
-def test_without_a_setting_it_listens_on_this_machine_alone(shim: Shim) -> None:
-    host, port = shim.address
-    # Who listens on every address has this one, too.
-    for address in ("127.0.0.2", "::1"):
-        with pytest.raises(OSError), socket.create_connection((address, port), timeout=5.0):
-            pass
-    with socket.create_connection(("127.0.0.1", port), timeout=5.0):
-        assert host == "127.0.0.1"
 
 
 def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim, node: Lab) -> None:
@@ -400,12 +343,3 @@ def test_a_definition_that_appears_makes_its_server_known_at_once(shim: Shim, no
     server = node.server()
     assert (path / f"{server}.json").exists()
     assert post(shim, server, b"{}").status == 422
-
-
-# ----- downtime
-
-
-@pytest.mark.parametrize("query", ["since=soon", "until=x", "since=1h&until=2h", "since=2030-01-01"])
-def test_a_span_that_is_none_is_refused(shim: Shim, server: str, query: str) -> None:
-    answer = shim.ask("GET", f"/api/servers/{server}/downtime?{query}")
-    assert answer.status == 400 and "Cannot use" in answer.json["error"]

@@ -18,12 +18,6 @@ from .many import FOR_EVER, end
 HEALTH = "~fleet-power/testserver:health"
 
 
-def test_a_suspended_server_is_not_started(lab: Lab) -> None:
-    uuid = lab.server(suspended=True)
-    result = lab.power("start", uuid)
-    assert (*ended(result), result.changed, lab.container(uuid)) == ("refused", "suspended", False, None)
-
-
 def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: Lab) -> None:
     uuid = lab.up()
     before = lab.container(uuid)["State"]
@@ -31,15 +25,6 @@ def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: La
     result = lab.power("restart", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "suspended", False, "running")
     assert lab.container(uuid)["State"] == before
-
-
-@pytest.mark.samples("kill")
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_suspended_server_can_be_taken_down(lab: Lab, action: str) -> None:
-    uuid = lab.up()
-    lab.edit(uuid, suspended=True)
-    assert ended(lab.power(action, uuid)) == ("done", "")
-    assert not lab.is_up(uuid)
 
 
 def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
@@ -53,17 +38,6 @@ def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
         result = restart.result()
     assert (result["outcome"], result["code"], result["changed"], result["state"]) == ("failed", "suspended", True, "offline")
     assert not lab.is_up(uuid)
-
-
-@pytest.mark.long
-def test_a_definition_lost_during_the_stop_of_a_restart_does_not_end_the_boot(lab: Lab) -> None:
-    uuid = lab.up(STOP_SECONDS=4)
-    with lab.actor("restart", uuid) as restart:
-        lab.await_phase(uuid, "stop")
-        (lab.root / "servers" / f"{uuid}.json").write_text("{")
-        result = restart.result()
-    assert (result["outcome"], lab.is_up(uuid)) == ("done", True)
-    assert any("as it is after the stop cannot be used" in warning for warning in result["warnings"])
 
 
 @pytest.mark.samples("3-0.1-0", "0-60-0.6")
@@ -89,12 +63,6 @@ def test_a_failed_start_shows_the_end_of_the_log_without_secrets_and_control_cha
         f"{pad} ******** ******** ********",
     )
     assert all(len(entry.encode()) <= 500 for entry in result.log)
-
-
-def test_a_long_line_of_a_failed_start_is_cut(lab: Lab) -> None:
-    image = lab.image(f"ENTRYPOINT {json.dumps(['/bin/sh', '-c', 'printf %02000d 0; exit 1'])}")
-    result = lab.power("start", lab.server(image=image), wait_for="running")
-    assert (ended(result), result.log) == (("failed", "start_failed"), ("0" * 500,))
 
 
 def test_a_program_that_cannot_be_executed_fails_the_start_and_the_next_one_works(lab: Lab) -> None:
@@ -126,12 +94,6 @@ def test_a_start_waits_for_the_readiness_line(lab: Lab, done: str, line: str, en
     assert any("is not a regular expression" in warning for warning in result.warnings) == (done == "regex:(up")
 
 
-def test_without_readiness_lines_a_live_process_is_running(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=60, done=())
-    result = lab.power("start", uuid, wait_for="running", wait_timeout=5)
-    assert (*ended(result), result.state.value) == ("done", "", "running")
-
-
 @pytest.mark.samples("running-server0")
 @pytest.mark.parametrize("wait_for, server", [("running", {"BOOT_SECONDS": 60}), ("healthy", {"image": HEALTH, "HEALTHY_AFTER": "never"})])
 def test_a_server_that_is_not_ready_in_time_is_left_up(lab: Lab, wait_for: str, server: dict[str, Any]) -> None:
@@ -148,13 +110,6 @@ def test_a_start_waits_for_the_health_check(lab: Lab) -> None:
     assert lab.container(uuid)["State"]["Health"]["Status"] == "healthy"
 
 
-def test_without_a_health_check_healthy_means_running_with_a_warning(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=0.7)
-    result = lab.power("start", uuid, wait_for="healthy")
-    assert (*ended(result), result.state.value, result.seconds >= 0.7) == ("done", "", "running", True)
-    assert any("no HEALTHCHECK" in warning for warning in result.warnings)
-
-
 @pytest.mark.samples("restart-superseded-True", "kill-cancelled_by_kill-False")
 @pytest.mark.parametrize(
     "action, code, is_up", [("stop", "superseded", False), ("restart", "superseded", True), ("kill", "cancelled_by_kill", False)]
@@ -168,21 +123,6 @@ def test_another_action_ends_the_wait_for_readiness(lab: Lab, action: str, code:
         result = start.result()
     assert (result["outcome"], result["code"], result["changed"]) == ("cancelled", code, True)
     assert lab.is_up(uuid) == is_up
-
-
-def test_an_unchanged_start_waits_too(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=3)
-    assert lab.power("start", uuid).state.value == "starting"
-    result = lab.power("start", uuid, wait_for="running")
-    assert (*ended(result), result.changed, result.state.value) == ("unchanged", "", False, "running")
-    assert "ready" in lab.log(uuid)
-
-
-def test_an_unchanged_start_whose_server_ends_meanwhile_has_failed(lab: Lab) -> None:
-    uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=4, EXIT_CODE=9)
-    lab.power("start", uuid)
-    result = lab.power("start", uuid, wait_for="running")
-    assert (*ended(result), result.changed, result.exit_code) == ("failed", "start_failed", False, 9)
 
 
 def test_a_second_start_does_not_hide_from_the_first_that_the_server_crashed(lab: Lab) -> None:

@@ -9,10 +9,6 @@ import re
 import time
 from typing import Any
 
-import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.opening import Start, open_run
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-
 from .controller import Controller
 from .lab import Lab, ended, wait_until
 from .shim import Shim, shim_on
@@ -60,52 +56,6 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
     first, second, third = downtime["outages"]
     assert first["seconds"] < 10 and second["seconds"] >= 9 and third["until"] is None
     assert (downtime["planned_seconds"], downtime["up_seconds"] > 0) == (0, True)
-
-
-def is_seen(lab: Lab, uuid: str) -> bool:
-    """Whether the supervisor has seen the run that is up."""
-    seen = lab.node().journal.seen_runs.of(uuid)
-    return seen is not None and seen.run == run_of(lab, uuid) and seen.engine != ""
-
-
-@pytest.mark.long
-def test_of_what_persons_do_at_the_engine_a_supervised_node_knows_when_it_was(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(BOOT_SECONDS=0.5)
-    with Supervising(lab):
-        lab.client.stop(uuid, timeout=5)
-        await_verdicts(lab, uuid, "stopped_at_engine")
-        time.sleep(1)
-        lab.client.start(uuid)
-        wait_until(lambda: is_seen(lab, uuid), "it is seen up", 30)
-        downtime = look(controller, uuid, downtime_since="1h")[0]["downtime"]
-    (outage,) = downtime["outages"]
-    assert (outage["why"], outage["planned"]) == ("stopped_at_engine", True) and 1 <= outage["seconds"] < 60
-    lab.client.stop(uuid, timeout=5)
-    time.sleep(0.2)
-    lab.client.start(uuid)
-    # Nobody saw that it was stopped, nor for how long: the container tells of the run that is up alone.
-    downtime = look(controller, uuid, downtime_since="1h")[0]["downtime"]
-    assert len(downtime["outages"]) == 1 and downtime["up_seconds"] < 60
-
-
-@pytest.mark.long
-def test_a_soak_counts_a_server_as_crashed_that_the_supervisor_has_brought_back(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(BOOT_SECONDS=0.5)
-    seen = {"node-1": controller.run_module("server_power_info", **controller.options(server=uuid))}
-    record = open_run({"action": "start", "servers": [uuid]}, seen, Start("1b2c3d4e", "2026-01-31T12:00:00.000Z"), None)
-    begin(record, 1)
-    with Supervising(lab):
-        answer = controller.run_module("server_power", **controller.options(action="start", server=[uuid], wait_for="running"))
-        assert answer["servers"][0]["run"]["started_at"] == run_of(lab, uuid).started_at
-        wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is up", 30)
-        first = look(controller, uuid)[1]
-        await_run_after(lab, uuid, crash(lab, uuid))
-        last = look(controller, uuid, crashes=10)[1]
-    assert last["servers"][0]["state"] in ("starting", "running")
-    count(record, 1, {"node-1": answer}, ({"node-1": first}, {"node-1": last}))
-    (row,) = record.rows
-    assert (row.outcome, row.code) == ("failed", "crashed")
-    assert "crashed during the soak, exit code 137; its last lines: " in row.msg and "ready" in row.msg
 
 
 def test_over_http_and_in_the_metrics_a_crash_is_no_stop_and_a_new_process_counts_on(lab: Lab) -> None:

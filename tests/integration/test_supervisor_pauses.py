@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 
 from .lab import Lab, ended, wait_until
-from .supervisors import Supervising, SupervisingHere, await_run_after, await_verdicts, crash, rows_of, run_of, state_directory, verdicts
+from .supervisors import Supervising, SupervisingHere, await_run_after, await_verdicts, crash, state_directory, verdicts
 
 
 def paused(lab: Lab) -> str | None:
@@ -54,21 +54,6 @@ def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab:
         await_paused(lab, "")
 
 
-@pytest.mark.long
-def test_a_memory_that_cannot_be_opened_is_one_that_cannot_be_read(lab: Lab) -> None:
-    uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
-    with Supervising(lab) as supervising:
-        supervising.kill()
-        file.mkdir()
-        before = crash(lab, uuid)
-        supervising.begin_again()
-        await_verdicts(lab, uuid, "crashed")
-        await_paused(lab, "maintenance_unreadable")
-        assert not lab.is_up(uuid)
-        file.rmdir()
-        await_run_after(lab, uuid, before)
-
-
 @pytest.fixture(name="wings")
 def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The pid of Wings for supervisors of this process, if one is in the list; what they look for comes sooner."""
@@ -97,33 +82,3 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         await_run_after(lab, second, crash(lab, second))
         assert ended(lab.power("start", first)) == ("done", "")
         await_run_after(lab, first, crash(lab, first))
-
-
-@pytest.mark.long
-def test_what_was_due_before_wings_came_is_left_after_it(lab: Lab, wings: list[int]) -> None:
-    """Somebody may have had it down there; what is started is what was seen up since."""
-    uuid = lab.up()
-    with SupervisingHere(lab):
-        await_run_after(lab, uuid, crash(lab, uuid))
-        await_verdicts(lab, uuid, "crashed")
-        crash(lab, uuid)
-        await_verdicts(lab, uuid, "crashed", "crashed")
-        wings.append(4321)
-        await_paused(lab, "wings")
-        wings.clear()
-        await_paused(lab, "")
-        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
-        time.sleep(1.0)
-        assert not lab.is_up(uuid)
-        assert ended(lab.power("start", uuid)) == ("done", "")
-        await_run_after(lab, uuid, crash(lab, uuid))
-
-
-@pytest.mark.long
-def test_where_wings_is_allowed_it_keeps_nobody(lab: Lab, wings: list[int]) -> None:
-    lab.write_settings(system={"allow_wings": True})
-    uuid = lab.up()
-    wings.append(4321)
-    with SupervisingHere(lab):
-        await_run_after(lab, uuid, crash(lab, uuid))
-        assert run_of(lab, uuid) == rows_of(lab, uuid)[0].next_run
