@@ -50,7 +50,6 @@ ROWS: Mapping[str, Measure] = {
     "shim-memory": lambda lab: [shim.memory(lab)],
     "shim-stop": lambda lab: [shim.stop(lab)],
     "supervisor-latency": supervisor.latency,
-    "supervisor-hundred": supervisor.hundred,
     "events": events.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
 }

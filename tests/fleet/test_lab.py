@@ -9,9 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, nodes_command, server, tool, wait_until
-from .scratch import collections
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, wait_until
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -193,53 +190,3 @@ def checkout() -> Iterator[Checkout]:
     finally:
         subprocess.run([found.nodes, "down"], check=False, capture_output=True)
         shutil.rmtree(found.place, ignore_errors=True)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("begun", ["slot", "node-1/made", "node-1/init.pid"])
-def test_a_lab_that_was_killed_while_it_came_up_is_removed_without_a_trace(checkout: Checkout, begun: str) -> None:
-    up = subprocess.Popen([checkout.nodes, "up", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_until((checkout.place / ".build" / "lab" / begun).exists, begun)
-    os.killpg(up.pid, signal.SIGKILL)
-    up.wait()
-    slot = checkout.slot
-    assert slot
-    subprocess.run([checkout.nodes, "down"], check=True, capture_output=True)
-    assert checkout.left(slot) == []
-
-
-@pytest.mark.long
-def test_make_lab_makes_nodes_with_servers_and_make_lab_down_removes_them(checkout: Checkout) -> None:
-    for name in ("Makefile", "ansible.cfg"):
-        shutil.copy(CHECKOUT / name, checkout.place)
-    (checkout.place / ".venv").symlink_to(Path(sys.executable).parents[1])
-    (checkout.place / ".build" / "ansible_collections").symlink_to(collections() / "ansible_collections")
-    given = {**environment(), "ANSIBLE_CONFIG": str(checkout.place / "ansible.cfg"), "ANSIBLE_INVENTORY": ".build/lab/inventory.yml"}
-    del given["ANSIBLE_COLLECTIONS_PATH"]
-
-    def said(*words: str) -> str:
-        ran = subprocess.run(words, cwd=checkout.place, env=given, capture_output=True, text=True, check=False, timeout=240)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
-
-    # The tools are there.
-    assert "2 servers on each node run" in said("make", "--assume-old=venv", "lab", "NODES=1", "SERVERS=2")
-    slot = checkout.slot
-    assert "2 servers on 1 node: 2 running" in said(tool("ansible-playbook"), "fleet.power.status")
-    assert "ended the lab" in said("make", "lab-down")
-    assert checkout.left(slot) == []
-
-
-@pytest.mark.skipif(shutil.which("iptables") is None, reason="there is no iptables, and no way out")
-def test_the_end_of_a_lab_leaves_the_way_out_of_another_one_open() -> None:
-    forwarding = "cat /proc/sys/net/ipv4/ip_forward"
-    # In a network of its own, with the rules of two labs that have a way out.
-    script = f"""
-        . {NODES.parent}/node/way-out
-        echo 1 >/proc/sys/net/ipv4/ip_forward
-        way_out -I 8; way_out -I 9
-        way_out -D 8; end_forwarding; {forwarding}
-        way_out -D 9; end_forwarding; {forwarding}
-    """
-    ran = subprocess.run(["unshare", "--net", "bash", "-euc", script], capture_output=True, text=True, check=True, timeout=30)
-    assert ran.stdout.split() == ["1", "0"]

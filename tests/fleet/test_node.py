@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
-from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import closing
 
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
@@ -180,19 +180,3 @@ def test_modules_and_unit_run_in_a_virtual_environment(online: Node) -> None:
     assert units(online) == {SUPERVISOR: "enabled active"}
     assert f'"{python}"' in online.ssh(f"systemctl cat {SUPERVISOR} | grep ^ExecStart")
     assert "docker.service" in online.ssh(f"systemctl show --property=After {SUPERVISOR}").replace(".service.service", "")
-
-
-@pytest.mark.long
-def test_a_node_gets_its_servers_from_a_panel_and_no_others(node: Node) -> None:
-    lobby, elsewhere = server("lobby", NOTE="hunter2-note"), server("elsewhere")
-    with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
-        panel.put(elsewhere, listed=False)
-        ran = made(playbook("node", [node], "-vvv", "--diff", node_settings=panel.settings, node_python="none", node_restore_on_boot=False))
-        assert TOKEN not in ran.output
-        power = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
-        assert [(each["name"], each["outcome"]) for each in power["servers"]] == [("lobby", "done")]
-        assert (node.is_up(uuid_of(lobby)), node.is_up(uuid_of(elsewhere))) == (True, False)
-        refused = adhoc([node], "server_power", f"server={uuid_of(elsewhere)} action=start")[node.name]
-        assert refused["servers"][0]["outcome"] == "refused" and node.container(uuid_of(elsewhere)) is None
-        assert panel.count(LIST) > 0
-    assert definitions_on(node) == [], "there is nothing to copy"

@@ -60,30 +60,3 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(n
     assert {facts[uuid_of(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
     # What it is meant to be has not been forgotten with its suspension.
     assert facts[uuid_of(overdue)]["intent"]["up"] is True
-
-
-@pytest.mark.long
-def test_an_action_right_after_the_boot_and_the_restore_take_turns(node: Node) -> None:
-    servers = [server(f"game-{number}", priority=number, STOP_SECONDS=0.5) for number in range(3)]
-    make(node, *servers)
-    act(node, "start")
-
-    node.faults.halt()
-    node.faults.boot()
-    power = act(node, "restart", *servers, wait_seconds=60)
-
-    assert power["summary"]["done"] == len(servers)
-    assert restored(node) == "exited success"
-    assert all(node.is_up(uuid_of(each)) for each in servers)
-    for facts in adhoc([node], "server_power_info", "operations=10")[node.name]["servers"]:
-        ended = [each for each in facts["operations"] if each["outcome"] == "done"]
-        spans = sorted((each["begun_at"], each["ended_at"]) for each in ended)
-        assert len(spans) >= 2
-        assert all(earlier[1] <= later[0] for earlier, later in zip(spans, spans[1:])), spans
-
-    # As the guide has it for an engine that was restarted.
-    node.faults.stop_engine()
-    node.faults.start_engine()
-    assert not any(node.is_up(uuid_of(each)) for each in servers)
-    node.ssh("systemctl restart fleet-power-restore")
-    assert all(node.is_up(uuid_of(each)) for each in servers)

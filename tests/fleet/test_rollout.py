@@ -1,13 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run acts on the servers that are meant and on no others, in order, and says truthfully what became of each."""
+"""A rolling run acts on the servers that are selected and on no others, in order, within its window, and reports what became of each."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,6 @@ from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
 from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import recap
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
-
-EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
 
 
 def test_three_failures_end_a_run_with_budget_two_and_the_next_run_does_the_rest(lease: Lease, tmp_path: Path) -> None:
@@ -126,33 +126,6 @@ def test_nodes_and_servers_start_by_priority_and_stop_in_reverse(lease: Lease, t
 
 
 @pytest.mark.long
-def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    fits = server("fits", labels={"tier": "game"}, egg=EGG)
-    label, egg, plain = server("label", labels={"tier": "game"}), server("egg", labels={"tier": "web"}, egg=EGG), server("plain")
-    bring_up({node: [fits, label, egg, plain]})
-    every = [fits, label, egg, plain]
-    before = runs_of(node, every)
-
-    checked = playbook("rolling_restart", [node], "--check", rollout_labels={"tier": "game"})
-    assert checked.rc == 0, checked.output
-    assert sorted(line.split()[2] for line in table_of(checked)[1:]) == ["fits", "label"]
-    assert all("stop timeout 600 s, from the node's system.stop_timeout" in line for line in table_of(checked)[1:])
-    assert "2 done (check mode, nothing was changed)" in checked.stdout
-    assert not (tmp_path / ".ansible/fleet_power").exists()
-    assert runs_of(node, every) == before
-
-    assert playbook("rolling_restart", [node], rollout_labels={"tier": "game"}, rollout_eggs=[EGG], rollout_states=["running"]).rc == 0
-    after = runs_of(node, every)
-    assert [name for name in after if after[name] != before[name]] == ["fits"]
-
-    lost = playbook("rolling_restart", [node], power_servers=["fits", "nobody"])
-    assert lost.rc == 2
-    assert result_of(tmp_path)["code"] == "server_not_found"
-    assert runs_of(node, every) == after
-
-
-@pytest.mark.long
 def test_batches_of_a_lost_node_are_counted_and_the_others_go_on(lease: Lease, tmp_path: Path) -> None:
     first, second, third = lease(3)
     servers = {first: [server("a")], second: [server("b"), server("c")], third: [server("d")]}
@@ -189,3 +162,50 @@ def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(
     assert [each["outcome"] for each in operations(first, slow)] == ["done"]
     assert len(operations(second, later)) == 1
     assert resume_files(tmp_path) == []
+
+
+def moment(seconds: float) -> str:
+    """A moment so many seconds from now."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.long
+def test_a_batch_that_may_pass_the_deadline_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    servers = [server(name) for name in ("a", "b", "c")]
+    bring_up({node: servers})
+    before = runs_of(node, servers)
+    # By its own options a batch may take 61 s, and before the last one a pause is made that leaves too little.
+    pace = {"rollout_batch_size": 1, "rollout_wait_seconds": 1, "rollout_stop_timeout": 60, "rollout_wait_for": "container"}
+
+    ran = playbook("rolling_restart", [node], **pace, rollout_deadline=moment(150), rollout_pause=120)
+    assert ran.rc == 2
+    result = result_of(tmp_path)
+    assert outcomes(result) == {"a": "done", "b": "not_done deadline", "c": "not_done deadline"}
+    assert result["stopped"].startswith("batch 2 may take 3 min 1 s, and all is to be over by ")
+    assert result["window"]["deadline"].endswith("Z")
+    assert " 1 done, 2 not done; stopped: batch 2 may take " in ran.stdout
+    after = runs_of(node, servers)
+    assert [name for name in after if after[name] != before[name]] == ["a"]
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} b: deadline", f"{node.name} c: deadline"]
+
+    resumed = playbook("rolling_restart", [node], rollout_resume=str(resume), **pace)
+    assert resumed.rc == 0, resumed.output
+    assert outcomes(result_of(tmp_path)) == {"b": "done", "c": "done"}
+
+
+@pytest.mark.long
+def test_ctrl_c_while_it_waits_for_its_window_leaves_nothing(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    only = server("only")
+    bring_up({node: [only]})
+    going = playbook_begun("rolling_restart", [node], rollout_not_before=moment(8))
+    wait_until(lambda: " Waiting until " in going.stdout, "it waits", 60)
+    going.interrupt()
+    ran = going.finish(10)
+    assert ran.rc != 0
+    time.sleep(10)
+    assert operations(node, only) == []
+    assert resume_files(tmp_path) == []
+    assert not (tmp_path / ".ansible/fleet_power/rollout.json").exists()

@@ -49,43 +49,6 @@ def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_a_node_whose_state_directory_is_full_restarts_all_the_same(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    servers = [server("one"), server("two")]
-    node.write("/etc/fleet-power/config.yml", "system: {state_directory: /var/lib/fleet-power/journal}")
-    bring_up({node: servers})
-    before = runs_of(node, servers)
-    node.faults.disk(1, "/var/lib/fleet-power/journal")
-    node.ssh("for size in 64k 512; do dd if=/dev/zero of=/var/lib/fleet-power/journal/fill.$size bs=$size; done", check=False)
-    ran = playbook("rolling_restart", [node])
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"one": "done", "two": "done"}
-    assert "what is done is not recorded" in ran.output
-    after = runs_of(node, servers)
-    assert all(after[name] != before[name] for name in before)
-
-
-@pytest.mark.long
-def test_of_two_that_go_on_with_the_same_run_one_is_refused_and_says_so(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    servers = [server("s0", priority=0), server("s1", priority=1, STOP_SECONDS=10)]
-    bring_up({node: servers})
-    going = playbook_begun("rolling_restart", [node], rollout_pause=30)
-    wait_until(lambda: "Waiting 30 s" in going.stdout, "the first is restarted", 60)
-    going.interrupt()
-    going.finish()
-    (resume,) = resume_files(tmp_path)
-    going = playbook_begun("rolling_restart", [node], rollout_resume=str(resume))
-    wait_until(lambda: is_stopping(node, servers[1]), "it goes on", 60)
-    own = tmp_path / "second.json"
-    second = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_result_file=str(own))
-    first = going.finish()
-    assert (first.rc, second.rc) == (0, 2), first.output + second.output
-    assert json.loads(own.read_text())["code"] == "resume_in_use"
-    assert [len(operations(node, each)) for each in servers] == [1, 1]
-
-
-@pytest.mark.long
 def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("quick", priority=1), server("slow", priority=1, STOP_SECONDS=15)]

@@ -5,11 +5,7 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +13,7 @@ import pytest
 from .firewalls import StandIns
 from .lab import Node, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, settings, shown
+from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, shown
 
 
 @pytest.fixture
@@ -174,36 +170,3 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
     assert end_of(node, going)["code"] == "interrupted"
     assert end_of(node, waiting)["outcome"] == "done" and node.is_up(uuid_of(slow))
     assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"
-
-
-@pytest.mark.long
-def test_it_speaks_tls_with_the_certificate_that_it_is_given(node: Node, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "node.crt", tmp_path / "node.key"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=node",
-    ]
-    names = ["-addext", f"subjectAltName=IP:{node.address}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*words, *names], check=True, capture_output=True)
-    files = {"cert": "/etc/fleet-power/node.crt", "key": "/etc/fleet-power/node.key"}
-    given = {"shim_certificate": str(certificate), "shim_certificate_key": str(key)}
-    first = installed(node, node_settings=settings(ssl={"enabled": True, **files}), arguments=["--diff"], **given)
-    assert "PRIVATE KEY" not in first.output
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(certificate)))
-    )
-    with opener.open(f"https://{node.address}:8080/healthz", timeout=10) as answer:
-        assert answer.status == 200
-    assert node.ssh(f"stat -c '%U %G %a' {files['key']}") == "root fleet-power 640\n"
-    assert changes(made(playbook("shim", [node], **given))) == []
-    assert changes(made(playbook("shim", [node], "--check", **given))) == []

@@ -97,16 +97,15 @@ class Hold:
 
 
 class Refusal:
-    """Requests that are answered with an error in the engine's place, until it is lifted."""
+    """Requests that are answered with an error in the engine's place."""
 
     def __init__(self, method: str, pattern: str, status: int) -> None:
         self.status = status
         self._method, self._pattern = method, re.compile(pattern)
-        self._lifted = False
 
     def takes(self, request: Seen) -> bool:
         """Whether this is a request to refuse."""
-        return not self._lifted and request.method == self._method and self._pattern.search(request.path) is not None
+        return request.method == self._method and self._pattern.search(request.path) is not None
 
     @property
     def answer(self) -> bytes:

@@ -38,7 +38,7 @@ def ended(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(entry["name"], entry["outcome"]) for entry in result["servers"]]
 
 
-def test_a_play_acts_through_the_endpoint_shows_its_token_nowhere_and_leaves_nothing_on_the_node(
+def test_a_play_acts_through_the_endpoint_and_shows_its_token_nowhere(
     lab: Lab, controller: Controller, server: WingsServer, tmp_path: Path
 ) -> None:
     machine = server.machine("Cobalt", up_for=93.5)

@@ -22,20 +22,10 @@ NOT_HERE = "00000000-0000-4000-8000-000000000000"
 #: Options that are wrong in themselves, and words of the sentence that says so.
 WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({}, "no server is named"),
-    ({"server": ""}, "no server is named"),
-    ({"server": ["", "  "]}, "no server is named"),
     ({"server": NOT_HERE, "action": "explode"}, "must be one of: start, stop, restart, kill, got: explode"),
-    ({"server": NOT_HERE, "action": None}, "action"),
     ({"server": NOT_HERE, "wait_seconds": "soon"}, "wait_seconds"),
-    ({"server": NOT_HERE, "wait_for": "godot"}, "wait_for must be one of: container, running, healthy"),
-    ({"server": NOT_HERE, "wait_timeout": -1}, "Cannot use wait_timeout=-1"),
-    ({"server": NOT_HERE, "stop_timeout": -1}, "Cannot use stop_timeout=-1"),
     ({"server": NOT_HERE, "stop_timeout": 10**12}, "Cannot use stop_timeout=1000000000000"),
-    ({"server": NOT_HERE, "timeout": 0}, "Cannot use timeout=0"),
-    ({"server": NOT_HERE, "timeout": -5}, "Cannot use timeout=-5"),
     ({"server": NOT_HERE, "action": "stop", "if_meant_up": True}, "Cannot stop with if_meant_up"),
-    ({"server": [], "timeout": 0}, "Cannot use timeout=0"),
-    ({"server": NOT_HERE, "definitions": "none"}, "definitions"),
     ({"server": NOT_HERE, "definitions": {"settings": {}}}, "definitions"),
     ({"server": NOT_HERE, "sever": "x"}, "Unsupported parameters"),
     ({"server": NOT_HERE, "config": "/nowhere/config.yml"}, "Cannot read settings /nowhere/config.yml: No such file or directory"),
@@ -52,16 +42,6 @@ def refusal(result: dict[str, Any]) -> tuple[str, str]:
     return entry["outcome"], entry["code"]
 
 
-@pytest.mark.samples(
-    "no server is named0",
-    "must be one of: start, stop, restart, kill, got: explode",
-    "wait_seconds",
-    "Cannot use stop_timeout=1000000000000",
-    "Cannot stop with if_meant_up",
-    "definitions1",
-    "Unsupported parameters",
-    "Cannot read settings /nowhere/config.yml: No such file or directory",
-)
 @pytest.mark.parametrize("wrong, words", WRONG_OPTIONS, ids=[words for _wrong, words in WRONG_OPTIONS])
 def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller: Controller, wrong: dict[str, object], words: str) -> None:
     with controller.module(**{**controller.options(action="start"), "_ansible_verbosity": 4, **wrong}) as module:
@@ -71,57 +51,6 @@ def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller:
     assert '"code": "settings_invalid"' in run.output
     assert "Traceback" not in run.output
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
-
-
-@pytest.mark.samples(
-    '{uuid}.json-{"settings": -{uuid}.json', '{uuid}.json-{"settings": {"uuid": "{uuid}"}}-settings.container.image is missing'
-)
-@pytest.mark.parametrize(
-    "name, content, words",
-    [
-        ("{uuid}.json", '{"settings": ', "{uuid}.json"),
-        ("{uuid}.yml", "settings: [\n", "{uuid}.yml"),
-        ("{uuid}.json", '{"settings": {"uuid": "{uuid}"}}', "settings.container.image is missing"),
-        ("{uuid}.json", '{"settings": {"uuid": "{uuid}", "container": {"image": 5}}}', "settings.container.image is"),
-        (
-            "{uuid}.json",
-            '{"settings": {"uuid": "00000000-0000-4000-8000-000000000000", "container": {"image": "x"}}}',
-            "it must be what the file's name says",
-        ),
-        ("{uuid}.json", '["nothing"]', "is a list"),
-    ],
-)
-def test_a_malformed_definition_names_file_and_key(lab: Lab, controller: Controller, name: str, content: str, words: str) -> None:
-    uuid = lab.server()
-    (lab.root / "servers" / f"{uuid}.json").unlink()
-    (lab.root / "servers" / name.replace("{uuid}", uuid)).write_text(content.replace("{uuid}", uuid))
-    result = controller.run_module(**controller.options(action="start", server=uuid))
-    assert refusal(result) == ("refused", "definition_invalid")
-    assert words.replace("{uuid}", uuid) in result["msg"]
-    assert lab.container(uuid) is None
-
-
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", ["start", "restart"])
-def test_a_server_that_is_up_is_known_by_name_though_its_definition_is_broken(lab: Lab, controller: Controller, action: str) -> None:
-    uuid = lab.server(name="Lobby")
-    lab.power("start", uuid, wait_for="running")
-    path = lab.root / "servers" / f"{uuid}.json"
-    path.write_text('{"settings":\n  {"uuid" 5}}')
-    run = lab.container(uuid)
-    result = controller.run_module(**controller.options(action=action, server="Lobby"))
-    if action == "start":
-        assert (result["changed"], result["servers"][0]["outcome"], result["servers"][0]["server"]) == (False, "unchanged", uuid)
-    else:
-        assert refusal(result) == ("refused", "definition_invalid")
-        assert f"Cannot read definition {path}: it is not JSON: line 2, column 11: a colon is expected here" in result["msg"]
-    assert lab.container(uuid) == run
-    told = controller.run_module("server_power_info", **controller.options(server="Lobby"))
-    assert [entry["server"] for entry in told["servers"]] == [uuid]
-    assert f"Cannot read definition {path}: it is not JSON: line 2, column 11: a colon is expected here" in str(told["warnings"])
-    assert controller.run_module(**controller.options(action="stop", server="Lobby"))["changed"]
-    result = controller.run_module(**controller.options(action="start", server="Lobby"))
-    assert refusal(result) == ("refused", "definition_invalid")
 
 
 @pytest.fixture
@@ -173,7 +102,7 @@ def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: 
         assert f"{lab.root}/servers" in result["msg"]
 
 
-def test_a_kill_without_lock_and_generation_still_kills_and_says_that_it_is_not_guarded(lab: Lab, controller: Controller) -> None:
+def test_a_kill_without_lock_and_generation_kills_and_says_it_is_not_guarded(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     lab.power("start", uuid, wait_for="running")
     for name in ("run", "state"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .controller import Controller
-from .lab import IMAGE, Lab
+from .lab import Lab
 
 
 def foretell(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
@@ -69,67 +69,3 @@ def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Contro
         assert entry["lock"]["holder"]["pid"] == stop.pid
     assert (entry["outcome"], entry["state"]) == ("done", "stopping")
     assert entry["seconds"] < 20
-
-
-def suspended(lab: Lab) -> str:
-    return lab.server(suspended=True)
-
-
-def local_image_missing(lab: Lab) -> str:
-    return lab.server(image="~fleet-power/absent:1")
-
-
-def data_directory_gone(lab: Lab) -> str:
-    uuid = lab.server()
-    lab.power("start", uuid)
-    lab.power("kill", uuid)
-    volume = lab.root / "volumes" / uuid
-    volume.rename(volume.with_name("elsewhere"))
-    return uuid
-
-
-def foreign_container(lab: Lab) -> str:
-    uuid = lab.server()
-    lab.client.create_container(IMAGE.lstrip("~"), name=uuid)
-    return uuid
-
-
-def disk_over_its_limit(lab: Lab) -> str:
-    uuid = lab.server(build={"disk_space": 1})
-    volume = lab.root / "volumes" / uuid
-    volume.mkdir(parents=True)
-    with open(volume / "world", "wb") as world:
-        world.truncate(2 * 1024 * 1024)
-    return uuid
-
-
-def mount_source_missing(lab: Lab) -> str:
-    lab.settings["allowed_mounts"] = [str(lab.root)]
-    lab.write_settings()
-    uuid = lab.server()
-    definition = lab.definition(uuid)
-    definition["settings"]["mounts"] = [{"source": f"{lab.root}/nowhere", "target": "/maps", "read_only": True}]
-    lab.define(uuid, definition)
-    return uuid
-
-
-@pytest.mark.samples("-suspended", "-volume_missing", "-preboot_failed")
-@pytest.mark.parametrize(
-    "given, code",
-    [
-        (suspended, "suspended"),
-        (local_image_missing, "image_unavailable"),
-        (data_directory_gone, "volume_missing"),
-        (foreign_container, "container_foreign"),
-        (disk_over_its_limit, "disk_full"),
-        (mount_source_missing, "preboot_failed"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_refusal_that_is_certain_refuses(lab: Lab, controller: Controller, given: Any, code: str) -> None:
-    uuid = given(lab)
-    traces = trace(lab)
-    result = foretell(controller, "start", uuid)
-    (entry,) = result["servers"]
-    assert (result["failed"], entry["outcome"], entry["code"], entry["changed"]) == (True, "refused", code, False)
-    assert trace(lab) == traces

@@ -166,16 +166,6 @@ def owner_of(path: Path) -> tuple[int, int]:
 # ----- what is refused before the stop
 
 
-def a_path_through_a_value(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text('{"proxy": 1}')
-    return file.name, "json", {"match": "proxy.password", "replace_with": "{{env.RCON}}"}
-
-
-def a_broken_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text(f'{{"password": "{SECRET}",,')
-    return file.name, "json", {"match": "password", "replace_with": "{{env.RCON}}"}
-
-
 def an_unknown_placeholder(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
     file.write_text("port=1\n")
     return file.name, "properties", {"match": "port", "replace_with": "{{config.token}}{{env.RCON}}"}
@@ -192,29 +182,9 @@ def a_yaml_bomb(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
     return file.name, "yaml", {"match": "a19" + ".*" * 19 + ".x", "replace_with": "{{env.RCON}}"}
 
 
-def entities_of_entities(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text(f'<!DOCTYPE s [<!ENTITY a SYSTEM "file://{canary}"><!ENTITY b "&a;&a;">]><s><p>&b;</p></s>')
-    return file.name, "xml", {"match": "s.p", "replace_with": "{{env.RCON}}"}
-
-
-def a_pipe(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    os.mkfifo(file)
-    return file.name, "properties", {"match": "port", "replace_with": "{{env.RCON}}"}
-
-
 def a_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
     file.symlink_to(canary)
     return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
-
-
-def a_hard_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    os.link(canary, file)
-    return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
-
-
-def a_link_in_its_path(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.symlink_to(canary.parent)
-    return f"{file.name}/{canary.name}", "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
 
 
 def a_path_out(_file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
@@ -229,24 +199,16 @@ def a_huge_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
 
 Trap = Callable[[Path, Path], tuple[str, str, Mapping[str, Any]]]
 #: Where the rule is at fault, the message names it; where it is the file, it names that alone.
-RULES_AT_FAULT: tuple[Trap, ...] = (a_path_through_a_value, an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
+RULES_AT_FAULT: tuple[Trap, ...] = (an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
 FILES_AT_FAULT: tuple[Trap, ...] = (
-    a_broken_file,
-    entities_of_entities,
-    a_pipe,
     a_link_to_somebody_elses_file,
-    a_hard_link_to_somebody_elses_file,
-    a_link_in_its_path,
     a_path_out,
     a_huge_file,
 )
 
 
-@pytest.mark.samples(
-    "an_unknown_placeholder", "a_hostile_pattern", "a_yaml_bomb", "a_link_to_somebody_elses_file", "a_path_out", "a_huge_file"
-)
 @pytest.mark.parametrize("trap", [*RULES_AT_FAULT, *FILES_AT_FAULT], ids=lambda trap: trap.__name__)
-def test_what_cannot_be_followed_refuses_a_restart_before_the_stop_and_nothing_is_touched(lab: Lab, trap: Trap) -> None:
+def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Trap) -> None:
     canary = lab.root / "shadow"
     canary.write_text("root=$6$canary\n")
     uuid = defined(lab)

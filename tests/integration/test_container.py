@@ -129,23 +129,6 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_a_port_of_another_server_is_refused_and_the_server_named(lab: Lab, network: str, everywhere: bool) -> None:
-    port = free_port()
-    first, second = lab.server(name="Keeper"), lab.up()
-    lab.edit(first, allocations={"mappings": {"0.0.0.0" if everywhere else "127.0.0.1": [port]}})
-    lab.edit(second, allocations={"mappings": {"127.0.0.1": [port]}})
-    assert ended(lab.power("start", first)) == ("done", "")
-    result = lab.power("restart", second)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")
-    assert (
-        f"port 127.0.0.1:{port}/tcp is taken by server {first} (Keeper); change settings.allocations, or stop server {first} (Keeper)"
-        in result.msg
-    )
-    lab.power("stop", first)
-    assert ended(lab.power("restart", second)) == ("done", "")
-
-
 @pytest.mark.samples("restart", "kill-start")
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
 def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[str, ...]) -> None:
@@ -167,19 +150,3 @@ def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> Non
     after = lab.container(uuid)
     assert after["Id"] != before and after["HostConfig"]["MemoryReservation"] == 128_000_000
     assert (lab.volume(uuid) / "boots").read_text() == "2\n"
-
-
-@pytest.mark.samples("0", "2")
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"settings": {"uuid": "UUID", "container": {"image": 5}}}', '{"settings": {"uuid": "UUID"}}'], ids=range(4)
-)
-def test_a_definition_that_became_invalid_leaves_the_running_server_alone(lab: Lab, text: str) -> None:
-    uuid = lab.up()
-    before = lab.container(uuid)
-    path = lab.root / "servers" / f"{uuid}.json"
-    path.write_text(text.replace("UUID", uuid))
-    result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "definition_invalid", False, "running")
-    assert str(path) in result.msg and lab.container(uuid) == before
-    stopped = lab.power("stop", uuid)
-    assert (*ended(stopped), stopped.stop.how) == ("done", "", "command")

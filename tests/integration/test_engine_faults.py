@@ -75,7 +75,7 @@ def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
 
 @pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", GONE_IN, ids=named(GONE_IN))
-def test_an_engine_that_goes_away_in_mid_action_is_told_and_the_next_action_settles_it(
+def test_an_engine_gone_in_mid_action_is_reported_and_the_next_action_settles(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
 ) -> None:
     with kept_in(lab, proxy, action, phase) as kept:

@@ -129,7 +129,7 @@ def test_a_removal_is_told_of(own: OwnEngine, follower: Follower) -> None:
     follower.await_told(container, ("start", None), ("kill", 9), ("die", 137), ("destroy", None))
 
 
-def test_a_stream_that_nothing_comes_from_is_closed_by_another_thread_within_a_second(own: OwnEngine) -> None:
+def test_a_silent_stream_is_closed_by_another_thread_within_a_second(own: OwnEngine) -> None:
     follower = Follower(own.engine().events.follow(None))
     time.sleep(0.3)
     began = time.monotonic()
@@ -229,19 +229,7 @@ def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(m
 
 
 @pytest.mark.long
-def test_who_lets_go_of_the_stream_does_not_hold_up_a_shutdown(mortal: OwnEngine) -> None:
-    container = mortal.up()
-    follower = Follower(mortal.engine().events.follow(time.time_ns()))
-    began = time.monotonic()
-    mortal.begin_shutdown()
-    follower.await_told(container, ("kill", 15), ("die", 0))
-    follower.close()
-    mortal.await_end()
-    assert time.monotonic() - began < 4
-
-
-@pytest.mark.long
-def test_an_engine_that_is_killed_breaks_the_stream_and_the_next_stops_and_marks_what_still_runs(mortal: OwnEngine) -> None:
+def test_a_killed_engine_breaks_the_stream_and_the_next_stops_what_still_runs(mortal: OwnEngine) -> None:
     container, life, root = mortal.up(), engine_life(mortal.host), root_of(mortal)
     since = time.time_ns()
     follower = Follower(mortal.engine().events.follow(since))

@@ -141,15 +141,3 @@ def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab
     assert lab.is_up(other)
     assert ended(lab.power("start", uuid)) == ("done", "")
     assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
-
-
-@pytest.mark.parametrize("whose", ["its own", "another's"])
-def test_a_strangers_container_of_a_servers_name_is_not_ours_by_its_images_label(lab: Lab, whose: str) -> None:
-    uuid = lab.server()
-    claimant(lab, uuid, uuid if whose == "its own" else lab.server(), CLAIMS[whose != "its own"])
-    identity = lab.container(uuid)["Id"]
-    lab.volume(uuid).mkdir(parents=True)
-    (lab.volume(uuid) / "level.dat").write_text("precious")
-    result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed) == ("refused", "container_foreign", False)
-    assert (lab.container(uuid)["Id"], lab.is_up(uuid)) == (identity, True)

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 
 from .controller import Controller, warnings_of
-from .engine_proxy import EngineProxy
-from .lab import IMAGE, Lab, wait_until
+from .lab import IMAGE, Lab
 from .test_check_mode import trace
 
 FIELDS = [
@@ -59,15 +57,6 @@ def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> Non
     assert operation["requested_at"] < operation["ended_at"]
 
 
-def test_a_server_that_crashed_shows_its_exit(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(CRASH_AFTER=0.2, EXIT_CODE=7)
-    wait_until(lambda: not lab.is_up(uuid), "the crash")
-    entry = look_at(controller, uuid)
-    assert (entry["state"], entry["container"]["exit_code"], entry["container"]["oom_killed"]) == ("offline", 7, False)
-    assert entry["container"]["finished_at"] > entry["container"]["started_at"]
-    assert entry["intent"]["up"] is True
-
-
 def test_a_holder_is_named_and_never_waited_for(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid, reason="maintenance") as stop:
@@ -86,21 +75,6 @@ def test_looking_takes_no_lock_and_changes_nothing(lab: Lab, controller: Control
     traces = trace(lab)
     look_at(controller, uuid, tail=5)
     assert trace(lab) == traces
-
-
-def test_servers_are_asked_about_at_the_same_time_and_told_in_the_order_asked(lab: Lab, controller: Controller, proxy: EngineProxy) -> None:
-    up = [lab.up() for _number in range(3)]
-    never = [lab.server() for _number in range(13)]
-    asked = [*never[:6], *up, *never[6:]]
-    proxy.latency = lambda request: 0.25 if request.path.endswith("/json") else 0.0
-    result = look(controller, server=asked, docker_host=proxy.host)
-    assert [(entry["server"], entry["state"]) for entry in result["servers"]] == [
-        (uuid, "running" if uuid in up else "offline") for uuid in asked
-    ]
-    inspects = [request for request in proxy.seen if re.search(r"/containers/[0-9a-f-]+/json", request.path)]
-    assert len(inspects) == len(asked), "each once"
-    under_way = [sum(1 for other in inspects if other.at <= each.at < (other.answered_at or 0.0)) for each in inspects]
-    assert 2 <= max(under_way) <= 8
 
 
 @pytest.mark.samples("garbage")

@@ -139,7 +139,7 @@ def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, 
 
 @pytest.mark.samples("SIGHUP")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the_rest(
+def test_a_module_with_a_signal_finishes_what_it_has_begun_and_reports_the_rest(
     lab: Lab, controller: Controller, number: signal.Signals
 ) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
@@ -181,7 +181,7 @@ def kill_group(module: Running) -> None:
 
 @pytest.mark.samples("kill_parent")
 @pytest.mark.parametrize("end", [hang_up, close_output, kill_parent, kill_group], ids=lambda end: end.__name__)
-def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
+def test_a_module_without_a_caller_finishes_what_it_has_begun_and_begins_nothing(
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)

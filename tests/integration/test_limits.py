@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.limits.set_limits import set_limits
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
-from .controller import Controller, warnings_of
+from .controller import Controller
 from .lab import Lab
 from .test_container import inside
 from .test_info import look_at
@@ -118,17 +118,3 @@ def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, m
     assert memory(lab, uuid) == near(230 * MB) and swap(lab, uuid) == near(0) and in_force(lab, uuid, "quota") == "-1"
     found = lab.container(uuid)
     assert found is not None and found["HostConfig"]["MemorySwap"] == 230 * MB
-
-
-def test_all_of_a_node_are_brought_in_line_and_what_is_down_is_left_to_its_start(lab: Lab, controller: Controller) -> None:
-    changed, same, down, weighed = lab.up(), lab.up(), lab.up(), lab.up()
-    lab.power("stop", down)
-    for uuid in (changed, down):
-        lab.edit(uuid, build={"cpu_limit": 50})
-    lab.edit(weighed, build={"io_weight": 300})
-    result = limit(controller, "all", reason="bigger plans")
-    found = {entry["server"]: entry for entry in result["servers"]}
-    assert [found[uuid]["outcome"] for uuid in (changed, same, down)] == ["done", "unchanged", "unchanged"]
-    # This machine may weigh disk access or not; either way nothing is held up.
-    assert found[weighed]["outcome"] == "done" or "this node cannot change build.io_weight" in str(warnings_of(result))
-    assert lab.power("start", down).outcome.value == "done" and in_force(lab, down, "quota") == "50000"

@@ -16,9 +16,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from .controller import MODULE, Controller
 from .lab import Lab
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-ALWAYS = {"server", "short_id", "name", "action", "outcome", "changed", "state_before", "state", "seconds", "operation"}
-
 
 def act(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
     """The module's result, run as on a node."""
@@ -30,23 +27,6 @@ def only(result: dict[str, Any]) -> dict[str, Any]:
     assert len(result["servers"]) == 1
     entry: dict[str, Any] = result["servers"][0]
     return entry
-
-
-@pytest.mark.installed
-def test_a_start_that_is_done_returns_what_is_known_and_nothing_that_is_empty(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(name="Cobalt Survival")
-    run = controller.power("start", uuid)
-    assert run.code == 0, run.output
-    assert run.result["changed"] is True
-    entry = run.server
-    assert set(entry) == ALWAYS | {"preboot", "run", "phases"}
-    assert [entry[name] for name in ("server", "short_id", "name", "action")] == [uuid, uuid[:8], "Cobalt Survival", "start"]
-    assert [entry[name] for name in ("outcome", "changed", "state_before", "state")] == ["done", True, "offline", "starting"]
-    assert 0 < entry["seconds"] < 60
-    assert set(entry["operation"]) == {"id", "requested_at", "ended_at"}
-    assert TIME.fullmatch(entry["operation"]["requested_at"]) and TIME.fullmatch(entry["operation"]["ended_at"])
-    assert entry["operation"]["requested_at"] < entry["operation"]["ended_at"]
-    assert run.result["summary"] == {"done": 1}
 
 
 def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(lab: Lab, controller: Controller) -> None:
@@ -64,16 +44,7 @@ def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(l
     assert entry["phases"][-1]["phase"] == "ready"
 
 
-def test_a_kill_names_the_action_that_it_cancelled(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(STOP_SECONDS=60)
-    lab.power("start", uuid, wait_for="running")
-    with lab.actor("restart", uuid) as restart:
-        lab.await_phase(uuid, "stop")
-        entry = only(act(controller, "kill", uuid))
-        assert restart.result()["outcome"] == "cancelled"
-    assert (entry["outcome"], entry["cancelled"], entry["state"]) == ("done", "restart", "offline")
-
-
+@pytest.mark.long
 def test_an_ad_hoc_command_says_each_thing_once_and_of_what_went_well_how_it_ended(lab: Lab, controller: Controller) -> None:
     good, suspended = lab.server(name="Good"), lab.server(name="Overdue", suspended=True)
     options = f"config={lab.config} docker_host={lab.docker_host}"
@@ -113,24 +84,6 @@ def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Con
     assert row is not None
     assert re.fullmatch(r"\S+@\S+ \(play the play, task bring it up\)", row.origin)
     assert row.reason == "the players wait"
-
-
-@pytest.mark.samples("environment0-alice from 192.0.2.7")
-@pytest.mark.parametrize(
-    "environment, origin",
-    [
-        ({"SUDO_USER": "alice", "SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22"}, "alice from 192.0.2.7"),
-        ({"SSH_CLIENT": "192.0.2.8 50000 22", "SUDO_USER": "bob"}, "bob from 192.0.2.8"),
-        ({"SUDO_USER": "carol"}, "carol"),
-    ],
-)
-def test_without_an_origin_it_is_the_user_and_the_address_he_came_from(
-    lab: Lab, controller: Controller, environment: dict[str, str], origin: str
-) -> None:
-    uuid = lab.server()
-    controller.run_module(environment=environment, **controller.options(action="stop", server=uuid))
-    row = lab.node().journal.operations.last(uuid)
-    assert row is not None and row.origin == origin
 
 
 def test_an_asynchronous_task_is_carried_out_and_can_be_asked_for_its_result(lab: Lab, controller: Controller) -> None:

@@ -37,7 +37,7 @@ def assert_one_tier_after_the_other(lab: Lab, tiers: Sequence[Sequence[str]]) ->
         assert min(begun for begun, _end in spans(lab, after)) >= max(ended for _begun, ended in spans(lab, before)) - EXACT
 
 
-def test_a_start_begins_with_the_lowest_priority_and_each_tier_waits_until_the_one_before_is_ready(lab: Lab) -> None:
+def test_a_start_begins_with_the_lowest_priority_and_tiers_wait_for_readiness(lab: Lab) -> None:
     game, proxy, lobby, other = prioritised(lab, [100, 10, 50, 100], BOOT_SECONDS=0.3)
     results = power_each(lab, "start", [game, proxy, lobby, other], priorities={}, wait_for="running")
     assert [result.server.uuid for result in results] == [game, proxy, lobby, other], "told in the order asked"
@@ -54,15 +54,6 @@ def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
     assert_one_tier_after_the_other(lab, [[game], [lobby], [proxy]])
 
 
-def test_the_budget_is_that_of_all_tiers_together(lab: Lab) -> None:
-    broken, first, second, third = prioritised(lab, [1, 1, 2, 3])
-    lab.edit(broken, container={"image": "~no-such-image:1"})
-    results = power_each(lab, "start", [broken, first, second, third], priorities={}, max_failures=0, max_parallel=4)
-    assert endings(results)[0] == ("refused", "image_unavailable")
-    assert endings(results)[2:] == [("skipped", "failure_budget")] * 2
-    assert lab.container(second) is None and lab.container(third) is None
-
-
 @pytest.mark.samples("2")
 @pytest.mark.parametrize("max_parallel", [0, 2])
 def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_count(lab: Lab, max_parallel: int) -> None:
@@ -77,7 +68,7 @@ def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_coun
     assert sum(result.seconds for result in results[:2]) < 5
 
 
-def test_a_signal_ends_the_wait_between_two_servers_at_once_and_what_has_begun_is_finished(lab: Lab) -> None:
+def test_a_signal_ends_the_wait_between_two_servers_at_once(lab: Lab) -> None:
     uuids = servers(lab, 4, BOOT_SECONDS=1)
     signalled = threading.Event()
     with beside(

@@ -83,7 +83,7 @@ def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
 
-def test_more_directories_than_are_looked_through_are_known_before_the_stop_and_do_not_keep_a_server_down_after_it(lab: Lab) -> None:
+def test_too_many_directories_are_known_before_the_stop(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=FOR_EVER)
     bounds = {"user": {"uid": OWNER[0], "gid": OWNER[1]}, "disk_check_entries": 50}
     lab.write_settings(system=bounds)

@@ -38,7 +38,7 @@ def test_credentials_of_a_registry_do_not_reach_one_whose_name_only_begins_like_
     assert stranger.given == []
 
 
-def test_a_registrys_words_are_one_line_without_control_characters_and_stand_behind_ours_once(lab: Lab, stranger: Registry) -> None:
+def test_an_error_of_a_registry_is_one_line_without_control_characters(lab: Lab, stranger: Registry) -> None:
     stranger.says = HOSTILE
     trust(lab, stranger.address)
     image = f"{stranger.address}/team/game:1"

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -159,28 +157,6 @@ def test_a_journal_that_nobody_can_read_is_no_empty_one(lab: Lab, begin: Begin) 
     assert (code, lines) == (1, [])
     assert str(lab.root / "state") in errors and "Traceback" not in errors
     assert not lab.is_up(uuids[0])
-
-
-def ruin(path: Path, table: str) -> None:
-    """Overwrite where a table of the journal begins, and leave the others readable."""
-    with contextlib.closing(sqlite3.connect(path)) as journal:
-        assert journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-        (root,) = journal.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-        (size,) = journal.execute("PRAGMA page_size").fetchone()
-    with path.open("r+b") as file:
-        file.seek((root - 1) * size)
-        file.write(b"\xff" * size)
-
-
-@pytest.mark.long
-def test_a_journal_whose_damage_shows_only_when_it_is_written_keeps_nobody_down_and_is_no_success(lab: Lab, begin: Begin) -> None:
-    uuids = started(lab, 3)
-    halted(lab, *uuids)
-    ruin(lab.root / "state" / "journal.sqlite", "operations")
-    code, lines, errors = begin("--stagger", "0").ended()
-    assert (code, len(lines)) == (1, 3)
-    assert all(line_of(lines, uuid).endswith(": started") and lab.is_up(uuid) for uuid in uuids)
-    assert "was damaged" in errors and "the journal was replaced meanwhile" in errors and "Traceback" not in errors
 
 
 @pytest.mark.samples("reboot-False")

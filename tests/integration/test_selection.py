@@ -18,8 +18,6 @@ from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .many import FOR_EVER, await_ended, beside, end, endings, last_operations, power_each, shown_endings, started, starts
 
-WINGS = {"Service": "Pterodactyl"}
-
 
 @pytest.fixture
 def own(lab: Lab, proxy: EngineProxy) -> Lab:
@@ -61,24 +59,6 @@ def is_a_file_now(lab: Lab) -> None:
     (lab.root / "servers").write_text("")
 
 
-@pytest.mark.long
-def test_all_are_those_of_task_and_directory_and_every_container_of_ours_or_of_wings(lab: Lab, act: Any) -> None:
-    up, contained = started(lab, 2)
-    down, given, wings, foreign = (lab.server() for _unused in range(4))
-    undefine(lab, contained)
-    definitions = [undefine(lab, given)]
-    for uuid, labels in ((wings, WINGS), (foreign, {})):
-        undefine(lab, uuid)
-        lab.outsider(uuid, Labels=labels)
-    result = act("start", definitions=definitions)
-    expected = {up: "unchanged", down: "done", given: "done", contained: "unchanged", wings: "unchanged"}
-    assert told(result) == {uuid: (outcome, "") for uuid, outcome in expected.items()}
-    assert [entry["server"] for entry in result["servers"]] == sorted(expected)
-    result = act("stop", stop_timeout=1)
-    assert told(result) == dict.fromkeys(expected, ("done", ""))
-    assert [uuid for uuid in lab.uuids if lab.is_up(uuid)] == [foreign]
-
-
 def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended(lab: Lab, act: Any) -> None:
     up, suspended, crashed = started(lab, 3)
     end(lab, crashed)
@@ -97,7 +77,7 @@ def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended
 
 @pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_fails_incomplete(lab: Lab, act: Any, action: str) -> None:
+def test_a_boot_of_all_with_an_unreadable_source_fails_as_incomplete(lab: Lab, act: Any, action: str) -> None:
     (up, by_task), down = started(lab, 2), lab.server()
     before, definitions = starts(lab, [up]), [lab.definition(by_task)]
     is_a_file_now(lab)
@@ -114,7 +94,7 @@ def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_
 @pytest.mark.samples("stop-running", "restart-any")
 @pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incomplete(
+def test_a_server_of_all_that_cannot_be_seen_makes_the_action_incomplete(
     lab: Lab, act: Any, proxy: EngineProxy, action: str, only: dict[str, object]
 ) -> None:
     seen, hidden = started(lab, 2)
@@ -167,7 +147,7 @@ def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
     assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
 
 
-def test_a_kill_of_all_cancels_what_was_asked_before_it_of_servers_that_it_does_not_know(own: Lab, lab: Lab) -> None:
+def test_a_kill_of_all_cancels_earlier_requests_for_servers_it_does_not_know(own: Lab, lab: Lab) -> None:
     uuids = [lab.server(done=("never",)) for _unused in range(4)]
     # Only the start knows them: to the kill they are nothing before they have a container.
     given = [undefine(lab, uuid) for uuid in uuids]

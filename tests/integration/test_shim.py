@@ -95,21 +95,6 @@ def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(la
         assert lab.is_up(server)
 
 
-def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    stopping(lab, shim, server, 300)
-    for _unused in range(16):
-        shim.took(server, "start", 300)
-    answer = shim.power(server, "start", 300)
-    assert answer.status == 503
-    assert "error" in answer.json
-    # Who tries once does not wait, and needs no room.
-    assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
-    assert shim.power(server, "start", 300).status == 503
-    assert outcome(shim.done(server, "kill")) == ("done", "")
-    assert outcome(shim.done(server, "start")) == ("done", "")
-
-
 # ----- with others
 
 
@@ -150,9 +135,7 @@ def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed
     assert lab.is_up(server)
 
 
-def test_a_kill_that_was_accepted_is_done_by_the_next_process_and_cancels_what_was_before_it(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_accepted_kill_is_done_by_the_next_process_and_cancels_earlier_actions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     server = lab.server()
     lab.power("start", server)
     configure(lab)
@@ -198,7 +181,7 @@ def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_a
         assert outcome(shim.done(server, "kill")) == ("done", "")
 
 
-def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_the_rest_to_the_next(lab: Lab) -> None:
+def test_at_its_end_the_face_finishes_what_it_began_and_leaves_the_rest(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=FOR_EVER)
     with shim_on(lab) as shim, contextlib.closing(http.client.HTTPConnection(*shim.address, timeout=20.0)) as kept:
         shim.done(server, "start")

@@ -50,9 +50,7 @@ def _attached(proxy: EngineProxy) -> int:
     return sum("/attach?" in request.path and "stdin=1" in request.path for request in proxy.seen)
 
 
-def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_once_are_not_tried(
-    lab: Lab, proxy: EngineProxy, shim: Shim
-) -> None:
+def test_a_command_that_is_not_read_is_reported_and_the_next_are_not_tried(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     server = _stuck(lab)
 
     async def story() -> None:
@@ -73,7 +71,7 @@ def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_on
     assert "does not read" in logged["reason"]
 
 
-def test_consoles_of_a_server_that_does_not_read_hold_up_neither_others_nor_their_own_kill(lab: Lab, shim: Shim) -> None:
+def test_consoles_of_a_server_that_does_not_read_hold_up_nobody(lab: Lab, shim: Shim) -> None:
     stuck, other, down = _stuck(lab), _running(lab), lab.server()
 
     async def story() -> None:
@@ -102,7 +100,7 @@ def test_consoles_of_a_server_that_does_not_read_hold_up_neither_others_nor_thei
     assert not lab.is_up(stuck)
 
 
-def test_an_engine_that_does_not_answer_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
+def test_an_engine_silent_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     held, other = _running(lab), _running(lab)
     container = lab.container(held)
     assert container is not None

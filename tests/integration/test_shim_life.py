@@ -89,23 +89,6 @@ def test_many_slow_clients_do_not_keep_a_good_one_waiting(node: Lab) -> None:
         assert time.monotonic() - began < 5.0
 
 
-def test_who_comes_when_all_places_are_taken_is_hung_up_on_and_the_others_are_served(node: Lab) -> None:
-    with shim_on(node, api={"port": 0, "max_connections": 3}) as shim, contextlib.ExitStack() as stack:
-        held = [stack.enter_context(connect(shim)) for _unused in range(3)]
-        wait_until(lambda: is_hung_up(stack.enter_context(connect(shim)), 0.2), "the fourth is hung up on")
-        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert held[0].recv(65536).startswith(b"HTTP/1.1 200 ")
-        held.pop().close()
-        wait_until(lambda: _answers(shim), "there is a place again")
-
-
-def _answers(shim: Shim) -> bool:
-    try:
-        return shim.ask("GET", "/healthz").status == 200
-    except OSError:
-        return False
-
-
 def test_what_was_asked_for_is_done_also_where_who_asked_hangs_up_at_once(node: Lab) -> None:
     body = b'{"action":"stop"}'
 

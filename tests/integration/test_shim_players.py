@@ -13,7 +13,6 @@ import pytest
 from .lab import Lab, wait_until
 from .played import GAMES, PATIENT, Played
 from .shim import Shim, again, shim_on
-from .supervisors import Supervising
 
 
 class PlayedOverHttp(Played):
@@ -87,26 +86,3 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
     assert (found["players"]["online"], found["player_wait"]["marks"], found["player_wait"]["announced"]) == (2, [2], True)
     assert found["operation"]["id"] == restart.rpartition("/")[2]
     assert lab.node().countdowns.all_abandoned() == {}
-
-
-#: What has players told an hour before, at once.
-TOLD = {"players_at_most": 0, "warn": [3600], "max_delay": 3600, "on_max_delay": "proceed"}
-
-
-def abandon(played: Played) -> None:
-    """Kill a module after players were told."""
-    with played.lab.actor("restart", played.uuid, players=TOLD) as actor:
-        wait_until(played.said, "players are told")
-        actor.kill()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("who", ["the HTTP face", "the supervisor"])
-def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str) -> None:
-    played = PlayedOverHttp(lab)
-    with Supervising(lab) if who == "the supervisor" else shim_on(lab):
-        abandon(played)
-        wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
-        # Cleared after that: who dies in between has players told twice rather than never.
-        wait_until(lambda: not lab.node().countdowns.all_abandoned(), "nothing is left of it")
-    assert "called off" in played.said()[1]

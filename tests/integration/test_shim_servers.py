@@ -82,19 +82,6 @@ def test_commands_reach_the_process(lab: Lab, shim: Shim) -> None:
     assert (answer.status, answer.body) == (502, b'{"error":"Cannot send commands to a stopped server instance."}')
 
 
-def test_logs_are_the_last_lines(lab: Lab, shim: Shim) -> None:
-    server = lab.server(MARK="1")
-    path = f"/api/servers/{server}/logs"
-    assert shim.ask("GET", path).json == {"data": None}
-    shim.done(server, "start")
-    lab.await_ready(server)
-    shim.ask("POST", f"/api/servers/{server}/commands", {"commands": [f"say {number}" for number in range(120)]})
-    lab.await_ready(server, "got command say 119, ignored\n")
-    assert shim.ask("GET", f"{path}?size=2").json == {"data": ["got command say 118, ignored", "got command say 119, ignored"]}
-    assert len(shim.ask("GET", f"{path}?size=1000").json["data"]) == 100
-    assert len(shim.ask("GET", f"{path}?size=-1").json["data"]) == 100
-
-
 def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")
@@ -167,13 +154,6 @@ def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(l
 
 #: A token that no request can bring: blanks at an end are taken away.
 UNUSABLE = f"{TOKEN}\n"
-
-
-def test_a_new_token_counts_as_soon_as_it_is_in_the_file(lab: Lab, shim: Shim) -> None:
-    assert shim.ask("GET", "/api/servers").status == 200
-    configure(lab, token="another-token-of-the-node")
-    wait_until(lambda: shim.ask("GET", "/api/servers", token="another-token-of-the-node").status == 200, "the new token counts", 5.0)
-    assert shim.ask("GET", "/api/servers").status == 403
 
 
 @pytest.mark.samples("read by others", "no token", "no certificate")

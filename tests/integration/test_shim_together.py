@@ -26,7 +26,7 @@ from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
 # ----- many clients
 
 
-def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_is_accepted_is_in_the_journal(tmp_path: Path) -> None:
+def test_each_of_many_requests_at_once_is_answered_as_if_it_were_alone(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
     servers = [node.server() for _number in range(32)]
     accepted: list[str] = []

@@ -12,15 +12,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from .lab import Lab, wait_until
-from .many import FOR_EVER, end
 from .shim import NO_ENGINE, Shim, configure, shim_on
-from .websockets import PANEL, USER, Console, browser, close_all, console, open_console, token
+from .websockets import PANEL, USER, browser, close_all, console, open_console, token
 
 ALLOWED = {"allowed_origins": [PANEL]}
 
@@ -64,22 +62,6 @@ def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: L
     assert [row.origin for row in lab.node().journal.operations.of(server)] == [f"127.0.0.1 (user {USER})"]
 
 
-def test_a_restart_is_seen_state_by_state(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS="0.3", BOOT_SECONDS="0.3")
-    shim.done(server, "start")
-    lab.await_ready(server)
-
-    async def story() -> None:
-        async with console(shim, server) as page:
-            await page.until("status", "running")
-            await page.send("set state", "restart")
-            await page.until("daemon message", "restart: done")
-            await page.until("console output", "ready")
-            await page.until_states("running", "stopping", "offline", "starting", "running")
-
-    asyncio.run(story())
-
-
 def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS="0.5", BOOT_SECONDS="0.3")
 
@@ -112,53 +94,6 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
 # ----- what it may do
 
 
-#: A token of an administrator of the Panel.
-SEES_ERRORS = ("*", "admin.websocket.errors")
-
-
-async def _refused(page: Console, action: str) -> str:
-    """What a console hears of an action that is not done."""
-    told = len(page.heard)
-    await page.send("set state", action)
-    return await page.until("daemon error", after=told)
-
-
-def _logged(shim: Shim, event: str, text: str) -> dict[str, Any]:
-    """What the log has under the id that an error shows."""
-    number, field = text.partition("[")[2].partition("]")[0], {"operation": "operation", "console_error": "error"}[event]
-
-    def found() -> list[dict[str, Any]]:
-        return [entry for entry in shim.events(event) if entry[field] == number]
-
-    (entry,) = wait_until(found, f"{number} is in the log")
-    return entry
-
-
-def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest(lab: Lab, shim: Shim) -> None:
-    no_image, no_volume, held = lab.server(image="~fleet-power/no-such-image"), lab.server(), lab.server(STOP_SECONDS=FOR_EVER)
-    shim.done(held, "start")
-    lab.await_ready(held)
-    lab.volume(no_volume).parent.mkdir(parents=True, exist_ok=True)
-    lab.volume(no_volume).write_text("no directory")
-    secret = {no_image: "fleet-power/no-such-image", no_volume: str(lab.root), held: "held by stop by the operator's own script"}
-
-    async def story() -> None:
-        for server, hidden in secret.items():
-            async with console(shim, server) as page, console(shim, server, *SEES_ERRORS) as admins:
-                tenants = await _refused(page, "start" if server != held else "restart")
-                whole = await _refused(admins, "start" if server != held else "restart")
-                assert hidden in whole
-                assert hidden not in tenants
-                assert server not in tenants
-                assert hidden in _logged(shim, "operation", tenants)["msg"]
-
-    with lab.actor("stop", held, origin="the operator's own script") as stop:
-        lab.await_phase(held, "stop")
-        asyncio.run(story())
-        end(lab, held)
-        stop.result()
-
-
 def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> None:
     server = lab.server(MARK="1")
     shim.done(server, "start")
@@ -182,25 +117,6 @@ def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> No
     assert lab.is_up(server)
     assert "hello" not in lab.log(server)
     assert [row.action for row in lab.node().journal.operations.of(server)] == ["start", "start"]
-
-
-def test_commands_reach_the_process_in_their_order(lab: Lab, shim: Shim) -> None:
-    server, down = lab.server(MARK="1"), lab.server()
-    shim.done(server, "start")
-    lab.await_ready(server)
-
-    async def story() -> None:
-        async with console(shim, server, "websocket.connect", "control.console") as page:
-            for number in range(8):
-                await page.send("send command", f"say ä{number}")
-            await page.until("console output", "got command say ä7")
-            said = [text for text in page.texts("console output") if "got command say" in text]
-            assert said == [f"got command say ä{number}, ignored" for number in range(8)]
-        async with console(shim, down) as page:
-            await page.send("send command", "say")
-            assert (await page.until("daemon error")).endswith("Cannot send the command: the server is offline")
-
-    asyncio.run(story())
 
 
 # ----- tokens
@@ -238,23 +154,6 @@ def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
 
     asyncio.run(story())
     assert lab.node().journal.operations.of(server) == []
-
-
-def test_a_new_token_of_the_node_counts_at_once_for_those_who_come(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server, new = lab.server(), "another token of this node, as long as it should be"
-
-    async def story() -> None:
-        async with console(shim, server), browser() as session:
-            configure(lab, token=new)
-            wait_until(lambda: shim.events("settings_reloaded"), "the settings are read anew")
-            page = await open_console(session, shim, server)
-            await page.send("auth", token(server))
-            await page.until("jwt error", "HMAC")
-            await page.auth(key=new)
-            await page.close()
-
-    asyncio.run(story())
 
 
 def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tuple[Lab, Shim]) -> None:
@@ -308,22 +207,6 @@ def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab
 
 
 # ----- what it cannot do
-
-
-def test_who_is_not_let_in_is_told_so_before_the_websocket_opens(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server = lab.server()
-
-    async def status(server: str, origin: str | None) -> int:
-        async with browser() as session:
-            with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
-                await open_console(session, shim, server, origin)
-            return raised.value.status
-
-    assert asyncio.run(status(server, "https://evil.example.com")) == 403
-    assert asyncio.run(status(server, None)) == 403
-    assert asyncio.run(status("7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1", PANEL)) == 404
-    assert shim.ask("GET", f"/api/servers/{server}/ws", Origin=PANEL).status == 400
 
 
 def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: tuple[Lab, Shim]) -> None:

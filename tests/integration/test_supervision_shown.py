@@ -10,8 +10,7 @@ import time
 from typing import Any
 
 from .controller import Controller
-from .lab import Lab, ended, wait_until
-from .shim import Shim, shim_on
+from .lab import Lab, wait_until
 from .supervisors import Supervising, await_run_after, await_verdicts, crash, run_of
 
 
@@ -58,36 +57,7 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
     assert (downtime["planned_seconds"], downtime["up_seconds"] > 0) == (0, True)
 
 
-def test_over_http_and_in_the_metrics_a_crash_is_no_stop_and_a_new_process_counts_on(lab: Lab) -> None:
-    crashing, stopped = lab.up(), lab.up()
-    with Supervising(lab):
-        await_run_after(lab, crashing, crash(lab, crashing))
-        assert ended(lab.power("stop", stopped)) == ("done", "")
-        await_verdicts(lab, crashing, "crashed")
-        await_verdicts(lab, stopped, "stopped")
-        counts = []
-        for _process in range(2):
-            with shim_on(lab) as shim:
-                shown = shim.ask("GET", f"/api/servers/{stopped}").json
-                assert (shown["supervision"]["state"], shown["supervision"]["verdict"]) == ("ok", "stopped")
-                assert shown["configuration"]["crash_detection_enabled"] is True
-                counts.append(metrics_of(shim))
-    for numbers in counts:
-        assert numbers['ended_runs_total{verdict="stopped"}'] == 1
-        assert {"supervisor_up": 1, 'supervisor_paused{reason="wings"}': 0, 'supervision{state="crash_loop"}': 0}.items() <= numbers.items()
-    # The engine has servers of other tests, too, which crash and are seen.
-    first, second = (numbers['ended_runs_total{verdict="crashed"}'] for numbers in counts)
-    assert 1 <= first <= second
-
-
-def metrics_of(shim: Shim) -> dict[str, float]:
-    """The metrics of the collection, by name and labels."""
-    lines = shim.ask("GET", "/metrics").body.decode().splitlines()
-    parts = (line.removeprefix("fleet_power_").rpartition(" ") for line in lines if line.startswith("fleet_power_"))
-    return {name: float(value) for name, _blank, value in parts}
-
-
-def test_an_action_that_waits_is_told_how_its_run_ended_although_the_supervisor_has_started_another(lab: Lab) -> None:
+def test_a_waiting_action_learns_how_its_run_ended_after_a_supervised_start(lab: Lab) -> None:
     uuid = lab.server(BOOT_SECONDS=600)
     with Supervising(lab), lab.actor("start", uuid, wait_for="running", wait_timeout=60) as start:
         wait_until(lambda: lab.is_up(uuid), "it boots", 30)

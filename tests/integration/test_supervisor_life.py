@@ -54,7 +54,7 @@ DEATHS = {
 
 @pytest.mark.samples("after the start, before it is written down")
 @pytest.mark.parametrize("dies", DEATHS)
-def test_it_may_be_killed_in_a_start_and_there_is_one_row_one_run_and_the_count_goes_on(lab: Lab, proxy: EngineProxy, dies: str) -> None:
+def test_a_supervisor_killed_in_a_start_leaves_one_row_and_one_run(lab: Lab, proxy: EngineProxy, dies: str) -> None:
     uuid = lab.up()
     with Supervising(lab.at(proxy.host)) as supervising:
         held = proxy.hold("POST", r"/start$", answer=DEATHS[dies]["answer"])
@@ -78,9 +78,7 @@ def test_it_may_be_killed_in_a_start_and_there_is_one_row_one_run_and_the_count_
 @pytest.mark.parametrize(
     "crash_after, clean_exit", [(2, "leave"), (2, "restart"), (1, "restart")], ids=["leave-2", "restart-2", "restart-1"]
 )
-def test_a_server_that_ends_with_exit_code_0_comes_back_only_if_asked_for_and_it_had_been_ready(
-    lab: Lab, crash_after: int, clean_exit: str
-) -> None:
+def test_a_server_with_exit_code_0_comes_back_only_if_asked_for_and_ready(lab: Lab, crash_after: int, clean_exit: str) -> None:
     lab.write_settings(supervisor={"clean_exit": clean_exit})
     uuid = lab.server(CRASH_AFTER=crash_after, EXIT_CODE=0, BOOT_SECONDS=1.5)
     with Supervising(lab):

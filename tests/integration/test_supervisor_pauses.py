@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Beside Wings nothing is judged or started, in a maintenance nothing is started; and what comes after."""
+"""When nothing is judged or started: beside Wings, in a maintenance, after too many crashes; and what ends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 
 from .lab import Lab, ended, wait_until
-from .supervisors import Supervising, SupervisingHere, await_run_after, await_verdicts, crash, state_directory, verdicts
+from .supervisors import Supervising, SupervisingHere, await_run_after, await_verdicts, crash, rows_of, run_of, state_directory, verdicts
 
 
 def paused(lab: Lab) -> str | None:
@@ -82,3 +82,21 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         await_run_after(lab, second, crash(lab, second))
         assert ended(lab.power("start", first)) == ("done", "")
         await_run_after(lab, first, crash(lab, first))
+
+
+def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_watch, "_ALL_SECONDS", 0.5)
+    lab.write_settings(supervisor={"max_restarts": 0})
+    uuid = lab.up()
+    with SupervisingHere(lab):
+        before = crash(lab, uuid)
+        (row,) = await_verdicts(lab, uuid, "crashed")
+        time.sleep(1.5)
+        assert (lab.is_up(uuid), row.due, row.in_row) == (False, True, 1)
+        lab.edit(uuid, environment={"FIXED": "yes"})
+        await_run_after(lab, uuid, before)
+        wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row says what answered it")
+        crash(lab, uuid)
+        assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].in_row == 1
+        assert ended(lab.power("start", uuid)) == ("done", "")
+        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
