@@ -132,7 +132,7 @@ bench: venv ## measure, as a table and JSON
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/bench/run $(ARGS)'
 
 bench-fleet: venv ## measure many nodes over SSH, as a table; ten minutes
-	@$(NODES_OF_LAB) run 16 -- $(VENV)/bin/python tests/bench/fleet.py $(ARGS)
+	@$(NODES_OF_LAB) run 8 -- $(VENV)/bin/python tests/bench/fleet.py $(ARGS)
 
 build: venv package ## the collection as a file, in .build
 

@@ -25,17 +25,11 @@ from ansible_collections.fleet.power.tests.bench import (  # noqa: E402
     five_hundred,
     inventory,
     journal,
-    kill,
     lock,
-    parsers,
-    players,
-    restart,
+    one_server,
     shim,
-    shim_sockets,
-    start,
     supervisor,
     synced,
-    walk,
 )
 from ansible_collections.fleet.power.tests.bench.measure import Row, table  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.peer import install_peer  # noqa: E402
@@ -44,28 +38,20 @@ from ansible_collections.fleet.power.tests.integration.lab import Lab, lab_on  #
 HOME = CHECKOUT / ".build" / "bench"
 Measure = Callable[[Lab], Iterable[Row]]
 ROWS: Mapping[str, Measure] = {
-    "restart": lambda lab: restart.measure(lab, install_peer(HOME)),
-    "start": lambda lab: [start.measure(lab)],
+    "restart": lambda lab: one_server.restart(lab, install_peer(HOME)),
+    "start": lambda lab: [one_server.start(lab)],
     "lock": lambda lab: [lock.measure(lab.root)],
-    "kill": lambda lab: [kill.measure(lab)],
+    "kill": lambda lab: [one_server.kill(lab)],
     "journal": lambda lab: [journal.measure(lab.root)],
     "synced": synced.measure,
-    "parsers": lambda lab: parsers.measure(lab.root),
-    "walk": lambda lab: walk.measure(lab.root),
     "inventory": lambda lab: inventory.measure(lab.root),
     "shim-rejected": shim.rejected,
     "shim-accepted": shim.accepted,
     "shim-memory": lambda lab: [shim.memory(lab)],
-    "shim-slow": lambda lab: [shim.slow(lab)],
     "shim-stop": lambda lab: [shim.stop(lab)],
-    "shim-sockets": shim_sockets.measure,
     "supervisor-latency": supervisor.latency,
-    "supervisor-hundred": supervisor.hundred,
-    "supervisor-thousand": supervisor.thousand,
-    "players": players.measure,
     "events": events.measure,
     "bulk-quick": lambda lab: bulk.quick(lab, install_peer(HOME)),
-    "bulk-slow": lambda lab: bulk.slow(lab, install_peer(HOME)),
 }
 NAMES = (*ROWS, *five_hundred.ROWS)
 

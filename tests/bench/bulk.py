@@ -19,14 +19,13 @@ from typing import Any
 
 from ansible_collections.fleet.power.tests.bench.commands import POWER, Commands
 from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, in_parallel, servers
-from ansible_collections.fleet.power.tests.bench.measure import Round, Row, Spread, alternately, ratio
+from ansible_collections.fleet.power.tests.bench.measure import Round, Row, alternately, ratio
 from ansible_collections.fleet.power.tests.bench.peer import PEER
 from ansible_collections.fleet.power.tests.integration.lab import Lab
 
 _COUNT = 40
 #: Longest that the engine waits for a server to end; all end before.
 _PATIENCE_SECONDS = 60
-_SLOW_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,10 @@ class _Field:
         return run
 
 
-def _have_network(lab: Lab) -> None:
-    """Have servers in a network, as real ones are; much of what a start costs the engine is that."""
-    lab.write_settings(docker={"network": {"network_mode": "bridge"}})
-
-
 def quick(lab: Lab, collections: Path) -> list[Row]:
     """The rows for servers that stop at once."""
-    _have_network(lab)
+    # As real servers have; much of what a start costs the engine is that.
+    lab.write_settings(docker={"network": {"network_mode": "bridge"}})
     with servers(lab, _COUNT) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:
         field = _Field(lab, Commands(lab, collections), uuids, names)
         widths = (4, 8, 16, _COUNT)
@@ -104,28 +99,7 @@ def quick(lab: Lab, collections: Path) -> list[Row]:
         output = field.commands.ad_hoc(POWER, field.options()).output
     note = f"what ad hoc prints: {output.count(chr(10))} lines, {len(output) / 1000:.1f} KB (at most 400 and 20)"
     against_loop = ratio("40 quick servers", whole, loop, "loop", 0.25, ["whole commands", note])
-    return [against_loop, _against_floor("40 quick servers on the node", whole, node, floors, widths, 1.15)]
-
-
-def slow(lab: Lab, collections: Path) -> list[Row]:
-    """The rows for servers that take ten seconds to stop. Of the loop only the beginning is measured: it takes seven minutes."""
-    _have_network(lab)
-    few = 3
-    with servers(lab, _COUNT, seconds_to_stop=_SLOW_SECONDS) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:
-        field = _Field(lab, Commands(lab, collections), uuids, names)
-        widths = (16, _COUNT)
-        ways = [field.whole, field.on_node(), *(field.floor(width) for width in widths)]
-        whole, node, *floors = (spread.shown_in("s") for spread in alternately(ways, 2))
-        one, several = field.loop(1), field.loop(few)
-    each = (several - one) / (few - 1)
-    loop = Spread((one + each * (_COUNT - 1),), "s")
-    note = f"whole commands; the loop is extrapolated from 1 server in {one:.1f} s and {few} in {several:.1f} s"
-    against_loop = ratio("40 servers that stop in 10 s", whole, loop, "loop", 0.05, [note])
-    return [against_loop, _against_floor("40 such servers on the node", whole, node, floors, widths, 1.2)]
-
-
-def _against_floor(what: str, whole: Spread, node: Spread, floors: Sequence[Spread], widths: Sequence[int], target: float) -> Row:
     best = min(floors, key=lambda floor: floor.median)
     notes = [f"the whole command: {whole.text()}, {whole.median / best.median:.2f} times"]
     notes += [f"engine's restart {width} at once: {floor.text()}" for width, floor in zip(widths, floors)]
-    return ratio(what, node, best, "floor", target, notes)
+    return [against_loop, ratio("40 quick servers on the node", node, best, "floor", 1.15, notes)]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,23 +106,6 @@ class Payload:
     def run(self) -> Done:
         """Run it; it must end well."""
         return _run(self._command, self._environment)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[subprocess.Popen[str]]:
-        """Have it run meanwhile; it may end as it likes."""
-        with subprocess.Popen(
-            self._command,
-            env=dict(self._environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as child:
-            try:
-                yield child
-            finally:
-                if child.poll() is None:
-                    child.terminate()
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str], watch: Callable[[subprocess.Popen[str]], None] | None = None) -> Done:

@@ -14,20 +14,17 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, ratio
-from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver, SendingNode
-from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
-from ansible_collections.fleet.power.tests.integration.supervisors import Supervising, await_run_after, crash
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, ratio
+from ansible_collections.fleet.power.tests.integration.lab import Lab
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, FORK, Node, act
 
-_ROUNDS, _A_SECOND, _ENDS, _CRASHES = 30, 1000, 400, 30
+_ROUNDS, _A_SECOND, _ENDS = 30, 1000, 400
 
 
 def measure(lab: Lab) -> Iterator[Row]:
     """The rows of the table."""
     yield _beside(lab)
     yield _of_an_end(lab.root)
-    yield _of_a_crash(lab)
 
 
 def _beside(lab: Lab) -> Row:
@@ -102,29 +99,3 @@ def _of_an_end(root: Path) -> Row:
         journal.close()
     note = f"{extra:.0f} µs more for each restart"
     return ratio(f"the journal's part of {_ENDS} restarts, with an outbox", with_events, without, "without one", 2.0, [note])
-
-
-def _of_a_crash(lab: Lab) -> Row:
-    """From the end of a server's process, by the supervisor, the journal and the sender, to a receiver beside it."""
-    receiver = EventReceiver()
-    lab.write_settings(
-        supervisor={"reset_after": 1, "max_restarts": 1000},
-        events={"receivers": [{"name": "bench", "url": receiver.url, "types": ["server.crashed"]}]},
-    )
-    uuid = lab.server(done=())
-    assert lab.power("start", uuid).outcome.value == "done"
-    samples = []
-    try:
-        with SendingNode.beside(lab.root, lab.config), Supervising(lab) as supervising:
-            supervising.await_ready()
-            for number in range(_CRASHES):
-                before, began = crash(lab, uuid), time.monotonic()
-                wait_until(lambda expected=number + 1: len(receiver.asked) == expected, "it is told", 30)
-                samples.append(time.monotonic() - began)
-                await_run_after(lab, uuid, before, 30)
-                # A run of a second is a calm one here: the next crash is the first in a row again.
-                time.sleep(1.3)
-    finally:
-        receiver.close()
-    worst = f"the worst of {_CRASHES}: {1000 * max(samples):.0f} ms"
-    return bound("from a crash to a receiver", Spread(tuple(samples)), 1000, [worst])

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import resource
-import statistics
 import sys
 import tempfile
 import threading
@@ -24,14 +22,12 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / ".build"))
 
-from ansible_collections.fleet.power.tests.bench import server_hosts, watched  # noqa: E402
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, alternately, bound, table  # noqa: E402
 from ansible_collections.fleet.power.tests.fleet import lab, scratch  # noqa: E402
 
 _ROUNDS = 3
 _NODES, _SERVERS = 8, 20
 _FLEET = 500
-_COST_NODES = (1, 2, 4, 8, 16)
 #: Engine calls of the floor at a time on one node: where one engine is quickest.
 _AT_ONCE = 8
 _PATIENCE_SECONDS = 60
@@ -102,34 +98,6 @@ def floor(nodes: Sequence[lab.Node], uuids: Sequence[Sequence[str]]) -> float:
     return seconds
 
 
-def cost(nodes: Sequence[lab.Node]) -> list[Row]:
-    """Processor time of the controller for an action that has nothing to do, by number of nodes: the slope, and how far from a line."""
-    chosen = nodes[: max(_COST_NODES)]
-    filled(chosen, 1)
-    samples: dict[int, list[float]] = {count: [] for count in _COST_NODES}
-    for number in range(_ROUNDS + 1):
-        for count in _COST_NODES:
-            seconds = _processor_seconds(chosen[:count])
-            if number:
-                samples[count].append(seconds)
-    medians = {count: statistics.median(each) for count, each in samples.items()}
-    line = statistics.linear_regression(list(medians), list(medians.values()))
-    off = max(abs(line.intercept + line.slope * count - seconds) / seconds for count, seconds in medians.items())
-    told = ", ".join(f"{count}: {seconds:.2f} s" for count, seconds in medians.items())
-    notes = (f"by number of nodes {told}; at most {100 * off:.0f} % off the line",)
-    return [bound("controller's processor time for each node more, nothing to do", Spread((line.slope,), "s"), 0.6, notes)]
-
-
-def _processor_seconds(nodes: Sequence[lab.Node]) -> float:
-    def used() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
-
-    before = used()
-    succeeds(lab.playbook("power", nodes, power_action="start", power_servers="all"))
-    return used() - before
-
-
 def status(nodes: Sequence[lab.Node]) -> list[Row]:
     """One table of a whole fleet."""
     chosen = nodes[:_NODES]
@@ -141,13 +109,7 @@ def status(nodes: Sequence[lab.Node]) -> list[Row]:
 
 ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
     "rolling_restart": rolling_restart,
-    "cost": cost,
     "status": status,
-    "hosts": server_hosts.hosts,
-    "watched": watched.watched,
-    "watched-quick": watched.quick,
-    "watched-minute": watched.minute,
-    "watched-many": watched.many,
 }
 
 
@@ -171,7 +133,7 @@ def main(names: Sequence[str]) -> int:
     ):
         for name in names or ROWS:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
-            with leased(max(_COST_NODES)) as nodes:
+            with leased(_NODES) as nodes:
                 rows += ROWS[name](nodes)
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; medians (10 % to 90 %)")
     print(table(rows))

@@ -8,13 +8,9 @@ Load and server share the processors of this machine, so that a rate is that of 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ansible_collections.fleet.power.tests.bench.http_load import Address, Load, empty_handler, load, request
@@ -23,9 +19,7 @@ from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_unti
 from ansible_collections.fleet.power.tests.integration.shim import TOKEN, Shim, shim_on
 
 _CONNECTIONS, _ROUNDS = 64, 5
-_SLOW_CLIENTS, _GOOD_ONES = 5000, 20
 _SERVERS = 50
-_FORK = multiprocessing.get_context("fork")
 
 
 def rejected(lab: Lab) -> list[Row]:
@@ -91,54 +85,6 @@ def resident(shim: Shim) -> float:
     """Megabytes of memory that the process has now."""
     status = Path(f"/proc/{shim.child.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1000
-
-
-def slow(lab: Lab) -> Row:
-    """A good client among very many that send a byte a second."""
-    server = lab.server()
-    waits = []
-    with shim_on(lab, api={"port": 0, "request_timeout": 120}) as shim, _slow_clients(shim.address):
-        for _number in range(_GOOD_ONES):
-            began = time.monotonic()
-            answer = shim.ask("POST", f"/api/servers/{server}/power", b"{}")
-            waits.append(time.monotonic() - began)
-            assert answer.status == 422
-            time.sleep(0.1)
-    note = f"the longest of {_GOOD_ONES}, each on a connection of its own"
-    return Row(f"shim, beside {_SLOW_CLIENTS} slow clients", Spread(tuple(waits)), None, "", 1000 * max(waits), 200, "ms", (note,))
-
-
-@contextlib.contextmanager
-def _slow_clients(address: Address) -> Iterator[None]:
-    here, there = _FORK.Pipe()
-    clients = _FORK.Process(target=lambda: asyncio.run(_send_slowly(address, there)), daemon=True)
-    clients.start()
-    try:
-        assert here.recv() == _SLOW_CLIENTS
-        yield
-        here.send("how many are left")
-        assert here.recv() == _SLOW_CLIENTS
-    finally:
-        clients.kill()
-        clients.join()
-
-
-async def _send_slowly(address: Address, tell: Connection) -> None:
-    writers = []
-    for _number in range(_SLOW_CLIENTS):
-        _reader, writer = await asyncio.open_connection(*address[:2])
-        writer.write(b"POST /api/servers HTTP/1.1\r\nX: ")
-        writers.append(writer)
-    tell.send(len(writers))
-    while True:
-        began = time.monotonic()
-        for number, writer in enumerate(writers):
-            writer.write(b"a")
-            # A byte a second each, not all at one moment.
-            await asyncio.sleep(max(0.0, began + number / len(writers) - time.monotonic()) if number % 50 == 0 else 0)
-        if tell.poll():
-            tell.recv()
-            tell.send(sum(not writer.is_closing() for writer in writers))
 
 
 def stop(lab: Lab) -> Row:

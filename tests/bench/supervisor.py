@@ -10,19 +10,15 @@ import re
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.fleet.power.tests.bench.many import equals, servers
-from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound, ratio
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, bound
 from ansible_collections.fleet.power.tests.integration.engine_proxy import EngineProxy
 from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
 from ansible_collections.fleet.power.tests.integration.supervisors import Supervising, rows_of
 
 _ROUNDS = 30
-_HUNDRED = 100
-_THOUSAND = 1000
 _IDLE_SECONDS = 600
 _CALM = {"reset_after": 1, "max_restarts": 1000}
 
@@ -68,88 +64,6 @@ def _to_request(lab: Lab, proxy: EngineProxy, uuid: str) -> float:
 
 def _start_after(proxy: EngineProxy, seen: int) -> float | None:
     return next((each.at for each in proxy.seen[seen:] if each.method == "POST" and re.search(r"/containers/\w+/start", each.path)), None)
-
-
-def hundred(lab: Lab) -> Iterator[Row]:
-    """A hundred that crash in the same second, beside the engine's own time to start a hundred."""
-    lab.write_settings(supervisor=_CALM)
-    ours, floor = [], []
-    with servers(lab, _HUNDRED) as uuids, equals(lab, uuids) as names, Supervising(lab):
-        for _round in range(3):
-            floor.append(_seconds_to_start(lab, names))
-            ours.append(_seconds_to_come_back(lab, uuids))
-            time.sleep(2)
-    mine, least = Spread(tuple(ours), "s"), Spread(tuple(floor), "s")
-    yield ratio(f"{_HUNDRED} crash in a second", mine, least, "engine", 1.3, ["from the last crash to the last start"])
-
-
-def _pids(lab: Lab, names: Sequence[str]) -> list[int]:
-    found = [lab.container(name) for name in names]
-    return [each["State"]["Pid"] for each in found if each is not None]
-
-
-def _down(lab: Lab, names: Sequence[str]) -> float:
-    for pid in _pids(lab, names):
-        os.kill(pid, signal.SIGKILL)
-    return time.monotonic()
-
-
-def _seconds_to_come_back(lab: Lab, uuids: Sequence[str]) -> float:
-    runs = {uuid: lab.container(uuid)["State"]["StartedAt"] for uuid in uuids}  # type: ignore[index]
-    began = _down(lab, uuids)
-    left = set(uuids)
-    while left:
-        left = {uuid for uuid in left if lab.container(uuid)["State"]["StartedAt"] == runs[uuid]}  # type: ignore[index]
-        time.sleep(0.2)
-        assert time.monotonic() - began < 300, f"{len(left)} are down still"
-    return max(_since(lab, uuid) for uuid in uuids) - (time.time() - (time.monotonic() - began))
-
-
-def _since(lab: Lab, name: str) -> float:
-    from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import engine_time
-
-    found = lab.container(name)
-    began = None if found is None else engine_time(found["State"]["StartedAt"])
-    assert began is not None
-    return began.timestamp()
-
-
-def _seconds_to_start(lab: Lab, names: Sequence[str]) -> float:
-    """The engine alone: as many starts at a time as it is given by the supervisor."""
-    began = _down(lab, names)
-    wait_until(lambda: not any(lab.is_up(name) for name in names), "all are down", 60)
-    began = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lab.node().engine.start, names))
-    return time.monotonic() - began
-
-
-def thousand(lab: Lab) -> Iterator[Row]:
-    """A thousand crashes of one server: none lost, none told twice. Half an hour."""
-    lab.write_settings(supervisor=_CALM)
-    uuid = lab.server(done=())
-    assert lab.power("start", uuid).outcome.value == "done"
-    lost = doubled = 0
-    with Supervising(lab):
-        seen: set[tuple[str, str]] = set()
-        for _number in range(_THOUSAND):
-            container = lab.container(uuid)
-            assert container is not None
-            run = (container["Id"], container["State"]["StartedAt"])
-            os.kill(container["State"]["Pid"], signal.SIGKILL)
-            wait_until(lambda run=run: _is_another(lab, uuid, run), "it is up again", 60)
-            rows = [(row.run.container, row.run.started_at) for row in rows_of(lab, uuid)]
-            lost += rows.count(run) == 0
-            doubled += rows.count(run) > 1 or run in seen
-            seen.add(run)
-            time.sleep(1.05)
-    yield bound("crashes lost of a thousand", Spread((float(lost),), "crashes"), 0)
-    yield bound("crashes told twice of a thousand", Spread((float(doubled),), "crashes"), 0)
-
-
-def _is_another(lab: Lab, uuid: str, run: tuple[str, str]) -> bool:
-    found = lab.container(uuid)
-    return found is not None and found["State"]["Running"] and (found["Id"], found["State"]["StartedAt"]) != run
 
 
 def idle(lab: Lab, count: int) -> Iterator[Row]:

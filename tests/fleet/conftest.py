@@ -20,7 +20,6 @@ LONGEST = (
     "test_shim",
     "test_supervised",
     "test_readme",
-    "test_unknown",
     "test_deploy",
     "test_rollout_lost_nodes",
 )

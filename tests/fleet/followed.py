@@ -23,8 +23,8 @@ from .scratch import current
 from .servers import holder_of, phase_of, server
 
 Definition = dict[str, Any]
-#: Without being followed: a task as it was before there was any of this. Followed, but without lines.
-UNFOLLOWED, MUTE = {"FLEET_POWER_FOLLOW": "0"}, {"FLEET_POWER_PROGRESS": "0"}
+#: A task that is not followed.
+UNFOLLOWED = {"FLEET_POWER_FOLLOW": "0"}
 #: Seconds after which a task is followed, and for which its node may be out of reach.
 HANDED_OVER, PATIENCE = 2.0, 60.0
 #: Seconds after which nothing new begins once nobody asks a node for news any more, and that a question may take which was asked before.

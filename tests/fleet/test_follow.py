@@ -1,16 +1,21 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A task says what it does while it does it, and its result is what it would be without."""
+"""A task says what it does while it does it, also by sudo and under logind, and its result is what it would be without."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from .followed import MUTE, UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
-from .lab import Going, Node, adhoc_begun, bring_up, inventory, playbook_begun, server, uuid_of
+from .followed import UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
+from .lab import Going, Node, adhoc_begun, bring_up, inventory, lab_inventory, playbook_begun, server, uuid_of
+from .people import PASSWORD, PERSON, person
 
 Begin = Callable[..., Going]
 
@@ -34,11 +39,9 @@ def restart_in_a_play(
     "variables",
     [
         {"ansible_pipelining": True},
-        {"ansible_pipelining": False},
-        {"ansible_pipelining": True, "ansible_become": True, "ansible_become_method": "sudo"},
         {"ansible_pipelining": False, "ansible_become": True, "ansible_become_method": "sudo"},
     ],
-    ids=["pipelined", "copied", "pipelined_sudo", "copied_sudo"],
+    ids=["pipelined", "copied_sudo"],
 )
 def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: Node, begin: Begin, variables: dict[str, object]) -> None:
     servers = [server("quick"), server("slow", STOP_SECONDS=4), server("slower", STOP_SECONDS=6)]
@@ -57,20 +60,79 @@ def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: 
     assert lasting(only_result(ran)) == lasting(only_result(plain))
 
 
+#: How a task is taken to a node.
+PIPELINED, COPIED = {"ansible_pipelining": True}, {"ansible_pipelining": False}
+_APT = "DEBIAN_FRONTEND=noninteractive apt-get -qy"
+BY_SUDO = {"ansible_become": True, "ansible_become_method": "sudo"}
+
+
+def two() -> list[Definition]:
+    return [server("quick"), server("slow", STOP_SECONDS=5)]
+
+
 @pytest.mark.long
-def test_a_task_that_is_to_say_nothing_has_the_same_result(node: Node) -> None:
-    servers = [server("quick"), server("slow", STOP_SECONDS=4)]
+@pytest.mark.parametrize(
+    ("way", "sudoers"),
+    [(PIPELINED, "Defaults:ops timestamp_timeout=0"), (COPIED, "Defaults:ops requiretty")],
+    ids=["each_time", "requiretty"],
+)
+def test_a_task_by_sudo_with_a_password_speaks(node: Node, way: dict[str, object], sudoers: str) -> None:
+    servers = two()
     bring_up({node: servers})
-    mute, plain = (restart_adhoc([node], servers, surroundings=how).finish() for how in (MUTE, UNFOLLOWED))
-    assert (mute.rc, progress_in(mute.output)) == (0, [])
-    assert lasting(only_result(mute)) == lasting(only_result(plain))
+    with person(node, sudo=f"{PERSON} ALL=(ALL:ALL) ALL\n{sudoers}") as how:
+        where = inventory([node], **how, **way, **BY_SUDO, ansible_become_password=PASSWORD)
+        options = {"action": "restart", "server": [uuid_of(each) for each in servers], "wait_for": "running"}
+        watch = Watch(adhoc_begun(where, "server_power", options))
+        ran = watch.finish()
+        assert ran.rc == 0, ran.output
+        assert ran.seconds - watch.ends("restart done")["quick"] > 1.5
+        silent = adhoc_begun(where, "server_power", options, surroundings=UNFOLLOWED).finish()
+    assert silent.rc == 0, silent.output
+    assert lasting(only_result(ran)) == lasting(only_result(silent))
+    assert PASSWORD not in ran.output
+
+
+def is_left(node: Node) -> bool:
+    """Tell whether what a person leaves running at a node, away from the session's own process group, outlives the session."""
+    connection, _unused = lab_inventory("nodes")
+    words = [
+        "ssh",
+        "-i",
+        connection["ansible_ssh_private_key_file"],
+        *shlex.split(connection["ansible_ssh_args"]),
+        "-o",
+        "ControlPath=none",
+    ]
+    subprocess.run([*words, f"{PERSON}@{node.address}", "setsid sleep 4242 </dev/null >/dev/null 2>&1 & sleep 0.5"], check=True)
+    time.sleep(1)
+    return bool(node.ssh("pgrep -f '^sleep 4242' || true"))
 
 
 @pytest.mark.long
-def test_a_quick_task_says_nothing_but_its_result(node: Node) -> None:
-    quick = server("quick")
-    bring_up({node: [quick]})
-    ran = adhoc_begun([node], "server_power", {"action": "start", "server": "quick"}).finish()
-    assert ran.rc == 0, ran.output
-    assert progress_in(ran.output) == []
-    assert only_result(ran)["servers"][0]["outcome"] == "unchanged"
+@pytest.mark.parametrize("kept", ["60s", "no"], ids=["a_connection_kept", "one_each_time"])
+def test_where_logind_ends_what_a_session_leaves_a_task_ends_as_without(node: Node, kept: str) -> None:
+    node.needs_a_way_out()
+    node.ssh(f"apt-get -q update >/dev/null && {_APT} install --no-install-recommends libpam-systemd >/dev/null")
+    servers = two()
+    bring_up({node: servers})
+    node.write("/etc/systemd/logind.conf.d/test.conf", "[Login]\nKillUserProcesses=yes\n")
+    try:
+        node.ssh("systemctl restart systemd-logind")
+        with person(node, sudo=f"{PERSON} ALL=(ALL:ALL) NOPASSWD: ALL") as how:
+            where = inventory([node], **how, **PIPELINED, **BY_SUDO)
+            if kept == "no":
+                written = json.loads(where.read_text())
+                words = written["all"]["vars"]["ansible_ssh_args"].replace("ControlMaster=auto", "ControlMaster=no")
+                written["all"]["vars"]["ansible_ssh_args"] = words
+                where.write_text(json.dumps(written))
+            # It does what it says.
+            assert not is_left(node)
+            options = {"action": "restart", "server": "all", "wait_for": "running"}
+            ran = Watch(adhoc_begun(where, "server_power", options)).finish()
+            assert progress_in(ran.output) != []
+            silent = adhoc_begun(where, "server_power", options, surroundings=UNFOLLOWED).finish()
+            assert silent.rc == 0, silent.output
+            assert ran.rc == 0, ran.output
+            assert lasting(only_result(ran)) == lasting(only_result(silent))
+    finally:
+        node.ssh(f"rm -f /etc/systemd/logind.conf.d/test.conf; systemctl restart systemd-logind; {_APT} purge libpam-systemd >/dev/null")

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
 from .followed import (
     HOLD,
-    MUTE,
     PATIENCE,
     QUESTION,
     Definition,
@@ -23,12 +21,12 @@ from .followed import (
     cut,
     name_of,
     only_result,
-    progress_in,
+    queued,
     settled,
     told,
 )
-from .lab import Lease, Node, adhoc_begun, bring_up, playbook_begun, server, uuid_of
-from .rollout import operations, outcomes, result_of
+from .lab import Node, adhoc_begun, bring_up, inventory, server, uuid_of
+from .rollout import operations
 
 #: What a connection that hangs takes until it is noticed here, and what a new one may take to fail.
 NOTICED, CONNECTING = 8, 12
@@ -39,16 +37,14 @@ def stop_begun(node: Node, servers: Sequence[Definition], **options: object) -> 
     return Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": [uuid_of(each) for each in servers], **options}))
 
 
-@pytest.mark.samples("9")
-@pytest.mark.parametrize("seconds", [9, 20])
-def test_a_node_cut_off_in_the_middle_gives_all_lines_that_were_missed_and_the_result(node: Node, seconds: float) -> None:
+def test_a_node_cut_off_in_the_middle_gives_each_missed_line_and_the_result(node: Node) -> None:
     # Ended before the cut, during it, and after it; a busy machine may take some seconds to come to the cut.
-    ends = {"before": 1.0, "early": seconds * 0.85, "late": seconds * 0.95, "after": seconds * 2.0 if seconds > 10 else seconds + 3.0}
+    ends = {"before": 1.0, "early": 7.5, "late": 8.5, "after": 12.0}
     servers = [server(name, STOP_SECONDS=takes) for name, takes in ends.items()]
     bring_up({node: servers})
     watch = stop_begun(node, servers)
     watch.await_end("before", "stop done")
-    with cut(node, seconds):
+    with cut(node, 9):
         assert any("reach" in each.text for each in watch.said) or watch.await_text("reach", NOTICED + 4)
         assert list(watch.ends("stop done")) == ["before"]
     back = watch.now()
@@ -63,23 +59,7 @@ def test_a_node_cut_off_in_the_middle_gives_all_lines_that_were_missed_and_the_r
 
 
 @pytest.mark.long
-def test_a_rollout_goes_on_when_a_node_was_cut_off_for_20_s_and_counts_it_as_done(lease: Lease, tmp_path: Path) -> None:
-    first, second = lease(2)
-    lost, next_one, other = server("lost", STOP_SECONDS=25), server("next"), server("other", STOP_SECONDS=2)
-    bring_up({first: [lost, next_one], second: [other]})
-    watch = Watch(playbook_begun("rolling_restart", [first, second], rollout_serial=0, rollout_batch_size=1))
-    await_hold(first, lost)
-    time.sleep(2)
-    with cut(first, 20):
-        pass
-    ran = watch.finish()
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"lost": "done", "next": "done", "other": "done"}
-    assert [len(operations(node, each)) for node, each in ((first, lost), (first, next_one), (second, other))] == [1, 1, 1]
-
-
-@pytest.mark.long
-def test_a_node_out_of_reach_for_longer_than_the_patience_is_unreachable_and_finishes_what_it_had_begun(node: Node) -> None:
+def test_a_node_cut_off_for_too_long_is_unreachable_and_finishes_what_has_begun(node: Node) -> None:
     servers = [server(f"s{number:02}", STOP_SECONDS=3) for number in range(20)]
     bring_up({node: servers})
     watch = stop_begun(node, servers, max_parallel=1)
@@ -115,53 +95,6 @@ def test_a_node_cut_off_before_its_task_was_handed_over_is_followed_all_the_same
 
 
 @pytest.mark.long
-def test_a_node_that_is_cut_off_does_not_keep_another_from_speaking(lease: Lease) -> None:
-    lost, other = lease(2)
-    lasting = {lost: server("lost", STOP_SECONDS=16), other: server("other", STOP_SECONDS=6)}
-    last = server("last", STOP_SECONDS=12)
-    bring_up({lost: [lasting[lost]], other: [lasting[other], last]})
-    watch = Watch(adhoc_begun([lost, other], "server_power", {"action": "stop", "server": "all"}))
-    watch.await_text("lost stopping")
-    with cut(lost, 14):
-        watch.await_end("other", "stop done")
-        watch.await_end("last", "stop done")
-    ran = watch.finish()
-    assert ran.rc == 0, ran.output
-
-
-@pytest.mark.long
-def test_what_waits_for_its_turn_waits_for_a_node_that_is_cut_off_and_is_done_when_it_is_back(node: Node) -> None:
-    servers = [server(f"s{number:02}", STOP_SECONDS=2) for number in range(12)]
-    bring_up({node: servers})
-    watch = stop_begun(node, servers, max_parallel=1)
-    watch.await_end("s00", "stop done")
-    with cut(node, 35):
-        cut_at = time.time()
-    back_at = time.time()
-    ran = watch.finish()
-    assert ran.rc == 0, ran.output
-    moments = begun(node, servers).values()
-    assert len(moments) == len(servers)
-    assert [round(at - cut_at) for at in moments if cut_at + QUESTION + HOLD + 1 < at < back_at] == []
-    assert only_result(ran)["summary"] == {"done": len(servers)}
-
-
-@pytest.mark.long
-def test_a_task_without_lines_outlives_its_connection_as_well(node: Node) -> None:
-    slow = server("slow", STOP_SECONDS=16)
-    bring_up({node: [slow]})
-    going = adhoc_begun([node], "server_power", {"action": "stop", "server": "all"}, surroundings=MUTE)
-    await_hold(node, slow)
-    time.sleep(3)
-    with cut(node, 10):
-        pass
-    ran = going.finish()
-    assert ran.rc == 0, ran.output
-    assert progress_in(ran.output) == []
-    assert only_result(ran)["summary"] == {"done": 1}
-
-
-@pytest.mark.long
 def test_a_node_that_reboots_meanwhile_is_told_as_interrupted(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=30)
     bring_up({node: [slow]})
@@ -186,3 +119,19 @@ def test_a_node_that_was_booted_before_it_could_answer_does_nothing_twice(node: 
     ran = watch.finish()
     assert only_result(ran).get("code") == "interrupted", ran.output
     assert [row["outcome"] for row in operations(node, slow, "stop")] == ["done"]
+
+
+@pytest.mark.long
+def test_ssh_that_tries_again_by_itself_does_nothing_twice(node: Node) -> None:
+    servers = queued(3)
+    bring_up({node: servers})
+    where = inventory([node], ansible_ssh_retries=3)
+    options = {"action": "restart", "server": "all", "max_parallel": 1}
+    watch = Watch(adhoc_begun(where, "server_power", options))
+    await_hold(node, servers[0])
+    with cut(node, 12):
+        pass
+    ran = watch.finish()
+    assert ran.rc == 0, ran.output
+    assert only_result(ran)["summary"] == {"done": 3}
+    assert [len(operations(node, each)) for each in servers] == [1, 1, 1]

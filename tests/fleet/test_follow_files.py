@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from .followed import Watch, await_hold, only_result, settled, the_job
+from .followed import Watch, await_hold
 from .lab import Node, adhoc_begun, bring_up, inventory, server, uuid_of, wait_until
 from .people import BY_SUDO_WITHOUT_PASSWORD, person
 
@@ -34,13 +34,12 @@ def be_ten_minutes_later(node: Node) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("become", [False, True], ids=["root", "sudo"])
-def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node: Node, become: bool) -> None:
+def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=4)
     bring_up({node: [slow]})
     before = unpacked(node)
     with person(node, sudo=BY_SUDO_WITHOUT_PASSWORD) as how:
-        where = inventory([node], **how, ansible_become=True) if become else inventory([node])
+        where = inventory([node], **how, ansible_become=True)
         watch = Watch(adhoc_begun(where, "server_power", {"action": "stop", "server": "all"}))
         watch.await_text("slow stopping")
         # Whatever a umask says: directories 0700, files 0600, root's.
@@ -49,61 +48,6 @@ def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node:
     assert unpacked(node) == before
     be_ten_minutes_later(node)
     wait_until(lambda: jobs_of(node) == set(), "its files are gone")
-
-
-@pytest.mark.long
-def test_files_of_quick_tasks_are_gone_as_soon(node: Node) -> None:
-    quick = server("quick")
-    bring_up({node: [quick]})
-    for action in ("start", "stop"):
-        assert adhoc_begun([node], "server_power", {"action": action, "server": "all"}).finish().rc == 0
-    be_ten_minutes_later(node)
-    wait_until(lambda: jobs_of(node) == set(), "their files are gone")
-
-
-@pytest.mark.long
-def test_files_of_a_job_whose_result_nobody_fetched_are_gone_as_soon(node: Node) -> None:
-    slow = server("slow", STOP_SECONDS=5)
-    bring_up({node: [slow]})
-    before = jobs_of(node)
-    watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
-    watch.await_text("slow stopping")
-    watch.going.interrupt()
-    settled(node, [slow])
-    assert len(jobs_of(node) - before) == 1
-    be_ten_minutes_later(node)
-    wait_until(lambda: jobs_of(node) == set(), "its files are gone")
-
-
-@pytest.mark.long
-def test_files_of_a_job_that_was_killed_are_gone_within_a_day(node: Node) -> None:
-    servers = [server("slow", STOP_SECONDS=5), server("other", STOP_SECONDS=4)]
-    bring_up({node: servers})
-    before = jobs_of(node)
-    watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
-    watch.await_text("slow stopping")
-    node.ssh(f"kill -9 {the_job(node)}")
-    assert watch.finish().rc != 0
-    (left,) = jobs_of(node) - before
-    # Tomorrow.
-    node.ssh(f"find {left} -exec touch -d '25 hours ago' {{}} +")
-    assert adhoc_begun([node], "server_power", {"action": "stop", "server": "other"}).finish().rc == 0
-    assert left not in jobs_of(node)
-
-
-@pytest.mark.long
-def test_files_of_a_job_that_runs_for_longer_than_a_day_are_left_to_it(node: Node) -> None:
-    servers = [server("slow", STOP_SECONDS=12), server("other", STOP_SECONDS=3)]
-    bring_up({node: servers})
-    before = jobs_of(node)
-    watch = Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": "slow"}))
-    watch.await_text("slow stopping")
-    (mine,) = jobs_of(node) - before
-    node.ssh(f"touch -d '25 hours ago' {mine}/* {mine}")
-    assert adhoc_begun([node], "server_power", {"action": "stop", "server": "other"}).finish().rc == 0
-    ran = watch.finish()
-    assert ran.rc == 0, ran.output
-    assert only_result(ran)["summary"] == {"done": 1}
 
 
 @pytest.mark.long

@@ -94,48 +94,6 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
 
 
 @pytest.mark.long
-def test_a_snapshot_of_the_playbook_status_is_an_inventory_that_is_acted_on(lease: Lease, tmp_path: Path) -> None:
-    nodes = lease(2)
-    mine, theirs = named("lobby-1", role="lobby"), named("game-1")
-    mine["settings"]["meta"]["priority"] = 5
-    nodes[0].define(mine)
-    nodes[1].define(theirs)
-    directory = Directory(tmp_path, nodes)
-    adhoc(directory.root / "1-nodes.yml", POWER, {"server": "all", "action": "start"})
-    assert playbook("status", directory.root / "1-nodes.yml", status_snapshot=str(tmp_path / "fleet.json")).rc == 0
-    # No nodes beside it: how they are reached is in the snapshot, but for where this machine keeps connections open.
-    (directory.root / "1-nodes.yml").write_text(json.dumps({"all": {"vars": {"ansible_control_path_dir": str(_sockets(nodes))}}}))
-    where = directory.write(snapshot=str(tmp_path / "fleet.json"))
-
-    found, ran = groups_in(where)
-    assert found["state_running"] == ["game-1", "lobby-1"]
-    assert found["label_role_lobby"] == ["lobby-1"]
-    assert json.loads(ran.stdout)["_meta"]["hostvars"]["lobby-1"]["server_priority"] == 5
-    (result,) = adhoc(where, POWER, "action=stop", pattern="lobby-1").values()
-    assert [entry["server"] for entry in result["servers"]] == [mine["settings"]["uuid"]]
-    assert not nodes[0].is_up(mine["settings"]["uuid"])
-    assert nodes[1].is_up(theirs["settings"]["uuid"])
-
-
-def _sockets(nodes: Sequence[Node]) -> Path:
-    return Path(json.loads(inventory(nodes).read_text())["all"]["vars"]["ansible_control_path_dir"])
-
-
-@pytest.mark.long
-def test_fifty_forks_at_the_servers_of_one_node_lose_none_of_them(lease: Lease, tmp_path: Path) -> None:
-    nodes = lease(1)
-    # More than sshd allows sessions, each open for as long as its server boots.
-    servers = [server(f"game-{number}", BOOT_SECONDS=8) for number in range(14)]
-    nodes[0].define(*servers)
-    directory = Directory(tmp_path, nodes)
-    assert playbook("status", directory.root / "1-nodes.yml", status_snapshot=str(tmp_path / "fleet.json")).rc == 0
-    where = directory.write(snapshot=str(tmp_path / "fleet.json"))
-    found = adhoc(where, POWER, "action=start wait_for=running", "-f", "50", pattern="game-*")
-    assert {host: result.get("msg") for host, result in found.items() if result.get("unreachable") or result.get("failed")} == {}
-    assert len(found) == 14
-
-
-@pytest.mark.long
 def test_a_node_that_is_cut_off_is_named_and_the_others_are_found(two: tuple[list[Node], Directory]) -> None:
     (one, other), directory = two
     one.define(named("lobby-1"))

@@ -9,9 +9,7 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, environment, inventory, nodes_command, server, tool, wait_until
-from .scratch import collections
+from .lab import CHECKOUT, IMAGE, NODES, Lease, Node, adhoc, nodes_command, server, wait_until
 
 IMAGE_NAME = IMAGE.lstrip("~")
 
@@ -98,7 +95,7 @@ def test_each_fault_is_of_one_node_only_and_is_undone(lease: Lease) -> None:
 
 
 @pytest.mark.long
-def test_containers_files_and_a_small_disk_outlive_a_power_off_and_a_reboot_by_ansible(node: Node) -> None:
+def test_containers_files_and_a_small_disk_outlive_a_power_off_and_a_reboot(node: Node) -> None:
     docker(node, "run", "--detach", "--name", "survivor", IMAGE_NAME)
     node.write("/etc/fleet-power/written", "yes")
     node.faults.disk(16, "/var/lib/fleet-power")
@@ -137,11 +134,6 @@ def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
     assert node.ssh("ls -d /etc/fleet-power /var/lib/fleet-power /run/fleet-power 2>/dev/null", check=False) == ""
     assert not node.ssh("mount | grep fleet-power", check=False)
     assert docker(node, "image", "inspect", "--format", "there", IMAGE_NAME) == "there"
-
-
-def test_a_wrong_command_says_what_is_wrong() -> None:
-    with pytest.raises(AssertionError, match=r"no node 'node-99'; there are: .*node-1"):
-        nodes_command("halt", "node-99")
 
 
 class Checkout:
@@ -198,79 +190,3 @@ def checkout() -> Iterator[Checkout]:
     finally:
         subprocess.run([found.nodes, "down"], check=False, capture_output=True)
         shutil.rmtree(found.place, ignore_errors=True)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("begun", ["slot", "node-1/made", "node-1/init.pid"])
-def test_a_lab_that_was_killed_while_it_came_up_is_removed_without_a_trace(checkout: Checkout, begun: str) -> None:
-    up = subprocess.Popen([checkout.nodes, "up", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    wait_until((checkout.place / ".build" / "lab" / begun).exists, begun)
-    os.killpg(up.pid, signal.SIGKILL)
-    up.wait()
-    slot = checkout.slot
-    assert slot
-    subprocess.run([checkout.nodes, "down"], check=True, capture_output=True)
-    assert checkout.left(slot) == []
-
-
-def test_a_lab_lasts_as_long_as_the_command_that_it_was_made_for(checkout: Checkout) -> None:
-    script = f"cat $FLEET_LAB/slot; {checkout.nodes} disk node-1 16 /small; {checkout.nodes} status; exit 3"
-    ran = subprocess.run([checkout.nodes, "run", "1", "--", "sh", "-c", script], capture_output=True, text=True, check=False)
-    assert ran.returncode == 3, ran.stderr
-    slot, said, *_rest = ran.stdout.splitlines()
-    assert said.split() == ["node-1", f"10.77.{slot}.11", "up"]
-    assert checkout.left(slot) == []
-
-
-@pytest.mark.long
-def test_make_lab_makes_nodes_with_servers_that_run_and_make_lab_down_removes_all_of_it(checkout: Checkout) -> None:
-    for name in ("Makefile", "ansible.cfg"):
-        shutil.copy(CHECKOUT / name, checkout.place)
-    (checkout.place / ".venv").symlink_to(Path(sys.executable).parents[1])
-    (checkout.place / ".build" / "ansible_collections").symlink_to(collections() / "ansible_collections")
-    given = {**environment(), "ANSIBLE_CONFIG": str(checkout.place / "ansible.cfg"), "ANSIBLE_INVENTORY": ".build/lab/inventory.yml"}
-    del given["ANSIBLE_COLLECTIONS_PATH"]
-
-    def said(*words: str) -> str:
-        ran = subprocess.run(words, cwd=checkout.place, env=given, capture_output=True, text=True, check=False, timeout=240)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
-
-    # The tools are there.
-    assert "2 servers on each node run" in said("make", "--assume-old=venv", "lab", "NODES=1", "SERVERS=2")
-    slot = checkout.slot
-    assert "2 servers on 1 node: 2 running" in said(tool("ansible-playbook"), "fleet.power.status")
-    assert "ended the lab" in said("make", "lab-down")
-    assert checkout.left(slot) == []
-
-
-@pytest.mark.skipif(shutil.which("iptables") is None, reason="there is no iptables, and no way out")
-def test_the_end_of_a_lab_leaves_the_way_out_of_another_one_open() -> None:
-    forwarding = "cat /proc/sys/net/ipv4/ip_forward"
-    # In a network of its own, with the rules of two labs that have a way out.
-    script = f"""
-        . {NODES.parent}/node/way-out
-        echo 1 >/proc/sys/net/ipv4/ip_forward
-        way_out -I 8; way_out -I 9
-        way_out -D 8; end_forwarding; {forwarding}
-        way_out -D 9; end_forwarding; {forwarding}
-    """
-    ran = subprocess.run(["unshare", "--net", "bash", "-euc", script], capture_output=True, text=True, check=True, timeout=30)
-    assert ran.stdout.split() == ["1", "0"]
-
-
-@pytest.mark.long
-def test_what_gives_nodes_their_servers_leaves_nothing_in_the_home_directory(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    home, lab = tmp_path / "home", tmp_path / "lab"
-    home.mkdir()
-    (lab / "node-1").mkdir(parents=True)
-    shutil.copy(inventory([Node("node-1", node.address)]), lab / "inventory.yml")
-    given = {**environment(), "HOME": str(home), "FLEET_LAB_HOME": str(lab)}
-    del given["ANSIBLE_HOME"]
-    ran = subprocess.run(
-        [sys.executable, str(CHECKOUT / "tests/lab/populate"), "1"], env=given, capture_output=True, text=True, timeout=900, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert len(docker(node, "ps", "-q").split()) == 1
-    assert list(home.rglob("*")) == []

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
-from ansible_collections.fleet.power.tests.integration.panel_server import LIST, TOKEN, FakePanel, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import closing
 
 from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
 from .ran import changes, made, refusal
@@ -63,7 +62,7 @@ def hostile_modules(node: Node, *names: str) -> Iterator[None]:
         node.ssh(f"rm -f {files} /tmp/hostile-*")
 
 
-def test_a_machine_becomes_a_node_that_keeps_servers_up_and_tells_and_a_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
+def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
     # A name that is a pattern, and does not match itself.
     (tmp_path / "servers[1]").mkdir()
@@ -136,7 +135,7 @@ def _is_told_otherwise(node: Node, lobby: Mapping[str, Any], received: EventRece
 
 
 @pytest.mark.long
-def test_check_mode_on_a_bare_machine_does_nothing_and_without_engine_or_libraries_it_is_told_what_to_do(lease: Lease) -> None:
+def test_check_mode_on_a_bare_machine_does_nothing_and_says_what_is_missing(lease: Lease) -> None:
     node = lease(1, bare=True)[0]
     ran = made(playbook("node", [node], "--check", node_engine_install=True, node_settings=SETTINGS, node_definitions=[server("lobby")]))
     assert {"Name the packages that would be installed", "Make the user", "Have the directories", "Write the settings file"} <= set(
@@ -168,7 +167,7 @@ def test_a_bare_machine_gets_engine_and_libraries(online: Node) -> None:
 
 
 @pytest.mark.long
-def test_the_modules_and_the_unit_run_in_a_virtual_environment_on_a_machine_without_the_libraries(online: Node) -> None:
+def test_modules_and_unit_run_in_a_virtual_environment(online: Node) -> None:
     asked = {"node_engine_install": True, "node_engine_service": "docker.service", "node_python": "virtualenv"}
     first = made(playbook("node", [online], **asked))
     python = "/usr/local/lib/fleet-power/venv/bin/python"
@@ -181,90 +180,3 @@ def test_the_modules_and_the_unit_run_in_a_virtual_environment_on_a_machine_with
     assert units(online) == {SUPERVISOR: "enabled active"}
     assert f'"{python}"' in online.ssh(f"systemctl cat {SUPERVISOR} | grep ^ExecStart")
     assert "docker.service" in online.ssh(f"systemctl show --property=After {SUPERVISOR}").replace(".service.service", "")
-
-
-@pytest.mark.long
-def test_settings_that_cannot_be_read_never_replace_those_that_can(lease: Lease) -> None:
-    nodes = lease(2)
-    short = {"node_python": "none", "node_restore_on_boot": False, "node_check": False}
-    made(playbook("node", nodes, **short, node_settings={"system": {"stop_timeout": 30}}))
-    assert len({node.ssh("sha256sum /usr/local/lib/fleet-power/library.zip /etc/fleet-power/config.yml") for node in nodes}) == 1
-    assert changes(made(playbook("node", nodes, "--check", **short, node_settings={"system": {"stop_timeout": 30}}))) == []
-    before = nodes[0].ssh("cat /etc/fleet-power/config.yml")
-    ran = playbook("node", nodes[:1], "-vvv", "--diff", **short, node_settings={"token": "hunter2", "system": {"stop_timeout": "soon"}})
-    assert "system.stop_timeout" in refusal(ran) and "hunter2" not in ran.output
-    # What no module could use is no better than what cannot be read.
-    ran = playbook("node", nodes[1:], **short, node_settings={"docker": {"host": "tcp://10.0.0.1:99999"}})
-    assert "docker.host" in refusal(ran)
-    assert nodes[1].ssh("cat /etc/fleet-power/config.yml") == before
-    assert nodes[0].ssh("cat /etc/fleet-power/config.yml") == before
-
-
-@pytest.mark.long
-def test_what_makes_no_sense_is_refused_before_anything_is_done(node: Node, tmp_path: Path) -> None:
-    (tmp_path / "servers").mkdir()
-    (tmp_path / "servers" / "lobby.json").write_text(json.dumps(server("lobby")))
-    for name in ("linked", "empty"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "linked" / names(server("one"))[0]).symlink_to(tmp_path / "servers" / "lobby.json")
-    refused: Sequence[tuple[dict[str, Any], str]] = [
-        ({"node_definitions_dir": str(tmp_path / "linked")}, "links are not followed; nothing was written"),
-        ({"node_definitions_dir": str(tmp_path / "empty"), "node_definitions_purge": True}, "would remove all of the node"),
-        (
-            {"node_settings": {"system": {"lock_directory": "relative"}}},
-            "system.lock_directory is relative; give a path that begins with /",
-        ),
-        ({"node_definitions": [{"settings": {}}]}, "node_definitions[0]: it has no settings.uuid"),
-        ({"node_definitions": [server("one"), {"settings": {"uuid": "../../escaped"}}]}, "node_definitions[1]: it has no settings.uuid"),
-        ({"node_definitions": [server("one")] * 2}, "node_definitions[1]: this is a second definition"),
-        ({"node_definitions_dir": str(tmp_path / "servers")}, "lobby.json: nobody would read it"),
-        ({"node_restore_stagger": 3601}, "node_restore_stagger is 3601; give a number from 0 to 3600"),
-        ({"node_restore_stagger": -1}, "node_restore_stagger is -1"),
-        ({"node_memory_max": "lots"}, "node_memory_max is lots; give a number with M, G or T"),
-        ({"node_restore_max_parallel": -1}, "node_restore_max_parallel is -1; give a number of 0 or more"),
-    ]
-    # All of them at once, as if each were a node of its own.
-    where = inventory([replace(node, name=f"case-{number}") for number in range(len(refused))])
-    read = json.loads(where.read_text())
-    for number, (variables, _unused) in enumerate(refused):
-        read["all"]["children"]["nodes"]["hosts"][f"case-{number}"].update(variables)
-    where.write_text(json.dumps(read))
-    # They share one connection, which takes ten sessions at a time.
-    ran = playbook("node", where, "--forks", "5")
-    assert (ran.rc, changes(ran)) == (2, []), ran.output
-    said = {each["host"]: str(each["result"]["msg"]) for each in ran.results if str(each["result"].get("msg")).startswith("Cannot ")}
-    wrong = [(said[f"case-{number}"], wanted) for number, (_unused, wanted) in enumerate(refused) if wanted not in said[f"case-{number}"]]
-    assert wrong == []
-
-
-@pytest.mark.long
-def test_a_node_gets_its_servers_from_a_panel_and_no_others(node: Node) -> None:
-    lobby, elsewhere = server("lobby", NOTE="hunter2-note"), server("elsewhere")
-    with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
-        panel.put(elsewhere, listed=False)
-        ran = made(playbook("node", [node], "-vvv", "--diff", node_settings=panel.settings, node_python="none", node_restore_on_boot=False))
-        assert TOKEN not in ran.output
-        power = adhoc([node], "server_power", "server=all action=start wait_for=running")[node.name]
-        assert [(each["name"], each["outcome"]) for each in power["servers"]] == [("lobby", "done")]
-        assert (node.is_up(uuid_of(lobby)), node.is_up(uuid_of(elsewhere))) == (True, False)
-        refused = adhoc([node], "server_power", f"server={uuid_of(elsewhere)} action=start")[node.name]
-        assert refused["servers"][0]["outcome"] == "refused" and node.container(uuid_of(elsewhere)) is None
-        assert panel.count(LIST) > 0
-    assert definitions_on(node) == [], "there is nothing to copy"
-
-
-@pytest.mark.long
-def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_and_says_so(node: Node) -> None:
-    lobby = server("lobby")
-    with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
-        made(playbook("node", [node], node_settings=panel.settings, node_python="none", node_check=False, node_supervise=False))
-        assert adhoc([node], "server_power", "server=all action=start")[node.name]["summary"] == {"done": 1}
-    node.faults.halt()
-    node.faults.boot()
-    said = wait_until(
-        lambda: node.ssh("journalctl --boot --unit fleet-power-restore --output cat | grep source_", check=False), "the end", 60
-    )
-    assert "source_unreachable" in said
-    with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
-        node.ssh("systemctl restart fleet-power-restore")
-    assert node.is_up(uuid_of(lobby))

@@ -1,15 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run acts on the servers that are meant and on no others, in order, and says truthfully what became of each."""
+"""A rolling run acts on the servers that are selected and on no others, in order, within its window, and reports what became of each."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import shlex
-from datetime import datetime
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,8 @@ from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun,
 from .ran import recap
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
-EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
 
-
-def test_three_of_twenty_that_fail_end_a_run_with_a_budget_of_two_and_the_next_run_does_exactly_the_rest(
-    lease: Lease, tmp_path: Path
-) -> None:
+def test_three_failures_end_a_run_with_budget_two_and_the_next_run_does_the_rest(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     bad, good = [server(f"a{number}") for number in range(3)], [server(f"b{number:02}") for number in range(17)]
     bring_up({node: [*bad, *good]})
@@ -88,102 +84,7 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
 
 
 @pytest.mark.long
-def test_a_server_that_fails_after_the_canary_counts_for_the_budget_and_blames_its_node(lease: Lease, tmp_path: Path) -> None:
-    first, second = lease(2)
-    ill, well, other = server("ill"), server("well"), server("other")
-    bring_up({first: [other], second: [ill, well]})
-    break_start(second, ill)
-    ran = playbook("rolling_restart", [first, second], rollout_canary=1, rollout_max_failures=1)
-    assert ran.rc == 2
-    assert recap(ran) == {first.name: 0, second.name: 1, "localhost": 0}
-    assert outcomes(result_of(tmp_path)) == {"other": "done", "ill": "refused image_unavailable", "well": "done"}
-    assert result_of(tmp_path)["batches"] == {"planned": 2, "begun": 2}
-
-
-@pytest.mark.long
-def test_a_budget_in_percent_a_pause_between_batches_and_a_run_that_goes_on_to_its_end(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    ill, well = server("ill", priority=1), [server(f"well{number}") for number in range(3)]
-    bring_up({node: [ill, *well]})
-    break_start(node, ill)
-    before = runs_of(node, well)
-
-    assert playbook("rolling_restart", [node], rollout_max_failures="24%").rc == 2
-    assert result_of(tmp_path)["stopped"] == "1 failed, 0 allowed"
-    assert runs_of(node, well) == before
-
-    ran = playbook("rolling_restart", [node], rollout_max_failures="25%", rollout_batch_size=1, rollout_pause=1.5)
-    assert ran.rc == 2
-    assert outcomes(result_of(tmp_path)) == {"ill": "refused image_unavailable", **dict.fromkeys(before, "done")}
-    assert ran.stdout.count("Waiting 1.5 s before batch ") == 3
-    after = runs_of(node, well)
-    begun = sorted(datetime.fromisoformat(f"{text[:23]}+00:00") for text in after.values())
-    assert all((later - earlier).total_seconds() >= 1.5 for earlier, later in itertools.pairwise(begun))
-
-    assert playbook("rolling_restart", [node], rollout_on_failure="continue").rc == 2
-    assert outcomes(result_of(tmp_path)) == {"ill": "refused image_unavailable", **dict.fromkeys(before, "done")}
-    assert result_of(tmp_path)["stopped"] is None
-
-
-TWO_ROLES = {"hosts": "nodes", "gather_facts": False, "become": True, "roles": ["fleet.power.rollout"]}
-STOP_FIRST = {"name": "Stop", **TWO_ROLES, "vars": {"rollout_action": "stop"}}
-
-
-@pytest.mark.long
-def test_of_two_runs_in_one_command_the_second_knows_nothing_of_the_first(lease: Lease, tmp_path: Path) -> None:
-    first, second = lease(2)
-    here, there = server("here"), server("there")
-    bring_up({first: [here], second: [there]})
-    lost = {"name": "Lose one", "ansible.builtin.meta": "end_host", "when": f"inventory_hostname == '{second.name}'"}
-    start = {"name": "Start", **TWO_ROLES, "vars": {"rollout_action": "start", "rollout_max_failures": 1}, "pre_tasks": [lost]}
-    play = tmp_path / "two.yml"
-    play.write_text(json.dumps([STOP_FIRST, start]))
-    ran = playbook(play, [first, second])
-    assert ran.rc == 2
-    assert outcomes(result_of(tmp_path)) == {"here": "done", second.name: "unknown node_unreachable"}
-    assert (first.is_up(uuid_of(here)), second.is_up(uuid_of(there))) == (True, False)
-
-
-@pytest.mark.long
-def test_of_two_runs_in_one_command_the_second_which_is_refused_has_a_result_of_its_own(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    here = server("here")
-    bring_up({node: [here]})
-    refused = {"name": "Fail", **TWO_ROLES, "vars": {"rollout_action": "start", "rollout_options": {"wait_seconds": 5}}}
-    play = tmp_path / "two.yml"
-    play.write_text(json.dumps([STOP_FIRST, refused]))
-    ran = playbook(play, [node])
-    assert ran.rc == 2
-    assert result_of(tmp_path)["msg"].startswith("Cannot use wait_seconds in rollout_options (power_options): only what looking and acting")
-    assert not node.is_up(uuid_of(here))
-
-
-@pytest.mark.long
-def test_a_server_that_does_not_stay_up_or_is_not_ready_in_time_has_failed(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    falls, stays, later = server("falls", CRASH_AFTER=2), server("stays", priority=1), server("later")
-    node.define(falls, stays, later)
-    ran = playbook("power", [node], power_action="start", power_servers="all", rollout_soak=3, rollout_wait_for="running")
-    assert ran.rc == 2
-    assert outcomes(result_of(tmp_path)) == {"falls": "failed did_not_stay_up", "stays": "done", "later": "done"}
-
-    stays["settings"]["environment"]["BOOT_SECONDS"] = 60
-    node.define(stays)
-    before = runs_of(node, [later])
-    ran = playbook("rolling_restart", [node], rollout_batch_size=1, rollout_wait_for="running", rollout_wait_timeout=3)
-    assert ran.rc == 2
-    assert {"stays": "failed start_timeout", "later": "not_done"}.items() <= outcomes(result_of(tmp_path)).items()
-    assert runs_of(node, [later]) == before
-    resume = json.loads(Path(result_of(tmp_path)["resume_file"]).read_text())
-    assert [line.split()[1].rstrip(":") for line in resume["not_done"]] == ["later"]
-    # It is left up, and may be killed.
-    assert playbook("power", [node], power_action="kill", power_servers=["stays"]).rc == 0
-    assert (node.is_up(uuid_of(stays)), node.is_up(uuid_of(later))) == (False, True)
-    assert [each["outcome"] for each in operations(node, stays, "kill")] == ["done"]
-
-
-@pytest.mark.long
-def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_back_in_reverse(lease: Lease, tmp_path: Path) -> None:
+def test_nodes_and_servers_start_by_priority_and_stop_in_reverse(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     game, proxy, lobby = server("game"), server("proxy", priority=1), server("lobby", priority=500)
     first.define(game, lobby)
@@ -225,86 +126,7 @@ def test_nodes_and_servers_are_taken_in_the_order_of_their_priorities_and_given_
 
 
 @pytest.mark.long
-def test_a_kill_in_check_mode_touches_nothing(lease: Lease) -> None:
-    first, second = lease(2)
-    here, there = server("here"), server("there")
-    bring_up({first: [here], second: [there]})
-    before = runs_of(first, [here]), runs_of(second, [there])
-    checked = playbook("power", [first, second], "--check", power_action="kill", power_servers="all")
-    assert checked.rc == 0, checked.output
-    assert "2 done (check mode, nothing was changed)" in checked.stdout
-    assert (runs_of(first, [here]), runs_of(second, [there])) == before
-    assert first.is_up(uuid_of(here)) and second.is_up(uuid_of(there))
-
-
-@pytest.mark.long
-def test_only_what_is_selected_is_touched_and_check_mode_touches_nothing(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    fits = server("fits", labels={"tier": "game"}, egg=EGG)
-    label, egg, plain = server("label", labels={"tier": "game"}), server("egg", labels={"tier": "web"}, egg=EGG), server("plain")
-    bring_up({node: [fits, label, egg, plain]})
-    every = [fits, label, egg, plain]
-    before = runs_of(node, every)
-
-    checked = playbook("rolling_restart", [node], "--check", rollout_labels={"tier": "game"})
-    assert checked.rc == 0, checked.output
-    assert sorted(line.split()[2] for line in table_of(checked)[1:]) == ["fits", "label"]
-    assert all("stop timeout 600 s, from the node's system.stop_timeout" in line for line in table_of(checked)[1:])
-    assert "2 done (check mode, nothing was changed)" in checked.stdout
-    assert not (tmp_path / ".ansible/fleet_power").exists()
-    assert runs_of(node, every) == before
-
-    assert playbook("rolling_restart", [node], rollout_labels={"tier": "game"}, rollout_eggs=[EGG], rollout_states=["running"]).rc == 0
-    after = runs_of(node, every)
-    assert [name for name in after if after[name] != before[name]] == ["fits"]
-
-    lost = playbook("rolling_restart", [node], power_servers=["fits", "nobody"])
-    assert lost.rc == 2
-    assert result_of(tmp_path)["code"] == "server_not_found"
-    assert runs_of(node, every) == after
-
-
-@pytest.mark.long
-def test_a_suspended_server_fails_the_run_before_it_begins_or_is_only_reported(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    owing, paid = server("owing"), server("paid")
-    bring_up({node: [owing, paid]})
-    owing["settings"]["suspended"] = True
-    node.define(owing)
-    before = runs_of(node, [owing, paid])
-
-    assert playbook("rolling_restart", [node], rollout_suspended="fail").rc == 2
-    assert outcomes(result_of(tmp_path)) == {"owing": "refused suspended", "paid": "not_done"}
-    assert runs_of(node, [owing, paid]) == before
-
-    assert playbook("rolling_restart", [node], rollout_suspended="skip").rc == 0
-    assert outcomes(result_of(tmp_path)) == {"owing": "skipped suspended", "paid": "done"}
-    after = runs_of(node, [owing, paid])
-    assert [after[name] == before[name] for name in ("owing", "paid")] == [True, False]
-
-
-@pytest.mark.long
-def test_a_task_before_the_batch_that_fails_on_a_node_leaves_that_nodes_servers_alone(lease: Lease, tmp_path: Path) -> None:
-    first, second = lease(2)
-    here, there = server("here"), server("there")
-    bring_up({first: [here], second: [there]})
-    before = runs_of(second, [there])
-    tasks = tmp_path / "before.yml"
-    command = f"echo {{{{ rollout_batch }}}} {{{{ rollout_batch_servers | join(' ') }}}} > /root/told; test $(hostname) = {first.name}"
-    tasks.write_text(json.dumps([{"name": "Warn the players", "ansible.builtin.shell": command}]))
-
-    nodes = [first, second]
-    ran = playbook("rolling_restart", nodes, rollout_before_batch_tasks=str(tasks), rollout_serial=0, rollout_max_failures=1)
-    assert ran.rc == 2
-    assert outcomes(result_of(tmp_path)) == {"here": "done", "there": "failed before_batch_failed"}
-    assert "Warn the players" in result_of(tmp_path)["servers"][1]["msg"]
-    assert [node.ssh("cat /root/told").split() for node in nodes] == [["1", uuid_of(here)], ["1", uuid_of(there)]]
-    assert runs_of(second, [there]) == before
-    assert len(resume_files(tmp_path)) == 1
-
-
-@pytest.mark.long
-def test_batches_whose_only_node_was_lost_before_them_are_counted_and_the_others_go_on(lease: Lease, tmp_path: Path) -> None:
+def test_batches_of_a_lost_node_are_counted_and_the_others_go_on(lease: Lease, tmp_path: Path) -> None:
     first, second, third = lease(3)
     servers = {first: [server("a")], second: [server("b"), server("c")], third: [server("d")]}
     bring_up(servers)
@@ -319,7 +141,7 @@ def test_batches_whose_only_node_was_lost_before_them_are_counted_and_the_others
     assert recap(ran) == {first.name: 1, second.name: 0, third.name: 0, "localhost": 0}
 
 
-def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_twice(lease: Lease, tmp_path: Path) -> None:
+def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     slow, later = server("slow", STOP_SECONDS=10), server("later")
     bring_up({first: [slow], second: [later]})
@@ -340,3 +162,50 @@ def test_after_ctrl_c_the_next_run_waits_for_what_is_in_flight_and_does_nothing_
     assert [each["outcome"] for each in operations(first, slow)] == ["done"]
     assert len(operations(second, later)) == 1
     assert resume_files(tmp_path) == []
+
+
+def moment(seconds: float) -> str:
+    """A moment so many seconds from now."""
+    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.long
+def test_a_batch_that_may_pass_the_deadline_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    servers = [server(name) for name in ("a", "b", "c")]
+    bring_up({node: servers})
+    before = runs_of(node, servers)
+    # By its own options a batch may take 61 s, and before the last one a pause is made that leaves too little.
+    pace = {"rollout_batch_size": 1, "rollout_wait_seconds": 1, "rollout_stop_timeout": 60, "rollout_wait_for": "container"}
+
+    ran = playbook("rolling_restart", [node], **pace, rollout_deadline=moment(150), rollout_pause=120)
+    assert ran.rc == 2
+    result = result_of(tmp_path)
+    assert outcomes(result) == {"a": "done", "b": "not_done deadline", "c": "not_done deadline"}
+    assert result["stopped"].startswith("batch 2 may take 3 min 1 s, and all is to be over by ")
+    assert result["window"]["deadline"].endswith("Z")
+    assert " 1 done, 2 not done; stopped: batch 2 may take " in ran.stdout
+    after = runs_of(node, servers)
+    assert [name for name in after if after[name] != before[name]] == ["a"]
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} b: deadline", f"{node.name} c: deadline"]
+
+    resumed = playbook("rolling_restart", [node], rollout_resume=str(resume), **pace)
+    assert resumed.rc == 0, resumed.output
+    assert outcomes(result_of(tmp_path)) == {"b": "done", "c": "done"}
+
+
+@pytest.mark.long
+def test_ctrl_c_while_it_waits_for_its_window_leaves_nothing(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    only = server("only")
+    bring_up({node: [only]})
+    going = playbook_begun("rolling_restart", [node], rollout_not_before=moment(8))
+    wait_until(lambda: " Waiting until " in going.stdout, "it waits", 60)
+    going.interrupt()
+    ran = going.finish(10)
+    assert ran.rc != 0
+    time.sleep(10)
+    assert operations(node, only) == []
+    assert resume_files(tmp_path) == []
+    assert not (tmp_path / ".ansible/fleet_power/rollout.json").exists()

@@ -12,9 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.told_support import told
 
-from .lab import Lease, adhoc, bring_up, inventory, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Lease, adhoc, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
 from .rollout import is_stopping, is_unlocked, operations, outcomes, result_of, resume_files, runs_of
 
 
@@ -29,25 +28,6 @@ def test_of_two_tasks_under_one_key_each_server_is_done_by_one(lease: Lease) -> 
         said = [each.result()[node.name]["servers"] for each in answers]
     assert [sorted(entry["outcome"] for entry in pair) for pair in zip(*said)] == [["done", "unchanged"]] * 3
     assert [[said["outcome"] for said in operations(node, each)].count("done") for each in servers] == [1, 1, 1]
-
-
-@pytest.mark.long
-def test_what_is_in_flight_when_time_runs_out_stays_unknown_and_is_not_asked_for(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    slow, later = server("slow", STOP_SECONDS=25), server("later")
-    bring_up({node: [slow, later]})
-    going = playbook_begun("rolling_restart", [node], rollout_batch_size=1, rollout_priorities={"slow": 1})
-    wait_until(lambda: is_stopping(node, slow), "it is being stopped", 60)
-    going.kill()
-    (resume,) = resume_files(tmp_path)
-    ran = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_resume_wait=1, rollout_max_failures=1)
-    assert ran.rc == 2
-    assert ran.seconds < 20
-    assert outcomes(result_of(tmp_path)) == {"slow": "unknown still_in_flight", "later": "done"}
-    ran = playbook("rolling_restart", [node], rollout_resume=str(resume))
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"slow": "done"}
-    assert [[said["outcome"] for said in operations(node, each)] for each in (slow, later)] == [["done"], ["done"]]
 
 
 @pytest.mark.long
@@ -69,75 +49,6 @@ def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_a_node_whose_state_directory_is_full_restarts_all_the_same(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    servers = [server("one"), server("two")]
-    node.write("/etc/fleet-power/config.yml", "system: {state_directory: /var/lib/fleet-power/journal}")
-    bring_up({node: servers})
-    before = runs_of(node, servers)
-    node.faults.disk(1, "/var/lib/fleet-power/journal")
-    node.ssh("for size in 64k 512; do dd if=/dev/zero of=/var/lib/fleet-power/journal/fill.$size bs=$size; done", check=False)
-    ran = playbook("rolling_restart", [node])
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"one": "done", "two": "done"}
-    assert "what is done is not recorded" in ran.output
-    after = runs_of(node, servers)
-    assert all(after[name] != before[name] for name in before)
-
-
-@pytest.mark.long
-def test_of_two_that_go_on_with_the_same_run_one_is_refused_and_says_so(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    servers = [server("s0", priority=0), server("s1", priority=1, STOP_SECONDS=10)]
-    bring_up({node: servers})
-    going = playbook_begun("rolling_restart", [node], rollout_pause=30)
-    wait_until(lambda: "Waiting 30 s" in going.stdout, "the first is restarted", 60)
-    going.interrupt()
-    going.finish()
-    (resume,) = resume_files(tmp_path)
-    going = playbook_begun("rolling_restart", [node], rollout_resume=str(resume))
-    wait_until(lambda: is_stopping(node, servers[1]), "it goes on", 60)
-    own = tmp_path / "second.json"
-    second = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_result_file=str(own))
-    first = going.finish()
-    assert (first.rc, second.rc) == (0, 2), first.output + second.output
-    assert json.loads(own.read_text())["code"] == "resume_in_use"
-    assert [len(operations(node, each)) for each in servers] == [1, 1]
-
-
-@pytest.mark.long
-def test_what_comes_before_a_batch_and_is_missing_or_ends_the_play_is_told(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    one = server("one")
-    bring_up({node: [one]})
-    ran = playbook("rolling_restart", [node], rollout_before_batch_tasks=str(tmp_path / "missing.yml"))
-    assert ran.rc == 2, ran.output
-    assert outcomes(result_of(tmp_path)) == {"one": "not_done"}
-    assert result_of(tmp_path)["stopped"].startswith(f"Cannot use rollout_before_batch_tasks={tmp_path}/missing.yml: ")
-    ending = tmp_path / "end.yml"
-    ending.write_text("- ansible.builtin.meta: end_play\n")
-    with told() as chat:
-        where = inventory([node], rollout_receivers=[{"name": "chat", "url": chat.url}])
-        ran = playbook("rolling_restart", where, rollout_before_batch_tasks=str(ending))
-    assert ran.rc == 2, ran.output
-    assert chat.types == ["rollout.begun", "rollout.stopped"]
-    assert (result_of(tmp_path)["ok"], result_of(tmp_path)["code"]) == (False, "broken_off")
-    assert operations(node, one) == []
-
-
-@pytest.mark.long
-def test_a_run_that_cannot_begin_leaves_no_good_result_of_an_earlier_one(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    earlier = tmp_path / ".ansible/fleet_power/rollout.json"
-    earlier.parent.mkdir(parents=True)
-    earlier.write_text('{"schema": 1, "ok": true}')
-    assert playbook("rolling_restart", [node], power_hosts="typo").rc != 0
-    assert not result_of(tmp_path)["ok"]
-    assert playbook("rolling_restart", [node], rollout_wait_for="bogus").rc == 2
-    assert "rollout_wait_for='bogus': expected one of container, running, healthy" in result_of(tmp_path)["msg"]
-
-
-@pytest.mark.long
 def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("quick", priority=1), server("slow", priority=1, STOP_SECONDS=15)]
@@ -156,23 +67,6 @@ def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: 
     assert ran.rc == 0, ran.output
     assert outcomes(result_of(tmp_path)) == {"quick": "done", "slow": "done"}
     assert len(operations(node, servers[0])) == 1
-
-
-@pytest.mark.long
-def test_a_soak_that_was_cut_off_is_made_up_for(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    one = server("one")
-    bring_up({node: [one]})
-    going = playbook_begun("rolling_restart", [node], rollout_soak=30)
-    wait_until(lambda: [each["outcome"] for each in operations(node, one)] == ["done"], "it is restarted", 60)
-    going.interrupt()
-    going.finish()
-    (resume,) = resume_files(tmp_path)
-    ran = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_soak=3)
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"one": "unchanged"}
-    assert [each["outcome"] for each in operations(node, one)].count("done") == 1
-    assert "Let time pass" in ran.stdout
 
 
 @pytest.mark.long

@@ -6,41 +6,14 @@
 from __future__ import annotations
 
 import json
-import time
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from .lab import Lease, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, boot_of, work
-from .played import Network
 from .ran import recap, words_of
 from .rollout import operations, outcomes, result_of, resume_files, runs_of
-
-
-@pytest.mark.long
-def test_one_of_a_misspelt_variable_restarts_nothing_and_a_night_waits_for_all_nodes_at_once(lease: Lease, tmp_path: Path) -> None:
-    nodes = lease(2)
-    networks = [Network(node, busy=3, **{name: 0}) for node, name in zip(nodes, ("empty", "idle"))]
-    polite = {"rollout_max_delay": 10, "rollout_stop_timeout": 10}
-    ran = playbook("rolling_restart", nodes, rollout_players_at_mots=0, **polite)
-    assert ran.rc == 2 and "rollout_players_at_mots (did you mean rollout_players_at_most?)" in words_of(ran)
-    assert [each.restarted() for each in networks] == [[], []]
-
-    # As the guide says.
-    ran = playbook("rolling_restart", nodes, rollout_serial="100%", rollout_players_at_most=0, rollout_left_ok=True, **polite)
-    assert ran.rc == 0, ran.output
-    assert "This run may take up to " in ran.stdout and "and each waits for its own players" not in ran.stdout
-    result = result_of(tmp_path)
-    assert (result["ok"], result["batches"]["planned"], result["counts"]["for_players"]) == (True, 1, 2)
-    assert [each.restarted() for each in networks] == [["empty"], ["idle"]]
-    first, second = (
-        datetime.fromisoformat(each["began_at"].replace("Z", "+00:00")) for each in result["servers"] if each["name"] == "busy"
-    )
-    assert abs((first - second).total_seconds()) < 10, "the second node did not wait for the end of the first"
-    (resume,) = resume_files(tmp_path)
-    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} busy: players_online" for node in nodes]
 
 
 @pytest.mark.long
@@ -88,21 +61,7 @@ def test_a_run_that_was_killed_while_it_waited_for_players_is_taken_up(lease: Le
 
 
 @pytest.mark.long
-def test_what_another_did_while_players_were_waited_for_is_done(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    played = server("played")
-    bring_up({node: [played]})
-    going = playbook_begun("rolling_restart", [node], rollout_players_at_most=0, rollout_max_delay=120)
-    wait_until(lambda: "waiting for players" in going.stdout, "it waits for players", 60)
-    node.ssh(f"docker restart -t 1 {uuid_of(played)}")
-    ran = going.finish()
-    assert ran.rc == 0, ran.output
-    assert outcomes(result_of(tmp_path)) == {"played": "skipped superseded"}
-    assert "Done by another: " in result_of(tmp_path)["servers"][0]["msg"]
-
-
-@pytest.mark.long
-def test_a_node_that_is_left_to_its_players_is_neither_worked_on_nor_rebooted_and_the_next_one_is(lease: Lease, tmp_path: Path) -> None:
+def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     played, other = server("played", priority=1), server("other")
     bring_up({first: [played], second: [other]})
@@ -124,32 +83,3 @@ def test_a_node_that_is_left_to_its_players_is_neither_worked_on_nor_rebooted_an
     assert again.rc == 0, again.output
     assert boot_of(first) != before[0]
     assert first.is_up(uuid_of(played))
-
-
-@pytest.mark.long
-def test_what_was_stopped_on_a_node_that_is_left_to_its_players_comes_back(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    # The first to be stopped is empty as soon as it is asked for, since it crashes while it is waited for.
-    empty, played = server("empty", priority=200), server("played", priority=1)
-    bring_up({node: [empty, played]})
-    going = playbook_begun("maintenance", [node], maintenance_players_at_most=0, maintenance_max_delay=20, maintenance_reboot=True)
-    wait_until(lambda: "waiting for players" in going.stdout, "it waits for players", 60)
-    time.sleep(1)
-    node.ssh(f"docker kill {uuid_of(empty)}")
-    boot = boot_of(node)
-    ran = going.finish()
-    assert ran.rc != 0
-    assert f"Cannot maintain {node.name}: players may be on played" in words_of(ran)
-    assert boot_of(node) == boot
-    assert [node.is_up(uuid_of(each)) for each in (empty, played)] == [True, True]
-
-
-@pytest.mark.long
-def test_what_makes_no_sense_is_refused_before_anything_is_stopped(lease: Lease) -> None:
-    (node,) = lease(1)
-    played = server("played")
-    bring_up({node: [played]})
-    ran = playbook("maintenance", [node], maintenance_warn=[600], maintenance_max_delay=60)
-    assert ran.rc != 0
-    assert "Cannot use max_delay=60: the first mark of warn is 600 s before the end" in words_of(ran)
-    assert node.is_up(uuid_of(played))

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from .lab import Lease, Node, bring_up, inventory, server, uuid_of
+from .lab import Lease, Node, bring_up, inventory, server
 from .scratch import collections
 
 pytest.importorskip("ansible_runner")
@@ -70,16 +68,6 @@ def ran(job: Job, playbook: str) -> Job:
     return job
 
 
-def ran_elsewhere(job: Job, playbook: str) -> Job:
-    """Run it as AWX does: sent to a worker in a directory that lasts no longer than the job, and only what it tells comes back."""
-    sent = _runner("transmit", str(job.directory), "--playbook", playbook, "--ident", "job")
-    with tempfile.TemporaryDirectory() as elsewhere:
-        told = _runner("worker", "--private-data-dir", elsewhere, stdin=sent)
-    back = Job(job.directory / "back")
-    _runner("process", str(back.directory), "--ident", "job", stdin=told)
-    return back
-
-
 def _runner(*arguments: str, stdin: bytes = b"") -> bytes:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -99,33 +87,3 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
     (result,) = (event["event_data"]["res"] for event in job.events("runner_on_ok") if "servers" in event["event_data"]["res"])
     assert [(entry["name"], entry["state"]) for entry in result["servers"]] == [("Atlas", "running")]
     assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]
-
-
-@pytest.mark.long
-def test_a_job_that_failed_is_finished_by_another_since_its_files_outlive_it(lease: Lease, tmp_path: Path) -> None:
-    (node,) = lease(1)
-    first, second = server("Atlas", STOP_SECONDS=0.1), server("Borealis", STOP_SECONDS=0.1)
-    bring_up({node: [first, second]})
-    lasting = tmp_path / "lasting"
-    result, rest = lasting / "result.json", lasting / "rest.json"
-    variables = {"rollout_canary": 1, "rollout_soak": 1, "rollout_result_file": str(result), "rollout_resume_file": str(rest)}
-    broken = copy.deepcopy(first)
-    broken["settings"]["environment"].update(CRASH_AFTER=0.3, EXIT_CODE=3)
-    node.define(broken)
-    before = node.started_at(uuid_of(second))
-
-    job = ran_elsewhere(prepared(tmp_path / "one", [node], **variables), "rolling_restart.yml")
-    assert job.rc != 0
-    assert {entry["name"]: entry["outcome"] for entry in json.loads(result.read_text())["servers"]} == {
-        "Atlas": "failed",
-        "Borealis": "not_done",
-    }
-    assert node.started_at(uuid_of(second)) == before
-
-    node.define(first)
-    more = {**variables, "rollout_resume": str(rest), "rollout_resume_failed": True}
-    job = ran_elsewhere(prepared(tmp_path / "two", [node], **more), "rolling_restart.yml")
-    assert job.rc == 0, job.stdout
-    assert {entry["name"]: entry["outcome"] for entry in json.loads(result.read_text())["servers"]} == {"Atlas": "done", "Borealis": "done"}
-    assert "2 done" in job.stdout
-    assert not rest.exists()

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import ssl
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .firewalls import StandIns
-from .lab import Node, adhoc, playbook, playbook_begun, server, uuid_of, wait_until
+from .lab import Node, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import changes, made, refusal
-from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, settings, shown
+from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, end_of, installed, pid_of, shown
 
 
 @pytest.fixture
@@ -77,7 +73,7 @@ def boots_with_all_that_belongs_to_it(node: Node, lobby: dict[str, Any]) -> None
     assert not node.is_up(uuid_of(lobby))
 
 
-def test_a_node_serves_http_and_boots_servers_without_root_and_the_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
+def test_a_node_serves_http_without_root_and_the_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
     stand_ins.keep("ufw", f"22/tcp comment '{SERVICE}'s'", f"from 203.0.113.9 to any port 8080 proto tcp comment '{SERVICE}'")
     firewall = {"shim_firewall": "ufw", "shim_firewall_sources": ["192.0.2.77/24", "2001:DB8::1"]}
     lobby = lobby_with_all()
@@ -105,42 +101,6 @@ def test_a_node_serves_http_and_boots_servers_without_root_and_the_second_run_ch
     node.ssh(f"systemctl reload {SERVICE}")
     wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were read anew")
     assert pid_of(node) == pid
-
-
-@pytest.mark.long
-def test_what_only_a_new_process_can_change_makes_one_and_the_other_firewall_lets_clients_in(node: Node, stand_ins: StandIns) -> None:
-    installed(node)
-    pid = pid_of(node)
-    # The firewall has rules for now, and rules for the next boot.
-    made(playbook("node", [node], node_settings=settings(port=8081), node_check=False))
-    rule = 'rule family="ipv4" source address="{}" port port="{}" protocol="tcp" accept'
-    for kind in ("now", "permanent"):
-        stand_ins.keep(kind, rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 8081), rule.format("203.0.113.9", 22))
-    last = made(playbook("shim", [node], shim_firewall="firewalld", shim_firewall_sources=["192.0.2.0/24", "198.51.100.7"]))
-    assert {"Write the unit", "Have it restarted"} <= set(changes(last))
-    assert pid_of(node) != pid
-    wanted = [rule.format("192.0.2.0/24", 8081), rule.format("203.0.113.9", 22), rule.format("198.51.100.7", 8081)]
-    assert [stand_ins.rules("now"), stand_ins.rules("permanent")] == [wanted, wanted]
-
-
-@pytest.mark.long
-def test_settings_that_others_can_read_are_refused_by_the_service_and_closed_by_the_role(node: Node) -> None:
-    installed(node)
-    node.ssh(f"chmod 0644 /etc/fleet-power/config.yml; systemctl restart {SERVICE}", check=False)
-    assert "everybody may use" in node.ssh(f"journalctl --unit {SERVICE} --output cat")
-    assert pid_of(node) == 0 or shown(node, "ActiveState")["ActiveState"] != "active"
-    assert "Keep the settings, and the token in them, from others" in changes(made(playbook("shim", [node])))
-    assert ask(node, "/healthz", token="")[0] == 200
-
-    made(playbook("node", [node], node_settings={"system": {"stop_timeout": 60}}, node_check=False))
-    message = refusal(playbook("shim", [node]))
-    assert "has no token" in message and "node_settings" in message
-
-
-@pytest.mark.long
-def test_check_mode_on_a_machine_that_is_no_node_does_nothing(node: Node) -> None:
-    assert made(playbook("shim", [node], "--check")).rc == 0
-    assert node.ssh(f"ls -d {LIBRARIES} {UNIT} 2>/dev/null; getent passwd {SERVICE}", check=False) == ""
 
 
 def test_a_machine_that_is_no_node_is_told_what_to_do(node: Node) -> None:
@@ -210,72 +170,3 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
     assert end_of(node, going)["code"] == "interrupted"
     assert end_of(node, waiting)["outcome"] == "done" and node.is_up(uuid_of(slow))
     assert node.ssh("stat -c '%U %G %a' /run/fleet-power") == "root fleet-power 2770\n"
-
-
-@pytest.mark.long
-def test_module_and_service_take_turns_on_a_server(node: Node) -> None:
-    slow = server("slow", STOP_SECONDS=15)
-    installed(node, slow)
-    done(node, slow, "start")
-
-    def module(action: str, *arguments: str, **options: object) -> dict[str, Any]:
-        return adhoc([node], "server_power", {"server": [uuid_of(slow)], "action": action, **options}, *arguments)[node.name]
-
-    # The service holds the lock; the module is told by whom.
-    going = accepted(node, slow, "restart")
-    begun(node, going)
-    refused = module("stop", wait_seconds=0)["servers"][0]
-    assert refused["code"] == "lock_timeout", refused
-    assert refused["lock"]["holder"]["operation"] == going.rpartition("/")[2]
-    assert refused["lock"]["holder"]["pid"] == pid_of(node) and "10.77." in refused["lock"]["holder"]["origin"]
-    assert end_of(node, going)["outcome"] == "done"
-
-    # The module holds it; the service is told by whom, and its kill cancels the module's action.
-    background = ("--background", "60", "--poll", "0")
-    adhoc([node], "server_power", {"server": [uuid_of(slow)], "action": "restart"}, *background)
-    path = f"/api/servers/{uuid_of(slow)}/operations"
-
-    def of_root() -> dict[str, Any]:
-        return next(each for each in ask(node, path)[2] if "10.77." not in each["origin"])
-
-    wait_until(lambda: of_root()["outcome"] is None and node.is_up(uuid_of(slow)), "the module has begun")
-    ended = end_of(node, accepted(node, slow, "stop", 1))
-    assert ended["code"] == "lock_timeout" and "root" in ended["msg"], ended
-    kill = end_of(node, accepted(node, slow, "kill"))
-    assert kill["outcome"] == "done", kill
-    wait_until(lambda: of_root()["outcome"], "the module's end is in the journal")
-    assert (of_root()["outcome"], of_root()["code"]) == ("cancelled", "cancelled_by_kill")
-    assert not node.is_up(uuid_of(slow))
-
-
-@pytest.mark.long
-def test_it_speaks_tls_with_the_certificate_that_it_is_given(node: Node, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "node.crt", tmp_path / "node.key"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=node",
-    ]
-    names = ["-addext", f"subjectAltName=IP:{node.address}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*words, *names], check=True, capture_output=True)
-    files = {"cert": "/etc/fleet-power/node.crt", "key": "/etc/fleet-power/node.key"}
-    given = {"shim_certificate": str(certificate), "shim_certificate_key": str(key)}
-    first = installed(node, node_settings=settings(ssl={"enabled": True, **files}), arguments=["--diff"], **given)
-    assert "PRIVATE KEY" not in first.output
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(certificate)))
-    )
-    with opener.open(f"https://{node.address}:8080/healthz", timeout=10) as answer:
-        assert answer.status == 200
-    assert node.ssh(f"stat -c '%U %G %a' {files['key']}") == "root fleet-power 640\n"
-    assert changes(made(playbook("shim", [node], **given))) == []
-    assert changes(made(playbook("shim", [node], "--check", **given))) == []

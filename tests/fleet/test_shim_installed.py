@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from .lab import Lease, Node, nodes_command, playbook, server, uuid_of
-from .ran import changes, made, refusal
-from .shim import LIBRARIES, SERVICE, ask, installed, pid_of
+from .lab import Lease, Node, nodes_command, playbook
+from .ran import changes, made
+from .shim import LIBRARIES, ask, installed, pid_of
 
 
 @pytest.fixture
@@ -65,19 +65,3 @@ def is_let_in(node: Node) -> bool:
     except OSError:
         return False
     return True
-
-
-@pytest.mark.long
-def test_a_service_that_is_not_well_fails_the_role_which_says_so(node: Node) -> None:
-    lobby = server("lobby")
-    installed(node, lobby)
-    # A newer version's, which it must not write to; at once, or it makes one of its own.
-    newer = "os.rename(path, f'{path}.aside'); sqlite3.connect(path).execute('PRAGMA user_version = 99')"
-    node.ssh(f"python3 -c \"import os, sqlite3; path = '/var/lib/fleet-power/journal.sqlite'; {newer}\"")
-    assert ask(node, f"/api/servers/{uuid_of(lobby)}/power", {"action": "start"})[0] == 503
-    message = refusal(playbook("shim", [node]))
-    assert message == (
-        f"Cannot serve HTTP on {node.name}: http://127.0.0.1:8080/healthz answers 503 and not 200; see journalctl --unit {SERVICE}"
-    )
-    everybody = refusal(playbook("shim", [node], shim_firewall="ufw", shim_firewall_sources=["0.0.0.0/0"]))
-    assert "0.0.0.0/0 in shim_firewall_sources is everybody; set shim_firewall to none" in everybody

@@ -1,19 +1,22 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The status of a fleet is one table, complete for the nodes that answer, and says which did not and why."""
+"""The status of a fleet is complete for the nodes that answer; a server that cannot be seen is shown, and nobody acts beside it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.integration.engine_proxy import EngineProxy
 
-from . import lab
-from .lab import Lease, Node, adhoc, inventory, phase_of, playbook, server, uuid_of, wait_until
-from .ran import recap
+from .lab import Lease, Node, adhoc, bring_up, phase_of, playbook, server, uuid_of, wait_until
+from .ran import recap, words_of
+from .rollout import outcomes, result_of, runs_of
 
 
 def line_of(text: str, node: Node, name: str) -> str:
@@ -59,7 +62,7 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     assert node["servers"][1]["state"] == "running"
 
 
-def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_complete(lease: Lease, tmp_path: Path) -> None:
+def test_nodes_that_do_not_answer_are_shown_with_the_reason(lease: Lease, tmp_path: Path) -> None:
     well, cut, frozen = lease(3)
     well.define(server("fine"))
     cut.define(server("lost"))
@@ -88,80 +91,43 @@ def test_nodes_that_do_not_answer_are_told_with_the_reason_and_the_others_are_co
     assert errors[cut.name]
 
 
-@pytest.mark.long
-def test_a_node_lost_in_an_earlier_play_is_not_shown_as_it_was_before(lease: Lease, tmp_path: Path) -> None:
-    stays, goes = lease(2)
-    stays.define(server("stays"))
-    goes.define(server("goes"))
-    fail = {"name": "Fail", "ansible.builtin.fail": {"msg": "gone"}, "when": f"inventory_hostname == '{goes.name}'"}
-    losing = {"name": "Lose it", "hosts": "nodes", "gather_facts": False, "tasks": [fail]}
-    status = {"name": "Look", "ansible.builtin.import_playbook": "fleet.power.status"}
-    (tmp_path / "twice.yml").write_text(json.dumps([status, losing, status]))
-    ran = playbook(tmp_path / "twice.yml", [stays, goes])
-    first, _separator, last = ran.stdout.rpartition("PLAY [Show the state")
-    assert line_of(first, goes, "goes")
-    assert "no answer" in last and " goes " not in last
-    assert line_of(last, stays, "stays")
-    assert "Cannot look at 1 of 2 nodes" in last
+@contextmanager
+def hidden(node: Node, uuid: str) -> Iterator[None]:
+    """Let inspecting one server's container be answered with an error; all else reaches the engine."""
+    proxy = EngineProxy(node.docker_host, node.root / "run/hides.sock")
+    proxy.fail("GET", rf"/containers/{uuid}/json")
+    node.write("/etc/fleet-power/config.yml", "docker: {host: unix:///run/hides.sock}\n")
+    with closing(proxy):
+        yield
 
 
 @pytest.mark.long
-def test_a_node_with_a_broken_variable_takes_nothing_from_the_others(lease: Lease) -> None:
-    well, broken = lease(2)
-    well.define(server("fine"))
-    where = inventory([well, broken])
-    layout = json.loads(where.read_text())
-    layout["all"]["children"]["nodes"]["hosts"][broken.name]["ansible_user"] = "{{ nobody }}"
-    where.write_text(json.dumps(layout))
-    ran = playbook("status", where)
-    assert ran.rc != 0
-    assert line_of(ran.stdout, well, "fine")
-    assert "no answer" in ran.stdout and "'nobody' is undefined" in ran.stdout
+def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(lease: Lease, tmp_path: Path) -> None:
+    well, dark = lease(2)
+    fine, shown, dune = server("fine"), server("shown"), server("dune")
+    bring_up({well: [fine], dark: [shown, dune]})
+    before = runs_of(well, [fine]), runs_of(dark, [shown, dune])
+    blamed = {well.name: 0, dark.name: 1}
+    with hidden(dark, uuid_of(dune)):
+        ran = playbook("status", [well, dark], status_snapshot=str(tmp_path / "fleet.json"), status_states=["offline"])
+        assert (ran.rc, recap(ran)) == (2, blamed), ran.output
+        assert "unknown, engine_error" in ran.stdout and f"{dark.name}, dune" in ran.stdout
+        assert "3 servers on 2 nodes: 2 running, 1 unknown" in ran.stdout
+        kept = json.loads((tmp_path / "fleet.json").read_text())["nodes"]
+        assert {each["name"]: each["state"] for node in kept for each in node["servers"]} == {
+            "fine": "running",
+            "shown": "running",
+            "dune": None,
+        }
 
+        ran = playbook("power", [well, dark], power_action="stop", power_servers="all")
+        assert (ran.rc, recap(ran)) == (2, {**blamed, "localhost": 0}), ran.output
+        assert f"Cannot see 1 server ({dark.name} dune: engine_error): nothing is begun" in words_of(ran)
+        assert outcomes(result_of(tmp_path)) == {"dune": "unknown engine_error", "fine": "not_done", "shown": "not_done"}
+        assert (result_of(tmp_path)["ok"], result_of(tmp_path)["counts"]["selected"]) == (False, 3)
 
-@pytest.mark.long
-def test_the_table_is_one_whatever_strategy_the_configuration_has(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = lease(2)
-    plain = lab.environment()
-    monkeypatch.setattr(lab, "environment", lambda: {**plain, "ANSIBLE_STRATEGY": "free"})
-    ran = playbook("status", nodes)
-    assert ran.rc == 0, ran.output
-    assert ran.stdout.count("OPERATION") == 1
-
-
-@pytest.mark.long
-def test_six_nodes_with_500_servers_are_shown_within_five_seconds(lease: Lease) -> None:
-    nodes = lease(6)
-    for node in nodes:
-        servers = [server(f"{node.name}-{number}") for number in range(84)]
-        node.define(*servers)
-        names = ",".join(uuid_of(each) for each in servers[:20])
-        adhoc([node], "server_power", f"server={names} action=start")
-    playbook("status", nodes)
-    ran = playbook("status", nodes)
-    assert ran.rc == 0
-    assert "504 servers on 6 nodes: 384 offline" in ran.stdout
-    assert ran.seconds <= 5
-
-
-@pytest.mark.long
-def test_check_mode_shows_the_table_and_writes_nothing(node: Node, tmp_path: Path) -> None:
-    node.define(server("fine"))
-    ran = playbook("status", [node], "--check", status_snapshot=str(tmp_path / "fleet.json"), status_states=["running"])
-    assert ran.rc == 0
-    assert "1 server on 1 node: 1 offline" in ran.stdout
-    assert " fine " not in ran.stdout
-    assert not (tmp_path / "fleet.json").exists()
-
-
-@pytest.mark.long
-def test_options_of_acting_alone_are_refused_in_a_sentence_and_a_stopped_engine_is_told_as_such(node: Node) -> None:
-    ran = playbook("status", [node], power_options={"adopt": True})
-    assert ran.rc != 0
-    assert "Cannot use adopt in power_options: only what looking and acting share may stand there" in " ".join(ran.output.split())
-    assert "NODE" not in ran.stdout
-
-    node.faults.stop_engine()
-    ran = playbook("status", [node])
-    assert ran.rc != 0
-    assert "no answer" in ran.stdout and "Cannot reach the engine" in ran.stdout
+        ran = playbook("maintenance", [dark], maintenance_reboot=True)
+        assert ran.rc == 2
+        assert f"Cannot finish the maintenance of {dark.name}: Cannot tell what runs: Cannot see server dune: " in words_of(ran)
+        assert "this run has stopped nothing" in words_of(ran)
+        assert (runs_of(well, [fine]), runs_of(dark, [shown, dune])) == before

@@ -38,7 +38,7 @@ STAGGER = 2
 
 
 @pytest.mark.long
-def test_receivers_are_taken_over_kept_from_others_and_what_is_wrong_with_them_is_told(node: Node) -> None:
+def test_receivers_are_taken_over_kept_secret_and_their_faults_are_reported(node: Node) -> None:
     with closing(EventReceiver()) as received, node.reaching(received.port):
         pager = {"name": "pager", "url": f"{received.url}/PlantedToken", "secret": SECRET}
         short = {"node_supervise": False, "node_restore_on_boot": False}
@@ -69,7 +69,7 @@ def test_receivers_are_taken_over_kept_from_others_and_what_is_wrong_with_them_i
 
 
 @pytest.mark.long
-def test_the_supervisor_is_restarted_where_its_unit_or_its_settings_are_new_and_only_then(node: Node) -> None:
+def test_the_supervisor_is_restarted_only_for_a_new_unit_or_new_settings(node: Node) -> None:
     supervised(node)
     pids = [pid_of(node, SUPERVISOR)]
     staggered = {"node_restore_stagger": 7}
@@ -101,7 +101,7 @@ def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(
 
 
 @pytest.mark.long
-def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_in_order_and_nothing_else(node: Node) -> None:
+def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
     meant = (proxy, lobby, game)
@@ -171,7 +171,7 @@ def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node
 
 
 @pytest.mark.long
-def test_a_maintenance_is_left_alone_over_its_reboot_and_what_had_crashed_before_it_is_started_after_it(node: Node, tmp_path: Path) -> None:
+def test_the_supervisor_leaves_a_maintenance_alone_over_its_reboot(node: Node, tmp_path: Path) -> None:
     proxy, game, late = server("proxy", priority=10), server("game"), server("late")
     supervised(node, proxy, game, late)
     act(node, "start")
@@ -206,18 +206,3 @@ def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there
     assert not node.is_up(uuid_of(lobby))
     with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
         wait_until(lambda: node.is_up(uuid_of(lobby)), "it is up", 2 * BACK_SECONDS)
-
-
-@pytest.mark.long
-def test_what_goes_before_a_start_is_done_wherever_the_data_are(node: Node) -> None:
-    lobby = server("lobby")
-    rule = {"match": "motd", "replace_with": "new"}
-    lobby["process_configuration"]["configs"] = [{"file": "server.properties", "parser": "properties", "replace": [rule]}]
-    supervised(node, lobby, node_user="pterodactyl", node_settings={"system": {"data": "/home/servers"}})
-    act(node, "start")
-    before, data = node.started_at(uuid_of(lobby)), f"/home/servers/{uuid_of(lobby)}"
-    node.ssh(f"cd {data}; echo motd=old >server.properties; mkdir -p world/deep; chown -R root:root .; chmod 700 world")
-    crash(node, lobby)
-    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
-    assert "motd=new" in node.ssh(f"cat {data}/server.properties")
-    assert set(node.ssh(f"stat -c %U:%G {data} {data}/server.properties {data}/world/deep").split()) == {"pterodactyl:pterodactyl"}

@@ -97,20 +97,15 @@ class Hold:
 
 
 class Refusal:
-    """Requests that are answered with an error in the engine's place, until it is lifted."""
+    """Requests that are answered with an error in the engine's place."""
 
     def __init__(self, method: str, pattern: str, status: int) -> None:
         self.status = status
         self._method, self._pattern = method, re.compile(pattern)
-        self._lifted = False
 
     def takes(self, request: Seen) -> bool:
         """Whether this is a request to refuse."""
-        return not self._lifted and request.method == self._method and self._pattern.search(request.path) is not None
-
-    def lift(self) -> None:
-        """Let all that follow go on."""
-        self._lifted = True
+        return request.method == self._method and self._pattern.search(request.path) is not None
 
     @property
     def answer(self) -> bytes:
@@ -209,10 +204,6 @@ class EngineProxy:
             links = list(self._links)
         for link in links:
             link.close()
-
-    def changes_of(self, pid: int) -> list[Seen]:
-        """The changes that a process asked for."""
-        return [request for request in self.seen if request.pid == pid and request.changes]
 
     def await_open(self) -> None:
         """Wait as long as this is frozen."""

@@ -68,10 +68,6 @@ class OwnEngine:
         """It, as the core sees it."""
         return DockerEngine(Connection(host=self.host))
 
-    def engine_within(self, seconds: int) -> DockerEngine:
-        """It, with a time limit for calls."""
-        return DockerEngine(Connection(host=self.host, timeout=seconds))
-
     def start(self) -> None:
         """Start it, and wait until it answers."""
         root = self._root

@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,10 +67,6 @@ class Sshd:
     def kill_sessions(self) -> None:
         """SIGKILL the processes that serve connections: to both sides the connection is cut."""
         _kill(pid for pid in _descendants(self._process.pid) if _name(pid).startswith("sshd"))
-
-    def runs_a_module(self) -> bool:
-        """Whether Python in one of its sessions has forked: a power module at work."""
-        return any(_is_python(pid) and any(map(_is_python, _descendants(pid))) for pid in _descendants(self._process.pid))
 
     def close(self) -> None:
         """End it and what it serves."""
@@ -143,12 +138,6 @@ def _descendants(pid: int) -> list[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             found += [int(child), *_descendants(int(child))]
     return found
-
-
-def _is_python(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samefile(f"/proc/{pid}/exe", sys.executable)
-    return False
 
 
 def _name(pid: int) -> str:

@@ -1,27 +1,34 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers in one task: what becomes of one hides nothing of the others, and no more are acted on than asked for."""
+"""Many servers in one task: what becomes of one hides nothing of the others; who waits for which slot and lock, and what is asked again."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import threading
+import time
 import uuid as uuid_module
+from collections.abc import Callable
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node import limiter
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
-from .controller import MODULE, Controller, result_of
-from .lab import Lab
+from .controller import Controller, result_of
+from .engine_proxy import EngineProxy
+from .lab import Lab, wait_until
 from .many import (
     FOR_EVER,
+    assert_all_free,
     await_ended,
-    await_phases,
     beside,
     end,
     endings,
     last_operations,
     most_at_once,
+    phases,
     power_each,
     seconds,
     servers,
@@ -29,6 +36,7 @@ from .many import (
     started,
     starts,
 )
+from .phases import start_of
 
 
 def nine_bad_ones(lab: Lab) -> dict[str, str]:
@@ -59,9 +67,7 @@ def nine_bad_ones(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("fine", [10, pytest.param(40, marks=pytest.mark.long)])
-def test_of_many_servers_the_ten_bad_ones_fail_each_with_its_code_and_the_others_are_done(
-    lab: Lab, controller: Controller, fine: int
-) -> None:
+def test_ten_bad_servers_fail_each_with_its_code_and_the_others_are_done(lab: Lab, controller: Controller, fine: int) -> None:
     bad = nine_bad_ones(lab)
     good = started(lab, fine // 4) + servers(lab, fine - fine // 4)
     (locked,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
@@ -103,17 +109,6 @@ def test_past_the_budget_those_under_way_are_finished_and_no_other_is_touched(la
     assert (starts(lab, rest), last_operations(lab, rest)) == before
 
 
-def test_a_budget_of_nothing_stops_at_the_first_failure_but_not_at_what_is_skipped(lab: Lab) -> None:
-    down, (up, suspended, rest) = lab.server(), started(lab, 3)
-    lab.edit(suspended, suspended=True)
-    before = starts(lab, [suspended, rest])
-    running = frozenset({PowerState.RUNNING})
-    results = power_each(lab, "restart", [down, up, suspended, rest], max_parallel=1, max_failures=0, only=running)
-    assert endings(results) == [("skipped", "not_selected"), ("done", ""), ("refused", "suspended"), ("skipped", "failure_budget")]
-    assert starts(lab, [suspended, rest]) == before
-    assert last_operations(lab, [down]) == {}
-
-
 def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(lab: Lab) -> None:
     uuids = servers(lab, 8, BOOT_SECONDS=0.5)
     assert set(endings(power_each(lab, "start", uuids, max_parallel=3, wait_for="running"))) == {("done", "")}
@@ -122,42 +117,124 @@ def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(la
     assert min(ended - begun for begun, ended in turns) >= 0.5
 
 
-def test_max_parallel_one_is_one_after_the_other_in_the_order_asked(lab: Lab) -> None:
-    uuids = sorted(servers(lab, 5), reverse=True)
-    assert set(endings(power_each(lab, "start", uuids, max_parallel=1))) == {("done", "")}
-    rows = last_operations(lab, uuids)
-    assert sorted(uuids, key=lambda uuid: rows[uuid].number) == uuids
-    assert most_at_once([(seconds(row.begun_at), seconds(row.ended_at)) for row in rows.values()]) == 1
+ANY_START = start_of("")
+#: How long what was known of a server before it waited counts.
+STALE_SECONDS = 1.0
 
 
-@pytest.mark.long
-def test_without_a_bound_all_servers_are_stopping_at_the_same_time(lab: Lab) -> None:
-    uuids = started(lab, 20, STOP_SECONDS=FOR_EVER)
-    with beside(lambda: power_each(lab, "stop", uuids), lambda: end(lab, *uuids)) as stopping:
-        await_phases(lab, uuids, "stop")
-        node = lab.node()
-        assert {node.observe(uuid).state for uuid in uuids} == {PowerState.STOPPING}
-        assert all(lab.is_up(uuid) for uuid in uuids)
-        end(lab, *uuids)
-        assert set(endings(stopping.result())) == {("done", "")}
+@pytest.fixture
+def boot_slots(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set how many servers are booted at a time."""
+    return lambda count: monkeypatch.setattr(limiter, "default_slots", lambda: count)
 
 
-@pytest.mark.long
-def test_twenty_servers_that_take_two_seconds_to_stop_take_far_less_than_forty(lab: Lab) -> None:
-    uuids = started(lab, 20, STOP_SECONDS=2)
-    results = power_each(lab, "stop", uuids)
+def one_in_phase(lab: Lab, uuids: list[str], phase: str) -> tuple[str, str]:
+    """Of two servers the one whose lock's holder is in a phase, once there is one, and the other."""
+    wait_until(lambda: phase in phases(lab, uuids), f"one is in phase {phase}")
+    first, second = sorted(uuids, key=lambda uuid: phases(lab, [uuid]) != [phase])
+    return first, second
+
+
+def environment_of(lab: Lab, uuid: str) -> list[str]:
+    """The environment of the server's container."""
+    container = lab.container(uuid)
+    assert container is not None
+    environment: list[str] = container["Config"]["Env"]
+    return environment
+
+
+def test_boots_are_bounded_from_pre_boot_to_the_answer_of_the_start(
+    lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
+) -> None:
+    boot_slots(2)
+    proxy.latency = lambda request: 0.2 if request.path.endswith(("/start", "/rename")) else 0.0
+    results = power_each(lab.at(proxy.host), "start", servers(lab, 6))
     assert set(endings(results)) == {("done", "")}
-    assert max(result.seconds for result in results) < 20
-    assert not any(result.stop is None or result.stop.forced for result in results)
+    boots: dict[str, list[float]] = {}
+    for request in proxy.seen:
+        # The container takes its place, then it is started.
+        if found := re.search(r"/containers/([^/]+)/(rename|start)", request.path):
+            assert request.answered_at is not None
+            boots.setdefault(found[1], []).extend([request.at, request.answered_at])
+    assert len(boots) == 6
+    assert most_at_once([(min(moments), max(moments)) for moments in boots.values()]) == 2
 
 
-@pytest.mark.long
-def test_forty_servers_restarted_cleanly_are_told_on_at_most_four_hundred_lines(lab: Lab, controller: Controller) -> None:
-    uuids = started(lab, 40)
-    options = f"server={','.join(uuids)} action=restart config={lab.config} docker_host={lab.docker_host} timeout=120"
-    run = controller.ad_hoc(MODULE, options)
-    assert run.code == 0, run.output
-    assert run.result["summary"] == {"done": 40}
-    assert "preboot" not in run.output
-    assert len(run.output.splitlines()) <= 400
-    assert len(run.output.encode()) <= 20_000
+def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
+    lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
+) -> None:
+    boot_slots(1)
+    uuids = started(lab, 2)
+    hold = proxy.hold("POST", ANY_START)
+    with beside(lambda: power_each(lab.at(proxy.host), "restart", uuids), hold.release) as restarting:
+        waiting, booting = one_in_phase(lab, uuids, "queue")
+        hold.await_arrival()
+        assert phases(lab, [booting]) == ["start"]
+        assert not lab.is_up(waiting)
+        refused = lab.power("start", waiting, wait_seconds=0)
+        kill = lab.power("kill", waiting)
+        assert not restarting.done()
+        # The first has not let go of its slot: nothing but the kill ended the wait.
+        assert phases(lab, [booting, waiting]) == ["start", ""]
+        hold.release()
+        results = {result.server.uuid: result for result in restarting.result()}
+    assert (refused.code, refused.holder is not None and refused.holder["phase"]) == ("lock_timeout", "queue")
+    assert (kill.outcome.value, kill.cancelled, kill.state) == ("done", "restart", PowerState.OFFLINE)
+    killed = results[waiting]
+    assert (killed.outcome.value, killed.code, killed.state) == ("cancelled", "cancelled_by_kill", PowerState.OFFLINE)
+    assert endings([results[booting]]) == [("done", "")]
+    assert (lab.is_up(waiting), lab.is_up(booting)) == (False, True)
+    assert_all_free(lab, uuids)
+
+
+@pytest.mark.samples("change0-ending0")
+@pytest.mark.parametrize(
+    "change, ending", [({"environment": {"CHANGED": 1}}, ("done", "")), ({"suspended": True}, ("refused", "suspended"))]
+)
+def test_a_locked_server_lets_others_pass_and_its_definition_is_read_again(
+    lab: Lab, change: dict[str, object], ending: tuple[str, str]
+) -> None:
+    (locked,), others = started(lab, 1, STOP_SECONDS=FOR_EVER), started(lab, 2)
+    with lab.actor("stop", locked) as stop:
+        lab.await_phase(locked, "stop")
+        before = starts(lab, [locked])
+        asked = [locked, *others]
+        with beside(lambda: power_each(lab, "restart", asked, max_parallel=1, wait_seconds=120), lambda: end(lab, locked)) as restarting:
+            await_ended(lab, "restart", others)
+            assert phases(lab, [locked]) == ["stop"]
+            lab.edit(locked, **change)
+            time.sleep(STALE_SECONDS + 0.1)
+            end(lab, locked)
+            results = restarting.result()
+        assert stop.result()["outcome"] == "done"
+    assert endings(results) == [ending, ("done", ""), ("done", "")]
+    assert results[0].waited_seconds > STALE_SECONDS
+    if ending[0] == "done":
+        assert "CHANGED=1" in environment_of(lab, locked)
+    else:
+        assert (results[0].changed, starts(lab, [locked])) == (False, before)
+
+
+def test_who_asked_and_is_gone_gets_what_has_begun_and_nothing_more(
+    lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
+) -> None:
+    """Of restarts that are all under way each is finished; of starts those that still wait for a slot never begin."""
+    boot_slots(1)
+    up, down, gone = started(lab, 2), servers(lab, 2), threading.Event()
+    for action, uuids in (("restart", up), ("start", down)):
+        hold = proxy.hold("POST", ANY_START)
+        gone.clear()
+        with beside(lambda: power_each(lab.at(proxy.host), action, uuids, interrupted=gone.is_set), hold.release) as acting:  # noqa: B023
+            booting, waiting = one_in_phase(lab, uuids, "start")
+            hold.await_arrival()
+            if action == "restart":
+                lab.await_phase(waiting, "queue")
+            gone.set()
+            if action == "start":
+                await_ended(lab, "start", [waiting])
+            hold.release()
+            results = {result.server.uuid: result for result in acting.result()}
+        expected = ("done", "") if action == "restart" else ("skipped", "interrupted_by_signal")
+        assert endings([results[booting], results[waiting]]) == [("done", ""), expected]
+        assert lab.is_up(booting) and lab.is_up(waiting) == (action == "restart")
+        assert_all_free(lab, uuids)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .controller import Controller
-from .lab import IMAGE, Lab
+from .lab import Lab
 
 
 def foretell(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
@@ -52,19 +52,6 @@ def test_what_would_be_done_is_told_and_not_done(
     assert lab.container(uuid) == container
 
 
-@pytest.mark.samples("start-True")
-@pytest.mark.parametrize("action, up", [("start", True), ("stop", False), ("kill", False)])
-def test_what_would_change_nothing_is_unchanged(lab: Lab, controller: Controller, action: str, up: bool) -> None:
-    uuid = lab.up() if up else lab.server()
-    traces = trace(lab)
-    result = foretell(controller, action, uuid)
-    (entry,) = result["servers"]
-    assert (entry["outcome"], entry["changed"], result["changed"]) == ("unchanged", False, False)
-    assert "plan" not in entry
-    assert result["diff"][0]["before"] == result["diff"][0]["after"]
-    assert trace(lab) == traces
-
-
 def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     run = controller.play([controller.task(action, uuid) for action in ("start", "stop", "restart", "kill")], "--check", "--diff")
@@ -72,22 +59,6 @@ def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, co
     assert [result["changed"] for result in run.results] == [True, False, True, False]
     assert f"-server-{uuid[:8]}: offline" in run.output and f"+server-{uuid[:8]}: starting" in run.output
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
-
-
-@pytest.mark.long
-def test_a_journal_that_somebody_writes_is_read_and_no_file_stays_beside_it(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(STOP_SECONDS=6)
-    with lab.actor("stop", uuid) as stop:
-        lab.await_phase(uuid, "stop")
-        assert foretell(controller, "restart", uuid)["servers"][0]["state"] == "stopping"
-        assert stop.result()["outcome"] == "done"
-    assert not [path for path in (lab.root / "state").iterdir() if path.name.endswith(("-wal", "-shm"))]
-
-
-def test_an_image_is_not_pulled(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(image="fleet-power.invalid/absent:1")
-    (entry,) = foretell(controller, "start", uuid)["servers"]
-    assert (entry["outcome"], entry["plan"]) == ("done", ["preboot", "start"])
 
 
 def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Controller) -> None:
@@ -98,73 +69,3 @@ def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Contro
         assert entry["lock"]["holder"]["pid"] == stop.pid
     assert (entry["outcome"], entry["state"]) == ("done", "stopping")
     assert entry["seconds"] < 20
-
-
-def suspended(lab: Lab) -> str:
-    return lab.server(suspended=True)
-
-
-def local_image_missing(lab: Lab) -> str:
-    return lab.server(image="~fleet-power/absent:1")
-
-
-def data_directory_gone(lab: Lab) -> str:
-    uuid = lab.server()
-    lab.power("start", uuid)
-    lab.power("kill", uuid)
-    volume = lab.root / "volumes" / uuid
-    volume.rename(volume.with_name("elsewhere"))
-    return uuid
-
-
-def foreign_container(lab: Lab) -> str:
-    uuid = lab.server()
-    lab.client.create_container(IMAGE.lstrip("~"), name=uuid)
-    return uuid
-
-
-def disk_over_its_limit(lab: Lab) -> str:
-    uuid = lab.server(build={"disk_space": 1})
-    volume = lab.root / "volumes" / uuid
-    volume.mkdir(parents=True)
-    with open(volume / "world", "wb") as world:
-        world.truncate(2 * 1024 * 1024)
-    return uuid
-
-
-def mount_source_missing(lab: Lab) -> str:
-    lab.settings["allowed_mounts"] = [str(lab.root)]
-    lab.write_settings()
-    uuid = lab.server()
-    definition = lab.definition(uuid)
-    definition["settings"]["mounts"] = [{"source": f"{lab.root}/nowhere", "target": "/maps", "read_only": True}]
-    lab.define(uuid, definition)
-    return uuid
-
-
-@pytest.mark.samples("-suspended", "-volume_missing", "-preboot_failed")
-@pytest.mark.parametrize(
-    "given, code",
-    [
-        (suspended, "suspended"),
-        (local_image_missing, "image_unavailable"),
-        (data_directory_gone, "volume_missing"),
-        (foreign_container, "container_foreign"),
-        (disk_over_its_limit, "disk_full"),
-        (mount_source_missing, "preboot_failed"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_refusal_that_is_certain_refuses(lab: Lab, controller: Controller, given: Any, code: str) -> None:
-    uuid = given(lab)
-    traces = trace(lab)
-    result = foretell(controller, "start", uuid)
-    (entry,) = result["servers"]
-    assert (result["failed"], entry["outcome"], entry["code"], entry["changed"]) == (True, "refused", code, False)
-    assert trace(lab) == traces
-
-
-def test_outside_check_mode_the_difference_is_what_was_seen(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(name="Cobalt")
-    result = controller.run_module(**controller.options(action="stop", server=uuid, _ansible_diff=True))
-    assert result["diff"] == [{"before": "Cobalt: running\n", "after": "Cobalt: offline\n"}]

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from .controller import Controller
 from .lab import SOON_SECONDS, Lab, ended
 
 OWNER = (12345, 12346)
@@ -130,16 +129,6 @@ def writing_at_its_stop(lab: Lab, file: str, content: str, *configs: Mapping[str
     return uuid
 
 
-def test_what_a_server_writes_while_it_stops_is_brought_in_line_again(lab: Lab) -> None:
-    configs = config("server.properties", "properties", {"match": "port", **PORT})
-    uuid = writing_at_its_stop(lab, "server.properties", r"#saved\nport=1\nmotd=mine\n", configs)
-    file = lab.volume(uuid) / "server.properties"
-    assert file.read_bytes() == b"port=25601\n"
-    result: Any = lab.power("restart", uuid)
-    assert (*ended(result), result.stop.forced) == ("done", "", False)
-    assert file.read_bytes() == b"#saved\nport=25601\nmotd=mine\n"
-
-
 def test_what_a_server_breaks_while_it_stops_fails_the_restart_and_is_left_as_it_is(lab: Lab) -> None:
     uuid = writing_at_its_stop(lab, "bot.json", "[1", config("bot.json", "json", {"match": "port", **PORT}))
     file = lab.volume(uuid) / "bot.json"
@@ -174,24 +163,7 @@ def owner_of(path: Path) -> tuple[int, int]:
     return path.lstat().st_uid, path.lstat().st_gid
 
 
-def test_no_file_is_made_that_nothing_comes_into(lab: Lab) -> None:
-    guarded = {"match": "port", "if_value": "1", "replace_with": "2"}
-    uuid = defined(lab, config("a/new.json", "json", guarded), config("b/new.cfg", "file", {"match": "port", "replace_with": "port 1"}))
-    start(lab, uuid)
-    assert list(lab.volume(uuid).iterdir()) == []
-
-
 # ----- what is refused before the stop
-
-
-def a_path_through_a_value(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text('{"proxy": 1}')
-    return file.name, "json", {"match": "proxy.password", "replace_with": "{{env.RCON}}"}
-
-
-def a_broken_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text(f'{{"password": "{SECRET}",,')
-    return file.name, "json", {"match": "password", "replace_with": "{{env.RCON}}"}
 
 
 def an_unknown_placeholder(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
@@ -210,29 +182,9 @@ def a_yaml_bomb(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
     return file.name, "yaml", {"match": "a19" + ".*" * 19 + ".x", "replace_with": "{{env.RCON}}"}
 
 
-def entities_of_entities(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.write_text(f'<!DOCTYPE s [<!ENTITY a SYSTEM "file://{canary}"><!ENTITY b "&a;&a;">]><s><p>&b;</p></s>')
-    return file.name, "xml", {"match": "s.p", "replace_with": "{{env.RCON}}"}
-
-
-def a_pipe(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    os.mkfifo(file)
-    return file.name, "properties", {"match": "port", "replace_with": "{{env.RCON}}"}
-
-
 def a_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
     file.symlink_to(canary)
     return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
-
-
-def a_hard_link_to_somebody_elses_file(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    os.link(canary, file)
-    return file.name, "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
-
-
-def a_link_in_its_path(file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
-    file.symlink_to(canary.parent)
-    return f"{file.name}/{canary.name}", "properties", {"match": "root", "replace_with": "{{env.RCON}}"}
 
 
 def a_path_out(_file: Path, canary: Path) -> tuple[str, str, Mapping[str, Any]]:
@@ -247,24 +199,16 @@ def a_huge_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
 
 Trap = Callable[[Path, Path], tuple[str, str, Mapping[str, Any]]]
 #: Where the rule is at fault, the message names it; where it is the file, it names that alone.
-RULES_AT_FAULT: tuple[Trap, ...] = (a_path_through_a_value, an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
+RULES_AT_FAULT: tuple[Trap, ...] = (an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
 FILES_AT_FAULT: tuple[Trap, ...] = (
-    a_broken_file,
-    entities_of_entities,
-    a_pipe,
     a_link_to_somebody_elses_file,
-    a_hard_link_to_somebody_elses_file,
-    a_link_in_its_path,
     a_path_out,
     a_huge_file,
 )
 
 
-@pytest.mark.samples(
-    "an_unknown_placeholder", "a_hostile_pattern", "a_yaml_bomb", "a_link_to_somebody_elses_file", "a_path_out", "a_huge_file"
-)
 @pytest.mark.parametrize("trap", [*RULES_AT_FAULT, *FILES_AT_FAULT], ids=lambda trap: trap.__name__)
-def test_what_cannot_be_followed_refuses_a_restart_before_the_stop_and_nothing_is_touched(lab: Lab, trap: Trap) -> None:
+def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Trap) -> None:
     canary = lab.root / "shadow"
     canary.write_text("root=$6$canary\n")
     uuid = defined(lab)
@@ -279,68 +223,6 @@ def test_what_cannot_be_followed_refuses_a_restart_before_the_stop_and_nothing_i
     if trap in RULES_AT_FAULT:
         assert f'the rule for "{rule["match"]}"' in msg
     assert (trace(canary), trace(good)) == traces
-
-
-def test_a_start_is_refused_before_anything_is_made(lab: Lab) -> None:
-    uuid = defined(lab, config("a.json", "json", {"match": "port", **PORT}))
-    (lab.volume(uuid) / "a.json").write_text("[1")
-    result = lab.power("start", uuid)
-    assert (*ended(result), result.changed) == ("refused", "preboot_failed", False)
-    assert "a.json" in result.msg
-    assert lab.container(uuid) is None
-
-
-def test_warnings_in_place_of_errors_start_the_server_and_bring_the_other_files_in_line(lab: Lab) -> None:
-    lab.write_settings(system={"config_errors": "warn"})
-    rule = {"match": "port", **PORT}
-    uuid = defined(lab, config("bad.json", "json", rule), config("pipe", "properties", rule), config("good.properties", "properties", rule))
-    (lab.volume(uuid) / "bad.json").write_text("[1")
-    os.mkfifo(lab.volume(uuid) / "pipe")
-    for action in ("start", "restart"):
-        result = lab.power(action, uuid, wait_for="running")
-        assert ended(result) == ("done", "")
-        assert all(any(f"file {name} " in warning for warning in result.warnings) for name in ("bad.json", "pipe"))
-    assert (lab.volume(uuid) / "good.properties").read_text() == "port=25601\n"
-    assert (lab.volume(uuid) / "bad.json").read_text() == "[1"
-
-
-# ----- check mode
-
-
-@pytest.mark.long
-def test_check_mode_shows_the_diff_with_secrets_masked_and_writes_nothing(lab: Lab, controller: Controller) -> None:
-    rules = (
-        {"match": "rcon.password", "replace_with": "{{env.RCON}}"},
-        {"match": "port", **PORT},
-        {"match": "pin", "replace_with": "{{env.PIN}}"},
-    )
-    uuid = defined(
-        lab,
-        config("server.properties", "properties", *rules),
-        config("new/a.json", "json", {"match": "key", "replace_with": SECRET}),
-        PIN="12345",
-    )
-    file = lab.volume(uuid) / "server.properties"
-    file.write_text(f"# before\nrcon.password=old-{SECRET}\nport=1\nlast=9\n")
-    os.chown(file, *OWNER)
-    before = trace(file)
-    run = controller.play([controller.task("start", uuid)], "--check", "--diff")
-    assert run.code == 0 and run.result["changed"], run.output
-    assert SECRET not in run.output and SECRET not in json.dumps(run.results)
-    shown = [line for line in run.output.splitlines() if line[:1] in "+- " and line[1:2] not in ("+", "-", "")]
-    expected = [
-        " # before",
-        "-rcon.password=old-********",
-        "-port=1",
-        "+rcon.password=********",
-        "+port=25601",
-        " last=9",
-        "+pin=12345",
-        '+  "key": "********"',
-    ]
-    assert [line for line in expected if line not in shown] == [], run.output
-    assert trace(file) == before
-    assert sorted(path.name for path in lab.volume(uuid).iterdir()) == ["server.properties"]
 
 
 # ----- a full disk

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .lab import IMAGE, Lab, ended
+from .lab import Lab, ended
 
 OWNER = (12345, 12346)
 DROPPED = {"SETPCAP", "MKNOD", "AUDIT_WRITE", "NET_RAW", "DAC_OVERRIDE", "FOWNER", "FSETID", "NET_BIND_SERVICE", "SYS_CHROOT", "SETFCAP"}
@@ -129,37 +129,6 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-@pytest.mark.parametrize("everywhere", [False, True])
-def test_a_port_of_another_server_is_refused_and_the_server_named(lab: Lab, network: str, everywhere: bool) -> None:
-    port = free_port()
-    first, second = lab.server(name="Keeper"), lab.up()
-    lab.edit(first, allocations={"mappings": {"0.0.0.0" if everywhere else "127.0.0.1": [port]}})
-    lab.edit(second, allocations={"mappings": {"127.0.0.1": [port]}})
-    assert ended(lab.power("start", first)) == ("done", "")
-    result = lab.power("restart", second)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")
-    assert (
-        f"port 127.0.0.1:{port}/tcp is taken by server {first} (Keeper); change settings.allocations, or stop server {first} (Keeper)"
-        in result.msg
-    )
-    lab.power("stop", first)
-    assert ended(lab.power("restart", second)) == ("done", "")
-
-
-def test_a_port_of_a_container_that_is_no_server_is_refused_and_the_container_named(lab: Lab, network: str) -> None:
-    port, uuid = free_port(), lab.server()
-    lab.edit(uuid, allocations={"mappings": {"127.0.0.1": [port]}})
-    lab.power("start", uuid)
-    name = f"stranger-{uuid}"
-    lab.client.rename(uuid, name)
-    try:
-        other = lab.server()
-        lab.edit(other, allocations={"mappings": {"127.0.0.1": [port]}})
-        assert f"is taken by the container {name};" in lab.power("start", other).msg
-    finally:
-        lab.client.rename(name, uuid)
-
-
 @pytest.mark.samples("restart", "kill-start")
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
 def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[str, ...]) -> None:
@@ -181,68 +150,3 @@ def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> Non
     after = lab.container(uuid)
     assert after["Id"] != before and after["HostConfig"]["MemoryReservation"] == 128_000_000
     assert (lab.volume(uuid) / "boots").read_text() == "2\n"
-
-
-def test_the_container_is_made_anew_when_the_images_name_means_another(lab: Lab) -> None:
-    mine = lab.image("LABEL version=1")
-    uuid = lab.up(image=mine)
-    before = lab.container(uuid)
-    lab.images.append(before["Image"])
-    repository, tag = mine[1:].split(":")
-    lab.client.tag(lab.image("LABEL version=2")[1:], repository, tag)
-    assert ended(lab.power("restart", uuid)) == ("done", "")
-    after = lab.container(uuid)
-    assert (after["Id"] != before["Id"], after["Image"] != before["Image"]) == (True, True)
-
-
-def test_the_container_is_made_anew_where_the_settings_say_always(lab: Lab) -> None:
-    lab.write_settings(docker={"recreate": "always"})
-    uuid = lab.up(image="~fleet-power/testserver:sigint")
-    before = lab.container(uuid)
-    (volume,) = (mount["Name"] for mount in before["Mounts"] if mount["Type"] == "volume")
-    assert ended(lab.power("restart", uuid)) == ("done", "")
-    assert lab.container(uuid)["Id"] != before["Id"]
-    assert volume not in {found["Name"] for found in lab.client.volumes()["Volumes"] or ()}
-
-
-def test_what_the_host_cannot_do_is_a_warning_and_no_failed_boot(lab: Lab) -> None:
-    uuid = lab.server(build={"threads": "0,4095", "io_weight": 500, "oom_disabled": True, "memory_limit": 64})
-    result = lab.power("start", uuid)
-    assert (*ended(result), lab.is_up(uuid)) == ("done", "", True)
-    assert any("build.threads" in warning and "0,4095" in warning for warning in result.warnings)
-    before = lab.container(uuid)["Id"]
-    assert ended(lab.power("restart", uuid)) == ("done", "")
-    assert lab.container(uuid)["Id"] == before
-
-
-@pytest.mark.samples("0", "2")
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"settings": {"uuid": "UUID", "container": {"image": 5}}}', '{"settings": {"uuid": "UUID"}}'], ids=range(4)
-)
-def test_a_definition_that_became_invalid_leaves_the_running_server_alone(lab: Lab, text: str) -> None:
-    uuid = lab.up()
-    before = lab.container(uuid)
-    path = lab.root / "servers" / f"{uuid}.json"
-    path.write_text(text.replace("UUID", uuid))
-    result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "definition_invalid", False, "running")
-    assert str(path) in result.msg and lab.container(uuid) == before
-    stopped = lab.power("stop", uuid)
-    assert (*ended(stopped), stopped.stop.how) == ("done", "", "command")
-
-
-def test_a_server_that_no_engine_can_create_is_refused(lab: Lab) -> None:
-    uuid = lab.server(image=IMAGE, build={"memory_limit": 1})
-    result = lab.power("start", uuid)
-    assert (*ended(result), result.changed, lab.container(uuid)) == ("refused", "definition_invalid", False, None)
-    assert not lab.volume(uuid).exists()
-
-
-def test_a_container_that_the_engine_refuses_names_the_step_and_the_reason(lab: Lab) -> None:
-    uuid = lab.up()
-    lab.write_settings(docker={"log_config": {"type": "local", "config": {"nonsense": "1"}}})
-    result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running")
-    assert "nonsense" in result.msg and [step.step for step in result.preboot if step.failed] == ["container"]
-    lab.write_settings(docker={"log_config": {}})
-    assert ended(lab.power("restart", uuid)) == ("done", "")

@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_calls, engine_images
+from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_calls
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_events import THREAD
-from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
@@ -63,23 +62,6 @@ def watch_threads(proxy: EngineProxy) -> Iterator[None]:
 
     yield
     wait_until(lambda: not listening(), "the thread that listens to the engine ends", 2)
-
-
-def test_a_start_of_a_server_that_is_up_asks_the_engine_once(lab: Lab, proxy: EngineProxy, node: Node) -> None:
-    uuid = lab.server(done=())
-    lab.power("start", uuid)
-    result = perform(lab.request("start", uuid, node), node)
-    assert result.outcome.value == "unchanged"
-    assert asked(proxy) == ["GET /containers/json"]
-
-
-def test_a_restart_asks_for_nothing_twice_but_the_container(lab: Lab, proxy: EngineProxy, node: Node) -> None:
-    uuid = lab.server(done=(), stop=TERM)
-    lab.power("start", uuid)
-    assert perform(lab.request("restart", uuid, node), node).outcome.value == "done"
-    others = [call for call in asked(proxy) if call not in ("GET /containers/json", "GET /events")]
-    assert others == ["GET /images/fleet-power/testserver:latest/json", "POST /containers/kill", "POST /containers/start"]
-    assert connections(proxy) <= 2
 
 
 def test_forty_threads_share_the_connections_to_the_engine(lab: Lab, proxy: EngineProxy, node: Node) -> None:
@@ -134,22 +116,6 @@ def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
     assert ended - began < 15
 
 
-@pytest.mark.long
-@pytest.mark.usefixtures("no_threads_left")
-def test_twenty_servers_that_stop_slowly_are_told_of_by_the_engine(lab: Lab, proxy: EngineProxy, node: Node) -> None:
-    uuids = [lab.server(done=(), stop=TERM, STOP_SECONDS=STOP_SECONDS) for _unused in range(20)]
-    in_parallel(node, lab, "start", uuids)
-    for uuid in uuids:
-        lab.await_ready(uuid)
-    proxy.seen.clear()
-    results = in_parallel(node, lab, "stop", uuids)
-    assert {(result.outcome.value, result.state.value if result.state else "") for result in results} == {("done", "offline")}
-    assert not any(lab.is_up(uuid) for uuid in uuids)
-    assert "GET /events" in asked(proxy)
-    # Two before, one after, six quick ones, and two while it waits: half of what it took by looking alone.
-    assert asked(proxy).count("GET /containers/json") <= 20 * 13
-
-
 @pytest.mark.samples("silent")
 @pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("fault", ["refused", "cut", "silent"])
@@ -174,36 +140,3 @@ def test_a_stop_is_seen_whatever_becomes_of_the_stream_of_events(lab: Lab, proxy
     assert {result.outcome.value for result in results} == {"done"}
     assert max(result.stop.seconds for result in results if result.stop) < STOP_SECONDS + 6
     assert not any(lab.is_up(uuid) for uuid in uuids)
-
-
-def test_every_server_is_listed_by_one_call(lab: Lab, proxy: EngineProxy, node: Node) -> None:
-    ours, wings, foreign = (lab.server(done=()) for _unused in range(3))
-    lab.power("start", ours)
-    lab.outsider(wings, Labels={"Service": "Pterodactyl"})
-    lab.outsider(foreign)
-    found = {server.uuid: server.name for server in node.engine.servers()}
-    assert (found.keys() & {ours, wings, foreign}, asked(proxy)) == ({ours, wings}, ["GET /containers/json"])
-    assert (found[ours], found[wings]) == (f"server-{ours[:8]}", "")
-
-
-def test_many_servers_of_one_image_ask_for_it_once_but_after_a_pull_it_is_looked_at_again(
-    lab: Lab, proxy: EngineProxy, node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As long as a busy machine may take for what follows.
-    monkeypatch.setattr(engine_images, "_IMAGE_SECONDS", 60.0)
-    image = lab.image("LABEL round=1")[1:]
-    with ThreadPoolExecutor(1) as pool:
-        found = list(pool.map(lambda _number: node.engine.images.find(image), range(20)))
-    assert found[0] is not None
-    assert set(found) == {found[0]}
-    assert len(asked(proxy)) == 1
-    lab.client.remove_image(image, force=True)
-    assert node.engine.images.find(image) == found[0]
-    pulling = proxy.hold("POST", "/images/create")
-    with ThreadPoolExecutor(1) as pool:
-        pulled = pool.submit(node.engine.images.pull, image, None, no_check)
-        pulling.await_arrival()
-        pulling.drop()
-        with pytest.raises(EngineUnreachable):
-            pulled.result(10)
-    assert node.engine.images.find(image) is None

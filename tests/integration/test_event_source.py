@@ -110,9 +110,7 @@ def ids(*numbers: int) -> list[str]:
     return [f"id-{number}" for number in numbers]
 
 
-def test_what_happens_is_told_within_a_second_in_its_order_and_a_rulebook_goes_on_where_it_was(
-    node: Lab, shim: Shim, journal: Journal
-) -> None:
+def test_events_come_within_a_second_in_order_and_a_rulebook_resumes(node: Lab, shim: Shim, journal: Journal) -> None:
     write(journal, 1, 2)
     with Reader(node.root, **arguments(node, shim.url)) as reader:
         wait_until(lambda: reader.ids() == ids(1, 2), "what there was is told")
@@ -134,41 +132,7 @@ def test_what_happens_is_told_within_a_second_in_its_order_and_a_rulebook_goes_o
     assert last["meta"] == {"uuid": "id-5", "url": shim.url, "cursor": (node.root / "cursor").read_text().strip()}
 
 
-def test_of_before_it_began_a_rulebook_hears_nothing_unless_it_asks_for_it(node: Lab, shim: Shim, journal: Journal) -> None:
-    write(journal, 1)
-    with Reader(node.root, **arguments(node, shim.url, after="now")) as reader:
-        wait_until((node.root / "cursor").exists, "it knows where it begins")
-        # What happens while it is away is told all the same.
-        reader.end(signal.SIGKILL)
-    write(journal, 2)
-    with Reader(node.root, **arguments(node, shim.url, after="now")) as reader:
-        wait_until(lambda: reader.ids() == ids(2), "what has happened since is told")
-
-
-def test_what_is_gone_before_it_is_read_is_told_as_such(node: Lab, shim: Shim, journal: Journal) -> None:
-    write(journal, 1)
-    with Reader(node.root, **arguments(node, shim.url)) as reader:
-        wait_until(lambda: reader.ids() == ids(1), "it is told")
-        reader.end()
-    write(journal, 2, 3)
-    assert journal.events.drop_through(10**9)
-    write(journal, 4)
-    with Reader(node.root, **arguments(node, shim.url)) as reader:
-        wait_until(lambda: reader.ids()[2:] == ids(4), "what is left is told")
-        dropped = reader.taken()[1]["payload"]
-        assert (dropped["type"], dropped["data"]) == ("events.dropped", {"count": 2})
-        reader.end()
-    # Begun anew: nobody knows how many there had been.
-    journal.events.close()
-    journal.events.open()
-    write(journal, 5)
-    with Reader(node.root, **arguments(node, shim.url)) as reader:
-        wait_until(lambda: reader.ids()[4:] == ids(5), "the new ones are told")
-        dropped = reader.taken()[3]["payload"]
-        assert (dropped["type"], dropped["data"]) == ("events.dropped", {"count": None})
-
-
-def test_a_token_that_was_never_right_ends_the_rulebook_and_one_that_changes_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
+def test_a_wrong_token_ends_the_rulebook_and_a_changed_one_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
     (node.root / "token").write_text("another\n")
     with Reader(node.root, **arguments(node, shim.url)) as reader:
         assert reader.child.wait(20.0) == 1
@@ -188,9 +152,7 @@ def test_a_token_that_was_never_right_ends_the_rulebook_and_one_that_changes_doe
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.long)])
-def test_through_kills_and_restarts_of_both_sides_nothing_is_lost_and_only_a_kill_tells_the_last_one_twice(
-    node: Lab, journal: Journal, rounds: int
-) -> None:
+def test_kills_and_restarts_of_both_sides_lose_no_event(node: Lab, journal: Journal, rounds: int) -> None:
     chance, written, over = random.Random(17), [0], threading.Event()
 
     def go_on_writing() -> None:

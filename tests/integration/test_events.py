@@ -55,15 +55,6 @@ def assert_in_order(received: EventReceiver, servers: list[Server], first: int =
         assert own == sorted(own)
 
 
-def test_each_event_is_sent_as_soon_as_it_is_written(tmp_path: Path, receivers: ExitStack) -> None:
-    received = receiver(receivers)
-    with SendingNode(tmp_path, pager={"url": received.url + "/hook"}) as node:
-        for count, server in enumerate(SERVERS, 1):
-            node.write(server, exit_code=1)
-            # How soon is measured, see `make bench ARGS=events`; nothing else has to come before it is sent.
-            await_true(lambda wanted=count: len(received.asked) >= wanted, "it is there")  # type: ignore[misc]
-
-
 def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: Path, receivers: ExitStack) -> None:
     from cloudevents.http import from_http
     from standardwebhooks.webhooks import Webhook
@@ -106,12 +97,6 @@ def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: in
 
 def test_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, receivers: ExitStack) -> None:
     killed_at_random(tmp_path, receivers, 20, 1)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_hundred_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, receivers: ExitStack, seed: int) -> None:
-    killed_at_random(tmp_path, receivers, 100, seed)
 
 
 def test_an_end_as_the_service_manager_asks_for_it_loses_and_doubles_nothing(tmp_path: Path, receivers: ExitStack) -> None:
@@ -191,20 +176,6 @@ def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receive
         assert node.end() == 0
 
 
-def test_a_receiver_that_comes_back_gets_all_of_it(tmp_path: Path, receivers: ExitStack) -> None:
-    away = receiver(receivers)
-    port = away.port
-    away.close()
-    with SendingNode(tmp_path, pager={"url": f"http://127.0.0.1:{port}"}) as node:
-        servers = SERVERS * 5
-        node.write(*servers)
-        await_true(lambda: node.told()["pager"]["failing_since"], "it fails")
-        back = receiver(receivers, port=port)
-        await_true(lambda: len(set(back.numbers)) == 20, "all have come", 30)
-        assert_in_order(back, servers)
-        await_true(lambda: node.told()["pager"]["waiting"] == 0, "none waits any more")
-
-
 def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: ExitStack) -> None:
     received, persons = receiver(receivers), receiver(receivers)
     secret, address = tmp_path / "secret", tmp_path / "address"
@@ -236,35 +207,3 @@ def test_only_one_process_sends(tmp_path: Path, receivers: ExitStack) -> None:
         assert second.returncode == 1
         assert second.stderr.startswith("Cannot send events: process ") and "fleet-power-events" in second.stderr
         assert node.run("--forget").returncode == 1
-
-
-def test_a_secret_that_others_may_read_keeps_it_from_beginning(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET)
-    secret.chmod(0o644)
-    ended = SendingNode(tmp_path, pager={"url": "http://127.0.0.1:9", "secret_file": str(secret)}).run()
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"Cannot tell events to receiver pager: its secret_file {secret} has mode 0644, so that others may read it; expected 0600\n"
-    )
-
-
-def test_what_is_forgotten_is_written_no_more(tmp_path: Path, receivers: ExitStack) -> None:
-    received = receiver(receivers)
-    node = SendingNode(tmp_path, pager={"url": received.url})
-    with node:
-        node.write(*SERVERS)
-        await_true(lambda: len(received.asked) == 4, "all have come")
-        assert node.end() == 0
-    assert node.run("--forget").returncode == 0
-    node.write(*SERVERS)
-    journal = node.journal()
-    assert journal.events.state() is None and journal.deliveries.told() is None
-    journal.close()
-    assert node.run("--forget").returncode == 0
-
-
-def test_without_a_journal_there_is_nothing_to_forget_and_none_is_made(tmp_path: Path) -> None:
-    node = SendingNode(tmp_path)
-    assert node.run("--forget").returncode == 0
-    assert not list((tmp_path / "state").glob("journal*"))

@@ -65,12 +65,6 @@ def test_a_restart_of_a_strangers_container_is_refused_and_leaves_it_intact(lab:
     assert stranger.contents() == before
 
 
-def test_a_start_of_a_strangers_container_that_runs_has_nothing_to_do(lab: Lab, stranger: Stranger) -> None:
-    before = stranger.contents()
-    assert ended(lab.power("start", stranger.uuid)) == ("unchanged", "")
-    assert stranger.contents() == before
-
-
 @pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
 def test_a_strangers_container_is_taken_down_but_neither_removed_nor_started_again(lab: Lab, stranger: Stranger, action: str) -> None:
@@ -96,15 +90,6 @@ def test_an_adopted_container_is_made_anew_and_its_volume_kept(lab: Lab, strange
     assert stranger.volume_exists()
     assert (lab.volume(stranger.uuid) / "level.dat").read_text() == "precious"
     assert ended(lab.power("restart", stranger.uuid)) == ("done", "")
-
-
-def test_a_container_is_not_adopted_without_its_data_directory(lab: Lab, stranger: Stranger) -> None:
-    (lab.volume(stranger.uuid) / "level.dat").unlink()
-    lab.volume(stranger.uuid).rmdir()
-    before = stranger.contents()
-    result = lab.power("restart", stranger.uuid, adopt=True)
-    assert (*ended(result), result.changed) == ("refused", "volume_missing", False)
-    assert (stranger.contents(), lab.volume(stranger.uuid).exists()) == (before, False)
 
 
 @pytest.mark.parametrize("is_up", [False, True])
@@ -133,15 +118,6 @@ def test_wings_container_is_taken_over_with_its_world(lab: Lab, is_up: bool) -> 
     assert (result.stop is not None) == is_up
 
 
-def test_a_short_id_finds_wings_container(lab: Lab) -> None:
-    uuid = lab.server()
-    (lab.root / "servers" / f"{uuid}.json").unlink()
-    lab.outsider(uuid, Labels=WINGS)
-    lab.await_ready(uuid)
-    assert ended(lab.power("stop", uuid[:8])) == ("done", "")
-    assert not lab.is_up(uuid)
-
-
 CLAIMS = [("fleet.power.server",), ("fleet.power.server", "fleet.power.spec", "fleet.power.stop")]
 
 
@@ -165,31 +141,3 @@ def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab
     assert lab.is_up(other)
     assert ended(lab.power("start", uuid)) == ("done", "")
     assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
-
-
-@pytest.mark.samples("3")
-@pytest.mark.parametrize("labels", CLAIMS, ids=len)
-def test_a_renamed_server_is_found_among_those_that_claim_to_be_it(lab: Lab, labels: tuple[str, ...]) -> None:
-    uuid = lab.server()
-    before = claimant(lab, f"before-{uuid}", uuid, labels)
-    assert ended(lab.power("start", uuid)) == ("done", "")
-    renamed = f"renamed-{uuid}"
-    lab.client.rename(uuid, renamed)
-    lab.uuids.append(renamed)
-    after = claimant(lab, f"after-{uuid}", uuid, labels)
-    assert uuid in {server.uuid for server in lab.node().engine.servers()}
-    assert ended(lab.power("start", uuid)) == ("unchanged", "")
-    assert ended(lab.power("kill", uuid)) == ("done", "")
-    assert [lab.is_up(name) for name in (before, renamed, after)] == [True, False, True]
-
-
-@pytest.mark.parametrize("whose", ["its own", "another's"])
-def test_a_strangers_container_of_a_servers_name_is_not_ours_by_its_images_label(lab: Lab, whose: str) -> None:
-    uuid = lab.server()
-    claimant(lab, uuid, uuid if whose == "its own" else lab.server(), CLAIMS[whose != "its own"])
-    identity = lab.container(uuid)["Id"]
-    lab.volume(uuid).mkdir(parents=True)
-    (lab.volume(uuid) / "level.dat").write_text("precious")
-    result = lab.power("restart", uuid)
-    assert (*ended(result), result.changed) == ("refused", "container_foreign", False)
-    assert (lab.container(uuid)["Id"], lab.is_up(uuid)) == (identity, True)

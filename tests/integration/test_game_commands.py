@@ -1,20 +1,22 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands run in a server's container: what they print and how they end, and that nothing of one that hangs stays behind."""
+"""Games on a real engine: commands in a container end with all that they began, and a process reads one line of plain text."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import Engine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
 
 from .lab import Lab, wait_until
 
@@ -53,12 +55,6 @@ def in_a_server(lab: Lab) -> Iterator[Commands]:
     yield Commands(lab)
 
 
-def test_a_command_has_ended_with_what_it_printed_and_its_exit_code(commands: Commands) -> None:
-    assert commands.shell("echo 3/20; echo complaint >&2") == CommandEnd(0, b"3/20\n")
-    assert commands.shell("echo 3; exit 7") == CommandEnd(7, b"3\n")
-    assert commands.run("sh", "-c", 'echo "$1"', "sh", '"; $(id) \u00fc') == CommandEnd(0, '"; $(id) \u00fc\n'.encode())
-
-
 def test_a_program_that_is_not_there_has_the_exit_code_of_one(commands: Commands) -> None:
     assert commands.run("no-such-program").exit_code in (126, 127)
 
@@ -79,14 +75,6 @@ def test_one_that_prints_without_end_is_ended_too(commands: Commands) -> None:
     wait_until(lambda: not any("while" in line for line in commands.running()), "it is gone")
 
 
-@pytest.mark.long
-@as_root
-def test_one_that_leaves_its_output_to_a_child_is_not_waited_for(commands: Commands) -> None:
-    ended = commands.shell("echo 3; sleep 1003 &", seconds=0.5)
-    assert ended == CommandEnd(None, why="has not ended in time")
-    wait_until(lambda: not any("sleep 1003" in line for line in commands.running()), "its child is gone")
-
-
 def test_where_it_cannot_be_ended_no_further_one_is_begun_before_it_has(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_commands, "end_session", lambda *process: None)
     monkeypatch.setattr(engine_commands, "_END_SECONDS", 0.3)
@@ -96,7 +84,7 @@ def test_where_it_cannot_be_ended_no_further_one_is_begun_before_it_has(commands
     wait_until(lambda: commands.shell("echo 3") == CommandEnd(0, b"3\n"), "it has ended, and the next is run")
 
 
-def test_in_one_container_one_runs_at_a_time_and_others_wait_for_it_within_their_time(commands: Commands) -> None:
+def test_one_command_runs_at_a_time_in_a_container_and_others_wait(commands: Commands) -> None:
     found: list[CommandEnd] = []
     scripts = ["sleep 2.01; echo 3", *["sleep 0.3; echo 3"] * 2]
     threads = [threading.Thread(target=lambda script=script: found.append(commands.shell(script))) for script in scripts]
@@ -112,7 +100,44 @@ def test_in_one_container_one_runs_at_a_time_and_others_wait_for_it_within_their
     assert time.monotonic() - began > 2.6
 
 
-def test_in_a_container_that_does_not_run_nothing_is(commands: Commands, lab: Lab) -> None:
-    lab.power("stop", commands.uuid)
-    with pytest.raises(EngineError, match="run a command in container"):
-        commands.shell("echo 3")
+HOSTILE = '§aRestart\nstop\r\nstop\0\x1b[2J"; stop; "{time}' + "x" * 10_000
+
+
+def game_of(lab: Lab, uuid: str, **profile: Any) -> Game:
+    """The game of a server that is up, as the node's settings describe it."""
+    lab.write_settings(games={"profiles": {"own": profile}, "rules": [{"server": uuid, "game": "own"}]})
+    node = lab.node()
+    snapshot, definition = node.engine.inspect(uuid), node.sources.definition_for_stop(uuid)
+    assert snapshot is not None and definition is not None
+    game = node.games.of(definition.server, snapshot, definition)
+    assert game is not None
+    return game
+
+
+def test_the_process_reads_one_line_of_plain_text_whatever_the_message_holds(lab: Lab) -> None:
+    uuid = lab.up(MARK=1)
+    assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce(HOSTILE) == ""
+    wait_until(lambda: "got command say" in lab.log(uuid), "the process has read it")
+    (read,) = re.findall(r"got command (.*), ignored", lab.log(uuid))
+    assert re.fullmatch(r"say Restart stop stop ', stop, '\{time\}x+\.\.\.", read) and len(read) == len("say ") + 200
+    assert lab.is_up(uuid)
+
+
+def test_a_command_has_the_message_as_one_word_and_tells_if_it_failed(lab: Lab) -> None:
+    uuid = lab.up()
+    write = ["sh", "-c", 'echo "$#:$1" >/tmp/told', "sh", "{message}"]
+    assert game_of(lab, uuid, announce={"command": write}).announce("a b; stop '$(id)' \" {message}") == ""
+    counts = game_of(lab, uuid, query={"command": ["sh", "-c", 'read -r line </tmp/told && [ "${line%%:*}" = 1 ] && echo 3/20']})
+    assert (counts.players().online, counts.players().most) == (3, 20)
+    assert (
+        game_of(lab, uuid, announce={"command": ["no-such-program", "{message}"]})
+        .announce("x")
+        .startswith("its announce command cannot be run")
+    )
+
+
+def test_without_an_open_standard_input_nothing_is_written_and_it_is_told(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.outsider(uuid, Env=["MARK=1"])
+    lab.await_ready(uuid)
+    assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce("x") == "its container has no open standard input"

@@ -15,10 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from .controller import Controller, Running, result_of, warnings_of
+from .controller import Controller, Running, result_of
 from .lab import Lab, wait_until
-from .many import FOR_EVER
-from .many import end as end_server
 from .sshd import Sshd, running_sshd
 
 
@@ -127,21 +125,6 @@ def test_a_task_whose_connection_breaks_goes_on_as_if_nothing_had_been(
     assert found == dict.fromkeys(found, (True, ["stop done", "stop done"], [False, False]))
 
 
-@pytest.mark.long
-def test_a_waiter_whose_connection_breaks_waits_on_and_acts(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
-    uuid = lab.up(MARK=1, STOP_SECONDS=6)
-    controller = Controller(lab, tmp_path / "controller", connection=sshd.variables)
-    with lab.actor("stop", uuid) as stop:
-        await_stop(lab, uuid)
-        with controller.start_play([controller.task("restart", uuid, wait_seconds=300)]) as playbook:
-            wait_until(sshd.runs_a_module, "the module runs")
-            cut_connection(playbook, sshd)
-            assert playbook.wait().code == 0
-        assert ending(lab, uuid, "restart") == ("done", "")
-        assert stop.result()["outcome"] == "done"
-    assert lab.is_up(uuid)
-
-
 def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, controller: Controller) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=3), lab.up(MARK=1)
     with controller.start_play([controller.task("restart", [uuid, following], max_parallel=1)]) as playbook:
@@ -156,7 +139,7 @@ def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, 
 
 @pytest.mark.samples("SIGHUP")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_module_that_gets_a_signal_finishes_what_it_has_begun_and_tells_of_the_rest(
+def test_a_module_with_a_signal_finishes_what_it_has_begun_and_reports_the_rest(
     lab: Lab, controller: Controller, number: signal.Signals
 ) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
@@ -198,7 +181,7 @@ def kill_group(module: Running) -> None:
 
 @pytest.mark.samples("kill_parent")
 @pytest.mark.parametrize("end", [hang_up, close_output, kill_parent, kill_group], ids=lambda end: end.__name__)
-def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_nothing(
+def test_a_module_without_a_caller_finishes_what_it_has_begun_and_begins_nothing(
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
@@ -209,33 +192,3 @@ def test_a_module_that_nobody_waits_for_finishes_what_it_has_begun_and_begins_no
         assert (ending(lab, uuid, "stop"), ending(lab, following, "stop")) == (("done", ""), ("skipped", "interrupted_by_signal"))
         wait_until(lambda: not is_alive(child), "the module ends")
     assert not lab.is_up(uuid) and lab.is_up(following)
-
-
-def test_a_waiter_that_gets_a_signal_waits_no_longer_and_never_acts(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(MARK=1, STOP_SECONDS=FOR_EVER)
-    with lab.actor("stop", uuid) as stop:
-        await_stop(lab, uuid)
-        with controller.module(**controller.options(action="restart", server=uuid, wait_seconds=300)) as module:
-            wait_until(lambda: children(module.pid), "it has begun to work")
-            time.sleep(0.7)  # so that it most likely waits; the answer is the same if it does not yet
-            module.signal(signal.SIGTERM)
-            result = result_of(module.wait())
-        assert lab.is_up(uuid), "the waiter did not wait for the stop to end"
-        end_server(lab, uuid)
-        assert stop.result()["outcome"] == "done"
-    (entry,) = result["servers"]
-    assert (entry["outcome"], entry["code"], entry["changed"]) == ("skipped", "interrupted_by_signal", False)
-    assert ending(lab, uuid, "restart") == ("skipped", "interrupted_by_signal")
-    assert not lab.is_up(uuid)
-
-
-def test_a_signal_while_waiting_for_readiness_ends_that_wait_alone(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(BOOT_SECONDS=60)
-    with controller.module(**controller.options(action="start", server=uuid, wait_for="running")) as module:
-        wait_until(lambda: lab.is_up(uuid) and lab.node().locks.holder(uuid) is None, "it is up and its lock is free")
-        module.signal(signal.SIGTERM)
-        result = result_of(module.wait())
-    (entry,) = result["servers"]
-    assert (entry["outcome"], entry["state"]) == ("done", "starting")
-    assert any("a signal ended the wait" in warning for warning in warnings_of(result))
-    assert lab.is_up(uuid)

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
-from .controller import Controller, warnings_of
+from .controller import Controller
 from .lab import Lab
 from .test_container import inside
 from .test_info import look_at
@@ -89,43 +89,6 @@ def test_limits_are_in_force_at_once_and_the_process_goes_on(lab: Lab, controlle
     assert told["operations"][0]["action"] == "limit"
 
 
-@pytest.mark.long
-def test_what_has_no_limit_gets_one_and_the_other_way_round(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up()
-    for build in ({"memory_limit": 200, "swap": -1, "cpu_limit": 50}, {"memory_limit": 100, "swap": -1}):
-        lab.edit(uuid, build=build)
-        assert limit(controller, uuid)["servers"][0]["outcome"] == "done", build
-    assert memory(lab, uuid) == near(115 * MB) and in_force(lab, uuid, "quota") in ("-1", "max")
-    if not UNIFIED:
-        assert int(in_force(lab, uuid, "sum")) > 2**60
-    lab.edit(uuid, build={"memory_limit": 0})
-    result = limit(controller, uuid)["servers"][0]
-    assert (result["outcome"], result["restart"]) == ("unchanged", ["build.memory_limit"])
-    # Docker would say that it has done it.
-    assert memory(lab, uuid) == near(115 * MB)
-    assert look_at(controller, uuid)["outdated"]["restart"] == ["build.memory_limit"]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("old", "new", "restart"),
-    [
-        ({"memory_limit": 100}, {"memory_limit": 100, "swap": -1}, ["build.swap"]),
-        ({"threads": "0"}, {}, ["build.threads"]),
-    ],
-)
-def test_what_the_engine_only_pretends_to_do_is_left_to_a_restart(
-    lab: Lab, controller: Controller, old: dict[str, Any], new: dict[str, Any], restart: list[str]
-) -> None:
-    uuid = lab.up(build=old)
-    before = [in_force(lab, uuid, what) for what in ("sum", "cpus")]
-    lab.edit(uuid, build=new)
-    assert limit(controller, uuid)["servers"][0]["restart"] == restart
-    assert [in_force(lab, uuid, what) for what in ("sum", "cpus")] == before
-    assert lab.power("restart", uuid, outdated=True).outcome.value == "done"
-    assert look_at(controller, uuid)["outdated"]["is_outdated"] is False
-
-
 def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 300})
     inside(lab, uuid, "dd if=/dev/zero of=/tmp/use bs=1M count=60")
@@ -138,25 +101,6 @@ def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, 
     inside(lab, uuid, "rm /tmp/use")
     assert limit(controller, uuid)["servers"][0]["outcome"] == "done"
     assert memory(lab, uuid) == near(46 * MB)
-
-
-def test_cpus_given_as_a_number_at_the_engine_are_seen_and_take_a_restart(lab: Lab, controller: Controller) -> None:
-    """As by ``docker update --cpus``: the engine refuses a quota beside it."""
-    uuid = lab.up()
-    lab.node().engine.containers.set_limits(uuid, {"NanoCpus": 500_000_000})
-    assert in_force(lab, uuid, "quota") == "50000"
-    assert look_at(controller, uuid)["outdated"]["restart"] == ["build.cpu_limit"]
-    assert limit(controller, uuid)["servers"][0]["restart"] == ["build.cpu_limit"]
-    assert lab.power("restart", uuid, outdated=True).outcome.value == "done"
-    assert in_force(lab, uuid, "quota") in ("-1", "max")
-
-
-def test_cpus_that_are_not_there_do_not_hide_others_that_are(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(build={"threads": "0-60"})
-    assert look_at(controller, uuid)["outdated"]["is_outdated"] is False
-    lab.edit(uuid, build={"threads": "0"})
-    assert look_at(controller, uuid)["outdated"]["in_place"] == ["build.threads"]
-    assert lab.power("restart", uuid).outcome.value == "done" and in_force(lab, uuid, "cpus") == "0"
 
 
 @pytest.mark.skipif(UNIFIED, reason="a kernel with control groups of version 2 ends processes instead of refusing")
@@ -174,22 +118,3 @@ def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, m
     assert memory(lab, uuid) == near(230 * MB) and swap(lab, uuid) == near(0) and in_force(lab, uuid, "quota") == "-1"
     found = lab.container(uuid)
     assert found is not None and found["HostConfig"]["MemorySwap"] == 230 * MB
-
-
-def test_all_of_a_node_are_brought_in_line_and_what_is_down_is_left_to_its_start(lab: Lab, controller: Controller) -> None:
-    changed, same, down, weighed = lab.up(), lab.up(), lab.up(), lab.up()
-    lab.power("stop", down)
-    for uuid in (changed, down):
-        lab.edit(uuid, build={"cpu_limit": 50})
-    lab.edit(weighed, build={"io_weight": 300})
-    result = limit(controller, "all", reason="bigger plans")
-    found = {entry["server"]: entry for entry in result["servers"]}
-    assert [found[uuid]["outcome"] for uuid in (changed, same, down)] == ["done", "unchanged", "unchanged"]
-    # This machine may weigh disk access or not; either way nothing is held up.
-    assert found[weighed]["outcome"] == "done" or "this node cannot change build.io_weight" in str(warnings_of(result))
-    assert lab.power("start", down).outcome.value == "done" and in_force(lab, down, "quota") == "50000"
-
-
-def test_an_endpoint_has_a_way_of_its_own(controller: Controller) -> None:
-    result = limit(controller, "all", api_url="http://127.0.0.1:9", api_token="x")
-    assert (result["failed"], result["code"]) == (True, "unsupported_by_endpoint") and "sync" in result["msg"]

@@ -48,18 +48,6 @@ def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy)
         assert "after 2 s" in result.msg
 
 
-@pytest.mark.samples("default")
-@pytest.mark.parametrize("fields", [{"wait_seconds": 300}, {}], ids=["300", "default"])
-def test_a_long_wait_ends_when_the_holder_releases(lab: Lab, proxy: EngineProxy, fields: dict[str, int]) -> None:
-    with kept_in(lab, proxy, "start", "preboot") as kept, meanwhile(lambda: lab.power("stop", kept.uuid, **fields)) as stopping:
-        time.sleep(0.5)
-        assert not stopping.done()
-        kept.let_go()
-        result = stopping.result(timeout=20)
-    assert (result.outcome.value, result.changed, result.state_before.value) == ("done", True, "starting")
-    assert 0 < result.waited_seconds < 20
-
-
 def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
     uuid = lab.up(MARK=1, STOP_SECONDS=1)
     node = lab.node()
@@ -72,49 +60,6 @@ def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
         wait_until(lambda: node.locks.holder(uuid) is not None, "it was handed over")
         assert time.monotonic() - released < 1
         assert stopping.result().outcome.value == "done"
-
-
-def test_who_waited_looks_again_at_what_it_found(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "start", "preboot") as kept, meanwhile(lambda: lab.power("restart", kept.uuid)) as restarting:
-        time.sleep(2.5)
-        # Suspended while it waited: found out before anything is stopped.
-        lab.edit(kept.uuid, suspended=True)
-        kept.let_go()
-        result = restarting.result()
-    assert (result.outcome.value, result.code, result.changed) == ("refused", "suspended", False)
-    assert lab.is_up(kept.uuid)
-
-
-def test_a_kill_ends_the_wait_of_what_was_asked_before_it(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "stop", "stop") as kept, meanwhile(lambda: lab.power("restart", kept.uuid)) as waiting:
-        time.sleep(0.3)
-        kill = lab.power("kill", kept.uuid)
-        result = waiting.result()
-    assert kill.outcome.value == "done"
-    assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", False)
-    assert not lab.is_up(kept.uuid)
-
-
-def test_every_name_of_a_server_means_the_same_lock(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "stop", "stop") as kept:
-        for name in (kept.uuid.upper(), kept.uuid[:8], f"server-{kept.uuid[:8]}"):
-            result = lab.power("stop", name, wait_seconds=0)
-            assert (result.outcome.value, result.code, result.server.uuid) == ("refused", "lock_timeout", kept.uuid), name
-
-
-def test_servers_do_not_wait_for_each_other(lab: Lab, proxy: EngineProxy) -> None:
-    other = lab.up(MARK=1)
-    with kept_in(lab, proxy, "stop", "stop"):
-        result = lab.power("restart", other, wait_seconds=0)
-    assert (result.outcome.value, result.waited_seconds < 1) == ("done", True)
-
-
-def test_a_refused_waiter_tells_the_state_after_its_wait(lab: Lab, proxy: EngineProxy) -> None:
-    with kept_in(lab, proxy, "restart", "prepare") as kept, meanwhile(lambda: lab.power("stop", kept.uuid, wait_seconds=2)) as stopping:
-        time.sleep(0.5)
-        lab.client.kill(kept.uuid)
-        result = stopping.result()
-    assert (result.outcome.value, result.code, result.state.value) == ("refused", "lock_timeout", "offline")
 
 
 @pytest.fixture(params=["read-only disk", "full disk", "a file in its place"])
@@ -148,13 +93,6 @@ def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -
     assert str(unusable) in result.msg
     after = lab.container(uuid)
     assert (before and (before["Id"], before["State"])) == (after and (after["Id"], after["State"]))
-
-
-@pytest.mark.samples("full disk")
-def test_without_a_lock_a_server_that_is_up_is_still_seen_to_be_up(lab: Lab, unusable: Path) -> None:
-    uuid = lab.up(MARK=1)
-    lab.write_settings(system={"lock_directory": str(unusable)})
-    assert lab.power("start", uuid).outcome.value == "unchanged"
 
 
 def test_who_may_not_use_the_lock_directory_is_told_whom_to_act_as(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:

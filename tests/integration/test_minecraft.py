@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Minecraft server and a real player: he is counted, and reads what players are told."""
+"""A real Minecraft server and real players: they are counted, and read what they are told before a restart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.games.game impo
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 
 from .lab import Lab, wait_until
-from .minecraft import build, minecraft_up, playing
+from .many import beside, power_each
+from .minecraft import Player, build, minecraft_up, playing
 
 pytestmark = pytest.mark.long
 
@@ -66,16 +67,30 @@ def test_a_server_that_hangs_is_unknown_in_time(lab: Lab) -> None:
     assert game.players().online is None
 
 
-def test_a_command_in_the_container_counts_them_as_well(lab: Lab) -> None:
-    script = (
-        "const net = require('net'), s = net.connect(+process.env.SERVER_PORT, '127.0.0.1', () => s.write(Buffer.from("
-        "[15, 0, 47, 9, ...Buffer.from('127.0.0.1'), 99, 221, 1, 1, 0]))); let d = Buffer.alloc(0);"
-        "s.on('data', c => { d = Buffer.concat([d, c]); const m = /\"online\":(\\d+)/.exec(d);"
-        "if (m) { console.log(m[1]); process.exit() } })"
-    )
-    games = {"profiles": {"own": {"query": {"command": ["node", "-e", script]}, "announce": {"stdin": "say {message}"}}}}
-    uuid, port = minecraft_up(lab, games=games, game="own")
-    game = game_of(lab, uuid)
-    assert game.players() == PlayerCount(0)
-    with playing(port):
-        assert game.players() == PlayerCount(1)
+def told_to(player: Player) -> list[str]:
+    """What the server itself has told a player; who joins is told as well."""
+    return [line for line in player.chat() if line.startswith("[Server] ")]
+
+
+def test_players_read_each_mark_once_in_the_games_own_chat(lab: Lab) -> None:
+    uuid, port = minecraft_up(lab, name="Lobby")
+    with playing(port) as alice, playing(port, "bob") as bob:
+        (result,) = power_each(lab, "restart", [uuid], players={"warn": [8, 4, 2]}, reason="new map", wait_for="running")
+        assert result.outcome.value == "done" and result.players is not None and result.players.online == 2
+        assert result.player_wait is not None and result.player_wait.announced is True
+        wait_until(lambda: alice.is_gone and bob.is_gone, "both were taken out of the game")
+        told = [f"[Server] Server restart in {seconds} seconds. new map" for seconds in (8, 4, 2)]
+        assert told_to(alice) == told_to(bob) == told
+
+
+def test_who_leaves_ends_the_wait_within_5_s(lab: Lab) -> None:
+    uuid, port = minecraft_up(lab)
+    with playing(port) as alice, beside(lambda: power_each(lab, "restart", [uuid], players={"warn": [120]}), lambda: None) as call:
+        alice.await_chat("2 minutes")
+        alice.leave()
+        left = time.monotonic()
+        (result,) = call.result(30)
+        assert result.outcome.value == "done" and result.player_wait is not None
+        # Its stop and its start take a moment, too.
+        acted = result.seconds - result.player_wait.seconds
+        assert time.monotonic() - left - acted < 5.5

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .controller import Controller
 from .lab import Lab, wait_until
-from .many import FOR_EVER, assert_all_free, beside, endings, last_operations, power_each, seconds, servers, shown_endings, started
-from .test_selection import own
+from .many import assert_all_free, beside, endings, last_operations, power_each, seconds, servers, started
 
-__all__ = ["own"]
 #: The engine's and the journal's clock are one, their figures cut to milliseconds.
 EXACT = 0.002
 
@@ -42,7 +37,7 @@ def assert_one_tier_after_the_other(lab: Lab, tiers: Sequence[Sequence[str]]) ->
         assert min(begun for begun, _end in spans(lab, after)) >= max(ended for _begun, ended in spans(lab, before)) - EXACT
 
 
-def test_a_start_begins_with_the_lowest_priority_and_each_tier_waits_until_the_one_before_is_ready(lab: Lab) -> None:
+def test_a_start_begins_with_the_lowest_priority_and_tiers_wait_for_readiness(lab: Lab) -> None:
     game, proxy, lobby, other = prioritised(lab, [100, 10, 50, 100], BOOT_SECONDS=0.3)
     results = power_each(lab, "start", [game, proxy, lobby, other], priorities={}, wait_for="running")
     assert [result.server.uuid for result in results] == [game, proxy, lobby, other], "told in the order asked"
@@ -59,57 +54,6 @@ def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
     assert_one_tier_after_the_other(lab, [[game], [lobby], [proxy]])
 
 
-@pytest.mark.long
-def test_those_of_one_priority_are_stopped_together(lab: Lab) -> None:
-    uuids = prioritised(lab, [7, 7, 7, 9], STOP_SECONDS=0.6)
-    power_each(lab, "start", uuids, wait_for="running")
-    power_each(lab, "stop", uuids, priorities={})
-    begun, ended = zip(*spans(lab, uuids[:3]))
-    assert max(begun) < min(ended)
-    assert_one_tier_after_the_other(lab, [uuids[3:], uuids[:3]])
-
-
-def test_the_module_takes_priorities_by_name_and_uuid_before_the_settings_and_those_before_the_definitions(
-    own: Lab, lab: Lab, tmp_path: Path
-) -> None:
-    first, second, third, fourth = prioritised(lab, [4, 3, 2, 1])
-    lab.write_settings(system={"priorities": {f"server-{second[:8]}": -20, third: 30, fourth: 40}})
-    controller = Controller(own, tmp_path / "controller")
-    given = {first.upper(): -30, f"server-{fourth[:8]}": 50, "nobody": 1}
-    options: dict[str, Any] = {"server": "all", "action": "start", "in_order": True, "priorities": given}
-    result = controller.run_module(**controller.options(**options))
-    assert shown_endings(result) == [("done", "")] * 4
-    assert_one_tier_after_the_other(lab, [[first], [second], [third], [fourth]])
-
-
-def test_the_budget_is_that_of_all_tiers_together(lab: Lab) -> None:
-    broken, first, second, third = prioritised(lab, [1, 1, 2, 3])
-    lab.edit(broken, container={"image": "~no-such-image:1"})
-    results = power_each(lab, "start", [broken, first, second, third], priorities={}, max_failures=0, max_parallel=4)
-    assert endings(results)[0] == ("refused", "image_unavailable")
-    assert endings(results)[2:] == [("skipped", "failure_budget")] * 2
-    assert lab.container(second) is None and lab.container(third) is None
-
-
-def test_a_tier_waits_for_one_that_waits_for_its_lock(lab: Lab) -> None:
-    locked, later = prioritised(lab, [1, 2])
-    node = lab.node()
-    with beside(lambda: power_each(lab, "start", [later, locked], priorities={}, max_parallel=2, wait_seconds=60)) as starting:
-        with node.acquire(lab.request("stop", locked, node), locked, 0.0, lambda: None):
-            assert not wait_a_moment(lambda: lab.container(later) is not None)
-        assert endings(starting.result(30)) == [("done", "")] * 2
-    assert_one_tier_after_the_other(lab, [[locked], [later]])
-
-
-def wait_a_moment(condition: Any) -> bool:
-    """Whether something that must not happen happens within half a second."""
-    try:
-        wait_until(condition, "it happens", 0.5)
-    except AssertionError:
-        return False
-    return True
-
-
 @pytest.mark.samples("2")
 @pytest.mark.parametrize("max_parallel", [0, 2])
 def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_count(lab: Lab, max_parallel: int) -> None:
@@ -124,16 +68,7 @@ def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_coun
     assert sum(result.seconds for result in results[:2]) < 5
 
 
-@pytest.mark.long
-def test_stops_and_restarts_begin_apart_too(lab: Lab) -> None:
-    uuids = started(lab, 2)
-    for action in ("restart", "stop"):
-        power_each(lab, action, uuids, stagger=0.7)
-        (first, _unused), (second, _unused) = sorted(spans(lab, uuids))
-        assert second - first > 0.6, action
-
-
-def test_a_signal_ends_the_wait_between_two_servers_at_once_and_what_has_begun_is_finished(lab: Lab) -> None:
+def test_a_signal_ends_the_wait_between_two_servers_at_once(lab: Lab) -> None:
     uuids = servers(lab, 4, BOOT_SECONDS=1)
     signalled = threading.Event()
     with beside(
@@ -162,35 +97,3 @@ def test_a_kill_cancels_a_start_that_waits_to_begin_apart(lab: Lab) -> None:
     assert endings(results) == [("done", ""), ("cancelled", "cancelled_by_kill")]
     assert endings(killed)[0][0] in ("done", "unchanged")
     assert not lab.is_up(second)
-
-
-def test_a_failure_that_ends_the_budget_ends_the_wait_between_two_servers(lab: Lab) -> None:
-    """Two wait for their moment; nobody waits an hour to be told that he may not begin."""
-    uuids = servers(lab, 3, CRASH_AFTER=0.5, BOOT_SECONDS=FOR_EVER)
-    results = power_each(lab, "start", uuids, stagger=3600, max_failures=0, max_parallel=3, wait_for="running")
-    assert sorted(endings(results)) == [("failed", "start_failed"), *[("skipped", "failure_budget")] * 2]
-    assert sum(lab.container(uuid) is not None for uuid in uuids) == 1
-
-
-def test_a_kill_waits_for_no_stagger(lab: Lab) -> None:
-    uuids = started(lab, 3, IGNORE_SIGNALS="all")
-    assert endings(power_each(lab, "kill", uuids, stagger=3600)) == [("done", "")] * 3
-
-
-def test_check_mode_waits_for_no_stagger(lab: Lab) -> None:
-    uuids = servers(lab, 3)
-    assert endings(power_each(lab, "start", uuids, stagger=3600, priorities={}, check=True)) == [("done", "")] * 3
-
-
-def test_one_whose_lock_was_held_begins_apart_from_those_that_passed_it(lab: Lab) -> None:
-    locked, free = servers(lab, 2)
-    node = lab.node()
-    with (
-        node.acquire(lab.request("stop", locked, node), locked, 0.0, lambda: None) as lock,
-        beside(lambda: power_each(lab, "start", [locked, free], stagger=3, max_parallel=2, wait_seconds=60)) as starting,
-    ):
-        wait_until(lambda: lab.is_up(free), "the other is up")
-        lock.release()
-        assert endings(starting.result(30)) == [("done", "")] * 2
-    (passed, _unused), (begun, _ended) = spans(lab, [free, locked])
-    assert begun - passed > 2

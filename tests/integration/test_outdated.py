@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
-
-import pytest
 
 from .controller import Controller
 from .lab import Lab
-from .panel_server import FakePanel
 from .test_info import look, look_at
 
 NOTHING = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
@@ -36,28 +32,6 @@ def test_what_the_engine_makes_of_a_container_is_what_its_definition_says(lab: L
     assert outdated(controller, servers[-1])["in_place"] == ["docker.container_pid_limit"]
 
 
-def test_what_was_changed_is_named_and_a_restart_brings_it_in_line(lab: Lab, controller: Controller) -> None:
-    uuid = lab.up(build={"memory_limit": 64}, MARK="")
-    lab.edit(uuid, build={"memory_limit": 128, "cpu_limit": 50}, labels={"tier": "front"})
-    found = outdated(controller, uuid)
-    assert (found["is_outdated"], found["restart"], found["in_place"]) == (True, ["labels.tier"], ["build.cpu_limit", "build.memory_limit"])
-    assert lab.power("restart", uuid).outcome.value == "done"
-    assert outdated(controller, uuid) == NOTHING
-
-
-@pytest.mark.long
-def test_a_tag_that_means_another_image_by_now_counts(lab: Lab, controller: Controller) -> None:
-    image = lab.image()
-    uuid = lab.up(image=image)
-    assert outdated(controller, uuid) == NOTHING
-    newer = lab.image("LABEL newer=1")
-    name, _colon, tag = image.lstrip("~").partition(":")
-    lab.client.tag(newer.lstrip("~"), name, tag or "latest", force=True)
-    assert outdated(controller, uuid)["differs"] == ["image"]
-    lab.client.remove_image(image.lstrip("~"), force=True)
-    assert outdated(controller, uuid)["is_outdated"] is None
-
-
 def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 64})
     lab.client.update_container(uuid, mem_limit=100_000_000, memswap_limit=100_000_000)
@@ -70,24 +44,6 @@ def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: 
     assert lab.power("restart", uuid).outcome.value == "done"
     after = lab.container(uuid)
     assert after is not None and after["Id"] == before["Id"]
-
-
-def test_with_a_panel_what_it_says_now_counts(lab: Lab, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    uuid = lab.server()
-    raw = lab.definition(uuid)
-    (lab.root / "servers" / f"{uuid}.json").unlink()
-    with closing(FakePanel()) as panel:
-        lab.write_settings(**panel.settings)
-        panel.put(raw)
-        assert lab.power("start", uuid).outcome.value == "done"
-        assert outdated(controller, uuid) == NOTHING
-        panel.put({**raw, "settings": {**raw["settings"], "labels": {"tier": "front"}}})
-        assert outdated(controller, uuid)["differs"] == ["labels.tier"]
-    # What was kept of it is what the container was made from: that says nothing.
-    result = look(controller, server=uuid)
-    assert result["servers"][0]["outdated"]["is_outdated"] is None
-    assert "is outdated: Cannot fetch the list" in str(result)
 
 
 def test_a_restart_of_what_is_outdated_restarts_that_and_nothing_else(lab: Lab, controller: Controller) -> None:

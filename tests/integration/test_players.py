@@ -57,29 +57,6 @@ def test_players_are_told_together_and_it_happens_to_all_at_the_same_moment(lab:
     assert (max(moments) - min(moments)).total_seconds() <= 5
 
 
-@pytest.mark.long
-def test_no_more_count_down_than_are_acted_on_at_a_time(lab: Lab) -> None:
-    servers = [Played(lab) for _each in range(2)]
-    runs = [each.run() for each in servers]
-    with beside(lambda: restart(lab, servers, max_parallel=1, warn=[3])) as call:
-        wait_until(lambda: any(each.said() for each in servers), "one is told")
-        told, other = sorted(servers, key=lambda each: not each.said())
-        assert not other.said() and other.is_waited_for()
-        wait_until(other.said, "the other is told")
-        assert told.run() not in runs
-        assert endings(call.result(20)) == [("done", "")] * 2
-    assert [len(each.said()) for each in servers] == [1, 1]
-
-
-def test_those_left_to_their_players_are_refused_and_stop_nobody(lab: Lab) -> None:
-    busy, empty = Played(lab), Played(lab, 0)
-    unknown = Played(lab)
-    unknown.play("nobody knows")
-    results = restart(lab, [busy, unknown, empty], max_failures=0, max_parallel=1, players_at_most=0)
-    assert endings(results) == [("refused", "players_online"), ("refused", "players_unknown"), ("done", "")]
-    assert "2 play on it" in results[0].msg and "it is unknown how many play on it" in results[1].msg
-
-
 def test_the_module_says_who_played_and_what_was_done_for_their_sake(lab: Lab, controller: Controller) -> None:
     played = Played(lab)
     message = '{server}\n{action} {time}; "stop" {reason}'

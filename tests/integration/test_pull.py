@@ -9,9 +9,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils import restore
-from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import never
-from ansible_collections.fleet.power.plugins.module_utils._service import start_options
 
 from .lab import Lab
 from .registry import Registry, registry
@@ -41,14 +38,7 @@ def test_credentials_of_a_registry_do_not_reach_one_whose_name_only_begins_like_
     assert stranger.given == []
 
 
-def test_credentials_of_the_longest_name_reach_their_registry(lab: Lab, stranger: Registry) -> None:
-    host = stranger.address
-    trust(lab, host, f"{host}/team", f"{host}/team/gam", f"{host}/team/game:1/x")
-    assert ended(lab.power("start", lab.server(image=f"{host}/team/game:1"))) == ("refused", "image_unavailable")
-    assert set(stranger.given) == {f"{host}/team:hunter22"}
-
-
-def test_a_registrys_words_are_one_line_without_control_characters_and_stand_behind_ours_once(lab: Lab, stranger: Registry) -> None:
+def test_an_error_of_a_registry_is_one_line_without_control_characters(lab: Lab, stranger: Registry) -> None:
     stranger.says = HOSTILE
     trust(lab, stranger.address)
     image = f"{stranger.address}/team/game:1"
@@ -59,34 +49,6 @@ def test_a_registrys_words_are_one_line_without_control_characters_and_stand_beh
     assert result.msg.count("Cannot pull image") == 1
     assert result.msg.startswith(f"Cannot pull image {image}: ")
     assert "0f4c5ad2: started" in result.msg, "nothing else is taken from them"
-
-
-@pytest.mark.long
-def test_an_engines_words_are_one_line_without_control_characters(lab: Lab) -> None:
-    uuid = lab.server()
-    lab.write_settings(docker={"log_config": {"type": HOSTILE}})
-    result = lab.power("start", uuid)
-    assert "error looking up logging plugin" in result.msg
-    assert result.msg.isprintable()
-    assert len(result.msg) < 1200
-
-
-def test_a_restore_prints_one_line_for_a_server_whose_image_cannot_be_pulled(
-    lab: Lab, stranger: Registry, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stranger.says = HOSTILE
-    trust(lab, stranger.address)
-    uuid = lab.server()
-    assert ended(lab.power("start", uuid)) == ("done", "")
-    lab.client.kill(uuid)
-    lab.edit(uuid, container={"image": f"{stranger.address}/team/game:1"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DOCKER_HOST", lab.docker_host)
-        assert restore._restore(start_options("restore", "").parse_args(["--config", str(lab.config)]), never) is False
-    lines = capsys.readouterr().out.split("\n")
-    assert (len(lines), lines[1]) == (2, "")
-    assert lines[0].startswith(uuid)
-    assert lines[0].isprintable()
 
 
 def test_a_pull_for_which_there_is_no_thread_is_refused_while_the_server_is_up(

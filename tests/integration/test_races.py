@@ -184,6 +184,6 @@ def test_two_restarts_come_one_after_the_other(lab: Lab, proxy: EngineProxy, pha
 
 
 def test_no_phase_is_left_out() -> None:
-    # Only among many does a server wait for its turn to boot: test_bulk_pace. Limits are no boot: test_limits.
+    # Only among many does a server wait for its turn to boot: test_bulk. Limits are no boot: test_limits.
     elsewhere = (Phase.QUEUE, Phase.LIMIT)
     assert {phase for _action, phase in EVERY_PHASE} == {*(phase.value for phase in Phase if phase not in elsewhere), "create", "wait"}

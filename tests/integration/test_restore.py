@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -20,9 +18,8 @@ import ansible_collections.fleet.power as collection
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils.restore import RESTORE_ORIGIN
 
-from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
-from .many import FOR_EVER, assert_all_free, end, last_operations, power_each, seconds, started, starts
+from .many import assert_all_free, end, last_operations, power_each, seconds, started
 
 PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
 MODULE_UTILS = Path(next(iter(collection.__path__)), *PACKAGE.split(".")[3:])
@@ -113,64 +110,6 @@ def test_what_was_meant_to_be_up_comes_up_in_order_and_apart_and_nothing_else_do
     assert seconds(found[game].begun_at) >= seconds(found[proxy].ended_at) - 0.002
 
 
-def test_what_is_up_already_stays_as_it_is(lab: Lab, begin: Begin) -> None:
-    (uuid,) = started(lab, 1)
-    before = starts(lab, [uuid])
-    code, lines, _errors = begin().ended()
-    assert (code, line_of(lines, uuid).rpartition(": ")[2]) == (0, "up already")
-    assert starts(lab, [uuid]) == before
-
-
-def test_where_nothing_was_meant_to_be_up_nothing_is_said(lab: Lab, begin: Begin) -> None:
-    lab.server()
-    assert begin().ended() == (0, [], "")
-
-
-@pytest.mark.long
-def test_one_that_no_source_knows_any_more_is_a_line_and_no_failure(lab: Lab, begin: Begin) -> None:
-    uuid, gone, other = started(lab, 3)
-    halted(lab, uuid, gone, other)
-    for each in (gone, other):
-        (lab.root / "servers" / f"{each}.json").unlink()
-    lab.client.remove_container(gone)
-    code, lines, _errors = begin("--stagger", "0").ended()
-    assert code == 0
-    assert all(": passed over, server_not_found: " in line_of(lines, each) for each in (gone, other))
-    assert lab.is_up(uuid)
-
-
-def test_one_that_cannot_be_seen_is_a_line_and_a_failure_and_hides_no_other(lab: Lab, begin: Begin, proxy: EngineProxy) -> None:
-    seen, hidden = started(lab, 2)
-    halted(lab, seen, hidden)
-    proxy.fail("GET", rf"/containers/{hidden}/json")
-    code, lines, _errors = begin("--stagger", "0", node=lab.at(proxy.host)).ended()
-    assert (code, line_of(lines, seen).rpartition(": ")[2]) == (1, "started")
-    assert ": failed, engine_error: " in line_of(lines, hidden)
-
-
-@pytest.mark.long
-def test_a_directory_of_definitions_that_is_not_there_yet_is_no_proof_that_nobody_is_defined(lab: Lab, begin: Begin) -> None:
-    (uuid,) = started(lab, 1)
-    halted(lab, uuid)
-    (lab.root / "servers").rename(lab.root / "not-mounted")
-    code, lines, errors = begin().ended()
-    assert code == 1 and ": passed over, server_not_found: " in line_of(lines, uuid)
-    assert f"{lab.root}/servers" in errors and "start this again" in errors
-    (lab.root / "not-mounted").rename(lab.root / "servers")
-    assert begin().ended()[0] == 0 and lab.is_up(uuid)
-
-
-@pytest.mark.long
-def test_one_that_fails_is_told_fails_the_program_and_hides_no_other(lab: Lab, begin: Begin) -> None:
-    broken, uuid = started(lab, 2)
-    halted(lab, broken, uuid)
-    lab.edit(broken, container={"image": "~no-such-image:1"})
-    code, lines, errors = begin("--stagger", "0").ended()
-    assert code == 1
-    assert ": refused, image_unavailable: " in line_of(lines, broken)
-    assert lab.is_up(uuid) and "Traceback" not in errors
-
-
 def test_one_that_is_stopped_before_its_turn_stays_down(lab: Lab, begin: Begin) -> None:
     first, second = started(lab, 2)
     lab.edit(first, meta={"name": "First", "priority": 1}, environment={"BOOT_SECONDS": 4})
@@ -201,17 +140,6 @@ def test_a_signal_lets_those_under_way_finish_and_no_other_begin(lab: Lab, begin
     assert_all_free(lab, [first, second])
 
 
-@pytest.mark.long
-def test_nobody_who_reads_its_lines_changes_nothing(lab: Lab, begin: Begin) -> None:
-    uuids = started(lab, 2)
-    halted(lab, *uuids)
-    restore = begin("--stagger", "0")
-    assert restore.child.stdout is not None
-    restore.child.stdout.close()
-    assert restore.child.wait(PATIENCE) == 0
-    assert all(lab.is_up(uuid) for uuid in uuids)
-
-
 def test_two_at_once_start_each_server_once(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 3, DATA_WRITE=1)
     halted(lab, *uuids)
@@ -231,43 +159,6 @@ def test_a_journal_that_nobody_can_read_is_no_empty_one(lab: Lab, begin: Begin) 
     assert not lab.is_up(uuids[0])
 
 
-def ruin(path: Path, table: str) -> None:
-    """Overwrite where a table of the journal begins, and leave the others readable."""
-    with contextlib.closing(sqlite3.connect(path)) as journal:
-        assert journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-        (root,) = journal.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-        (size,) = journal.execute("PRAGMA page_size").fetchone()
-    with path.open("r+b") as file:
-        file.seek((root - 1) * size)
-        file.write(b"\xff" * size)
-
-
-@pytest.mark.long
-def test_a_journal_whose_damage_shows_only_when_it_is_written_keeps_nobody_down_and_is_no_success(lab: Lab, begin: Begin) -> None:
-    uuids = started(lab, 3)
-    halted(lab, *uuids)
-    ruin(lab.root / "state" / "journal.sqlite", "operations")
-    code, lines, errors = begin("--stagger", "0").ended()
-    assert (code, len(lines)) == (1, 3)
-    assert all(line_of(lines, uuid).endswith(": started") and lab.is_up(uuid) for uuid in uuids)
-    assert "was damaged" in errors and "the journal was replaced meanwhile" in errors and "Traceback" not in errors
-
-
-@pytest.mark.long
-def test_a_journal_that_another_process_has_begun_anew_is_no_success(lab: Lab, begin: Begin) -> None:
-    first, second = started(lab, 2)
-    lab.edit(first, meta={"name": "First", "priority": 1}, environment={"BOOT_SECONDS": 1.5})
-    halted(lab, first, second)
-    restore = begin("--stagger", "0", "--wait-for", "running")
-    wait_until(lambda: lab.is_up(first), "the first is up")
-    for file in (lab.root / "state").glob("journal.sqlite*"):
-        file.rename(f"{file}.damaged-elsewhere")
-    power_each(lab, "start", [first])
-    code, lines, errors = restore.ended()
-    assert (code, "the journal was replaced meanwhile" in errors) == (1, True)
-    assert line_of(lines, second).endswith(": started") and lab.is_up(second)
-
-
 @pytest.mark.samples("reboot-False")
 @pytest.mark.parametrize("phase, up", [("reboot", False), ("start", True)])
 def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase: str, up: bool) -> None:
@@ -277,40 +168,3 @@ def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase
     code, lines, errors = begin().ended()
     assert (code, len(lines), lab.is_up(uuid)) == (0, int(up), up)
     assert ("Nothing is started" in errors) == (not up)
-
-
-@pytest.mark.long
-def test_an_engine_out_of_reach_is_told_in_a_line(lab: Lab, begin: Begin) -> None:
-    uuids = started(lab, 1)
-    code, lines, errors = begin(node=lab.at("unix:///no/such/engine.sock")).ended()
-    assert (code, errors) == (1, "")
-    assert ": failed, engine_unreachable: " in line_of(lines, uuids[0])
-
-
-def test_settings_that_cannot_be_read_are_one_line(lab: Lab, begin: Begin) -> None:
-    lab.config.write_text("system: 7")
-    code, lines, errors = begin().ended()
-    assert (code, lines, len(errors.splitlines())) == (1, [], 1)
-    assert "system" in errors
-
-
-@pytest.mark.long
-def test_the_settings_endpoint_does_not_count(lab: Lab, begin: Begin) -> None:
-    uuids = started(lab, 1)
-    halted(lab, *uuids)
-    lab.write_settings(endpoint={"url": "http://127.0.0.1:9"})
-    assert begin().ended()[0] == 0
-    assert lab.is_up(uuids[0])
-
-
-@pytest.mark.long
-def test_a_server_that_hangs_while_it_gets_ready_is_let_go_by_a_signal(lab: Lab, begin: Begin) -> None:
-    (uuid,) = started(lab, 1)
-    lab.edit(uuid, environment={"BOOT_SECONDS": FOR_EVER})
-    halted(lab, uuid)
-    restore = begin("--wait-for", "running")
-    wait_until(lambda: lab.is_up(uuid), "it is up")
-    restore.child.send_signal(signal.SIGTERM)
-    code, lines, _errors = restore.ended()
-    assert (code, line_of(lines, uuid).rpartition(": ")[2]) == (0, "started")
-    assert lab.is_up(uuid)

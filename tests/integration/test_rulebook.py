@@ -24,7 +24,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from .controller import COLLECTIONS, Running
 from .lab import Lab, wait_until
 from .shim import NO_ENGINE, TOKEN, again, configure
-from .supervisors import Supervising, crash, run_of
 
 pytestmark = pytest.mark.long
 AT = "2026-03-01T12:00:00.250Z"
@@ -110,7 +109,7 @@ def end(running: Running) -> None:
     running.wait(60.0)
 
 
-def test_somebody_is_paged_once_for_each_server_that_is_given_up_through_restarts_of_both_sides(tmp_path: Path, programs: str) -> None:
+def test_a_server_that_is_given_up_pages_once_through_restarts_of_both_sides(tmp_path: Path, programs: str) -> None:
     lab = Lab(tmp_path, NO_ENGINE, None)
     fixed_port(lab)
     with contextlib.closing(lab.node().journal) as journal:
@@ -139,21 +138,3 @@ def test_somebody_is_paged_once_for_each_server_that_is_given_up_through_restart
                     end(next_one)
     # Of before the kill it had kept its place long ago.
     assert rulebook.paged() == ["id-1", "id-2", "id-3", "id-4", "id-5"]
-
-
-def test_when_one_lobby_crashes_all_of_them_are_restarted(lab: Lab, programs: str) -> None:
-    fixed_port(lab)
-    lobbies = [lab.up(name=name) for name in ("lobby-1", "lobby-2")]
-    other = lab.up(name="survival")
-    with contextlib.closing(lab.node().journal) as journal:
-        journal.events.open()
-    with Supervising(lab), again(lab) as shim:
-        rulebook = Rulebook(lab, programs, shim.url, ["lobby-1", "lobby-2"])
-        with rulebook.running() as running:
-            before = {uuid: run_of(lab, uuid) for uuid in (*lobbies, other)}
-            crash(lab, lobbies[0])
-            wait_until(lambda: run_of(lab, lobbies[1]) != before[lobbies[1]], "the other lobby is restarted", PATIENCE)
-            wait_until(lambda: all(lab.is_up(uuid) for uuid in lobbies), "both are up", PATIENCE)
-            assert run_of(lab, other) == before[other]
-            end(running)
-    assert not rulebook.paged()

@@ -11,7 +11,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -121,37 +120,6 @@ def test_the_lock_record_has_no_secret(lab: Lab, controller: Controller, planted
         assert SECRET not in record
         assert SECRET not in json.dumps(lab.container(uuid)["Config"]["Labels"])
         stopping.wait()
-
-
-def test_no_field_is_masked_by_accident(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(name="offline running")
-    definition: dict[str, Any] = lab.definition(uuid)
-    # Everything that a result says of a server, as values of its environment.
-    words = [
-        "1",
-        "0",
-        "true",
-        "false",
-        uuid,
-        uuid[:8],
-        "offline running",
-        "start",
-        "done",
-        "offline",
-        "starting",
-        "server",
-        "preboot",
-        "volume",
-    ]
-    definition["settings"]["environment"] = {f"WORD_{number}": word for number, word in enumerate([*words, "suspended", "refused"])}
-    started = controller.run_module(**controller.options(action="start", server=uuid, definitions=[definition], _ansible_verbosity=1))
-    assert "***" not in json.dumps(started) and "VALUE_SPECIFIED" not in json.dumps(started)
-    (entry,) = started["servers"]
-    assert (entry["server"], entry["name"], entry["outcome"], entry["state"]) == (uuid, "offline running", "done", "starting")
-    definition["settings"]["suspended"] = True
-    refused = controller.run_module(**controller.options(action="restart", server=uuid, definitions=[definition], wait_seconds=1))
-    assert "***" not in json.dumps(refused) and "VALUE_SPECIFIED" not in json.dumps(refused)
-    assert refused["msg"].startswith(f"Cannot restart server {uuid}: it is suspended")
 
 
 def test_the_log_of_a_failed_start_is_masked_and_the_rest_of_it_is_not(lab: Lab, controller: Controller) -> None:

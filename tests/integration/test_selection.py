@@ -11,17 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 
-from .controller import Controller, warnings_of
+from .controller import Controller
 from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 from .many import FOR_EVER, await_ended, beside, end, endings, last_operations, power_each, shown_endings, started, starts
-from .panel_server import FakePanel, closing, status
-from .test_check_mode import trace
-
-WINGS = {"Service": "Pterodactyl"}
 
 
 @pytest.fixture
@@ -64,24 +59,6 @@ def is_a_file_now(lab: Lab) -> None:
     (lab.root / "servers").write_text("")
 
 
-@pytest.mark.long
-def test_all_are_those_of_task_and_directory_and_every_container_of_ours_or_of_wings(lab: Lab, act: Any) -> None:
-    up, contained = started(lab, 2)
-    down, given, wings, foreign = (lab.server() for _unused in range(4))
-    undefine(lab, contained)
-    definitions = [undefine(lab, given)]
-    for uuid, labels in ((wings, WINGS), (foreign, {})):
-        undefine(lab, uuid)
-        lab.outsider(uuid, Labels=labels)
-    result = act("start", definitions=definitions)
-    expected = {up: "unchanged", down: "done", given: "done", contained: "unchanged", wings: "unchanged"}
-    assert told(result) == {uuid: (outcome, "") for uuid, outcome in expected.items()}
-    assert [entry["server"] for entry in result["servers"]] == sorted(expected)
-    result = act("stop", stop_timeout=1)
-    assert told(result) == dict.fromkeys(expected, ("done", ""))
-    assert [uuid for uuid in lab.uuids if lab.is_up(uuid)] == [foreign]
-
-
 def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended(lab: Lab, act: Any) -> None:
     up, suspended, crashed = started(lab, 3)
     end(lab, crashed)
@@ -98,33 +75,9 @@ def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended
     assert told(act("restart", [up, suspended]))[suspended] == ("refused", "suspended")
 
 
-def test_a_start_of_all_skips_the_suspended_and_a_stop_or_kill_does_not(lab: Lab, act: Any) -> None:
-    up, suspended = started(lab, 1)[0], lab.server(suspended=True)
-    started_since = started(lab, 2)
-    for uuid in started_since:
-        lab.edit(uuid, suspended=True)
-    result = act("start")
-    assert told(result)[suspended] == ("skipped", "suspended")
-    assert "failed" not in result
-    assert lab.container(suspended) is None
-    assert told(act("stop", only=["running"]))[started_since[0]] == ("done", "")
-    assert not lab.is_up(started_since[0]) and not lab.is_up(up)
-    assert set(told(act("kill")).values()) == {("unchanged", "")}
-
-
-@pytest.mark.samples("server0")
-@pytest.mark.parametrize("server", [["all", "other"], ["other", " all "]])
-def test_all_stands_alone(lab: Lab, act: Any, server: list[str]) -> None:
-    (uuid,) = started(lab, 1)
-    result = act("stop", server)
-    assert (result["failed"], result["code"]) == (True, "settings_invalid")
-    assert "stands alone" in result["msg"]
-    assert lab.is_up(uuid)
-
-
 @pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_fails_incomplete(lab: Lab, act: Any, action: str) -> None:
+def test_a_boot_of_all_with_an_unreadable_source_fails_as_incomplete(lab: Lab, act: Any, action: str) -> None:
     (up, by_task), down = started(lab, 2), lab.server()
     before, definitions = starts(lab, [up]), [lab.definition(by_task)]
     is_a_file_now(lab)
@@ -138,22 +91,10 @@ def test_where_a_source_cannot_be_listed_a_boot_of_all_acts_on_what_is_seen_and_
     assert lab.container(down) is None and starts(lab, [up]) == before
 
 
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", list(PowerAction))
-def test_of_all_a_panel_that_refuses_leaves_incomplete_what_boots_alone(lab: Lab, act: Any, action: PowerAction) -> None:
-    (up,) = started(lab, 1)
-    with closing(FakePanel()) as panel:
-        lab.write_settings(**panel.settings)
-        panel.fault(status(403))
-        result = act(action.value)
-    assert list(told(result)) == [up], "the containers are known all the same"
-    assert (result.get("failed"), result.get("code")) == ((True, "incomplete") if action.boots else (None, None))
-
-
 @pytest.mark.samples("stop-running", "restart-any")
 @pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incomplete(
+def test_a_server_of_all_that_cannot_be_seen_makes_the_action_incomplete(
     lab: Lab, act: Any, proxy: EngineProxy, action: str, only: dict[str, object]
 ) -> None:
     seen, hidden = started(lab, 2)
@@ -167,77 +108,6 @@ def test_of_all_one_that_cannot_be_seen_fails_by_itself_and_makes_the_rest_incom
     # One that is named is a failure of its own; nothing is missing of what was asked for.
     result = act(action, [hidden, seen], **only)
     assert told(result)[hidden] == ("failed", "engine_error") and "code" not in result
-
-
-@pytest.mark.samples("kill")
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_where_a_source_cannot_be_listed_the_containers_are_stopped_all_the_same_with_a_warning(lab: Lab, act: Any, action: str) -> None:
-    uuids, down = started(lab, 2), lab.server()
-    is_a_file_now(lab)
-    result = act(action)
-    assert told(result) == dict.fromkeys(sorted(uuids), ("done", ""))
-    assert "failed" not in result
-    assert any(str(lab.root / "servers") in warning for warning in warnings_of(result))
-    assert not any(lab.is_up(uuid) for uuid in [*uuids, down])
-
-
-@pytest.mark.samples("start", "kill")
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_nobody_at_all_is_no_failure_and_is_said(act: Any, action: str) -> None:
-    result = act(action)
-    assert (result["changed"], result["servers"], "failed" in result) == (False, [], False)
-    assert result["msg"] == f"Nothing to {action}: no server of this node is meant"
-
-
-def test_where_all_are_down_a_restart_of_all_says_that_nobody_is_meant(lab: Lab, act: Any) -> None:
-    lab.server()
-    result = act("restart")
-    assert (result["changed"], result["servers"], result["msg"]) == (False, [], "Nothing to restart: no server of this node is meant")
-
-
-def gone_by_its_turn(lab: Lab, own: Lab, action: str, names: list[str], first: str, gone: str) -> list[tuple[str, str]]:
-    """The endings of a call in which a server is removed, definition and container, after it was selected and before its turn."""
-    with beside(lambda: power_each(own, action, names, max_parallel=1), lambda: end(lab, first)) as acting:
-        lab.await_phase(first, "stop")
-        undefine(lab, gone)
-        (lab.root / "state" / "definitions" / f"{gone}.json").unlink(missing_ok=True)
-        if lab.container(gone) is not None:
-            lab.client.remove_container(gone, force=True)
-        end(lab, first)
-        return endings(acting.result())
-
-
-@pytest.mark.samples("all-restart")
-@pytest.mark.parametrize("action", ["restart", "stop"])
-@pytest.mark.parametrize("names", ["all", "by name"])
-def test_one_that_was_selected_and_is_gone_by_its_turn_is_skipped(lab: Lab, own: Lab, action: str, names: str) -> None:
-    # All are acted on in the order of their uuids.
-    first, gone = sorted(started(lab, 2, STOP_SECONDS=FOR_EVER))
-    asked = ["all"] if names == "all" else [lab.definition(uuid)["settings"]["meta"]["name"] for uuid in (first, gone)]
-    found = gone_by_its_turn(lab, own, action, asked, first, gone)
-    # For a restart of all one that is no more is down, and so is not meant.
-    skipped = [] if (action, names) == ("restart", "all") else [("skipped", "server_not_found")]
-    assert found == [("done", ""), *skipped]
-
-
-def test_one_that_is_named_by_its_uuid_and_is_gone_by_its_turn_is_refused(lab: Lab, own: Lab) -> None:
-    first, gone = started(lab, 2, STOP_SECONDS=FOR_EVER)
-    assert gone_by_its_turn(lab, own, "restart", [first, gone], first, gone) == [("done", ""), ("refused", "server_not_found")]
-
-
-def test_if_meant_up_starts_what_is_down_and_was_not_stopped_on_purpose(lab: Lab, act: Any) -> None:
-    up, crashed, stopped = started(lab, 3)
-    never = lab.server()
-    end(lab, crashed)
-    lab.power("stop", stopped)
-    passed_over = ("skipped", "not_selected")
-    expected = {up: ("unchanged", ""), crashed: ("done", ""), stopped: passed_over, never: passed_over}
-    for check in (True, False):
-        result = act("start", if_meant_up=True, _ansible_check_mode=check)
-        assert (told(result), "failed" in result) == (expected, False)
-    assert [lab.is_up(uuid) for uuid in (crashed, stopped, never)] == [True, False, False]
-    # The same of one that is named.
-    assert told(act("start", stopped, if_meant_up=True)) == {stopped: passed_over}
 
 
 @pytest.mark.samples("True")
@@ -254,34 +124,6 @@ def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(
         assert "servers" not in result and "journal" in result["msg"]
         assert starts(lab, [crashed]) == before
         journal.write_bytes(b"no database" * 1000)
-
-
-@pytest.mark.long
-def test_one_that_nobody_watched_becoming_ready_is_chosen_as_running_without_a_reader(lab: Lab, act: Any) -> None:
-    uuid = lab.server(BOOT_SECONDS=1)
-    assert lab.power("start", uuid).outcome.value == "done"
-    lab.await_ready(uuid)
-    for check in (True, False):
-        assert told(act("stop", only=["starting"], _ansible_check_mode=check)) == {uuid: ("skipped", "not_selected")}
-    lab.power("restart", uuid)
-    wait_until(lambda: lab.log(uuid).count("ready") == 2, "it is ready again")
-    for check in (True, False):
-        assert told(act("stop", only=["running"], _ansible_check_mode=check)) == {uuid: ("done", "")}
-
-
-@pytest.mark.long
-def test_only_passes_over_the_others_without_waiting_for_their_locks(lab: Lab, own: Lab, act: Any) -> None:
-    up, down = started(lab, 1)[0], lab.server()
-    before = starts(lab, [up])
-    node = lab.node()
-    with node.acquire(lab.request("stop", up, node), up, 0.0, lambda: None):
-        result = act("start", [up, down], only=["offline"], wait_seconds=300)
-    assert told(result) == {up: ("skipped", "not_selected"), down: ("done", "")}
-    assert "failed" not in result
-    assert starts(lab, [up]) == before
-    assert last_operations(lab, [up])[up].outcome == "done"
-    assert told(act("kill", only=["stopping"])) == dict.fromkeys(sorted([up, down]), ("skipped", "not_selected"))
-    assert lab.is_up(up) and lab.is_up(down)
 
 
 def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
@@ -305,22 +147,7 @@ def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
     assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
 
 
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_check_mode_foretells_it_of_all_and_changes_nothing(lab: Lab, act: Any, action: str) -> None:
-    up, suspended = started(lab, 2)
-    contained = started(lab, 1)[0]
-    down = lab.server()
-    lab.edit(suspended, suspended=True)
-    undefine(lab, contained)
-    before = trace(lab), starts(lab, lab.uuids)
-    result = act(action, only=["running", "starting", "offline"], _ansible_check_mode=True)
-    assert (trace(lab), starts(lab, lab.uuids)) == before
-    would = {entry["server"] for entry in result["servers"] if entry["outcome"] == "done"}
-    assert would == {"start": {down}, "stop": {up, suspended, contained}, "restart": {up}, "kill": {up, suspended, contained}}[action]
-
-
-def test_a_kill_of_all_cancels_what_was_asked_before_it_of_servers_that_it_does_not_know(own: Lab, lab: Lab) -> None:
+def test_a_kill_of_all_cancels_earlier_requests_for_servers_it_does_not_know(own: Lab, lab: Lab) -> None:
     uuids = [lab.server(done=("never",)) for _unused in range(4)]
     # Only the start knows them: to the kill they are nothing before they have a container.
     given = [undefine(lab, uuid) for uuid in uuids]

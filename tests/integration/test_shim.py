@@ -12,15 +12,13 @@ import re
 import signal
 import socket
 import sqlite3
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from .lab import Lab, wait_until
-from .many import FOR_EVER, beside, end, started
+from .many import FOR_EVER, end
 from .shim import TOKEN, Shim, again, configure, shim_on
 
 
@@ -32,10 +30,6 @@ def running_shim(lab: Lab) -> Iterator[Shim]:
 
 def outcome(entry: dict[str, object]) -> tuple[object, object]:
     return entry["outcome"], entry.get("code", "")
-
-
-def begun(shim: Shim, location: str) -> None:
-    wait_until(lambda: shim.operation(location)["progress"] != "accepted", "the action has begun")
 
 
 def stopping(lab: Lab, shim: Shim, server: str, wait_seconds: int | None = None) -> str:
@@ -67,31 +61,6 @@ def test_each_action_is_done_and_its_operation_tells_how(lab: Lab, shim: Shim) -
     shim.done(server, "start")
     killed = shim.done(server, "kill")
     assert (outcome(killed), killed["state"], lab.is_up(server)) == (("done", ""), "offline", False)
-
-
-def test_the_journal_has_what_was_asked_over_http_as_it_has_everything_else(lab: Lab, shim: Shim) -> None:
-    server = lab.server()
-    found = shim.done(server, "start")
-    row = lab.node().journal.operations.last(server)
-    assert row is not None
-    assert (row.id, row.action, row.outcome, row.origin) == (found["id"], "start", "done", "127.0.0.1 (token a1b2)")
-    intent = lab.node().journal.intents.of(server)
-    assert intent is not None
-    assert (intent.up, intent.operation) == (True, found["id"])
-
-
-@pytest.mark.long
-def test_what_others_do_can_be_read_and_waited_for_over_http(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=1)
-    lab.power("start", server)
-    lab.await_ready(server)
-    with lab.actor("stop", server) as actor:
-        lab.await_phase(server, "stop")
-        going_on = shim.ask("GET", f"/api/servers/{server}/operations").json[0]
-        assert (going_on["action"], going_on["outcome"], going_on["progress"]) == ("stop", None, "begun")
-        ended = shim.operation(f"/api/servers/{server}/operations/{going_on['id']}", wait=20)
-        assert (ended["outcome"], ended["state"]) == ("done", "offline")
-        actor.result()
 
 
 # ----- the queue
@@ -126,80 +95,6 @@ def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(la
         assert lab.is_up(server)
 
 
-@pytest.mark.long
-def test_a_start_that_is_accepted_after_a_kill_does_not_survive_a_kill_by_somebody_else(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=2)
-    stop = stopping(lab, shim, server, 60)
-    start = shim.took(server, "start", 60)
-    lab.power("kill", server)
-    assert outcome(shim.operation(start, wait=30)) == ("cancelled", "cancelled_by_kill")
-    shim.operation(stop, wait=30)
-    assert not lab.is_up(server)
-
-
-def test_the_wait_counts_from_the_acceptance_and_past_it_the_action_is_refused(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=FOR_EVER)
-    stop = stopping(lab, shim, server)
-    asked_at = time.monotonic()
-    refused = shim.done(server, "start", 1)
-    assert 0.9 < time.monotonic() - asked_at < 10.0
-    assert outcome(refused) == ("refused", "lock_timeout")
-    end(lab, server)
-    assert outcome(shim.operation(stop, wait=30)) == ("done", "")
-
-
-def test_who_tries_once_is_accepted_and_refused_while_anything_goes_on(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=FOR_EVER)
-    stop = stopping(lab, shim, server)
-    asked_at = time.monotonic()
-    assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
-    assert time.monotonic() - asked_at < 10.0
-    end(lab, server)
-    shim.operation(stop, wait=30)
-    assert outcome(shim.done(server, "start", 0)) == ("done", "")
-
-
-@pytest.mark.long
-def test_who_tries_once_is_refused_while_another_process_holds_the_server(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=3)
-    lab.power("start", server)
-    lab.await_ready(server)
-    with lab.actor("stop", server) as actor:
-        lab.await_phase(server, "stop")
-        refused = shim.done(server, "restart", 0)
-        assert outcome(refused) == ("refused", "lock_timeout")
-        assert (refused["lock"]["holder"]["action"], refused["lock"]["holder"]["pid"]) == ("stop", actor.pid)
-        actor.result()
-
-
-def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    stopping(lab, shim, server, 300)
-    for _unused in range(16):
-        shim.took(server, "start", 300)
-    answer = shim.power(server, "start", 300)
-    assert answer.status == 503
-    assert "error" in answer.json
-    # Who tries once does not wait, and needs no room.
-    assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
-    assert shim.power(server, "start", 300).status == 503
-    assert outcome(shim.done(server, "kill")) == ("done", "")
-    assert outcome(shim.done(server, "start")) == ("done", "")
-
-
-def test_two_servers_wait_for_each_other_never(lab: Lab, shim: Shim) -> None:
-    slow, quick = lab.server(STOP_SECONDS=FOR_EVER), lab.server()
-    for server in (slow, quick):
-        shim.done(server, "start")
-    lab.await_ready(slow)
-    stop = shim.took(slow, "stop")
-    lab.await_phase(slow, "stop")
-    assert outcome(shim.done(quick, "stop")) == ("done", "")
-    assert shim.operation(stop)["outcome"] is None
-    end(lab, slow)
-    shim.operation(stop, wait=30)
-
-
 # ----- with others
 
 
@@ -213,38 +108,6 @@ def test_a_process_beside_it_and_the_http_face_take_turns(lab: Lab, shim: Shim) 
     assert {shim.operation(each, wait=60)["outcome"] for each in locations} <= {"done", "unchanged"}
     assert lab.is_up(server)
     assert not lab.node().locks.has_record(server)
-
-
-def test_a_kill_over_http_cancels_the_start_of_another_process(lab: Lab, shim: Shim) -> None:
-    server = lab.server(BOOT_SECONDS=600)
-    with lab.actor("start", server, wait_for="running") as actor:
-        wait_until(lambda: lab.is_up(server), "the server is up")
-        assert outcome(shim.done(server, "kill")) == ("done", "")
-        assert actor.result()["code"] == "cancelled_by_kill"
-    assert not lab.is_up(server)
-
-
-# ----- many
-
-
-@pytest.mark.long
-def test_a_hundred_servers_are_stopped_at_once_by_as_many_requests(lab: Lab, shim: Shim) -> None:
-    uuids = started(lab, 100)
-    with ThreadPoolExecutor(len(uuids)) as pool:
-        ended = list(pool.map(lambda uuid: shim.done(uuid, "stop", 180), uuids))
-    assert [outcome(each) for each in ended] == [("done", "")] * len(uuids)
-    assert not any(lab.is_up(uuid) for uuid in uuids)
-
-
-@pytest.mark.long
-def test_requests_for_one_server_at_once_end_as_the_last_accepted_says(lab: Lab, shim: Shim) -> None:
-    server = lab.server()
-    with ThreadPoolExecutor(8) as pool:
-        locations = list(pool.map(lambda number: shim.took(server, ("start", "stop")[number % 2], 120), range(12)))
-    ended = [shim.operation(each, wait=60) for each in locations]
-    assert {each["outcome"] for each in ended} <= {"done", "unchanged"}
-    last = shim.ask("GET", f"/api/servers/{server}/operations").json[0]
-    assert lab.is_up(server) is (last["action"] == "start")
 
 
 # ----- ends
@@ -272,9 +135,7 @@ def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed
     assert lab.is_up(server)
 
 
-def test_a_kill_that_was_accepted_is_done_by_the_next_process_and_cancels_what_was_before_it(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_accepted_kill_is_done_by_the_next_process_and_cancels_earlier_actions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     server = lab.server()
     lab.power("start", server)
     configure(lab)
@@ -288,20 +149,6 @@ def test_a_kill_that_was_accepted_is_done_by_the_next_process_and_cancels_what_w
         ("kill", "done", ""),
         ("start", "done", ""),
     ]
-    assert lab.is_up(server)
-
-
-@pytest.mark.long
-def test_what_waited_for_the_next_process_is_done_up_to_a_minute_after_its_time_and_has_expired_after_that(lab: Lab) -> None:
-    server = lab.server()
-    with shim_on(lab) as shim:
-        longer, long = (shim.done(server, action)["id"] for action in ("start", "stop"))
-    # The time of each was 30 s.
-    unbegun(lab, {longer: "restart"}, age=timedelta(seconds=95))
-    unbegun(lab, {long: "start"}, age=timedelta(seconds=60))
-    with again(lab) as shim:
-        ended = [shim.operation(f"/api/servers/{server}/operations/{each}", wait=30) for each in (longer, long)]
-    assert [outcome(each) for each in ended] == [("failed", "expired"), ("done", "")]
     assert lab.is_up(server)
 
 
@@ -334,7 +181,7 @@ def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_a
         assert outcome(shim.done(server, "kill")) == ("done", "")
 
 
-def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_the_rest_to_the_next(lab: Lab) -> None:
+def test_at_its_end_the_face_finishes_what_it_began_and_leaves_the_rest(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=FOR_EVER)
     with shim_on(lab) as shim, contextlib.closing(http.client.HTTPConnection(*shim.address, timeout=20.0)) as kept:
         shim.done(server, "start")
@@ -358,43 +205,6 @@ def test_asked_to_end_it_finishes_what_it_began_takes_nothing_more_and_leaves_th
     with again(lab) as shim:
         assert outcome(shim.operation(stop)) == ("done", "")
         assert outcome(shim.operation(start, wait=30)) == ("done", "")
-
-
-@pytest.mark.long
-def test_asked_to_end_it_waits_no_longer_than_it_may(lab: Lab) -> None:
-    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    with shim_on(lab, api={"port": 0, "shutdown_timeout": 1}) as shim:
-        location = stopping(lab, shim, server)
-        asked_at = time.monotonic()
-        assert shim.end() == 0
-        assert time.monotonic() - asked_at < 10.0
-    with again(lab) as shim:
-        assert outcome(shim.operation(location)) == ("failed", "interrupted")
-
-
-@pytest.mark.long
-def test_who_waits_for_an_end_is_told_at_once_that_there_is_none_yet_when_the_process_ends(lab: Lab) -> None:
-    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
-    with shim_on(lab, api={"port": 0, "shutdown_timeout": 3}) as shim, ThreadPoolExecutor(1) as pool:
-        location = stopping(lab, shim, server)
-        waiting = pool.submit(lambda: shim.operation(location, wait=60))
-        time.sleep(0.3)
-        asked_at = time.monotonic()
-        shim.signal(signal.SIGTERM)
-        assert waiting.result(10.0)["outcome"] is None
-        assert time.monotonic() - asked_at < 2.0
-        assert shim.child.wait(15.0) == 0
-
-
-def test_who_waits_for_an_end_is_told_the_moment_it_comes(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=FOR_EVER)
-    location = stopping(lab, shim, server)
-    with beside(lambda: (shim.operation(location, wait=60), datetime.now(timezone.utc)), lambda: end(lab, server)) as waiting:
-        wait_until(lambda: connections(shim) > 1, "it waits")
-        end(lab, server)
-        ended, answered = waiting.result()
-    assert ended["outcome"] == "done"
-    assert answered - datetime.fromisoformat(ended["operation"]["ended_at"].replace("Z", "+00:00")) < timedelta(seconds=2)
 
 
 def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goes_on(lab: Lab, shim: Shim) -> None:

@@ -50,9 +50,7 @@ def _attached(proxy: EngineProxy) -> int:
     return sum("/attach?" in request.path and "stdin=1" in request.path for request in proxy.seen)
 
 
-def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_once_are_not_tried(
-    lab: Lab, proxy: EngineProxy, shim: Shim
-) -> None:
+def test_a_command_that_is_not_read_is_reported_and_the_next_are_not_tried(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     server = _stuck(lab)
 
     async def story() -> None:
@@ -73,25 +71,7 @@ def test_who_sends_a_command_that_is_not_read_is_told_and_others_that_come_at_on
     assert "does not read" in logged["reason"]
 
 
-@pytest.mark.long
-def test_a_process_that_reads_again_gets_its_commands_again(lab: Lab, shim: Shim) -> None:
-    server = _stuck(lab)
-
-    async def story() -> None:
-        async with console(shim, server) as page:
-            await page.send("send command", "say one")
-            await page.until("daemon error", "does not read")
-            await asyncio.get_running_loop().run_in_executor(None, lab.client.kill, server, "SIGCONT")
-            deadline = time.monotonic() + 30.0
-            while not any("got command say two" in line for line in page.texts("console output")):
-                assert time.monotonic() < deadline
-                await page.send("send command", "say two")
-                await asyncio.sleep(1.0)
-
-    asyncio.run(story())
-
-
-def test_consoles_of_a_server_that_does_not_read_hold_up_neither_others_nor_their_own_kill(lab: Lab, shim: Shim) -> None:
+def test_consoles_of_a_server_that_does_not_read_hold_up_nobody(lab: Lab, shim: Shim) -> None:
     stuck, other, down = _stuck(lab), _running(lab), lab.server()
 
     async def story() -> None:
@@ -120,7 +100,7 @@ def test_consoles_of_a_server_that_does_not_read_hold_up_neither_others_nor_thei
     assert not lab.is_up(stuck)
 
 
-def test_an_engine_that_does_not_answer_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
+def test_an_engine_silent_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     held, other = _running(lab), _running(lab)
     container = lab.container(held)
     assert container is not None
@@ -139,14 +119,6 @@ def test_an_engine_that_does_not_answer_for_one_server_keeps_no_other_from_its_c
         # Nor is it waited for as long as the engine may take for anything else.
         assert {each.result(30.0) for each in waiting} == {204}
         hold.drop()
-
-
-def test_a_stop_by_command_ends_in_its_time_where_nobody_reads_it(lab: Lab) -> None:
-    server = _stuck(lab)
-    began = time.monotonic()
-    result = lab.power("stop", server, stop_timeout=1)
-    assert (result.outcome, result.stop and (result.stop.how, result.stop.forced)) == ("done", ("command", True))
-    assert time.monotonic() - began < _AT_ONCE_SECONDS
 
 
 async def _let_in(session: object, shim: Shim, server: str) -> Console:

@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 
 from .lab import Lab, wait_until
@@ -134,46 +132,6 @@ def test_events_are_cloudevents_and_a_cursor_goes_on_behind_them(shim: Shim, jou
     assert read(shim, second["cursor"])["cursor"] == second["cursor"] == read(shim, "now")["cursor"]
 
 
-def test_the_settings_say_what_the_node_is_called_in_events(node: Lab) -> None:
-    with shim_on(node, events={"node": "eu 1"}) as shim:
-        for journal in outbox_of(node):
-            write(journal, 1)
-        assert [event["source"] for event in read(shim)["events"]] == ["/fleet.power/nodes/eu%201"]
-
-
-def test_what_is_gone_is_counted(shim: Shim, journal: Journal) -> None:
-    write(journal, 1)
-    cursor = read(shim)["cursor"]
-    write(journal, 2, 3)
-    assert journal.events.drop_through(10**9)
-    write(journal, 4)
-    told = read(shim, cursor)
-    assert (numbers(told), told["dropped"], told["reset"]) == ([4], 2, False)
-    assert journal.events.drop_through(10**9)
-    told = read(shim, cursor)
-    assert (numbers(told), told["dropped"], told["cursor"].partition(":")[2]) == ([], 3, "4")
-
-
-def test_an_outbox_that_was_begun_anew_is_told_from_its_beginning(shim: Shim, journal: Journal) -> None:
-    write(journal, 1, 2, 3)
-    cursor = read(shim)["cursor"]
-    waiting = Waiting(shim, cursor)
-    wait_until(lambda: readers(shim) == 1, "it waits")
-    journal.events.close()
-    assert waiting.answer().status == 404
-    journal.events.open()
-    write(journal, 7)
-    told = read(shim, cursor, wait=60)
-    assert (numbers(told), told["reset"], told["dropped"]) == ([7], True, 0)
-    assert numbers(read(shim, told["cursor"])) == []
-
-
-def test_a_node_that_keeps_no_events_says_so(node: Lab) -> None:
-    with shim_on(node) as shim:
-        answer = shim.ask("GET", "/api/events?wait=60")
-        assert (answer.status, answer.json["code"]) == (404, "events_disabled")
-
-
 def test_what_is_told_needs_the_token(shim: Shim, journal: Journal) -> None:
     write(journal, 1)
     assert shim.ask("GET", "/api/events", token=None).status == 401
@@ -191,40 +149,7 @@ def test_who_waits_while_the_token_is_changed_is_told_nothing_more(node: Lab) ->
             assert waiting.answer().status == 403
 
 
-def test_metrics_tell_of_receivers_where_events_are_kept(shim: Shim, journal: Journal) -> None:
-    write(journal, 1, 2, 3)
-    assert journal.deliveries.save("pager", Delivery(read(shim)["cursor"].partition(":")[0], 1, sent=1, dropped=4, is_off=True))
-    wanted = {
-        "fleet_power_event_sender_up 0.0",
-        'fleet_power_events_waiting{receiver="pager"} 2.0',
-        'fleet_power_events_sent_total{receiver="pager"} 1.0',
-        'fleet_power_events_dropped_total{receiver="pager"} 4.0',
-        'fleet_power_event_receiver_off{receiver="pager"} 1.0',
-    }
-    wait_until(lambda: wanted <= set(shim.ask("GET", "/metrics").body.decode().splitlines()), "they are counted")
-
-
 # ----- those that wait
-
-
-def test_an_event_is_told_within_a_second(shim: Shim, journal: Journal) -> None:
-    cursor = read(shim, "now")["cursor"]
-    for number in range(5):
-        waiting = Waiting(shim, cursor)
-        wait_until(lambda: readers(shim) == 1, "it waits")
-        written = time.monotonic()
-        write(journal, number)
-        told = waiting.answer().json
-        assert time.monotonic() - written < 1.0
-        assert numbers(told) == [number]
-        cursor = told["cursor"]
-
-
-def test_a_wait_ends_without_news(shim: Shim, journal: Journal) -> None:
-    cursor = read(shim, "now")["cursor"]
-    waiting = Waiting(shim, cursor, wait=1)
-    assert waiting.answer().json == {"cursor": cursor, "dropped": 0, "reset": False, "events": []}
-    assert 0.9 < waiting.seconds < 15.0
 
 
 def test_hundreds_that_wait_are_all_told_within_a_second_and_hold_up_nobody(shim: Shim, journal: Journal) -> None:
@@ -269,37 +194,6 @@ def test_an_end_of_the_process_answers_those_that_wait_at_once(node: Lab) -> Non
 
 
 # ----- hostile clients
-
-
-HOSTILE = (
-    *("after=x", "after=:", "after=abc:", "after=abc:-1", "after=abc:1:1", "after=%00", "after=NOW", f"after={'a' * 5000}:1"),
-    *("after=abc:99999999999999999999", "after=%C3%A4:1", "after=abc:%D9%A1", "after=abc:1%0A", "after=abc';drop table outbox--:1"),
-    *("limit=0", "limit=-1", "limit=x", "limit=1e3", "limit=99999999999999999999", "limit=%D9%A1"),
-    *("wait=-1", "wait=x", "wait=1.5", "wait=99999999999999999999", "wait=0x10", "wait=%00"),
-)
-
-
-def test_what_is_no_cursor_no_limit_and_no_wait_is_refused_with_a_reason(shim: Shim, journal: Journal) -> None:
-    write(journal, 1)
-    for query in HOSTILE:
-        answer = shim.ask("GET", f"/api/events?{quote(query, safe='=%&')}")
-        assert (query, answer.status) == (query, 400)
-        assert answer.json["error"].startswith("Cannot tell events: ")
-    assert numbers(read(shim)) == [1]
-
-
-def test_a_limit_and_a_wait_beyond_the_greatest_count_as_the_greatest(shim: Shim, journal: Journal) -> None:
-    write(journal, *range(1, 1101))
-    told = read(shim, limit=999_999_999, wait=999_999_999)
-    assert numbers(told) == list(range(1, 1001))
-    assert numbers(read(shim, told["cursor"])) == list(range(1001, 1101))
-
-
-def test_a_cursor_from_the_future_begins_anew_and_waits_for_nothing(shim: Shim, journal: Journal) -> None:
-    write(journal, 1)
-    outbox = read(shim)["cursor"].partition(":")[0]
-    told = read(shim, f"{outbox}:999999999999999999", wait=60)
-    assert (numbers(told), told["reset"]) == ([1], True)
 
 
 def test_what_servers_are_called_stays_text(shim: Shim, journal: Journal) -> None:

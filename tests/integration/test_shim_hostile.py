@@ -140,16 +140,14 @@ SMUGGLED = b"POST %s HTTP/1.1\r\nHost: node\r\n%s\r\nContent-Length: 17\r\n\r\n"
     ],
     ids=lambda framing: b" and ".join(framing).decode("latin-1"),
 )
-def test_a_body_whose_end_two_could_see_differently_is_refused_and_nothing_behind_it_is_read(
-    shim: Shim, server: str, framing: Sequence[bytes]
-) -> None:
+def test_a_body_with_an_ambiguous_end_is_refused_and_nothing_behind_it_is_read(shim: Shim, server: str, framing: Sequence[bytes]) -> None:
     before = operations(shim, server)
     sent = head(power(server), RIGHT, *framing) + b"{}" + SMUGGLED % (power(server), RIGHT)
     assert assert_harmless(shim, server, sent) == [400]
     assert operations(shim, server) == before
 
 
-def test_a_body_of_a_gigabyte_is_refused_before_it_comes_and_what_follows_is_no_request(shim: Shim, server: str) -> None:
+def test_a_body_of_a_gigabyte_is_refused_before_it_comes(shim: Shim, server: str) -> None:
     before = operations(shim, server)
     sent = head(power(server), RIGHT, b"Content-Length: 1073741824") + SMUGGLED % (power(server), RIGHT)
     assert assert_harmless(shim, server, sent) == [413]
@@ -169,16 +167,13 @@ def test_requests_that_come_together_are_answered_in_their_order(shim: Shim, ser
 @pytest.mark.parametrize(
     "target",
     [
-        *(
-            "/api/servers/%s/../%s/power",
-            "/api/servers/%s/%%2e%%2e/%s/power",
-            "/api/servers/.%%2e/%s/power%.0s",
-            "/%%2e/api/servers/%s/power%.0s",
-        ),
-        *("//api/servers/%s/power%.0s", "/api//servers/%s/power%.0s", "/api/servers//%s/power%.0s", "/api/servers/%s//power%.0s"),
-        *("/api/servers/%s/power;a=b%.0s", "/api/servers/%s%%00/power%.0s", "/api/servers/%s/power%%00%.0s", "/API/servers/%s/power%.0s"),
-        *("/api/servers/%s%%0d%%0aX:%%20y/power%.0s", "/api/servers/%s/power%%20%.0s", "/api/servers/%%ff%%fe/power%.0s%.0s"),
-        *("/api/servers/%s/power/.%.0s", "/api/servers/%s/power/..%.0s", "\\api\\servers\\%s\\power%.0s", "/api/servers/%s/%%70ower/x%.0s"),
+        "/api/servers/%s/../%s/power",
+        "/api/servers/%s/%%2e%%2e/%s/power",
+        "//api/servers/%s/power%.0s",
+        "/api/servers/%s/power;a=b%.0s",
+        "/api/servers/%s%%00/power%.0s",
+        "/api/servers/%s%%0d%%0aX:%%20y/power%.0s",
+        "\\api\\servers\\%s\\power%.0s",
     ],
 )
 def test_a_path_that_is_not_exactly_a_route_reaches_no_server(shim: Shim, server: str, target: str) -> None:
@@ -192,15 +187,13 @@ def test_a_path_that_is_not_exactly_a_route_reaches_no_server(shim: Shim, server
 @pytest.mark.parametrize(
     "line",
     [
-        *(b"POST %s HTTP/1.1 HTTP/1.1", b"POST %s http/1.1", b"POST %s HTTP/1.1\r"),
-        *(b"P\xc3\x96ST %s HTTP/1.1", b"POST\x00 %s HTTP/1.1", b"POST\t%s\tHTTP/1.1", b" POST %s HTTP/1.1", b"post %s HTTP/1.1"),
-        *(
-            b"CONNECT node:80 HTTP/1.1\r\nX: %s",
-            b"POST * HTTP/1.1\r\nX: %s",
-            b"POST http://[::1%s HTTP/1.1",
-            b"POST http://a:b:c%s HTTP/1.1",
-        ),
-        *(b"POST ?%s HTTP/1.1", b"POST #%s HTTP/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n%s", b"\x16\x03\x01\x02\x00\x01%s"),
+        b"POST %s HTTP/1.1 HTTP/1.1",
+        b"POST %s HTTP/1.1\r",
+        b"POST\x00 %s HTTP/1.1",
+        b"post %s HTTP/1.1",
+        b"CONNECT node:80 HTTP/1.1\r\nX: %s",
+        b"POST http://[::1%s HTTP/1.1",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n%s",
     ],
     ids=lambda line: line.decode("latin-1"),
 )

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +15,12 @@ from .lab import Lab, wait_until
 from .shim import NO_ENGINE, TOKEN, Answer, Shim, shim_on
 
 UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-REMOTE = "https://panel.example.com"
-UNKNOWN = "00000000-0000-4000-8000-000000000000"
 JSON = "application/json; charset=utf-8"
 NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
 NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
 NO_SERVER = b'{"error":"The requested resource does not exist on this instance."}'
 #: What comes after the names that Wings has are those that it has not.
 NO_ACTION = rb'{"error":"The power action provided was not valid, should be one of \"stop\", \"start\", \"restart\", \"kill\"'
-NO_BODY = b'{"error":"The data passed in the request was not in a parsable format. Please try again."}'
 SUSPENDED = b'{"error":"Cannot start or restart a server that is suspended."}'
 
 
@@ -97,32 +92,7 @@ def test_every_answer_has_a_request_id_of_its_own_and_what_browsers_are_told(shi
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_request_id_that_comes_in_is_ignored(shim: Shim) -> None:
-    assert send(shim, "GET", "/nothing", "X-Request-Id: mine").headers["x-request-id"] != "mine"
-
-
-def test_the_first_allowed_origin_that_is_the_askers_is_told(shim: Shim) -> None:
-    answer = send(shim, "GET", "/nothing", "Origin: https://other.example.com")
-    assert answer.headers["access-control-allow-origin"] == "https://other.example.com"
-    assert "access-control-allow-origin" not in send(shim, "GET", "/nothing", "Origin: https://evil.example.com").headers
-
-
-@pytest.mark.parametrize("path", ["/api/servers", "/nothing", "/api/servers/x/power", "/"])
-def test_options_ends_before_any_token_is_asked_for(shim: Shim, path: str) -> None:
-    answer = send(shim, "OPTIONS", path, token=None)
-    assert (answer.status, answer.body) == (204, b"")
-
-
-def test_a_slash_at_the_end_of_a_known_path_is_redirected_before_anything_else(shim: Shim, server: str) -> None:
-    got = send(shim, "GET", "/api/servers/?a=b", token=None)
-    assert (got.status, got.headers["location"]) == (301, "/api/servers?a=b")
-    posted = send(shim, "POST", f"/api/servers/{server}/power/", token=None)
-    assert (posted.status, posted.headers["location"]) == (307, f"/api/servers/{server}/power")
-    assert "x-request-id" not in got.headers
-    assert send(shim, "GET", f"/api/servers/{server}/power/").status == 404
-
-
-def test_an_unknown_path_and_a_known_one_with_another_method_are_404_in_text_once_the_token_is_right(shim: Shim, server: str) -> None:
+def test_an_unknown_path_or_method_is_404_in_text_once_the_token_is_right(shim: Shim, server: str) -> None:
     for method, path in (
         ("GET", "/nothing"),
         ("GET", f"/api/servers/{server}/power"),
@@ -173,44 +143,18 @@ def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) ->
         assert (name, answer.status, answer.body, answer.headers["content-type"]) == (name, 404, NO_SERVER, JSON)
 
 
-def test_a_server_that_only_the_engine_could_know_is_not_called_unknown_while_there_is_none(shim: Shim) -> None:
-    answer = send(shim, "POST", f"/api/servers/{UNKNOWN}/power", body=b'{"action":"start"}')
-    unexpected = {"error": "An unexpected error was encountered while processing this request"}
-    assert (answer.status, json.loads(answer.body)) == (500, {**unexpected, "request_id": answer.headers["x-request-id"]})
-
-
-def test_the_server_is_looked_up_before_the_body_is_read(shim: Shim) -> None:
-    assert send(shim, "POST", "/api/servers/unknown/power", body=b"{").status == 404
-
-
 # ----- 1.4: bodies
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"\r\n\t "])
-def test_an_empty_body_has_an_error_of_its_own(shim: Shim, server: str, body: bytes) -> None:
-    answer = post(shim, server, body)
-    assert (answer.status, answer.body) == (400, NO_BODY)
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
 INVALID = [
-    *(
-        b"{",
-        b'{"action":"start"',
-        b"[]",
-        b'["start"]',
-        b'"start"',
-        b"1",
-        b"true",
-        b"nul",
-        b"\xef\xbb\xbf{}",
-        b"\xa0{}",
-        b"{'action':'stop'}",
-    ),
-    *(b'{"action":1}', b'{"action":["start"]}', b'{"action":{}}', b'{"action":true}', b'{"action":"start",}', b'{"a":NaN}', b'{"a":01}'),
-    *(b'{"action":1,"action":"stop"}', b'{"wait_seconds":"x","wait_seconds":1}', b'{"a":"\x01"}', b'{"a":' + b"[" * 5000),
-    *(b'{"action":"stop","wait_seconds":' + value + b"}" for value in (b'"30"', b"1.5", b"30.0", b"1e2", b"true", b"[]", b"{}", b"NaN")),
-    *(b'{"action":"stop","wait_seconds":' + value + b"}" for value in (b"9223372036854775808", b"-9223372036854775809", b"9" * 5000, b"-")),
+    b"{",
+    b"[]",
+    b"nul",
+    b"\xef\xbb\xbf{}",
+    b'{"action":1,"action":"stop"}',
+    b'{"a":' + b"[" * 5000,
+    b'{"action":"stop","wait_seconds":1.5}',
+    b'{"action":"stop","wait_seconds":9223372036854775808}',
 ]
 
 
@@ -222,15 +166,13 @@ def test_what_cannot_be_read_says_only_where_to_look(shim: Shim, server: str, bo
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_the_type_of_the_body_is_never_looked_at(shim: Shim, server: str) -> None:
-    assert post(shim, server, b"{}", "Content-Type: text/html").status == 422
-
-
 # ----- 1.5: the action
 
 NO_ACTIONS = [
-    *(b"{}", b"null", b'{"action":null}', b'{"action":""}', b'{"action":"START"}', b'{"action":" start"}', b'{"action":"reboot"}'),
-    *(b'{"action":"stop","Action":"x"}', b'{"action":"sta\xffrt"}', b'{"action":"\\ud800"}', b'{"wait_seconds":5}', b"{} trailing"),
+    b"{}",
+    b'{"action":"START"}',
+    b'{"action":"sta\xffrt"}',
+    b"{} trailing",
 ]
 
 
@@ -240,24 +182,11 @@ def test_an_action_that_is_none_is_422(shim: Shim, server: str, body: bytes) -> 
     assert (answer.status, answer.body[: len(NO_ACTION)], answer.headers["content-type"]) == (422, NO_ACTION, JSON)
 
 
-@pytest.mark.parametrize("action", ["start", "restart"])
-def test_a_suspended_server_is_neither_started_nor_restarted(shim: Shim, suspended: str, action: str) -> None:
-    answer = post(shim, suspended, json.dumps({"action": action}).encode())
-    assert (answer.status, answer.body, answer.headers["content-type"]) == (400, SUSPENDED, JSON)
-
-
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_suspended_server_may_be_stopped_and_killed(shim: Shim, suspended: str, action: str) -> None:
-    assert post(shim, suspended, json.dumps({"action": action}).encode()).status == 202
-
-
 ACCEPTED = [
-    *(b'{"action":"stop"}', b'{"Action":"stop"}', b'{"ACTION":"stop","x":[1,{"y":1.5e300}]}', b'{"action":"start","action":"stop"}'),
-    *(b'{"action":"stop"}garbage', b' \r\n{"action":"stop"}', b'{"action":"stop","action":null}', b'{"\\u0061ction":"stop"}'),
-    *(
-        b'{"action":"stop","wait_seconds":' + value + b"}"
-        for value in (b"null", b"0", b"-0", b"1", b"300", b"301", b"-1", b"9223372036854775807")
-    ),
+    b'{"ACTION":"stop","x":[1,{"y":1.5e300}]}',
+    b'{"action":"stop"}garbage',
+    b'{"action":"stop","action":null}',
+    b'{"action":"stop","wait_seconds":-1}',
     b'{"action":"stop","wait_\xc5\xbfecond\xc5\xbf":1}',
 ]
 
@@ -278,7 +207,7 @@ def test_what_is_accepted_is_answered_with_nothing_but_where_to_look(shim: Shim,
     assert (ended["outcome"], ended["code"]) == ("failed", "engine_unreachable")
 
 
-def test_the_body_is_looked_at_before_the_action_and_the_action_before_the_suspension(shim: Shim, suspended: str) -> None:
+def test_the_body_is_checked_before_the_action_and_that_before_the_suspension(shim: Shim, suspended: str) -> None:
     answers = [post(shim, suspended, body) for body in (b"{", b'{"action":"reboot"}', b'{"action":"start"}')]
     unreadable = {"error": "An unexpected error was encountered while processing this request"}
     assert json.loads(answers[0].body) == {**unreadable, "request_id": answers[0].headers["x-request-id"]}
@@ -297,19 +226,6 @@ def test_an_operation_of_another_server_or_of_none_is_not_there(shim: Shim, node
     for path in (location.replace(mine, other), f"/api/servers/{mine}/operations/unknown", f"/api/servers/{mine}/operations/%2e%2e"):
         answer = shim.ask("GET", path)
         assert (answer.status, answer.body) == (404, NO_SERVER)
-
-
-@pytest.mark.parametrize("wait", ["-1", "1.5", "x", "1" * 30, "%D9%A3"])
-def test_a_wait_that_is_no_number_is_400(shim: Shim, server: str, wait: str) -> None:
-    assert shim.ask("GET", f"/api/servers/{server}/operations/x?wait={wait}").status == 400
-
-
-def test_operations_are_listed_the_last_first(shim: Shim, node: Lab) -> None:
-    server = node.server()
-    ids = [shim.done(server, action)["id"] for action in ("stop", "kill")]
-    listed = shim.ask("GET", f"/api/servers/{server}/operations").json
-    assert [each["id"] for each in listed] == ids[::-1]
-    assert [each["origin"] for each in listed] == ["127.0.0.1 (token a1b2)"] * 2
 
 
 # ----- what hostile clients do
@@ -350,26 +266,11 @@ def test_a_chunked_body_that_grows_too_large_is_refused(shim: Shim, server: str)
     assert parse(shim.raw(head + chunk * 5, seconds=3.0)).status == 413
 
 
-def test_a_chunked_body_is_read(shim: Shim, server: str) -> None:
-    head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-    assert parse(shim.raw(head + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", seconds=3.0)).status == 422
-
-
 def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
     import gzip
 
     packed = gzip.compress(b'{"action":"stop"}')
     assert post(shim, server, packed, "Content-Encoding: gzip").status == 400
-
-
-def test_without_a_setting_it_listens_on_this_machine_alone(shim: Shim) -> None:
-    host, port = shim.address
-    # Who listens on every address has this one, too.
-    for address in ("127.0.0.2", "::1"):
-        with pytest.raises(OSError), socket.create_connection((address, port), timeout=5.0):
-            pass
-    with socket.create_connection(("127.0.0.1", port), timeout=5.0):
-        assert host == "127.0.0.1"
 
 
 def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim, node: Lab) -> None:
@@ -393,10 +294,3 @@ def test_secrets_are_in_no_line_of_the_log(shim: Shim, node: Lab, server: str) -
     last = post(shim, server, b"{}").headers["x-request-id"]
     wait_until(lambda: any(entry["request"] == last for entry in shim.events("request")), "the last is in the log")
     assert TOKEN not in (node.root / "shim.log").read_text()
-
-
-def test_a_definition_that_appears_makes_its_server_known_at_once(shim: Shim, node: Lab) -> None:
-    path = Path(node.root / "servers")
-    server = node.server()
-    assert (path / f"{server}.json").exists()
-    assert post(shim, server, b"{}").status == 422

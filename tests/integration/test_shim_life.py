@@ -89,45 +89,6 @@ def test_many_slow_clients_do_not_keep_a_good_one_waiting(node: Lab) -> None:
         assert time.monotonic() - began < 5.0
 
 
-def test_who_comes_when_all_places_are_taken_is_hung_up_on_and_the_others_are_served(node: Lab) -> None:
-    with shim_on(node, api={"port": 0, "max_connections": 3}) as shim, contextlib.ExitStack() as stack:
-        held = [stack.enter_context(connect(shim)) for _unused in range(3)]
-        wait_until(lambda: is_hung_up(stack.enter_context(connect(shim)), 0.2), "the fourth is hung up on")
-        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert held[0].recv(65536).startswith(b"HTTP/1.1 200 ")
-        held.pop().close()
-        wait_until(lambda: _answers(shim), "there is a place again")
-
-
-def _answers(shim: Shim) -> bool:
-    try:
-        return shim.ask("GET", "/healthz").status == 200
-    except OSError:
-        return False
-
-
-def test_a_connection_is_kept_for_more_requests(node: Lab) -> None:
-    with shim_on(node) as shim, connect(shim) as connection:
-        for _unused in range(3):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            received = b""
-            while not received.endswith(b'{"status":"ok"}'):
-                received += connection.recv(65536)
-            assert received.startswith(b"HTTP/1.1 200 ")
-
-
-def test_who_asks_whether_to_send_a_body_is_told_once_the_token_is_right(node: Lab) -> None:
-    server = node.server()
-    head = f"POST /api/servers/{server}/power HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n"
-    with shim_on(node) as shim:
-        with connect(shim, f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode()) as connection:
-            assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
-            connection.sendall(b"{}")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 422 ")
-        with connect(shim, f"{head}\r\n".encode()) as connection:
-            assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
-
-
 def test_what_was_asked_for_is_done_also_where_who_asked_hangs_up_at_once(node: Lab) -> None:
     body = b'{"action":"stop"}'
 
@@ -265,52 +226,3 @@ def test_the_service_manager_is_told_of_readiness_life_reloads_and_the_end(node:
             pass
         assert word == b"STOPPING=1"
         assert shim.child.wait(10.0) == 0
-
-
-@pytest.mark.installed
-def test_ctrl_c_ends_it_as_well(node: Lab) -> None:
-    with shim_on(node) as shim:
-        shim.signal(signal.SIGINT)
-        assert shim.child.wait(10.0) == 0
-
-
-# ----- metrics and document
-
-
-def test_metrics_count_what_became_of_actions(node: Lab) -> None:
-    server = node.server()
-    with shim_on(node) as shim:
-        assert shim.ask("GET", "/metrics", token=None).status == 401
-        shim.done(server, "stop")
-        answer = shim.ask("GET", "/metrics")
-    assert answer.status == 200
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    lines = answer.body.decode().splitlines()
-    assert 'fleet_power_operations_total{action="stop",outcome="failed"} 1.0' in lines
-    assert "fleet_power_lock_wait_seconds_count 1.0" in lines
-    assert "fleet_power_actions_waiting 0.0" in lines
-
-
-def test_the_document_names_every_route_and_every_status_that_is_answered(node: Lab) -> None:
-    from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
-
-    server, suspended = node.server(), node.server(suspended=True)
-    with shim_on(node) as shim:
-        document = shim.ask("GET", "/openapi.json", token=None).json
-        documented = {
-            (method.upper(), path): route["operationId"] for path, methods in document["paths"].items() for method, route in methods.items()
-        }
-        routes = {(route.method, route.path): route.name for route in ROUTES}
-        assert documented == routes
-        operation = shim.took(server, "kill")
-        asked: list[tuple[str, str, str, object, str | None]] = []
-        for (method, path), _name in routes.items():
-            for uuid in (server, suspended, "unknown", "00000000-0000-4000-8000-000000000000"):
-                filled = path.replace("{server}", uuid).replace("{operation}", operation.rpartition("/")[2])
-                for body in (None, b"{", b"{}", b'{"action":"start"}', b'{"commands":["x"]}', b'{"jtis":["x"]}', b" " * 70_000):
-                    asked += [(method, path, filled, body if method == "POST" else None, token) for token in (None, "wrong", TOKEN)]
-        asked.append(("GET", "/api/servers/{server}/operations/{operation}", f"{operation}?wait=x", None, TOKEN))
-        for method, path, filled, body, token in dict.fromkeys(asked):
-            answer = shim.ask(method, filled, body, token=token)
-            said = document["paths"][path][method.lower()]["responses"]
-            assert str(answer.status) in said, (method, filled, body, answer.status)

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .controller import Controller
 from .lab import Lab, wait_until
-from .panel_server import LIST, TOKEN, FakePanel, closing, silent, status
-from .shim import NO_ENGINE, Answer, Shim, again
+from .panel_server import TOKEN, FakePanel, closing
+from .shim import Answer, Shim, again
 
 #: What the Panel sends with every request to a node.
 PANEL = {"token": TOKEN, "Accept": "application/json", "Content_Type": "application/json"}
@@ -67,78 +66,6 @@ def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePane
         origin = shim.ask("GET", f"/api/servers/{server}/operations", **PANEL).json[0]["origin"]
         assert origin.startswith("127.0.0.1 (token ")
         assert shim.ask("GET", "/nothing", **PANEL).headers["access-control-allow-origin"] == panel.url
-
-
-def test_a_list_without_those_of_a_panel_that_is_away_is_not_called_whole(lab: Lab, panel: FakePanel, controller: Controller) -> None:
-    managed_, at_hand = managed(lab, panel), lab.server()
-    panel.fault(status(500))
-    with again(lab) as shim:
-        listed = shim.ask("GET", "/api/servers", token=TOKEN)
-        uuids = {each["configuration"]["uuid"] for each in listed.json}
-        assert ({managed_, at_hand} & uuids, listed.headers["x-unlisted"]) == ({at_hand}, "source_unreachable")
-        # Our own client of it tells the same.
-        through = {"api_url": shim.url, "api_token": TOKEN, "docker_host": NO_ENGINE}
-        told = controller.run_module("server_power_info", **through)
-        assert ({managed_, at_hand} & {each["server"] for each in told["servers"]}, told["complete"]) == ({at_hand}, False)
-        assert "could not list all of its servers (source_unreachable)" in told["msg"]
-        panel.well()
-        wait_until(lambda: "x-unlisted" not in shim.ask("GET", "/api/servers", token=TOKEN).headers, "the list is whole", 20.0)
-        assert controller.run_module("server_power_info", **through)["complete"] is True
-
-
-def test_a_server_of_another_node_is_not_there(lab: Lab, panel: FakePanel) -> None:
-    mine, other = managed(lab, panel), managed(lab, panel, listed=False)
-    with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{mine}", token=TOKEN).status == 200, "the list was read")
-        assert press(shim, other, "start").status == 404
-
-
-@pytest.mark.long
-def test_a_panel_that_says_nothing_delays_no_answer(lab: Lab, panel: FakePanel) -> None:
-    server = managed(lab, panel)
-    with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
-        assert ended(shim, press(shim, server, "start")) == ("done", "")
-        panel.fault(silent)
-        # Long enough for the next look at everything to be due.
-        time.sleep(10.5)
-        for action in ("restart", "stop"):
-            began = time.monotonic()
-            answer = press(shim, server, action)
-            assert (answer.status, time.monotonic() - began < 1.0) == (202, True)
-        unknown = shim.ask("POST", "/api/servers/00000000-0000-4000-8000-000000000000/power", {"action": "start"}, token=TOKEN)
-        assert unknown.status == 404
-        assert ended(shim, press(shim, server, "kill")) == ("done", "")
-        assert shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200
-        panel.close()
-
-
-@pytest.mark.long
-def test_a_server_that_is_known_stays_known_while_the_panel_is_away_also_to_the_next_process(lab: Lab, panel: FakePanel) -> None:
-    server = managed(lab, panel)
-    with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
-        assert ended(shim, press(shim, server, "start")) == ("done", "")
-    panel.fault(silent)
-    with again(lab) as shim:
-        assert ended(shim, press(shim, server, "stop")) == ("done", "")
-        panel.close()
-
-
-@pytest.mark.long
-def test_a_suspension_that_nobody_tells_of_is_seen_in_the_background_and_the_panel_is_asked_once_in_ten_seconds(
-    lab: Lab, panel: FakePanel
-) -> None:
-    server = managed(lab, panel)
-    with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
-        suspend(lab, panel, server, suspended=True)
-        looked, began = panel.count(LIST), time.monotonic()
-        while time.monotonic() - began < 12.0:
-            assert shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200
-            time.sleep(0.1)
-        assert press(shim, server, "start").status == 400
-        assert panel.count(LIST) == looked + 1
 
 
 def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_server(lab: Lab, panel: FakePanel) -> None:

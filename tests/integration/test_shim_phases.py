@@ -71,9 +71,7 @@ def change(lab: Lab, server: str, action: str, phase: str) -> None:
     [pytest.param(*case, marks=pytest.mark.long if case in IN_THE_LONG_RUN else ()) for case in KILLED_IN],
     ids=named(KILLED_IN),
 )
-def test_killed_in_any_phase_it_leaves_the_lock_free_the_truth_in_the_journal_and_nothing_that_comes_up_later(
-    lab: Lab, proxy: EngineProxy, action: str, phase: str
-) -> None:
+def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     server = server_for(lab, action, phase)
     change(lab, server, action, phase)
     with shim_on(lab.at(proxy.host)) as shim:

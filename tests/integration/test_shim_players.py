@@ -5,20 +5,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from .controller import Controller
 from .lab import Lab, wait_until
 from .played import GAMES, PATIENT, Played
-from .shim import TOKEN, Shim, again, shim_on
-from .supervisors import Supervising
-from .websockets import PANEL, console
+from .shim import Shim, again, shim_on
 
 
 class PlayedOverHttp(Played):
@@ -92,110 +86,3 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
     assert (found["players"]["online"], found["player_wait"]["marks"], found["player_wait"]["announced"]) == (2, [2], True)
     assert found["operation"]["id"] == restart.rpartition("/")[2]
     assert lab.node().countdowns.all_abandoned() == {}
-
-
-@pytest.mark.long
-def test_what_waits_for_players_is_left_to_the_next_process_by_one_that_ends(lab: Lab) -> None:
-    played = PlayedOverHttp(lab)
-    with shim_on(lab) as shim:
-        stop = played.took(shim, "stop", **PATIENT, on_max_delay="proceed", warn=[3600])
-        wait_until(played.said, "players are told")
-        began = time.monotonic()
-        assert shim.end() == 0
-        assert time.monotonic() - began < 10.0, "it is not waited for"
-    assert len(played.said()) == 1
-    with again(lab) as shim:
-        assert shim.events("resumed")[0]["actions"] == 1
-        played.await_countdown("counting")
-        assert shim.operation(stop)["countdown"]["phase"] == "counting"
-        played.play(0)
-        assert ended(shim.operation(stop, wait=15)) == ("done", "")
-    assert len(played.said()) == 1
-    assert not lab.is_up(played.uuid)
-
-
-#: What has players told an hour before, at once.
-TOLD = {"players_at_most": 0, "warn": [3600], "max_delay": 3600, "on_max_delay": "proceed"}
-
-
-def abandon(played: Played) -> None:
-    """Kill a module after players were told."""
-    with played.lab.actor("restart", played.uuid, players=TOLD) as actor:
-        wait_until(played.said, "players are told")
-        actor.kill()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("who", ["the HTTP face", "the supervisor"])
-def test_what_a_killed_module_had_told_players_is_called_off(lab: Lab, who: str) -> None:
-    played = PlayedOverHttp(lab)
-    with Supervising(lab) if who == "the supervisor" else shim_on(lab):
-        abandon(played)
-        wait_until(lambda: len(played.said()) == 2, "it is called off", 15.0)
-        # Cleared after that: who dies in between has players told twice rather than never.
-        wait_until(lambda: not lab.node().countdowns.all_abandoned(), "nothing is left of it")
-    assert "called off" in played.said()[1]
-
-
-@pytest.mark.long
-def test_the_supervisor_leaves_to_the_http_face_what_that_goes_on_with(lab: Lab) -> None:
-    played = PlayedOverHttp(lab)
-    with Supervising(lab):
-        with shim_on(lab) as shim:
-            restart = played.took(shim, "restart", **TOLD)
-            wait_until(played.said, "players are told")
-            shim.kill()
-        time.sleep(12.0)
-        assert len(played.said()) == 1
-        with again(lab) as shim:
-            played.play(0)
-            assert ended(shim.operation(restart, wait=15)) == ("done", "")
-    assert len(played.said()) == 1
-
-
-@pytest.mark.long
-def test_who_acts_without_regard_ends_it_and_one_that_may_not_wait_is_refused(lab: Lab, shim: Shim) -> None:
-    played = PlayedOverHttp(lab)
-    refused = shim.operation(played.took(shim, "stop", players_at_most=1), wait=15)
-    assert (ended(refused), refused["players"]["online"]) == (("refused", "players_online"), 2)
-    assert ended(shim.operation(played.took(shim, "stop", players_at_most=2), wait=15)) == ("done", "")
-    shim.done(played.uuid, "start")
-    lab.await_ready(played.uuid)
-    waits = played.took(shim, "stop", **PATIENT)
-    played.await_countdown("waiting")
-    assert ended(shim.done(played.uuid, "restart")) == ("done", "")
-    assert ended(shim.operation(waits, wait=15)) == ("cancelled", "superseded")
-    assert lab.is_up(played.uuid)
-
-
-@pytest.mark.long
-def test_the_module_has_regard_to_players_through_our_own_endpoint(lab: Lab, shim: Shim, controller: Controller) -> None:
-    played = PlayedOverHttp(lab)
-    options = controller.options(docker_host="unix:///nobody/listens/here.sock", api_url=shim.url, api_token=TOKEN, server=played.uuid)
-    looked = controller.run_module("server_power_info", **options)["servers"][0]
-    assert (looked["players"]["online"], looked["countdown"]) == (2, None)
-    result = controller.run_module("server_power", **options, action="restart", warn=[3], wait_for="running")["servers"][0]
-    assert (ended(result), result["players"]["online"], result["player_wait"]["marks"]) == (("done", ""), 2, [3])
-    refused = controller.run_module("server_power", **options, action="stop", players_at_most=0)["servers"][0]
-    assert ended(refused) == ("refused", "players_online")
-
-
-@pytest.mark.long
-def test_a_console_hears_of_a_countdown_and_that_it_is_over_also_one_that_comes_later(lab: Lab) -> None:
-    played = PlayedOverHttp(lab)
-
-    async def story(shim: Shim) -> None:
-        loop = asyncio.get_running_loop()
-        async with console(shim, played.uuid) as page:
-            await page.until("status", "running")
-            await loop.run_in_executor(None, lambda: played.took(shim, "restart", **PATIENT))
-            told = json.loads(await page.until("countdown"))
-            assert (told["action"], told["phase"], sorted(told)) == ("restart", "waiting", ["action", "due", "phase", "since"])
-            async with console(shim, played.uuid) as other:
-                assert json.loads(await other.until("countdown")) == told
-            played.play(0)
-            await page.until("countdown", "null")
-            await page.until("status", "starting")
-
-    with shim_on(lab, allowed_origins=[PANEL]) as shim:
-        asyncio.run(story(shim))

@@ -10,10 +10,9 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 
-from .controller import Controller
 from .lab import Lab, wait_until
 from .many import FOR_EVER
-from .shim import TOKEN, Shim, again, shim_on
+from .shim import Shim, again, shim_on
 
 
 def took(shim: Shim, uuid: str, action: str, **fields: Any) -> str:
@@ -46,15 +45,6 @@ def test_a_start_is_done_when_its_container_runs_or_when_it_is_ready_as_it_was_a
         assert (refused.status, refused.json["code"]) == (422, "settings_invalid")
 
 
-def test_what_is_awaited_holds_up_nobody_and_is_told_who_took_the_server(lab: Lab) -> None:
-    server = lab.server(BOOT_SECONDS=FOR_EVER)
-    with shim_on(lab) as shim:
-        location = took(shim, server, "start", wait_for="running")
-        await_awaiting(shim, location)
-        assert ended(shim.done(server, "stop")) == ("done", "", "offline")
-        assert ended(shim.operation(location, wait=30)) == ("cancelled", "superseded", "offline")
-
-
 def test_the_process_after_a_killed_one_waits_for_what_was_accepted_before_it(lab: Lab) -> None:
     server = lab.server(BOOT_SECONDS=1)
     with shim_on(lab) as shim, lab.node().locks.acquire(server, lab.request("stop", server), wait_seconds=5, clock=SYSTEM_CLOCK):
@@ -75,16 +65,3 @@ def test_asked_to_end_it_does_not_say_done_of_a_server_that_is_not_ready(lab: La
         assert shim.child.wait(60.0) == 0
     with again(lab) as shim:
         assert ended(shim.operation(location)) == ("done", "", "running")
-
-
-def test_the_module_has_our_own_endpoint_wait_for_a_health_check(lab: Lab, controller: Controller) -> None:
-    server = lab.server(image="~fleet-power/testserver:health", HEALTHY_AFTER=1)
-    with shim_on(lab) as shim:
-        options = controller.options(docker_host="unix:///nobody/listens/here.sock", api_url=shim.url, api_token=TOKEN, server=server)
-        for action, outcome in (("restart", "done"), ("start", "unchanged")):
-            result = controller.run_module("server_power", **options, action=action, wait_for="healthy")["servers"][0]
-            assert ended(result) == (outcome, "", "running"), result
-            container = lab.container(server)
-            assert container is not None
-            assert container["State"]["Health"]["Status"] == "healthy"
-        assert shim.operation(f"/api/servers/{server}/operations/{result['operation']['id']}")["outcome"] == "unchanged"

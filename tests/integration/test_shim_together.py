@@ -6,34 +6,27 @@
 from __future__ import annotations
 
 import grp
-import http.client
 import os
 import stat
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from .controller import Controller
-from .lab import Lab, lab_on, wait_until
+from .lab import Lab, lab_on
 from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
-
-NEW_TOKEN = "the-token-that-comes-after-it"
-
 
 # ----- many clients
 
 
-def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_is_accepted_is_in_the_journal(tmp_path: Path) -> None:
+def test_each_of_many_requests_at_once_is_answered_as_if_it_were_alone(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
     servers = [node.server() for _number in range(32)]
     accepted: list[str] = []
@@ -69,54 +62,6 @@ def test_of_many_requests_at_once_each_is_answered_as_if_it_were_alone_and_what_
     recorded = {row.id for server in servers for row in node.node().journal.operations.of(server)}
     named = {location.rpartition("/")[2] for location in accepted}
     assert named <= recorded and len(recorded - named) <= len(unnamed)
-
-
-class Asking(threading.Thread):
-    """A client that asks again and again on one connection: when it sent, when it was answered, and with which status."""
-
-    def __init__(self, shim: Shim, server: str, token: str) -> None:
-        super().__init__(daemon=True)
-        self.seen: list[tuple[float, float, int]] = []
-        self.over = threading.Event()
-        parts = urlsplit(shim.url)
-        self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30.0)
-        self._request = ("POST", f"/api/servers/{server}/power", b"{}", {"Authorization": f"Bearer {token}"})
-
-    def run(self) -> None:
-        while not self.over.is_set():
-            sent_at = time.monotonic()
-            self._connection.request(*self._request)
-            answer = self._connection.getresponse()
-            answer.read()
-            self.seen.append((sent_at, time.monotonic(), answer.status))
-
-
-@pytest.mark.long
-def test_a_new_token_counts_at_once_for_everybody_and_no_request_is_lost_meanwhile(tmp_path: Path) -> None:
-    node = Lab(tmp_path, NO_ENGINE, None)
-    server = node.server()
-    with shim_on(node) as shim:
-        location = shim.took(server, "stop")
-        old = [Asking(shim, server, TOKEN) for _unused in range(4)]
-        new = [Asking(shim, server, NEW_TOKEN) for _unused in range(4)]
-        for each in (*old, *new):
-            each.start()
-        wait_until(lambda: all(each.seen for each in (*old, *new)), "everybody was answered")
-        configure(node, token=NEW_TOKEN)
-        wait_until(lambda: all(each.seen[-1][2] == 422 for each in new), "the new token counts", 10.0)
-        time.sleep(0.2)
-        for each in (*old, *new):
-            each.over.set()
-        for each in (*old, *new):
-            each.join(30.0)
-            assert not each.is_alive()
-        counted_at = min(answered_at for each in new for _sent_at, answered_at, status in each.seen if status == 422)
-        assert {status for each in (*old, *new) for _sent_at, _answered_at, status in each.seen} == {403, 422}
-        assert {status for each in old for sent_at, _answered_at, status in each.seen if sent_at > counted_at} == {403}
-        first_refused = min(answered_at for each in old for _sent_at, answered_at, status in each.seen if status == 403)
-        assert {status for each in new for sent_at, _answered_at, status in each.seen if sent_at > first_refused} == {422}
-        # What was accepted from somebody with the old token stays accepted.
-        assert shim.ask("GET", f"{location}?wait=10", token=NEW_TOKEN).json["outcome"] == "failed"
 
 
 # ----- beside the module, which is root
@@ -172,43 +117,6 @@ def module(controller: Controller, server: str, action: str, **options: Any) -> 
     found = controller.run_module("server_power", **controller.options(server=server, action=action, **options))
     entry: dict[str, Any] = found["servers"][0]
     return entry
-
-
-@pytest.mark.long
-def test_module_and_face_name_each_other_as_the_holder(lab: Lab, controller: Controller, beside: Shim) -> None:
-    server = lab.server(name="Cobalt", STOP_SECONDS=3)
-    assert module(controller, server, "start")["outcome"] == "done"
-    lab.await_ready(server)
-    location = beside.took(server, "stop")
-    lab.await_phase(server, "stop")
-    refused = module(controller, server, "restart", wait_seconds=0)
-    assert (refused["outcome"], refused["code"]) == ("refused", "lock_timeout")
-    assert (refused["lock"]["holder"]["pid"], refused["lock"]["holder"]["action"]) == (beside.child.pid, "stop")
-    assert refused["lock"]["holder"]["origin"].startswith("127.0.0.1")
-    assert beside.operation(location, wait=30)["outcome"] == "done"
-    assert module(controller, server, "start")["outcome"] == "done"
-    lab.await_ready(server)
-    with controller.module(**controller.options(server=server, action="stop")) as running:
-        lab.await_phase(server, "stop")
-        refused = beside.done(server, "stop", 0)
-        assert (refused["outcome"], refused["code"]) == ("refused", "lock_timeout")
-        holder = refused["lock"]["holder"]
-        assert b"server_power" in Path(f"/proc/{holder['pid']}/cmdline").read_bytes()
-        assert os.stat(f"/proc/{holder['pid']}").st_uid == 0
-        assert holder["action"] == "stop"
-        running.wait()
-
-
-@pytest.mark.long
-def test_the_face_says_which_step_it_lacks_the_right_to_and_leaves_the_server_up(lab: Lab, controller: Controller, beside: Shim) -> None:
-    server = lab.server()
-    assert module(controller, server, "start")["outcome"] == "done"
-    lab.await_ready(server)
-    os.chown(lab.volume(server), USER + 1, -1)
-    refused = beside.done(server, "restart")
-    assert (refused["outcome"], refused["code"]) == ("refused", "preboot_failed")
-    assert f"belongs to user {USER + 1}, and only root may work in it for user {USER}" in refused["msg"]
-    assert lab.is_up(server)
 
 
 def test_a_kill_by_either_cancels_what_the_other_had_under_way(lab: Lab, controller: Controller, beside: Shim) -> None:

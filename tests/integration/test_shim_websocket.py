@@ -12,16 +12,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
-from .many import FOR_EVER, end
-from .shim import NO_ENGINE, Shim, again, configure, shim_on
-from .websockets import PANEL, USER, Console, browser, close_all, console, open_console, token
+from .shim import NO_ENGINE, Shim, configure, shim_on
+from .websockets import PANEL, USER, browser, close_all, console, open_console, token
 
 ALLOWED = {"allowed_origins": [PANEL]}
 
@@ -65,22 +62,6 @@ def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: L
     assert [row.origin for row in lab.node().journal.operations.of(server)] == [f"127.0.0.1 (user {USER})"]
 
 
-def test_a_restart_is_seen_state_by_state(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS="0.3", BOOT_SECONDS="0.3")
-    shim.done(server, "start")
-    lab.await_ready(server)
-
-    async def story() -> None:
-        async with console(shim, server) as page:
-            await page.until("status", "running")
-            await page.send("set state", "restart")
-            await page.until("daemon message", "restart: done")
-            await page.until("console output", "ready")
-            await page.until_states("running", "stopping", "offline", "starting", "running")
-
-    asyncio.run(story())
-
-
 def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS="0.5", BOOT_SECONDS="0.3")
 
@@ -110,177 +91,7 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
     asyncio.run(story())
 
 
-@pytest.mark.long
-def test_all_consoles_of_a_server_hear_the_same_and_one_reader_serves_them(lab: Lab, shim: Shim) -> None:
-    server = lab.server(NOISE=20)
-    shim.done(server, "start")
-    before = _threads(shim)
-
-    async def story() -> None:
-        async with browser() as session:
-            pages = [await open_console(session, shim, server) for _unused in range(10)]
-            for page in pages:
-                await page.auth()
-            for page in pages:
-                await page.until("console output")
-                await page.until("stats")
-            counts = []
-            for _unused in range(20):
-                await asyncio.sleep(0.05)
-                counts.append(_threads(shim))
-            # One for the events, one for the output; looks come and go.
-            assert min(counts) <= before + 2
-            await close_all(pages)
-
-    asyncio.run(story())
-    wait_until(lambda: _threads(shim) <= before, "nobody reads for nobody")
-
-
-@pytest.mark.long
-def test_a_server_that_writes_like_mad_is_cut_short_and_holds_up_nobody(lab: Lab, shim: Shim) -> None:
-    server, quiet = lab.server(NOISE=20000), lab.server()
-    shim.done(server, "start")
-
-    async def story() -> None:
-        async with console(shim, server) as page, console(shim, quiet) as other:
-            await page.until("daemon message", "lines are not shown")
-            await other.send("set state", "start")
-            await other.until("status", "running")
-            assert await other.until("daemon message") == "start: done"
-
-    asyncio.run(story())
-
-
-@pytest.mark.long
-def test_an_engine_that_was_away_is_looked_at_again(lab: Lab, proxy: EngineProxy) -> None:
-    server = lab.server(NOISE=5)
-    assert lab.power("start", server).outcome == "done"
-    with shim_on(lab.at(proxy.host), **ALLOWED) as shim:
-
-        async def story() -> None:
-            async with console(shim, server) as page:
-                await page.until("console output")
-                proxy.vanish()
-                await asyncio.sleep(0.5)
-                await asyncio.get_running_loop().run_in_executor(None, lab.client.kill, server)
-                await asyncio.sleep(0.5)
-                assert page.states == ["running"]
-                proxy.listen()
-                await page.until("status", "offline", seconds=6.0)
-                await asyncio.get_running_loop().run_in_executor(None, lab.client.start, server)
-                told = len(page.heard)
-                await page.until("status", "running", seconds=6.0)
-                await page.until("console output", after=told)
-
-        asyncio.run(story())
-
-
 # ----- what it may do
-
-
-@pytest.mark.long
-def test_a_second_action_is_refused_with_the_real_reason(lab: Lab, shim: Shim) -> None:
-    server = lab.server(STOP_SECONDS=2)
-    shim.done(server, "start")
-    lab.await_ready(server)
-
-    async def story() -> None:
-        async with console(shim, server) as page, console(shim, server) as other:
-            await page.send("set state", "stop")
-            await page.until("status", "stopping")
-            await other.send("set state", "restart")
-            text = await other.until("daemon error")
-            assert text.startswith("Error Event [")
-            assert "another action of it is queued or under way" in text
-            await other.send("set state", "kill")
-            assert await other.until("daemon message", "kill") == "kill: done"
-            await page.until("status", "offline")
-            assert page.texts("daemon error") == []
-
-    asyncio.run(story())
-
-
-@pytest.mark.long
-def test_why_a_start_failed_is_told(lab: Lab, shim: Shim) -> None:
-    server, suspended = lab.server(image="~fleet-power/no-such-image"), lab.server(suspended=True)
-
-    async def story() -> None:
-        async with console(shim, server) as page:
-            await page.send("set state", "start")
-            assert "image" in await page.until("daemon error")
-        async with console(shim, suspended) as page:
-            await page.send("set state", "start")
-            assert "suspended" in await page.until("daemon error")
-
-    asyncio.run(story())
-
-
-#: A token of an administrator of the Panel.
-SEES_ERRORS = ("*", "admin.websocket.errors")
-
-
-async def _refused(page: Console, action: str) -> str:
-    """What a console hears of an action that is not done."""
-    told = len(page.heard)
-    await page.send("set state", action)
-    return await page.until("daemon error", after=told)
-
-
-def _logged(shim: Shim, event: str, text: str) -> dict[str, Any]:
-    """What the log has under the id that an error shows."""
-    number, field = text.partition("[")[2].partition("]")[0], {"operation": "operation", "console_error": "error"}[event]
-
-    def found() -> list[dict[str, Any]]:
-        return [entry for entry in shim.events(event) if entry[field] == number]
-
-    (entry,) = wait_until(found, f"{number} is in the log")
-    return entry
-
-
-def test_a_tenant_is_told_of_a_failure_in_general_words_and_the_log_has_the_rest(lab: Lab, shim: Shim) -> None:
-    no_image, no_volume, held = lab.server(image="~fleet-power/no-such-image"), lab.server(), lab.server(STOP_SECONDS=FOR_EVER)
-    shim.done(held, "start")
-    lab.await_ready(held)
-    lab.volume(no_volume).parent.mkdir(parents=True, exist_ok=True)
-    lab.volume(no_volume).write_text("no directory")
-    secret = {no_image: "fleet-power/no-such-image", no_volume: str(lab.root), held: "held by stop by the operator's own script"}
-
-    async def story() -> None:
-        for server, hidden in secret.items():
-            async with console(shim, server) as page, console(shim, server, *SEES_ERRORS) as admins:
-                tenants = await _refused(page, "start" if server != held else "restart")
-                whole = await _refused(admins, "start" if server != held else "restart")
-                assert hidden in whole
-                assert hidden not in tenants
-                assert server not in tenants
-                assert hidden in _logged(shim, "operation", tenants)["msg"]
-
-    with lab.actor("stop", held, origin="the operator's own script") as stop:
-        lab.await_phase(held, "stop")
-        asyncio.run(story())
-        end(lab, held)
-        stop.result()
-
-
-@pytest.mark.long
-def test_what_an_engine_says_is_not_for_tenants(lab: Lab, proxy: EngineProxy) -> None:
-    server = lab.server()
-    assert lab.power("start", server).outcome == "done"
-    with shim_on(lab.at(proxy.host), **ALLOWED) as shim:
-
-        async def story() -> None:
-            async with console(shim, server) as page, console(shim, server, *SEES_ERRORS) as admins:
-                await page.until("status", "running")
-                proxy.refuse()
-                for event, word in (("send command", "command"), ("send logs", "logs")):
-                    for each in (page, admins):
-                        await each.send(event, "say")
-                    assert proxy.host in await admins.until("daemon error", f"Cannot send the {word}: ")
-                    tenants = await page.until("daemon error", f"Cannot send the {word}: ")
-                    assert proxy.host not in tenants
-                    assert proxy.host in _logged(shim, "console_error", tenants)["reason"]
-
-        asyncio.run(story())
 
 
 def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> None:
@@ -306,48 +117,6 @@ def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> No
     assert lab.is_up(server)
     assert "hello" not in lab.log(server)
     assert [row.action for row in lab.node().journal.operations.of(server)] == ["start", "start"]
-
-
-def test_commands_reach_the_process_in_their_order(lab: Lab, shim: Shim) -> None:
-    server, down = lab.server(MARK="1"), lab.server()
-    shim.done(server, "start")
-    lab.await_ready(server)
-
-    async def story() -> None:
-        async with console(shim, server, "websocket.connect", "control.console") as page:
-            for number in range(8):
-                await page.send("send command", f"say ä{number}")
-            await page.until("console output", "got command say ä7")
-            said = [text for text in page.texts("console output") if "got command say" in text]
-            assert said == [f"got command say ä{number}, ignored" for number in range(8)]
-        async with console(shim, down) as page:
-            await page.send("send command", "say")
-            assert (await page.until("daemon error")).endswith("Cannot send the command: the server is offline")
-
-    asyncio.run(story())
-
-
-@pytest.mark.long
-def test_the_last_150_lines_of_a_server_that_is_up_are_sent_when_asked_for(lab: Lab, shim: Shim) -> None:
-    server, down = lab.server(NOISE=1000, CRASH_AFTER=30), lab.server()
-    shim.done(server, "start")
-    wait_until(lambda: len(lab.log(server).splitlines()) > 200, "it wrote enough")
-    lab.client.pause(server)
-    # What had been written and not read before is not the log's.
-    time.sleep(0.3)
-
-    async def story() -> None:
-        async with console(shim, server) as page, console(shim, down) as other:
-            await page.send("send logs")
-            await other.send("send logs")
-            await other.send("send stats")
-            await other.until("stats", after=len(other.heard))
-            assert other.texts("console output") == []
-            wanted = lab.log(server).splitlines()[-150:]
-            await page.until("console output", wanted[-1])
-            assert page.texts("console output") == wanted
-
-    asyncio.run(story())
 
 
 # ----- tokens
@@ -387,46 +156,6 @@ def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
     assert lab.node().journal.operations.of(server) == []
 
 
-@pytest.mark.long
-def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
-    server = lab.server(NOISE=20)
-    shim.done(server, "start")
-
-    async def story() -> None:
-        async with console(shim, server, lasts=1.5) as page:
-            await page.until("token expiring")
-            await page.until("console output")
-            await page.until("token expired")
-            told = len(page.heard)
-            await page.send("set state", "kill")
-            assert await page.until("jwt error") == "jwt: exp claim is invalid"
-            await asyncio.sleep(1.2)
-            assert [event for _at, event, _text in page.heard[told:]] == ["jwt error"]
-            await page.auth(lasts=600)
-            await page.until("status", "running", after=told)
-            await page.until("console output", after=told)
-
-    asyncio.run(story())
-    assert lab.is_up(server)
-
-
-def test_a_new_token_of_the_node_counts_at_once_for_those_who_come(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server, new = lab.server(), "another token of this node, as long as it should be"
-
-    async def story() -> None:
-        async with console(shim, server), browser() as session:
-            configure(lab, token=new)
-            wait_until(lambda: shim.events("settings_reloaded"), "the settings are read anew")
-            page = await open_console(session, shim, server)
-            await page.send("auth", token(server))
-            await page.until("jwt error", "HMAC")
-            await page.auth(key=new)
-            await page.close()
-
-    asyncio.run(story())
-
-
 def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server, other, new = lab.server(), lab.server(), "another token of this node, as long as it should be"
@@ -451,37 +180,6 @@ def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tu
 
     asyncio.run(story())
     assert [entry["closed"] for entry in wait_until(lambda: shim.events("token_changed"), "it is in the log")] == [2]
-
-
-@pytest.mark.long
-def test_tokens_of_before_a_restart_are_refused_after_it(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server = lab.server()
-    old = token(server)
-
-    async def story(shim: Shim, given: str) -> list[str]:
-        async with browser() as session:
-            page = await open_console(session, shim, server)
-            await page.send("auth", given)
-            await page.until("auth success" if given != old or not shim.events("ended") else "jwt error")
-            heard = page.texts("jwt error")
-            await page.close()
-            return heard
-
-    assert asyncio.run(story(shim, old)) == []
-    assert shim.end() == 0
-    time.sleep(1.0)
-    with again(lab) as next_one:
-
-        async def refused() -> None:
-            async with browser() as session:
-                page = await open_console(session, next_one, server)
-                await page.send("auth", old)
-                await page.until("jwt error", "jwt: created too far in past (denylist)")
-                await page.auth()
-                await page.close()
-
-        asyncio.run(refused())
 
 
 def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab, Shim]) -> None:
@@ -509,22 +207,6 @@ def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab
 
 
 # ----- what it cannot do
-
-
-def test_who_is_not_let_in_is_told_so_before_the_websocket_opens(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server = lab.server()
-
-    async def status(server: str, origin: str | None) -> int:
-        async with browser() as session:
-            with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
-                await open_console(session, shim, server, origin)
-            return raised.value.status
-
-    assert asyncio.run(status(server, "https://evil.example.com")) == 403
-    assert asyncio.run(status(server, None)) == 403
-    assert asyncio.run(status("7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1", PANEL)) == 404
-    assert shim.ask("GET", f"/api/servers/{server}/ws", Origin=PANEL).status == 400
 
 
 def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: tuple[Lab, Shim]) -> None:
@@ -614,20 +296,6 @@ def test_a_frame_without_end_is_not_gathered(bare: tuple[Lab, Shim], frame: byte
     assert shim.ask("GET", "/healthz").status == 200
 
 
-def test_who_asks_too_often_is_told_and_not_served(bare: tuple[Lab, Shim]) -> None:
-    lab, shim = bare
-    server = lab.server()
-
-    async def story() -> None:
-        async with console(shim, server) as page:
-            for _unused in range(8):
-                await page.send("set state", "explode")
-            assert await page.until("throttled") == "set state"
-            assert len(page.texts("daemon error")) <= 5
-
-    asyncio.run(story())
-
-
 def test_strangers_who_show_no_token_keep_nobody_out_and_are_sent_away(tmp_path: Path) -> None:
     lab = Lab(tmp_path, NO_ENGINE, None)
     server = lab.server()
@@ -670,20 +338,6 @@ def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.long
-def test_a_deleted_server_takes_its_consoles_with_it(lab: Lab, shim: Shim) -> None:
-    server, other = lab.server(), lab.server()
-
-    async def story() -> None:
-        async with console(shim, server) as page, console(shim, other) as stays:
-            await page.until("status")
-            (lab.root / "servers" / f"{server}.json").unlink()
-            assert await page.until_closed(40.0) == 1001
-            assert stays.close_code is None
-
-    asyncio.run(story())
-
-
 def test_the_end_of_the_service_closes_consoles_and_its_actions_go_on(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=1)
     shim.done(server, "start")
@@ -699,7 +353,3 @@ def test_the_end_of_the_service_closes_consoles_and_its_actions_go_on(lab: Lab, 
     asyncio.run(story())
     assert shim.child.wait(20) == 0
     assert [row.outcome for row in lab.node().journal.operations.of(server, 1)] == ["done"]
-
-
-def _threads(shim: Shim) -> int:
-    return len(list(Path(f"/proc/{shim.child.pid}/task").iterdir()))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import uuid as uuid_module
 from collections.abc import Callable, Iterator
@@ -92,15 +91,6 @@ def test_a_port_that_somebody_else_holds_is_found_before_the_stop(published: tup
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
 
-def test_a_server_may_keep_its_own_ports(published: tuple[Lab, int]) -> None:
-    lab, port = published
-    uuid = lab.server()
-    publish(lab, uuid, port)
-    assert ended(lab.power("start", uuid, wait_for="running")) == ("done", "")
-    lab.edit(uuid, environment={"MARK": "1"})
-    assert ended(lab.power("restart", uuid, wait_for="running")) == ("done", "")
-
-
 def test_an_address_that_the_machine_does_not_have_is_found_before_the_stop(published: tuple[Lab, int]) -> None:
     lab, port = published
     uuid = lab.up()
@@ -130,18 +120,3 @@ def test_a_restart_that_dies_in_mid_stop_leaves_nothing_that_the_next_one_cannot
         restart.kill()
     assert ended(lab.power("restart", uuid, stop_timeout=1, wait_for="running")) == ("done", "")
     assert len(lab.client.containers(all=True, filters={"name": uuid})) == 1
-
-
-@pytest.mark.samples("restart")
-@pytest.mark.parametrize("action", ["kill", "stop", "restart"])
-def test_a_container_that_somebody_has_renamed_is_found_by_its_label(lab: Lab, action: str) -> None:
-    uuid = lab.up()
-    lab.client.rename(uuid, f"{uuid}-old")
-    try:
-        result = lab.power(action, uuid)
-        assert (*ended(result), result.changed) == ("done", "", True)
-        live = lab.client.containers(filters={"label": f"fleet.power.server={uuid}"})
-        assert len(live) == (1 if action == "restart" else 0)
-    finally:
-        with contextlib.suppress(Exception):
-            lab.client.remove_container(f"{uuid}-old", force=True, v=True)

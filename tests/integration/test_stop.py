@@ -39,12 +39,6 @@ def test_a_stop_command_is_written_to_standard_input(lab: Lab) -> None:
     assert "got command save and quit" in lab.log(uuid)
 
 
-def test_a_wings_container_with_open_stdin_gets_the_command(lab: Lab) -> None:
-    uuid = outsider(lab, lab.server(), Labels=WINGS, OpenStdin=True, Tty=True)
-    assert stop_report(lab.power("stop", uuid)) == ("done", "command", False)
-    assert "got command stop" in lab.log(uuid)
-
-
 @pytest.mark.samples("wings")
 @pytest.mark.parametrize("labels", [{}, WINGS], ids=["foreign", "wings"])
 def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, labels: dict[str, str]) -> None:
@@ -65,39 +59,12 @@ def test_a_signal_is_sent_as_the_one_it_names(lab: Lab, value: str, seen: str) -
     assert f"got {seen}\n" in lab.log(uuid)
 
 
-@pytest.mark.samples("SIGRTMIN+3-37")
-@pytest.mark.parametrize("value, number", [("RTMIN", 34), ("SIGRTMIN+3", 37), ("64", 64), ("RTMAX-1", 63)])
-def test_a_real_time_signal_arrives(lab: Lab, value: str, number: int) -> None:
-    uuid = lab.server(stop={"type": "signal", "value": value})
-    script = f"trap 'echo got {number}; exit 5' {number}; echo ready; while :; do sleep 0.1; done"
-    outsider(lab, uuid, Entrypoint=["/bin/sh", "-c", script])
-    assert stop_report(lab.power("stop", uuid)) == ("done", "signal", False)
-    assert f"got {number}" in lab.log(uuid)
-    assert lab.container(uuid)["State"]["ExitCode"] == 5
-
-
 @pytest.mark.samples("sigint-SIGINT")
 @pytest.mark.parametrize("tag, seen", [("latest", "SIGTERM"), ("sigint", "SIGINT")])
 def test_the_native_stop_sends_the_images_own_stop_signal(lab: Lab, tag: str, seen: str) -> None:
     uuid = lab.up(MARK=1, stop=NATIVE, image=f"~fleet-power/testserver:{tag}")
     assert stop_report(lab.power("stop", uuid)) == ("done", "native", False)
     assert f"got {seen}\n" in lab.log(uuid)
-
-
-def test_an_empty_stop_type_is_native_with_a_warning(lab: Lab) -> None:
-    uuid = outsider(lab, lab.server(stop={"type": "", "value": None}), OpenStdin=True)
-    result = lab.power("stop", uuid)
-    assert stop_report(result) == ("done", "native", False)
-    assert any("process_configuration.stop" in warning for warning in result.warnings)
-    assert "got SIGTERM" in lab.log(uuid)
-
-
-def test_a_container_that_no_definition_knows_is_stopped_natively_with_a_warning(lab: Lab) -> None:
-    uuid = outsider(lab, lab.server(), OpenStdin=True)
-    (lab.root / "servers" / f"{uuid}.json").unlink()
-    result = lab.power("stop", uuid)
-    assert stop_report(result) == ("done", "native", False)
-    assert any("no definition says how it is stopped" in warning for warning in result.warnings)
 
 
 @pytest.mark.samples("restart")
@@ -108,48 +75,6 @@ def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, a
     assert stop_report(result) == ("done", "native", True)
     assert 1.0 <= result.stop.seconds < 8
     assert lab.is_up(uuid) == (action == "restart")
-
-
-@pytest.mark.samples("definition")
-@pytest.mark.parametrize("where", ["definition", "settings"])
-def test_the_timeout_is_the_definitions_else_the_nodes(lab: Lab, where: str) -> None:
-    own = {"timeout": 1} if where == "definition" else {}
-    lab.write_settings(system={"stop_timeout": 600 if own else 1})
-    uuid = lab.up(MARK=1, stop={**NATIVE, **own}, IGNORE_SIGNALS="TERM")
-    result = lab.power("stop", uuid)
-    assert stop_report(result) == ("done", "native", True)
-    assert 1.0 <= result.stop.seconds < 8
-
-
-def test_a_timeout_of_zero_sends_nothing_before_sigkill(lab: Lab) -> None:
-    uuid = lab.up(MARK=1, STOP_SECONDS=30)
-    result = lab.power("stop", uuid, stop_timeout=0)
-    assert stop_report(result) == ("done", "kill", True)
-    assert result.state.value == "offline"
-    assert "got " not in lab.log(uuid)
-    assert lab.container(uuid)["State"]["ExitCode"] == 137
-
-
-def test_a_long_timeout_ends_as_soon_as_the_server_has_stopped(lab: Lab) -> None:
-    uuid = lab.up(MARK=1, STOP_SECONDS=0.7)
-    result = lab.power("stop", uuid, stop_timeout=600)
-    assert stop_report(result) == ("done", "command", False)
-    assert 0.7 <= result.stop.seconds < 8
-
-
-def test_a_run_is_stopped_the_way_it_was_created_with(lab: Lab) -> None:
-    uuid = lab.up(MARK=1)
-    lab.edit(uuid, process={"stop": {"type": "signal", "value": "SIGUSR1"}})
-    assert stop_report(lab.power("stop", uuid)) == ("done", "command", False)
-    assert "got command stop" in lab.log(uuid) and "SIGUSR1" not in lab.log(uuid)
-
-
-def test_the_tasks_definition_overrides_how_a_run_is_stopped(lab: Lab) -> None:
-    uuid = lab.up(MARK=1)
-    task = lab.definition(uuid)
-    task["process_configuration"]["stop"] = {"type": "signal", "value": "SIGUSR1"}
-    assert stop_report(lab.power("stop", uuid, options={"definitions": [task]})) == ("done", "signal", False)
-    assert "got SIGUSR1" in lab.log(uuid) and "got command" not in lab.log(uuid)
 
 
 class RefusedSignals:

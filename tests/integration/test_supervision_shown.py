@@ -9,13 +9,8 @@ import re
 import time
 from typing import Any
 
-import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
-
 from .controller import Controller
-from .lab import Lab, ended, wait_until
-from .shim import Shim, shim_on
+from .lab import Lab, wait_until
 from .supervisors import Supervising, await_run_after, await_verdicts, crash, run_of
 
 
@@ -63,56 +58,7 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
     assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
 
 
-@pytest.mark.long
-def test_a_soak_counts_a_server_as_crashed_that_the_supervisor_has_brought_back(lab: Lab, controller: Controller) -> None:
-    uuid = lab.server(BOOT_SECONDS=0.5)
-    seen = {"node-1": controller.run_module("server_power_info", **controller.options(server=uuid))}
-    record = open_run({"action": "start", "servers": [uuid]}, seen, Start("1b2c3d4e", "2026-01-31T12:00:00.000Z"), None)
-    begin(record, 1)
-    with Supervising(lab):
-        answer = controller.run_module("server_power", **controller.options(action="start", server=[uuid], wait_for="running"))
-        assert answer["servers"][0]["run"]["started_at"] == run_of(lab, uuid).started_at
-        wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is up", 30)
-        first = look(controller, uuid)[1]
-        await_run_after(lab, uuid, crash(lab, uuid))
-        last = look(controller, uuid, crashes=10)[1]
-    assert last["servers"][0]["state"] in ("starting", "running")
-    count(record, 1, {"node-1": answer}, ({"node-1": first}, {"node-1": last}))
-    (row,) = record.rows
-    assert (row.outcome, row.code) == ("failed", "crashed")
-    assert "crashed during the soak, exit code 137; its last lines: " in row.msg and "ready" in row.msg
-
-
-def test_over_http_and_in_the_metrics_a_crash_is_no_stop_and_a_new_process_counts_on(lab: Lab) -> None:
-    crashing, stopped = lab.up(), lab.up()
-    with Supervising(lab):
-        await_run_after(lab, crashing, crash(lab, crashing))
-        assert ended(lab.power("stop", stopped)) == ("done", "")
-        await_verdicts(lab, crashing, "crashed")
-        await_verdicts(lab, stopped, "stopped")
-        counts = []
-        for _process in range(2):
-            with shim_on(lab) as shim:
-                shown = shim.ask("GET", f"/api/servers/{stopped}").json
-                assert (shown["supervision"]["state"], shown["supervision"]["verdict"]) == ("ok", "stopped")
-                assert shown["configuration"]["crash_detection_enabled"] is True
-                counts.append(metrics_of(shim))
-    for numbers in counts:
-        assert numbers['ended_runs_total{verdict="stopped"}'] == 1
-        assert {"supervisor_up": 1, 'supervisor_paused{reason="wings"}': 0, 'supervision{state="crash_loop"}': 0}.items() <= numbers.items()
-    # The engine has servers of other tests, too, which crash and are seen.
-    first, second = (numbers['ended_runs_total{verdict="crashed"}'] for numbers in counts)
-    assert 1 <= first <= second
-
-
-def metrics_of(shim: Shim) -> dict[str, float]:
-    """The metrics of the collection, by name and labels."""
-    lines = shim.ask("GET", "/metrics").body.decode().splitlines()
-    parts = (line.removeprefix("fleet_power_").rpartition(" ") for line in lines if line.startswith("fleet_power_"))
-    return {name: float(value) for name, _blank, value in parts}
-
-
-def test_an_action_that_waits_is_told_how_its_run_ended_although_the_supervisor_has_started_another(lab: Lab) -> None:
+def test_a_waiting_action_learns_how_its_run_ended_after_a_supervised_start(lab: Lab) -> None:
     uuid = lab.server(BOOT_SECONDS=600)
     with Supervising(lab), lab.actor("start", uuid, wait_for="running", wait_timeout=60) as start:
         wait_until(lambda: lab.is_up(uuid), "it boots", 30)

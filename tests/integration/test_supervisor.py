@@ -88,19 +88,6 @@ def test_a_crash_while_it_is_dead_is_found_by_the_next(lab: Lab) -> None:
         await_verdicts(lab, uuid, "crashed")
 
 
-def test_what_is_down_at_the_very_first_look_is_told_and_left(lab: Lab) -> None:
-    uuid = lab.up()
-    crash(lab, uuid)
-    wait_until(lambda: not lab.is_up(uuid), "it is down")
-    with Supervising(lab):
-        await_verdicts(lab, uuid, "initially_down")
-        time.sleep(1.0)
-        assert not lab.is_up(uuid)
-        assert ended(lab.power("start", uuid)) == ("done", "")
-        before = crash(lab, uuid)
-        await_run_after(lab, uuid, before)
-
-
 def test_the_first_server_of_a_node_that_crashes_while_it_is_dead_was_up_before(lab: Lab) -> None:
     """A node that had nobody has been looked at nevertheless."""
     with Supervising(lab) as supervising:

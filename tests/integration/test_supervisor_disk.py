@@ -126,31 +126,6 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
         assert not disk.says_up(uuid)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("supervisor", ["alive", "dead"])
-@pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_stop_in_a_back_off_counts_though_nobody_could_write_it(lab: Lab, action: str, supervisor: str) -> None:
-    """It finds the server down: the lock's record alone says that somebody wants it so."""
-    with on_small_disk(lab) as disk:
-        uuid = lab.up()
-        with Supervising(lab) as supervising:
-            crash_twice(lab, uuid)
-            if supervisor == "dead":
-                supervising.kill()
-            disk.spoil("full")
-            assert lab.power(action, uuid).outcome.value in ("unchanged", "done")
-            assert disk.says_up(uuid), "nobody could write what was done"
-            disk.mend()
-            if supervisor == "dead":
-                supervising.begin_again()
-                supervising.await_ready()
-            wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
-            time.sleep(1.0)
-            assert not lab.is_up(uuid)
-        assert not disk.says_up(uuid)
-        assert verdicts(lab, uuid) == ["crashed", "crashed"]
-
-
 @pytest.mark.samples("4-12")
 @pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize("free", [0, 4, 20])
@@ -180,22 +155,6 @@ def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: 
                 assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-@pytest.mark.long
-def test_nothing_is_started_while_the_journal_cannot_be_written_and_all_that_crashed_once_it_can(lab: Lab) -> None:
-    with on_small_disk(lab) as disk:
-        first, second = lab.up(), lab.up()
-        with Supervising(lab):
-            disk.spoil("full")
-            before = [crash(lab, uuid) for uuid in (first, second)]
-            wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
-            time.sleep(0.5)
-            assert not lab.is_up(first) and not lab.is_up(second)
-            disk.mend()
-            for uuid, run in zip((first, second), before):
-                await_run_after(lab, uuid, run)
-                await_verdicts(lab, uuid, "crashed")
-
-
 #: What may become of a journal under a supervisor that runs.
 SPOILT = {
     "removed": lambda file: file.unlink(),
@@ -216,22 +175,6 @@ def test_what_nobody_knows_to_be_meant_up_is_not_started(lab: Lab, what: str, wh
         if when == "before the crash":
             crash(lab, uuid)
         assert_left(lab, uuid, 12.0 if when == "in its back-off" else 2.0)
-
-
-@pytest.mark.long
-def test_what_was_due_by_a_journal_that_is_damaged_is_not_started(lab: Lab) -> None:
-    """Not while it runs: it has read enough of it to know."""
-    uuid = lab.up()
-    with Supervising(lab) as supervising:
-        crash_twice(lab, uuid)
-        supervising.kill()
-        file = state_directory(lab) / "journal.sqlite"
-        # Its log alone might do.
-        for each in (file, file.with_name(f"{file.name}-wal")):
-            each.write_bytes(b"not a journal" * 10_000)
-        supervising.begin_again()
-        supervising.await_ready()
-        assert_left(lab, uuid, 12.0)
 
 
 def crash_twice(lab: Lab, uuid: str) -> None:

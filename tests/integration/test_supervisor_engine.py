@@ -98,7 +98,7 @@ def assert_all_is_back(found: Fleet) -> None:
     assert (verdicts(lab, found.stopped), verdicts(lab, found.stopped_externally)) == (["stopped"], ["stopped_externally"])
 
 
-def test_what_an_engine_takes_down_in_its_shutdown_comes_back_in_order_and_nobody_else(node: Lab, own: OwnEngine) -> None:
+def test_servers_that_an_engine_takes_down_come_back_in_order_and_no_others(node: Lab, own: OwnEngine) -> None:
     with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
         found = mixed(node, own)
         at = time.monotonic()
@@ -126,7 +126,7 @@ def test_it_comes_back_however_the_engine_ends_and_whoever_sees_it(node: Lab, ow
 
 
 @pytest.mark.long
-def test_an_engine_that_ends_alone_takes_nothing_down_and_the_next_one_tells_of_crashes(tmp_path: Path, docker_host: str) -> None:
+def test_an_engine_that_ends_alone_takes_nothing_down(tmp_path: Path, docker_host: str) -> None:
     for own in own_engine(docker_host, configuration={"live-restore": True}):
         for lab in lab_on(tmp_path, own.host):
             with Supervising(lab):

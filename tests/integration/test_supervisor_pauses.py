@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Beside Wings nothing is judged or started, in a maintenance nothing is started; and what comes after."""
+"""When nothing is judged or started: beside Wings, in a maintenance, after too many crashes; and what ends it."""
 
 from __future__ import annotations
 
@@ -54,21 +54,6 @@ def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab:
         await_paused(lab, "")
 
 
-@pytest.mark.long
-def test_a_memory_that_cannot_be_opened_is_one_that_cannot_be_read(lab: Lab) -> None:
-    uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
-    with Supervising(lab) as supervising:
-        supervising.kill()
-        file.mkdir()
-        before = crash(lab, uuid)
-        supervising.begin_again()
-        await_verdicts(lab, uuid, "crashed")
-        await_paused(lab, "maintenance_unreadable")
-        assert not lab.is_up(uuid)
-        file.rmdir()
-        await_run_after(lab, uuid, before)
-
-
 @pytest.fixture(name="wings")
 def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The pid of Wings for supervisors of this process, if one is in the list; what they look for comes sooner."""
@@ -99,31 +84,19 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         await_run_after(lab, first, crash(lab, first))
 
 
-@pytest.mark.long
-def test_what_was_due_before_wings_came_is_left_after_it(lab: Lab, wings: list[int]) -> None:
-    """Somebody may have had it down there; what is started is what was seen up since."""
+def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_watch, "_ALL_SECONDS", 0.5)
+    lab.write_settings(supervisor={"max_restarts": 0})
     uuid = lab.up()
     with SupervisingHere(lab):
-        await_run_after(lab, uuid, crash(lab, uuid))
-        await_verdicts(lab, uuid, "crashed")
+        before = crash(lab, uuid)
+        (row,) = await_verdicts(lab, uuid, "crashed")
+        time.sleep(1.5)
+        assert (lab.is_up(uuid), row.due, row.consecutive_crashes) == (False, True, 1)
+        lab.edit(uuid, environment={"FIXED": "yes"})
+        await_run_after(lab, uuid, before)
+        wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row says what answered it")
         crash(lab, uuid)
-        await_verdicts(lab, uuid, "crashed", "crashed")
-        wings.append(4321)
-        await_paused(lab, "wings")
-        wings.clear()
-        await_paused(lab, "")
-        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
-        time.sleep(1.0)
-        assert not lab.is_up(uuid)
+        assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].consecutive_crashes == 1
         assert ended(lab.power("start", uuid)) == ("done", "")
-        await_run_after(lab, uuid, crash(lab, uuid))
-
-
-@pytest.mark.long
-def test_where_wings_is_allowed_it_keeps_nobody(lab: Lab, wings: list[int]) -> None:
-    lab.write_settings(system={"allow_wings": True})
-    uuid = lab.up()
-    wings.append(4321)
-    with SupervisingHere(lab):
-        await_run_after(lab, uuid, crash(lab, uuid))
-        assert run_of(lab, uuid) == rows_of(lab, uuid)[0].next_run
+        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")

@@ -46,25 +46,3 @@ def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controlle
     assert re.fullmatch(rf"start {up} \(Cobalt\) done {asked}", done)
     assert re.fullmatch(rf"start {overdue} \(Overdue\) refused suspended {asked}: Cannot start server .*", refused)
     assert re.match(r"start Nobody refused server_not_found in \d+\.\d s", unknown)
-
-
-def test_a_forced_stop_says_so(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
-    uuid = lab.server()
-    lab.power("start", uuid, wait_for="running")
-    controller.run_module(through=syslog.through, **controller.options(action="stop", server=uuid, stop_timeout=0))
-    ((_priority, text),) = lines_of(syslog)
-    assert " forced " in text
-
-
-def test_what_was_written_by_others_cannot_begin_a_line_of_its_own(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
-    uuid = lab.server(name="Evil\nfleet-power: kill\x1b[2J")
-    controller.run_module(
-        through=syslog.through, **controller.options(action="start", server=uuid, origin="eve\n<0>kernel: panic", reason="x\r\x00y")
-    )
-    ((_priority, text),) = lines_of(syslog)
-    assert text.isprintable()
-
-
-def test_check_mode_says_nothing(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
-    controller.run_module(through=syslog.through, **controller.options(action="start", server=lab.server(), _ansible_check_mode=True))
-    assert lines_of(syslog) == []

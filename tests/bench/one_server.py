@@ -1,0 +1,143 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One server: an ad-hoc restart beside community.docker, a start and a kill under a held lock beside the engine's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.tests.bench.commands import POWER, Commands
+from ansible_collections.fleet.power.tests.bench.many import Restarts, equals, servers
+from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn, ratio
+from ansible_collections.fleet.power.tests.bench.peer import PEER
+from ansible_collections.fleet.power.tests.integration.lab import Lab, wait_until
+
+_RESTARTS, _RESTARTS_PIPED = 15, 5
+_STARTS = 25
+_FILES = 500
+_KILLS = 12
+
+
+def restart(lab: Lab, collections: Path) -> list[Row]:
+    """The row of the table, with Ansible's own defaults; what pipelining makes of it is a note."""
+    with servers(lab, 1) as uuids, equals(lab, uuids) as (peer,):
+        ours, other = _compare(lab, collections, uuids[0], peer, _RESTARTS, pipelining=False)
+        ours_piped, other_piped = _compare(lab, collections, uuids[0], peer, _RESTARTS_PIPED, pipelining=True)
+    note = f"with pipelining {ours_piped.median / other_piped.median:.2f} times ({ours_piped.text()} beside {other_piped.text()})"
+    return [ratio("ad-hoc restart", ours, other, "docker_container", 0.9, [note])]
+
+
+def _compare(lab: Lab, collections: Path, uuid: str, peer: str, rounds: int, *, pipelining: bool) -> tuple[Spread, Spread]:
+    commands = Commands(lab, collections, pipelining=pipelining)
+
+    def one(container: str, module: str, options: Mapping[str, object]) -> float:
+        with Restarts(lab, [container]):
+            return commands.ad_hoc(module, options).seconds
+
+    return in_turn(
+        lambda: one(uuid, POWER, commands.own(server=uuid, action="restart")),
+        lambda: one(peer, PEER, {"name": peer, "restart": True}),
+        rounds,
+    )
+
+
+def start(lab: Lab) -> Row:
+    """The row of the table. Ours includes all that a front door does after its options are read: connection, lock, journal, pre-boot."""
+    uuid = lab.server(done=(), build={"disk_space": 1024})
+    assert lab.power("start", uuid).outcome.value == "done"
+    for number in range(_FILES):
+        (lab.volume(uuid) / f"region-{number}").write_bytes(b"x" * 1000)
+    _end(lab, uuid)
+    assert lab.power("start", uuid).outcome.value == "done"
+
+    def ours() -> float:
+        _end(lab, uuid)
+        node = lab.node()
+        request = lab.request("start", uuid, node)
+        began = time.monotonic()
+        result = perform(request, node)
+        seconds = time.monotonic() - began
+        node.journal.close()
+        assert (result.outcome.value, [step.step for step in result.preboot if step.changed]) == ("done", [])
+        return seconds
+
+    def plain() -> float:
+        _end(lab, uuid)
+        began = time.monotonic()
+        lab.client.start(uuid)
+        return time.monotonic() - began
+
+    mine, other = in_turn(ours, plain, _STARTS)
+    note = f"its data directory has {_FILES} files, whose owner and size are looked at twice"
+    return difference("start, nothing to change", mine, other, "plain start", 60, [note])
+
+
+def _end(lab: Lab, uuid: str) -> None:
+    """Have the server offline, whoever started it."""
+    if lab.is_up(uuid):
+        lab.client.kill(uuid)
+    wait_until(lambda: not lab.is_up(uuid), "the end of the server")
+
+
+def kill(lab: Lab) -> Row:
+    """The row of the table. The holder is a restart in its stop: the server ignores the signal, so that only the kill can end it."""
+    uuid = lab.server(stop={"type": "signal", "value": "SIGTERM"}, done=(), IGNORE_SIGNALS="TERM")
+    certain: list[float] = []
+
+    def ours() -> float:
+        _start(lab, uuid)
+        with lab.actor("restart", uuid) as holder:
+            lab.await_phase(uuid, "stop")
+            node = lab.node()
+            request = lab.request("kill", uuid, node)
+            began = time.monotonic()
+            died = _seconds_to_death(lab, uuid, lambda: perform(request, node))
+            certain.append(time.monotonic() - began)
+            node.journal.close()
+            assert holder.result()["code"] == "cancelled_by_kill"
+        return died
+
+    def plain() -> float:
+        _start(lab, uuid)
+        return _seconds_to_death(lab, uuid, lambda: lab.client.kill(uuid))
+
+    mine, other = in_turn(ours, plain, _KILLS)
+    note = f"until it is certain that the server stays down: {Spread(tuple(certain[-_KILLS:])).text()}"
+    return difference("kill under a held lock", mine, other, "plain kill", 150, [note])
+
+
+def _start(lab: Lab, uuid: str) -> None:
+    result = lab.power("start", uuid)
+    assert result.outcome.value == "done", result.msg
+    assert lab.is_up(uuid)
+
+
+def _seconds_to_death(lab: Lab, uuid: str, send: Callable[[], object]) -> float:
+    """Seconds from calling ``send`` to the end of the server's process, which the kernel tells."""
+    container = lab.container(uuid)
+    assert container is not None
+    descriptor = os.pidfd_open(container["State"]["Pid"])
+    died_at: list[float] = []
+
+    def watch() -> None:
+        select.select([descriptor], [], [], 60)
+        died_at.append(time.monotonic())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        began = time.monotonic()
+        send()
+        watcher.join()
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    return died_at[0] - began
