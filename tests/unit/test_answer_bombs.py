@@ -16,7 +16,6 @@ from collections.abc import Iterator
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
 from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
 from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
@@ -142,14 +141,6 @@ def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, 
     server.fault(behaviour)
     said, most = said_in_a_process(("ask", server.url))
     assert (said, most < MOST_MIB) == (["the connection was cut before the answer was whole False"], True)
-
-
-@pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_what_is_not_compressed_is_read_however_it_says_so(server: Recorder, encoding: str, chunked: bool) -> None:
-    value = {"a": ["x" * 100] * 1000}
-    server.fault(compressed(json.dumps(value).encode(), encoding, chunked=chunked))
-    assert Web(server.url, "Bearer one.two").ask("GET", "/x", seconds=20).value == value
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import server_list
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import identify_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at, identify_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -129,7 +130,9 @@ def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, m
         (answer(404, {"error": "The requested resource does not exist on this instance."}), ServerNotFound, UUID),
         (answer(404, None, "404 page not found"), EndpointError, "is its address right"),
         (answer(400, {"error": "Cannot start or restart a server that is suspended."}), Suspended, "suspended"),
+        (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
         (answer(500, None, ""), EndpointError, "answers 500"),
+        (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
         (answer(200, None, "<html>"), EndpointUnreachable, "may have been taken"),
         (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
     ],
@@ -181,9 +184,11 @@ def test_an_answer_that_is_no_server_is_no_usable_answer(value: object) -> None:
     [
         (f"/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
         (f"/wings/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
+        ("", f"/api/servers/{UUID}/operations/op-1"),
         ("https://elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
         ("//elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
         ("/../../steal", f"/api/servers/{UUID}/operations/op-1"),
+        ("@elsewhere.example.test/", f"/api/servers/{UUID}/operations/op-1"),
     ],
 )
 def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_says(location: str, path: str) -> None:
@@ -228,3 +233,61 @@ def test_one_who_waits_for_the_list_of_another_looks_up_and_may_leave(monkeypatc
         answered.set()
         first.join()
     assert len(endpoint.listed()) == len(LISTED)
+
+
+# ----- what is read of servers
+
+
+def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+    """What is told of servers, and the sentences beside it; an endpoint's list is whole or none."""
+    told = describe_at(names, endpoint, tail=tail)
+    assert told.complete
+    return told.entries, list(told.warnings)
+
+
+def test_named_servers_are_described_once_each() -> None:
+    entries, faults = described(["Cobalt", OTHER, "nobody", UUID[:-1] + "9"], Answering(answer(200, LISTED)))
+    assert [entry["server"] for entry in entries] == [OTHER]
+    assert len(faults) == 2
+    assert "nobody" in faults[0]
+
+
+def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
+    told = server(UUID, "Twin")
+    told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
+    lines = ["one", f"password is secret-of-rcon, token {TOKEN}", "\x1b[31mred\x00", "\ud800", 7]
+    endpoint = Answering(answer(200, told), answer(200, {"data": lines}))
+    entries, faults = described([UUID], endpoint, tail=3)
+    assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
+    assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
+    assert "secret-of-rcon" not in repr(read_server(told))
+
+
+@pytest.mark.parametrize("state, sentences", [("offline", 0), ("running", 1)])
+def test_a_log_that_cannot_be_read_hides_nothing_else(state: str, sentences: int) -> None:
+    said = answer(500, {"error": "An unexpected error was encountered"})
+    listed = [server(OTHER, "Cobalt"), server(UUID, "Twin", state)]
+    entries, faults = described([], Answering(answer(200, listed), said, answer(200, {"data": ["ready"]})), tail=9)
+    assert ([entry["log"] for entry in entries], len(faults)) == ([None if sentences else [], ["ready"]], sentences)
+
+
+# ----- what an endpoint cannot see itself
+
+
+def test_a_listed_server_whose_state_is_not_told_is_listed_all_the_same() -> None:
+    unseen = {**server(OTHER, "Cobalt"), "state": None, "code": "engine_error", "msg": "Cannot inspect container: no"}
+    mute = {**server(UUID, "Twin"), "state": "undead"}
+    for names in ([], ["Cobalt", UUID]):
+        entries, warnings = described(names, Answering(answer(200, [unseen, mute])), tail=0)
+        told = {entry["server"]: entry for entry in entries}
+        assert told[OTHER] == {
+            "server": OTHER,
+            "short_id": OTHER[:8],
+            "name": "Cobalt",
+            "state": None,
+            "suspended": None,
+            "code": "engine_error",
+            "msg": "Cannot inspect container: no",
+        }
+        assert (told[UUID]["state"], told[UUID]["code"]) == (None, "endpoint_error")
+        assert sorted(warnings) == sorted(entry["msg"] for entry in entries)

@@ -18,10 +18,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
     [
         ("192.0.2.7", "192.0.2.7", "keeper"),
         ("0.0.0.0", "192.0.2.7", "keeper"),
-        ("::", "2001:db8::7", "keeper"),
         ("192.0.2.7", "0.0.0.0", "keeper"),
         ("192.0.2.8", "192.0.2.7", None),
-        ("::1", "2001:db8::7", None),
     ],
 )
 def test_who_has_published_a_port_on_another_address_is_not_blamed(published: str, address: str, found: str | None) -> None:

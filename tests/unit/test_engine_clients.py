@@ -54,19 +54,6 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Made:
     return made
 
 
-def test_hundreds_of_threads_share_a_few_clients(made: Made) -> None:
-    clients = EngineClients(Connection())
-
-    def call(_number: int) -> None:
-        with clients.one():
-            time.sleep(0.001)
-
-    with ThreadPoolExecutor(200) as pool:
-        list(pool.map(call, range(1000)))
-    assert len(made.clients) <= PLACES
-    assert [version for version in made.versions if version is None] == [None]
-
-
 def test_a_client_whose_call_broke_off_is_not_used_again_but_one_that_was_refused_is(made: Made) -> None:
     clients = EngineClients(Connection())
     with pytest.raises(OSError, match="cut"), clients.one() as broken:

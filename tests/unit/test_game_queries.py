@@ -73,7 +73,7 @@ class TestMinecraft:
         with minecraft_game(lambda: players) as address:
             assert ask(minecraft.ask, address) == PlayerCount(players["online"], players["max"])
 
-    @pytest.mark.parametrize("online", [-1, 1_000_001, 10**400, 1.0, True, "3", []], ids=repr)
+    @pytest.mark.parametrize("online", [-1, 10**400, True, []], ids=repr)
     def test_what_is_no_number_of_players_is_not_taken_for_one(self, online: object) -> None:
         text = json.dumps({"players": {"online": 0}}).replace("0}", (str(online) if isinstance(online, int) else json.dumps(online)) + "}")
         text = text.replace("True", "true")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.limits.set_limits import set_limits
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import diff, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ContainerLimits
@@ -86,6 +86,14 @@ class TestChange:
         again = limit(fake)
         assert (again.outcome.value, again.msg) == ("unchanged", "only a restart brings build.memory_limit, build.threads in line")
         assert entry(again, check=False, all_steps=False)["restart"] == ["build.memory_limit", "build.threads"]
+
+    def test_what_this_node_cannot_limit_is_a_warning(self, fake: FakeNode) -> None:
+        fake.engine.unable = {"BlkioWeight"}
+        up(fake, {}, {"io_weight": 300, "cpu_limit": 50})
+        result = limit(fake)
+        assert [change.key for change in result.limits] == ["build.cpu_limit"]
+        assert result.warnings == (f"server {UUID}: BlkioWeight discarded", f"server {UUID}: this node cannot change build.io_weight")
+        assert ended(fake) == ("unchanged", "", False)
 
     def test_it_waits_for_whoever_has_the_lock_and_looks_again(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
@@ -183,6 +191,16 @@ class TestFailure:
         up(fake, self.OLD, self.NEW)
         fake.engine.silence("set_limits")
         assert ended(fake) == ("failed", "engine_unreachable", False)
+
+    def test_a_fault_of_one_server_raises_nothing(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("set_limits", RuntimeError("odd"))
+        assert ended(fake) == ("failed", "internal_error", False)
+
+    def test_an_engine_that_does_not_answer_at_all(self, fake: FakeNode) -> None:
+        up(fake, self.OLD, self.NEW)
+        fake.engine.fail("inspect", EngineUnreachable("Cannot inspect: no answer"), times=5)
+        assert ended(fake)[:2] == ("failed", "engine_unreachable")
 
 
 class TestCheck:

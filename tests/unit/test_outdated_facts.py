@@ -24,6 +24,7 @@ def told(fake: FakeNode) -> Any:
 
 
 NONE = {"is": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+UNKNOWN = {"is": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
 def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
@@ -40,6 +41,18 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     assert "secret" not in str(look(fake).entries)
     assert fake.perform("restart").outcome.value == "done"
     assert told(fake) == NONE
+
+
+def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:
+    fake.up()
+    fake.engine.images.clear()
+    found = look(fake, UUID)
+    why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
+    assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
+    assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
+    # Whatever the image is, this differs.
+    fake.define(invocation="other")
+    assert told(fake)["differs"] == ["invocation"]
 
 
 def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:
@@ -99,6 +112,9 @@ class TestSelection:
         assert ended(fake) == ("done", "")
         assert ended(fake) == ("skipped", "not_selected")
 
+    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
+        assert ended(fake) == ("skipped", "not_selected")
+
     def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text("{")
@@ -122,3 +138,12 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
+
+    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
+        fake.up()
+        assert ended(fake, check=True) == ("skipped", "not_selected")
+        fake.define(invocation="other")
+        result = fake.perform("restart", outdated=True, check=True)
+        assert (result.outcome.value, result.changed) == ("done", True)
+        fake.file.write_text("{")
+        assert ended(fake, check=True) == ("refused", "definition_invalid")

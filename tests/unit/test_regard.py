@@ -412,6 +412,13 @@ class TestRecord:
         assert mine.found is None
         mine.release()
 
+    def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
+        seen: list[Countdown | None] = []
+        played.clock.after(20, lambda: seen.append(played.record))
+        played.ask(**WARN)
+        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
+        assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
+
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
@@ -468,3 +475,12 @@ class TestCheckMode:
 
     def test_what_would_not_wait_is_refused(self, played: Played) -> None:
         assert played.ask(players_at_most=2, request={"check": True}).code == "players_online"
+
+    def test_what_would_be_left_since_nobody_can_be_counted_is_refused(self, played: Played) -> None:
+        played.fake.games.game = None
+        result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
+        assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
+        assert "its players cannot be counted (nothing says what is played there" in result.msg
+        assert result.msg.endswith("): it would be left after 5 s")
+        # It goes on all the same.
+        assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"

@@ -109,6 +109,21 @@ def test_the_node_on_which_players_are_is_the_one_that_fails() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "uncounted, words",
+    [
+        (1, "1 skipped for players, 1 skipped: its players could not be counted, which rollout_left_ok does not allow"),
+        (2, "2 skipped: their players could not be counted, which rollout_left_ok does not allow"),
+    ],
+)
+def test_a_run_that_may_leave_servers_says_which_of_them_it_may_not_leave(uncounted: int, words: str) -> None:
+    record = opened(fleet(1, 2), left_ok=True, **POLITE)
+    servers = [skipped([uuid(100 + number)], "players_unknown" if number < uncounted else "players_online") for number in range(2)]
+    through(record, 1, node_1={"servers": [entry for each in servers for entry in each["servers"]]})
+    told = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
+    assert report.verdict(told, [], left_ok=record.left_ok)["msg"] == f"Run 1b2c3d4e did not end well: {words}"
+
+
 def test_a_canary_skipped_as_a_whole_lets_nobody_follow() -> None:
     record = opened(fleet(1, 3), canary=2, **POLITE)
     through(record, 1, node_1={"servers": [*skipped([uuid(100)])["servers"], *ended([uuid(101)])["servers"]]})

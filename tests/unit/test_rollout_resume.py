@@ -144,6 +144,11 @@ def test_false_as_text_is_not_true(said: object, tried: bool) -> None:
     assert asked(opened(fleet(1, 1), again(record), resume_failed=said)) == ([uuid(100)] if tried else [])
 
 
+def test_a_flag_that_is_none_is_an_error() -> None:
+    with pytest.raises(RolloutError, match="rollout_resume_failed='perhaps': expected true or false"):
+        opened(fleet(1, 1), again(opened(fleet(1, 1))), resume_failed="perhaps")
+
+
 def test_what_must_still_be_up_is_never_asked_for_together_with_what_may_be_down() -> None:
     record = opened(fleet(1, 3), batch_size=1)
     begin(record, 1)

@@ -28,21 +28,6 @@ def test_the_wait_that_counts(given_wait: str, used: int) -> None:
     assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
 
 
-@pytest.mark.parametrize(
-    "body, wait",
-    [
-        (b'{"wait_seconds":5,"wait_seconds":7}', 7),
-        (b'{"wait_seconds":5,"WAIT_SECONDS":7}', 7),
-        (b'{"wait_seconds":5,"wait_seconds":null}', 5),
-        (b'{"wait_seconds":5,"wait-seconds":7}', 5),
-        (b'{"wait_seconds":5,"x":{"wait_seconds":7}}', 5),
-        (b'{"wait_\xc5\xbfeconds":6}', 6),
-    ],
-)
-def test_names_match_in_any_case_and_the_last_value_counts(body: bytes, wait: int) -> None:
-    assert read_power_body(body).wait_seconds == wait
-
-
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(BodyEmpty, BodyInvalid):

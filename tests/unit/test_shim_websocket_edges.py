@@ -159,21 +159,6 @@ def test_a_run_that_has_just_begun_is_shown_from_its_first_line_each_line_once()
     assert "ready" in heard.said
 
 
-def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
-    engine = OneContainer()
-    heard = Heard(engine)
-    began = time.monotonic()
-    for _unused in range(200):
-        engine.pipe.write(f"{'y' * 200}\n" * 200)
-    assert time.monotonic() - began < 10.0
-    time.sleep(1.1)
-    engine.pipe.write("calm\n")
-    block_until(lambda: "calm" in heard.lines)
-    engine.pipe.theirs.close()
-    assert sum(map(len, heard.lines)) < 3_000_000
-    assert any("lines are not shown" in text for text in heard.frames)
-
-
 # ----- what clients send
 
 

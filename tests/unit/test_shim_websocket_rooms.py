@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import stats_reporter as stats_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import websockets as websockets_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.sampler import Sampler
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats_reporter import StatsReporter
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.views import ServerView
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.websockets import Websockets
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_use import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.locking.countdown import Countdown
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot
@@ -126,3 +130,45 @@ def test_who_asks_between_two_looks_gets_the_last_figure_and_spoils_none() -> No
 
 def test_an_engine_that_does_not_answer_is_no_use_and_no_error() -> None:
     assert sampled(EngineUnreachable("gone"), use(10, 5)) == [0.0, 0.0]
+
+
+# ----- countdowns
+
+
+def test_a_room_hears_of_a_countdown_but_not_of_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_file, "_SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(stats_file, "_LEAST_PAUSE_SECONDS", 0.0)
+    waiting = Countdown(1, 2, "boot", "op-1", "restart", "12:00", "waiting", "13:00", origin="alice@web1", reason="secret")
+    counting = replace(waiting, phase="counting", due="13:01", online=3)
+    found = [None, waiting, waiting, counting, replace(counting, online=2), None, None]
+    view = ServerView(PowerState.RUNNING, snapshot=Snapshot("c", "server", live=True, started_at="s"))
+    heard: list[str] = []
+
+    async def run() -> None:
+        over = asyncio.Event()
+
+        def running(_uuid: str) -> Countdown | None:
+            if len(found) == 1:
+                over.set()
+            return found.pop(0) if found else None
+
+        node = SimpleNamespace(countdowns=SimpleNamespace(running=running))
+        resources = SimpleNamespace(node=SimpleNamespace(now=lambda: node), disks=None, stats_threads=InLoop())
+        reporter = StatsReporter("server", cast("Any", resources), lambda: view, heard.extend)
+        monkeypatch.setattr(reporter, "_sampler", SimpleNamespace(text=lambda *_unused: "{}"))
+        reporter.begin()
+        await over.wait()
+        await asyncio.sleep(0)
+        reporter.stop()
+
+    asyncio.run(run())
+    events = [json.loads(frame) for frame in heard]
+    told = [json.loads(event["args"][0]) for event in events if event["event"] == "countdown"]
+    facts = {"action": "restart", "since": "12:00"}
+    assert told == [{**facts, "phase": "waiting", "due": "13:00"}, {**facts, "phase": "counting", "due": "13:01"}, None]
+
+
+class InLoop:
+    async def ask(self, work: Callable[[], Any]) -> Any:
+        await asyncio.sleep(0)
+        return work()

@@ -14,11 +14,14 @@ from typing import Any, cast
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.process.worker_pool import ThreadRefused, WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.backend import Backend
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.metrics import Metrics
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import server_cache as server_cache_file
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.census import Census, NodeNumbers, ServerNumbers
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NotWritten
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, ServerCache
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import ClientMessages
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import Verdict
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads, until
 
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
@@ -128,6 +131,65 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
         searches.go.set()
 
     with_known(story)
+
+
+# ----- metrics
+
+
+def shown(servers: ServerNumbers, runs: NodeNumbers) -> set[str]:
+    return set((Metrics(dict).text(servers, runs) or b"").decode().splitlines())
+
+
+def test_a_crash_and_a_stop_are_counted_apart_and_what_keeps_the_supervisor_is_told() -> None:
+    ended = {**dict.fromkeys(Verdict, 0), Verdict.CRASHED: 4, Verdict.STOPPED: 2}
+    servers = ServerNumbers({"running": 1}, {"backoff": 2, "crash_loop": 1})
+    lines = shown(servers, NodeNumbers(ended, {"running": True, "since": "", "paused": "wings"}))
+    assert {'fleet_power_ended_runs_total{verdict="crashed"} 4.0', 'fleet_power_ended_runs_total{verdict="stopped"} 2.0'} <= lines
+    assert {'fleet_power_supervision{state="backoff"} 2.0', 'fleet_power_supervision{state="crash_loop"} 1.0'} <= lines
+    paused = {'fleet_power_supervisor_paused{reason="wings"} 1.0', 'fleet_power_supervisor_paused{reason="journal"} 0.0'}
+    assert {"fleet_power_supervisor_up 1.0", *paused} <= lines
+    assert "fleet_power_supervisor_up 0.0" in shown(servers, NodeNumbers(ended, {"running": False, "since": None, "paused": None}))
+
+
+def test_metrics_tell_how_far_each_receiver_has_come() -> None:
+    receiver = {"receiver": "pager", "waiting": 12, "off": False, "failing_since": "2026-01-31T04:12:01.000Z", "dropped": 3, "sent": 7}
+    gone = {"receiver": "chat", "waiting": 0, "off": True, "failing_since": None, "dropped": 0, "sent": 1}
+    events = {"running": True, "since": "", "kept": True, "receivers": [receiver, gone]}
+    lines = shown(ServerNumbers(), NodeNumbers(events=events))
+    assert {
+        "fleet_power_event_sender_up 1.0",
+        'fleet_power_events_waiting{receiver="pager"} 12.0',
+        'fleet_power_events_sent_total{receiver="pager"} 7.0',
+        'fleet_power_events_dropped_total{receiver="pager"} 3.0',
+        'fleet_power_event_receiver_failing{receiver="pager"} 1.0',
+        'fleet_power_event_receiver_off{receiver="pager"} 0.0',
+        'fleet_power_event_receiver_off{receiver="chat"} 1.0',
+        'fleet_power_event_receiver_failing{receiver="chat"} 0.0',
+    } <= lines
+    assert "fleet_power_event_sender_up 0.0" in shown(ServerNumbers(), NodeNumbers(events={**events, "running": False}))
+    for none in ({}, {**events, "kept": False, "receivers": None}, {**events, "kept": None, "receivers": None}):
+        assert not [line for line in shown(ServerNumbers(), NodeNumbers(events=none)) if "event" in line]
+
+
+def test_countdowns_and_outdated_containers_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> ServerNumbers:
+        node = SimpleNamespace(
+            journal=SimpleNamespace(told_runs=SimpleNamespace(totals=dict)), settings=SimpleNamespace(state_directory="/")
+        )
+        census = Census(*cast("Any", (node, SimpleNamespace(all_servers=_nothing), None)))
+        quiet = {"state": "running", "supervision": None, "countdown": None, "outdated": {"is": None}}
+        counting = {**quiet, "countdown": {"phase": "counting"}, "outdated": {"is": True}}
+        monkeypatch.setattr(census, "_seen", lambda _servers: [quiet, counting, counting, {**quiet, "state": None, "outdated": None}])
+        return (await census.numbers())[0]
+
+    lines = shown(asyncio.run(run()), NodeNumbers())
+    assert {'fleet_power_countdowns{phase="waiting"} 0.0', 'fleet_power_countdowns{phase="counting"} 2.0'} <= lines
+    outdated = {f'fleet_power_outdated{{outdated="{name}"}} {number}' for name, number in (("yes", 2.0), ("no", 0.0), ("unknown", 1.0))}
+    assert outdated <= lines
+
+
+async def _nothing() -> list[Server]:
+    return []
 
 
 # ----- consoles whose token was taken back

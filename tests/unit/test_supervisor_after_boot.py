@@ -77,15 +77,6 @@ def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> Non
     assert not boot(watched)
 
 
-def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched.up()
-    watched.boot, watched.seconds = "b2", 1e9
-    watched.begin_anew()
-    assert not watched.end(0).due
-    watched.starter.remember(due_after_boot(watched.fake.node))
-    assert not watched.turn()
-
-
 def test_a_clock_that_was_lost_with_the_power_keeps_nobody_down(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on machines whose clock begins anew with each boot, until somebody tells them the time."""
     left(watched)

@@ -76,6 +76,31 @@ def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, aske
     assert seconds == sorted(seconds)
 
 
+def test_a_wait_for_a_slot_to_boot_is_told(fake: FakeNode, asker: Asker) -> None:
+    fake.up()
+    limiter = Limiter()
+    others = [limiter.slot() for _unused in range(1000)]
+    taken = [slot for slot in others if slot.may_boot()]
+    slot = limiter.slot()
+    release = iter(taken)
+    asker.news = _Releasing(lambda: next(release).leave())
+    assert asker.perform("restart", slot).outcome.value == "done"
+    assert asker.told == ["pull", "stop", "queue", "preboot", "start"]
+
+
+class _Releasing(list[News]):
+    """Gives a slot back once a wait for one is told."""
+
+    def __init__(self, release: Callable[[], object]) -> None:
+        super().__init__()
+        self._release = release
+
+    def append(self, news: News) -> None:
+        super().append(news)
+        if news.phase == "queue":
+            self._release()
+
+
 @pytest.mark.parametrize("in_a_slot", [False, True])
 @pytest.mark.parametrize("seconds, told", [(0.5, []), (5.0, ["locked"])])
 def test_a_wait_for_the_lock_is_told_once_and_only_if_it_is_long(
