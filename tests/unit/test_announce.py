@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import syslog
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -58,13 +56,6 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.s
         daemon.settimeout(10)
         monkeypatch.setattr(module, "_SYSTEM_LOG", SystemLog(str(tmp_path / "log")))
         yield daemon
-
-
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_the_line_is_written_under_our_tag_with_a_level_that_fits(reader: socket.socket, outcome: Outcome) -> None:
-    announce(ended(outcome), asked())
-    level = syslog.LOG_INFO if outcome.value in ("done", "unchanged") else syslog.LOG_WARNING
-    assert reader.recv(10_000).decode().startswith(f"<{syslog.LOG_DAEMON | level}>fleet-power[{os.getpid()}]: restart {UUID} (Cobalt)")
 
 
 def test_a_log_that_nobody_reads_holds_nobody_up(reader: socket.socket) -> None:

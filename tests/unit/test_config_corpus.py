@@ -86,9 +86,3 @@ def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataO
 @given(case=st.sampled_from(CASES))
 def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
     assert PARSERS[case.parser](case.after, []) == case.after
-
-
-@pytest.mark.parametrize("parser", sorted(PARSERS))
-def test_a_missing_file_is_not_begun_for_a_rule_that_needs_a_value(parser: str) -> None:
-    match = "root.key" if parser == "xml" else "key"
-    assert outcome(parser, "", [ConfigRule(match, "new", "old")]) == ""

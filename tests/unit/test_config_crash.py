@@ -72,12 +72,3 @@ def test_a_boot_killed_after_the_rename_leaves_the_new_file_whole(fake: FakeNode
     result = fake.perform("start", diff=True)
     assert (result.outcome.value, result.files, (volume / FILE).stat().st_ino) == ("done", (), number)
     assert os.listdir(volume) == [FILE]
-
-
-def test_the_next_boot_writes_a_file_that_a_killed_boot_did_not_begin(fake: FakeNode, volume: Path) -> None:
-    (volume / FILE).rename(volume / "other")
-    boot_killed_at(fake, "rename")
-    assert not (volume / FILE).exists()
-    assert fake.perform("start").outcome.value == "done"
-    assert (volume / FILE).read_bytes() == b"port=25601\n"
-    assert sorted(os.listdir(volume)) == ["other", FILE]

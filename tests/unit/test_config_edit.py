@@ -67,18 +67,6 @@ def test_a_fault_names_file_rule_and_reason_but_no_value_and_a_restart_stops_not
     assert path.read_bytes() == b"password=old\nrcon.password=hunter1\n"
 
 
-def test_with_warn_a_fault_is_one_warning_and_the_other_files_are_brought_in_line(down: FakeNode) -> None:
-    down.configure(system={"config_errors": "warn"})
-    has(down, b"a=1\n")
-    define(down, config(rule("a", "{{env.NONE}}")), config(rule("b", 2), file="other.properties"))
-    result = down.perform("start", diff=True)
-    assert result.outcome.value == "done"
-    assert len([warning for warning in result.warnings if "{{env.NONE}}" in warning]) == 1
-    assert (down.volume / PROPERTIES).read_bytes() == b"a=1\n"
-    assert (down.volume / "other.properties").read_bytes() == b"b=2\n"
-    assert [diff.path for diff in result.files] == ["other.properties"]
-
-
 def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
     has(down, b"a=" + b"a" * 40 + b"b\n")
     define(down, config(rule("a", "x", if_value="regex:(a+)+$"), rule("a", "y", if_value="regex:(a+)+$")))
@@ -88,6 +76,11 @@ def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
 
 
 class TestLimits:
+    def test_a_file_of_half_a_million_lines_is_no_configuration(self, down: FakeNode) -> None:
+        has(down, b"\n" * 500_001)
+        define(down, config(rule("a", 1)))
+        assert "more than 500000 lines" in down.perform("start").msg
+
     def test_what_would_be_too_large_to_be_read_again_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config_edit, "FILE_LIMIT", 10)
         path = has(down, b"a=1\n")

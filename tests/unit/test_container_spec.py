@@ -220,9 +220,7 @@ class TestLabels:
         [
             {"type": "command", "value": 'say "bye"\nstop', "timeout": 20},
             {"type": "command", "value": "stöp"},
-            {"type": "signal", "value": "^C", "timeout": 0},
             {"type": "signal", "value": "SIGRTMIN+3"},
-            {"type": "stop"},
         ],
     )
     def test_a_stop_is_read_back_as_it_was_written(self, stop: dict[str, Any]) -> None:

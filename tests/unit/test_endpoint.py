@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.seen import read_server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -112,7 +113,9 @@ def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, m
         (answer(401, {"error": "The required authorization heads were not present in the request."}), EndpointError, "without token_id"),
         (answer(404, {"error": "The requested resource does not exist on this instance."}), ServerNotFound, UUID),
         (answer(400, {"error": "Cannot start or restart a server that is suspended."}), Suspended, "suspended"),
+        (answer(422, {"error": "The power action provided was not valid"}), EndpointError, "not valid"),
         (answer(500, None, ""), EndpointError, "answers 500"),
+        (answer(503, {"error": "queue full"}), EndpointError, "queue full"),
         (answer(200, None, "<html>"), EndpointUnreachable, "may have been taken"),
         (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
     ],
@@ -127,8 +130,10 @@ def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | We
     [
         (f"/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
         (f"/wings/api/servers/{UUID}/operations/op-1", f"/api/servers/{UUID}/operations/op-1"),
+        ("", f"/api/servers/{UUID}/operations/op-1"),
         ("https://elsewhere.example.test/steal", f"/api/servers/{UUID}/operations/op-1"),
         ("/../../steal", f"/api/servers/{UUID}/operations/op-1"),
+        ("@elsewhere.example.test/", f"/api/servers/{UUID}/operations/op-1"),
     ],
 )
 def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_says(location: str, path: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
@@ -71,3 +72,16 @@ def test_the_time_limit_holds_and_the_kill_generation_is_looked_at_every_half_se
     assert not fake.node.await_end(snapshot.run, 7.3, lambda: looks.append(fake.clock.monotonic()))
     assert fake.clock.monotonic() - began == pytest.approx(7.3, abs=0.05)
     assert max(later - earlier for earlier, later in zip(looks, looks[1:])) <= 0.55
+
+
+def test_a_look_that_raises_ends_the_wait(fake: FakeNode) -> None:
+    hints, snapshot = Hints(fake), fake.up()
+
+    def look() -> None:
+        if fake.clock.monotonic() > 3:
+            raise CancelledByKill("Cannot go on")
+
+    with pytest.raises(CancelledByKill):
+        fake.node.await_end(snapshot.run, 60, look)
+    assert hints.listening
+    assert fake.clock.monotonic() < 4

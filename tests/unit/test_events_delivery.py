@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DROPPED, LONGEST_WAIT, DeliveryPlan, lane_of
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DeliveryPlan, lane_of
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -59,26 +59,6 @@ class Outbox:
 
 def outbox(plan: DeliveryPlan, *servers: str) -> Outbox:
     return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
-
-
-def test_a_refused_event_holds_up_its_own_server_alone() -> None:
-    servers = ("a", "b", "a", "b", "", "c")
-    plan = seen(*servers)
-    receiver = outbox(plan, *servers)
-    receiver.until(plan, 1000 + 3600, poison=(1,))
-    assert receiver.taken == [2, 5, 6, 4]
-    assert plan.delivery.lanes["a"].count == 2
-    receiver.until(plan, receiver.now + LONGEST_WAIT * 2)
-    assert receiver.taken[4:] == [1, 3]
-
-
-def test_what_is_dropped_while_it_is_told_is_told_again() -> None:
-    plan = DeliveryPlan(Delivery("outbox", 0))
-    plan.drop(3)
-    plan.drop(2)
-    plan.taken(DROPPED, 0, 1, AT)
-    plan.told_of_dropped(3)
-    assert plan.delivery.untold == 2 and plan.due_lanes(1000.0) == [DROPPED]
 
 
 @pytest.mark.parametrize("seed", range(30))

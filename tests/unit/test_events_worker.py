@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -143,6 +144,24 @@ def test_what_is_taken_is_told_and_survives_the_process(post: Post) -> None:
     post.write(ALPHA)
     post.through()
     assert post.client.numbers == [1, 2, 3, 4]
+
+
+def test_a_fault_of_ours_is_one_line_in_the_system_log_and_ends_nothing(post: Post, lines: list[str]) -> None:
+    class Ending:
+        sight, turns = OutboxSight(), 0
+
+        def wait(self, _seen: object, _seconds: float) -> None:
+            self.turns += 1
+
+        @property
+        def ends(self) -> bool:
+            return self.turns == 3
+
+    post.delivery_worker._around = replace(post.delivery_worker._around, outbox_watch=Ending())  # type: ignore[arg-type]
+    post.delivery_worker.turn = lambda _sight: 1 / 0  # type: ignore[method-assign]
+    post.delivery_worker.run()
+    (line,) = lines
+    assert line.startswith("events: receiver pager: Cannot go on: ") and "ZeroDivisionError" in line
 
 
 def test_after_a_day_of_tries_events_are_dropped_and_the_receiver_is_told_how_many(post: Post, lines: list[str]) -> None:

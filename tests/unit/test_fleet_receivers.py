@@ -65,8 +65,3 @@ def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, 
 )
 def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[str, Any], words: str | None) -> None:
     assert receiver_rows([("node-1", events(receiver(**told)))], NOON) == ([] if words is None else [("node-1, pager", words)])
-
-
-def test_where_nothing_sends_whatever_waits_is_named() -> None:
-    rows = receiver_rows([("node-1", events(receiver(**WAITING), running=False)), ("node-2", None), ("node-3", NONE)], NOON)
-    assert rows == [("node-1, pager", "12 wait since 04:12:00")]

@@ -78,18 +78,6 @@ def node_at(engine: Engine) -> NodeWanted:
     return NodeWanted("node-1", docker_host=f"tcp://127.0.0.1:{engine.port}")
 
 
-@pytest.mark.parametrize(
-    ("told", "state"),
-    [
-        *(("running", "running"), ("paused", "running"), ("restarting", "running"), ("created", "offline"), ("exited", "offline")),
-        *(("dead", "offline"), ("removing", "offline"), ("something new", None), (None, None)),
-    ],
-)
-def test_an_engine_tells_what_runs(engine: Engine, told: Any, state: str | None) -> None:
-    engine.rows = [row(ONE, told)]
-    assert [entry.state for entry in read_engine(node_at(engine), 5).entries] == [state]
-
-
 def test_containers_of_others_are_no_servers_and_those_of_wings_are(engine: Engine) -> None:
     foreign = {"Names": ["/web"], "State": "running", "Labels": {}}
     claims = {**row(ONE), "Names": ["/web"]}

@@ -80,6 +80,14 @@ class TestChange:
         assert (again.outcome.value, again.msg) == ("unchanged", "only a restart brings build.memory_limit, build.threads in line")
         assert entry(again, check=False, all_steps=False)["restart"] == ["build.memory_limit", "build.threads"]
 
+    def test_what_this_node_cannot_limit_is_a_warning(self, fake: FakeNode) -> None:
+        fake.engine.unable = {"BlkioWeight"}
+        up(fake, {}, {"io_weight": 300, "cpu_limit": 50})
+        result = limit(fake)
+        assert [change.key for change in result.limits] == ["build.cpu_limit"]
+        assert result.warnings == (f"server {UUID}: BlkioWeight discarded", f"server {UUID}: this node cannot change build.io_weight")
+        assert ended(fake) == ("unchanged", "", False)
+
     def test_it_waits_for_whoever_has_the_lock_and_looks_again(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         holder = fake.lock("restart")

@@ -112,6 +112,9 @@ class TestSelection:
         assert ended(fake) == ("done", "")
         assert ended(fake) == ("skipped", "not_selected")
 
+    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
+        assert ended(fake) == ("skipped", "not_selected")
+
     def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text("{")
@@ -135,3 +138,12 @@ class TestSelection:
         fake.clock.after(5.0, restarted_elsewhere)
         assert ended(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
+
+    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
+        fake.up()
+        assert ended(fake, check=True) == ("skipped", "not_selected")
+        fake.define(invocation="other")
+        result = fake.perform("restart", outdated=True, check=True)
+        assert (result.outcome.value, result.changed) == ("done", True)
+        fake.file.write_text("{")
+        assert ended(fake, check=True) == ("refused", "definition_invalid")

@@ -80,18 +80,6 @@ def up(managed: Managed) -> None:
     managed.asked.clear()
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.9, ("done", "")), (1.1, ("refused", "suspended"))])
-def test_what_the_list_said_more_than_a_second_before_the_lock_is_asked_again(
-    managed: Managed, seconds: float, expected: tuple[str, str]
-) -> None:
-    up(managed)
-    managed.fake.node.sources.definition(UUID)
-    managed.suspend()
-    managed.fake.clock.sleep(seconds)
-    assert managed.act("restart") == expected
-    assert managed.fake.live
-
-
 def test_a_server_that_is_moved_away_while_others_have_their_turn_is_not_booted(managed: Managed) -> None:
     up(managed)
     managed.fake.node.sources.definition(UUID)

@@ -189,6 +189,13 @@ class TestImage:
         fake.perform("restart")
         assert fake.engine.changes() == ["pull", "create", "signal", "remove", "rename", "start"]
 
+    def test_a_pull_alone_is_a_change(self, fake: FakeNode) -> None:
+        fake.down()
+        fake.define(container={"image": "game:2"})
+        fake.engine.refuse("remove")
+        result = fake.perform("start")
+        assert (result.outcome.value, result.changed) == ("failed", True)
+
 
 @pytest.mark.parametrize("fault", ["refuse", "silence"])
 def test_a_taken_port_is_refused_as_that_whether_or_not_the_engine_tells_who_has_it(fake: FakeNode, fault: str) -> None:

@@ -290,6 +290,13 @@ class TestRecord:
         assert mine.found is None
         mine.release()
 
+    def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
+        seen: list[Countdown | None] = []
+        played.clock.after(20, lambda: seen.append(played.record))
+        played.ask(**WARN)
+        assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
+        assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
+
     def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)

@@ -89,12 +89,6 @@ def test_a_full_result_is_plain_json_values() -> None:
 class TestBrief:
     """One of many: what went as it should says no more than how it ended."""
 
-    @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED])
-    def test_what_failed_has_everything(self, outcome: Outcome) -> None:
-        failed = result(outcome, code="stop_failed", msg="no", stop=StopReport("command", forced=False, seconds=1.0), plan=(PlanStep.STOP,))
-        assert shown(failed, detail=Detail.BRIEF) == shown(failed)
-        assert {"operation", "plan", "stop", "short_id", "action"} <= set(shown(failed, detail=Detail.BRIEF))
-
     @pytest.mark.parametrize(
         "of",
         [result(changed=True, state_before=PowerState.RUNNING, state=PowerState.STARTING, seconds=12.345), SKIPPED],

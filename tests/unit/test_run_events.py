@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import (
-    BEGUN,
-    begun_event,
-    closing_event,
-    missed_events,
-)
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import BEGUN, begun_event, closing_event, missed_events
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import result
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
@@ -39,25 +34,6 @@ def killed(record: Record, *told: str) -> Record:
 
 def kinds(events: list[Event]) -> list[tuple[str, str]]:
     return [(event.type.value, event.data["run"]) for event in events]
-
-
-def test_a_run_that_begins_says_what_it_is_about_to_do() -> None:
-    record = opened(fleet(2, 3), serial=1, reason="update", max_failures=1)
-    event = begun_event(record)
-    assert event is not None and (event.type.value, event.at, event.server) == ("rollout.begun", record.began_at, None)
-    assert event.data == {
-        "run": "1b2c3d4e",
-        "action": "restart",
-        "reason": "update",
-        "by": None,
-        "resumes": None,
-        "began_at": "2026-01-31T12:00:00.000Z",
-        "nodes": 2,
-        "servers": 6,
-        "batches": {"planned": 2, "begun": 0},
-        "budget": {"allowed": 1, "used": 0},
-        "window": {"not_before": None, "deadline": None},
-    }
 
 
 def test_a_run_with_nothing_to_do_or_that_must_not_begin_has_not_begun() -> None:

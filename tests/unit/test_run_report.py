@@ -124,13 +124,3 @@ def test_whoever_reads_it_meanwhile_finds_a_whole_page(reported: Reported) -> No
     ended.set()
     reader.join()
     assert reported.pages == 51 and faults == []
-
-
-@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b"\xff"])
-def test_what_is_shared_and_cannot_be_read_is_no_failure(reported: Reported, tmp_path: Path, spoilt: bytes) -> None:
-    reported.begin()
-    (tmp_path / "tmp" / "fleet-power-report").write_bytes(spoilt)
-    reported.now += 100
-    reported.report.note("node-1", ["{}"])
-    reported.report.tell("something")
-    reported.report.end(reported.record, "", {"ok": True})

@@ -13,17 +13,16 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import (
-    FactOptions,
-    describe,
-)
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun
-from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeGame, FakeNode
 
 
 class Many:
@@ -74,22 +73,6 @@ def many_servers(fake: FakeNode) -> Iterator[Many]:
     many = Many(fake)
     yield many
     many.released.set()
-
-
-def test_hundreds_are_told_in_order_and_each_is_asked_about_once(many: Many) -> None:
-    uuids = many.make(300)
-    asked: list[str] = []
-
-    def inspect(name: str) -> Snapshot | None:
-        asked.append(name)
-        time.sleep(0.001 * (len(asked) % 3))
-        return many.fake.engine.find(name)
-
-    many.inspects(inspect)
-    entries, faults = many.look()
-    assert [entry["server"] for entry in entries] == uuids
-    assert [entry["container"]["id"] for entry in entries] == [f"{number:064x}" for number in range(300)]
-    assert sorted(asked) == uuids and faults == []
 
 
 def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) -> None:
@@ -199,3 +182,36 @@ def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.
     assert list(states) == uuids and faults == []
     assert {states[uuid] for uuid in uuids[::10]} == {"starting"}
     assert [uuid for uuid, state in states.items() if state == "running"] == many.remembered
+
+
+# ----- players
+
+
+class GameOfEach:
+    def __init__(self, **games: FakeGame) -> None:
+        self.games = games
+
+    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> FakeGame | None:
+        assert definition is not None and definition.server == server and snapshot.live
+        return self.games.get(server.uuid)
+
+
+def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
+    node = replace(many.reader(), games=GameOfEach(**games))
+    told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
+    return {entry["server"]: entry.get("players", "not told") for entry in told.entries}
+
+
+def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Many) -> None:
+    uuids = many.make(4)
+    down = next(each for each in many.fake.engine.containers.values() if each.name == uuids[3])
+    many.fake.engine.containers[down.id] = replace(down, live=False)
+    games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
+    games[uuids[0]].online, games[uuids[1]].online = 3, None
+    assert list(played(many, **games).values()) == [
+        {"online": 3, "max": 20, "why_unknown": None},
+        {"online": None, "max": None, "why_unknown": "no answer"},
+        None,
+        None,
+    ]
+    assert [game.looks for game in games.values()] == [1, 1, 0]

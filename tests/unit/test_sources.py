@@ -122,14 +122,6 @@ def test_a_broken_file_hides_neither_the_others_nor_itself(place: Place) -> None
     assert warning.startswith(f"Cannot read definition {broken}: it is not JSON: line 1, column 2: a key in double quotes is expected here")
 
 
-def test_a_directory_out_of_reach_is_not_a_directory_without_the_server(place: Place) -> None:
-    place.directory.rmdir()
-    place.directory.write_text("", encoding="utf-8")
-    for action in (START, KILL):
-        with pytest.raises(SourceUnreachable, match="Not a directory"):
-            place.sources().search.identify("Lobby", action)
-
-
 # --- definitions ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -117,13 +117,9 @@ class TestFingerprint:
         ("path", "value"),
         [
             ("settings.suspended", True),
-            ("settings.container.image", "game:2"),
             ("settings.build.memory_limit", 1),
-            ("settings.allocations.default.port", 1),
             ("settings.environment.NEW", "x"),
-            ("settings.labels", {"new": "x"}),
             ("settings.mounts", [{"source": "/srv/maps", "target": "/maps"}]),
-            ("process_configuration.startup.done", ["Done"]),
             ("process_configuration.configs", []),
         ],
     )

@@ -64,18 +64,6 @@ class TestMeant:
     def test_it_names_what_is_likely_meant(self, name: str, meant: list[str]) -> None:
         assert likely_meant(name) == meant
 
-    @pytest.mark.parametrize(
-        "name",
-        # Of other collections, of users, and of Ansible itself.
-        [
-            "node_exporter_version",
-            "node_name",
-            "power",
-        ],
-    )
-    def test_what_is_none_of_ours_passes(self, name: str) -> None:
-        assert likely_meant(name) == [] and variables_fault([name]) == ""
-
     def test_the_sentence_names_each_and_says_that_nothing_was_done(self) -> None:
         assert variables_fault(["power_host", "power_hosts", "node_chek"]) == (
             "Cannot use unknown variables: node_chek (did you mean node_check?), power_host (did you mean power_hosts?); "
