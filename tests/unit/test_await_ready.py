@@ -82,6 +82,7 @@ class TestRunning:
 class TestHealthy:
     def test_it_is_when_the_engine_says_so(self, fake: FakeNode, waiting: Waiting) -> None:
         fake.engine.change(UUID, health="starting")
+        waiting.later(3, lambda: fake.engine.change(UUID, health="unhealthy"))
         waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
         assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
 

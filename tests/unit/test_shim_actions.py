@@ -532,3 +532,15 @@ def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monke
         await until(lambda: not actions.stuck)
 
     world.run(story)
+
+
+def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
