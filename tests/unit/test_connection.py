@@ -26,13 +26,8 @@ OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
     # field: (given as option, variable of the environment, its text, what that means)
     "host": ("tcp://option:1", "DOCKER_HOST", "tcp://environment:1", "tcp://environment:1"),
     "tls": (False, "DOCKER_TLS", "yes", True),
-    "validate_certs": (False, "DOCKER_TLS_VERIFY", "1", True),
-    "tls_hostname": ("option", "DOCKER_TLS_HOSTNAME", "environment", "environment"),
-    "api_version": ("1.41", "DOCKER_API_VERSION", "1.44", "1.44"),
     "timeout": (7, "DOCKER_TIMEOUT", "9", 9),
     "ca_path": ("/option", "DOCKER_CERT_PATH", "/certs", "/certs/ca.pem"),
-    "client_cert": ("/option", "DOCKER_CERT_PATH", "/certs", "/certs/cert.pem"),
-    "client_key": ("/option", "DOCKER_CERT_PATH", "/certs", "/certs/key.pem"),
 }
 
 

@@ -50,14 +50,6 @@ def test_a_message_for_a_console_ends_no_command_and_no_quotation(text: str) -> 
     assert clean(line) == line
 
 
-def test_a_message_for_a_console_is_still_read_as_it_was_meant() -> None:
-    assert (
-        for_console('Restart; see "news" at http://example.test/a, $5 @ 6 pm') == "Restart, see 'news' at http://example.test/a, $5 @ 6 pm"
-    )
-    assert for_console("@$a $$x @$$e[type=x]") == "(at)a x (at)e[type=x]"
-    assert for_console("$rcon_password ${x} @e[type=x] mail@example.test") == "rcon_password {x} (at)e[type=x] mail(at)example.test"
-
-
 def test_a_message_is_no_option_of_a_program() -> None:
     assert for_word("--help") == "help"
     assert for_word("- /op somebody; $(x)") == "op somebody; $(x)"

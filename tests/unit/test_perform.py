@@ -208,6 +208,13 @@ class TestAfterTheStop:
         assert fake.seen().run == run
         assert result.state == "running"
 
+    def test_a_long_stop_boots_what_the_definition_says_now(self, fake: FakeNode) -> None:
+        fake.engine.stop_seconds = 5.0
+        fake.up()
+        fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
+        assert fake.perform("restart").outcome.value == "done"
+        assert "MODE=hard" in fake.seen().environment
+
 
 class TestKillMeanwhile:
     def test_what_waits_for_its_turn_gives_up(self, fake: FakeNode) -> None:

@@ -531,3 +531,37 @@ def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monke
         await until(lambda: not actions.stuck)
 
     world.run(story)
+
+
+def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
+    world.acts[STOP] = world.hold
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        await actions.take(ALPHA, RESTART, 1, "", PATIENT)
+        await until(lambda: world.ended)
+
+    world.run(story)
+    assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
+
+
+def test_begins_and_ends_that_could_not_be_written_are_written_later(world: World) -> None:
+    def act(request: Request) -> Result:
+        world.journal.operations.begin(
+            operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at
+        )
+        world.journal.operations.end(world.result(request))
+        return world.result(request)
+
+    world.acts[START] = act
+
+    async def story(actions: Actions) -> None:
+        with world.full(_BEGINS_AND_ENDS):
+            operation = await actions.take(ALPHA, START, 30, "")
+            await until(lambda: world.ended)
+            assert [each.operation for each in pending(world.other())] == [operation]
+        await until(lambda: world.row(operation).outcome == "done")
+        assert world.row(operation).begun_at
+
+    world.run(story)
+    assert pending(world.other()) == []

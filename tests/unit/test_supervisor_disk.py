@@ -131,3 +131,20 @@ def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_pat
         result = full.act("kill")
         assert (result.outcome.value, result.code, fake.live) == ("done", "unguarded", False)
         assert any("nothing says that it is meant to be down: the supervisor or a boot" in warning for warning in result.warnings)
+
+
+def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:
+    """Somebody started it at the engine, which writes no intent."""
+    full.watched.up()
+    assert full.act("stop").outcome.value == "done"
+    full.watched.observer.look(UUID)
+    full.watched.fake.engine.start(full.watched.fake.seen().id)
+    full.watched.observer.look(UUID)
+    full.leave_room(0)
+    full.act("stop")
+    full.make_room()
+    full.watched.fake.engine.start(full.watched.fake.seen().id)
+    full.watched.observer.look(UUID)
+    assert full.watched.end().due
+    full.watched.await_start()
+    assert (full.watched.row.due, full.watched.fake.live) == (False, False)
