@@ -171,15 +171,12 @@ def try_all(mutants: Sequence[Mutant], tests: Mapping[str, Sequence[str]], jobs:
             raise SystemExit(f"Cannot try mutants of {area}: its tests fail without a mutant\n{output[-2000:]}")
         return max(AREA_SECONDS, SLOWER * (time.monotonic() - began))
 
-    def judge(mutant: Mutant) -> tuple[str, str]:
-        verdict: tuple[str, str] = own.tree.judge(mutant, where, tests[mutant.area], limits[mutant.area])
-        return verdict
-
     counts = {mutant.area: Counter[str]() for mutant in mutants}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs, initializer=make_tree) as pool:
         try:
             limits = dict(zip(counts, pool.map(limit, counts)))
-            for mutant, (result, by) in zip(mutants, pool.map(judge, mutants)):
+            results = pool.map(lambda each: own.tree.judge(each, where, tests[each.area], limits[each.area]), mutants)
+            for mutant, (result, by) in zip(mutants, results):
                 print(f"{mutant.area:<11} {mutant.id:<39} {result:<8} {by}", flush=True)
                 counts[mutant.area][result] += 1
         except BaseException:
