@@ -16,7 +16,7 @@ from pathlib import Path
 
 import ansible_collections.fleet.power as collection
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils.restore import RESTORE_ORIGIN
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import RESTORE_ORIGIN
 
 from .lab import Lab, wait_until
 from .many import assert_all_free, end, last_operations, power_each, seconds, started

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
-from ansible_collections.fleet.power.tests.unit.test_own_session import AT_THE_LIMIT
+from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 BARE = f"""

@@ -17,8 +17,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
     parse_definition,
     read_definition,
     secrets_of,
-    stop_signal,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_signal
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import StopType, StopWay

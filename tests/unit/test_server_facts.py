@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.player_facts import AskPlayers, ask_players
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import (
+    AskPlayers,
+    FactOptions,
+    ask_players,
+    describe,
+)
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal

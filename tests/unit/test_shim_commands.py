@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers import commands as commands_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.commands import NOT_READ, TOO_MANY, Commands
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import LABEL_SERVER, LABEL_SPEC, LABEL_STOP
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.stop_way import stop_way_text
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
