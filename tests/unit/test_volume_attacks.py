@@ -8,10 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import signal
-import socket
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,15 +22,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.volume import v
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_survey import Survey
 from ansible_collections.fleet.power.tests.unit.volume_support import (
-    SECRET,
     UNBOUNDED,
     Disk,
     hostile_disk,
     in_memory,
     make_deep,
-    make_files,
     mounted,
-    never_opened,
     open_descriptors,
     settled_descriptors,
 )
@@ -121,58 +115,7 @@ def test_no_link_of_any_kind_is_followed_by_the_walk_or_lets_the_owner_of_its_ta
     assert {owner_of(disk.volume / name) for name in targets} == {disk.owner}
 
 
-@AS_ROOT
-def test_hard_links_to_a_file_of_somebody_else_are_counted_once_left_alone_and_told(disk: Disk) -> None:
-    for name in ("one", "two"):
-        os.link(disk.canary, disk.volume / name)
-    assert survey(disk, disk.owner) == Survey(len(SECRET), 1, chowned=0, left_alone=2)
-    assert [owner_of(disk.volume / name) for name in ("one", "two")] == [(0, 0), (0, 0)]
-    disk.assert_untouched()
-
-
-@AS_ROOT
-def test_hard_links_to_the_servers_own_file_get_its_group_like_any_other_file(disk: Disk) -> None:
-    make_files(disk.volume, range(5, 6), (disk.owner[0], 0))
-    os.link(disk.volume / "file 5", disk.volume / "again")
-    assert survey(disk, disk.owner) == Survey(5, 1, chowned=1, left_alone=0)
-    assert owner_of(disk.volume / "again") == disk.owner
-
-
 # --- what must not be opened ----------------------------------------------------------------------------------------------------------
-
-
-@BOTH
-def test_no_access_opens_a_fifo(disk: Disk) -> None:
-    fifo = disk.volume / "server.properties"
-    os.mkfifo(fifo, 0o666)
-    os.chown(fifo, *disk.owner)
-
-    def act() -> None:
-        with never_opened(fifo):
-            for attempt in (lambda: read(disk, fifo.name), lambda: write(disk, name=fifo.name), lambda: read(disk, f"{fifo.name}/below")):
-                with pytest.raises(PrebootFailed):
-                    attempt()
-            assert survey(disk, disk.owner).files == 0
-
-    disk.act(act)
-    assert stat.S_ISFIFO(fifo.lstat().st_mode)
-
-
-@AS_ROOT
-def test_no_access_opens_a_device_or_a_socket(disk: Disk) -> None:
-    """Opening a device without a driver says so with an errno of its own, which a refusal before that never shows."""
-    try:
-        os.mknod(disk.volume / "device", stat.S_IFCHR | 0o666, os.makedev(240, 255))
-    except PermissionError:
-        pytest.skip("no device can be made here")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(disk.volume / "socket"))
-        for name in ("device", "socket"):
-            for access in (lambda: read(disk, name), lambda: write(disk, name=name)):  # noqa: B023
-                with pytest.raises(PrebootFailed, match="it is not a regular file"):
-                    access()
-        assert survey(disk, disk.owner) == Survey(0, 0, chowned=1, left_alone=1)
-    assert owner_of(disk.volume / "device") == (0, 0)
 
 
 @BOTH
@@ -189,12 +132,6 @@ def test_a_lease_that_is_not_given_back_holds_a_read_up_for_about_a_second(disk:
     with leased(path):
         disk.act(act)
     assert read(disk) == b"old\n"
-
-
-@BOTH
-def test_a_lease_that_is_given_back_when_asked_for_is_no_error(disk: Disk) -> None:
-    with leased(disk.volume / "a.txt", gives_back=True):
-        assert read(disk) == b"old\n"
 
 
 # --- too deep, too many, too large ----------------------------------------------------------------------------------------------------
@@ -243,41 +180,6 @@ def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> Non
         disk.act(act)
 
 
-@pytest.mark.long
-@AS_ROOT
-def test_a_hundred_thousand_files_in_one_directory_are_counted_and_given_to_the_server(disk: Disk) -> None:
-    with in_memory(disk):
-        make_files(disk.volume, range(100_000), (0, 0))
-        before = settled_descriptors()
-        assert survey(disk, disk.owner) == Survey(sum(range(100_000)), 100_000, chowned=100_000, left_alone=0)
-        assert survey(disk, disk.owner).chowned == 0
-        assert {(entry.stat().st_uid, entry.stat().st_gid) for entry in os.scandir(disk.volume)} == {disk.owner}
-        assert open_descriptors() == before
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("disk", ["nobody"], indirect=True)
-def test_a_tree_of_two_hundred_thousand_files_takes_about_as_long_as_du(disk: Disk) -> None:
-    """Processor time, which does not depend on what else the machine does; `make bench ARGS=walk` measures the time that passes."""
-    for number in range(2000):
-        (disk.volume / f"{number}").mkdir()
-        make_files(disk.volume / f"{number}", range(100), disk.owner)
-
-    def spent(who: int, work: Callable[[], object]) -> float:
-        before = resource.getrusage(who)
-        work()
-        after = resource.getrusage(who)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert survey(disk) == Survey(2000 * sum(range(100)), 200_000, 0, 0)
-    ours = min(spent(resource.RUSAGE_SELF, lambda: survey(disk)) for _unused in range(3))
-    with_owner = min(spent(resource.RUSAGE_SELF, lambda: survey(disk, disk.owner)) for _unused in range(3))
-    du = ["du", "-sb", str(disk.volume)]
-    theirs = min(spent(resource.RUSAGE_CHILDREN, lambda: subprocess.run(du, capture_output=True, check=True)) for _unused in range(3))
-    assert ours < 2 * theirs
-    assert with_owner < 1.25 * ours
-
-
 @BOTH
 def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(disk: Disk) -> None:
     sparse = disk.volume / "a.txt"
@@ -296,29 +198,6 @@ def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(dis
         assert time.monotonic() - began < 5
 
     disk.act(act)
-
-
-AWKWARD = (b"new\nline", b"inv\xff\xfealid", "snow\u2603".encode(), b" -rf *", b"\x1b[31m", b"x" * 255, b"...", b"\\", b"%s{}")
-
-
-@BOTH
-def test_awkward_names_of_files_and_directories_are_walked_like_any_other(disk: Disk) -> None:
-    top = os.fsencode(disk.volume)
-    for name in AWKWARD:
-        os.mkdir(os.path.join(top, name))
-        for path in (os.path.join(top, name, each) for each in AWKWARD):
-            with open(path, "wb") as file:
-                file.write(b"x")
-            os.chown(path, *stranger(disk))
-        os.chown(os.path.join(top, name), *stranger(disk))
-
-    def act() -> None:
-        number = len(AWKWARD)
-        found = survey(disk, disk.owner)
-        assert found == Survey(number**2, number**2, chowned=number + number**2 if disk.who == "root" else 0, left_alone=0)
-
-    disk.act(act)
-    assert {owner_of(path) for path in disk.volume.rglob("*")} == {disk.owner}
 
 
 # --- disks that refuse ----------------------------------------------------------------------------------------------------------------
@@ -373,18 +252,6 @@ def test_an_exceeded_quota_leaves_the_old_file_whole_and_nothing_beside_it(disk:
     with monkeypatch.context() as patched:
         patched.setattr(os, call, refuse)
         assert_refused(disk, "Disk quota exceeded; free some space or raise the quota")
-
-
-@AS_ROOT
-def test_a_quota_that_keeps_a_file_from_its_owner_ends_the_walk_naming_it(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_files(disk.volume, range(1), (0, 0))
-
-    def refuse(*_arguments: object) -> None:
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-
-    monkeypatch.setattr(os, "chown", refuse)
-    with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/volume/file 0: Disk quota exceeded; free some space"):
-        survey(disk, disk.owner)
 
 
 @contextmanager

@@ -16,14 +16,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PrebootFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
 from ansible_collections.fleet.power.tests.unit.volume_support import (
-    SECRET,
     UNBOUNDED,
     Disk,
     attacked,
     exchange,
     hostile_disk,
     in_memory,
-    never_opened,
     open_descriptors,
 )
 
@@ -122,59 +120,6 @@ def test_a_file_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: D
         run(disk, read, swap, rounds, {b"inside", "refused"})
     else:
         run(disk, Giving(disk), swap, rounds, {"given"})
-
-
-@BOTH
-@ROUNDS
-def test_a_file_that_a_link_replaces_again_and_again_is_written_beside_the_link_and_never_through_it(disk: Disk, rounds: int) -> None:
-    conf = make_conf(disk)
-    own_everything(disk)
-
-    def attack() -> None:
-        os.symlink(disk.canary, conf / "trap")
-        os.rename(conf / "trap", conf / "canary")
-        (conf / "trap").write_bytes(b"inside")
-        os.rename(conf / "trap", conf / "canary")
-
-    run(disk, write, attack, rounds, {"written", "refused"})
-
-
-@BOTH
-@ROUNDS
-def test_a_file_that_turns_into_a_fifo_and_back_is_never_opened_as_one(disk: Disk, rounds: int) -> None:
-    conf = make_conf(disk)
-    os.mkfifo(conf / "trap", 0o666)
-    own_everything(disk)
-
-    def read_and_give(disk: Disk) -> object:
-        Volume(str(disk.volume)).survey(no_check, UNBOUNDED, owner=disk.owner)
-        return read(disk)
-
-    # Opened before the names begin to change: the process that waits holds on to the FIFO itself.
-    with never_opened(conf / "trap"):
-        time.sleep(0.1)
-        run(disk, read_and_give, exchange(conf / "canary", conf / "trap"), rounds, {b"inside", "refused"})
-
-
-@AS_ROOT
-@ROUNDS
-@pytest.mark.parametrize("access", ["read", "give"])
-def test_a_file_that_turns_into_a_hard_link_to_somebody_elses_is_neither_read_as_such_nor_given_away(
-    disk: Disk, access: str, rounds: int
-) -> None:
-    conf = make_conf(disk)
-    stranger = disk.volume / "somebody else's"
-    stranger.write_bytes(SECRET)
-    os.link(stranger, conf / "trap")
-    own_everything(disk)
-    os.chown(stranger, 0, 0)
-    swap = exchange(conf / "canary", conf / "trap")
-    if access == "read":
-        run(disk, read, swap, rounds, {b"inside", "refused"})
-    else:
-        run(disk, Giving(disk), swap, rounds, {"given"})
-    status = stranger.stat()
-    assert (status.st_uid, status.st_gid, stranger.read_bytes()) == (0, 0, SECRET)
 
 
 @AS_ROOT
