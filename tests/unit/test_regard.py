@@ -198,6 +198,7 @@ class TestSameKey:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
+        assert played.fake.node.countdowns.abandoned(UUID) is None
 
         def go_on() -> None:
             held.release()

@@ -160,6 +160,45 @@ def test_a_tree_of_ten_thousand_levels_is_walked_with_a_handful_of_descriptors(d
     disk.assert_untouched()
 
 
+@BOTH
+def test_a_file_below_ten_thousand_levels_is_read_and_written(disk: Disk) -> None:
+    name = "a level/" * DEPTH + "bottom"
+
+    def act() -> None:
+        before = settled_descriptors()
+        assert read(disk, name) == b"7 bytes"
+        write(disk, name=name)
+        assert read(disk, name) == b"new\n"
+        with pytest.raises(PrebootFailed) as caught:
+            read(disk, f"{name}/below")
+        assert len(str(caught.value)) < 1000
+        assert open_descriptors() == before
+
+    with in_memory(disk):
+        make_deep(disk.volume, DEPTH, disk.owner)
+        disk.act(act)
+
+
+@BOTH
+def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(disk: Disk) -> None:
+    sparse = disk.volume / "a.txt"
+    sparse.touch()
+    try:
+        os.truncate(sparse, TEBIBYTE)
+    except OSError:
+        pytest.skip("the file system has no file of 1 TiB")
+    os.chown(sparse, *disk.owner)
+
+    def act() -> None:
+        began = time.monotonic()
+        assert survey(disk, disk.owner).bytes == TEBIBYTE
+        with pytest.raises(PrebootFailed, match="larger than 16777216 bytes"):
+            read(disk)
+        assert time.monotonic() - began < 5
+
+    disk.act(act)
+
+
 # --- disks that refuse ----------------------------------------------------------------------------------------------------------------
 
 
@@ -212,3 +251,27 @@ def test_an_exceeded_quota_leaves_the_old_file_whole_and_nothing_beside_it(disk:
     with monkeypatch.context() as patched:
         patched.setattr(os, call, refuse)
         assert_refused(disk, "Disk quota exceeded; free some space or raise the quota")
+
+
+@contextmanager
+def attribute(path: Path, letter: str) -> Iterator[None]:
+    """``path`` with an attribute of the file system; skips where it has none."""
+    if subprocess.run(["chattr", f"+{letter}", str(path)], capture_output=True, check=False).returncode != 0:
+        pytest.skip("the file system has no such attribute")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", f"-{letter}", str(path)], check=True)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("place, letter", [("the file", "i"), ("the file", "a"), ("its directory", "i")])
+def test_what_is_immutable_is_measured_and_what_has_to_change_says_why_it_cannot(disk: Disk, place: str, letter: str) -> None:
+    (disk.volume / "a.txt").write_bytes(b"old\n")
+    with attribute(disk.volume / "a.txt" if place == "the file" else disk.volume, letter):
+        assert_refused(disk, "Operation not permitted; only root may do that, and nobody where it is immutable, as lsattr shows")
+        assert survey(disk) == Survey(4, 1, 0, 0)
+        if place == "the file":
+            with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/a\.txt: Operation not permitted; .* lsattr"):
+                survey(disk, disk.owner)
+    assert survey(disk, disk.owner).chowned == 1
