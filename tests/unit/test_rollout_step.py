@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.tests.unit import test_status_table
+from ansible_collections.fleet.power.plugins.plugin_utils import _rollout_step as steps
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller, plugin
 from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet, uuid
 
@@ -121,7 +121,7 @@ def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     own = os.getppid()
-    monkeypatch.setattr(plugin.files.os, "getppid", os.getpid)
+    monkeypatch.setattr(plugin.os, "getppid", os.getpid)
     for taken in (controller.step("take_up", resume=file, result_file=str(controller.result_file)), controller.plan(resume=file)):
         assert taken["code"] == controller.result["code"] == "resume_in_use"
         assert f"process {own} is still at run" in taken["msg"]
@@ -190,8 +190,8 @@ def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: 
     controller.begin(file, 1)
     controller.answers({"node-1": ended([uuid(100)])})
     parents = iter([1, 1, 7])
-    monkeypatch.setattr(test_status_table.os, "getppid", lambda: next(parents, 7))
-    with pytest.raises(test_status_table.AnsibleError, match="the run of Ansible has ended"):
+    monkeypatch.setattr(steps.os, "getppid", lambda: next(parents, 7))
+    with pytest.raises(steps.AnsibleError, match="the run of Ansible has ended"):
         controller.begin(file, 2, pause=60)
     assert controller.clock.slept < 5
     assert not controller.result_file.exists()

@@ -51,7 +51,7 @@ def connect(watched: Watched, reader: NoEvents | None = None) -> EngineWatch:
         lambda: watched.fake.node,
         EngineLink(_LIFE),
         read,
-        watched.hearing,
+        watched.reports,
         watched.starter,
         lambda _why: None,
     )
@@ -180,7 +180,7 @@ def test_a_stop_at_the_engine_is_awaited_as_long_as_the_servers_own(
     monkeypatch.setattr(EngineLink, "mark_of", lambda *_run: True)
     watched.pass_seconds(1)
     sent = int(watched.fake.clock.now().timestamp() * 10**9)
-    watched.hearing.hear(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
+    watched.reports.add(ContainerEvent(sent, "kill", watched.fake.seen().id, UUID, signal=15))
     watched.pass_seconds(700)
     monkeypatch.setattr(connection_watch.time, "time_ns", lambda: sent + 700 * 10**9)
     watch._look_at_all()

@@ -43,7 +43,7 @@ def trace_of(tmp_path: Path, script: str, *roots: Path) -> Answers:
 def test_the_record_of_a_rolling_run_is_on_the_disk_before_a_node_is_asked(tmp_path: Path) -> None:
     script = f"""
 import os
-from {UTILS}._fleet.rollout import files
+from {UTILS}._fleet.rollout import run_files as files
 path = {str(tmp_path / "runs" / "resume-1.json")!r}
 for batch in range(3):
     files.write(path, {{"batch": batch}})

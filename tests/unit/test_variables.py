@@ -71,8 +71,8 @@ class TestMeant:
         )
 
     def test_an_old_name_is_refused_with_its_new_name(self) -> None:
-        assert renamed_fault(["maintenance_record", "power_hosts"]) == (
-            "Cannot use variables under their old names: maintenance_record is now maintenance_record; rename them; nothing was done"
+        assert renamed_fault(["maintenance_memory", "power_hosts"]) == (
+            "Cannot use variables under their old names: maintenance_memory is now maintenance_record; rename them; nothing was done"
         )
         assert renamed_fault(VARIABLES) == ""
         assert set(RENAMED.values()) <= VARIABLES and not set(RENAMED) & VARIABLES

@@ -32,6 +32,7 @@ from ansible_collections.fleet.power.tests.unit.volume_support import (
     settled_descriptors,
 )
 
+TEBIBYTE = 1024**4
 BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
 AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
 DEPTH = 10_000

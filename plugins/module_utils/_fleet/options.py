@@ -86,7 +86,7 @@ _NAMES = {
 }
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
 #: Old names of variables, with their names now: docs/renames.md.
-RENAMED = {"maintenance_record": "maintenance_record", "maintenance_left_ok": "maintenance_left_ok"}
+RENAMED = {"maintenance_memory": "maintenance_record", "maintenance_pass_over": "maintenance_left_ok"}
 #: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
 _CUT = "_raw_params"
 #: A name this near to one of ours is taken for a slip.

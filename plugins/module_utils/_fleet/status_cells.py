@@ -159,8 +159,8 @@ def event_lines(nodes: EventFacts) -> list[str]:
     """Return a line for all receivers together, and one for the nodes that send nothing. None where no node has events."""
     told = [(node, each) for node, each in nodes if each is not None]
     receivers = [receiver for _node, each in told for receiver in each.get("receivers") or ()]
-    still = [node for node, each in told if each.get("kept") and each.get("running") is False]
-    without = [node for node, each in told if each.get("kept") is False]
+    still = [node for node, each in told if each.get("enabled") and each.get("running") is False]
+    without = [node for node, each in told if each.get("enabled") is False]
     lines = [_counts(receivers)] if receivers else []
     if still:
         lines.append(f"fleet-power-events does not run: {', '.join(still)}")

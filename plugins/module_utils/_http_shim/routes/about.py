@@ -104,7 +104,7 @@ def _events(told: Mapping[str, Any]) -> Iterator[Any]:
     """Return what is known of the node's events; nothing where none are kept."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    if not told.get("kept"):
+    if not told.get("enabled"):
         return
     if told["running"] is not None:
         yield GaugeMetricFamily("fleet_power_event_sender_up", "Whether the sender of events runs", int(told["running"]))

@@ -32,8 +32,8 @@ def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any],
         is_kept = journal.events.state() is not None
     except (JournalUnusable, OSError):
         # Whoever reads what was done before is told of it.
-        return {**sender, "kept": None, "receivers": None}, warning
-    return {**sender, "kept": is_kept, "receivers": journal.deliveries.told() if is_kept else None}, warning
+        return {**sender, "enabled": None, "receivers": None}, warning
+    return {**sender, "enabled": is_kept, "receivers": journal.deliveries.told() if is_kept else None}, warning
 
 
 #: The state of a server that the policy exempts, beside those of `SupervisionState`.
