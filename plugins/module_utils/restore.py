@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
-    """Independent of clocks: one look marks an ended job (mode 400), and the next look removes it."""
+    """Start the servers; return True if all that may be up are up. Raises `PowerError` for a general error."""
     settings = load_settings(given.config)
     directory = settings.state_directory
     if _is_rebooting(directory):
