@@ -18,7 +18,6 @@ class _CompilingOnce(zipimporter):
 
 
 def compile_once() -> None:
-    """If this file came from an archive, compile each later import only once."""
     if isinstance(getattr(__spec__, "loader", None), zipimporter):
         sys.path_hooks.insert(0, _CompilingOnce)
         sys.path_importer_cache.clear()

@@ -38,7 +38,6 @@ class Followed(Interruptions):
         if super().__call__():
             return True
         if self._job.is_given_up:
-            # The task has stopped polling, so no need to wait.
             self._signalled = True
             return True
         if self._job.is_handed_over:
@@ -94,7 +93,6 @@ def _begun(asked: AskedJob) -> Job:
         if not os.path.exists(job_path(asked.name)):
             answer = absent_answer()
     except FileExistsError:
-        # It has begun.
         pass
     except OSError as error:
         answer = {"changed": False, UNFOLLOWED: str(error)}
@@ -103,7 +101,6 @@ def _begun(asked: AskedJob) -> Job:
 
 
 def _goes_on(path: str) -> dict[str, Any]:
-    """Return the answer that a job continues, with the Python that polls it."""
     return {"changed": False, FOLLOW: {"job": path, "python": sys.executable}}
 
 
@@ -150,7 +147,6 @@ def _ended_within(child: int, seconds: float, hearer: _Hearer) -> int | None:
 
 
 def _answer(answer: Mapping[str, Any]) -> None:
-    """Print the answer in place of the action's."""
     with _perhaps_unread():
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

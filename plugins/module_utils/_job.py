@@ -127,10 +127,8 @@ class Job:
     """One job, on its own side. Several threads may call `tell`."""
 
     def __init__(self, name: str) -> None:
-        """Make its files, and be alive until this process and its child have ended.
-
-        Raises FileExistsError for a name in use, OSError without a private place with enough room.
-        """
+        """Make its files, and be alive until this process and its child have ended. Raises FileExistsError for a name in use, OSError
+        without a private place with enough room."""
         home = _home()
         with contextlib.suppress(FileExistsError):
             os.mkdir(home, 0o700)
@@ -162,7 +160,6 @@ class Job:
             os.dup2(source, descriptor)
 
     def tell(self, line: Mapping[str, Any]) -> None:
-        """Add a line of news. Errors are ignored."""
         text = json.dumps(line, separators=(",", ":")) + "\n"
         with contextlib.suppress(OSError), self._guard, open(self._file("lines"), "ab") as lines:
             lines.write(text.encode("utf-8", "replace"))
@@ -187,10 +184,8 @@ class Job:
         return self._decide()
 
     def leave(self) -> None:
-        """Have the files of all ended jobs removed later.
-
-        Quick jobs keep their files too: the call's answer may get lost, and a retry must find that the work was done.
-        """
+        """Have the files of all ended jobs removed later. Quick jobs keep their files too: the call's answer may get lost, and a retry must
+        find that the work was done."""
         with contextlib.suppress(OSError):
             one = os.open(os.path.join(os.path.dirname(self.path), _SWEEPER), os.O_RDWR | os.O_CREAT, 0o600)
             with contextlib.suppress(BlockingIOError):
@@ -209,7 +204,6 @@ class Job:
 
     @property
     def is_handed_over(self) -> bool:
-        """True after the handover."""
         return not os.path.exists(self._file("here"))
 
     @property
@@ -226,7 +220,6 @@ class Job:
             return 0.0
 
     def printed(self) -> tuple[bytes, bytes]:
-        """Return the output and the errors."""
         return _read(self._file("out")), _read(self._file("err"))
 
     def remove(self) -> None:
@@ -245,11 +238,8 @@ class Job:
 
 
 def ended_job(path: str) -> tuple[bytes, bytes, int] | None:
-    """Return the output, the errors and the exit code of a job; None while it runs.
-
-    Raises FileNotFoundError if there is none, ValueError if it was killed and left no exit code. Other errors are OSError, as for a
-    directory that others may enter.
-    """
+    """Return the output, the errors and the exit code of a job; None while it runs. Raises FileNotFoundError if there is none, ValueError
+    if it was killed and left no exit code. Other errors are OSError, as for a directory that others may enter."""
     _require_own(os.path.dirname(path))
     if _job_wait.Watched(path).is_live():
         return None
@@ -304,5 +294,4 @@ def _is_live(path: str) -> bool:
     try:
         return _job_wait.Watched(path).is_live()
     except FileNotFoundError:
-        # An earlier removal did not finish.
         return False

@@ -20,7 +20,6 @@ import time
 _LOOK_SECONDS = 0.1
 #: The limit of one answer, in bytes; whole lines.
 _MOST = 1 << 18
-#: News that are not gathered for long.
 _URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
 _URGENT_SECONDS = 0.3
 _STDOUT = 1

@@ -55,7 +55,6 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
         """Ignore the task's own no_log, which the constructor sets and which is usually false."""
 
     def exit_json(self, **result: Any) -> NoReturn:
-        """Exit with a result."""
         with _perhaps_unheard():
             super().exit_json(**{"invocation": self._invocation(), **result})
         raise AssertionError
@@ -84,7 +83,6 @@ def _perhaps_unheard() -> Iterator[None]:
 
 
 def run_power_module() -> None:
-    """Run server_power: read the options, perform, report."""
     module = PowerModule(POWER_OPTIONS)
     followed = None if module.check_mode else asked_for(os.environ)
     if followed is None:
@@ -94,14 +92,12 @@ def run_power_module() -> None:
 
 
 def run_limits_module() -> None:
-    """Run server_limits: read the options, change, report."""
     module = PowerModule(LIMIT_OPTIONS)
     module.params = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **module.params, "action": PowerAction.LIMIT.value}
     in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
 
 
 def run_info_module() -> None:
-    """Run server_power_info: read the options, look, report."""
     module = PowerModule(INFO_OPTIONS)
     _fail_cleanly(module, lambda: _look(module))
 
@@ -203,7 +199,6 @@ def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) ->
 
 
 def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
-    """Return the request that each server gets with its own UUID, operation and time."""
     action = PowerAction(options["action"])
     return Request(
         server="",
@@ -227,7 +222,6 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
 
 
 def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
-    """Warn once of each text, in order."""
     for warning in dict.fromkeys(warning for group in groups for warning in group):
         module.warn(warning)
 

@@ -99,10 +99,8 @@ def nobody_reads(descriptor: int) -> bool:
 
 
 def in_own_session(main: Callable[[Interruption], None]) -> None:
-    """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits.
-
-    If no child can start, run it in this process: a kill must work on an overloaded machine.
-    """
+    """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
+    run it in this process: a kill must work on an overloaded machine."""
     sys.stdout.flush()
     hold_signals()
     parent = os.getpid()
@@ -129,13 +127,10 @@ def hold_signals() -> None:
 
 
 def _await_child(child: int) -> int:
-    """Return the exit status of the child, and pass signals on to it until then.
-
-    Signals are taken one by one, without handlers: a handler for a signal just before the wait would run after it.
-    """
+    """Return the exit status of the child, and pass signals on to it until then. Signals are taken one by one, without handlers: a handler
+    for a signal just before the wait would run after it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     while True:
-        # Look first: the child may have ended before.
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status

@@ -35,7 +35,6 @@ from ._power.options import MAX_PARALLEL, STAGGER
 from ._power.sources.sources import Sources
 
 _DEFAULT_STAGGER_SECONDS = 1
-#: The longest time between two signs of life, in seconds.
 _LIFE_SECONDS = 5.0
 #: The longest life of sources: actions within a second share one list of the Panel.
 _SOURCES_SECONDS = 1.0
@@ -97,10 +96,7 @@ def run_program(work: Callable[[], int | None]) -> int:
 
 
 def import_whole() -> None:
-    """Import every file of the core.
-
-    A later import after an upgrade would get files of another version, and a kill would fail.
-    """
+    """Import every file of the core. A later import after an upgrade would get files of another version, and a kill would fail."""
     for each in pkgutil.walk_packages(_power.__path__, f"{_power.__name__}."):
         importlib.import_module(each.name)
 
@@ -127,10 +123,8 @@ class OwnLock:
 
 @contextlib.contextmanager
 def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[OwnLock]:
-    """Hold the lock file ``name`` in the state directory; the lock ends with this process.
-
-    Raises `LockUnavailable`: Cannot ``what``, the holder, and ``hint``.
-    """
+    """Hold the lock file ``name`` in the state directory; the lock ends with this process. Raises `LockUnavailable`: Cannot ``what``, the
+    holder, and ``hint``."""
     directory = settings.state_directory
     path = os.path.join(directory, name)
     try:

@@ -23,7 +23,6 @@ from ._service import print_line, run_program, service_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
     parser = service_options("events", "Send the events of this node to its receivers.")
     parser.add_argument("--forget", action="store_true", help="send nothing; remove what is kept to be sent")
     given = parser.parse_args(arguments)

@@ -13,7 +13,6 @@ from ._service import run_program, service_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
     given = service_options("http_shim", "Serve the power endpoint of this node over HTTP.").parse_args(arguments)
     return run_program(lambda: serve(given.config or DEFAULT_PATH))
 

@@ -36,12 +36,10 @@ from ._service import print_line, run_program, start_options
 
 #: Codes of servers that should be up but correctly stay down.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
-#: The phase of a maintenance in which only a reboot is left.
 _REBOOT = "reboot"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
     given = start_options("restore", "Start the servers of this node that were meant to be up, in order.").parse_args(arguments)
     return run_program(lambda: 0 if _restore(given, Interruptions()) else 1)
 
@@ -87,7 +85,6 @@ def _is_rebooting(directory: str) -> bool:
 
 
 def _journal_file(directory: str) -> tuple[int, int] | None:
-    """Return device and inode of the journal's file; None if unknown."""
     try:
         # A Python without SQLite has no journal.
         from ._power.journal.journal_sqlite import identity_of, path_in
@@ -120,7 +117,6 @@ def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
 
 
 def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> list[Result]:
-    """Start the servers in their order; print one line for each as it ends."""
     asked = Request(
         server="",
         action=PowerAction.START,

@@ -22,7 +22,6 @@ from ._supervisor.service import Options, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
     given = start_options("supervisor", "Start again the servers of this node that have crashed, and what is meant to be up.").parse_args(
         arguments
     )

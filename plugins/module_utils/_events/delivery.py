@@ -70,11 +70,8 @@ class DeliveryPlan:
         self.drop(missed)
 
     def due_lanes(self, now: float) -> list[str]:
-        """Return the lanes whose first events are due, in the order to send.
-
-        The lane with the oldest send comes first. After a failure, lanes without a failure come first, so that refused events do not follow
-        each other. The report on dropped events precedes all.
-        """
+        """Return the lanes whose first events are due, in the order to send. The lane with the oldest send comes first. After a failure,
+        lanes without a failure come first, so that refused events do not follow each other. The report on dropped events precedes all."""
         found = self.delivery
         due = [
             (found.tries > 0 and lane.tries > 0, self._served.get(name, 0), lane.number, name)
@@ -131,7 +128,6 @@ class DeliveryPlan:
         lane = self.delivery.lanes[name]
         lanes = {each: found for each, found in self.delivery.lanes.items() if each != name}
         if count:
-            # The next event is another one, without failures.
             lanes[name] = DeliveryLane(number, lane.last, count)
         self._failing.discard(name)
         self._freed.discard(name)

@@ -84,7 +84,6 @@ class OutboxWatch:
 _PAGE = 500
 #: The longest sleep of a thread: clocks change, and events grow old.
 _LONGEST_SLEEP = 5.0
-#: Seconds between two messages that people read.
 _DISCORD_SECONDS = 2.0
 #: After so many failures in a row, a line goes to the system log.
 _TOLD_TRIES = 3
@@ -151,7 +150,6 @@ class DeliveryWorker:
             except SenderEnds:
                 break
             except (JournalUnusable, OSError):
-                # The service reports this.
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
                 fault, seconds = internal_error(error), _LONGEST_SLEEP
@@ -166,8 +164,7 @@ class DeliveryWorker:
 
     def turn(self, sight: OutboxSight) -> float:
         """Read new events, send one message if due, and return the seconds until the next turn. Raises `JournalUnusable`, OSError,
-        `SenderEnds`.
-        """
+        `SenderEnds`."""
         if sight.outbox is None:
             return _LONGEST_SLEEP
         plan = self._plan_in(sight.outbox)
@@ -207,7 +204,6 @@ class DeliveryWorker:
         return plan
 
     def _take_up(self, plan: DeliveryPlan, outbox: OutboxState) -> bool:
-        """Sort events beyond the cursor into lanes; return True if there may be more."""
         if plan.delivery.cursor >= outbox.last or plan.delivery.is_off:
             return False
         page = self._around.journal.events.after(plan.delivery.cursor, _PAGE)
@@ -251,7 +247,6 @@ class DeliveryWorker:
         lane = plan.delivery.lanes[name]
         few = self._around.journal.events.of(lane.number, lane.last, self._at_once, name)
         wanted = [event for event in few if self._wants(event)]
-        # Rare: the receiver's filter has changed.
         return wanted or self._events(lane, name, lane.number)
 
     def _dropped_event(self, delivery: Delivery) -> Event:
@@ -263,7 +258,6 @@ class DeliveryWorker:
         return self._receiver.wants(event, self._around.definition_of)
 
     def _send(self, plan: DeliveryPlan, names: Sequence[str]) -> None:
-        """Send the first events of these lanes, one of each in turn, and record the outcome."""
         firsts = {name: self._first_events(plan, name) for name in names}
         for name in names:
             if not firsts[name]:
@@ -310,11 +304,8 @@ class DeliveryWorker:
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")
 
     def _save(self, plan: DeliveryPlan, *, ends: bool = False) -> float:
-        """Write the progress; return the seconds until the next write.
-
-        Only taken or dropped events are written at once, because they must not be sent again. Otherwise many receivers would write all the
-        time.
-        """
+        """Write the progress; return the seconds until the next write. Only taken or dropped events are written at once, because they must
+        not be sent again. Otherwise many receivers would write all the time."""
         delivery, saved = plan.delivery, self._saved
         if delivery == saved:
             return _LONGEST_SLEEP

@@ -67,7 +67,6 @@ class OutboxAges:
         return max((number for number, age in self._marks if age > seconds), default=0)
 
     def forget(self, number: int) -> None:
-        """Forget the events up to a number."""
         # One mark always stays: it says that there is nothing before it.
         self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
 
@@ -197,8 +196,7 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
 
 def forget_events(settings: Settings) -> None:
     """Remove the outbox and the receivers' progress, so that no more events are recorded. Raises `LockUnavailable` if a process sends,
-    `JournalUnusable`, OSError.
-    """
+    `JournalUnusable`, OSError."""
     with _own_lock(settings) as lock:
         lock.record()
         journal = build_journal(settings, SYSTEM_CLOCK)

@@ -35,7 +35,6 @@ from .servers.disks import Disks
 from .servers.server_cache import ServerCache
 from .websocket.route import WebsocketRoutes
 
-#: Seconds between two looks at the files of the settings.
 _WATCH_SECONDS = 1.0
 #: The wanted limit of open files: a connection needs one.
 _FILES = 65536
@@ -158,13 +157,11 @@ class Service:
         self._reload_asked = asyncio.ensure_future(self._reload())
 
     async def _reload(self) -> None:
-        """Reload the settings from their files. After an error, the old ones stay."""
         async with self._reloading:
             self._service_manager.reloading()
             try:
                 await self._take_over()
             except Exception as error:
-                # After a fault of ours, the old settings stay.
                 self._log.error("fault", reason=internal_error(error))
             self._service_manager.ready()
 
@@ -203,7 +200,6 @@ class Service:
                 for sentence in self._node.journal.new_warnings():
                     self._log.warn("journal", reason=sentence)
             except Exception as error:
-                # A fault of ours must not end the looks.
                 self._log.error("fault", reason=internal_error(error))
             await asyncio.sleep(_WATCH_SECONDS)
 

@@ -39,7 +39,6 @@ def load(path: str) -> Settings:
 
 
 def files_of(path: str, settings: Settings) -> tuple[str, ...]:
-    """Return every file that the settings come from."""
     secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
     return tuple(file for file in (path, settings.wings_config, *secured) if file)
 

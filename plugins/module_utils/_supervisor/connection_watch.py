@@ -92,13 +92,11 @@ _GATHER_SECONDS = 0.2
 #: Seconds between two looks: at all servers, for a pause, for a pause if a start is due, and after a failed look. The look for Wings reads
 #: every process of the machine.
 _ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
-#: The longest time to read repeated events before the first look.
 _REPLAY_SECONDS = 2.0
 #: The longest wait for an event. The supervisor notices SIGTERM after it.
 _WAIT_SECONDS = 1.0
 #: Limit for all looks together: one container without an answer must not delay the others.
 _LOOK_SECONDS = 15.0
-#: Limit for any answer of the engine.
 _SERVING_SECONDS = 5.0
 #: After so many rounds, each unchanged server has been inspected once, because events get lost.
 _ROUNDS = 10
@@ -125,7 +123,6 @@ class EngineWatch:
         starter: Starter,
         tell: Callable[[str], None],
     ) -> None:
-        """``tell`` gets the cause of each pause."""
         self._node = node
         self._link = link
         self._reader = reader
@@ -196,7 +193,6 @@ class EngineWatch:
             return _WAIT_SECONDS
         waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
         due = None if self.paused else self._starter.seconds_left()
-        # The supervisor soon tries a server with a held lock again.
         return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
 
     def _cursor(self) -> Values:
@@ -263,7 +259,6 @@ class EngineWatch:
             self._spoil(container, sent, server)
 
     def _everybody(self) -> set[str]:
-        """Return all known servers. Raises the engine's errors, `JournalUnusable`, OSError."""
         journal = self._node().journal
         rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
         return {each.server for each in self._node().engine.listed()} | journal.runs.uuids() | {row.server.uuid for row in rows}

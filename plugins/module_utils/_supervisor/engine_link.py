@@ -66,8 +66,7 @@ class EngineLink:
 
     def is_over(self) -> bool:
         """Tell if another life of the engine answers there now; False if a process is unknown. With socket activation, a request during an
-        engine's end may reach the next engine.
-        """
+        engine's end may reach the next engine."""
         now = engine_life(self.host)
         return bool(now) and is_life(self.life) and now != self.life
 
@@ -84,10 +83,8 @@ class EngineLink:
         return began is not None and started is not None and started.timestamp() < began
 
     def stopped_in_startup(self, run: Run, ended_at: str) -> bool:
-        """Tell if a run of an earlier life ended during this engine's startup. Then the engine itself stopped it.
-
-        A killed engine leaves processes behind. The next engine stops them like a manual stop, unless live-restore is on.
-        """
+        """Tell if a run of an earlier life ended during this engine's startup. Then the engine itself stopped it. A killed engine leaves
+        processes behind. The next engine stops them like a manual stop, unless live-restore is on."""
         began, started, ended = engine_began(self.life), engine_time(run.started_at), engine_time(ended_at)
         if began is None or started is None or ended is None or self.live_restore:
             return False

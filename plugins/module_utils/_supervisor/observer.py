@@ -107,14 +107,12 @@ class Observer:
         ]
 
     def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> ReportedEnd | None:
-        """Return the reported end of a run, if there is one. ``snapshot`` is of its container or a later one."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
         seconds = obeys_within(node, server.uuid, snapshot)
         before = None if newest == run else newest
         return self._reports.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
 
     def _ends(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
-        """Return the known ended runs of a server, the oldest first."""
         live = snapshot is not None and snapshot.live
         last = snapshot if snapshot is not None and snapshot.has_run and not live else None
         ends = []
@@ -198,7 +196,6 @@ class Observer:
         """Return after how many seconds the end can be judged; None for now."""
         holder = node.locks.holder(end.server.uuid)
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
-            # The lock holder ends the run and writes it down, with facts that only it knows.
             return _AGAIN_SECONDS
         if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None

@@ -90,7 +90,6 @@ _STUCK_SECONDS = 900.0
 _FILES = 4096
 #: Seconds until the next look at servers that could not be seen after a boot.
 _BRING_BACK_SECONDS = 10.0
-#: Seconds between two looks for countdowns of dead processes.
 _CALL_OFF_SECONDS = 10.0
 _BACK_NANOSECONDS = 5 * 10**9
 
@@ -135,7 +134,6 @@ class Supervisor:
                 except (JournalUnusable, OSError):
                     self._pause("journal")
                 except Exception as error:
-                    # A fault of ours must not end all looks.
                     print_line(internal_error(error), sys.stdout)
                     announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
@@ -179,7 +177,6 @@ class Supervisor:
                 booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
     def _bring_back(self) -> bool:
-        """After a boot, start the servers that should be up; return True once that is done for this boot."""
         watch, node = self._watch, self._node.now()
         if watch is None or watch.paused:
             return False

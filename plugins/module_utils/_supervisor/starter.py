@@ -25,7 +25,6 @@ from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, second
 _UNWANTED = (NotSelected.code,)
 #: Failures that are over soon: these starts run as soon as their obstacle is gone.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
-#: Seconds until the next look at a server with a held lock.
 _HELD_SECONDS = 1.0
 
 
@@ -128,7 +127,6 @@ class Starter:
             try:
                 perform_each(targets, answer, limiter, tiers, is_shared=True)
             finally:
-                # These starts never began.
                 with self._guard:
                     self._under_way -= numbers
 
@@ -214,7 +212,6 @@ class Starter:
             self._put_off(node, row, result.code, result.msg)
 
     def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
-        """Close a row. If the write fails, it is put off like a start."""
         if node.journal.ended_runs.close(row.number, code, msg):
             self._forget(row)
         else:
@@ -268,7 +265,6 @@ def _reason(row: EndedRun) -> str:
 
 
 def _nothing(request: Request, row: EndedRun) -> Result:
-    """Return the result of a start that was not made."""
     return Result(
         server=row.server,
         action=request.action,

@@ -29,10 +29,8 @@ _MOST_OF_ONE = 32
 
 @dataclass(frozen=True)
 class ReportedEnd:
-    """The end of a run as the engine reports it. ``at`` is in nanoseconds.
-
-    ``signalled``: a stop signal came just before. ``warned``: a stop signal came earlier, within the time to obey.
-    """
+    """The end of a run as the engine reports it. ``at`` is in nanoseconds. ``signalled``: a stop signal came just before. ``warned``: a
+    stop signal came earlier, within the time to obey."""
 
     at: int
     exit_code: int | None
@@ -62,7 +60,6 @@ class EndReports:
         self.latest = 0
 
     def add(self, event: ContainerEvent) -> None:
-        """Add an event. A repeated event changes nothing."""
         with self._guard:
             self._add(event)
 
@@ -144,8 +141,7 @@ class EndReports:
 
     def earliest(self) -> int:
         """Return the moment, in nanoseconds, from which the engine must repeat its events after a reconnect. A signal may precede an end
-        that is still to come.
-        """
+        that is still to come."""
         with self._guard:
             pending = min((each.ends[0][0] for each in self._containers.values() if each.ends), default=self.latest)
         return max(0, pending - _SIGNAL_SECONDS * _NANOSECONDS)

@@ -143,7 +143,6 @@ class Options:
         return options
 
     def require_sound(self) -> None:
-        """Raise ValueError for unusable arguments."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("Cannot follow events: url is the address of a node's HTTP face, such as https://node1.example.com:8080")
@@ -205,12 +204,10 @@ class CursorFile:
 
 
 def _sync(directory: str) -> None:
-    """Sync the names in a directory to the disk. Raises OSError."""
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     except OSError as error:
-        # Some file systems cannot sync a directory.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -325,7 +322,6 @@ class Follower:
         self._stand_behind(page.cursor)
 
     async def _taken(self) -> None:
-        """Wait until ansible-rulebook has taken all events in the queue."""
         for seconds in _LOOK_SECONDS:
             if self._is_taken():
                 return
@@ -342,7 +338,6 @@ class Follower:
             self._cursor = cursor
 
     def _note(self, fault: str) -> None:
-        """Log each change between failure and success once."""
         if fault != self._fault:
             if fault:
                 _logger.warning("Cannot follow events of %s: %s; trying again", self._options.url, fault)
@@ -394,7 +389,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """Return why an answer is unusable, in the node's own words if possible."""
     try:
         said = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -408,10 +402,8 @@ def _printable(text: str) -> str:
 
 
 def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
-    """Return an event as rules see it; ansible-rulebook reports it by the same id.
-
-    ansible-rulebook passes each event to its playbook as extra variables, and Ansible reads those as templates.
-    """
+    """Return an event as rules see it; ansible-rulebook reports it by the same id. ansible-rulebook passes each event to its playbook as
+    extra variables, and Ansible reads those as templates."""
     return {"payload": _without_templates(event), "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
 
 
@@ -427,7 +419,6 @@ def _without_templates(value: Any) -> Any:
 
 
 def _dropped(page: EventPage, url: str, before: str) -> dict[str, Any]:
-    """Return the event that reports dropped events."""
     return {
         "specversion": "1.0",
         "id": f"dropped-after-{before}",

@@ -34,10 +34,8 @@ class _GenerationSeen:
 
 
 def date(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action now; return why it cannot be taken, empty if it can.
-
-    A kill must cancel all older requests, so generations are read before the time is set.
-    """
+    """Set the request time of each action now; return why it cannot be taken, empty if it can. A kill must cancel all older requests, so
+    generations are read before the time is set."""
     seen = {uuid: _seen(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
     now = node.clock.now()
     return {ticket: _date(ticket, now, seen[ticket.uuid]) for ticket in tickets}
@@ -92,13 +90,10 @@ AGAIN_SECONDS = 5.0
 
 
 class LateWrites:
-    """Writes the late entries of the journal."""
-
     def __init__(self, node: SharedNode, log: Log) -> None:
         self._owed = node.journal.owed
         self._clock = node.clock
         self._log = log
-        #: Why the journal cannot be written, and when to try again.
         self._reason = ""
         self._next_try = Deadline(node.clock, float("-inf"))
 
@@ -135,7 +130,6 @@ class LateWrites:
 _MOST_AT_ONCE = 256
 #: After so many acceptances, old ones are removed.
 _MOST_TO_FORGET = 1000
-#: A write that takes longer counts as failed.
 _STUCK_SECONDS = 10.0
 
 
@@ -184,7 +178,6 @@ class Acceptor:
         return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
     def write(self, what: Sequence[Unwritten]) -> None:
-        """Have acceptances and ends written; returns at once."""
         self._waiting.put(what)
 
     def close(self, seconds: float) -> None:
@@ -240,7 +233,6 @@ class Acceptor:
     def _kept(self, gathered: Sequence[Unwritten]) -> list[Written]:
         reasons = date([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
-            # The journal may work again.
             self._read_left()
         sound = [ticket for ticket, reason in reasons.items() if not reason]
         after = [each for each in gathered if not isinstance(each, Ticket)]

@@ -43,7 +43,6 @@ class UnwrittenBatch:
         self._gathered.append(what)
 
     def hand_over(self) -> None:
-        """Pass the gathered entries on for the write."""
         gathered, self._gathered = self._gathered, []
         if gathered:
             self._write(gathered)
@@ -53,7 +52,6 @@ class ActionEndings:
     """Ends actions: writes the missing entries to the journal, then reports each end."""
 
     def __init__(self, clock: Clock, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
-        """``ended`` is called with every action that ended."""
         self._clock = clock
         self._operations = operations
         self._batch = batch
@@ -111,9 +109,8 @@ class PerformingActions:
     def __init__(
         self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None], aside: Callable[[Ticket, Mapping[str, str]], None]
     ) -> None:
-        """``ended`` gets each end, and if it is missing in the journal. ``aside`` gets the phase and due time of a wait for players,
-        and the begin of a wait for readiness.
-        """
+        """``ended`` gets each end, and if it is missing in the journal. ``aside`` gets the phase and due time of a wait for players, and
+        the begin of a wait for readiness."""
         self._node = node
         self._ended = ended
         self._aside = aside
@@ -276,7 +273,6 @@ class ActionQueues:
             self.advance(ticket.uuid)
 
     def _on_aside(self, ticket: Ticket, aside: Mapping[str, str]) -> None:
-        """Let later actions pass one that waits for players or for readiness."""
         ticket.aside = aside
         self.advance(ticket.uuid)
 

@@ -52,7 +52,6 @@ class Actions:
     """Takes the actions of one process. Its methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, operations: Operations, log: Log, ended: Callable[[Ticket, Result], None]) -> None:
-        """``ended`` is called with every action that ended."""
         self._node = node
         self._operations = operations
         self._log = log
@@ -97,10 +96,8 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Take an action; return its operation's id once it is on the disk. A kill that the disk delays returns an empty text.
-
-        Raises `ShuttingDown`, `TooMany`, `NotKept`.
-        """
+        """Take an action; return its operation's id once it is on the disk. A kill that the disk delays returns an empty text. Raises
+        `ShuttingDown`, `TooMany`, `NotKept`."""
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill
         queue = self._queue_with_room(server.uuid, ready, kill=kill, once=once)
@@ -126,7 +123,6 @@ class Actions:
         return "" if await answer else acceptance.operation
 
     def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, once: bool) -> ActionQueue:
-        """Return the server's queue if it has room. Raises as `take`."""
         if self._queues.ending:
             raise ShuttingDown
         owed = self._node.journal.owed.of(uuid)
@@ -192,12 +188,10 @@ class Actions:
                 self._queues.advance_when_late(kept.ticket)
 
     def _keep(self, ticket: Ticket, reason: str) -> None:
-        """Answer for a ticket that is on the disk, or failed for ``reason``."""
         answer, ending = self._answers.pop(ticket), self._queues.ending
         if reason:
             self._log.error("not_kept", operation=ticket.acceptance.operation, reason=reason)
         if ticket.kept:
-            # The kill has begun before.
             return
         if reason and (ending or not ticket.is_kill):
             self._queues.of(ticket.uuid).remove(ticket)
@@ -207,7 +201,6 @@ class Actions:
         self._on_taken(ticket, answer, reason)
 
     def _begin_unwritten(self, kill: Ticket) -> None:
-        """Begin a kill whose write takes too long."""
         answer = self._answers.get(kill)
         if answer is None or kill.kept or self._queues.ending:
             return
@@ -219,7 +212,6 @@ class Actions:
         ticket.kept = True
         self._operations.took(ticket)
         self._queues.admit(ticket)
-        # The client may have gone.
         if not answer.done():
             answer.set_result(reason)
 
@@ -234,6 +226,5 @@ async def keep_calling_off(node: SharedNode, log: Log) -> None:
         try:
             await threads.ask(lambda: call_off_all_abandoned(node.for_reading()))
         except Exception as error:
-            # A fault of ours must not end the loop.
             log.error("fault", reason=internal_error(error))
         await asyncio.sleep(_EVERY_SECONDS)

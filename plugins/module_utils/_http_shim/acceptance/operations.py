@@ -89,7 +89,6 @@ def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 #: The number of ended operations in memory: the journal has neither plan nor log excerpt.
 _REMEMBERED = 1000
-#: Seconds between two looks into the journal for an operation of another process.
 _LOOK_SECONDS = 0.5
 
 
@@ -100,7 +99,6 @@ class Operations:
         self._live: dict[str, Ticket] = {}
         self._ended: OrderedDict[str, tuple[Acceptance, Result]] = OrderedDict()
         self._waiters: dict[str, asyncio.Event] = {}
-        #: Set when this process ends: it ends all waits.
         self.over = asyncio.Event()
 
     def took(self, ticket: Ticket) -> None:
@@ -128,10 +126,8 @@ class Operations:
         return [self._now(row.id, uuid) or of_row(row) for row in rows]
 
     async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
-        """Return an operation when it has ended, or as it is after ``wait_seconds``; None if there is none.
-
-        Raises `JournalUnusable` or OSError if neither this process nor the journal has it readable.
-        """
+        """Return an operation when it has ended, or as it is after ``wait_seconds``; None if there is none. Raises `JournalUnusable` or
+        OSError if neither this process nor the journal has it readable."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:
@@ -142,7 +138,6 @@ class Operations:
             await self._await_end(operation, left)
 
     async def _await_end(self, operation: str, seconds: float) -> None:
-        """Wait for its end. For an operation of another process, wait until the next look."""
         if operation not in self._live:
             seconds, event = min(seconds, _LOOK_SECONDS), self.over
         else:

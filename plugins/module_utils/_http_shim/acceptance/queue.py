@@ -25,9 +25,8 @@ MOST_WAITING = 16
 
 @dataclass(eq=False)
 class Ticket:
-    """One queued action. ``deadline`` is by the monotonic clock. ``own_raises``: how often this process had raised the kill generation
-    when the action read it. ``turn_seconds``: the wait before it began.
-    """
+    """One queued action. ``deadline`` is by the monotonic clock. ``own_raises``: how often this process had raised the kill generation when
+    the action read it. ``turn_seconds``: the wait before it began."""
 
     acceptance: Acceptance
     deadline: float
@@ -59,7 +58,6 @@ class Ticket:
         return f"{self.acceptance.action.value} server {self.uuid}"
 
     def waited(self, now: datetime) -> float:
-        """Return the seconds since its acceptance."""
         return max(0.0, (now - self.acceptance.accepted_at).total_seconds())
 
     def result(self, now: datetime, outcome: Outcome, code: str, msg: str) -> Result:
@@ -176,13 +174,11 @@ class Requeued:
     generation: int
 
 
-#: Changes of written acceptances.
 Afterwards = Union[Abandoned, Requeued]
 Unwritten = Union[Ticket, Afterwards]
 
 
 def writes_of(after: Sequence[Afterwards]) -> list[Write]:
-    """Return the writes for the journal."""
     ends = [(each.result, each.origin) for each in after if isinstance(each, Abandoned)]
     moves = [(each.operation, each.generation) for each in after if isinstance(each, Requeued)]
     return [*([ended(ends)] if ends else ()), *([moved(moves)] if moves else ())]

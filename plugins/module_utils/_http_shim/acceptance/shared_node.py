@@ -33,7 +33,6 @@ from ..._service import FreshNode
 if TYPE_CHECKING:
     import sqlite3
 
-#: One transaction of the journal.
 Write = Callable[["sqlite3.Connection"], None]
 
 #: The limit of a server's late writes at which its actions are refused. Writes of accepted actions exceed it, so none is lost.
@@ -47,7 +46,6 @@ class OwedWrites:
         #: Called in any thread after another write has failed.
         self.on_more: Callable[[], None] = _nobody
         self._store = store
-        #: Each with the UUID of its server.
         self._owed: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
 

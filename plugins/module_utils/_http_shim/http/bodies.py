@@ -32,7 +32,6 @@ class RequestIds:
         self._random: list[str] = []
 
     def new(self) -> str:
-        """Return a new random id."""
         if not self._random:
             fetched = os.urandom(16 * _FETCHED).hex()
             self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
@@ -63,11 +62,8 @@ class BodyInvalid(ValueError):
 
 @dataclass(frozen=True)
 class PowerBody:
-    """The body of a power request; ``action`` is None if unknown.
-
-    ``ready``: the moment at which a start counts as done. ``players``: the policy for players. Wings has neither. ``refused``: why they are
-    invalid, if so.
-    """
+    """The body of a power request; ``action`` is None if unknown. ``ready``: the moment at which a start counts as done. ``players``: the
+    policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
@@ -121,7 +117,6 @@ def _read_power_body(body: bytes) -> PowerBody:
 
 
 def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
-    """Return the body with the options that Wings does not have."""
     if body.action is None:
         return body
     try:
@@ -179,7 +174,6 @@ def _whole_number(value: Any) -> int:
 def _whole_numbers(value: Any) -> list[int]:
     if not isinstance(value, list):
         raise BodyInvalid
-    # Wings reads a list of numbers like this.
     return [0 if each is None else _whole_number(each) for each in value]
 
 
@@ -203,7 +197,6 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "warn_message": _text,
 }
 
-#: Most requests repeat a few bodies.
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 
 _DECODER = json.JSONDecoder(
@@ -213,7 +206,6 @@ _DECODER = json.JSONDecoder(
 
 _Parsed = TypeVar("_Parsed")
 
-#: No valid request is larger.
 LARGEST_BODY = 64 * 1024
 
 

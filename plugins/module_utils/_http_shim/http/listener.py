@@ -81,7 +81,6 @@ class BoundedConnection(asyncio.Protocol):
             looks.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on within the limits."""
         protocol, transport = self._protocol, self._transport
         if protocol is None or transport is None:
             return
@@ -117,9 +116,7 @@ _KEEPALIVE_SECONDS = 75.0
 #: So many seconds the rest of a refused body is read and dropped, so that the client can read the answer.
 _LINGERING_SECONDS = 1.0
 _BACKLOG = 1024
-#: Seconds for unfinished answers at the end.
 _ENDING_SECONDS = 2.0
-#: Seconds between two looks for connections to hang up.
 _DUE_SECONDS = 0.5
 #: Seconds between two garbage collections while all places seem in use.
 _COLLECT_SECONDS = 1.0
@@ -165,7 +162,6 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Return its address as a URL."""
         host, port = self._settings.api_host, self._settings.api_port
         if self._sockets is not None:
             port = self._sockets.sockets[0].getsockname()[1]

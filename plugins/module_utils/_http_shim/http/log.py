@@ -72,7 +72,6 @@ class Log:
                 self._stream.write(text)
                 self._stream.flush()
             except (OSError, ValueError):
-                # The reader is gone.
                 return
 
     def _taken(self) -> Iterator[str]:

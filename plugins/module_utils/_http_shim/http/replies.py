@@ -44,7 +44,6 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Answer with an error in Wings' form."""
     return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
 
 
@@ -105,9 +104,8 @@ _SCHEME = "Bearer"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:
-    """Return the answer to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared
-    in constant time.
-    """
+    """Return the answer to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared in
+    constant time."""
     scheme, space, given = (authorization or "").partition(" ")
     if not space or scheme != _SCHEME:
         return NO_TOKEN
@@ -141,10 +139,8 @@ def _cors_headers(origin: str | None, remote: str, allowed_origins: tuple[str, .
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[str]) -> str:
-    """Return the client's address: the peer, or behind trusted proxies the last untrusted address in their list.
-
-    ``forwarded`` are all headers of that name: a proxy may add one to the client's.
-    """
+    """Return the client's address: the peer, or behind trusted proxies the last untrusted address in their list. ``forwarded`` are all
+    headers of that name: a proxy may add one to the client's."""
     address = peer
     hops = [hop.strip() for hop in ",".join(forwarded).split(",") if hop.strip()]
     while hops and _is_in(address, trusted):
@@ -198,7 +194,6 @@ class PathTable:
         for name, method, path in routes:
             pattern = path[1:].split("/")
             self._by_shape.setdefault((method, len(pattern)), []).append((name, pattern))
-        #: Most requests repeat a few paths.
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
     def _find(self, method: str, target: str) -> PathMatch | Redirect | None:

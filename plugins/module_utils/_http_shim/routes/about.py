@@ -87,7 +87,6 @@ class Metrics:
 
 
 def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
-    """Return the known metrics of the supervisor and of ended runs."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     if numbers.ended is not None:
@@ -101,7 +100,6 @@ def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
 
 
 def _events(told: Mapping[str, Any]) -> Iterator[Any]:
-    """Return the known metrics of the node's events; nothing if events are disabled."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     if not told.get("kept"):
@@ -220,7 +218,6 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 class AboutRoutes:
     def __init__(self, metrics: Metrics, census: Census, is_well: Callable[[], bool], document: Mapping[str, Any]) -> None:
-        """``document`` is the OpenAPI document of all routes."""
         self._metrics = metrics
         self._census = census
         self._is_well = is_well

@@ -58,8 +58,7 @@ class Cursor:
 @dataclass(frozen=True)
 class EventPage:
     """The events after a cursor: the next cursor, how many events were dropped before the read, and if the cursor was lost, so that the
-    page begins at the oldest event.
-    """
+    page begins at the oldest event."""
 
     cursor: Cursor
     dropped: int
@@ -71,15 +70,12 @@ class EventPage:
         return bool(self.count or self.dropped or self.reset)
 
     def told(self, events: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the answer with its events."""
         return {"cursor": str(self.cursor), "dropped": self.dropped, "reset": self.reset, "events": events}
 
 
 def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit: int) -> EventPage:
-    """Return the page of at most ``limit`` events by their numbers, which were read after ``state``.
-
-    Numbers grow by one: a missing number is an event dropped for its age or for lack of room.
-    """
+    """Return the page of at most ``limit`` events by their numbers, which were read after ``state``. Numbers grow by one: a missing number
+    is an event dropped for its age or for lack of room."""
     start = asked.start_in(state)
     # A full page ends at its last event. Any other ends where the outbox did, or at a newer event.
     end = numbers[-1] if len(numbers) >= limit else max([state.last, *numbers])
@@ -103,8 +99,6 @@ class Place:
 
 @dataclass(frozen=True)
 class Told:
-    """An answer to a reader, with its page."""
-
     page: EventPage
     reply: Reply
 
@@ -138,10 +132,8 @@ class EventFollowers:
         return sum(len(futures) for futures in self._waiting.values())
 
     async def read(self, place: Place, seconds: float) -> Told | None:
-        """Return the events after a place, after ``seconds`` at the latest; None if events are disabled.
-
-        Raises `JournalUnusable` or OSError if the journal is unreadable.
-        """
+        """Return the events after a place, after ``seconds`` at the latest; None if events are disabled. Raises `JournalUnusable` or
+        OSError if the journal is unreadable."""
         found = await self._threads.ask(lambda: self._look(place))
         if found is None or found.page.has_news or seconds <= 0 or self.over:
             return found
@@ -152,7 +144,6 @@ class EventFollowers:
         return answer.told if answer is not None else found
 
     def close(self) -> None:
-        """End all waits."""
         self.over = True
         for futures in self._waiting.values():
             for future in futures:
@@ -160,7 +151,6 @@ class EventFollowers:
                     future.set_result(None)
 
     async def _news(self, place: Place, seconds: float) -> _Answer:
-        """Wait for news after a place; None if there are none."""
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(place, set()).add(future)
         if self._watching is None:
@@ -175,7 +165,6 @@ class EventFollowers:
                 del self._waiting[place]
 
     async def _watch(self) -> None:
-        """Look again and again while readers wait."""
         try:
             while self._waiting and not self.over:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -185,7 +174,6 @@ class EventFollowers:
             self._watching = None
 
     async def _answers(self, places: Collection[Place]) -> Mapping[Place, _Answer]:
-        """Return the news after each of these places, or the error."""
         try:
             return await self._watch_threads.ask(lambda: self._look_for_each(places))
         except ThreadRefused:

@@ -73,7 +73,6 @@ class EventRoutes:
 
 
 def _number(text: str, otherwise: int, most: int) -> int | None:
-    """Return the number of a parameter, up to ``most``; None if invalid."""
     if not text:
         return otherwise
     return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None

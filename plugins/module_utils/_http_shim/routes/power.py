@@ -19,8 +19,6 @@ from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
 class PowerRoutes:
-    """Takes power actions and reports on those taken."""
-
     def __init__(self, backend: Backend) -> None:
         self._actions = backend.actions
         self._operations = backend.operations

@@ -55,14 +55,11 @@ T = TypeVar("T")
 
 
 class HttpRequest:
-    """One request, as its handler reads it."""
-
     def __init__(self, raw: web.BaseRequest, settings: Settings, match: PathMatch) -> None:
         self.raw = raw
         self.settings = settings
         self.match = match
         self.id = new_id()
-        #: The headers of every answer.
         self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
 
     @property
@@ -99,11 +96,8 @@ def failure(text: str) -> AnswerDoc:
 
 @dataclass(frozen=True)
 class Route:
-    """A route. ``answers`` are by status; the document adds those of every route of its kind.
-
-    ``query`` has the schemas of its parameters by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no
-    token.
-    """
+    """A route. ``answers`` are by status; the document adds those of every route of its kind. ``query`` has the schemas of its parameters
+    by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
 
     name: str
     method: str
@@ -162,7 +156,6 @@ class Router:
         self._paths = PathTable((route.name, route.method, route.path) for route in routes)
 
     async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
-        """Return the answer to any request."""
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
         if isinstance(match, Redirect):

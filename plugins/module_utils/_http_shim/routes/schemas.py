@@ -31,7 +31,6 @@ Schema = Mapping[str, Any]
 
 
 def _option(kind: str) -> dict[str, Any]:
-    """Return the schema of an optional value."""
     return {"type": [kind, "null"]}
 
 

@@ -60,9 +60,8 @@ class ServerRoutes:
         self._players = PlayerCounts()
 
     def described(self, servers: Sequence[Server], *, players: bool = False) -> list[dict[str, Any]]:
-        """Return the servers as Wings shows them, also those without a readable state; ``players`` adds the players. For a thread.
-        Raises `PowerError`.
-        """
+        """Return the servers as Wings shows them, also those without a readable state; ``players`` adds the players. For a thread. Raises
+        `PowerError`."""
         node = self._node.for_reading()
         wanted = FactOptions(count_players=self._players.of if players else None)
         told = describe_each(servers, node, wanted, remember=node.journal.runs.record_match)
@@ -113,7 +112,6 @@ class ServerRoutes:
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         if not found:
-            # The server is known, but has just gone.
             return replies.NO_SERVER
         if found[0]["state"] is None:
             return replies.unexpected(request.id, note=found[0]["msg"])

@@ -30,7 +30,6 @@ _STATES = (*(state.value for state in PowerState), UNSEEN)
 _SUPERVISION = (*(state.value for state in SupervisionState), OFF, UNSEEN)
 _COUNTDOWNS = (WAITING, COUNTING)
 _OUTDATED = {True: "yes", False: "no", None: UNSEEN}
-#: How long numbers stay fresh.
 _FRESH_SECONDS = 5.0
 #: The longest wait for numbers: Prometheus waits a few seconds, and the engine may be silent.
 _WAIT_SECONDS = 2.0
@@ -39,8 +38,7 @@ _WAIT_SECONDS = 2.0
 @dataclass(frozen=True)
 class ServerNumbers:
     """The numbers of servers by state, by supervision, and by phase of a countdown; empty if unknown. ``outdated``: the numbers of
-    outdated, current and unclear containers.
-    """
+    outdated, current and unclear containers."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
@@ -130,7 +128,6 @@ class _Kept(Generic[_Numbers]):
         except PowerError:
             self._numbers = self._unknown
         except Exception as error:
-            # A fault of ours must not affect the other metrics.
             self._numbers = self._unknown
             self._log.error("fault", reason=internal_error(error))
         finally:

@@ -20,7 +20,6 @@ from ..http.worker_pool import ThreadRefused, WorkerPool
 
 #: The limit of threads: each server uses one at most.
 _THREADS = 32
-#: The limit of a server's queued commands, the current one included.
 _MOST_WAITING = 32
 #: The time limit of a command, in seconds. A process that reads takes it within milliseconds.
 _SECONDS = 3.0
@@ -53,8 +52,6 @@ class _CommandTurn:
 
 
 class Commands:
-    """Writes commands of all origins."""
-
     def __init__(self, node: SharedNode) -> None:
         self._node = node
         self._threads = WorkerPool(_THREADS, "commands")
@@ -82,7 +79,6 @@ class Commands:
                 del self._turns[uuid]
 
     def _write(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
-        """Write for one turn. For its only thread."""
         engine = self._node.now().engine
         snapshot = engine.inspect(uuid)
         if snapshot is None or not snapshot.live:
@@ -104,6 +100,5 @@ class Commands:
         return None
 
     def _stops(self, uuid: str, snapshot: Snapshot, text: str) -> bool:
-        """Tell if a command is the server's stop command."""
         way = graceful_stop(self._node.for_reading(), uuid, snapshot).way
         return way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())

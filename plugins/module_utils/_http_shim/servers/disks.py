@@ -25,7 +25,6 @@ from ..._power.volume.volume_walk import Bounds
 _COUNTS_SECONDS, _WAIT_SECONDS = 60.0, 0.25
 #: A size counts for so many times the length of its walk, so that one server gets only that part of a thread.
 _COUNTS_TIMES = 10
-#: Seconds of a short walk.
 _SHORT_SECONDS = 1.0
 
 

@@ -13,7 +13,6 @@ from ..._power.games.game import Game
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerCount
 
-#: Seconds that an answer counts.
 _FRESH_SECONDS = 5.0
 #: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
 _WAIT_SECONDS = 0.5

@@ -25,7 +25,6 @@ from ..http.worker_pool import ThreadRefused, WorkerPool
 
 #: Seconds between two looks at everything, and between two looks for new servers on the node.
 _LOOK_SECONDS, _NEW_SECONDS = 10.0, 0.5
-#: The limit of parallel searches for unknown servers.
 _MOST_SEARCHES = 4
 
 
@@ -85,10 +84,8 @@ class ServerCache:
         return self._found.get(segment)
 
     async def find(self, segment: str) -> KnownServer | None:
-        """Return a server by its exact UUID, None if there is none. The Panel is not asked for a new one.
-
-        Raises `PowerError` if the engine does not answer.
-        """
+        """Return a server by its exact UUID, None if there is none. The Panel is not asked for a new one. Raises `PowerError` if the engine
+        does not answer."""
         known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
@@ -105,7 +102,6 @@ class ServerCache:
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        """Take over the fresh facts of an action."""
         uuid = result.server.uuid
         if not result.action.boots:
             return
@@ -113,7 +109,6 @@ class ServerCache:
             self.note_suspension(uuid, suspended=result.code == Suspended.code)
 
     def note_suspension(self, uuid: str, *, suspended: bool) -> None:
-        """Take over a fresh answer about a suspension."""
         known = self._found.get(uuid)
         if known is not None and known.suspended is not suspended:
             self._note({uuid: replace(known, suspended=suspended)})
@@ -132,7 +127,6 @@ class ServerCache:
         await asyncio.shield(self._new_look)
 
     async def _look_for_new(self) -> None:
-        """Find new servers on the node, when it is time."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._new_looked_at + _NEW_SECONDS - loop.time()))
         self._new_looked_at, before = loop.time(), frozenset(self._found)
@@ -152,7 +146,6 @@ class ServerCache:
         except (PowerError, ThreadRefused) as error:
             self._log.warn("servers_not_listed", reason=str(error))
         except Exception as error:
-            # A fault of ours must not end the looks.
             self._log.error("fault", reason=internal_error(error))
         else:
             self._found = {**found, **self._changes}
@@ -181,7 +174,6 @@ def _new_servers(node: SharedNode, before: frozenset[str]) -> dict[str, KnownSer
 
 
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
-    """Return every server, and the error codes of missing lists."""
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.listing.everything(None)}
     whole, unlisted = sources.listing.is_whole, [error.code for error in sources.listing.unlisted]

@@ -107,7 +107,6 @@ def _shown(server: Server, definition: Definition | None, flags: ServerFlags) ->
 
 
 def _unknown(server: Server) -> dict[str, Any]:
-    """Show a server without a definition here."""
     return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None}
 
 
@@ -206,7 +205,6 @@ def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any
 
 
 def _filesystem(status: object) -> str:
-    """Return the file system below the engine's storage."""
     pairs = status if isinstance(status, list) else []
     found = (pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
     return _text(next(found, ""))
@@ -218,7 +216,6 @@ def _number(value: object) -> int:
 
 #: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
-#: Seconds after which a container's sample is forgotten.
 _FORGET_SECONDS = 60.0
 
 
@@ -256,12 +253,10 @@ class Uses:
         }
 
     def _before(self, container: str, use: Use) -> Use | None:
-        """Return the last sample, if its age suits."""
         last = self._last.get(container)
         return last if last is not None and _LEAST_SECONDS <= use.at - last.at <= _MOST_SECONDS else None
 
     def _forget(self, node: Node) -> None:
-        """Forget old samples."""
         oldest = node.clock.now().timestamp() - _FORGET_SECONDS
         self._last = {container: use for container, use in self._last.items() if use.at > oldest}
 

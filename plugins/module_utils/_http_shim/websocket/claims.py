@@ -50,9 +50,8 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. ``jti`` is the same in all tokens of one user
-    for one server.
-    """
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. ``jti`` is the same in all tokens of one user for
+    one server."""
 
     server: str
     permissions: frozenset[str]
@@ -67,7 +66,6 @@ class Claims:
 
 
 def need_library() -> None:
-    """Raise `MissingLibrary` if PyJWT is missing."""
     try:
         import jwt
     except ImportError as error:
@@ -91,10 +89,8 @@ def read_claims(text: str, key: str) -> Claims:
 
 
 def check(claims: Claims, server: str, now: float, oldest: float) -> None:
-    """Raise `TokenRefused` if the token does not open this server's websocket now.
-
-    ``oldest`` is the second in which this process began. Older tokens are refused, because earlier revocations are unknown.
-    """
+    """Raise `TokenRefused` if the token does not open this server's websocket now. ``oldest`` is the second in which this process began.
+    Older tokens are refused, because earlier revocations are unknown."""
     if claims.expires_at <= now:
         raise TokenRefused(EXPIRED)
     if claims.begins_at > now:

@@ -104,11 +104,9 @@ class Websockets:
         return len(self._waiting) + sum(len(room.members) for room in self._rooms.all())
 
     def room(self, uuid: str) -> Room | None:
-        """Return a server's room; None without clients."""
         return self._rooms.get(uuid)
 
     def is_full(self, uuid: str) -> bool:
-        """Tell if the server's room has no place."""
         room = self._rooms.get(uuid)
         return room is not None and len(room.members) >= MOST_OF_SERVER
 
@@ -150,7 +148,6 @@ class Websockets:
         return len(let_in)
 
     def leave(self, uuid: str, member: Member) -> None:
-        """Remove a closed websocket."""
         self._waiting.pop(member, None)
         self._leave_room(uuid, member)
 
@@ -158,7 +155,6 @@ class Websockets:
         self._rooms.look(uuid)
 
     def close(self) -> None:
-        """Close every websocket: this process ends."""
         self.ending = True
         for room in self._rooms.all():
             self._rooms.end(room, "the service is ending")
@@ -338,7 +334,6 @@ class ClientMessages:
             member.send(frames.STATS, found)
 
     def _hears(self, server: Server, member: Member) -> bool:
-        """Tell if its token still counts: it may have been revoked or expired since the request."""
         room = self._websockets.room(server.uuid)
         return room is not None and member in room.members
 

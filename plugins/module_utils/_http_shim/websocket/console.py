@@ -38,9 +38,8 @@ _TELL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class OutputEvents:
-    """The calls of a follower, made in its thread: ``attached`` when it misses no more output, ``tell`` with new frames, ``ready`` for
-    a readiness line, ``ended`` at the end.
-    """
+    """The calls of a follower, made in its thread: ``attached`` when it misses no more output, ``tell`` with new frames, ``ready`` for a
+    readiness line, ``ended`` at the end."""
 
     attached: Callable[[], None]
     tell: Callable[[Sequence[str]], None]
@@ -68,7 +67,6 @@ class Follower:
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop within ``_READ_SECONDS``."""
         self._stopped.set()
 
     def _follow(self) -> None:
@@ -96,7 +94,6 @@ class Follower:
             self._show(lines)
 
     def _read(self, output: Output, seconds: float) -> list[bytes] | None:
-        """Return the lines that are complete now; None at the end of the output."""
         chunk = output.read(seconds)
         if chunk == b"":
             return None
@@ -104,7 +101,6 @@ class Follower:
         return list(self._lines.feed(payload))
 
     def _first(self, output: Output) -> list[bytes]:
-        """Return the earlier output of the run, and the output since."""
         log = self._logs.of_run(self.run).split(b"\n")
         before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
         live: list[bytes] = []
@@ -139,15 +135,12 @@ class Follower:
         return shown
 
 
-#: The longest wait until the follower is attached.
 _LISTEN_SECONDS = 2.0
 
 
 class ConsoleOutput:
-    """Follows only the live run.
-
-    Called in the event loop: ``tell`` with new frames, ``ready`` for a readiness line, ``ended`` at the end of the output.
-    """
+    """Follows only the live run. Called in the event loop: ``tell`` with new frames, ``ready`` for a readiness line, ``ended`` at the end
+    of the output."""
 
     def __init__(
         self, uuid: str, node: SharedNode, *, tell: Callable[[Sequence[str]], None], ready: Callable[[], None], ended: Callable[[], None]
@@ -197,7 +190,6 @@ class ConsoleOutput:
         try:
             self._follower.start()
         except RuntimeError:
-            # The system has no thread now; the next look tries again.
             self._follower = None
             raise
 

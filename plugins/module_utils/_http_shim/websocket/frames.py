@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from ..._power.model.schema import is_nested_deeper
 
-#: No event of a client is larger.
 LARGEST_FRAME = 4096
 _DEEPEST = 4
 
@@ -131,8 +130,6 @@ class Bucket:
 
 
 class Rates:
-    """Limits the messages of one client."""
-
     def __init__(self, now: float) -> None:
         self._all = Bucket(*_ALL, now)
         self._tell = Bucket(*_TELL, now)
@@ -179,7 +176,6 @@ class InputLimit(asyncio.Protocol):
         self._bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on within the limits."""
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
             self._bytes += len(piece)

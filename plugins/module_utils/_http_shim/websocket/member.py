@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: Limits of the queue of a slow client.
 _MOST_FRAMES, _MOST_BYTES = 4096, 1024 * 1024
 _CLOSING_SECONDS = 2.0
 
@@ -43,7 +42,6 @@ class Outbox:
         return self._over
 
     def put(self, text: str) -> None:
-        """Queue a frame; returns at once."""
         if self._over:
             return
         if len(self._waiting) >= _MOST_FRAMES or self._bytes + len(text) > _MOST_BYTES:
@@ -55,13 +53,11 @@ class Outbox:
         self._go()
 
     def close(self, code: int, reason: str) -> None:
-        """Close the websocket after the queued frames."""
         if not self._over:
             self._over, self._closing = True, (code, reason)
             self._go()
 
     def give_up(self) -> None:
-        """Drop the queue, because the client is gone."""
         self._over = True
         self._waiting.clear()
 
@@ -84,7 +80,6 @@ class Outbox:
                 code, reason = self._closing
                 await self._socket.close(code=code, message=reason.encode())
         except (ConnectionError, RuntimeError):
-            # The client is gone, or has closed the websocket.
             self.give_up()
         finally:
             self._task = None
@@ -97,10 +92,8 @@ _EXPIRING_SECONDS = 60.0
 
 
 class Member:
-    """One websocket of a server, opened by the ``request`` from the ``address``.
-
-    ``expired`` is called at the end of its token. Until it has a new one, it gets no events.
-    """
+    """One websocket of a server, opened by the ``request`` from the ``address``. ``expired`` is called at the end of its token. Until it
+    has a new one, it gets no events."""
 
     def __init__(
         self, socket: web.WebSocketResponse, drop: Callable[[], None], request: str, address: str, expired: Callable[[Member], None]
@@ -124,7 +117,6 @@ class Member:
         return self.claims is not None and self.claims.grants(ERRORS)
 
     def accept(self, claims: Claims) -> None:
-        """Admit it until its token expires."""
         self.claims = claims
         self._stop_timers()
         left = claims.expires_at - time.time()
@@ -134,7 +126,6 @@ class Member:
         )
 
     def send(self, event: str, *texts: str) -> None:
-        """Queue an event; returns at once."""
         self._outbox.put(frames.frame(event, *texts))
 
     def send_frame(self, text: str) -> None:
@@ -142,7 +133,6 @@ class Member:
         self._outbox.put(text)
 
     def close(self, code: int, reason: str) -> None:
-        """Close the websocket after the queued frames."""
         self._stop_timers()
         self._outbox.close(code, reason)
 

@@ -37,10 +37,8 @@ _BLIND_SECONDS = 2.0
 
 
 class Changes:
-    """The stream of the engine's events, read while any client ``wants`` it.
-
-    ``changed`` is called with each changed server, ``blind`` if any server may have changed; both in the thread.
-    """
+    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called with each changed server, ``blind`` if
+    any server may have changed; both in the thread."""
 
     def __init__(self, node: SharedNode, changed: Callable[[str], None], blind: Callable[[], None]) -> None:
         self._node = node
@@ -51,14 +49,12 @@ class Changes:
         self._reading = False
 
     def want(self, wanted: bool) -> None:
-        """Begin or stop reading."""
         with self._guard:
             self._wanted = wanted
             if wanted and not self._reading:
                 try:
                     threading.Thread(target=self._read, name="changes", daemon=True).start()
                 except RuntimeError:
-                    # The system has no thread now; the next call tries again.
                     return
                 self._reading = True
 
@@ -83,7 +79,6 @@ class Changes:
             for uuid in engine.events.changed_servers(since, until):
                 self._changed(uuid)
         except (PowerError, LookupError, RuntimeError, TypeError, ValueError, AttributeError):
-            # The engine cannot send events, or they are unreadable.
             return False
         return window.left <= _SLACK_SECONDS
 
@@ -138,12 +133,9 @@ _UNSETTLED_LOOKS = 100
 
 
 class Room:
-    """The admitted websockets of one server."""
-
     def __init__(self, uuid: str, resources: RoomResources) -> None:
         self.uuid = uuid
         self.members: set[Member] = set()
-        #: The result of the last look.
         self.view: ServerView | None = None
         self._told: PowerState | None = None
         self._resources = resources
@@ -186,11 +178,8 @@ class Room:
             self._looking = asyncio.ensure_future(self._look())
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """Return the result of ``work`` in a thread; raises its errors.
-
-        Only one task of a server runs at a time, so that a hanging server delays no other. It waits until the follower is attached, so that
-        the console misses no output.
-        """
+        """Return the result of ``work`` in a thread; raises its errors. Only one task of a server runs at a time, so that a hanging server
+        delays no other. It waits until the follower is attached, so that the console misses no output."""
         async with self._turn:
             await self.listening()
             return await self._resources.request_threads.ask(work)
@@ -212,10 +201,8 @@ class Room:
                 due = view.due
                 self._take(view, matchers)
         except PowerError:
-            # The engine does not answer, so the state is unknown.
             due = _AGAIN_SECONDS
         except Exception as error:
-            # A fault of ours must not end the looks.
             self._resources.log.error("fault", server=self.uuid, reason=internal_error(error))
             due = _AGAIN_SECONDS
         finally:
@@ -250,7 +237,6 @@ class Room:
             self._look_in(_AGAIN_SECONDS)
 
 
-#: Seconds between two looks for deleted servers.
 _DELETED_SECONDS = 2.0
 
 
@@ -269,7 +255,6 @@ class Rooms:
         return list(self._rooms.values())
 
     def get(self, uuid: str) -> Room | None:
-        """Return a server's room; None without clients."""
         return self._rooms.get(uuid)
 
     def open(self, uuid: str) -> Room:
@@ -283,14 +268,12 @@ class Rooms:
         return room
 
     def forget(self, room: Room) -> None:
-        """Close an empty room."""
         room.close()
         self._rooms.pop(room.uuid, None)
         if not self._rooms:
             self._changes.want(False)
 
     def end(self, room: Room, reason: str) -> None:
-        """Close a room and all its websockets."""
         for member in list(room.members):
             member.close(GOING_AWAY, reason)
         room.members.clear()
@@ -313,10 +296,8 @@ class Rooms:
         try:
             return await self._known.find(uuid) is None
         except PowerError:
-            # The engine does not answer.
             return False
         except Exception as error:
-            # A fault of ours must not end the looks.
             self._resources.log.error("fault", server=uuid, reason=internal_error(error))
             return False
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 #: A client that is silent for so long gets a ping. Without an answer in half that time, the connection is closed.
 _HEARTBEAT_SECONDS = 30.0
-#: Seconds for the client's answer to a close.
 _CLOSING_SECONDS = 1.0
 
 NOT_UPGRADED = replies.error(400, "Cannot open the websocket: this is no websocket request.")
@@ -59,7 +58,6 @@ class WebsocketRoutes:
         return self._websockets.shut_out()
 
     def close(self) -> None:
-        """Close all websockets: this process ends."""
         self._websockets.close()
 
     @handles(
@@ -124,7 +122,6 @@ class WebsocketRoutes:
     async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
         transport = request.raw.transport
         if transport is None:
-            # It is gone already.
             return
         input_limit = InputLimit(transport, lambda: _unread(socket))
         member = Member(
@@ -168,17 +165,14 @@ class WebsocketRoutes:
             try:
                 await self._messages.handle(server, member, message)
             except Exception as error:
-                # After a fault of ours, later messages may still be processed.
                 self._log.error("fault", server=server.uuid, event_asked=message.event, reason=internal_error(error))
 
 
 def _unread(socket: web.WebSocketResponse) -> int:
-    """Return the number of unread messages in the library."""
     return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
 def _hang_up_silent(member: Member) -> None:
-    """Hang up on a client that has shown no token in time."""
     if member.claims is None:
         member.close(POLICY, "no token came")
 
@@ -192,7 +186,6 @@ def _socket_class() -> Callable[..., web.WebSocketResponse]:
     """Return the library's websocket class without the library's name."""
     from aiohttp import web
 
-    # A client's errors are not ours.
     logging.getLogger("aiohttp.websocket").disabled = True
 
     class Nameless(web.WebSocketResponse):

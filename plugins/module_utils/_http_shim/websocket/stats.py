@@ -38,12 +38,10 @@ class ServerView:
 
     @property
     def run(self) -> Run | None:
-        """Return the live run, if any."""
         return self.snapshot.run if self.snapshot is not None and self.snapshot.live else None
 
     @property
     def due(self) -> float:
-        """Return the seconds until the next look."""
         if not self.settled:
             return _SOON
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
@@ -61,10 +59,8 @@ def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
-    """Return the states to report, in order, also those too short to see; ``last`` is the last one reported.
-
-    A run that was reported as running does not start again: our start came late and took over a run from outside.
-    """
+    """Return the states to report, in order, also those too short to see; ``last`` is the last one reported. A run that was reported as
+    running does not start again: our start came late and took over a run from outside."""
     if before is None:
         return [after.state]
     if after.run is None or after.run == before.run:
@@ -138,17 +134,14 @@ class Sampler:
         return self._percent
 
 
-#: The text while no action waits for players.
 NO_COUNTDOWN = "null"
 
 _SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
 
 class StatsReporter:
-    """Reports about once a second while the server is up, and once when it is down.
-
-    ``countdown`` is the last reported wait for players, as JSON; null for none.
-    """
+    """Reports about once a second while the server is up, and once when it is down. ``countdown`` is the last reported wait for players, as
+    JSON; null for none."""
 
     def __init__(
         self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
@@ -173,8 +166,6 @@ class StatsReporter:
         return None if found is None else found[0]
 
     async def _look(self, view: ServerView) -> tuple[str, str] | None:
-        """Return the server's use and its wait for players, as JSON; None after a failed look."""
-
         def look() -> tuple[str, str]:
             node = self._resources.node.now()
             countdown = countdown_entry(node.countdowns.running(self._uuid))
