@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Quicker imports for a module on a node, where it runs from an archive that has source alone and is compiled anew at each call."""
+"""Quicker imports for a module on a node, where it runs from an archive with source only, compiled at each call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zipimport import zipimporter
 
 
 class _CompilingOnce(zipimporter):
-    """An importer that knows where a file is without compiling it. Python's own compiles each file twice, the first time to tell that."""
+    """An importer that finds a file without compiling it. Python's own compiles each file twice, once only to find it."""
 
     def get_filename(self, fullname: str) -> str:
         name = fullname.rpartition(".")[2]
@@ -18,7 +18,6 @@ class _CompilingOnce(zipimporter):
 
 
 def compile_once() -> None:
-    """Have what is imported from now on compiled once, if this file came from an archive."""
     if isinstance(getattr(__spec__, "loader", None), zipimporter):
         sys.path_hooks.insert(0, _CompilingOnce)
         sys.path_importer_cache.clear()

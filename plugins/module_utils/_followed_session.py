@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action that takes longer than a moment is handed over: the call is answered, and the action goes on as a job that others follow.
+"""Hands a long action over: the call returns, and the action continues as a job that the task polls.
 
-As in a session of its own, what has begun is finished. Nothing else begins while nobody follows; whoever does may have lost the connection
-for a while, so that what waits for its turn waits for them, too, before it is given up.
+As in a session of its own, started work is finished. Without polling nothing new begins. The connection may be lost for a while, so waiting
+work is held first, and given up later.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any, NoReturn
 from ._job import FOLLOW, GRACE_SECONDS, HOLD_SECONDS, UNFOLLOWED, AskedJob, Job, absent_answer, job_path
 from ._own_session import ENDINGS, STDOUT, Interruptions, hold_signals, nobody_reads, outlive_login, pass_on, run_here, tell_killed
 
-#: Between two looks of a job at who follows it, and of a call at who reads its answer.
+#: Seconds between two looks of a job for polls, and of a call for its reader.
 _LOOK_SECONDS = 0.1
 _LONG_SECONDS = 3600.0
 
 
 class Followed(Interruptions):
-    """A flag that signals raise, and the caller by going away: the call itself until the job was handed over, then whoever follows it."""
+    """A flag that signals raise, and the end of the caller: the reader of the call before the handover, the polling task after it."""
 
     def __init__(self, job: Job, parent: int) -> None:
         self._job, self._parent = job, parent
@@ -38,26 +38,25 @@ class Followed(Interruptions):
         if super().__call__():
             return True
         if self._job.is_given_up:
-            # Somebody said so: no need to see whether they come back.
             self._signalled = True
             return True
         if self._job.is_handed_over:
-            # For good: who comes back later is not to find some of it begun and some given up.
+            # Final: a task that returns later must not find some work begun and some given up.
             self._signalled = self._job.silence > GRACE_SECONDS
             return self._signalled
         return os.getppid() != self._parent and not self._job.is_handed_over
 
     def hold(self) -> None:
-        """Before something begins: wait while nobody follows the job, who may be back or gone for good."""
+        """Before something begins: wait while polling is interrupted, until it resumes or has ended for good."""
         while self._job.is_handed_over and self._job.silence > HOLD_SECONDS and not self():
             time.sleep(_LOOK_SECONDS)
 
 
 def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked: AskedJob) -> None:
-    """Run ``main`` as in a session of its own; if it has not ended after so many seconds, answer that it goes on, as a job to be followed.
+    """Run ``main`` in its own session; after ``asked.after`` seconds answer that it continues as a job.
 
-    A second call for the same job, as where a lost connection is tried again, answers that it goes on. Nothing is done, and the answer says
-    why, where a job has no place for its files, or may have begun before and left none. One that would end with the login is waited for.
+    A second call for the same job, as after a lost connection, gets the same answer. If the files have no place, or the job may have begun
+    before and left none, nothing is done, and the answer says why. A job that would end with the login is waited for.
     """
     job = _begun(asked)
     sys.stdout.flush()
@@ -73,11 +72,11 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked
     status = _ended_within(child, asked.after, hearer)
     if status is None and outlive_login(child, f"fleet-power-job-{asked.name}") and job.hand_over(heard=hearer.is_there()):
         _answer(_goes_on(job.path))
-        # What a module does at its exit is the job's to do: it still needs the files that this was unpacked into.
+        # The job runs the module's exit handlers, because it still needs the unpacked files.
         os._exit(0)
     while status is None:
         if not hearer.is_there():
-            # Nothing else is to begin, as nobody can come back for it.
+            # Begin nothing more: no task can return for it.
             pass_on(child, signal.SIGTERM)
             status = os.waitpid(child, 0)[1]
         else:
@@ -86,7 +85,7 @@ def in_followed_session(main: Callable[[Interruptions, Job | None], None], asked
 
 
 def _begun(asked: AskedJob) -> Job:
-    """Return the job, whose directory says from now on that it has begun. Else leave with an answer that says why it has not."""
+    """Return the new job, whose directory marks it as begun. Otherwise print an answer with the reason, and leave."""
     answer = _goes_on(job_path(asked.name))
     try:
         if asked.may_begin:
@@ -94,7 +93,6 @@ def _begun(asked: AskedJob) -> Job:
         if not os.path.exists(job_path(asked.name)):
             answer = absent_answer()
     except FileExistsError:
-        # It has begun.
         pass
     except OSError as error:
         answer = {"changed": False, UNFOLLOWED: str(error)}
@@ -103,12 +101,11 @@ def _begun(asked: AskedJob) -> Job:
 
 
 def _goes_on(path: str) -> dict[str, Any]:
-    """Return the answer that a job goes on, and which Python can be asked for its news."""
     return {"changed": False, FOLLOW: {"job": path, "python": sys.executable}}
 
 
 def _run_untold(main: Callable[[Interruptions, Job | None], None], job: Job, interrupted: Interruptions) -> None:
-    """Run it in this process, which holds the job: what it prints is kept by nobody, so that nobody can be told who asks again."""
+    """Run it in this process, which holds the job. Its output is not kept, so a retry cannot get it."""
     try:
         main(interrupted, None)
     finally:
@@ -117,7 +114,7 @@ def _run_untold(main: Callable[[Interruptions, Job | None], None], job: Job, int
 
 
 class _Hearer:
-    """Whoever reads what the call prints. A terminal or pipe that was closed is Ctrl-C, or a connection that broke: they may come back."""
+    """The reader of the call's output. A closed terminal or pipe is Ctrl-C or a broken connection, and the reader may return."""
 
     def __init__(self, child: int) -> None:
         """Note the end of a terminal, and pass other signals on to the job."""
@@ -131,14 +128,13 @@ class _Hearer:
         self._hung_up = True
 
     def is_there(self) -> bool:
-        """Tell if anybody reads."""
         return not self._hung_up and not nobody_reads(STDOUT)
 
 
 def _ended_within(child: int, seconds: float, hearer: _Hearer) -> int | None:
-    """Wait that long for a child, or until nobody reads any more; return its status, None if it goes on."""
+    """Wait that long for a child, or until the reader is gone; return its status, None if it runs on."""
     began = time.monotonic()
-    # It wakes at the child's end: a quick task is not to wait for it.
+    # SIGCHLD wakes the wait, so that a quick task is not delayed.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
@@ -151,7 +147,6 @@ def _ended_within(child: int, seconds: float, hearer: _Hearer) -> int | None:
 
 
 def _answer(answer: Mapping[str, Any]) -> None:
-    """Answer in place of the action."""
     with _perhaps_unread():
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
@@ -159,7 +154,7 @@ def _answer(answer: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _perhaps_unread() -> Iterator[None]:
-    """Nobody may be there any more who reads what is printed; nor is it to be tried once more at the exit."""
+    """Ignore that the reader is gone, and prevent another try at the exit."""
     try:
         yield
     except OSError:
@@ -167,10 +162,10 @@ def _perhaps_unread() -> Iterator[None]:
 
 
 def _leave_as(job: Job, status: int) -> NoReturn:
-    """Print what a job has printed, and leave as it left; what a module does at its exit is done here."""
+    """Print a job's output, run the module's exit handlers, and leave with the job's exit code."""
     output, errors = job.printed()
     if os.WIFSIGNALED(status):
-        # Whoever did not hear it is not to take it for one that never began.
+        # A retry must not take the job for one that never began.
         job.end(1)
     job.leave()
     with _perhaps_unread():
@@ -184,7 +179,7 @@ def _leave_as(job: Job, status: int) -> NoReturn:
 
 
 def _run_job(main: Callable[[Interruptions, Job | None], None], job: Job, parent: int) -> NoReturn:
-    """Never returns. What a module does at its exit is done once, by whichever of call and job is there at the end."""
+    """Never returns. Exit handlers run once, in the call or in the job, whichever is there at the end."""
     code = 1
     try:
         os.setsid()

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waits for news of a job (``_job.py``) and prints them, as one line of JSON. A job keeps a copy of this file, to be run by itself.
+"""Waits for news of a job (``_job.py``) and prints them as one line of JSON. Each job keeps a copy of this file, which runs alone.
 
-Its arguments are the job's directory, how many bytes of ``lines`` are known, for how many seconds to gather others after the first news,
-and after how many to answer although there are none. Whoever runs it is who waits for the job: ``asked`` is touched meanwhile, and dated
-back where nobody reads the answer any more.
+Arguments: the job's directory, the known bytes of ``lines``, the seconds to gather after the first news, and the longest wait. The process
+keeps ``asked`` fresh, and dates it back when the reader of the answer is gone.
 """
 
 from __future__ import annotations
@@ -19,24 +18,23 @@ import sys
 import time
 
 _LOOK_SECONDS = 0.1
-#: At most so much is answered at once, in bytes; whole lines.
+#: The limit of one answer, in bytes; whole lines.
 _MOST = 1 << 18
-#: What is not gathered for long.
 _URGENT = (b'"outcome":"failed"', b'"outcome":"refused"', b'"outcome":"cancelled"')
 _URGENT_SECONDS = 0.3
 _STDOUT = 1
-#: So long ago nobody was there any more, for whoever looks: longer than a job waits before it holds.
+#: An age that tells readers that polling has ended: longer than a job waits before it holds.
 GONE_SECONDS = 60.0
 
 
 class Watched:
-    """The files of a job, as whoever waits for it sees them."""
+    """The files of a job, for a process that polls it."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
     def is_live(self) -> bool:
-        """Tell if the job goes on: its process locks this file."""
+        """Tell if the job runs: its process locks this file."""
         with open(self._file("alive"), "rb") as alive:
             try:
                 fcntl.flock(alive, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -52,7 +50,7 @@ class Watched:
         return found[: found.rfind(b"\n") + 1]
 
     def result(self) -> str | None:
-        """Return what the job printed, once it has ended; None where that is large, or comes with errors."""
+        """Return the output of an ended job; None if it is large or comes with errors."""
         try:
             with open(self._file("out"), "rb") as out, open(self._file("err"), "rb") as err, open(self._file("rc"), "rb"):
                 printed = out.read(_MOST)
@@ -62,7 +60,7 @@ class Watched:
         return printed.decode("utf-8", "replace") if plain else None
 
     def touch(self, ago: float = 0.0) -> None:
-        """Say that somebody waits, or has until so many seconds ago: by the monotonic clock, which nobody sets."""
+        """Record a poll ``ago`` seconds back, by the monotonic clock, which cannot be set."""
         moment = max(0.0, time.monotonic() - ago)
         os.utime(self._file("asked"), (moment, moment))
 
@@ -71,13 +69,13 @@ class Watched:
 
 
 def wait(job: Watched, offset: int, gather: float, patience: float) -> tuple[bytes, bool]:
-    """Return the news since then, and whether the job goes on. Raises BrokenPipeError if nobody reads the answer any more."""
+    """Return the news since ``offset``, and if the job still runs. Raises BrokenPipeError if the reader is gone."""
     reader = select.poll()
     reader.register(_STDOUT, 0)
     began, first = time.monotonic(), float("inf")
     while True:
         job.touch()
-        # Before the lines are read: no last line is lost.
+        # Look before the lines are read, so that the last line is not lost.
         live = job.is_live()
         news, now = job.news(offset), time.monotonic()
         if news:
@@ -94,7 +92,6 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run as a command; return its exit code."""
     job, offset = Watched(arguments[0]), int(arguments[1])
     for ending in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, _end)
@@ -110,7 +107,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Ctrl-C, or a connection that was closed: from now on nobody waits.
+        # Ctrl-C or a closed connection: polling has ended.
         job.touch(GONE_SECONDS)
         return 1
     return 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules of `server_power`, and the one place where the core's answers become a module's exit."""
+"""The modules of `server_power`: they turn the core's answers into a module's exit."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from ._power.model.result import Result
 from ._power.model.server import PowerState
 from ._power.options import INFO_OPTIONS, LIMIT_OPTIONS, POWER_OPTIONS, WAIT_SECONDS
 
-#: Options that hold secrets are shown nowhere.
+#: Options with secrets are never shown.
 _UNSEEN = ("definitions", "api_token")
 
 
 class PowerModule(AnsibleModule):  # type: ignore[misc]
-    """A module that keeps definitions out of syslog and out of its own ``invocation``, however it ends."""
+    """A module that keeps definitions out of syslog and out of its ``invocation``."""
 
     def __init__(self, options: Mapping[str, Option]) -> None:
         self._failure: dict[str, Any] = {"code": SettingsInvalid.code}
@@ -47,27 +47,26 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
 
     @property
     def no_log(self) -> bool:
-        """True, always: Ansible keeps quiet in the syslog of how the module was called."""
+        """True, always: Ansible writes no arguments into the syslog."""
         return True
 
     @no_log.setter
     def no_log(self, _value: bool) -> None:
-        """The constructor sets it, and then lays the task's own no_log over it, which is false unless the task says otherwise."""
+        """Ignore the task's own no_log, which the constructor sets and which is usually false."""
 
     def exit_json(self, **result: Any) -> NoReturn:
-        """Leave with a result."""
         with _perhaps_unheard():
             super().exit_json(**{"invocation": self._invocation(), **result})
         raise AssertionError
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
-        """Leave with a failure; no traceback, the sentence says what is wrong."""
+        """Exit with a failure and without a traceback."""
         with _perhaps_unheard():
             super().fail_json(msg, **{"invocation": self._invocation(), **self._failure, **result})
         raise AssertionError
 
     def _invocation(self) -> dict[str, Any]:
-        """The options by their own names: what was mistyped may hold anything, and is named in the error."""
+        """Return the known options only: a mistyped name may hold a secret, and the error names it."""
         given = getattr(self, "params", None) or {}
         seen = {name: given[name] for name in self.argument_spec if name not in _UNSEEN and given.get(name) is not None}
         seen |= {name: shown_host(str(seen[name])) for name in ("docker_host", "api_url") if name in seen}
@@ -76,7 +75,7 @@ class PowerModule(AnsibleModule):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def _perhaps_unheard() -> Iterator[None]:
-    """Nobody may be there any more to be told the result; the journal has it."""
+    """Ignore that the reader of the result is gone; the journal has it."""
     try:
         yield
     except OSError:
@@ -84,7 +83,6 @@ def _perhaps_unheard() -> Iterator[None]:
 
 
 def run_power_module() -> None:
-    """The whole of server_power: read the options, perform, report."""
     module = PowerModule(POWER_OPTIONS)
     followed = None if module.check_mode else asked_for(os.environ)
     if followed is None:
@@ -94,26 +92,24 @@ def run_power_module() -> None:
 
 
 def run_limits_module() -> None:
-    """The whole of server_limits: read the options, change, report."""
     module = PowerModule(LIMIT_OPTIONS)
     module.params = {**{name: option.default for name, option in POWER_OPTIONS.items()}, **module.params, "action": PowerAction.LIMIT.value}
     in_own_session(lambda interrupted: _fail_cleanly(module, lambda: _run(module, interrupted, None)))
 
 
 def run_info_module() -> None:
-    """The whole of server_power_info: read the options, look, report."""
     module = PowerModule(INFO_OPTIONS)
     _fail_cleanly(module, lambda: _look(module))
 
 
 def _look(module: PowerModule) -> None:
-    # As in `call`: what acts describes nothing.
+    # Import here, as in `call`: actions need no descriptions.
     from ._power.actions.many.server_facts import FactOptions, ask_players
 
     options = module.params
     _check_bounds(options, INFO_OPTIONS)
     if options["server"] == []:
-        # What was computed and came out empty is not all.
+        # An empty list from a template does not mean all servers.
         module.exit_json(changed=False, complete=True, servers=[], supervisor=None, events=None)
     with contextlib.closing(open_call(options, read_only=True)) as call:
         wanted = FactOptions(options["tail"], options["operations"], options["crashes"], ask_players)
@@ -150,7 +146,7 @@ def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> No
 
 
 def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
-    """The servers that are meant to be up, by UUID. Raises `IntentUnknown`: nobody is started on a guess, nor passed over on one."""
+    """Return the servers that should be up, by UUID. Raises `IntentUnknown` instead of a guess."""
     meant = call.meant_up()
     if meant is None:
         why = "; ".join(call.warnings()) or "the journal does not tell"
@@ -162,13 +158,13 @@ def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
 
 
 def _leave_unasked(module: PowerModule, options: Mapping[str, Any]) -> NoReturn:
-    """A list of servers that came out empty means none."""
+    """Exit without work: an empty list of servers means no server."""
     msg = f"Nothing to {options['action']}: the list of servers is empty"
     module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
-    """No traceback ever reaches the user: an error of the node is its sentence and code, anything else a bug that says so."""
+    """Turn each error into a failure without a traceback: an error of the node with its code, any other as a bug."""
     try:
         body()
     except PowerError as error:
@@ -178,7 +174,7 @@ def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:
 
 
 def _checked(module: PowerModule) -> dict[str, Any]:
-    """The options as they count: out-of-range waits become the default with a warning, other numbers must make sense."""
+    """Return the checked options: out-of-range waits get the default and a warning, other numbers must be valid."""
     options = dict(module.params)
     if options["server"] != [] and not [text for text in options["server"] or () if text.strip()]:
         raise SettingsInvalid("Cannot act: no server is named; pass server=UUID (or a list), there is no default")
@@ -203,7 +199,6 @@ def _check_bounds(options: Mapping[str, Any], declared: Mapping[str, Option]) ->
 
 
 def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
-    """Make the request that each server gets with its own UUID, operation and time."""
     action = PowerAction(options["action"])
     return Request(
         server="",
@@ -227,13 +222,12 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
 
 
 def warn_each(module: PowerModule, *groups: Sequence[str]) -> None:
-    """Every warning once, in the order met."""
     for warning in dict.fromkeys(warning for group in groups for warning in group):
         module.warn(warning)
 
 
 def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Result], unlisted: Sequence[str]) -> NoReturn:
-    # What the task says decides, not how many were found: whoever registers the result relies on its shape.
+    # The task's text decides the shape of the result, and not the number of servers found.
     all_meant = means_all(options["server"])
     detail = Detail.BRIEF if len(options["server"]) > 1 or all_meant else Detail.WHOLE
     if is_ad_hoc(options["origin"]) and not module._verbosity:

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Outliving the unit of systemd that a process began in, whatever session or group of processes it is in.
+"""Lets a process outlive the systemd unit that it began in.
 
-All that is in a login's ``session-N.scope`` ends with the login where logind.conf has ``KillUserProcesses=yes``, and all that is in the
-``run-….service`` of a command that was begun with ``run0`` ends with the command. Only root may leave either, for a scope of its own,
-which systemd makes when asked over the system bus."""
+With ``KillUserProcesses=yes`` in logind.conf, all processes in a login's ``session-N.scope`` end with the login. All processes in the
+``run-….service`` of a ``run0`` command end with the command. Only root may move a process into another scope, over the system bus.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ _START = ("call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.
 
 
 def outlive_login(pid: int, name: str) -> bool:
-    """Have a child of this process live on when its login or command ends, in a scope of that name where it needs one; whether it will.
-
-    What cannot be found out is no.
-    """
+    """Let a child of this process outlive its login or command, in a new scope of that name if needed; False if uncertain."""
     try:
         units = _units_of(pid)
         if not _COMMAND.search(units) and (not _LOGIN.search(units) or _asked(*_KILLS) == "b false"):
@@ -53,7 +50,7 @@ def _units_of(pid: int) -> str:
 
 
 def _asked(*words: str) -> str:
-    """Return what the system bus answers. Raises OSError and SubprocessError."""
+    """Return the answer of the system bus. Raises OSError and SubprocessError."""
     # pylint: disable-next=ansible-bad-function
     asked = subprocess.run([*_BUSCTL, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_BUS_SECONDS, check=True)
     return asked.stdout.strip()
@@ -64,7 +61,7 @@ STDOUT = 1
 
 
 class Interruptions:
-    """A flag that signals raise. Call it: True means that an end was asked for, and nothing new should begin."""
+    """A flag that signals raise. Call it: True means that nothing new should begin."""
 
     def __init__(self) -> None:
         self._signalled = False
@@ -79,14 +76,14 @@ class Interruptions:
         return self._signalled
 
     def hold(self) -> None:
-        """Before something begins: nobody needs to be waited for."""
+        """Before something begins: no need to wait here."""
 
 
 class Interruption(Interruptions):
-    """A flag that signals raise, and the caller by going away. Call it: True means that nothing new should begin."""
+    """A flag that signals raise, and the end of the caller. Call it: True means that nothing new should begin."""
 
     def __init__(self, parent: int | None = None) -> None:
-        """``parent`` is the process that stands for the one who asked; ours, unless it may have ended already."""
+        """``parent`` is the process of the caller: by default our parent, unless that may have ended already."""
         self._parent = os.getppid() if parent is None else parent
         super().__init__()
 
@@ -95,17 +92,15 @@ class Interruption(Interruptions):
 
 
 def nobody_reads(descriptor: int) -> bool:
-    """Tell whether the other end of a pipe or socket was closed; that of a file or a terminal never is."""
+    """Tell if the other end of a pipe or socket was closed; False for a file or a terminal."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))
 
 
 def in_own_session(main: Callable[[Interruption], None]) -> None:
-    """Run ``main`` in a child with a session of its own and leave as it left; the parent only passes signals on and waits.
-
-    Where no child is to be had it is run in this process: a kill has to work on a machine that is at its limit, too.
-    """
+    """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
+    run it in this process: a kill must work on an overloaded machine."""
     sys.stdout.flush()
     hold_signals()
     parent = os.getpid()
@@ -117,7 +112,7 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
         _run_child(main, parent)
     status = _await_child(child)
     if os.WIFSIGNALED(status):
-        # Only SIGKILL, or a fault of the interpreter, ends the child so; what it did is in the journal.
+        # Only SIGKILL or a crash of the interpreter does this. The journal has the work done so far.
         with contextlib.suppress(OSError):
             tell_killed(status)
         raise SystemExit(1)
@@ -125,20 +120,17 @@ def in_own_session(main: Callable[[Interruption], None]) -> None:
 
 
 def hold_signals() -> None:
-    """Before a fork: until both sides know what to do with one, a signal waits."""
-    # Where our caller ignores the ends of children, none could be waited for.
+    """Before a fork: block signals until both sides can handle them."""
+    # If our caller ignores SIGCHLD, we cannot wait for a child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
 
 
 def _await_child(child: int) -> int:
-    """Return the status that the child ends with, and pass each signal on to it until then.
-
-    They are taken one by one, and have no handlers: one that came just before a wait for the child would have its handler called after it.
-    """
+    """Return the exit status of the child, and pass signals on to it until then. Signals are taken one by one, without handlers: a handler
+    for a signal just before the wait would run after it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
     while True:
-        # First: it may have ended before its end was waited for.
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return status
@@ -148,7 +140,7 @@ def _await_child(child: int) -> int:
 
 
 def run_here(main: Callable[[Interruption], None]) -> NoReturn:
-    """Without a child: signals are noted as there, and a session of its own is had where this process leads no group, as under ``sudo``."""
+    """Without a child: note signals as a child does, and take a new session if this process leads no group, as under ``sudo``."""
     with contextlib.suppress(PermissionError):
         os.setsid()
     main(Interruption())
@@ -156,7 +148,7 @@ def run_here(main: Callable[[Interruption], None]) -> NoReturn:
 
 
 def tell_killed(status: int) -> None:
-    """Print a failure as a module does: the process that acted was ended by a signal."""
+    """Print a module's failure: a signal ended the process that acted."""
     msg = f"Cannot tell how the action ended: its process was ended by signal {os.WTERMSIG(status)}; see server_power_info"
     sys.stdout.write(json.dumps({"failed": True, "msg": msg, "code": "interrupted"}) + "\n")
     sys.stdout.flush()
@@ -168,7 +160,7 @@ def pass_on(child: int, number: int) -> None:
 
 
 def _run_child(main: Callable[[Interruption], None], parent: int) -> None:
-    """Never returns: what the parent registered to run at its exit must run once only."""
+    """Never returns: exit handlers of the parent must run only once."""
     code = 1
     try:
         os.setsid()

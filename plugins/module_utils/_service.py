@@ -35,24 +35,23 @@ from ._power.options import MAX_PARALLEL, STAGGER
 from ._power.sources.sources import Sources
 
 _DEFAULT_STAGGER_SECONDS = 1
-#: The longest between two signs of life, in seconds.
 _LIFE_SECONDS = 5.0
 #: The longest life of sources: actions within a second share one list of the Panel.
 _SOURCES_SECONDS = 1.0
 _PRINTING = threading.Lock()
-#: Characters, more than any sentence of ours has.
+#: In characters, more than any sentence of ours has.
 _LONGEST_LINE = 8192
 
 
 def service_options(program: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of a program, with the option that each of them has."""
+    """Return the parser of a program, with the common option."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--config", metavar="FILE", help="the node's settings; /etc/fleet-power/config.yml")
     return parser
 
 
 def start_options(program: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of a program that starts many servers, in order."""
+    """Return the parser of a program that starts many servers."""
     parser = service_options(program, description)
     parser.add_argument(
         "--stagger",
@@ -85,7 +84,7 @@ def _whole_number(option: Option) -> Callable[[str], int]:
 
 
 def run_program(work: Callable[[], int | None]) -> int:
-    """Do the work of a program. Returns its exit code, 0 for None. After an error that is 1, and one line on standard error says why."""
+    """Do the work of a program; return its exit code, 0 for None. After an error it is 1, and one line on standard error says why."""
     import_whole()
     try:
         return work() or 0
@@ -97,29 +96,26 @@ def run_program(work: Callable[[], int | None]) -> int:
 
 
 def import_whole() -> None:
-    """Import every file of the core.
-
-    A module imports a file when it needs it. A program that does so after an upgrade gets files of another version, and its kill fails.
-    """
+    """Import every file of the core. A later import after an upgrade would get files of another version, and a kill would fail."""
     for each in pkgutil.walk_packages(_power.__path__, f"{_power.__name__}."):
         importlib.import_module(each.name)
 
 
 class OwnLock:
-    """The lock of a program that runs once on a node, held. Not for use by several threads at once."""
+    """The held lock of a program that runs once on a node. Not safe between threads."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._record: SupervisorRecord | None = None
 
     def record(self, paused: str = "") -> bool:
-        """Write into the lock file that this process runs, and the cause of a pause. Returns True if the cause is new."""
+        """Record in the lock file that this process runs, and the cause of a pause. Returns True if the cause is new."""
         if self._record is None:
             self._record = SupervisorRecord.of_this_process(timestamp(SYSTEM_CLOCK.now()), paused)
         elif paused == self._record.paused:
             return False
         self._record = replace(self._record, paused=paused)
-        # The record overwrites the one before. So it needs no more room on the disk.
+        # The record overwrites the old one, so it needs no more room on the disk.
         with contextlib.suppress(OSError):
             write_record(self._descriptor, self._record)
         return True
@@ -127,10 +123,8 @@ class OwnLock:
 
 @contextlib.contextmanager
 def own_lock(settings: Settings, name: str, what: str, hint: str) -> Iterator[OwnLock]:
-    """Hold the lock file ``name`` in the state directory, which dies with its holder.
-
-    Raises `LockUnavailable`: Cannot ``what``, the holder, and ``hint``.
-    """
+    """Hold the lock file ``name`` in the state directory; the lock ends with this process. Raises `LockUnavailable`: Cannot ``what``, the
+    holder, and ``hint``."""
     directory = settings.state_directory
     path = os.path.join(directory, name)
     try:
@@ -158,7 +152,7 @@ def _holder(directory: str, name: str) -> str:
 
 
 class FreshNode:
-    """A node with sources that are a second old at most, since definitions change while a program runs. Safe between threads."""
+    """A node with sources that are a second old at most, because definitions change while a program runs. Safe between threads."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -170,7 +164,7 @@ class FreshNode:
         return self._node.settings
 
     def now(self) -> Node:
-        """Return the node for work that begins now."""
+        """Return the node for new work."""
         with self._guard:
             if self._stale_at.is_over:
                 self._node = replace(self._node, sources=self.fresh_sources())
@@ -178,17 +172,16 @@ class FreshNode:
             return self._node
 
     def fresh_sources(self) -> Sources:
-        """Return new sources, which know no answer yet."""
+        """Return new sources without cached answers."""
         node = self._node
         return build_sources(node.settings, node.engine, node.clock)
 
     def close(self) -> None:
-        """Close the journal."""
         self._node.journal.close()
 
 
 class ServiceManager:
-    """The service manager that started this process. ``variables`` name it, by default those of the process. Nothing here raises."""
+    """The service manager that started this process, found through ``variables``. Nothing here raises."""
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
         variables = os.environ if variables is None else variables
@@ -196,19 +189,19 @@ class ServiceManager:
         is_ours = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         text = variables.get("WATCHDOG_USEC", "")
         wants_life = is_ours and text.isdigit() and int(text)
-        #: Seconds between two calls of `alive`; None: the service manager has no watchdog for this process.
+        #: Seconds between two calls of `alive`; None without a watchdog for this process.
         self.life_seconds = min(int(text) / 2_000_000, _LIFE_SECONDS) if wants_life else None
         self._alive_at = Deadline(SYSTEM_CLOCK, 0.0)
         self._is_ready = False
 
     def ready(self) -> None:
-        """Say that the program has begun, or has read its settings again. Only the first call counts."""
+        """Report that the program has begun or has reloaded its settings. Only the first call counts."""
         if not self._is_ready:
             self._is_ready = True
             self._tell("READY=1")
 
     def reloading(self) -> None:
-        """Say that the program reads its settings again; `ready` follows."""
+        """Report that the program reloads its settings; `ready` follows."""
         self._is_ready = False
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
@@ -216,7 +209,6 @@ class ServiceManager:
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """Give a sign of life, if one is due."""
         if self.life_seconds is not None and self._alive_at.is_over:
             self._tell("WATCHDOG=1")
             self._alive_at = Deadline.after(SYSTEM_CLOCK, self.life_seconds)
@@ -239,7 +231,7 @@ def say(line: str, *, warn: bool = True) -> None:
 
 
 def print_line(line: str, stream: TextIO) -> None:
-    """Write one line, whatever it contains. Raises nothing, also where the stream has no reader."""
+    """Write one line, whatever it contains. Raises nothing, even if the stream has no reader."""
     line = one_line(line, _LONGEST_LINE)
     with _PRINTING, contextlib.suppress(OSError, ValueError):
         stream.write(line.encode(stream.encoding or "utf-8", "replace").decode(stream.encoding or "utf-8") + "\n")

@@ -1,13 +1,12 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Send a node's events to its receivers: for a unit that runs as long as the machine does. Needs nothing but the core.
+"""Send a node's events to its receivers: for a unit that always runs. Needs only the core.
 
 ``python3 -m ansible_collections.fleet.power.plugins.module_utils.events [--config FILE] [--forget]``
 
-With ``--forget`` it sends nothing, and removes what is kept for it, so that no event is written any more. After SIGTERM, SIGINT or SIGHUP
-nothing is begun any more, and what is on its way has a few seconds. The exit code is 0 then, 1 if it cannot begin (one sentence on
-standard error says why), 2 for wrong arguments.
+``--forget`` sends nothing, removes the outbox, and ends the recording of events. After SIGTERM, SIGINT or SIGHUP, messages under way get a
+few seconds. The exit code is then 0. It is 1 if the program cannot begin, with the reason on standard error, and 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from ._service import print_line, run_program, service_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; its exit code."""
     parser = service_options("events", "Send the events of this node to its receivers.")
     parser.add_argument("--forget", action="store_true", help="send nothing; remove what is kept to be sent")
     given = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face of a node: ``python -m ansible_collections.fleet.power.plugins.module_utils.http_shim --config FILE``."""
+"""The HTTP shim of a node: ``python -m ansible_collections.fleet.power.plugins.module_utils.http_shim --config FILE``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ._service import run_program, service_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program. Returns its exit code."""
     given = service_options("http_shim", "Serve the power endpoint of this node over HTTP.").parse_args(arguments)
     return run_program(lambda: serve(given.config or DEFAULT_PATH))
 

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start what was meant to be up, in order: for a unit that runs when the engine is there after a boot. Needs nothing but the core.
+"""Start the servers that should be up, in order: for a unit that runs after a boot, once the engine runs. Needs only the core.
 
-``python3 -m ansible_collections.fleet.power.plugins.module_utils.restore [--config FILE] [--stagger S] [--max-parallel N]
-[--wait-for container|running]``
+``python3 -m ansible_collections.fleet.power.plugins.module_utils.restore [--config FILE] [--stagger S] [--max-parallel N] [--wait-for
+container|running]``
 
-One line for each server on standard output as it ends, what concerns all on standard error. The exit code is 0 if all that may be up
-are up, 1 if one is not or nobody can tell, 2 for wrong arguments. After SIGTERM, SIGINT or SIGHUP no server begins any more, and those
-under way are finished. In the reboot of a maintenance nothing is started, and the exit code is 0: it brings its servers back itself.
+Each ended start is a line on standard output; general errors are on standard error. The exit code is 0 if all servers are up, 1 if not or
+unknown, 2 for wrong arguments. After SIGTERM, SIGINT or SIGHUP no start begins, and started work is finished. In the reboot of a
+maintenance it starts nothing and exits with 0, because the maintenance starts the servers.
 """
 
 from __future__ import annotations
@@ -34,25 +34,23 @@ from ._power.model.result import Outcome, Result
 from ._power.model.server import Server
 from ._service import print_line, run_program, start_options
 
-#: What keeps a server down although it was meant to be up, and is as it should be.
+#: Codes of servers that should be up but correctly stay down.
 _PASSED_OVER = (Suspended.code, ServerNotFound.code, NotSelected.code)
-#: The phase of a maintenance while a reboot is all that is left.
 _REBOOT = "reboot"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; its exit code."""
     given = start_options("restore", "Start the servers of this node that were meant to be up, in order.").parse_args(arguments)
     return run_program(lambda: 0 if _restore(given, Interruptions()) else 1)
 
 
 def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool:
-    """Start them; whether all that may be up are up. Raises `PowerError` for what concerns all."""
+    """Start the servers; return True if all that may be up are up. Raises `PowerError` for a general error."""
     settings = load_settings(given.config)
     directory = settings.state_directory
     if _is_rebooting(directory):
         return True
-    # Whatever the settings say of an endpoint: the journal is this node's.
+    # Ignore an endpoint in the settings: the journal is this node's.
     options = {"config": given.config, "api_url": ""}
     with contextlib.closing(open_call(options, caller=Caller(interrupted))) as call:
         before = _journal_file(directory)
@@ -66,7 +64,7 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
 
 
 def _is_rebooting(directory: str) -> bool:
-    """Tell, and say, whether a maintenance reboots this node. One that cannot be read is said too, and counts as none."""
+    """Tell, with a line, if a maintenance reboots this node. An unreadable one gets a line too, and counts as none."""
     path = os.path.join(directory, MEMORY)
     try:
         memory = maintenance_of(directory)
@@ -87,7 +85,6 @@ def _is_rebooting(directory: str) -> bool:
 
 
 def _journal_file(directory: str) -> tuple[int, int] | None:
-    """Return device and inode of the journal's file, None if they cannot be had."""
     try:
         # A Python without SQLite has no journal.
         from ._power.journal.journal_sqlite import identity_of, path_in
@@ -98,7 +95,7 @@ def _journal_file(directory: str) -> tuple[int, int] | None:
 
 
 def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) -> bool:
-    """Tell whether the journal could be read, still can, and was not begun anew meanwhile: with that, stops are forgotten."""
+    """Tell if the journal was and is readable, and is the same file: a new journal has forgotten stops."""
     if not meant:
         return meant is not None
     if not is_same_file:
@@ -107,9 +104,9 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
 
 
 def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
-    """Tell, and say, whether servers have no definition because the directory is missing: its disk may be mounted later in the boot."""
+    """Tell, with a line, if servers lack a definition because the directory is missing: its disk may be mounted later."""
     where = settings.definitions
-    # With a Panel, its list says whose a server is, and many nodes have no directory.
+    # With a Panel, its list names the servers, and many nodes have no directory.
     if settings.remote or os.path.exists(where) or not any(result.code == ServerNotFound.code for result in results):
         return False
     print_line(
@@ -120,7 +117,6 @@ def _is_unmounted(settings: Settings, results: Sequence[Result]) -> bool:
 
 
 def _start_each(uuids: Sequence[str], call: Call, given: argparse.Namespace) -> list[Result]:
-    """Start the servers that are meant to be up when their turn comes; one line each as it ends."""
     asked = Request(
         server="",
         action=PowerAction.START,

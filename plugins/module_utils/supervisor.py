@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep up what is meant to be up: for a unit that runs as long as the machine does. Needs nothing but the core.
+"""Keep the servers up that should be up: for a unit that always runs. Needs only the core.
 
-``python3 -m ansible_collections.fleet.power.plugins.module_utils.supervisor [--config FILE] [--stagger S] [--max-parallel N]
-[--wait-for container|running]``
+``python3 -m ansible_collections.fleet.power.plugins.module_utils.supervisor [--config FILE] [--stagger S] [--max-parallel N] [--wait-for
+container|running]``
 
-One line in the system log for each run that has ended. After SIGTERM, SIGINT or SIGHUP nothing is begun any more, and what is under way is
-finished. The exit code is 0 then, 1 if it cannot begin (one sentence on standard error says why), 2 for wrong arguments.
+It writes one line to the system log for each ended run. After SIGTERM, SIGINT or SIGHUP nothing new begins, and started work is finished.
+The exit code is then 0. It is 1 if the program cannot begin, with the reason on standard error, and 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ._supervisor.service import Options, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; its exit code."""
     given = start_options("supervisor", "Start again the servers of this node that have crashed, and what is meant to be up.").parse_args(
         arguments
     )

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One receiver's thread: takes up what the outbox has for it, sends it, and writes how far it has come."""
+"""One receiver's thread: reads events from the outbox, sends them, and records its progress."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from .._power.receivers.receiver import DefinitionOf, Receiver, message_of
 from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
 from .delivery import DROPPED, DeliveryPlan, lane_of
 
-#: What is on its way when the process is to end may still be taken.
+#: At the end of the process, the receiver has so long to take a message under way.
 GRACE_SECONDS = 3.0
 
 
 class SenderEnds(Exception):
-    """The process ends: what is on its way is given up."""
+    """The process ends and gives up the message under way."""
 
 
 @dataclass(frozen=True)
 class OutboxSight:
-    """The outbox, None while there is none or it cannot be read, and the number up to which its events are too old to be sent."""
+    """The outbox, None if missing or unreadable, and the number up to which its events are too old to send."""
 
     outbox: OutboxState | None = None
     too_old: int = 0
 
 
 class OutboxWatch:
-    """The latest sight. Safe between threads."""
+    """The latest sight, shared between threads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -53,58 +53,52 @@ class OutboxWatch:
 
     @property
     def sight(self) -> OutboxSight:
-        """The outbox as it was seen last."""
         return self._sight
 
     @property
     def ends(self) -> bool:
-        """True from the moment at which nothing new is to begin."""
         return self._ends is not None
 
     def show(self, sight: OutboxSight) -> None:
-        """The outbox is like this now."""
         with self._changed:
             if sight != self._sight:
                 self._sight = sight
                 self._changed.notify_all()
 
     def end(self) -> None:
-        """Have all threads end."""
         with self._changed:
             self._ends = Deadline.after(SYSTEM_CLOCK, GRACE_SECONDS)
             self._changed.notify_all()
 
     def wait(self, seen: OutboxSight, seconds: float) -> None:
-        """Wait until there is another sight than that, at most so long."""
+        """Wait for another sight than ``seen``, for so many seconds at most."""
         with self._changed:
             self._changed.wait_for(lambda: self.ends or self._sight != seen, seconds)
 
     def check(self) -> None:
-        """Raise `SenderEnds` when what is on its way has had its time."""
+        """Raise `SenderEnds` once the grace period is over."""
         if self._ends is not None and self._ends.is_over:
             raise SenderEnds
 
 
-#: Events that are taken up at a time.
 _PAGE = 500
-#: The longest that a thread sleeps: a clock may be set, and events grow old.
+#: The longest sleep of a thread: clocks change, and events grow old.
 _LONGEST_SLEEP = 5.0
-#: Seconds between two messages that a person reads.
 _DISCORD_SECONDS = 2.0
-#: So many failures in a row are told in the system log: one alone is not worth a line.
+#: After so many failures in a row, a line goes to the system log.
 _TOLD_TRIES = 3
 _TROUBLE_SECONDS = 1.0
-#: Seconds between two looks for what is to be let go of in all lanes, not of all receivers at once: all that waits is read for it.
+#: Seconds between two looks for old events in all lanes, at another time for each receiver: a look reads all waiting events.
 _TIDY_SECONDS = 10.0
-#: Seconds between two writes of how far a receiver has come that nothing depends on.
+#: Seconds between two writes of progress that no delivery depends on.
 _SAVE_SECONDS = 1.0
-#: A clock that is further back than it should be was set.
+#: A difference of more seconds means that the clock was set.
 _SET_BACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all receivers' threads have in common; ``node`` is what the node is called in events."""
+    """The things that all receivers' threads share. ``node`` is the node's name in events."""
 
     journal: Journal
     outbox_watch: OutboxWatch
@@ -114,14 +108,14 @@ class Surroundings:
 
 
 class WallClock:
-    """The wall clock, beside one that cannot be set."""
+    """Compares the wall clock with one that cannot be set."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._behind = self._behind_now()
 
     def set_back_by(self) -> float:
-        """Return by how many seconds it was set back since it was last looked at; negative if it was set forward."""
+        """Return by how many seconds the clock was set back since the last call; negative if set forward."""
         before, self._behind = self._behind, self._behind_now()
         return self._behind - before
 
@@ -130,18 +124,16 @@ class WallClock:
 
 
 class DeliveryWorker:
-    """One receiver's thread. `run` is its life, `turn` one step of it."""
+    """One receiver's thread. `run` is its life, `turn` one step."""
 
     def __init__(self, receiver: Receiver, surroundings: Surroundings, client: WebhookClient | None = None) -> None:
         self._receiver = receiver
         self._around = surroundings
         self._client = client or WebhookClient(receiver, clock=surroundings.clock)
         self._is_for_persons = receiver.format == DISCORD
-        #: Events that a message has at most.
         self._at_once = MOST_LINES if self._is_for_persons else 1
         self._plan: DeliveryPlan | None = None
         self._saved: Delivery | None = None
-        #: Nothing is sent before it is over.
         self._spacing = Deadline(surroundings.clock, 0.0)
         self._tidy_at = Deadline(surroundings.clock, 0.0)
         self._save_at = Deadline(surroundings.clock, 0.0)
@@ -149,7 +141,7 @@ class DeliveryWorker:
         self._told_failing = False
 
     def run(self) -> None:
-        """Send until the process is to end. Whatever goes wrong with one receiver is no other's trouble."""
+        """Send until the process ends. A failure of one receiver does not affect the others."""
         outbox_watch, told = self._around.outbox_watch, ""
         while not outbox_watch.ends:
             sight = outbox_watch.sight
@@ -158,7 +150,6 @@ class DeliveryWorker:
             except SenderEnds:
                 break
             except (JournalUnusable, OSError):
-                # The service tells of it.
                 seconds = _TROUBLE_SECONDS
             except Exception as error:
                 fault, seconds = internal_error(error), _LONGEST_SLEEP
@@ -172,17 +163,15 @@ class DeliveryWorker:
         self._client.close()
 
     def turn(self, sight: OutboxSight) -> float:
-        """Take up what is new, send one message if one is due, and return the seconds until there may be more to do.
-
-        Raises `JournalUnusable`, OSError, `SenderEnds`.
-        """
+        """Read new events, send one message if due, and return the seconds until the next turn. Raises `JournalUnusable`, OSError,
+        `SenderEnds`."""
         if sight.outbox is None:
             return _LONGEST_SLEEP
         plan = self._plan_in(sight.outbox)
         back = self._wall_clock.set_back_by()
         if back > _SET_BACK_SECONDS:
             plan.set_back(back)
-        # All of it before anything is sent: what came last may be of a server that has nothing else to send.
+        # Read all before any send: the last event may belong to a server with an empty lane.
         while self._take_up(plan, sight.outbox):
             pass
         if self._tidy_at.is_over:
@@ -202,11 +191,11 @@ class DeliveryWorker:
         return min(max(next_at - now, self._spacing.left), unsaved)
 
     def _plan_in(self, outbox: OutboxState) -> DeliveryPlan:
-        """Return the plan as it goes on in an outbox. A receiver that is new begins with what comes from now on."""
+        """Return the plan for an outbox. A new receiver gets only events from now on."""
         plan = self._plan
         if plan is None:
             found = self._around.journal.deliveries.of(self._receiver.name)
-            # One that wanted no more may want again: a person has had a look, or the machine was booted.
+            # A receiver that wanted no more gets a new try after a restart of this process.
             kept = Delivery(outbox.id, outbox.last) if found is None else replace(found, is_off=False)
             self._saved = found
             plan = self._plan = DeliveryPlan(kept)
@@ -215,7 +204,6 @@ class DeliveryWorker:
         return plan
 
     def _take_up(self, plan: DeliveryPlan, outbox: OutboxState) -> bool:
-        """Sort what is beyond the cursor into lanes; return whether there may be more."""
         if plan.delivery.cursor >= outbox.last or plan.delivery.is_off:
             return False
         page = self._around.journal.events.after(plan.delivery.cursor, _PAGE)
@@ -228,11 +216,11 @@ class DeliveryWorker:
         return len(page.events) == _PAGE
 
     def _let_go(self, plan: DeliveryPlan, sight: OutboxSight, *names: str) -> None:
-        """Let go of what these lanes have that is too old, or that the outbox has no more."""
+        """Drop the events of these lanes that are too old or have left the outbox."""
         events, dropped = self._around.journal.events, plan.delivery.dropped
         waiting = {name: plan.delivery.lanes[name] for name in names if name != DROPPED}
         oldest = events.oldest_of(waiting)
-        # A lane that the outbox has nothing of is stale whatever its numbers are.
+        # A lane without events in the outbox is stale, whatever its numbers are.
         first = {name: max(oldest.get(name, lane.last + 1), sight.too_old + 1) for name, lane in waiting.items()}
         stale = {name: lane for name, lane in waiting.items() if lane.number < first[name]}
         if not stale:
@@ -250,17 +238,15 @@ class DeliveryWorker:
             self._tell(f"has lost {count} event{'s' if count > 1 else ''}: it did not take them within a day, or there were too many")
 
     def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
-        """Return the events of a lane from a number on that are for the receiver; many at most."""
+        """Return the receiver's events of a lane from a number on; up to the size of an outbox."""
         return [event for event in self._around.journal.events.of(first, lane.last, KEPT_EVENTS, name) if self._wants(event)]
 
     def _first_events(self, plan: DeliveryPlan, name: str) -> list[Event]:
-        """Return the events with which a lane begins."""
         if name == DROPPED:
             return [self._dropped_event(plan.delivery)]
         lane = plan.delivery.lanes[name]
         few = self._around.journal.events.of(lane.number, lane.last, self._at_once, name)
         wanted = [event for event in few if self._wants(event)]
-        # Seldom: what it wants was changed.
         return wanted or self._events(lane, name, lane.number)
 
     def _dropped_event(self, delivery: Delivery) -> Event:
@@ -272,7 +258,6 @@ class DeliveryWorker:
         return self._receiver.wants(event, self._around.definition_of)
 
     def _send(self, plan: DeliveryPlan, names: Sequence[str]) -> None:
-        """Send what these lanes begin with, an event of each in turn, and take note of what became of it."""
         firsts = {name: self._first_events(plan, name) for name in names}
         for name in names:
             if not firsts[name]:
@@ -319,10 +304,8 @@ class DeliveryWorker:
             self._tell(f"does not take events, which are kept for a day: {posted.reason}")
 
     def _save(self, plan: DeliveryPlan, *, ends: bool = False) -> float:
-        """Write how far it has come, and return the seconds until it is to be written again.
-
-        At once only what was taken, which is not to be sent again, or dropped: else many receivers would write all the time.
-        """
+        """Write the progress; return the seconds until the next write. Only taken or dropped events are written at once, because they must
+        not be sent again. Otherwise many receivers would write all the time."""
         delivery, saved = plan.delivery, self._saved
         if delivery == saved:
             return _LONGEST_SLEEP

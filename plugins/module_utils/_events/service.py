@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the sender: alone on its node, a thread for each receiver, until a signal says otherwise."""
+"""The life of the sender: one per node, with a thread for each receiver, until a signal ends it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from .._power.receivers.receiver import receivers_of
 from .._service import OwnLock, ServiceManager, own_lock, say
 from .delivery_worker import GRACE_SECONDS, DeliveryWorker, OutboxSight, OutboxWatch, Surroundings
 
-#: Seconds between two marks. An event may seem younger by so much, and never older.
+#: Seconds between two marks. An event may seem younger by so much, but never older.
 MARK_SECONDS = 300.0
 
 
 class OutboxAges:
-    """Marks in an outbox: each event up to the number of a mark is as old as that, or older."""
+    """Marks in an outbox: each event up to a mark's number has at least its age, in seconds."""
 
     def __init__(self, boot: str = "", seconds: float = 0.0, marks: Sequence[tuple[int, float]] = ()) -> None:
-        """``seconds`` is the age of the life of the machine, ``boot``, in which the marks had these ages."""
+        """``boot`` and ``seconds``: the boot, and its age when the marks had these ages."""
         self._boot, self._seconds = boot, seconds
         self._marks = list(marks)
 
     @classmethod
     def read(cls, text: str) -> OutboxAges:
-        """Return the ages of a text that `written` made; of any other those of events that are all new."""
+        """Return the ages in a text of `written`. Any other text means that all events are new."""
         try:
             found = json.loads(text)
             return cls(str(found["boot"]), float(found["seconds"]), [(int(number), float(age)) for number, age in found["marks"]])
@@ -50,12 +50,11 @@ class OutboxAges:
             return cls()
 
     def written(self) -> str:
-        """Return these ages as a text."""
         marks = [[number, round(age)] for number, age in self._marks]
         return json.dumps({"boot": self._boot, "seconds": round(self._seconds, 3), "marks": marks}, separators=(",", ":"))
 
     def pass_to(self, boot: str, seconds: float, last: int) -> None:
-        """It is that moment of that life of the machine, and ``last`` is the number of the newest event."""
+        """Advance to ``seconds`` after the boot; ``last`` is the number of the newest event."""
         passed = max(0.0, seconds - self._seconds) if boot == self._boot else seconds
         self._boot, self._seconds = boot, seconds
         self._marks = [(number, age + passed) for number, age in self._marks]
@@ -64,32 +63,31 @@ class OutboxAges:
             self._marks.append((last, 0.0))
 
     def older_than(self, seconds: float) -> int:
-        """Return the number up to which all events are older than that, 0 for none."""
+        """Return the number up to which all events are older; 0 for none."""
         return max((number for number, age in self._marks if age > seconds), default=0)
 
     def forget(self, number: int) -> None:
-        """The events up to a number are gone."""
-        # One mark is left in any case: it says that there is nothing before it.
+        # One mark always stays: it says that there is nothing before it.
         self._marks = [mark for mark in self._marks if mark[0] > number] or self._marks[-1:]
 
 
-#: For so many seconds what was read of a server counts: many events of it come at once.
+#: A definition counts as fresh for so many seconds, because events of a server come in groups.
 FRESH_SECONDS = 10.0
 
 
 class LocalDefinitions:
-    """The definition of a server as it was last seen. Safe between threads."""
+    """Recent definitions of servers. Safe between threads."""
 
     def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._seen: dict[str, tuple[Deadline, Definition | None]] = {}
         kept, files = KeptDefinitions(settings.state_directory, settings.group), DefinitionDirectory(settings.definitions)
-        # Where there is a Panel, what it said of a server counts before a file.
+        # With a Panel, its last answer counts before a file.
         self._sources = (kept, files) if settings.remote else (files, kept)
         self._guard = threading.Lock()
 
     def __call__(self, server: Server) -> Definition | None:
-        """Return the definition of a server; None if there is none that can be read."""
+        """Return the definition of a server; None if there is no readable one."""
         with self._guard:
             found = self._seen.get(server.uuid)
             if found is None or found[0].is_over:
@@ -105,19 +103,17 @@ class LocalDefinitions:
         return None
 
 
-#: What nobody has taken after so long is let go of. Who reads the outbox itself finds it a little longer.
+#: The sender drops events after so long. Direct readers of the outbox have a little longer.
 KEPT_SECONDS = 86400.0
 _IN_OUTBOX_SECONDS = KEPT_SECONDS + 3600.0
 _LOOK_SECONDS = 0.2
-#: Seconds between two looks for what has grown old, and for operations whose process has died.
+#: Seconds between two looks for old events and for operations of dead processes.
 _TIDY_SECONDS = 10.0
 
 
 class Sender:
-    """The sender of one node."""
-
     def __init__(self, settings: Settings, interrupted: Callable[[], bool], clock: Clock = SYSTEM_CLOCK) -> None:
-        """Raises `SettingsInvalid` for a receiver that is none, `MissingLibrary`."""
+        """Raises `SettingsInvalid` for an invalid receiver, `MissingLibrary`."""
         receivers = receivers_of(settings.event_receivers)
         self._interrupted = interrupted
         self._clock = clock
@@ -134,12 +130,10 @@ class Sender:
         self._in_trouble = False
         self._is_begun = False
         self._too_old = 0
-        #: Of the events of the outbox with this id, and when they are to be noted again.
         self._ages, self._ages_of = OutboxAges(), ""
         self._note_ages_at = Deadline(SYSTEM_CLOCK, 0.0)
 
     def run(self) -> None:
-        """Send until a signal says otherwise."""
         for thread in self._threads:
             thread.start()
         try:
@@ -159,7 +153,7 @@ class Sender:
             self._journal.close()
 
     def _look(self) -> None:
-        """Show the threads the outbox as it is; one that is missing, as after damage, is made."""
+        """Show the threads the current outbox. If it is missing, as after damage, make it."""
         try:
             outbox = self._journal.events.state()
             if outbox is None:
@@ -185,7 +179,7 @@ class Sender:
         self._ages.pass_to(boot_id(), boot_seconds(), outbox.last)
         self._too_old = self._ages.older_than(KEPT_SECONDS)
         gone = self._ages.older_than(_IN_OUTBOX_SECONDS)
-        # Events that cannot be dropped now keep their age. What a busy outbox has pushed out itself needs none.
+        # Events keep their age if they cannot be dropped now. Events that a busy outbox has pushed out need none.
         if not 0 < outbox.oldest <= gone or events.drop_through(gone):
             self._ages.forget(gone)
         if self._note_ages_at.is_over and events.note_ages(self._ages.written()):
@@ -193,10 +187,7 @@ class Sender:
 
 
 def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
-    """Send a node's events until a signal says otherwise.
-
-    Raises `LockUnavailable` where another process does, `SettingsInvalid`, `MissingLibrary`.
-    """
+    """Send a node's events until a signal comes. Raises `LockUnavailable` if another process does, `SettingsInvalid`, `MissingLibrary`."""
     sender = Sender(settings, interrupted)
     with _own_lock(settings) as lock:
         lock.record()
@@ -204,10 +195,8 @@ def send_events(settings: Settings, interrupted: Callable[[], bool]) -> None:
 
 
 def forget_events(settings: Settings) -> None:
-    """Remove the outbox, and how far receivers have come: from now on no event is kept.
-
-    Raises `LockUnavailable` where a process sends, `JournalUnusable`, OSError.
-    """
+    """Remove the outbox and the receivers' progress, so that no more events are recorded. Raises `LockUnavailable` if a process sends,
+    `JournalUnusable`, OSError."""
     with _own_lock(settings) as lock:
         lock.record()
         journal = build_journal(settings, SYSTEM_CLOCK)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the HTTP face: begin, listen, read settings anew, end without losing what was accepted."""
+"""The life of the HTTP shim: begin, listen, reload settings, and end without the loss of accepted actions."""
 
 from __future__ import annotations
 
@@ -35,26 +35,25 @@ from .servers.disks import Disks
 from .servers.server_cache import ServerCache
 from .websocket.route import WebsocketRoutes
 
-#: Seconds between two looks at the files of the settings.
 _WATCH_SECONDS = 1.0
-#: Open files that are asked for: a connection needs one.
+#: The wanted limit of open files: a connection needs one.
 _FILES = 65536
 _READERS = 8
 _SWITCH_SECONDS = 0.001
 
 
 class Service:
-    """One process of the HTTP face, on the settings in one file."""
+    """One process of the HTTP shim, on the settings in one file."""
 
     def __init__(self, path: str, settings: Settings, log: Log) -> None:
         self._path = path
         self._settings = settings
-        # Now: much may be waited for before the first look at the files.
+        # Note them now: much time may pass before the first look at the files.
         self._seen = self._marks()
         self._log = log
         self._service_manager = ServiceManager()
         self._ending = asyncio.Event()
-        # A disk that hangs is not to keep the event loop waiting.
+        # A separate thread: a hanging disk must not block the event loop.
         self._files, self._reloading = WorkerPool(1, "settings"), asyncio.Lock()
         self._reload_asked: asyncio.Task[None] | None = None
         self._node = SharedNode(settings, {}, self._ending.is_set)
@@ -73,18 +72,18 @@ class Service:
         self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
-        """Serve until a signal says otherwise. Raises `LockUnavailable` where another process does, and what keeps it from beginning."""
+        """Serve until a signal comes. Raises `LockUnavailable` if another process serves, and errors of the startup."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._on_fault)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         allow_files(_FILES)
-        # Threads that compute are not to keep the event loop from its clients for longer.
+        # Let threads that compute yield to the event loop sooner.
         sys.setswitchinterval(_SWITCH_SECONDS)
         hint = f", with the state directory {self._settings.state_directory}"
         with own_lock(self._settings, "shim.lock", "serve HTTP", hint):
-            # First: a process that can answer nobody begins nothing.
+            # Bind first: without the address the process must begin nothing.
             await self._listener.bind()
             await self._known.load()
             await self._actions.resume()
@@ -128,7 +127,7 @@ class Service:
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what of ours ended unseen: otherwise a trace of it would be written among the lines of the log."""
+        """Log an unseen fault of ours. The library would write a traceback among the log's lines."""
         error = context.get("exception")
         reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
         self._log.error("fault", reason=reason)
@@ -149,7 +148,7 @@ class Service:
             outcome=result.outcome.value,
             code=result.code,
             msg=result.msg,
-            # Who asked over a websocket may not have been shown them.
+            # The user of a websocket may not have seen the warnings.
             warnings=result.warnings or None,
             seconds=result.seconds,
         )
@@ -158,13 +157,11 @@ class Service:
         self._reload_asked = asyncio.ensure_future(self._reload())
 
     async def _reload(self) -> None:
-        """Let the settings count as they are in their files now; what cannot be read or used leaves those that count."""
         async with self._reloading:
             self._service_manager.reloading()
             try:
                 await self._take_over()
             except Exception as error:
-                # A fault of ours: what counts goes on counting.
                 self._log.error("fault", reason=internal_error(error))
             self._service_manager.ready()
 
@@ -186,7 +183,7 @@ class Service:
             self._log.error("certificate_not_reloaded", reason=str(error))
 
     def _use(self, settings: Settings) -> None:
-        """Let settings count. Consoles were let in by tokens that the node's own has signed: with another one they are strangers."""
+        """Use new settings. The node's token signs the tokens of consoles, so a new one ends all consoles."""
         before, self._settings = self._settings, settings
         self._node.use(settings)
         if settings.token != before.token:
@@ -196,14 +193,13 @@ class Service:
         while True:
             try:
                 now = await self._files.ask(self._marks)
-                # What changes while they are read is seen by the next look.
+                # The next look sees changes during the reload.
                 changed, self._seen = self._seen != now, now
                 if changed:
                     await self._reload()
                 for sentence in self._node.journal.new_warnings():
                     self._log.warn("journal", reason=sentence)
             except Exception as error:
-                # A fault of ours must not be the last look.
                 self._log.error("fault", reason=internal_error(error))
             await asyncio.sleep(_WATCH_SECONDS)
 
@@ -211,7 +207,7 @@ class Service:
         return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
 
     async def _show_life(self) -> None:
-        """Show the service manager that the event loop turns, and that actions can still be accepted."""
+        """Send signs of life while the event loop turns and actions can be accepted."""
         seconds = self._service_manager.life_seconds
         while seconds is not None and self._actions.alive:
             self._service_manager.alive()
@@ -219,7 +215,7 @@ class Service:
 
 
 def serve(path: str) -> None:
-    """Serve with the settings in a file until a signal says otherwise. Raises `PowerError`, whose text says why it could not begin."""
+    """Serve with the settings in a file until a signal comes. Raises `PowerError` if it cannot begin."""
     settings = shim_settings.load(path)
     log = Log()
     for warning in settings.warnings:

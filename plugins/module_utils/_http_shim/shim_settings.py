@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings of the HTTP face: the node's, from a file that others cannot read, with a token in them."""
+"""The settings of the HTTP shim: the node's, with a token, from a file that others cannot read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._power.definitions.settings import Settings, load_settings
 from .._power.model.errors import SettingsInvalid
 
 _OTHERS = 0o007
-#: What only a new process can change.
+#: Settings that only a new process can change.
 FIXED = (
     *("api_host", "api_port", "api_ssl_enabled", "api_max_connections", "api_request_timeout"),
     *("lock_directory", "state_directory", "group", "docker_host"),
@@ -22,7 +22,7 @@ FIXED = (
 
 
 def load(path: str) -> Settings:
-    """Read the settings in a file. Raises `SettingsInvalid`, `MissingLibrary`: also where there is no token, or others could have it."""
+    """Read the settings. Raises `SettingsInvalid` (also without a token, or if others can read the file), `MissingLibrary`."""
     settings = load_settings(path)
     for file in (path, settings.wings_config):
         if file is not None:
@@ -39,18 +39,17 @@ def load(path: str) -> Settings:
 
 
 def files_of(path: str, settings: Settings) -> tuple[str, ...]:
-    """Return every file that the settings are made of."""
     secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
     return tuple(file for file in (path, settings.wings_config, *secured) if file)
 
 
 def as_they_are(files: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
-    """Return marks that change when one of these files does; one that is not there counts as well."""
+    """Return marks that change with these files; a missing file has a mark, too."""
     return tuple(_mark(file) for file in files)
 
 
 def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """Return the new settings as far as they can count now, and the names of those that need a new process."""
+    """Return the new settings as far as they can apply now, and the names of those that need a new process."""
     kept = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
     return replace(new, **{name: getattr(old, name) for name in kept}), kept
 
@@ -61,11 +60,10 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    """Have new connections be given the certificate that is in the files now. Raises `SettingsInvalid`.
+    """Use the current certificate files for new connections. Raises `SettingsInvalid`.
 
-    A context that connections are made from cannot be given another certificate: where its key does not belong to it, as when the files
-    are just being replaced, it would be left without one. Each connection is handed to the newest context as it begins, with a name or
-    without.
+    If key and certificate do not match, as in the middle of a replacement, a context in use would lose its certificate. So each new
+    connection gets the newest context, through the SNI callback, which also runs without a name.
     """
     newest = _with_certificate(settings)
     context.sni_callback = lambda connection, _name, _first: setattr(connection, "context", newest)
@@ -75,7 +73,7 @@ def _with_certificate(settings: Settings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # A key under a password cannot be used, and nobody is to be asked for it.
+        # A key with a password is unusable; the empty one prevents a prompt.
         context.load_cert_chain(settings.api_ssl_cert, settings.api_ssl_key, password="")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One connection to the engine: read events, look at servers, and start what is due, until the connection breaks."""
+"""One connection to the engine: read events, look at servers and start those that are due, until the connection breaks."""
 
 from __future__ import annotations
 
@@ -27,15 +27,12 @@ from .verdict import OBEY_SECONDS, EndReports
 
 
 def beside_wings(node: Node) -> bool:
-    """Tell if Wings is alive on the node, and nobody said that this does not matter."""
+    """Tell if Wings runs on the node and the settings do not allow that."""
     return not node.settings.allow_wings and node.wings_pid() is not None
 
 
 def pause_of(node: Node, *, in_trouble: bool) -> str:
-    """Return why nothing is to be started now, as readers are told it; empty if nothing speaks against it.
-
-    ``in_trouble``: the journal could not be used when that was tried last.
-    """
+    """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
     if beside_wings(node):
         return "wings"
     return maintenance_pause(node.settings.state_directory) or (_journal(node) if in_trouble else "")
@@ -70,7 +67,7 @@ _PAUSES = {
 
 
 def line_of(row: EndedRun, limits: Limits) -> str:
-    """Say what an end was taken for, and what is done about it."""
+    """Return the log line for an ended run: its verdict, and when the next start is due."""
     name = f" ({row.server.name})" if row.server.name else ""
     words = [f"run of {row.server.uuid}{name} {_SAID.get(row.verdict, row.verdict.value)}"]
     if row.exit_code is not None:
@@ -87,28 +84,25 @@ def line_of(row: EndedRun, limits: Limits) -> str:
 
 
 def pause_line(paused: str) -> str:
-    """Say what keeps it from starting anything, or that nothing does any more."""
     return f"supervisor paused: {_PAUSES.get(paused, paused)}" if paused else "supervisor goes on"
 
 
-#: Ends that come within this are judged together, so that the more important ones are started first.
+#: Ends within this time are judged together, so that the more important servers start first.
 _GATHER_SECONDS = 0.2
-#: Seconds between two looks at all, at what keeps it from starting anything, the same where something is due, and until a look that failed
-#: is tried again. A look for Wings is one at every process of the machine.
+#: Seconds between two looks: at all servers, for a pause, for a pause if a start is due, and after a failed look. The look for Wings reads
+#: every process of the machine.
 _ALL_SECONDS, _PAUSE_SECONDS, _DUE_PAUSE_SECONDS, _RETRY_SECONDS = 60.0, 30.0, 1.0, 5.0
-#: The longest that an engine which tells again what it told is listened to before the first look.
 _REPLAY_SECONDS = 2.0
-#: The longest wait for an event: a signal to end is noticed after it.
+#: The longest wait for an event. The supervisor notices SIGTERM after it.
 _WAIT_SECONDS = 1.0
-#: So long all looks together are waited for: a container that the engine does not answer for must not keep the others from being started.
+#: Limit for all looks together: one container without an answer must not delay the others.
 _LOOK_SECONDS = 15.0
-#: How long an engine may take to answer anything at all.
 _SERVING_SECONDS = 5.0
-#: Every so many looks at all, a server that seems as it was is inspected nevertheless: events get lost.
+#: After so many rounds, each unchanged server has been inspected once, because events get lost.
 _ROUNDS = 10
 _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 
-#: What the supervisor keeps in the journal: that all were looked at once, in which boot, and up to where the engine was heard.
+#: Keys in the journal: the first look is done, the boot, and the cursor in the engine's events.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
 
 
@@ -120,8 +114,6 @@ def _after(seconds: float) -> Deadline:
 
 
 class EngineWatch:
-    """The servers of one node, while one connection to its engine lasts."""
-
     def __init__(
         self,
         node: Callable[[], Node],
@@ -131,7 +123,6 @@ class EngineWatch:
         starter: Starter,
         tell: Callable[[str], None],
     ) -> None:
-        """``tell`` is told what keeps it from starting anything."""
         self._node = node
         self._link = link
         self._reader = reader
@@ -139,10 +130,9 @@ class EngineWatch:
         self._starter = starter
         self._tell = tell
         self._observer = Observer(node, reports, link, self._cursor)
-        #: When each server is to be looked at.
         self._dirty: dict[str, Deadline] = {}
         self._up: dict[str, Run] = {}
-        #: Those that nobody has looked at yet, as the journal has it; None before it has anything.
+        #: Servers not yet looked at, as the journal has them; None before the first entry.
         self._to_be_looked_at: frozenset[str] | None = None
         self._round = 0
         self._next_all = self._next_pause = self._next_due_pause = _NOW
@@ -150,11 +140,11 @@ class EngineWatch:
         self.in_trouble = False
 
     def first_look(self) -> None:
-        """Look at all. What is down at the very first look of a node is left."""
+        """Look at all servers. Servers that are down at the first look of a node stay down."""
         self._pause()
         if self.paused == "wings":
             return
-        # What the engine tells again comes at once, and says of an end what a look does not.
+        # The engine repeats past events at once. They say more about an end than a look does.
         deadline = _after(_REPLAY_SECONDS)
         while not deadline.is_over and (event := self._reader.next(_GATHER_SECONDS)) is not None:
             self._add(event)
@@ -170,7 +160,7 @@ class EngineWatch:
         self._next_all = _after(_ALL_SECONDS)
 
     def turn(self) -> None:
-        """Wait for what comes next, and see to it. Raises `StreamEnded`, and what the engine raises where it answers nothing."""
+        """Process the next event and all due work. Raises `StreamEnded`, and the engine's errors if it answers nothing."""
         self._add(self._reader.next(self._seconds()))
         if self._next_pause.is_over:
             self._pause()
@@ -180,13 +170,12 @@ class EngineWatch:
             self._look_at_all()
         self._look()
         if self._observer.is_ending:
-            # Its stream would keep it from ending for some seconds.
+            # An open stream would delay the end of the engine by some seconds.
             self._reader.close()
         elif self._is_due():
             self._starter.begin()
 
     def _is_due(self) -> bool:
-        """Tell if a start is due that nothing keeps it from: a maintenance may have begun, or ended, since that was looked for last."""
         left = self._starter.seconds_left()
         if left is None or left > 0:
             return False
@@ -195,7 +184,7 @@ class EngineWatch:
         return not self.paused
 
     def notice_trouble(self) -> None:
-        """The journal could not be used: nothing is to be started until it can."""
+        """Pause all starts until the journal works again."""
         self.in_trouble = True
         self._next_pause = _NOW
 
@@ -204,14 +193,13 @@ class EngineWatch:
             return _WAIT_SECONDS
         waits = [_WAIT_SECONDS, self._next_all.left, *(at.left for at in self._dirty.values())]
         due = None if self.paused else self._starter.seconds_left()
-        # One whose lock is held is tried again soon.
         return max(0.0, min(waits if due is None else [*waits, max(due, 0.1)]))
 
     def _cursor(self) -> Values:
         return ((CURSOR, f"{self._link.life} {self._reports.earliest()}"),)
 
     def _pause(self) -> None:
-        """Find out what keeps it from starting anything. After Wings, what is down is a new beginning."""
+        """Find the cause of a pause. After Wings has gone, begin with a first look."""
         node, before = self._node(), self.paused
         self.paused = pause_of(node, in_trouble=self.in_trouble)
         self._next_pause = _after(_RETRY_SECONDS if self.paused == "journal" else _PAUSE_SECONDS)
@@ -226,9 +214,8 @@ class EngineWatch:
             self.first_look()
 
     def _add(self, event: ContainerEvent | None) -> None:
-        """Remember an event, and what else has come meanwhile."""
         while event is not None:
-            # Of what is no server's nothing is ever judged, nor forgotten.
+            # Reports of other containers are never judged, so they would never be forgotten.
             if event.server is not None:
                 self._reports.add(event)
                 if not beside_wings(self._node()):
@@ -246,39 +233,38 @@ class EngineWatch:
             self._dirty[server] = at
 
     def _spoil(self, container: str, sent: int, server: str | None) -> None:
-        """Note of the run that is up that it has outlived a signal: the engine's own mark of a stop says nothing of it any more."""
+        """Record that the live run outlived a signal. From then on the engine's mark of a manual stop proves nothing."""
         node, snapshot = self._node(), None
-        # One that cannot be inspected keeps its mark: it is a server that stays down too long then, not one that comes up.
+        # If the inspection fails, the mark stays. The server then stays down instead of coming up unasked.
         with contextlib.suppress(EngineError, EngineUnreachable):
             snapshot = None if server is None else node.engine.inspect(container)
         began = None if snapshot is None else engine_time(snapshot.started_at)
-        # One that is told again may have been sent to an earlier run.
+        # A repeated event may belong to an earlier run.
         if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
             return
         if not node.journal.runs.spoil(server, snapshot.run):
             self.notice_trouble()
 
     def _note_outlived(self, container: str, server: str | None) -> None:
-        """Note of a container that it has outlived the signals which it had time enough to obey; at a later look where nobody can tell."""
+        """Record that a container outlived all signals that it had time to obey. If the time is unknown, a later look does it."""
         node, seconds = self._node(), OBEY_SECONDS
         if server is not None:
             try:
                 seconds = obeys_within(node, server, node.engine.inspect(container))
             except (EngineError, EngineUnreachable):
-                # It may have more time to obey than others.
+                # Its stop timeout may be longer than the default.
                 return
         sent = self._reports.disobeyed(container, time.time_ns() - int(seconds * 1e9))
         if sent is not None:
             self._spoil(container, sent, server)
 
     def _everybody(self) -> set[str]:
-        """The servers of which anything tells. Raises what the engine raises, `JournalUnusable`, OSError."""
         journal = self._node().journal
         rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
         return {each.server for each in self._node().engine.listed()} | journal.runs.uuids() | {row.server.uuid for row in rows}
 
     def _look_at_all(self) -> None:
-        """Look for those that are not as they were when seen last, at a tenth of the others, and at rows that wait for a verdict."""
+        """Look for changed servers, at a tenth of the others, and at rows without a verdict."""
         node = self._node()
         self._next_all = _after(_ALL_SECONDS)
         self._round = (self._round + 1) % _ROUNDS
@@ -303,7 +289,6 @@ class EngineWatch:
         return [uuid for uuid, at in self._dirty.items() if at.is_over]
 
     def _look(self) -> None:
-        """Look at those whose time has come."""
         uuids = self._dirty_now()
         for uuid in uuids:
             del self._dirty[uuid]
@@ -325,13 +310,13 @@ class EngineWatch:
         self._keep_looked()
 
     def _keep_looked(self) -> None:
-        """Write that all, if anybody, were looked at once, and who could not be yet: another life of the supervisor does not begin anew."""
+        """Record which servers still lack a look, so that the next supervisor process does not begin again."""
         left = frozenset(self._observer.first)
         if left != self._to_be_looked_at and self._node().journal.supervisor.set_values([(LOOKED, " ".join(["yes", *sorted(left)]))]):
             self._to_be_looked_at = left
 
     def _try_to_look(self, uuid: str) -> Looked | None:
-        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nobody."""
+        """Look at a server; None if it cannot be seen now. Raises `EngineUnreachable` if the engine answers nothing."""
         try:
             return self._observer.look(uuid)
         except EngineUnreachable:

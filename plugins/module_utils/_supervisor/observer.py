@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A look at one server: its run is seen up, or its end is judged and written down."""
+"""A look at one server: record its live run, or judge and record the end of the run."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from .engine_link import EngineLink
 from .verdict import OBEY_SECONDS, EndReports, Evidence, ReportedEnd, awaits_shutdown, judge
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
-#: How long an engine may take to show that it lets anybody in: one that is being shut down lets nobody in before it stops the first one.
+#: Limit for an answer of the engine. An engine that shuts down refuses connections before it stops the first container.
 _SERVING_SECONDS = 1.0
-#: How long one whose process is there may let nobody in before it is taken for one that ends.
+#: After so many seconds without an answer, a living engine process counts as shutting down.
 _SILENT_SECONDS = 10.0
-#: Seconds until another look at what somebody else is about to write down.
+#: Seconds until the next look if another process is about to write the end.
 _AGAIN_SECONDS = 0.5
 
 
 @dataclass
 class Looked:
-    """What a look at a server has found: rows that it wrote, due ones of others, and after how many seconds another look is needed."""
+    """Result of a look: rows that it wrote, due rows of other processes, and the seconds until the next look, if needed."""
 
     rows: list[EndedRun] = field(default_factory=list)
     due: list[EndedRun] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class _End:
-    """The end of a run as it is looked at. ``snapshot`` is of its container if this run is the last one of it."""
+    """The end of a run. ``snapshot`` shows its container if this run is the container's last."""
 
     server: Server
     run: Run
@@ -60,32 +60,31 @@ class _End:
     newest: bool
 
 
-#: Keys and values to be written with each row.
 Values = tuple[tuple[str, str], ...]
 
 
 class Observer:
-    """Looks at servers of one node. Several threads may look, while no thread adds reports."""
+    """Looks at the servers of one node. Several threads may look while no thread adds reports."""
 
     def __init__(self, node: Callable[[], Node], reports: EndReports, link: EngineLink, cursor: Callable[[], Values]) -> None:
-        """``cursor`` says what is to be written with each row: from where on the engine has to tell again."""
+        """``cursor`` returns the values to write with each row: the place in the engine's events."""
         self._node = node
         self._reports = reports
         self._link = link
         self._cursor = cursor
-        #: Servers that nobody has looked at yet: if one is down, it was so before.
+        #: Servers without a look so far. If one is down, it was down before.
         self.first: set[str] = set()
-        #: Whether the engine stops what runs, and lets nobody in any more.
+        #: The engine shuts down: it stops containers and refuses connections.
         self.is_ending = False
         self._silent: Deadline | None = None
 
     def look(self, uuid: str) -> Looked:
-        """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and what the engine raises: then nobody can tell."""
+        """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and the engine's errors."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.runs.known_of(uuid)
         server, looked = Server(uuid), Looked()
         ends = [*self._noted(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
-        # Of a server that is as it was, which most are, nothing else is to be known.
+        # Most servers are unchanged and need no definition.
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
             named = end if definition is None else replace(end, server=definition.server)
@@ -97,10 +96,10 @@ class Observer:
         return looked
 
     def _noted(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
-        """The runs that somebody found over when he started the server, and that have no verdict yet."""
+        """Return the runs that a start found ended and that have no verdict yet."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
         rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
-        # Whoever noted it may have removed its container, and then not started the server: nobody else will.
+        # That start may have removed the container and then failed.
         last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
         return [
             _End(server, row.run, None, row.seen, self._heard(node, server, row.run, snapshot, row.seen), newest=row.run == last)
@@ -108,14 +107,12 @@ class Observer:
         ]
 
     def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> ReportedEnd | None:
-        """Return the end of a run as the engine told it, if it did. ``snapshot`` is of its container or a later one."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
         seconds = obeys_within(node, server.uuid, snapshot)
         before = None if newest == run else newest
         return self._reports.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
 
     def _ends(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
-        """The runs of a server that are over, as far as anything tells of them, the oldest first."""
         live = snapshot is not None and snapshot.live
         last = snapshot if snapshot is not None and snapshot.has_run and not live else None
         ends = []
@@ -128,7 +125,7 @@ class Observer:
         return ends
 
     def _see_up(self, node: Node, server: Server, snapshot: Snapshot, seen: SeenRun | None) -> None:
-        """Write that a run is up, if the journal does not know it, or knows it by another life of the engine."""
+        """Record that a run is up, if the journal does not know it in this life of the engine."""
         if seen is not None and seen.run == snapshot.run and seen.engine == self._link.life:
             return
         known = seen is not None and seen.run == snapshot.run
@@ -171,7 +168,7 @@ class Observer:
 
     def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
-        # Who was killed later, as another run, does not concern this one.
+        # A later kill belongs to another run.
         generation = node.generations.read(uuid) if noted is None else noted.generation
         record = node.locks.ended_here(uuid)
         fate = None if record is None or record.run != run or not record.ended_it else fate_of(node, end.server, record)
@@ -199,14 +196,13 @@ class Observer:
         """Return after how many seconds the end can be judged; None for now."""
         holder = node.locks.holder(end.server.uuid)
         if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
-            # Whoever ends it here writes it down, with what only he knows.
             return _AGAIN_SECONDS
         if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None
         if node.engine.events.is_serving(_SERVING_SECONDS) and not self._link.is_over():
             self._silent = None
             return None
-        # The engine is about to end, has ended, or is slow. Its stream will break, and keeps it from ending as long as it is read.
+        # The engine is ending, has ended, or is slow. Its stream will break, and an open stream delays its end.
         self._silent = self._silent or Deadline.after(node.clock, _SILENT_SECONDS)
         self.is_ending = self._link.is_gone() or self._silent.is_over
         return _AGAIN_SECONDS
@@ -217,7 +213,7 @@ class Observer:
         else:
             row = noted or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
         if not row.ended_at and end.heard is not None:
-            # Its container is gone, or runs again: the engine told of the end as it came.
+            # The container is gone or runs again. The engine reported the end when it came.
             row = replace(row, ended_at=end.heard.ended_at, seconds=RunEnd(end.heard.ended_at).seconds_since(end.run.started_at))
         return replace(
             row,
@@ -229,7 +225,7 @@ class Observer:
         )
 
     def _log(self, node: Node, end: _End, definition: Definition | None) -> tuple[str, ...]:
-        """The last lines of a run, secrets masked; none where a log driver keeps nothing."""
+        """Return the last lines of a run, secrets masked; empty if the log driver keeps none."""
         if end.snapshot is None:
             return ()
         secrets = end.snapshot.secrets | (frozenset() if definition is None else frozenset(secrets_of(definition)))
@@ -238,12 +234,11 @@ class Observer:
         return ()
 
 
-#: Verdicts with which the last lines of the log are kept.
 _SHOWN = (Verdict.CRASHED, Verdict.ENDED, Verdict.ENDED_UNOBSERVED)
 
 
 def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition: Definition | None) -> bool:
-    """Tell if a start is due after an end. What the engine or a restart took down comes back whatever the policy says of crashes."""
+    """Tell if a start is due after an end. After an engine stop or a restart it is due whatever the crash policy says."""
     if verdict is Verdict.CRASHED:
         return policy.supervised
     if verdict is Verdict.ENDED:
@@ -252,7 +247,7 @@ def _is_due(node: Node, end: _End, verdict: Verdict, policy: Policy, definition:
 
 
 def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
-    """Tell if a run had become ready before its end: what ends well before that has done what it was for."""
+    """Tell if a run became ready before its end. A run that ends well before that has finished its work."""
     matchers = matchers_of(definition)
     if not matchers or (end.seen is not None and end.seen.matched):
         return True
@@ -263,34 +258,34 @@ def _was_ready(node: Node, end: _End, definition: Definition | None) -> bool:
 
 
 def obeys_within(node: Node, uuid: str, snapshot: Snapshot | None) -> float:
-    """Return how many seconds after a signal that stops a server its end is taken for obedience."""
+    """Return the seconds after a stop signal within which an end counts as obedience."""
     return max(OBEY_SECONDS, float(graceful_stop(node, uuid, snapshot).timeout.seconds))
 
 
 def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
-    """Tell if a run ended within the time that a stop may take, after the stop command had gone through our own console."""
+    """Tell if a run ended within the stop timeout after our console sent the stop command."""
     finished = None if end.snapshot is None else engine_time(end.snapshot.finished_at)
     moment = node.clock.now() if finished is None else finished
     at = moment.timestamp() if end.heard is None else end.heard.at / 1e9
     if not seen.console_stop:
         return False
-    # The moment of the command is known by the second.
+    # The command's time has whole seconds.
     return -1 <= at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.snapshot).timeout.seconds + 1
 
 
 def _answered(node: Node, server: Server) -> int:
-    """Return the row for which a start was under way that nobody lived to write down; 0 if there is none."""
+    """Return the row of an unfinished start whose process died; 0 if there is none."""
     row = node.journal.ended_runs.newest_of_each([server.uuid]).get(server.uuid)
     return row.number if row is not None and row.due and row.attempt else 0
 
 
 def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
-    """Return what the engine stops a container with, whether that is there still or not."""
+    """Return the engine's stop signal for a container, even if the container is gone."""
     return _number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal
 
 
 def _number(name: str) -> int | None:
-    """Return the number of a signal as an image names it; None for one that this machine does not know."""
+    """Return the number of a signal as an image names it; None if unknown to this machine."""
     text = name.upper()
     if text.isdigit():
         return int(text)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the supervisor: alone on its node, connected to the engine again and again, until a signal says otherwise."""
+"""The life of the supervisor: one per node, connected to the engine until a signal ends it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,14 @@ from .engine_link import EventReader, StreamEnded, link_to
 from .starter import Starter
 from .verdict import EndReports
 
-#: What somebody wanted down stays down.
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
 
 
 def due_after_boot(node: Node) -> list[EndedRun]:
-    """Make a start due after the newest run of each server that is meant to be up, and down since before this boot; return those rows.
+    """Make a start due for each server that should be up and is down since before this boot; return those rows.
 
-    What was due already goes on being so, at once. A server that a kill had ended when the power went, before the kill could write its
-    intent, is meant to be down from now on. Raises `JournalUnusable` and OSError.
+    Rows that were due stay due, at once. If the power failed between a kill and its record of intent, the server is set to stay down.
+    Raises `JournalUnusable`, OSError.
     """
     meant = node.journal.intents.meant_up()
     if meant is None:
@@ -52,7 +51,7 @@ def due_after_boot(node: Node) -> list[EndedRun]:
     newest = node.journal.ended_runs.newest_of_each([server.uuid for server in meant])
     for server in meant:
         row = newest.get(server.uuid) or _unknown(node, server)
-        # Only an end that was judged after the boot: one from before it may be a stop through the console, which writes no intent.
+        # Only ends judged after the boot count. An earlier one may be a stop through the console, which writes no intent.
         if row is not None and row.verdict is Verdict.STOPPED and row.boot == boot_id() and _began_before_boot(row, now):
             node.journal.intents.set(server, Intent(False, row.operation, row.origin, row.at), only_if_newer=node.clock.now())
         if row is None or row.due or row.next_run is not None or row.verdict in _STAYS or not _began_before_boot(row, now):
@@ -65,10 +64,7 @@ def due_after_boot(node: Node) -> list[EndedRun]:
 
 
 def _unknown(node: Node, server: Server) -> EndedRun | None:
-    """Write a row for a server of which no run is known, because its container is gone or never ran; None if it has one after all.
-
-    The run that it names has no start, and the server's name for a container.
-    """
+    """Write a row for a server without any known run; None if it has one after all. Its run has no start, and the UUID as container."""
     snapshot = node.engine.inspect(server.uuid)
     if snapshot is not None and snapshot.has_run:
         return None
@@ -81,27 +77,26 @@ def _unknown(node: Node, server: Server) -> EndedRun | None:
 
 def _began_before_boot(row: EndedRun, now: float) -> bool:
     if row.boot != boot_id():
-        # Whatever a clock says that was lost with the power.
+        # The clock may have been wrong after the power loss.
         return True
     began = engine_time(row.run.started_at)
     return not row.run.started_at or (began is not None and began.timestamp() < now - boot_seconds())
 
 
-#: Seconds between two tries of an engine that does not answer, or a journal that cannot be read.
+#: Seconds between two tries of an unreachable engine or an unreadable journal.
 _RETRY_SECONDS = 1.0
-#: For so many seconds the loop may be at one thing, and the service manager still be told that it lives.
+#: The loop may spend so many seconds on one step while the watchdog still gets signs of life.
 _STUCK_SECONDS = 900.0
 _FILES = 4096
-#: Seconds until what could not be seen after a boot is looked for again.
+#: Seconds until the next look at servers that could not be seen after a boot.
 _BRING_BACK_SECONDS = 10.0
-#: Seconds between two looks for countdowns whose process has died.
 _CALL_OFF_SECONDS = 10.0
 _BACK_NANOSECONDS = 5 * 10**9
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command is given: seconds between two starts after the engine was away, servers at a time, and when one counts as up."""
+    """Options of the command: ``stagger`` in seconds, servers in parallel, and the moment at which a server counts as up."""
 
     stagger: int = 1
     max_parallel: int = 0
@@ -109,8 +104,6 @@ class Options:
 
 
 class Supervisor:
-    """The supervisor of one node."""
-
     def __init__(self, settings: Settings, options: Options, interrupted: Callable[[], bool], lock: OwnLock) -> None:
         self._interrupted = interrupted
         self._lock = lock
@@ -129,7 +122,7 @@ class Supervisor:
         self._stuck = Deadline.after(SYSTEM_CLOCK, _STUCK_SECONDS)
 
     def run(self) -> None:
-        """Supervise until a signal says otherwise; what was begun is finished."""
+        """Supervise until a signal comes; started work is finished."""
         allow_files(_FILES)
         self._show_life()
         try:
@@ -141,7 +134,6 @@ class Supervisor:
                 except (JournalUnusable, OSError):
                     self._pause("journal")
                 except Exception as error:
-                    # A fault of ours must not be the end of all looks.
                     print_line(internal_error(error), sys.stdout)
                     announce_line(f"supervisor: {internal_error(error)}", warn=True)
                     self._pause("fault")
@@ -152,11 +144,11 @@ class Supervisor:
             self._node.close()
 
     def _connect(self) -> None:
-        """EngineWatch until the engine tells nothing any more. What comes between the stream's beginning and the first look is heard."""
+        """Watch the engine until its stream ends. The stream begins before the first look, so no event is missed."""
         engine = self._node.now().engine
         link = link_to(engine, self._host)
         life, _space, since = (self._node.now().journal.supervisor.value(CURSOR) or "").partition(" ")
-        # Some seconds back: the engine answers before it listens for events, and what is heard twice counts once.
+        # The engine answers some seconds before it listens for events. A repeated event counts once.
         recent = time.time_ns() - _BACK_NANOSECONDS
         reader = EventReader(engine.events.follow(int(since) if life == link.life and since.isdigit() else recent))
         try:
@@ -185,7 +177,6 @@ class Supervisor:
                 booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
     def _bring_back(self) -> bool:
-        """After a boot, have started what is meant to be up; return True once that is done for this boot."""
         watch, node = self._watch, self._node.now()
         if watch is None or watch.paused:
             return False
@@ -220,7 +211,7 @@ class Supervisor:
         wait_until(self._interrupted, Deadline.after(SYSTEM_CLOCK, _RETRY_SECONDS), every=0.1)
 
     def _show_life(self) -> None:
-        """Show the service manager that the loop turns, from a thread: an engine that keeps silent is waited for."""
+        """Send signs of life from a thread, because the loop may wait for a silent engine."""
         seconds = self._manager.life_seconds
         if seconds is None:
             return
@@ -234,7 +225,7 @@ class Supervisor:
 
 
 def supervise(settings: Settings, options: Options, interrupted: Callable[[], bool]) -> None:
-    """Supervise a node until a signal says otherwise. Raises `LockUnavailable` where another process does."""
+    """Supervise a node until a signal comes. Raises `LockUnavailable` if another process does."""
     with own_lock(settings, SUPERVISOR_LOCK, "supervise", "; look at fleet-power-supervisor") as lock:
         lock.record()
         Supervisor(settings, options, interrupted, lock).run()

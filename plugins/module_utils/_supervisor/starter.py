@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The starts that ended runs ask for: when each is due, in which order, and what becomes of its row."""
+"""Starts after ended runs: when each is due, in which order, and the outcome for its row."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ from .._power.model.request import PowerAction, Priorities, Request, WaitFor, ne
 from .._power.model.result import Outcome, Result
 from .._power.model.supervision import ORIGIN, EndedRun, Limits, Verdict, seconds_left, wait_before
 
-#: Codes of starts that came to nothing because nobody wants one any more.
 _UNWANTED = (NotSelected.code,)
-#: Codes of starts that are made as soon as what kept them off is over.
+#: Failures that are over soon: these starts run as soon as their obstacle is gone.
 _NOT_NOW = (InterruptedBySignal.code, UnderMaintenance.code)
-#: Seconds until a server that somebody acts on is looked at again.
 _HELD_SECONDS = 1.0
 
 
 class Starter:
-    """Starts servers after ended runs, many at a time, in threads of its own."""
+    """Starts servers after ended runs, many in parallel, in its own threads."""
 
     def __init__(
         self, node: Callable[[], Node], *, max_parallel: int, stagger: int, wait_for: WaitFor, on_trouble: Callable[[], None]
     ) -> None:
-        """``on_trouble`` is called when the journal cannot be used: nothing is to be started until it can."""
+        """``on_trouble`` is called when the journal is unusable. No start may follow until it works again."""
         self._node = node
         self._wait_for = wait_for
         self._on_trouble = on_trouble
@@ -44,17 +42,15 @@ class Starter:
         self._guard = threading.Lock()
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
-        #: Rows whose servers somebody acts on, and until when they are not looked at again.
+        #: Rows whose servers have a held lock, and until when to skip them.
         self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
 
     def remember(self, rows: Sequence[EndedRun]) -> None:
-        """Know rows after which a start is due."""
         with self._guard:
             self._due.update((row.number, row) for row in rows if row.due)
 
     def seconds_left(self) -> float | None:
-        """Return the seconds until the next start is due; None if none is."""
         boot, now = boot_id(), boot_seconds()
         with self._guard:
             left = [self._left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
@@ -65,7 +61,7 @@ class Starter:
         return max(seconds_left(row, boot, now), 0.0 if asleep is None else asleep.left)
 
     def begin(self) -> None:
-        """Begin what is due now and that nobody else is at."""
+        """Begin the due starts whose servers have a free lock."""
         node, boot, now = self._node(), boot_id(), boot_seconds()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -77,7 +73,7 @@ class Starter:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
 
     def _is_held(self, row: EndedRun, node: Node) -> bool:
-        """Tell if somebody else acts on a server: a restart that has stopped it starts it itself, as long as it lives."""
+        """Tell if another process holds the lock. A restart that stopped the server starts it itself, as long as it lives."""
         held = node.locks.holder(row.server.uuid) is not None
         if held:
             with self._guard:
@@ -85,7 +81,7 @@ class Starter:
         return held
 
     def free(self, node: Node) -> None:
-        """Set those free that have crashed too often, and whose definition is another since."""
+        """Release servers from a crash loop if their definitions have changed since."""
         with self._guard:
             rows = [row for number, row in self._due.items() if number not in self._under_way]
         for row in rows:
@@ -102,7 +98,7 @@ class Starter:
                     self.remember([freed])
 
     def leave(self, node: Node) -> None:
-        """Ask for no start after what has ended so far. A restart that lives makes its own. Raises `JournalUnusable`, OSError."""
+        """Cancel all due starts, except for servers with a held lock. Raises `JournalUnusable`, OSError."""
         for row in node.journal.ended_runs.due():
             if node.locks.holder(row.server.uuid) is None:
                 if not node.journal.ended_runs.close(row.number):
@@ -110,14 +106,13 @@ class Starter:
                 self._forget(row)
 
     def join(self) -> None:
-        """Wait for what is under way."""
         for thread in list(self._threads):
             thread.join()
 
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
         priorities = [self._priority(row, node) for row in rows]
         order = sorted(range(len(rows)), key=priorities.__getitem__)
-        # Only what comes back in tiers has others that wait until it is ready.
+        # Only starts in tiers have others that wait for readiness.
         wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
         targets = [Target(self._request(rows[index], node, wait_for), rows[index].server) for index in order]
         tiers = [priorities[index] for index in order] if in_tiers else None
@@ -132,7 +127,6 @@ class Starter:
             try:
                 perform_each(targets, answer, limiter, tiers, is_shared=True)
             finally:
-                # Those whose turn never came.
                 with self._guard:
                     self._under_way -= numbers
 
@@ -140,7 +134,7 @@ class Starter:
         try:
             thread.start()
         except RuntimeError:
-            # No thread to be had: at the next look.
+            # The system has no thread left; the next look tries again.
             with self._guard:
                 self._under_way -= numbers
         else:
@@ -164,7 +158,7 @@ class Starter:
         )
 
     def _answer(self, target: Target, slot: Slot, waiting: set[int]) -> Result:
-        """Start one server, unless its row asks for that no more; ``waiting`` are the rows of those that were begun with it."""
+        """Start one server if its row still asks for it. ``waiting``: the rows begun together with it."""
         node, row = self._node(), target.request.answers
         if row is None:
             raise TypeError("a start of the supervisor answers an ended run")
@@ -176,22 +170,22 @@ class Starter:
         finally:
             with self._guard:
                 self._under_way.discard(row.number)
-                # Under way again before all of these have ended, it is so by another start.
+                # If the row is under way again, another start has it.
                 waiting.discard(row.number)
                 if row.number in self._due:
-                    # Whatever went wrong: not at once again.
+                    # Do not try again at once, whatever went wrong.
                     self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
 
     def _try_to_answer(self, node: Node, row: EndedRun, asked: Request, slot: Slot) -> Result:
         try:
-            # Before anything else is asked or waited for.
+            # Read it before all other questions and waits.
             generation = node.generations.read(row.server.uuid)
         except LockUnavailable as error:
             self._put_off(node, row, error.code, str(error))
             return _nothing(asked, row)
         fresh = node.journal.ended_runs.numbered(row.number)
         if fresh is None or not fresh.due or fresh.run != row.run:
-            # Numbers of a journal that was begun anew are those of other runs.
+            # A new journal numbers other runs with these numbers.
             self._forget(row)
             return _nothing(asked, row)
         if not node.journal.ended_runs.note_attempt(row.number, asked.operation):
@@ -202,7 +196,7 @@ class Starter:
         return result
 
     def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close a row whose server is up, or that nobody wants a start for; put off the next try of any other."""
+        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try."""
         ended_runs = node.journal.ended_runs
         now = ended_runs.numbered(row.number)
         if now is None or not now.due:
@@ -212,25 +206,24 @@ class Starter:
         elif result.code in _UNWANTED and not _lacks_stop(node, row):
             self._close(node, row, result.code, result.msg)
         elif result.code == ServerNotFound.code and node.sources.surely_lacks(row.server.uuid):
-            # The engine was asked before the definition was.
+            # The engine was asked before the definition was read.
             self._close(node, row, result.code, result.msg)
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
 
     def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
-        """Ask for no start after a row any more. Where that cannot be written, it is tried again as a start is."""
         if node.journal.ended_runs.close(row.number, code, msg):
             self._forget(row)
         else:
             self._put_off(node, row, code, msg)
 
     def _put_off(self, node: Node, row: EndedRun, code: str, msg: str) -> None:
-        """Have a server tried again after the next longer wait. Raises `JournalUnusable`."""
+        """Put off the next try by the next longer wait. Raises `JournalUnusable`."""
         limits = limits_of(node, row)
         tries = row.tries + 1
         wait = wait_before(row.consecutive_crashes, tries, limits)
         put_off = replace(row, code=code, msg=msg, tries=tries, boot=boot_id(), next_at=boot_seconds() + wait, attempt="")
-        # Also where that cannot be written: a nearly full disk takes one write and refuses the next.
+        # Do this before the write: a nearly full disk may refuse the write.
         self.remember([put_off])
         if not node.journal.ended_runs.put_off(put_off):
             raise JournalUnusable("it cannot be written")
@@ -243,18 +236,17 @@ class Starter:
 
 
 def limits_of(node: Node, row: EndedRun) -> Limits:
-    """Return what the policy of a row's server says of tries."""
     return policy_of(node.settings, row.server, node.sources.definition_for_stop(row.server.uuid)).limits
 
 
 def _lacks_stop(node: Node, row: EndedRun) -> bool:
-    """Tell if the journal has yet to be told of a stop that the lock's record has: the next start asked for does that."""
+    """Tell if the journal lacks a stop that the lock's record has. The next start request adds it."""
     intent = node.journal.intents.of(row.server.uuid)
     return intent is not None and intent.up and node.locks.ended_here(row.server.uuid) is not None
 
 
 def _after_engine(row: EndedRun, boot: str) -> bool:
-    """Tell if a start is one of those that come after the engine or the machine was away: they are staggered."""
+    """Tell if a start follows an engine stop or a boot. Such starts are staggered."""
     return row.verdict is Verdict.ENGINE_STOPPED or row.boot != boot
 
 
@@ -268,12 +260,11 @@ def _reason(row: EndedRun) -> str:
         Verdict.RESTARTING: "a restart did not come to its start",
         Verdict.ENDED: "ended with exit code 0",
     }
-    # Nothing but a boot has a start due after any other end.
+    # Only a boot makes a start due after any other end.
     return told.get(row.verdict, "the machine has booted")
 
 
 def _nothing(request: Request, row: EndedRun) -> Result:
-    """The result of a start that was not made."""
     return Result(
         server=row.server,
         action=request.action,

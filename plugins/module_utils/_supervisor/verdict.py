@@ -16,25 +16,21 @@ from .._power.model.server import Run
 from .._power.model.supervision import Verdict
 
 _NANOSECONDS = 10**9
-#: What ends a process by default, and is sent to have it end. Not SIGHUP, which is sent to have it read its settings, nor SIGQUIT, by which
-#: some tell what they are at.
+#: Signals that stop a process by default. SIGHUP often means "read your settings", and SIGQUIT "print your state".
 _STOPPING = frozenset((2, 9, 15))
-#: How long before an end a signal may have been sent that brought it: the engine's own time from a stop to SIGKILL, and some more.
+#: A signal this long before an end may have caused it: the engine's time between stop and SIGKILL, and some more.
 _SIGNAL_SECONDS = 30
-#: How long a server may take to obey, or longer where its own stop may: one that lives on after it was not stopped.
+#: A server that lives longer than this after a signal ignored it. A longer stop timeout counts instead.
 OBEY_SECONDS = 600.0
-#: Containers in memory. One more removes the oldest.
 _MOST = 10_000
-#: So many signals, and so many ends, of each.
+#: The limit of signals, and of ends, for each container.
 _MOST_OF_ONE = 32
 
 
 @dataclass(frozen=True)
 class ReportedEnd:
-    """The end of a run as the engine told it. ``at`` is in nanoseconds; ``signalled``: a signal that stops was sent just before.
-
-    ``warned``: one was sent before that, no longer ago than the server may take to obey.
-    """
+    """The end of a run as the engine reports it. ``at`` is in nanoseconds. ``signalled``: a stop signal came just before. ``warned``: a
+    stop signal came earlier, within the time to obey."""
 
     at: int
     exit_code: int | None
@@ -43,7 +39,7 @@ class ReportedEnd:
 
     @property
     def ended_at(self) -> str:
-        """The same moment, as the engine writes it."""
+        """Return ``at`` in the engine's notation."""
         seconds, rest = divmod(self.at, _NANOSECONDS)
         return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
@@ -64,7 +60,6 @@ class EndReports:
         self.latest = 0
 
     def add(self, event: ContainerEvent) -> None:
-        """Add an event. A second report of it changes nothing."""
         with self._guard:
             self._add(event)
 
@@ -85,10 +80,7 @@ class EndReports:
     def end_of(
         self, run: Run, stop_signal: int | None, *, before: Run | None = None, obeys_within: float = OBEY_SECONDS
     ) -> ReportedEnd | None:
-        """Return the end of a run, if it was heard. ``stop_signal`` is what the engine stops this container with.
-
-        ``before`` is a later run of the same container, if there is one.
-        """
+        """Return the end of a run; None if the engine has not reported it. ``before`` is a later run of the container, if any."""
         with self._guard:
             return self._end_of(run, stop_signal, before, obeys_within)
 
@@ -107,14 +99,14 @@ class EndReports:
         return ReportedEnd(at, exit_code, any(moment >= earliest for moment in sent), bool(sent))
 
     def signalled_before(self, moment: int) -> list[str]:
-        """Return the containers that live on after a signal that was sent before a moment, in nanoseconds."""
+        """Return the containers that live on after a signal before ``moment``, in nanoseconds."""
         with self._guard:
             return [
                 name for name, heard in self._containers.items() if not heard.ends and any(sent < moment for sent, _signal in heard.signals)
             ]
 
     def disobeyed(self, container: str, moment: int) -> int | None:
-        """Forget the signals that a container has outlived, sent before a moment; return when the last was, None if it has ended by now."""
+        """Forget the signals before ``moment``; return when the last came, or None if the container has ended."""
         with self._guard:
             heard = self._containers.get(container, _Container())
             old = [sent for sent, _signal in heard.signals if sent < moment]
@@ -127,11 +119,11 @@ class EndReports:
 
     @staticmethod
     def is_stopping(signal: int | None) -> bool:
-        """Tell if a signal is one that is sent to have a container end, whichever that is; one that nobody told of may be."""
+        """Tell if a signal usually stops a container. An unknown signal may."""
         return signal is None or signal in _STOPPING
 
     def forget(self, run: Run) -> None:
-        """Forget what was heard of a run that has been judged, and of those before it."""
+        """Forget the reports of a judged run and of the runs before it."""
         with self._guard:
             self._forget(run)
 
@@ -148,10 +140,8 @@ class EndReports:
             del self._containers[run.container]
 
     def earliest(self) -> int:
-        """Return the moment from which on the engine has to tell again what was heard and is not judged yet.
-
-        A signal may have been heard whose end is yet to come.
-        """
+        """Return the moment, in nanoseconds, from which the engine must repeat its events after a reconnect. A signal may precede an end
+        that is still to come."""
         with self._guard:
             pending = min((each.ends[0][0] for each in self._containers.values() if each.ends), default=self.latest)
         return max(0, pending - _SIGNAL_SECONDS * _NANOSECONDS)
@@ -172,18 +162,17 @@ def _nanoseconds(moment: str) -> int | None:
     return int(found.replace(microsecond=0).timestamp()) * _NANOSECONDS + int(fraction or 0)
 
 
-#: Exit codes that a stop brings by default: 128 and the number of SIGINT, SIGKILL or SIGTERM, and that of who obeys.
+#: Exit codes that a stop brings by default: 0, and 128 plus the number of SIGINT, SIGKILL or SIGTERM.
 _OF_STOPS = (0, 130, 137, 143)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of an end. None is not known.
+    """The known facts of an end; None is unknown.
 
-    ``here``: the lock's record says that an action here ended the run; ``restarts``: to start it again. ``killed``: the server was killed
-    since the latest start that was asked for this run. ``console_stop``: the stop command went through our own console. ``marked`` is the
-    engine's own mark of a manual stop. ``another_engine``: the run was seen up by another life of the engine; ``in_startup``: it ended
-    while this one came up, which nobody could ask for anything yet.
+    ``here``: the lock's record says that an action ended the run; ``restarts``: the action was a restart. ``killed``: a kill came after the
+    latest start request. ``console_stop``: our console sent the stop command. ``marked``: the engine's mark of a manual stop.
+    ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine started up.
     """
 
     heard: ReportedEnd | None = None
@@ -200,7 +189,7 @@ class Evidence:
 
     @property
     def was_asked(self) -> bool:
-        """True for an end that the engine told of, and that somebody may have asked for through it."""
+        """True for a reported end that a request to the engine may have caused."""
         if self.heard is None:
             return False
         if self.heard.signalled or (self.heard.warned and self.marked is True):
@@ -210,12 +199,11 @@ class Evidence:
     @property
     def is_telling(self) -> bool:
         """True for an end that no stop brings by default."""
-        # The kernel may have ended another process of the container for memory, and long ago.
+        # The kernel may have killed another process of the container, long ago.
         return (self.oom_killed and self.exit_code != 0) or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
 
 
 def judge(seen: Evidence) -> Verdict:
-    """Return what an end is taken for."""
     if seen.here:
         return Verdict.RESTARTING if seen.restarts else Verdict.STOPPED
     if seen.console_stop:
@@ -232,7 +220,7 @@ def judge(seen: Evidence) -> Verdict:
 
 
 def _unheard(seen: Evidence) -> Verdict:
-    """Judge an end that the engine did not tell of, or not to us."""
+    """Judge an end that the engine did not report to us."""
     if seen.marked:
         return Verdict.ENDED_UNOBSERVED
     if seen.is_telling:
@@ -243,5 +231,5 @@ def _unheard(seen: Evidence) -> Verdict:
 
 
 def awaits_shutdown(seen: Evidence) -> bool:
-    """Tell if an end may be the engine's own, which shows only when its stream breaks."""
+    """Tell if the engine's own shutdown may have caused the end. That shows only when its stream breaks."""
     return seen.was_asked and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.is_telling))

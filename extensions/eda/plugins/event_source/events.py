@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An event source for ansible-rulebook: follows the events of a node over its HTTP face, from a cursor on.
+"""An event source for ansible-rulebook: follows the events of a node over its HTTP shim, from a cursor on.
 
-It stands alone, in one file: ansible-rulebook runs it by its path, and brings aiohttp along.
+This file stands alone: ansible-rulebook runs it by its path, and brings aiohttp along.
 """
 
 from __future__ import annotations
@@ -31,48 +31,48 @@ DOCUMENTATION = r"""
 module: events
 short_description: Follow the events of a node
 description:
-  - Reads what happens on a node from C(GET /api/events) of its HTTP face, as soon as it happens, one event after the other, in their order.
-  - Each is a CloudEvent in C(event.payload), the same that receivers get, so that there are C(event.payload.type) and
-    C(event.payload.data.server.name). C(event.meta.cursor) says where it stands.
-  - A node or a rulebook that is away for a while misses nothing, as long as the node keeps what has happened, which are 10,000 events of a
-    day. Of what it kept no longer an event of type V(events.dropped) tells, with C(data.count), V(null) where nobody can tell how many.
-  - With O(cursor_file) a rulebook goes on where it was. What ansible-rulebook has taken is not told again, unless it was killed, or the
-    machine lost its power, right then. The last event may come twice after that, with the same C(event.payload.id).
-  - No text of an event is a template. Where one would begin it has a blank, such as C({ {).
-  - What ansible-rulebook has taken and not yet acted on is lost when it is killed. It keeps no event itself.
+  - Reads the events of a node from C(GET /api/events) of its HTTP shim, at once and in their order.
+  - C(event.payload) has each event as a CloudEvent, as receivers get it. So there are C(event.payload.type) and
+    C(event.payload.data.server.name). C(event.meta.cursor) is its place.
+  - A node keeps 10,000 events for a day. A rulebook that is away for less time misses no event. For missing events there is one of type
+    V(events.dropped). C(data.count) has their number, or V(null) if that is unknown.
+  - With O(cursor_file) a rulebook continues from its last place. After a kill or a power loss the last event may come twice, with the same
+    C(event.payload.id).
+  - No text of an event is a template. A blank breaks each beginning of one, such as C({ {).
+  - ansible-rulebook keeps no event. After a kill, events that it took but did not handle are lost.
 options:
   url:
-    description: Address of the node's HTTP face.
+    description: Address of the node's HTTP shim.
     type: str
     required: true
   token:
-    description: The node's token, the setting V(token). Either this or O(token_file).
+    description: The node's token, the setting V(token). Give either this or O(token_file).
     type: str
   token_file:
-    description: File with that token. It is read anew at each request.
+    description: File with that token. It is read at each request.
     type: path
   cursor_file:
     description:
-      - File in which it keeps how far it has come, one a source. Its directory has to be there.
-      - Without it a rulebook that begins anew begins as O(after) says.
+      - File with the cursor, one for each source. Its directory must exist.
+      - Without it each start of the rulebook begins at O(after).
     type: path
   after:
     description:
-      - Where it begins without O(cursor_file), or with one that is not there yet. V(now), what happens from now on; V(oldest), all that the
-        node has kept; or a cursor, as C(event.meta.cursor) has it.
+      - The beginning if there is no O(cursor_file) yet. V(now) means only new events, V(oldest) all events that the node has.
+      - Also a cursor from C(event.meta.cursor).
     type: str
     default: now
   ca:
-    description: File with the certificates that sign the node's. Without it those that the system trusts.
+    description: File with the CA certificates for the node. The default is those of the system.
     type: path
   wait:
-    description: How many seconds one request waits for an event, 1 to 60.
+    description: Seconds that one request waits for an event, 1 to 60.
     type: int
     default: 50
 """
 
 EXAMPLES = r"""
-- name: Mind one node
+- name: Watch one node
   hosts: all
   sources:
     - name: node_1
@@ -81,7 +81,7 @@ EXAMPLES = r"""
         token_file: /etc/ansible-rulebook/node1.token
         cursor_file: /var/lib/ansible-rulebook/node1.cursor
   rules:
-    - name: Say that a server was given up
+    - name: Report a crash loop
       condition: event.payload.type == "server.crash_loop"
       action:
         debug:
@@ -92,38 +92,36 @@ _logger = logging.getLogger(__name__)
 
 _ARGUMENTS = {"url", "token", "token_file", "cursor_file", "after", "ca", "wait"}
 _CURSOR = re.compile(r"(?P<outbox>[0-9A-Za-z-]{1,64}):(?P<number>[0-9]{1,18})")
-#: The beginning of a template: two characters, or the line that says which they are.
+#: The beginning of a template: two characters, or the line that defines them.
 _TEMPLATE = re.compile(r"\{(?=[{%#])|\A#(?=jinja2:)")
-#: Of events; a place behind a greater one could be kept, and not read again.
+#: The limit of an event's number: a larger cursor would not match `_CURSOR`.
 _NUMBERS = 10**18
 _BEGINNINGS = {"now": "now", "oldest": ""}
 _PATH = "/api/events"
 _LIMIT = 100
 _LONGEST_WAIT = 60
 _CONNECT_SECONDS = 10
-#: Beyond the wait that was asked for.
+#: In addition to the requested wait.
 _PATIENCE_SECONDS = 30
 #: Bytes of one answer. A page has 100 events.
 _MOST_BYTES = 16 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-#: A node that has nothing new is not asked again before this, however soon it has said so.
+#: The shortest time between two requests without news, however fast the node answers.
 _LEAST_SECONDS = 1.0
-#: Looks whether ansible-rulebook has taken an event: soon, since it mostly has, then more seldom.
+#: Pauses between looks if ansible-rulebook has taken an event: short at first, because it usually has.
 _LOOK_SECONDS = (0.0, 0.0, 0.001, 0.005, 0.02)
 
 
 class Refused(Exception):
-    """The node does not let us in."""
+    """The node refuses the token."""
 
 
 class NotTold(Exception):
-    """The node could not be asked, or gave no answer that can be used."""
+    """The node could not be reached, or its answer is unusable."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the source was given."""
-
     url: str
     token: str
     token_file: str
@@ -135,7 +133,7 @@ class Options:
     @classmethod
     def read(cls, args: dict[str, Any]) -> Options:
         """Read the arguments of a rulebook. Raises ValueError, whose text says what is wrong."""
-        # ansible-rulebook adds some of its own, which begin so.
+        # ansible-rulebook adds its own arguments with this prefix.
         unknown = sorted(name for name in args if name not in _ARGUMENTS and not name.startswith("eda_"))
         if unknown:
             raise ValueError(f"Cannot follow events: there is no argument {', '.join(unknown)}; there are {', '.join(sorted(_ARGUMENTS))}")
@@ -145,7 +143,6 @@ class Options:
         return options
 
     def require_sound(self) -> None:
-        """Raise ValueError where arguments cannot be used."""
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("Cannot follow events: url is the address of a node's HTTP face, such as https://node1.example.com:8080")
@@ -155,7 +152,7 @@ class Options:
             raise ValueError("Cannot follow events: after is now, oldest, or a cursor as an event's meta has it")
 
     def token_now(self) -> str:
-        """Return the token. Raises ValueError where there is none."""
+        """Return the token. Raises ValueError if there is none."""
         try:
             token = Path(self.token_file).read_text(encoding="utf-8").strip() if self.token_file else self.token
         except (OSError, UnicodeDecodeError) as error:
@@ -166,13 +163,13 @@ class Options:
 
 
 class CursorFile:
-    """The file that says behind which event a source stands; without a path it is kept nowhere."""
+    """The file with the cursor of a source; without a path nothing is stored."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def read(self) -> str | None:
-        """Return the cursor; None if there is none yet. Raises ValueError where the file has something else."""
+        """Return the cursor; None if there is none yet. Raises ValueError for other content."""
         if not self._path:
             return None
         try:
@@ -186,7 +183,7 @@ class CursorFile:
         return text
 
     def write(self, cursor: str) -> None:
-        """Have the file say this cursor, whole whenever somebody reads it. Raises ValueError where it cannot be written."""
+        """Write the cursor atomically. Raises ValueError after an error."""
         if not self._path:
             return
         try:
@@ -207,12 +204,10 @@ class CursorFile:
 
 
 def _sync(directory: str) -> None:
-    """Put the names in a directory on the disk. Raises OSError."""
     folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     except OSError as error:
-        # Some file systems cannot sync a directory, and say that this is no such file.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -221,7 +216,7 @@ def _sync(directory: str) -> None:
 
 @dataclass(frozen=True)
 class EventPage:
-    """One answer of a node: events, the cursor behind them, and what is missing before them."""
+    """One answer of a node: events, the cursor after them, and the events missing before them."""
 
     cursor: str
     dropped: int
@@ -230,7 +225,7 @@ class EventPage:
 
     @classmethod
     def read(cls, body: bytes) -> EventPage:
-        """Read a body. Raises NotTold where it is no answer to what was asked."""
+        """Read a body. Raises NotTold for an invalid one."""
         try:
             told = json.loads(body)
             page = cls(str(told["cursor"]), int(told["dropped"]), told["reset"] is True, list(told["events"]))
@@ -242,7 +237,7 @@ class EventPage:
         return page
 
     def told(self, url: str, before: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return what a rulebook is told, each with the cursor behind it; ``before`` is the cursor that it was asked from."""
+        """Return the entries for a rulebook, each with the cursor after it; ``before`` is the cursor of the request."""
         outbox = self.cursor.partition(":")[0]
         told = [(f"{outbox}:{int(event['sequence'])}", event) for event in self.events]
         if self.dropped or self.reset:
@@ -251,11 +246,9 @@ class EventPage:
 
 
 class Follower:
-    """One source of a rulebook."""
-
     def __init__(self, queue: Any, options: Options) -> None:
         self._queue = queue
-        # ansible-rulebook hands over a wrapper that filters what is put.
+        # ansible-rulebook passes a wrapper that filters events.
         self._inner = getattr(queue, "queue", queue)
         self._options = options
         self._file = CursorFile(options.cursor_file)
@@ -265,11 +258,11 @@ class Follower:
         self._pauses = _pauses()
 
     async def run(self) -> None:
-        """Follow until it is cancelled. Raises ValueError, Refused where that cannot begin, ValueError where the cursor cannot be kept."""
+        """Follow until cancelled. Raises ValueError, also for a cursor that cannot be written, and Refused at the beginning."""
         self._options.token_now()
         self._cursor = self._file.read() or _BEGINNINGS.get(self._options.after, self._options.after)
         timeout = aiohttp.ClientTimeout(total=self._options.wait + _PATIENCE_SECONDS, connect=_CONNECT_SECONDS)
-        # A kilobyte that is decompressed may become gigabytes before they are counted.
+        # With decompression, a kilobyte may become gigabytes before the size check.
         async with aiohttp.ClientSession(connector=_connector(self._options), timeout=timeout, auto_decompress=False) as session:
             while True:
                 page = await self._page(session)
@@ -279,7 +272,7 @@ class Follower:
                     await self._hand_over(page)
 
     async def _page(self, session: aiohttp.ClientSession) -> EventPage | None:
-        """Return what is new; None if the node could not be asked. Raises Refused if it has never let us in."""
+        """Return the news; None if the node could not be reached. Raises Refused if no request has succeeded before."""
         asked_at = asyncio.get_running_loop().time()
         try:
             page = await self._ask(session)
@@ -298,7 +291,7 @@ class Follower:
         return None
 
     async def _ask(self, session: aiohttp.ClientSession) -> EventPage:
-        # Where it begins is to be known at once: what happens while it waits is not to be missed should it be killed meanwhile.
+        # The first request does not wait: its cursor must be known before a kill during a wait could lose events.
         wait = self._options.wait if _CURSOR.fullmatch(self._cursor) else 0
         query = urlencode({"after": self._cursor, "limit": _LIMIT, "wait": wait})
         try:
@@ -317,19 +310,18 @@ class Follower:
         return EventPage.read(body)
 
     async def _hand_over(self, page: EventPage) -> None:
-        """Put each event of a page into the queue, and stand behind it once it has been taken."""
+        """Put each event of a page into the queue, and advance the cursor once it is taken."""
         for cursor, entry in page.told(self._options.url, self._cursor):
             await self._queue.put(entry)
             try:
                 await self._taken()
             finally:
-                # Also when the rulebook ends just now: what it has taken is not to be told again.
+                # Also if the rulebook ends now: it must not get a taken event again.
                 if self._is_taken():
                     self._stand_behind(cursor)
         self._stand_behind(page.cursor)
 
     async def _taken(self) -> None:
-        """Wait until ansible-rulebook has taken all that is in the queue."""
         for seconds in _LOOK_SECONDS:
             if self._is_taken():
                 return
@@ -346,7 +338,6 @@ class Follower:
             self._cursor = cursor
 
     def _note(self, fault: str) -> None:
-        """Log that the node cannot be followed, why, and that it can again; each once."""
         if fault != self._fault:
             if fault:
                 _logger.warning("Cannot follow events of %s: %s; trying again", self._options.url, fault)
@@ -356,7 +347,7 @@ class Follower:
 
 
 async def main(queue: Any, args: dict[str, Any]) -> None:
-    """Follow the events of a node, as ansible-rulebook asks for it."""
+    """Follow the events of a node, as ansible-rulebook requests it."""
     await Follower(queue, Options.read(args)).run()
 
 
@@ -398,7 +389,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    """Return why an answer has none of what was asked, in the node's own words where it has some."""
     try:
         said = json.loads(body)["error"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -412,15 +402,13 @@ def _printable(text: str) -> str:
 
 
 def _entry(event: dict[str, Any], url: str, cursor: str) -> dict[str, Any]:
-    """Return an event as rules see it. Its id is also that by which ansible-rulebook reports it.
-
-    ansible-rulebook gives each event to the playbook that it runs, as extra variables, which Ansible takes for templates.
-    """
+    """Return an event as rules see it; ansible-rulebook reports it by the same id. ansible-rulebook passes each event to its playbook as
+    extra variables, and Ansible reads those as templates."""
     return {"payload": _without_templates(event), "meta": {"uuid": event["id"], "url": url, "cursor": cursor}}
 
 
 def _without_templates(value: Any) -> Any:
-    """Return a value with a blank within each beginning of a template: a server's owner chose its name."""
+    """Return a value with a blank in each beginning of a template: tenants choose the names of servers."""
     if isinstance(value, str):
         return _TEMPLATE.sub(r"\g<0> ", value)
     if isinstance(value, list):
@@ -431,20 +419,19 @@ def _without_templates(value: Any) -> Any:
 
 
 def _dropped(page: EventPage, url: str, before: str) -> dict[str, Any]:
-    """Return an event that tells of those that had gone before they could be read."""
     return {
         "specversion": "1.0",
         "id": f"dropped-after-{before}",
         "source": url,
         "type": "events.dropped",
         "datacontenttype": "application/json",
-        # Of events that were begun anew nobody knows how many there had been.
+        # After a new outbox, the number is unknown.
         "data": {"count": None if page.reset else page.dropped},
     }
 
 
 def _pauses() -> Iterator[float]:
-    """Yield how long to pause after each failure in a row: longer and longer, and not all sources at the same moment."""
+    """Yield the pause after each failure in a row, in seconds: longer and longer, with jitter between sources."""
     seconds = _FIRST_PAUSE
     while True:
         yield seconds * random.uniform(0.75, 1.25)

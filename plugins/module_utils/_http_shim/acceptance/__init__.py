@@ -1,7 +1,4 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power actions from their acceptance to their end: taken, written to the disk, run in order, readable afterwards.
-
-Routes and websockets may import it.
-"""
+"""Power actions from their acceptance to their end. Routes and websockets may import it."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one thread that writes acceptances and ends: what gathers during a write goes to the disk together."""
+"""The only thread that writes acceptances and ends: it gathers during a write, and writes all in one transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .shared_node import SharedNode
 
 @dataclass(frozen=True)
 class _GenerationSeen:
-    """A server's kill generation, how often this process had raised it, and why it cannot be read, if so."""
+    """A server's kill generation, how often this process had raised it, and why it is unreadable, if so."""
 
     generation: int | None
     own_raises: int = 0
@@ -34,10 +34,8 @@ class _GenerationSeen:
 
 
 def date(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Let the actions be requested now; return for each why it cannot be taken, empty if it can.
-
-    What was asked before a kill must not survive it: generations are read before the moment of the request.
-    """
+    """Set the request time of each action now; return why it cannot be taken, empty if it can. A kill must cancel all older requests, so
+    generations are read before the time is set."""
     seen = {uuid: _seen(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
     now = node.clock.now()
     return {ticket: _date(ticket, now, seen[ticket.uuid]) for ticket in tickets}
@@ -54,7 +52,7 @@ def _date(ticket: Ticket, now: datetime, seen: _GenerationSeen) -> str:
     acceptance = ticket.acceptance
     if ticket.is_kill:
         return ""
-    # A stop needs the generation only to tell whether a kill forced it.
+    # A stop needs the generation only to report a kill that forced it.
     if seen.fault and acceptance.action.boots:
         return seen.fault
     ticket.own_raises = seen.own_raises
@@ -63,17 +61,16 @@ def _date(ticket: Ticket, now: datetime, seen: _GenerationSeen) -> str:
 
 
 class EndAnnouncer:
-    """Tells the system log of ends that nobody who performed the action can tell of."""
+    """Reports ends to the system log that no performing thread can report."""
 
     def __init__(self) -> None:
         self._ends: queue.SimpleQueue[Sequence[Abandoned]] = queue.SimpleQueue()
 
     def start(self) -> None:
-        """Begin to tell."""
         threading.Thread(target=self._announce, name="announce", daemon=True).start()
 
     def tell(self, ends: Sequence[Abandoned]) -> None:
-        """Have these told; returns at once."""
+        """Report these ends; returns at once."""
         if ends:
             self._ends.put(ends)
 
@@ -93,18 +90,15 @@ AGAIN_SECONDS = 5.0
 
 
 class LateWrites:
-    """Settles what is owed to the journal."""
-
     def __init__(self, node: SharedNode, log: Log) -> None:
         self._owed = node.journal.owed
         self._clock = node.clock
         self._log = log
-        #: Why it cannot be written, and until when not to try again.
         self._reason = ""
         self._next_try = Deadline(node.clock, float("-inf"))
 
     def owe(self, after: Sequence[Afterwards], reason: str) -> None:
-        """Have these written later, since they cannot be written now for this reason."""
+        """Keep these for a later write, because of ``reason``."""
         for each in after:
             for write in writes_of([each]):
                 self._owed.add(each.uuid, write)
@@ -112,7 +106,7 @@ class LateWrites:
             self._cannot_settle(reason)
 
     def settle(self, *, last: bool) -> None:
-        """Write what is owed, if it is time to try, or this is the ``last`` time."""
+        """Write the late entries if a try is due, or if this is the ``last`` time."""
         if not self._owed or not (self._next_try.is_over or last):
             return
         try:
@@ -132,19 +126,18 @@ class LateWrites:
             self._log.error("not_recorded_yet", reason=reason)
 
 
-#: More than this in one transaction would keep the first waiting.
+#: A larger transaction would delay its first entries.
 _MOST_AT_ONCE = 256
-#: After so many acceptances those are forgotten that count no more.
+#: After so many acceptances, old ones are removed.
 _MOST_TO_FORGET = 1000
-#: A write that takes longer is none that will be.
 _STUCK_SECONDS = 10.0
 
 
 class Acceptor:
-    """Writes what it is handed, in that order, and hands tickets and ends on to ``done``, called in its thread with all of one transaction.
+    """Writes tickets and ends in order, and calls ``done`` in its thread with all of one transaction.
 
-    Before the first it hands what a process before this one left to ``found``: until that could be read, nothing is written. What is not
-    a ticket is written for certain, once the journal takes it: an action that has ended must not be run again by the next process.
+    First it passes the acceptances of an earlier process to ``found``. Until they can be read, nothing is written. Ends are kept until the
+    journal takes them, because the next process must not repeat an ended action.
     """
 
     def __init__(
@@ -154,13 +147,13 @@ class Acceptor:
         found: Callable[[Sequence[Acceptance], str], None],
         done: Callable[[Sequence[Written]], None],
     ) -> None:
-        """``found`` is told after each attempt, with the reason where it failed."""
+        """``found`` is called after each attempt, with the reason if it failed."""
         self._node = node
         self._log = log
         self._found = found
         self._done = done
         self._fault = "the journal was not read yet"
-        #: Since when what was handed over is being written, by the monotonic clock, and whether the last write failed.
+        #: Start of the current write, by the monotonic clock, and if the last write failed.
         self._busy_since: float | None = None
         self._failing = False
         self._to_forget = 0
@@ -171,27 +164,24 @@ class Acceptor:
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
         self._thread.start()
         self._announcer.start()
 
     @property
     def alive(self) -> bool:
-        """Tell whether it still writes."""
         return self._thread.is_alive()
 
     @property
     def stuck(self) -> bool:
-        """Tell whether the journal could not be read yet, could not be written when that was tried last, or takes very long."""
+        """Tell if the journal is still unread, failed at the last write, or takes very long."""
         busy = self._busy_since
         return bool(self._fault) or self._failing or (busy is not None and time.monotonic() - busy > _STUCK_SECONDS)
 
     def write(self, what: Sequence[Unwritten]) -> None:
-        """Have acceptances, and what becomes of them, written; returns at once."""
         self._waiting.put(what)
 
     def close(self, seconds: float) -> None:
-        """Write what is there, then end; waits for that at most so long."""
+        """Write all that waits, then end. Waits for so many seconds at most."""
         self._waiting.put(None)
         self._thread.join(seconds)
 
@@ -215,10 +205,7 @@ class Acceptor:
             self._settle(last=ending)
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
-        """Wait for what is to be written; return what is there, and whether it is the last.
-
-        Raises `queue.Empty` when it is time to try again what failed.
-        """
+        """Return all that waits to be written, and if it is the last. Raises `queue.Empty` when a failed write is due again."""
         troubled = self._fault or self._failing or self._node.journal.owed
         handed = self._waiting.get(timeout=AGAIN_SECONDS if troubled else None)
         gathered: list[Unwritten] = []
@@ -246,7 +233,6 @@ class Acceptor:
     def _kept(self, gathered: Sequence[Unwritten]) -> list[Written]:
         reasons = date([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
-            # The journal may be there again.
             self._read_left()
         sound = [ticket for ticket, reason in reasons.items() if not reason]
         after = [each for each in gathered if not isinstance(each, Ticket)]
@@ -259,7 +245,7 @@ class Acceptor:
         return [*(Written(ticket, reason) for ticket, reason in reasons.items()), *ends]
 
     def _written(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
-        """Write them together; return why that cannot be, if so."""
+        """Write them in one transaction; return why that failed, empty if not."""
         self._to_forget += len(tickets)
         forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
         try:
@@ -269,7 +255,7 @@ class Acceptor:
             self._late.owe(after, reason)
             return reason
         except Exception as error:
-            # A fault of ours must not end the thread that everybody waits for.
+            # A fault of ours must not end this thread.
             reason, self._failing = internal_error(error), True
             self._log.error("not_recorded", reason=reason)
             return reason
@@ -279,7 +265,7 @@ class Acceptor:
         return ""
 
     def _try_again(self) -> None:
-        """Look whether the journal can be written again, so that our health is right even if no action is asked for."""
+        """Try the journal even without new actions, so that the health check is right."""
         if self._failing and not self._fault:
             with contextlib.suppress(Exception):
                 self._node.journal.store.rewrite()

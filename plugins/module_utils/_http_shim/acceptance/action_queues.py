@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queues of all servers: each begins its actions in turn, and ends those that may not begin any more."""
+"""The queues of all servers: they begin actions in turn, and end those that can no longer begin."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .operations import Operations
 from .queue import Abandoned, ActionQueue, Requeued, Ticket, Unwritten
 from .shared_node import SharedNode, was_put_off
 
-#: How much longer what was accepted by a process that ended may still begin in the next one.
+#: Additional seconds in which the next process may begin an action that an earlier one accepted.
 GRACE_SECONDS = 60.0
 
 
 class UnwrittenBatch:
-    """Gathers what is to be written until this turn of the loop is over."""
+    """Gathers entries for the journal until the end of this turn of the event loop."""
 
     def __init__(self, write: Callable[[Sequence[Unwritten]], None]) -> None:
         self._write = write
@@ -38,30 +38,27 @@ class UnwrittenBatch:
         self._gathered: list[Unwritten] = []
 
     def add(self, what: Unwritten) -> None:
-        """Have it written with whatever else this turn brings."""
         if not self._gathered:
             self._loop.call_soon(self.hand_over)
         self._gathered.append(what)
 
     def hand_over(self) -> None:
-        """Have what was gathered written now."""
         gathered, self._gathered = self._gathered, []
         if gathered:
             self._write(gathered)
 
 
 class ActionEndings:
-    """Ends actions: what nobody else has written to the journal is written, then whoever waits for an end is told."""
+    """Ends actions: writes the missing entries to the journal, then reports each end."""
 
     def __init__(self, clock: Clock, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
-        """``ended`` is told of every action that ended."""
         self._clock = clock
         self._operations = operations
         self._batch = batch
         self._ended = ended
 
     def performed(self, ticket: Ticket, result: Result, *, unwritten: bool) -> None:
-        """End an action that was performed; ``unwritten``: nobody has written it to the journal yet."""
+        """End a performed action; ``unwritten``: its end is not in the journal yet."""
         if was_put_off(result):
             self._operations.put_off(ticket)
         elif unwritten:
@@ -70,7 +67,7 @@ class ActionEndings:
             self.written(ticket, result)
 
     def cancel(self, ticket: Ticket) -> None:
-        """End an action that was killed before it began."""
+        """End an action that a kill cancelled before it began."""
         msg = f"Cannot {ticket.what}: it was killed after this was requested; ask again to go on"
         self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, msg)
 
@@ -84,7 +81,7 @@ class ActionEndings:
         self._give_up(ticket, Outcome.REFUSED, LockTimeout.code, msg)
 
     def expire(self, ticket: Ticket) -> None:
-        """End an action that waited too long for a next process to begin it."""
+        """End an action that waited too long for the next process."""
         waited = f"for longer than it was asked to, and {GRACE_SECONDS:.0f} s more"
         self._give_up(ticket, Outcome.FAILED, EXPIRED, f"Cannot {ticket.what}: it waited {waited}; ask again")
 
@@ -92,17 +89,17 @@ class ActionEndings:
         self._batch.add(Abandoned(ticket, ticket.result(self._clock.now(), outcome, code, msg)))
 
     def written(self, ticket: Ticket, result: Result) -> None:
-        """Tell of an end that is on the disk, or that cannot be written now."""
+        """Report an end that is on the disk or cannot be written now."""
         self._operations.ended(ticket, result)
         self._ended(ticket, result)
 
 
-#: What a server is at while nothing is held, and the phase of its countdown then.
+#: The steps of an action without the lock, and the phase of its countdown in each.
 _FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
 
 def heard_by(node: Node, listener: Listener) -> Node:
-    """Return the node whose actions tell what they are at."""
+    """Return the node whose actions report their steps to ``listener``."""
     return replace(node, caller=replace(node.caller, listener=listener))
 
 
@@ -112,8 +109,8 @@ class PerformingActions:
     def __init__(
         self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None], aside: Callable[[Ticket, Mapping[str, str]], None]
     ) -> None:
-        """``ended`` is told of each end, and whether nobody has written it to the journal yet; ``aside`` whether, and until when, one
-        waits for players, and that one waits for its server to be ready."""
+        """``ended`` gets each end, and if it is missing in the journal. ``aside`` gets the phase and due time of a wait for players, and
+        the begin of a wait for readiness."""
         self._node = node
         self._ended = ended
         self._aside = aside
@@ -124,16 +121,15 @@ class PerformingActions:
 
     @property
     def number(self) -> int:
-        """Return how many actions are being performed."""
         return self._running
 
     async def wait(self, seconds: float) -> None:
-        """Wait until nothing is under way, at most so many seconds."""
+        """Wait until all actions have ended, for so many seconds at most."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
 
     def begin(self, ticket: Ticket) -> None:
-        """Begin an action. Its end is never told before this returns."""
+        """Begin an action. Its end is never reported before this returns."""
         request = self._request(ticket)
         ticket.turn_seconds = ticket.waited(self._node.clock.now())
         self._running += 1
@@ -146,9 +142,9 @@ class PerformingActions:
 
     def _request(self, ticket: Ticket) -> Request:
         acceptance, uuid = ticket.acceptance, ticket.uuid
-        # Now, and not in the thread: a kill that comes after this must still be seen.
+        # Read this here and not in the thread: a kill after this line must still cancel the action.
         raised = self._node.generations.own_raises(uuid) - ticket.own_raises
-        # The clock's rounding must not make it one second more than was asked for.
+        # Rounding must not add a second.
         left = math.ceil(round(ticket.deadline - self._loop.time(), 3))
         return Request(
             server=uuid,
@@ -171,7 +167,7 @@ class PerformingActions:
                 node = heard_by(node, lambda news: soon(self._loop, self._on_news, ticket, news))
             result = perform(request, node, None, slot)
         except Exception as error:
-            # A fault of ours: the server's queue must go on.
+            # After a fault of ours, the server's queue must continue.
             result, unwritten = self._fault(ticket, error), True
         finally:
             slot.leave()
@@ -181,7 +177,7 @@ class PerformingActions:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
     def _on_news(self, ticket: Ticket, news: News) -> None:
-        # What holds nothing more keeps nobody waiting.
+        # A wait for readiness holds no lock, so it delays no other action.
         begins_wait = news.phase == READY and not ticket.awaits_ready
         ticket.awaits_ready = ticket.awaits_ready or begins_wait
         phase = _FOR_PLAYERS.get(news.phase)
@@ -206,28 +202,26 @@ class ActionQueues:
         self._loop = asyncio.get_running_loop()
         self._queues: dict[str, ActionQueue] = {}
         self._performing = PerformingActions(node, self._on_performed, self._on_aside)
-        #: Nothing begins any more.
         self.ending = False
 
     @property
     def under_way(self) -> int:
-        """Return how many actions are being performed, but for those that wait for players."""
+        """Return the number of running actions, without those that wait for players."""
         return self._performing.number - sum(bool(ticket.aside) for ticket in self._tickets())
 
     @property
     def waiting(self) -> int:
-        """Return how many actions wait for their turn, or for players."""
+        """Return the number of actions that wait for their turn or for players."""
         return sum(not ticket.begun or bool(ticket.aside) for ticket in self._tickets())
 
     def _tickets(self) -> Iterator[Ticket]:
         return (ticket for queue in self._queues.values() for ticket in queue.tickets)
 
     def of(self, uuid: str) -> ActionQueue:
-        """Return the queue of a server."""
         return self._queues.setdefault(uuid, ActionQueue())
 
     def resume(self, uuid: str, tickets: Sequence[Ticket]) -> None:
-        """Put before all others of a server what a process before this one had accepted, and go on."""
+        """Put the actions that an earlier process accepted first, and begin them."""
         queue = self.of(uuid)
         queue.take_first(list(tickets))
         for kill in [each for each in queue.tickets if each.is_kill and each.kept]:
@@ -237,7 +231,7 @@ class ActionQueues:
         self.advance(uuid)
 
     def admit(self, ticket: Ticket) -> None:
-        """Count a ticket as taken: it is on the disk, or a kill that does not wait for that."""
+        """Count a ticket as taken: it is on the disk, or it is a kill."""
         queue = self._queues[ticket.uuid]
         if ticket.is_kill:
             self._cancel_before(queue, ticket)
@@ -248,7 +242,7 @@ class ActionQueues:
             self._follow_kills(ticket)
 
     def advance(self, uuid: str) -> None:
-        """Begin whoever may, and give up whoever waited too long."""
+        """Begin the actions whose turn has come, and end those that waited too long."""
         queue = self._queues.get(uuid)
         while queue is not None and not self.ending:
             ready, late = queue.next(), queue.late(self._loop.time())
@@ -262,11 +256,10 @@ class ActionQueues:
             del self._queues[uuid]
 
     def advance_when_late(self, ticket: Ticket) -> None:
-        """Look at its server's queue again when its wait is over."""
         self._loop.call_at(ticket.deadline, self.advance, ticket.uuid)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until nothing is under way, at most so long."""
+        """Wait until all actions have ended, for so many seconds at most."""
         await self._performing.wait(seconds)
 
     def _on_performed(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
@@ -280,7 +273,6 @@ class ActionQueues:
             self.advance(ticket.uuid)
 
     def _on_aside(self, ticket: Ticket, aside: Mapping[str, str]) -> None:
-        """Let those behind one that waits for players, or for its server to be ready, go first, until it waits no more."""
         ticket.aside = aside
         self.advance(ticket.uuid)
 
@@ -289,7 +281,7 @@ class ActionQueues:
             self._endings.cancel(ticket)
 
     def _follow_kills(self, ticket: Ticket) -> None:
-        """Have the next process know that kills accepted before it do not count, should this one not come to begin it."""
+        """Record for the next process that this action came after the earlier kills."""
         generation = ticket.acceptance.generation
         raised = self._generations.own_raises(ticket.uuid) - ticket.own_raises
         if generation is not None and raised:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power actions from their acceptance to their end: taken, written, run in the order taken, each in a thread of its own.
+"""Power actions from their acceptance to their end, each in its own thread.
 
-All decisions are made in the event loop, so that nothing here needs a lock; threads write (`acceptor`), perform
-(`action_queues`), and hand back the result.
+The event loop makes all decisions, so nothing here needs a lock. Threads write (`acceptor`), perform (`action_queues`), and return the
+result.
 """
 
 from __future__ import annotations
@@ -30,29 +30,28 @@ from .operations import Operations
 from .queue import ActionQueue, Ticket, Written
 from .shared_node import MOST_OWED, SharedNode
 
-#: A kill that is not on the disk after so many seconds is done without.
+#: After so many seconds, a kill begins without its entry on the disk.
 _KILL_SECONDS = 0.25
-#: Of the time that an end may take, so many seconds are left for the last writes.
+#: The part of the time to end that is kept for the last writes.
 _LAST_WRITES_SECONDS = 1.0
 
 
 class TooMany(Exception):
-    """No more actions of this server can wait."""
+    """The server's queue is full."""
 
 
 class NotKept(Exception):
-    """The action could not be written down, so it was not taken; the text is the reason."""
+    """The action could not be recorded, so it was not taken; the text is the reason."""
 
 
 class ShuttingDown(Exception):
-    """This process takes nothing more."""
+    """This process takes no more actions."""
 
 
 class Actions:
     """Takes the actions of one process. Its methods belong to the event loop that made it."""
 
     def __init__(self, node: SharedNode, operations: Operations, log: Log, ended: Callable[[Ticket, Result], None]) -> None:
-        """``ended`` is told of every action that ended."""
         self._node = node
         self._operations = operations
         self._log = log
@@ -69,24 +68,22 @@ class Actions:
 
     @property
     def alive(self) -> bool:
-        """Tell whether actions can still be written."""
+        """Tell if the thread that writes actions is alive."""
         return self._acceptor.alive
 
     @property
     def stuck(self) -> bool:
-        """Tell whether what is accepted now would probably not be written."""
+        """Tell if the journal would probably not take an action now."""
         return self._acceptor.stuck
 
     def under_way(self) -> int:
-        """Return how many actions are being performed."""
         return self._queues.under_way
 
     def waiting(self) -> int:
-        """Return how many actions wait for their turn."""
         return self._queues.waiting
 
     async def resume(self) -> None:
-        """Begin to work, first with what a process before this one had accepted and not begun."""
+        """Begin to work, first with the accepted actions of an earlier process."""
         self._acceptor.start()
         await self._looked.wait()
 
@@ -99,10 +96,8 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Take an action; return its operation's id once that is on the disk, or an empty text for a kill that is not, and done without.
-
-        Raises `ShuttingDown`, `TooMany`, `NotKept`.
-        """
+        """Take an action; return its operation's id once it is on the disk. A kill that the disk delays returns an empty text. Raises
+        `ShuttingDown`, `TooMany`, `NotKept`."""
         kill = action is PowerAction.KILL
         once = wait_seconds == 0 and not kill
         queue = self._queue_with_room(server.uuid, ready, kill=kill, once=once)
@@ -128,7 +123,6 @@ class Actions:
         return "" if await answer else acceptance.operation
 
     def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, once: bool) -> ActionQueue:
-        """Return the queue that takes one more action of a server. Raises as `take`."""
         if self._queues.ending:
             raise ShuttingDown
         owed = self._node.journal.owed.of(uuid)
@@ -140,15 +134,14 @@ class Actions:
         return queue
 
     def end(self) -> None:
-        """Take and begin nothing more."""
         self._queues.ending = True
 
     async def close(self, seconds: float) -> int:
-        """Begin nothing more, and wait for what is under way, at most so long; return how many actions are then left behind."""
+        """Begin nothing more, and wait for running actions, for so many seconds at most. Returns how many still run."""
         self.end()
         until = self._loop.time() + seconds
         await self._queues.wait(seconds - min(_LAST_WRITES_SECONDS, seconds / 2))
-        # Last, since what ends may be for it to write.
+        # Last, because an ending action may still need it.
         self._batch.hand_over()
         await self._loop.run_in_executor(None, self._acceptor.close, max(0.0, until - self._loop.time()))
         for answer in self._answers.values():
@@ -157,11 +150,11 @@ class Actions:
         return self._queues.under_way
 
     def _on_found(self, left: Sequence[Acceptance], fault: str) -> None:
-        """Take up what was left, the oldest first; with a ``fault`` it could not be read, and nothing is accepted until it can."""
+        """Take up what was left, the oldest first. With a ``fault`` it was unreadable, and no action is taken until it is."""
         if not fault:
             self._log.note("resumed", actions=len(left))
         elif fault != self._fault:
-            # Once, and not for each request that comes meanwhile.
+            # Once, and not for each request.
             self._log.error("journal_unusable", reason=fault)
         self._fault = fault
         now, boot, since_boot = self._node.clock.now(), liveness.boot_id(), liveness.boot_seconds()
@@ -169,7 +162,7 @@ class Actions:
         for acceptance in left:
             seconds = seconds_left(acceptance, GRACE_SECONDS, now, boot, since_boot)
             raises = self._node.generations.own_raises(acceptance.server.uuid)
-            # What it may wait for players is none of its wait for its turn.
+            # The wait for players is not part of the wait for its turn.
             turn_seconds = min(seconds, acceptance.wait_seconds + GRACE_SECONDS)
             ticket = Ticket(acceptance, self._loop.time() + turn_seconds, raises, kept=True)
             self._operations.took(ticket)
@@ -195,12 +188,10 @@ class Actions:
                 self._queues.advance_when_late(kept.ticket)
 
     def _keep(self, ticket: Ticket, reason: str) -> None:
-        """Answer for a ticket that is on the disk, or cannot be for this reason."""
         answer, ending = self._answers.pop(ticket), self._queues.ending
         if reason:
             self._log.error("not_kept", operation=ticket.acceptance.operation, reason=reason)
         if ticket.kept:
-            # A kill that did not wait for this.
             return
         if reason and (ending or not ticket.is_kill):
             self._queues.of(ticket.uuid).remove(ticket)
@@ -210,7 +201,6 @@ class Actions:
         self._on_taken(ticket, answer, reason)
 
     def _begin_unwritten(self, kill: Ticket) -> None:
-        """Begin a kill that waits no longer for the disk."""
         answer = self._answers.get(kill)
         if answer is None or kill.kept or self._queues.ending:
             return
@@ -222,7 +212,6 @@ class Actions:
         ticket.kept = True
         self._operations.took(ticket)
         self._queues.admit(ticket)
-        # Nobody waits for it where the client is gone.
         if not answer.done():
             answer.set_result(reason)
 
@@ -231,12 +220,11 @@ _EVERY_SECONDS = 10.0
 
 
 async def keep_calling_off(node: SharedNode, log: Log) -> None:
-    """Call off, again and again, what nobody goes on with. What this process has resumed is not among it."""
+    """Cancel abandoned countdowns, again and again, except for those that this process has resumed."""
     threads = WorkerPool(1, "call-off")
     while True:
         try:
             await threads.ask(lambda: call_off_all_abandoned(node.for_reading()))
         except Exception as error:
-            # A fault of ours must not be the last look.
             log.error("fault", reason=internal_error(error))
         await asyncio.sleep(_EVERY_SECONDS)

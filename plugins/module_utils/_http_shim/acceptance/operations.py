@@ -26,7 +26,7 @@ ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 
 
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
-    """Show one that goes on, or waits for its turn or for players."""
+    """Show an operation that runs, or waits for its turn or for players."""
     acceptance, begun = ticket.acceptance, ticket.begun and not ticket.aside
     times = {
         "id": acceptance.operation,
@@ -43,13 +43,13 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
 
 
 def of_result(acceptance: Acceptance, result: Result) -> dict[str, Any]:
-    """Show one that has ended just now."""
+    """Show an operation that has just ended."""
     head = _head(result.operation, result.server, result.action.value, acceptance.origin, ENDED)
     return {**head, **entry(result, check=False, all_steps=True)}
 
 
 def of_row(row: OperationRow) -> dict[str, Any]:
-    """Show one as the journal has it, whoever performed it."""
+    """Show an operation of any process as the journal has it."""
     phase = ENDED if row.outcome else BEGUN if row.begun_at else ACCEPTED
     stop = {"how": row.stop_how, "forced": row.forced, "seconds": row.stop_seconds} if row.forced is not None else None
     fields: dict[str, Any] = {
@@ -87,37 +87,32 @@ def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value not in ("", {}, [])}
 
 
-#: Ended operations that are remembered whole: the journal keeps neither plan nor log excerpt.
+#: The number of ended operations in memory: the journal has neither plan nor log excerpt.
 _REMEMBERED = 1000
-#: Seconds between two looks into the journal for an operation of another process.
 _LOOK_SECONDS = 0.5
 
 
 class Operations:
-    """The operations of one node."""
-
     def __init__(self, node: SharedNode, threads: WorkerPool) -> None:
         self._node = node
         self._threads = threads
         self._live: dict[str, Ticket] = {}
         self._ended: OrderedDict[str, tuple[Acceptance, Result]] = OrderedDict()
         self._waiters: dict[str, asyncio.Event] = {}
-        #: Set when this process ends: nobody waits any longer then.
         self.over = asyncio.Event()
 
     def took(self, ticket: Ticket) -> None:
-        """Note that an action was accepted."""
         self._live[ticket.acceptance.operation] = ticket
 
     def put_off(self, ticket: Ticket) -> None:
-        """Note that an action will be run by the next process."""
+        """Record that the next process will run an action."""
         self._live.pop(ticket.acceptance.operation, None)
 
     def ended(self, ticket: Ticket, result: Result) -> None:
-        """Note that an action has ended, and tell those that wait for that."""
+        """Record the end of an action, and wake the clients that wait for it."""
         operation = ticket.acceptance.operation
         self._live.pop(operation, None)
-        # What was written into files may be long, and is shown nowhere here.
+        # Contents of written files may be long, and no route shows them.
         self._ended[operation] = ticket.acceptance, replace(result, files=()) if result.files else result
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
@@ -126,15 +121,13 @@ class Operations:
             waiter.set()
 
     async def all_of(self, uuid: str) -> list[dict[str, Any]]:
-        """Return the operations of a server, the one recorded last first. Raises `JournalUnusable`, OSError."""
+        """Return a server's operations, the newest first. Raises `JournalUnusable`, OSError."""
         rows = await self._threads.ask(lambda: self._node.journal.operations.recorded(uuid, KEPT_OPERATIONS + 2 * MOST_WAITING))
         return [self._now(row.id, uuid) or of_row(row) for row in rows]
 
     async def one(self, uuid: str, operation: str, wait_seconds: float) -> dict[str, Any] | None:
-        """Return an operation of a server when it has ended, or as it is after ``wait_seconds``; None if there is none.
-
-        Raises `JournalUnusable` or OSError if neither this process nor the journal can tell.
-        """
+        """Return an operation when it has ended, or as it is after ``wait_seconds``; None if there is none. Raises `JournalUnusable` or
+        OSError if neither this process nor the journal has it readable."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:
@@ -145,7 +138,6 @@ class Operations:
             await self._await_end(operation, left)
 
     async def _await_end(self, operation: str, seconds: float) -> None:
-        """Wait until it ends; one of another process is to be looked at again after a moment."""
         if operation not in self._live:
             seconds, event = min(seconds, _LOOK_SECONDS), self.over
         else:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node as a process that lives long has it: one engine, one journal that keeps writes for later, and fresh sources."""
+"""The node of a process that lives long: one engine, one journal with late writes, and fresh sources."""
 
 from __future__ import annotations
 
@@ -33,21 +33,19 @@ from ..._service import FreshNode
 if TYPE_CHECKING:
     import sqlite3
 
-#: What is written to the journal in one go.
 Write = Callable[["sqlite3.Connection"], None]
 
-#: Writes of one server that may be owed when another of its actions is accepted. Those of accepted actions go beyond it: none is lost.
+#: The limit of a server's late writes at which its actions are refused. Writes of accepted actions exceed it, so none is lost.
 MOST_OWED = 200
 
 
 class OwedWrites:
-    """The writes that are owed to a journal's ``store``; its length is their number. Threads may share it."""
+    """The late writes of a journal's ``store``; its length is their number. Safe between threads."""
 
     def __init__(self, store: JournalStore) -> None:
-        #: Called when another write is owed since it could not be done, in whatever thread that happened.
+        #: Called in any thread after another write has failed.
         self.on_more: Callable[[], None] = _nobody
         self._store = store
-        #: Each with the UUID of its server.
         self._owed: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
 
@@ -55,11 +53,10 @@ class OwedWrites:
         return len(self._owed)
 
     def of(self, uuid: str) -> int:
-        """Return how many are owed of a server."""
         return self._numbers[uuid]
 
     def write(self, uuid: str, work: Write, *, durable: bool = False) -> None:
-        """Write something of a server now, or as soon as that can be done."""
+        """Write an entry of a server now, or as soon as possible."""
         with self._store.mutex:
             if self._store.write(work, durable=durable):
                 return
@@ -67,13 +64,13 @@ class OwedWrites:
         self.on_more()
 
     def add(self, uuid: str, work: Write) -> None:
-        """Have it written by `settle`, after what is owed already."""
+        """Have `settle` write it, after the earlier ones."""
         with self._store.mutex:
             self._owed.append((uuid, work))
             self._numbers[uuid] += 1
 
     def settle(self) -> None:
-        """Write all that is owed; it is on the disk when this returns. Raises `JournalUnusable`, OSError: then it is still owed."""
+        """Write all late entries to the disk. Raises `JournalUnusable`, OSError; then they stay."""
         with self._store.mutex:
             try:
                 self._write_first(len(self._owed))
@@ -83,7 +80,7 @@ class OwedWrites:
                 self._settle_each()
 
     def _settle_each(self) -> None:
-        """Write one by one, and raise the last fault of ours: it would come again for ever, and keep all else from being written."""
+        """Write one by one, and raise the last fault of ours. A faulty entry is dropped, because it would block all others."""
         fault: Exception | None = None
         while self._owed:
             try:
@@ -113,17 +110,17 @@ class OwedWrites:
 
 
 def _nobody() -> None:
-    """Nobody is told."""
+    pass
 
 
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")
 
 
 class BufferedJournal(Journal):
-    """A journal in which what was accepted stays accepted where it was interrupted before it had begun: the next process runs it.
+    """A journal whose accepted actions stay accepted when this process ends before they begin: the next process runs them.
 
-    What has begun or ended must not read as accepted: where that cannot be written, it is ``owed``. Nor may it after a power loss, so a
-    begin is on the disk before anything is done.
+    A begun or ended action must never read as accepted. A failed write is therefore ``owed``, and a begin is on the disk before the work,
+    in case of a power loss.
     """
 
     operations: AcceptedOperations
@@ -135,19 +132,19 @@ class BufferedJournal(Journal):
 
 
 class AcceptedOperations(RecordedOperations):
-    """Operations whose begin and end are owed where they cannot be written."""
+    """Operations whose begin and end are written later if the write fails."""
 
     def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock, owed: OwedWrites) -> None:
         super().__init__(store, marks, clock)
         self._owed = owed
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Record how an operation ended, unless it never began because of a signal."""
+        """Record the end of an operation, unless a signal prevented its begin."""
         if not was_put_off(result):
             super().end(result, origin=origin, reason=reason, is_told=is_told)
 
     def recorded(self, uuid: str, limit: int) -> list[OperationRow]:
-        """As `of`, on the disk, so that they may be told. Raises `JournalUnusable` or OSError where the journal cannot be read."""
+        """As `of`, but from the disk, so that clients may see them. Raises `JournalUnusable` or OSError if the journal is unreadable."""
         return self._rows_or_raise(OPERATIONS_OF, (uuid, limit))
 
     def recorded_one(self, uuid: str, operation: str) -> OperationRow | None:
@@ -167,12 +164,12 @@ class AcceptedOperations(RecordedOperations):
 
 
 def was_put_off(result: Result) -> bool:
-    """Tell if an action ended only because this process ends, and nothing was done."""
+    """Tell if an action ended without any work, only because this process ends."""
     return result.code == InterruptedBySignal.code
 
 
 class OwnGenerations(KillGenerations):
-    """Kill generations that know what was raised by this process. Threads may share them."""
+    """Kill generations that count the raises of this process. Safe between threads."""
 
     def __init__(self, state_directory: str, group: str) -> None:
         super().__init__(state_directory, group)
@@ -191,42 +188,42 @@ class OwnGenerations(KillGenerations):
             return self.read(uuid), self._raises[uuid]
 
     def own_raises(self, uuid: str) -> int:
-        """Return how often this process raised it so far. Waits for nothing: not even for a disk that is being written to."""
+        """Return how often this process has raised it. Never waits, not even for the disk."""
         return self._raises[uuid]
 
 
 class SharedNode(FreshNode):
-    """The node that all actions and all looks of one process share. Threads may use it."""
+    """The node that all actions and looks of one process share. Safe between threads."""
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], interrupted: Callable[[], bool]) -> None:
-        """``options`` are those of the engine, as `build_node` takes them. Raises `SettingsInvalid`."""
+        """``options`` are the engine's, as for `build_node`. Raises `SettingsInvalid`."""
         built = build_node(options, settings, caller=Caller(interrupted, handed_on=interrupted))
         self.generations = OwnGenerations(settings.state_directory, settings.group)
         self.journal = BufferedJournal(settings.state_directory, settings.lock_directory, settings.group, built.clock)
         self.clock = built.clock
-        #: Boots at a time; whole servers are not bounded.
+        #: Limits parallel boots; the number of servers has no limit.
         self.limiter = Limiter()
         super().__init__(replace(built, journal=self.journal, generations=self.generations))
         self._read: Sources | None = None
 
     def use(self, settings: Settings) -> None:
-        """Let other settings count from now on; what only a new process can change must be the same."""
+        """Use other settings from now on; those in `FIXED` must be equal."""
         with self._guard:
             self._node = replace(self._node, settings=settings, games=ProfiledGames(settings, self._node.engine))
             self._stale_at, self._read = Deadline(self.clock, 0.0), None
 
     def for_reading(self) -> Node:
-        """Return the node for a look alone: it knows what the Panel said last, and asks it no more."""
+        """Return the node for a look: it has the Panel's last answers and sends no request to it."""
         node, read = self.now(), self._read
         return node if read is None else replace(node, sources=read)
 
     def keep_for_reading(self, sources: Sources, settings: Settings) -> None:
-        """Let readers know what these sources were told, if they are of the settings that count."""
+        """Keep the answers of these sources for looks, if their settings are still in use."""
         with self._guard:
             if settings is self._node.settings:
                 self._read = sources
 
     def close(self) -> None:
-        """Close the journal: what goes on in this process reads as interrupted."""
+        """Close the journal: actions that still run read as interrupted."""
         with contextlib.suppress(Exception):
             super().close()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of requests: read within bounds, and a power request in each of its forms."""
+"""Bodies of requests: read within limits, and a power request in each of its forms."""
 
 from __future__ import annotations
 
@@ -28,13 +28,10 @@ _FETCHED = 256
 
 
 class RequestIds:
-    """A source of ids."""
-
     def __init__(self) -> None:
         self._random: list[str] = []
 
     def new(self) -> str:
-        """Return one that nobody has seen before."""
         if not self._random:
             fetched = os.urandom(16 * _FETCHED).hex()
             self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
@@ -50,26 +47,23 @@ _T = TypeVar("_T")
 _BLANKS = b" \t\r\n"
 _DEEPEST = 100
 _USUAL_BYTES = 100
-#: Digits and sign of the longest number that fits into 64 bits.
+#: Digits and sign of the longest 64-bit number.
 _LONGEST_NUMBER = 20
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class BodyEmpty(ValueError):
-    """There is nothing in the body but white space."""
+    """The body has only white space."""
 
 
 class BodyInvalid(ValueError):
-    """The body is no JSON object, not whole, or a field has another type than it should."""
+    """The body is not a whole JSON object, or a field has the wrong type."""
 
 
 @dataclass(frozen=True)
 class PowerBody:
-    """The body of a power request: ``action`` is None where it is none of the four.
-
-    ``ready`` is the moment at which a start counts as done, ``players`` what is asked for the sake of players. Wings knows neither;
-    ``refused`` says why that cannot be, if so.
-    """
+    """The body of a power request; ``action`` is None if unknown. ``ready``: the moment at which a start counts as done. ``players``: the
+    policy for players. Wings has neither. ``refused``: why they are invalid, if so."""
 
     action: PowerAction | None
     wait_seconds: int = WAIT_SECONDS.default
@@ -79,11 +73,11 @@ class PowerBody:
 
 
 class _Object(list[tuple[str, Any]]):
-    """The members of a JSON object in the order written, each as often as it is."""
+    """The members of a JSON object in their order, with repetitions."""
 
 
 class _NotWhole:
-    """A number that is no whole number of 64 bits."""
+    """A number that is not a whole number of 64 bits."""
 
 
 def read_object(body: bytes) -> list[tuple[str, Any]]:
@@ -123,7 +117,6 @@ def _read_power_body(body: bytes) -> PowerBody:
 
 
 def _with_options(body: PowerBody, options: Mapping[str, Any]) -> PowerBody:
-    """Return the body of a request that asks for what Wings does not have."""
     if body.action is None:
         return body
     try:
@@ -147,7 +140,7 @@ def _readiness(options: Mapping[str, Any]) -> Readiness:
 
 
 def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]) -> _T | None:
-    """Return the last value of a key that is not null, None if there is none. Every one of them must be of the type that ``read`` reads."""
+    """Return the last value of a key that is not null; None if there is none. ``read`` checks every one of them."""
     found: _T | None = None
     for key, value in members:
         if value is not None and len(key) == len(name) and key.casefold() == name:
@@ -156,7 +149,7 @@ def last_of(members: list[tuple[str, Any]], name: str, read: Callable[[Any], _T]
 
 
 def read_texts(body: bytes, name: str) -> list[str]:
-    """Return the texts of a list in a JSON object, null ones empty; none if it is not there. Raises `BodyEmpty`, `BodyInvalid`."""
+    """Return the texts of a list in a JSON object, empty for null; no texts if the list is missing. Raises `BodyEmpty`, `BodyInvalid`."""
     return last_of(read_object(body), name, _texts) or []
 
 
@@ -181,7 +174,6 @@ def _whole_number(value: Any) -> int:
 def _whole_numbers(value: Any) -> list[int]:
     if not isinstance(value, list):
         raise BodyInvalid
-    # As Wings' reader reads a list of numbers.
     return [0 if each is None else _whole_number(each) for each in value]
 
 
@@ -191,7 +183,7 @@ def _read_number(text: str) -> int | _NotWhole:
 
 
 def _refuse(_word: str) -> Any:
-    """Refuse NaN and Infinity, which Python reads and which are no JSON."""
+    """Refuse NaN and Infinity: Python reads them, but they are not JSON."""
     raise BodyInvalid
 
 
@@ -205,7 +197,6 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "warn_message": _text,
 }
 
-#: Most requests are one of few.
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 
 _DECODER = json.JSONDecoder(
@@ -215,12 +206,11 @@ _DECODER = json.JSONDecoder(
 
 _Parsed = TypeVar("_Parsed")
 
-#: More than any request of ours needs.
 LARGEST_BODY = 64 * 1024
 
 
 async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str, parse: Callable[[bytes], _Parsed]) -> _Parsed | Reply:
-    """Return the body as ``parse`` reads it, or the answer to one that cannot be read; it may raise `BodyEmpty` and `BodyInvalid`."""
+    """Return the body as ``parse`` reads it, or the answer to an unreadable one. ``parse`` may raise `BodyEmpty` and `BodyInvalid`."""
     body = await read_body(request, seconds)
     if isinstance(body, Reply):
         return body
@@ -233,7 +223,7 @@ async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str,
 
 
 async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
-    """Read the body; return it, or the answer to one that is too large or too slow, or whose sender is gone."""
+    """Return the body, or the answer to one that is too large or too slow, or whose sender is gone."""
     declared = request.content_length
     if declared is not None and declared > LARGEST_BODY:
         return replies.TOO_LARGE
@@ -243,7 +233,7 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
         return _arrived(request.content)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # That was no part of the answer.
+        # These bytes are not part of the answer.
         request.writer.output_size = 0
     try:
         return await asyncio.wait_for(_read(request), seconds)
@@ -252,7 +242,7 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
 
 
 def _arrived(content: StreamReader) -> bytes | Reply:
-    """Return a body that is here whole, also where its sender is gone by now: what was asked for is done."""
+    """Return a body that has arrived whole. If its sender is gone by now, the request is still performed."""
     if isinstance(content.exception(), OSError):
         content.set_exception(None)  # type: ignore[arg-type]
     found = content.read_nowait()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sockets of the HTTP face: who may connect, and bounds for each connection."""
+"""The sockets of the HTTP shim: who may connect, and the limits of each connection."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: What may come ahead of its turn: bytes, more than the largest head and body, and requests. Older versions of the library read all
-#: that a client sends, and keep it.
+#: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all that a
+#: client sends.
 _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
 
 
 class BoundedConnection(asyncio.Protocol):
-    """One connection, from its acceptance on. ``make`` makes the protocol that serves it; ``lost`` is told of its end."""
+    """One connection. ``make`` makes the protocol that serves it; ``lost`` is called at its end."""
 
     def __init__(self, make: Callable[[], asyncio.Protocol], lost: Callable[[BoundedConnection], None], patience: float) -> None:
-        """``patience``: seconds for the first request to come in, and for an answer to be taken."""
+        """``patience``: seconds for the first request to arrive, and for the client to read an answer."""
         self._make = make
         self._lost = lost
         self._patience = patience
@@ -40,23 +40,23 @@ class BoundedConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._request: web.BaseRequest | None = None
         self._bytes = 0
-        #: When it is hung up on, and whether that is so because its own side was closed.
+        #: When to hang up, and if the reason is that our side has closed.
         self._due: float | None = None
         self._closing = False
 
     def request_read(self, request: web.BaseRequest) -> None:
-        """Note that the turn of a request has come."""
+        """Record that the turn of a request has come."""
         if self._request is None:
             self._due = None
         self._request, self._bytes = request, 0
 
     def hang_up_if_due(self) -> None:
-        """Hang up, if it is time. To be called now and then."""
+        """Hang up if it is time. Call this regularly."""
         transport, now = self._transport, self._loop.time()
         if transport is None:
             return
         if transport.is_closing() and not self._closing:
-            # What was not sent yet keeps a connection that was closed.
+            # Unsent bytes keep a closed connection open.
             self._closing, self._due = True, now + self._patience
         if self._due is not None and now >= self._due:
             transport.abort()
@@ -70,7 +70,7 @@ class BoundedConnection(asyncio.Protocol):
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End it. Nobody waits for an answer to who only looked and is gone; what was asked for is done, by a websocket, too."""
+        """End it. A GET of a lost client is cancelled; all other requests, also of websockets, are finished."""
         request, own = self._request, self._transport is not None and self._transport.get_protocol() is self
         looks = None if request is None or request.method != "GET" or not own else request.task
         self._transport = self._request = None
@@ -81,34 +81,31 @@ class BoundedConnection(asyncio.Protocol):
             looks.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on, if it is not too much."""
         protocol, transport = self._protocol, self._transport
         if protocol is None or transport is None:
             return
         protocol.data_received(data)
         request = self._request
         if request is not None and not request.content.is_eof():
-            # Of a body the library holds back what nobody reads.
+            # The library holds back a body until it is read.
             return
         if transport.get_protocol() is not self:
-            # A websocket by now, which counts by itself.
+            # The websocket has its own count.
             return
         self._bytes += len(data)
         if self._bytes > _MOST_BYTES or len(getattr(protocol, "_messages", ())) > _MOST_REQUESTS:
             transport.abort()
 
     def eof_received(self) -> bool | None:
-        """Pass it on."""
         return None if self._protocol is None else self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """Give a client that reads more slowly than it is written to a while to catch up."""
+        """Give a slow reader some seconds to catch up."""
         self._due = self._loop.time() + self._patience
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on with a client that has caught up."""
         if not self._closing:
             self._due = None
         if self._protocol is not None:
@@ -116,14 +113,12 @@ class BoundedConnection(asyncio.Protocol):
 
 
 _KEEPALIVE_SECONDS = 75.0
-#: How long what is left of a refused body is read and thrown away, so that the answer can be read.
+#: So many seconds the rest of a refused body is read and dropped, so that the client can read the answer.
 _LINGERING_SECONDS = 1.0
 _BACKLOG = 1024
-#: How long answers under way are given at the end.
 _ENDING_SECONDS = 2.0
-#: Seconds between two looks for connections that have had their time.
 _DUE_SECONDS = 0.5
-#: So often it is looked for places that nobody has any more, when there seem to be none.
+#: Seconds between two garbage collections while all places seem in use.
 _COLLECT_SECONDS = 1.0
 
 
@@ -141,7 +136,7 @@ class Listener:
         self._settings = settings
         self._tls = tls
         self._sockets: asyncio.Server | None = None
-        #: Weak: of one whose handshake fails nobody is told.
+        #: Weak, because a failed handshake reports no end.
         self._connections: weakref.WeakSet[BoundedConnection] = weakref.WeakSet()
         self._collected_at = float("-inf")
         self._due_timer: asyncio.TimerHandle | None = None
@@ -152,7 +147,7 @@ class Listener:
                 connection.request_read(request)
             return answer(request)
 
-        # Whatever a client does wrong is its own affair: the library would write a trace of it.
+        # A client's errors are not ours: the library would write tracebacks of them.
         quiet = logging.getLogger(f"{__name__}.library")
         quiet.disabled = True
         # The library's lower level: routes, their order, and every header of an answer are ours.
@@ -167,7 +162,6 @@ class Listener:
 
     @property
     def address(self) -> str:
-        """Return the address that it listens on, as a URL."""
         host, port = self._settings.api_host, self._settings.api_port
         if self._sockets is not None:
             port = self._sockets.sockets[0].getsockname()[1]
@@ -175,13 +169,13 @@ class Listener:
 
     @property
     def connections(self) -> int:
-        """Return how many there are, those included whose handshake is not over."""
+        """Return the number of connections, unfinished handshakes included."""
         return len(self._connections)
 
     async def bind(self) -> None:
         """Take the address, without listening yet. Raises `SettingsInvalid`."""
         settings = self._settings
-        # The library refuses it without TLS.
+        # The library refuses this option without TLS.
         handshake = None if self._tls is None else float(settings.api_request_timeout)
         with self._address_errors():
             self._sockets = await asyncio.get_running_loop().create_server(
@@ -195,7 +189,7 @@ class Listener:
             )
 
     async def open(self) -> None:
-        """Listen, on the address that it has from `bind`. Raises `SettingsInvalid`."""
+        """Listen on the address of `bind`. Raises `SettingsInvalid`."""
         if self._sockets is not None:
             with self._address_errors():
                 await self._sockets.start_serving()
@@ -210,12 +204,11 @@ class Listener:
             raise SettingsInvalid(f"Cannot listen on {host} port {port} (api.host, api.port): {error.strerror or error}") from error
 
     def stop(self) -> None:
-        """Take no new connections."""
         if self._sockets is not None:
             self._sockets.close()
 
     async def close(self) -> None:
-        """Hang up on everybody, giving answers under way a moment."""
+        """Close all connections; unfinished answers get a moment."""
         self.stop()
         await self._server.shutdown(_ENDING_SECONDS)
         if self._due_timer is not None:
@@ -223,7 +216,7 @@ class Listener:
 
     def _accept(self) -> BoundedConnection:
         if self._is_full():
-            # The event loop drops it at once then; a protocol would be told of it only after the handshake.
+            # The event loop drops the connection at once. A protocol would see it only after the handshake.
             raise ConnectionRefusedError
         connection = BoundedConnection(self._server, self._connections.discard, float(self._settings.api_request_timeout))
         self._connections.add(connection)
@@ -232,7 +225,7 @@ class Listener:
     def _is_full(self) -> bool:
         most, now = self._settings.api_max_connections, asyncio.get_running_loop().time()
         if self.connections >= most and now - self._collected_at >= _COLLECT_SECONDS:
-            # What handshakes that failed leave behind refers to itself.
+            # Failed handshakes leave reference cycles.
             gc.collect()
             self._collected_at = now
         return self.connections >= most

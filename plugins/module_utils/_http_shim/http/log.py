@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Structured logs: one JSON object a line on standard output, written by a thread of its own, so that a slow reader holds nothing up."""
+"""Structured logs: one JSON object a line on standard output. A thread writes them, so that a slow reader delays nothing."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import IO
 
 from ..._power.model.clock import timestamp
 
-#: Lines that may wait for a reader that does not read; what comes beyond is counted and lost.
+#: The limit of lines that wait for a slow reader. Lines beyond it are counted and lost.
 _MOST_WAITING = 10_000
 _GATHER_SECONDS = 0.02
 
-#: Made once: there is a line for almost every request.
+#: Made once: almost every request has a line.
 _encode = json.JSONEncoder(default=str, check_circular=False).encode
 
 
 class Log:
-    """The log of one process. Nothing waits for it, nothing fails for it, and no secret is ever handed to it."""
+    """The log of one process. Logging never waits and never fails. Callers pass no secrets."""
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
         self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
-        #: The second of the last line, and how it is written: most lines share it.
+        #: The second of the last line, and its text, which most lines share.
         self._second = (0, "")
         self._there = threading.Event()
         self._ending = False
@@ -39,19 +39,16 @@ class Log:
         self._thread.start()
 
     def note(self, event: str, **fields: object) -> None:
-        """Log what happened as it should."""
         self._put("info", event, fields)
 
     def warn(self, event: str, **fields: object) -> None:
-        """Log what is to be looked at."""
         self._put("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Log what went wrong."""
         self._put("error", event, fields)
 
     def close(self) -> None:
-        """Write what is there, as far as it is taken within a second."""
+        """Write the waiting lines, for a second at most."""
         self._ending = True
         self._there.set()
         self._thread.join(1.0)
@@ -67,7 +64,7 @@ class Log:
     def _write(self) -> None:
         while not self._ending or self._lines:
             self._there.wait()
-            # What comes at once is written at once: this thread is not to be woken for each line.
+            # Gather lines, so that not each one wakes this thread.
             time.sleep(_GATHER_SECONDS)
             self._there.clear()
             text = "".join(self._taken())
@@ -75,7 +72,6 @@ class Log:
                 self._stream.write(text)
                 self._stream.flush()
             except (OSError, ValueError):
-                # Nobody reads any more.
                 return
 
     def _taken(self) -> Iterator[str]:

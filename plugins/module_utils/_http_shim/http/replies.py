@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers to requests, their tokens and paths: what is refused before a handler sees it; pure."""
+"""Answers to requests, their tokens and paths, and refusals before a handler runs; pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..._power.model.request import POWER_ACTIONS, PowerAction
 
 JSON = "application/json; charset=utf-8"
 PLAIN = "text/plain"
-#: The header of a list that is not whole: the codes of why lists of servers could not be had, divided by commas.
+#: The header of an incomplete list: the error codes of the missing parts, divided by commas.
 UNLISTED = "X-Unlisted"
-#: Wings sends the status line before it writes these bodies, so they are labelled as text although they are JSON.
+#: Wings labels these JSON bodies as text.
 MISLABELLED = "text/plain; charset=utf-8"
 
 _UNEXPECTED = "An unexpected error was encountered while processing this request"
@@ -29,7 +29,7 @@ _UNEXPECTED = "An unexpected error was encountered while processing this request
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. ``close``: the connection is of no more use. ``note`` is for the log, not for the client."""
+    """One answer. ``close``: close the connection afterwards. ``note`` is only for the log."""
 
     status: int
     body: bytes = b""
@@ -40,37 +40,32 @@ class Reply:
 
 
 def json_reply(value: object, status: int = 200) -> Reply:
-    """Answer with a value as JSON."""
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
 
 def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Answer with an error as Wings words one."""
     return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
 
 
 def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
-    """Answer with the error that says nothing but where to look in the log, which has the ``note``."""
+    """Answer with a general error and the request's id; ``note`` goes to the log."""
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
 
 
 def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:
-    """Answer that the action will be done."""
     return Reply(202, headers=headers)
 
 
 def invalid_body(request_id: str) -> Reply:
-    """Answer that the body is not what it should be."""
     return unexpected(request_id, 400, content_type=MISLABELLED)
 
 
 def refused_options(reason: str) -> Reply:
-    """Answer that the action is one, but cannot be had as it is asked for."""
+    """Answer that the action exists, but not with these options."""
     return replace(json_reply({"error": reason, "code": SettingsInvalid.code}, 422), note=reason)
 
 
 def redirect(status: int, location: str) -> Reply:
-    """Send the client to another path."""
     return Reply(status, headers=(("Location", location),))
 
 
@@ -79,7 +74,7 @@ WRONG_TOKEN = error(403, "You are not authorized to access this endpoint.")
 NO_ROUTE = Reply(404, b"404 page not found", PLAIN)
 NO_SERVER = error(404, "The requested resource does not exist on this instance.")
 EMPTY_BODY = error(400, "The data passed in the request was not in a parsable format. Please try again.", content_type=MISLABELLED)
-#: In Wings' order, which has the stop first.
+#: In Wings' order, with the stop first.
 _ACTIONS = ", ".join(f'"{each.value}"' for each in sorted(POWER_ACTIONS, key=lambda each: each is not PowerAction.STOP))
 WRONG_ACTION = error(422, f"The power action provided was not valid, should be one of {_ACTIONS}")
 SUSPENDED = error(400, "Cannot start or restart a server that is suspended.")
@@ -87,7 +82,7 @@ TOO_MANY = error(503, "Cannot accept the action: too many of this server are wai
 NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, so it might be lost; look at the node's log")
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
-#: The code tells it from a path that is none.
+#: The code tells this answer from that to an unknown path.
 NO_EVENTS = json_reply(
     {
         "error": "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
@@ -109,10 +104,8 @@ _SCHEME = "Bearer"
 
 
 def refusal(authorization: str | None, token: str) -> Reply | None:
-    """Return the answer to a header that does not let its sender in; None if it does.
-
-    The scheme is compared in its case, the token in constant time.
-    """
+    """Return the answer to an invalid Authorization header; None for a valid one. The scheme is case-sensitive; the token is compared in
+    constant time."""
     scheme, space, given = (authorization or "").partition(" ")
     if not space or scheme != _SCHEME:
         return NO_TOKEN
@@ -121,13 +114,13 @@ def refusal(authorization: str | None, token: str) -> Reply | None:
 
 
 def cors_headers(origin: str | None, settings: Settings) -> Headers:
-    """Return what every answer tells browsers: the Panel's origin, or the first of the allowed ones that is the client's."""
+    """Return the CORS headers of every answer, for the Panel's origin or the client's, if allowed."""
     return _cors_headers(origin, settings.remote, settings.allowed_origins, settings.allow_cors_private_network)
 
 
 @functools.lru_cache(maxsize=64)
 def _cors_headers(origin: str | None, remote: str, allowed_origins: tuple[str, ...], private_network: bool) -> Headers:
-    # Browsers write an origin without a slash at its end.
+    # Browsers send an origin without a slash at its end.
     remote = remote.rstrip("/")
     allowed = remote
     if origin is not None and origin != remote:
@@ -146,10 +139,8 @@ def _cors_headers(origin: str | None, remote: str, allowed_origins: tuple[str, .
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[str]) -> str:
-    """Return the address of the client: the peer, or, where that is a proxy that is trusted, the last in its list that is none.
-
-    ``forwarded`` are all headers of that name: a proxy may add one to those of its client.
-    """
+    """Return the client's address: the peer, or behind trusted proxies the last untrusted address in their list. ``forwarded`` are all
+    headers of that name: a proxy may add one to the client's."""
     address = peer
     hops = [hop.strip() for hop in ",".join(forwarded).split(",") if hop.strip()]
     while hops and _is_in(address, trusted):
@@ -161,7 +152,7 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[str]) 
 
 
 def origin_of(address: str, settings: Settings) -> str:
-    """Return the journal's name for a client: the address, and which token it had."""
+    """Return the journal's name for a client: its address and the id of its token."""
     return f"{address} (token {settings.token_id})" if settings.token_id else address
 
 
@@ -175,13 +166,13 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return None
-    # A socket for both kinds has this form of the older kind.
+    # A dual-stack socket shows IPv4 addresses in this form.
     return parsed if isinstance(parsed, ipaddress.IPv4Address) else parsed.ipv4_mapped or parsed
 
 
 @dataclass(frozen=True)
 class PathMatch:
-    """The name of the route that a path takes, empty for none, and what its parameters stand for."""
+    """The name of a path's route, empty for none, and the values of its parameters."""
 
     name: str
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -189,7 +180,7 @@ class PathMatch:
 
 @dataclass(frozen=True)
 class Redirect:
-    """The answer to a known path with a slash too many: where to go, and with which status."""
+    """The redirect of a known path with an extra slash."""
 
     status: int
     location: str
@@ -199,21 +190,19 @@ class PathTable:
     """The routes by method and path. A segment in braces, such as ``{server}``, is a parameter."""
 
     def __init__(self, routes: Iterable[tuple[str, str, str]]) -> None:
-        """Take the name, the method and the path of each route."""
         self._by_shape: dict[tuple[str, int], list[tuple[str, list[str]]]] = {}
         for name, method, path in routes:
             pattern = path[1:].split("/")
             self._by_shape.setdefault((method, len(pattern)), []).append((name, pattern))
-        #: Most requests are one of few.
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
     def _find(self, method: str, target: str) -> PathMatch | Redirect | None:
-        """Return the route of a request target (path and query, as sent), None for an unknown one."""
+        """Return the route of a request target (path and query, as sent); None for an unknown one."""
         raw, mark, query = target.partition("?")
         path = unquote(raw, errors="surrogateescape")
         found = self._match(method, path)
         if found is None and path.endswith("/") and self._match(method, path[:-1]) is not None:
-            # What stands before the slash is known, so it is a path of this server, and not one that begins with another's name.
+            # The part before the slash is a known path here, so it cannot name another host.
             return Redirect(301 if method == "GET" else 307, f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}")
         return found
 

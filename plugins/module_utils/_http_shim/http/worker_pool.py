@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work that may wait for a disk, an engine or a Panel, done outside the event loop by a bounded number of threads."""
+"""Work that may wait for a disk, an engine or a Panel: a bounded number of threads does it outside the event loop."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ T = TypeVar("T")
 
 
 def soon(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
-    """From a thread, have the event loop make a call. A loop that is closed needs it no more."""
+    """From a thread, have the event loop make a call. A closed loop ignores it."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *arguments)
 
 
 class ThreadRefused(Exception):
-    """The system lets this process have no more threads."""
+    """The system has no more threads for this process."""
 
 
 class WorkerPool:
-    """Does work in at most so many threads at a time, which have a name. They keep no process from ending."""
+    """Does work in a limited number of named daemon threads."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._slots = asyncio.Semaphore(threads)
         self._name = name
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """Have a thread work; return what ``work`` returns. Raises what it raises, `ThreadRefused`; a cancelled wait leaves it working."""
+        """Return what ``work`` returns in a thread. Raises its errors and `ThreadRefused`. A cancelled wait does not stop the thread."""
         loop = asyncio.get_running_loop()
         await self._slots.acquire()
         answer: asyncio.Future[T] = loop.create_future()
 
         def hand_over(value: T | None, error: BaseException | None) -> None:
-            # Now, and not when nobody waits any more: the thread counts for as long as it works.
+            # Release the slot here: a thread occupies it as long as it works, even if its caller is gone.
             self._slots.release()
             if answer.done():
                 return

@@ -26,10 +26,10 @@ _STOPS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """The metrics of one process. Counting never fails; without the library there is nothing to show."""
+    """The metrics of one process. Counting never fails; without the library there are no metrics."""
 
     def __init__(self, now: Callable[[], Mapping[str, float]]) -> None:
-        """``now`` returns gauges by name, read when somebody asks."""
+        """``now`` returns gauges by name, read at each request."""
         self._now = now
         self._servers, self._runs = ServerNumbers(), NodeNumbers()
         self._registry: Any = None
@@ -40,7 +40,7 @@ class Metrics:
         self._registry = prometheus.CollectorRegistry()
         counted: dict[str, Any] = {"registry": self._registry, "namespace": "fleet_power"}
         operations = prometheus.Counter("operations", "Actions that ended", ("action", "outcome"), **counted)
-        # From the beginning: of what appears with its first event, Prometheus does not see an increase.
+        # Create all series now: Prometheus does not see the increase to the first value of a new one.
         self._operations = {each: operations.labels(each[0].value, each[1].value) for each in itertools.product(POWER_ACTIONS, Outcome)}
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
         self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for the turn and the lock of a server", buckets=_WAITS, **counted)
@@ -49,7 +49,7 @@ class Metrics:
         prometheus.ProcessCollector(registry=self._registry)
 
     def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
-        """Count an action that ended; ``turn_seconds`` is how long it waited before it began, which its result does not know."""
+        """Count an action that ended; ``turn_seconds`` is its wait before it began."""
         if self._registry is None:
             return
         self._operations[result.action, result.outcome].inc()
@@ -59,7 +59,7 @@ class Metrics:
             self._forced.inc(int(result.stop.forced))
 
     def text(self, servers: ServerNumbers, runs: NodeNumbers) -> bytes | None:
-        """Return all metrics in Prometheus' text form, with the numbers of this moment; None without the library."""
+        """Return all metrics in Prometheus' text form; None without the library."""
         if self._registry is None:
             return None
         import prometheus_client as prometheus
@@ -87,7 +87,6 @@ class Metrics:
 
 
 def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
-    """Return what is known of the supervisor and of ended runs; what is not known is left out."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     if numbers.ended is not None:
@@ -101,7 +100,6 @@ def _supervisor(numbers: NodeNumbers) -> Iterator[Any]:
 
 
 def _events(told: Mapping[str, Any]) -> Iterator[Any]:
-    """Return what is known of the node's events; nothing where none are kept."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     if not told.get("enabled"):
@@ -134,13 +132,11 @@ def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
 
 
 class _Gauges:
-    """A collector as the library wants one."""
-
     def __init__(self, collect: Callable[[], Iterator[Any]]) -> None:
         self.collect = collect
 
     def describe(self) -> list[Any]:
-        """Return nothing: the values would be asked for before there are any."""
+        """Return nothing: the library would read the values before there are any."""
         return []
 
 
@@ -151,7 +147,7 @@ _FORMATS = {"server": {"format": "uuid"}}
 
 
 def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the document, for whichever address the routes are reached at."""
+    """Return the OpenAPI document, valid for each address of the routes."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -192,7 +188,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _answers(route: Route) -> dict[int, AnswerDoc]:
-    """Return the answers of a route by status: its own, and before them those of its kind. A public one says all of its own."""
+    """Return the answers of a route by status. Those of its kind come first, except for a public route."""
     kind: dict[int, AnswerDoc] = {}
     if not route.public:
         kind.update(_TOKEN_ANSWERS)
@@ -210,7 +206,7 @@ def _response(answer: AnswerDoc) -> dict[str, Any]:
             name: {**({"description": text} if text else {}), "schema": {"type": "string"}} for name, text in answer.headers.items()
         }
     if answer.schema is not None:
-        # Wings labels some of its errors as text although they are JSON.
+        # Wings labels some of its JSON errors as text.
         types = ("application/json", "text/plain") if answer.schema is ERROR else ("application/json",)
         response["content"] = {each: {"schema": answer.schema} for each in types}
     return response
@@ -221,10 +217,7 @@ _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AboutRoutes:
-    """Answers about one process."""
-
     def __init__(self, metrics: Metrics, census: Census, is_well: Callable[[], bool], document: Mapping[str, Any]) -> None:
-        """``document`` is that of all routes."""
         self._metrics = metrics
         self._census = census
         self._is_well = is_well
@@ -241,7 +234,7 @@ class AboutRoutes:
         )
     )
     async def _health(self, _request: HttpRequest) -> Reply:
-        """Tell whether actions are taken; no more than that is told to whoever asks."""
+        """Tell if the process takes actions. Anyone may ask, so the answer has nothing else."""
         return json_reply({"status": "ok"}) if self._is_well() else json_reply({"status": "unavailable"}, 503)
 
     @handles(

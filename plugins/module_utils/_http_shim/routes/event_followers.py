@@ -16,15 +16,15 @@ from ..._power.journal.outbox import OutboxState, RecordedEvents
 from ..http.replies import Reply, json_reply
 from ..http.worker_pool import ThreadRefused, WorkerPool
 
-#: As a cursor is written: the outbox, and the number of the event that was read last.
+#: The form of a cursor: the outbox, and the number of the last event read.
 CURSOR_PATTERN = r"^(now|[0-9A-Za-z-]{1,64}:[0-9]{1,18})?$"
-#: In place of a cursor: behind the newest event. Nothing at all is before the oldest.
+#: In place of a cursor: after the newest event. An empty text means before the oldest.
 NOW = "now"
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """A reader's place: behind an event of an outbox. Without an outbox it is in whichever there is, at its beginning or its end."""
+    """A reader's place: after an event of an outbox. Without an outbox it is the beginning or the end of the current one."""
 
     outbox: str = ""
     number: int = 0
@@ -32,10 +32,10 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> Cursor | None:
-        """Return what a client means; None if it means nothing."""
+        """Return the cursor of a client's text; None if invalid."""
         if text in ("", NOW):
             return cls(at_end=text == NOW)
-        # Without the last line break that a dollar sign lets pass.
+        # A dollar sign also matches before a final line break.
         if text.endswith("\n") or not re.match(CURSOR_PATTERN, text):
             return None
         outbox, _colon, number = text.partition(":")
@@ -45,11 +45,11 @@ class Cursor:
         return f"{self.outbox}:{self.number}"
 
     def is_lost_in(self, state: OutboxState) -> bool:
-        """Tell whether its place is in no outbox that is there: it was begun anew, or an old copy of the journal was restored."""
+        """Tell if the cursor's place does not exist: the outbox began anew, or an old copy of the journal was restored."""
         return bool(self.outbox) and (self.outbox != state.id or self.number > state.last)
 
     def start_in(self, state: OutboxState) -> int:
-        """Return the number behind which reading begins."""
+        """Return the number after which reading begins."""
         if self.at_end:
             return state.last
         return 0 if self.is_lost_in(state) else self.number
@@ -57,8 +57,8 @@ class Cursor:
 
 @dataclass(frozen=True)
 class EventPage:
-    """What is told of the events after a cursor: where the reader stands with it, how many events had gone before he read them, and
-    whether his cursor was lost, so that this begins at the oldest event."""
+    """The events after a cursor: the next cursor, how many events were dropped before the read, and if the cursor was lost, so that the
+    page begins at the oldest event."""
 
     cursor: Cursor
     dropped: int
@@ -67,35 +67,31 @@ class EventPage:
 
     @property
     def has_news(self) -> bool:
-        """Tell whether there is anything that the reader did not know."""
         return bool(self.count or self.dropped or self.reset)
 
     def told(self, events: list[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the answer, with its events in their form."""
         return {"cursor": str(self.cursor), "dropped": self.dropped, "reset": self.reset, "events": events}
 
 
 def page_after(asked: Cursor, state: OutboxState, numbers: Sequence[int], limit: int) -> EventPage:
-    """Return what at most ``limit`` events are, by their numbers, to whoever asked from a cursor; they were read after ``state`` was.
-
-    Numbers grow by one: what lacks between two of them has gone, by its age or as one of too many.
-    """
+    """Return the page of at most ``limit`` events by their numbers, which were read after ``state``. Numbers grow by one: a missing number
+    is an event dropped for its age or for lack of room."""
     start = asked.start_in(state)
-    # A page that is full ends at its last event, any other one where the outbox did; what has come since then is in it.
+    # A full page ends at its last event. Any other ends where the outbox did, or at a newer event.
     end = numbers[-1] if len(numbers) >= limit else max([state.last, *numbers])
-    # Whoever begins here lacks nothing.
+    # A reader without a cursor has missed nothing.
     dropped = end - start - len(numbers) if asked.outbox else 0
     return EventPage(Cursor(state.id, end), dropped, asked.is_lost_in(state), len(numbers))
 
 
-#: Seconds between two looks for what is new, while anybody waits for that.
+#: Seconds between two looks for new events while readers wait.
 _LOOK_SECONDS = 0.2
 _READERS = 4
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a reader stands, and how many events he takes at once. Whoever stands at the same place is told the same."""
+    """A reader's place, and the limit of events in an answer. Readers at the same place share an answer."""
 
     cursor: Cursor
     limit: int
@@ -103,31 +99,29 @@ class Place:
 
 @dataclass(frozen=True)
 class Told:
-    """What a reader is told, and whether there is anything in it."""
-
     page: EventPage
     reply: Reply
 
 
 @dataclass(frozen=True)
 class _WaitAnswer:
-    """What has ended a wait; None: no events are kept any more."""
+    """The end of a wait; None: events are disabled now."""
 
     told: Told | None
 
 
-#: None: nothing has come. An error is handed over as a value: nobody may be left to have it raised.
+#: None: no news. An error is a value here, because all its readers may have gone.
 _Answer = Union[_WaitAnswer, Exception, None]
 
 
 class EventFollowers:
-    """Readers of the node's events. ``form`` makes of an event what is told of it."""
+    """Readers of the node's events. ``form`` turns an event into its form for clients."""
 
     def __init__(self, events: Callable[[], RecordedEvents], form: Callable[[Event], Mapping[str, Any]]) -> None:
         self._events = events
         self._form = form
         self._threads = WorkerPool(_READERS, "events")
-        # Of its own: readers that come must not keep those waiting that are there.
+        # Separate threads: new readers must not delay those that wait.
         self._watch_threads = WorkerPool(1, "events")
         self._waiting: dict[Place, set[asyncio.Future[_Answer]]] = {}
         self._watching: asyncio.Task[None] | None = None
@@ -135,25 +129,21 @@ class EventFollowers:
 
     @property
     def waiting(self) -> int:
-        """Return how many readers wait."""
         return sum(len(futures) for futures in self._waiting.values())
 
     async def read(self, place: Place, seconds: float) -> Told | None:
-        """Return what there is after a place, after ``seconds`` at the latest; None if no events are kept.
-
-        Raises `JournalUnusable` or OSError where the journal cannot be read.
-        """
+        """Return the events after a place, after ``seconds`` at the latest; None if events are disabled. Raises `JournalUnusable` or
+        OSError if the journal is unreadable."""
         found = await self._threads.ask(lambda: self._look(place))
         if found is None or found.page.has_news or seconds <= 0 or self.over:
             return found
-        # From where it stands by now: what is newest was looked up once.
+        # Wait from the place just found: "now" was resolved once.
         answer = await self._news(Place(found.page.cursor, place.limit), seconds)
         if isinstance(answer, Exception):
             raise answer
         return answer.told if answer is not None else found
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
         self.over = True
         for futures in self._waiting.values():
             for future in futures:
@@ -161,7 +151,6 @@ class EventFollowers:
                     future.set_result(None)
 
     async def _news(self, place: Place, seconds: float) -> _Answer:
-        """Wait for what is new after a place; None if nothing is."""
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(place, set()).add(future)
         if self._watching is None:
@@ -176,7 +165,6 @@ class EventFollowers:
                 del self._waiting[place]
 
     async def _watch(self) -> None:
-        """Look again and again, for as long as anybody waits."""
         try:
             while self._waiting and not self.over:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -186,7 +174,6 @@ class EventFollowers:
             self._watching = None
 
     async def _answers(self, places: Collection[Place]) -> Mapping[Place, _Answer]:
-        """Return what is new after each of these places, or why nobody can tell."""
         try:
             return await self._watch_threads.ask(lambda: self._look_for_each(places))
         except ThreadRefused:
@@ -195,12 +182,12 @@ class EventFollowers:
             return dict.fromkeys(places, error)
 
     def _look(self, place: Place) -> Told | None:
-        """Look what there is after a place. For a thread."""
+        """Return the page after a place. For a thread."""
         state = self._events().state()
         return None if state is None else self._told(place, state)
 
     def _look_for_each(self, places: Collection[Place]) -> dict[Place, _Answer]:
-        """Look at the outbox once; return what those are told that there is something new for. For a thread."""
+        """Look at the outbox once; return the answers for places with news. For a thread."""
         state = self._events().state()
         if state is None:
             return dict.fromkeys(places, _WaitAnswer(None))

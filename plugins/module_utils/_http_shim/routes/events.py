@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The route by which clients read on in the node's events."""
+"""The route by which clients read the node's events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
 class EventRoutes:
-    """Tells the node's events to those that read them from a cursor."""
-
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
         self._log = backend.log
@@ -29,11 +27,10 @@ class EventRoutes:
 
     @property
     def waiting(self) -> int:
-        """Return how many clients wait for an event."""
         return self._followers.waiting
 
     def close(self) -> None:
-        """Answer those that wait: this process ends."""
+        """Answer all waiting clients: this process ends."""
         self._followers.close()
 
     @handles(
@@ -64,11 +61,11 @@ class EventRoutes:
         except (JournalUnusable, OSError) as error:
             self._log.error("journal_unreadable", request=request.id, reason=str(error))
             return replies.unexpected(request.id)
-        # Meanwhile the token may have been taken back.
+        # The token may have changed during the wait.
         refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
         if refused is not None:
             return refused
-        # Who asks again at once must not find a process that ends.
+        # A client that asks again at once must not reach an ending process.
         return replace(replies.NO_EVENTS if told is None else told.reply, close=self._followers.over)
 
     def _form(self, event: Event) -> dict[str, Any]:
@@ -76,7 +73,6 @@ class EventRoutes:
 
 
 def _number(text: str, otherwise: int, most: int) -> int | None:
-    """Return the number of a parameter, bounded; None if it is none."""
     if not text:
         return otherwise
     return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None

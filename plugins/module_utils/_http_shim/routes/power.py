@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes that ask for power actions and tell what became of them."""
+"""Routes that take power actions and report their outcomes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
 class PowerRoutes:
-    """Takes power actions, and tells of those that were taken."""
-
     def __init__(self, backend: Backend) -> None:
         self._actions = backend.actions
         self._operations = backend.operations
@@ -106,6 +104,6 @@ class PowerRoutes:
         return replies.NO_SERVER if found is None else replies.json_reply(found)
 
     def _unreadable(self, request: HttpRequest, error: Exception) -> Reply:
-        """Answer that the journal cannot tell: what was accepted is not to be taken for unknown."""
+        """Answer that the journal is unreadable: an accepted action must not look unknown."""
         self._log.error("journal_unreadable", request=request.id, reason=str(error))
         return replies.unexpected(request.id)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backend:
-    """The parts of one process that handlers of requests work with."""
+    """The parts of one process that handlers work with."""
 
     node: SharedNode
     known: ServerCache
@@ -55,32 +55,27 @@ T = TypeVar("T")
 
 
 class HttpRequest:
-    """One request, as its handler reads it."""
-
     def __init__(self, raw: web.BaseRequest, settings: Settings, match: PathMatch) -> None:
         self.raw = raw
         self.settings = settings
         self.match = match
         self.id = new_id()
-        #: What every answer has.
         self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
 
     @property
     def address(self) -> str:
-        """Return the address of the client."""
         return client_address(self.raw.remote or "", self.raw.headers.getall("X-Forwarded-For", []), self.settings.api_trusted_proxies)
 
     async def body(self, parse: Callable[[bytes], T]) -> T | Reply:
-        """Return the body as ``parse`` reads it, or the answer to one that cannot be read."""
+        """Return the body as ``parse`` reads it, or the answer to an unreadable one."""
         return await parsed_body(self.raw, self.settings.api_request_timeout, self.id, parse)
 
     def query(self, name: str) -> str:
-        """Return the first value of a parameter, empty if it is not there."""
+        """Return the first value of a parameter; empty if missing."""
         return parse_qs(self.raw.query_string).get(name, [""])[0]
 
 
-#: Makes the answer to a request; of a route below one server it is handed that, too. What is no `Reply` has been answered already, as a
-#: websocket is.
+#: Answers a request; for a route below one server it gets that, too. Any result other than a `Reply` was sent already, as by a websocket.
 Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]
 _Method = TypeVar("_Method", bound=Handler)
 _ATTRIBUTE = "route"
@@ -88,7 +83,7 @@ _ATTRIBUTE = "route"
 
 @dataclass(frozen=True)
 class AnswerDoc:
-    """An answer, as the document says it: its meaning, the schema of its body, None for none, and the meanings of its headers by name."""
+    """An answer in the document: its meaning, the schema of its body, if any, and its headers' meanings by name."""
 
     text: str
     schema: Schema | None = None
@@ -96,17 +91,13 @@ class AnswerDoc:
 
 
 def failure(text: str) -> AnswerDoc:
-    """Return an answer that is an error."""
     return AnswerDoc(text, ERROR)
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route. ``answers`` are by status; those that every route of its kind has are added by the document.
-
-    ``query`` has the schemas of its parameters by name, ``body`` the schema of what is sent, None for nothing. A ``public`` one asks for no
-    token of the node.
-    """
+    """A route. ``answers`` are by status; the document adds those of every route of its kind. ``query`` has the schemas of its parameters
+    by name, ``body`` the schema of the request's body, if any. A ``public`` route needs no token."""
 
     name: str
     method: str
@@ -119,7 +110,7 @@ class Route:
 
     @property
     def of_server(self) -> bool:
-        """Tell whether it is one of a single server."""
+        """Tell if the route is below a single server."""
         return "{server}" in self.path
 
 
@@ -151,7 +142,7 @@ def _declared(group: type) -> Iterator[tuple[Route, str]]:
 
 
 class Router:
-    """Hands each request to what handles the route of its path."""
+    """Passes each request to the handler of its path."""
 
     def __init__(
         self, settings: Callable[[], Settings], known: ServerCache, log: Log, routes: Sequence[Route], groups: Sequence[object]
@@ -165,7 +156,6 @@ class Router:
         self._paths = PathTable((route.name, route.method, route.path) for route in routes)
 
     async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
-        """Return the answer to one request, whatever comes."""
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
         if isinstance(match, Redirect):
@@ -217,7 +207,7 @@ class Router:
 
 @functools.cache
 def _response_class() -> type[web.Response]:
-    """Return the library's response without the headers that the library adds of its own."""
+    """Return the library's response class without the library's own headers."""
     from aiohttp import hdrs, web
 
     class Plain(web.Response):
@@ -225,7 +215,7 @@ def _response_class() -> type[web.Response]:
             await super()._prepare_headers()
             self.headers.pop(hdrs.SERVER, None)
             if not self.content_length:
-                # Some releases give nothing a type.
+                # Some releases add a content type to an empty body.
                 self.headers.pop(hdrs.CONTENT_TYPE, None)
 
     return Plain

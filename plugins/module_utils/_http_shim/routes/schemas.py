@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shapes of what is sent and answered, as JSON schemas; pure. The tests hold them against what is answered."""
+"""The JSON schemas of requests and answers; pure. Tests compare them with real answers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,10 @@ Schema = Mapping[str, Any]
 
 
 def _option(kind: str) -> dict[str, Any]:
-    """Return the schema of an option that need not be given."""
     return {"type": [kind, "null"]}
 
 
 def list_of(schema: Schema) -> dict[str, Any]:
-    """Return the schema of a list."""
     return {"type": "array", "items": schema}
 
 
@@ -169,7 +167,7 @@ SERVER: dict[str, Any] = {
     },
 }
 _TEXT = {"type": "string"}
-#: Events that are told at once, unless somebody wants more or fewer, and for how long they are waited for.
+#: Events in an answer by default and at most, and the longest wait in seconds.
 EVENTS_LIMIT, MOST_EVENTS, LONGEST_EVENT_WAIT = 100, 1000, 60
 EVENTS_QUERY: dict[str, Schema] = {
     "after": {

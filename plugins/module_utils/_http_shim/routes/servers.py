@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes that look at servers, and those that reach them otherwise than by a power action: commands, logs, sync."""
+"""Routes that look at servers, and those that change them without a power action: commands, logs, sync."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
 _THREADS = 8
 _MOST_LINES = 100
-#: How long a stop after a sync that says "suspended" waits for its turn.
+#: How long a stop waits for its turn after a sync finds a suspension.
 _WAIT_SECONDS = 30
-#: How long the limits after a sync do: who asked waits for that.
+#: How long new limits wait for their turn after a sync: the client waits, too.
 _LIMIT_WAIT_SECONDS = 5
 _SYNC = "sync"
-#: What is told of a server beside what Wings tells; players of a single one alone, since their games have to be asked.
+#: Facts that Wings lacks. Players only for a single server, because each game must answer.
 _OURS = ("outdated", "supervision", "countdown", "players")
 
 
 class ServerRoutes:
-    """Answers about servers, each made by a thread: the event loop waits for no engine."""
+    """Answers about servers. Threads make them, so that the event loop waits for no engine."""
 
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
@@ -54,16 +54,14 @@ class ServerRoutes:
         self._commands = backend.commands
         self._log = backend.log
         self._threads = WorkerPool(_THREADS, "servers")
-        # Of its own: a Panel that is silent keeps no other route waiting.
+        # Separate threads: a silent Panel must not delay other routes.
         self._sync_threads = WorkerPool(_THREADS, "sync")
         self._uses = Uses(backend.disks)
         self._players = PlayerCounts()
 
     def described(self, servers: Sequence[Server], *, players: bool = False) -> list[dict[str, Any]]:
-        """Return the servers as Wings shows them, also those that could not be seen, and who ``players`` are if that is asked.
-
-        For a thread. Raises `PowerError`.
-        """
+        """Return the servers as Wings shows them, also those without a readable state; ``players`` adds the players. For a thread. Raises
+        `PowerError`."""
         node = self._node.for_reading()
         wanted = FactOptions(count_players=self._players.of if players else None)
         told = describe_each(servers, node, wanted, remember=node.journal.runs.record_match)
@@ -114,7 +112,6 @@ class ServerRoutes:
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         if not found:
-            # It is known, and has gone just now.
             return replies.NO_SERVER
         if found[0]["state"] is None:
             return replies.unexpected(request.id, note=found[0]["msg"])
@@ -151,7 +148,7 @@ class ServerRoutes:
         text = "".join(f"{command}\n" for command in commands)
         refused = await self._commands.write(uuid, text) if text else None
         if refused is not None:
-            # As with Wings, only the log knows.
+            # As with Wings, only the log has the reason.
             self._log.warn("commands_not_written", request=request.id, server=uuid, reason=refused.error or refused.said)
         return Reply(204)
 
@@ -178,7 +175,7 @@ class ServerRoutes:
         except PowerError as error:
             return replies.unexpected(request.id, note=str(error))
         text = log.decode("utf-8", "replace").removesuffix("\n")
-        # Wings has null for no lines, and what reads its answers expects that.
+        # Wings sends null for no lines, and its clients expect that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
 
     @handles(
@@ -216,7 +213,7 @@ class ServerRoutes:
         return Reply(204)
 
     def _limit(self, uuid: str, node: Node, origin: str) -> None:
-        """Bring the limits of a server in line; as with Wings, only the log knows if that cannot be. For a thread."""
+        """Apply the limits of a server's definition. As with Wings, a failure goes only to the log. For a thread."""
         asked = Request(
             server=uuid,
             action=PowerAction.LIMIT,

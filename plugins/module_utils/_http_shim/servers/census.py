@@ -24,24 +24,21 @@ from .server_cache import ServerCache
 
 _Numbers = TypeVar("_Numbers")
 
-#: What is counted in place of a state that could not be seen.
+#: The state of a server that could not be seen.
 UNSEEN = "unknown"
 _STATES = (*(state.value for state in PowerState), UNSEEN)
 _SUPERVISION = (*(state.value for state in SupervisionState), OFF, UNSEEN)
 _COUNTDOWNS = (WAITING, COUNTING)
 _OUTDATED = {True: "yes", False: "no", None: UNSEEN}
-#: How long numbers count.
 _FRESH_SECONDS = 5.0
-#: Longest wait for them: who asks for metrics waits for few seconds, and the engine may be silent.
+#: The longest wait for numbers: Prometheus waits a few seconds, and the engine may be silent.
 _WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class ServerNumbers:
-    """How many servers are in each state, in each state of supervision, and in each phase of a countdown; empty where nobody can tell.
-
-    ``outdated``: how many have a container that is not what its definition says, that is, and of which nobody can tell.
-    """
+    """The numbers of servers by state, by supervision, and by phase of a countdown; empty if unknown. ``outdated``: the numbers of
+    outdated, current and unclear containers."""
 
     states: Mapping[str, int] = field(default_factory=dict)
     supervision: Mapping[str, int] = field(default_factory=dict)
@@ -51,7 +48,7 @@ class ServerNumbers:
 
 @dataclass(frozen=True)
 class NodeNumbers:
-    """How many runs ended by each verdict, None where the journal does not tell, and what is known of the supervisor and of events."""
+    """The numbers of ended runs by verdict, None if unknown, and the known facts of the supervisor and of events."""
 
     ended: Mapping[Verdict, int] | None = None
     supervisor: Mapping[str, Any] = field(default_factory=lambda: UNKNOWN)
@@ -59,18 +56,18 @@ class NodeNumbers:
 
 
 class Census:
-    """The numbers of one node, looked up at most every few seconds however many ask. Its methods belong to the event loop."""
+    """The numbers of one node, read every few seconds at most. Its methods belong to the event loop."""
 
     def __init__(self, node: SharedNode, known: ServerCache, log: Log) -> None:
         self._node = node
         self._known = known
-        # One thread each: an engine that is silent does not keep the journal's numbers.
+        # Separate threads: a silent engine must not delay the journal's numbers.
         self._engine_threads, self._journal_threads = WorkerPool(1, "census"), WorkerPool(1, "census")
         self._servers = _Kept(self._count_servers, ServerNumbers(), log)
         self._runs = _Kept(self._count_runs, NodeNumbers(), log)
 
     async def numbers(self) -> tuple[ServerNumbers, NodeNumbers]:
-        """Return what is known within a moment."""
+        """Return the numbers known within a moment."""
         return await asyncio.gather(self._servers.value(), self._runs.value())
 
     async def _count_servers(self) -> ServerNumbers:
@@ -106,7 +103,7 @@ def _counted(found: Sequence[str], names: Sequence[str]) -> dict[str, int]:
 
 
 class _Kept(Generic[_Numbers]):
-    """Numbers that count for some seconds, and that are looked up by one at a time."""
+    """Numbers that stay fresh for some seconds, with one look at a time."""
 
     def __init__(self, look: Callable[[], Awaitable[_Numbers]], unknown: _Numbers, log: Log) -> None:
         self._look = look
@@ -117,7 +114,7 @@ class _Kept(Generic[_Numbers]):
         self._looking: asyncio.Task[None] | None = None
 
     async def value(self) -> _Numbers:
-        """Return the numbers; those of nobody where they are not there soon."""
+        """Return the numbers; unknown ones if they take too long."""
         if self._looking is None and asyncio.get_running_loop().time() - self._at >= _FRESH_SECONDS:
             self._looking = asyncio.ensure_future(self._renew())
         if self._looking is not None:
@@ -131,7 +128,6 @@ class _Kept(Generic[_Numbers]):
         except PowerError:
             self._numbers = self._unknown
         except Exception as error:
-            # A fault of ours leaves the other metrics.
             self._numbers = self._unknown
             self._log.error("fault", reason=internal_error(error))
         finally:

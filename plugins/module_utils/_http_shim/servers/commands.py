@@ -1,8 +1,8 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands for the standard inputs of servers' processes. Of each server one is written at a time, in the order in which they came, so that
-a process that does not read holds up neither other servers nor anything else. Lives in the event loop; writing is done by threads.
+"""Commands for the standard inputs of servers' processes, one at a time for each server, in order. A process that does not read
+delays only its own commands. Lives in the event loop; threads write.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from ..._power.model.server import Run, Snapshot, StopType
 from ..acceptance.shared_node import SharedNode
 from ..http.worker_pool import ThreadRefused, WorkerPool
 
-#: One thread a server at most: so many servers may be waited for at a time.
+#: The limit of threads: each server uses one at most.
 _THREADS = 32
-#: Commands of one server that may wait, the one that is being written among them.
 _MOST_WAITING = 32
-#: How long the engine and the process may take for one. A process that reads takes it within milliseconds.
+#: The time limit of a command, in seconds. A process that reads takes it within milliseconds.
 _SECONDS = 3.0
-#: After one that was not taken, those that come within so many seconds share its fate: the engine keeps what it cannot pass on.
+#: After a refused command, others within so many seconds fail, too: the engine keeps its undelivered input.
 _PAUSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class NotWritten:
-    """Why a command was not written: in words for anybody, or an ``error``, whose text is for those who run the node."""
+    """The reason why a command was not written: words for any client, or an ``error`` for the node's operators."""
 
     said: str = ""
     error: str = ""
@@ -45,7 +44,7 @@ NO_TEXT = NotWritten("it has characters that are none")
 
 @dataclass
 class _CommandTurn:
-    """The commands of one server that wait, and the last one if that was not taken: of which run, until when that counts, and why."""
+    """The queued commands of one server, and the last refused one: its run, how long it counts, and the reason."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
@@ -53,15 +52,13 @@ class _CommandTurn:
 
 
 class Commands:
-    """Writes commands, whichever way they came."""
-
     def __init__(self, node: SharedNode) -> None:
         self._node = node
         self._threads = WorkerPool(_THREADS, "commands")
         self._turns: dict[str, _CommandTurn] = {}
 
     async def write(self, uuid: str, text: str) -> NotWritten | None:
-        """Write to a server's process; None when its pipe has taken all of it. Who is cancelled meanwhile leaves it in its turn."""
+        """Write to a server's process; None when its pipe has taken all of it. A cancelled caller does not cancel the command."""
         turn = self._turns.setdefault(uuid, _CommandTurn())
         if turn.waiting >= _MOST_WAITING:
             return TOO_MANY
@@ -82,7 +79,6 @@ class Commands:
                 del self._turns[uuid]
 
     def _write(self, uuid: str, turn: _CommandTurn, text: str) -> NotWritten | None:
-        """Write for one turn. For a thread, the only one of this turn."""
         engine = self._node.now().engine
         snapshot = engine.inspect(uuid)
         if snapshot is None or not snapshot.live:
@@ -93,7 +89,7 @@ class Commands:
             return turn.failed[2]
         turn.failed = None
         if self._stops(uuid, snapshot, text):
-            # Before it does: whoever judges the end must know that somebody wished it.
+            # Record it before the write: the supervisor must know that the stop was requested.
             self._node.journal.runs.stop_by_console(uuid, snapshot.run, self._node.clock.now())
         try:
             engine.write_stdin(snapshot.id, text, taken_within=_SECONDS)
@@ -104,6 +100,5 @@ class Commands:
         return None
 
     def _stops(self, uuid: str, snapshot: Snapshot, text: str) -> bool:
-        """Tell if a command is the one by which the server is stopped."""
         way = graceful_stop(self._node.for_reading(), uuid, snapshot).way
         return way.type is StopType.COMMAND and way.value.strip() in map(str.strip, text.splitlines())

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sizes of the servers' data directories, by walks in the background: short ones in one thread, long ones in another. For threads.
 
-A server that makes directories ahead of the walk takes all the time a walk may have. It shares that with those alone whose walk was long,
-too, and gets no more than a small part of it.
+A server that adds directories during a walk uses the whole time limit of a walk. It delays only servers with long walks, and by a small
+part of the time.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.volume.volume import Volume
 from ..._power.volume.volume_walk import Bounds
 
-#: How long what a walk found counts, at least, and how long anybody waits for one.
+#: Seconds that a size counts at least, and the longest wait for one.
 _COUNTS_SECONDS, _WAIT_SECONDS = 60.0, 0.25
-#: How many times the length of its walk what was found counts, so that one server has no more than that part of a thread.
+#: A size counts for so many times the length of its walk, so that one server gets only that part of a thread.
 _COUNTS_TIMES = 10
-#: Seconds of a walk among those that are over soon.
 _SHORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Bytes that a walk found, until when they count, and whether it was long."""
+    """The bytes of a walk, how long they count, and if the walk was long."""
 
     held: int
     until: Deadline
@@ -39,7 +38,7 @@ class _Found:
 
 
 class _Lane:
-    """Those to be walked over in turn, one at a time: they are not to keep the disk from the servers."""
+    """The queue of walks: one at a time, to leave the disk to the servers."""
 
     def __init__(self) -> None:
         self.queued: dict[str, Settings] = {}
@@ -47,7 +46,7 @@ class _Lane:
 
 
 class Disks:
-    """Tells how much the data directories hold. A walk takes its time: what the last one found is told meanwhile."""
+    """The sizes of data directories. During a walk, the last size counts."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -56,15 +55,15 @@ class Disks:
         self._long = _Lane()
 
     def of(self, uuid: str, settings: Settings) -> int:
-        """Return the bytes of one server, as they were a while ago; 0 where nobody knows yet."""
+        """Return the last known bytes of one server; 0 if unknown."""
         return self.of_each([uuid], settings)[uuid]
 
     def of_each(self, uuids: Sequence[str], settings: Settings) -> dict[str, int]:
-        """Return the bytes of several by UUID, which are waited for no longer than those of one."""
+        """Return the bytes of several servers by UUID; the wait is as short as for one."""
         with self._changed:
             for uuid in uuids:
                 self._queue(uuid, settings)
-            # Who cannot be walked over is not waited for.
+            # If there is no thread for walks, do not wait.
             self._changed.wait_for(lambda: not self._short.walks or all(uuid in self._found for uuid in uuids), _WAIT_SECONDS)
             return {uuid: self._held(uuid) for uuid in uuids}
 
@@ -86,7 +85,7 @@ class Disks:
         try:
             threading.Thread(target=self._walk_all, args=(lane,), name="disk", daemon=True).start()
         except RuntimeError:
-            # The system has no thread for it now; who asks next tries again.
+            # The system has no thread now; the next call tries again.
             lane.queued.clear()
         else:
             lane.walks = True
@@ -116,11 +115,11 @@ class Disks:
                 self._changed.notify_all()
 
     def _walk(self, uuid: str, settings: Settings, bounds: Bounds) -> tuple[int, bool]:
-        """Return the bytes found, or known from before, and whether there is more than was found."""
+        """Return the bytes found, or the last known ones, and if the walk was cut short."""
         try:
             survey = Volume(f"{settings.data}/{uuid}").survey(no_check, bounds, owner=None)
         except Exception:
-            # What one server has in it must not keep others from being walked over.
+            # A fault with one server must not stop the walks of others.
             return self._held(uuid), False
-        # What was found of it is there; what was known of it may be.
+        # A cut walk found a part; the last known size may be larger.
         return (max(survey.bytes, self._held(uuid)), True) if survey.cut else (survey.bytes, False)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who plays on servers, however often that is asked: a game is asked once in some seconds, by one at a time. For threads."""
+"""The players of servers: each game gets one question in some seconds, whatever the number of clients. For threads."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from ..._power.games.game import Game
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerCount
 
-#: How long an answer counts.
 _FRESH_SECONDS = 5.0
-#: The longest wait for one. A game that is silent is waited for by the thread that asks it alone: panels look at servers all the time.
+#: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
 _WAIT_SECONDS = 0.5
 _SILENT = PlayerCount(why="the game has not answered yet")
 
 
 @dataclass
 class _Asked:
-    """One question to a game: since when, and the answer once it is there."""
+    """One question to a game: its time, and the answer once it is there."""
 
     since: float
     answered: threading.Event = field(default_factory=threading.Event)
@@ -30,14 +29,12 @@ class _Asked:
 
 
 class PlayerCounts:
-    """The players of one node's servers."""
-
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._asked: dict[str, _Asked] = {}
 
     def of(self, uuid: str, game: Game) -> PlayerCount:
-        """Return who plays, as of a few seconds ago at most; unknown where the game does not answer at once."""
+        """Return the players, a few seconds old at most; unknown if the game does not answer at once."""
         now = time.monotonic()
         with self._guard:
             asked = self._asked.get(uuid)
@@ -56,7 +53,7 @@ class PlayerCounts:
             try:
                 asked.count = game.players()
             except Exception as error:
-                # A fault of ours is no reason to show nothing of the server.
+                # A fault of ours must not hide the rest of the server.
                 asked.count = PlayerCount(why=internal_error(error))
             finally:
                 asked.answered.set()

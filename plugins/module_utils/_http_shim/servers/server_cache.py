@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of this node, and their suspensions, as far as they are known: no request waits for the Panel.
+"""The known servers of this node, with their suspensions: no request waits for the Panel.
 
-What is known is asked anew in the background, when somebody asks about a server and the last look is old enough. What an action finds
-when its turn comes is what counts.
+Questions about servers start a look in the background if the last one is old enough. An action uses fresh facts when its turn comes.
 """
 
 from __future__ import annotations
@@ -24,9 +23,8 @@ from ..acceptance.shared_node import SharedNode
 from ..http.log import Log
 from ..http.worker_pool import ThreadRefused, WorkerPool
 
-#: Seconds between two looks at everything, and between two looks for what is new at hand.
+#: Seconds between two looks at everything, and between two looks for new servers on the node.
 _LOOK_SECONDS, _NEW_SECONDS = 10.0, 0.5
-#: How many servers that are not known are looked for at a time.
 _MOST_SEARCHES = 4
 
 
@@ -45,25 +43,25 @@ class ServerCache:
         self._node = node
         self._log = log
         self._found: Mapping[str, KnownServer] = {}
-        #: The codes of why lists of servers could not be had when everything was asked last; before that a Panel was not asked yet.
+        #: The error codes of missing lists at the last full look. At the beginning a Panel has not answered yet.
         self.unlisted: tuple[str, ...] = (SourceUnreachable.code,) if node.settings.remote else ()
-        # Said by a timer: every request asks.
+        # A timer sets it, because every request reads it.
         self._due = True
         self._new_looked_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
         self._new_look: asyncio.Task[None] | None = None
         self._changes: dict[str, KnownServer] = {}
         self._threads = WorkerPool(_MOST_SEARCHES, "known")
-        # Of its own: those who search are not to keep it waiting.
+        # Separate threads: searches must not delay these looks.
         self._look_threads, self._new_threads = WorkerPool(1, "known"), WorkerPool(2, "known")
 
     async def load(self) -> None:
-        """Learn what can be learnt without asking the Panel or the engine, which may be silent; raises nothing."""
+        """Read all servers that need neither the Panel nor the engine, which may be silent. Raises nothing."""
         self._found = await self._threads.ask(lambda: _at_hand(self._node))
         self.look_again()
 
     def look_again(self) -> None:
-        """Have everything asked anew in the background, unless that was done a moment ago."""
+        """Begin a full look in the background, unless the last one is fresh."""
         if self._due and (self._look is None or self._look.done()):
             self._due = False
             asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._fall_due)
@@ -73,12 +71,12 @@ class ServerCache:
         self._due = True
 
     def cached(self, segment: str) -> KnownServer | None:
-        """Return the server whose UUID is exactly this text, if it is known already; a look in the background will know more."""
+        """Return a known server by its exact UUID; begin a look in the background."""
         self.look_again()
         return self._found.get(segment)
 
     async def find_shared(self, segment: str) -> KnownServer | None:
-        """Do as `find` does, for those who have shown no token: however many ask, all share one look at what is new every moment."""
+        """As `find`, for clients without a token: they all share one look for new servers every moment."""
         known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
@@ -86,10 +84,8 @@ class ServerCache:
         return self._found.get(segment)
 
     async def find(self, segment: str) -> KnownServer | None:
-        """Return the server whose UUID is exactly this text, None if there is none; one that is new is not looked for on the Panel.
-
-        Raises `PowerError` where the engine cannot say.
-        """
+        """Return a server by its exact UUID, None if there is none. The Panel is not asked for a new one. Raises `PowerError` if the engine
+        does not answer."""
         known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
@@ -99,14 +95,13 @@ class ServerCache:
         return found
 
     async def all_servers(self) -> list[Server]:
-        """Return every server, by UUID; those that are new are found on the node, not on the Panel."""
+        """Return every server, by UUID. New ones are found on the node, not on the Panel."""
         self.look_again()
         if asyncio.get_running_loop().time() - self._new_looked_at >= _NEW_SECONDS:
             await self._await_new()
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        """Take over what an action found: it asked when it counted."""
         uuid = result.server.uuid
         if not result.action.boots:
             return
@@ -114,27 +109,24 @@ class ServerCache:
             self.note_suspension(uuid, suspended=result.code == Suspended.code)
 
     def note_suspension(self, uuid: str, *, suspended: bool) -> None:
-        """Take over whether a server is suspended, which somebody was told just now."""
         known = self._found.get(uuid)
         if known is not None and known.suspended is not suspended:
             self._note({uuid: replace(known, suspended=suspended)})
         elif known is not None and self._look is not None:
-            # A look that began before this may still say otherwise.
+            # A look that began earlier may still have the old answer.
             self._changes[uuid] = known
 
     def close(self) -> None:
-        """Look no more."""
         if self._look is not None:
             self._look.cancel()
 
     async def _await_new(self) -> None:
-        """Wait for the next look at what is new at hand, which goes on without whoever waits."""
+        """Wait for the next look for new servers. A cancelled caller does not cancel the look."""
         if self._new_look is None or self._new_look.done():
             self._new_look = asyncio.ensure_future(self._look_for_new())
         await asyncio.shield(self._new_look)
 
     async def _look_for_new(self) -> None:
-        """Learn what is new at hand, when it is time."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._new_looked_at + _NEW_SECONDS - loop.time()))
         self._new_looked_at, before = loop.time(), frozenset(self._found)
@@ -142,7 +134,7 @@ class ServerCache:
         self._note({uuid: server for uuid, server in new.items() if uuid not in self._found})
 
     def _note(self, newer: Mapping[str, KnownServer]) -> None:
-        """Let this count, which is newer than what a look that is under way finds."""
+        """Keep facts that are newer than those of a look under way."""
         self._found = {**self._found, **newer}
         self._changes.update(newer)
 
@@ -154,7 +146,6 @@ class ServerCache:
         except (PowerError, ThreadRefused) as error:
             self._log.warn("servers_not_listed", reason=str(error))
         except Exception as error:
-            # A fault of ours in one look must not be the last look.
             self._log.error("fault", reason=internal_error(error))
         else:
             self._found = {**found, **self._changes}
@@ -167,7 +158,7 @@ def _at_hand(node: SharedNode) -> dict[str, KnownServer]:
     with contextlib.suppress(PowerError):
         found.update((server.uuid, server) for server in sources.listing.everything(PowerAction.STOP))
     with contextlib.suppress(PowerError):
-        # Whose the Panel says they are is not known yet; a start asks it before anything is done.
+        # The Panel has not confirmed these servers yet. A start asks it first.
         found = {**{uuid: Server(uuid) for uuid in kept.uuids()}, **found}
     return {uuid: _known(server, sources) for uuid, server in found.items()}
 
@@ -183,7 +174,6 @@ def _new_servers(node: SharedNode, before: frozenset[str]) -> dict[str, KnownSer
 
 
 def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[dict[str, KnownServer], tuple[str, ...]]:
-    """Return every server, and the codes of why lists of them could not be had."""
     settings, sources = node.settings, node.fresh_sources()
     found = {server.uuid: server for server in sources.listing.everything(None)}
     whole, unlisted = sources.listing.is_whole, [error.code for error in sources.listing.unlisted]
@@ -196,7 +186,7 @@ def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[di
         whole = False
         unlisted.append(error.code)
     if not whole:
-        # Something could not be listed: what it had is still there.
+        # A list is missing; its servers stay known.
         found = {**{uuid: known.server for uuid, known in before.items()}, **found}
     return {uuid: _known(server, sources) for uuid, server in found.items()}, tuple(dict.fromkeys(unlisted))
 
@@ -207,11 +197,11 @@ def _search(node: SharedNode, uuid: str) -> KnownServer | None:
 
 
 def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
-    """Tell whether the node has the server. Raises `PowerError` where nobody can tell."""
+    """Tell if the node has the server. Raises `PowerError` if unknown."""
     try:
         return sources.listing.has(uuid) or node.now().engine.inspect(uuid) is not None
     except SourceUnreachable:
-        # What has a container is there, whatever else cannot be read.
+        # A container proves that the server is there.
         if node.now().engine.inspect(uuid) is None:
             raise
     return True

@@ -23,13 +23,13 @@ from ..._power.model.redaction import mask
 from ..._power.model.server import PowerState, Server
 from .disks import Disks
 
-#: That of galaxy.yml: a test holds them together.
+#: As in galaxy.yml; a test compares them.
 VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)
 class Utilization:
-    """The use that a server makes of its machine: bytes, percent of one core, milliseconds since its start."""
+    """The use of one server: bytes, percent of one core, milliseconds since its start."""
 
     memory_bytes: int = 0
     memory_limit_bytes: int = 0
@@ -42,7 +42,7 @@ class Utilization:
 
 @dataclass(frozen=True)
 class ServerFlags:
-    """What there is to say of a server beside its definition; ``environment``: it is shown with its environment, secrets included."""
+    """Facts of a server beside its definition; ``environment``: show its environment, secrets included."""
 
     suspended: bool = False
     environment: bool = False
@@ -50,7 +50,6 @@ class ServerFlags:
 
 
 def server_entry(server: Server, state: PowerState, definition: Definition | None, use: Utilization, flags: ServerFlags) -> dict[str, Any]:
-    """Show one server."""
     return {
         "state": state.value,
         "is_suspended": flags.suspended,
@@ -60,7 +59,7 @@ def server_entry(server: Server, state: PowerState, definition: Definition | Non
 
 
 def unseen_entry(server: Server, definition: Definition | None, flags: ServerFlags, *, code: str, msg: str) -> dict[str, Any]:
-    """Show a server that could not be seen: it has no state, and its use is not known. Wings has no such entries."""
+    """Show a server without a readable state or use. Wings has no such entries."""
     return {
         "state": None,
         "is_suspended": flags.suspended,
@@ -72,7 +71,6 @@ def unseen_entry(server: Server, definition: Definition | None, flags: ServerFla
 
 
 def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
-    """Show what a server uses."""
     return {
         "memory_bytes": use.memory_bytes,
         "memory_limit_bytes": use.memory_limit_bytes,
@@ -85,7 +83,7 @@ def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
 
 
 def countdown_entry(countdown: Countdown | None) -> dict[str, str] | None:
-    """Show a countdown to whoever sees the server's console: not who asked for it, which is for the node's owner alone."""
+    """Show a countdown to users of the console. Its origin is only for the node's operators."""
     if countdown is None:
         return None
     return {"action": countdown.action, "phase": countdown.phase, "since": countdown.since, "due": countdown.due}
@@ -97,19 +95,18 @@ def _shown(server: Server, definition: Definition | None, flags: ServerFlags) ->
     configuration = {
         **_configuration(definition),
         "suspended": flags.suspended,
-        # Of a server that does not say so itself, the node's settings do.
+        # If the server has no setting, the node's counts.
         "crash_detection_enabled": flags.supervised,
     }
     if flags.environment:
         configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     else:
-        # The start command has secrets of the environment too, and some of its own; as a whole it is itself a variable of the Panel's.
+        # The start command contains secrets from the environment. As a whole it is a variable of the Panel, too.
         configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - {definition.invocation})
     return configuration
 
 
 def _unknown(server: Server) -> dict[str, Any]:
-    """Show what is known of a server that has no definition here."""
     return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None}
 
 
@@ -157,14 +154,12 @@ def _texts(value: object) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-#: As Go calls what the kernel calls so.
+#: The kernel's names in Go's notation.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine, as this process sees it."""
-
     architecture: str
     processors: int
     kernel: str
@@ -172,7 +167,7 @@ class Machine:
 
 
 def system_entry(machine: Machine) -> dict[str, Any]:
-    """Show the machine in the first shape, which needs no engine."""
+    """Show the machine in the first version, which needs no engine."""
     return {
         "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
         "cpu_count": machine.processors,
@@ -183,7 +178,7 @@ def system_entry(machine: Machine) -> dict[str, Any]:
 
 
 def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Show the machine in the second shape; ``engine`` is what the engine says of itself. What it does not say is empty or 0."""
+    """Show the machine in the second version; ``engine`` is the engine's own description. Missing values are empty or 0."""
     return {
         "version": VERSION,
         "docker": {
@@ -210,7 +205,6 @@ def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any
 
 
 def _filesystem(status: object) -> str:
-    """Return the file system below the engine's storage, one of the pairs that it tells of that."""
     pairs = status if isinstance(status, list) else []
     found = (pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
     return _text(next(found, ""))
@@ -220,15 +214,12 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-#: Two looks at the CPU that are so far apart say how busy it is now.
+#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 10.0
-#: How long ago a container was looked at last that is not remembered any more.
 _FORGET_SECONDS = 60.0
 
 
 class Uses:
-    """Reads what the servers of one node use."""
-
     def __init__(self, disks: Disks) -> None:
         self._last: dict[str, Use] = {}
         self._disks = disks
@@ -236,7 +227,7 @@ class Uses:
     def of_each(
         self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, Definition | None]], node: Node
     ) -> dict[str, Utilization]:
-        """Return what each server uses; ``up`` has container and StartedAt of those that are up."""
+        """Return the use of each server; ``up`` has container and StartedAt of live servers."""
         containers = {uuid: container for uuid, (container, _started) in up.items()}
         found = _looked_at(containers, node)
         before = {uuid: self._before(containers[uuid], use) for uuid, use in found.items()}
@@ -262,12 +253,10 @@ class Uses:
         }
 
     def _before(self, container: str, use: Use) -> Use | None:
-        """Return what was seen of it last, if that says how busy it is now."""
         last = self._last.get(container)
         return last if last is not None and _LEAST_SECONDS <= use.at - last.at <= _MOST_SECONDS else None
 
     def _forget(self, node: Node) -> None:
-        """Forget containers that ended long ago."""
         oldest = node.clock.now().timestamp() - _FORGET_SECONDS
         self._last = {container: use for container, use in self._last.items() if use.at > oldest}
 
@@ -279,7 +268,7 @@ def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
 
 
 def use_of(container: str, node: Node) -> Use | None:
-    """Return what a container uses; None where the engine does not say."""
+    """Return the use of a container; None if unknown."""
     try:
         return node.engine.use(container)
     except PowerError:
@@ -291,12 +280,12 @@ def _percent(use: Use | None, before: Use | None) -> float:
 
 
 def memory_limit(definition: Definition | None, settings: Settings) -> int:
-    """Return the bytes of memory that a server may have, as its definition says; 0 where there is none."""
+    """Return a server's memory limit in bytes, from its definition; 0 without one."""
     return 0 if definition is None else memory_bytes(definition.build.memory_limit, settings)
 
 
 def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limit: int) -> Utilization:
-    """Return what a server uses, ``percent`` being of one core; where the engine does not say, its ``limit`` of memory stands alone."""
+    """Return the use of a server, with ``percent`` of one core. If ``use`` is unknown, only the ``limit`` of memory is set."""
     if use is None:
         return Utilization(memory_limit_bytes=limit, disk_bytes=disk, uptime=uptime)
     return Utilization(
@@ -311,6 +300,6 @@ def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limi
 
 
 def uptime(started_at: str, now: datetime) -> int:
-    """Return the milliseconds since a start; 0 where the engine names none."""
+    """Return the milliseconds since a start; 0 if unknown."""
     age = age_seconds(started_at, now)
     return 0 if age is None else max(0, int(age * 1000))

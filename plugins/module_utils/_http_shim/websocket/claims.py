@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The claims of a token of the Panel: what it allows, and whom it denies; pure."""
+"""The claims of a token of the Panel: the permissions of its user, and revoked tokens; pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from ..._power.model.server import parse_uuid
 
 CONNECT = "websocket.connect"
 CONSOLE = "control.console"
-#: Whose bearer may see what an error says of the node: administrators of the Panel.
+#: The permission to see errors of the node: administrators of the Panel.
 ERRORS = "admin.websocket.errors"
 _ALL, _ADMIN = "*", "admin."
 
 
 def grants(permissions: Collection[str], wanted: str) -> bool:
-    """Tell whether ``wanted`` is among the permissions. ``*`` is every one that is not an administrator's."""
+    """Tell if the permissions include ``wanted``. ``*`` includes all but administrators' permissions."""
     return wanted in permissions or (_ALL in permissions and not wanted.startswith(_ADMIN))
 
 
 def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
-    """Tell whether a browser's page of this origin may open a websocket: the Panel's, and those the settings allow; no origin is none."""
+    """Tell if a web page of this origin may open a websocket: the Panel's, and those in the settings. Without an origin it may."""
     if not origin:
         return False
     return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
 
 
 _ALGORITHM = "HS256"
-#: What clients compare: after the first two they fetch a new token.
+#: Clients compare these texts. After the first two they fetch a new token.
 EXPIRED = "jwt: exp claim is invalid"
 TOO_OLD = "jwt: created too far in past (denylist)"
 NOT_YET = "jwt: nbf claim is invalid"
@@ -45,15 +45,13 @@ NONE_GIVEN = "jwt: no jwt present"
 
 
 class TokenRefused(Exception):
-    """The token does not let its bearer in; the text is for the client."""
+    """The token is refused; the text is for the client."""
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty.
-
-    ``jti`` is the same in all tokens of one user for one server.
-    """
+    """The claims of a token. Times are seconds since 1970; ``user`` is a UUID, or empty. ``jti`` is the same in all tokens of one user for
+    one server."""
 
     server: str
     permissions: frozenset[str]
@@ -64,12 +62,10 @@ class Claims:
     jti: str = ""
 
     def grants(self, permission: str) -> bool:
-        """Tell whether the bearer may do that."""
         return grants(self.permissions, permission)
 
 
 def need_library() -> None:
-    """Raise `MissingLibrary` if tokens cannot be read here."""
     try:
         import jwt
     except ImportError as error:
@@ -78,10 +74,10 @@ def need_library() -> None:
 
 
 def read_claims(text: str, key: str) -> Claims:
-    """Return the claims of a token that ``key`` has signed, whatever they say. Raises `TokenRefused`."""
+    """Return the claims of a token with a signature by ``key``. Raises `TokenRefused`."""
     import jwt
 
-    # What times and names mean is decided by `check`, with the clock and the server that count.
+    # `check` compares times and names, with the current clock and server.
     unchecked = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
     try:
         found = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
@@ -93,10 +89,8 @@ def read_claims(text: str, key: str) -> Claims:
 
 
 def check(claims: Claims, server: str, now: float, oldest: float) -> None:
-    """Raise `TokenRefused` if the token does not open this server's websocket now.
-
-    ``oldest`` is the second in which this process began: what was refused before it is not known any more, so older tokens are refused.
-    """
+    """Raise `TokenRefused` if the token does not open this server's websocket now. ``oldest`` is the second in which this process began.
+    Older tokens are refused, because earlier revocations are unknown."""
     if claims.expires_at <= now:
         raise TokenRefused(EXPIRED)
     if claims.begins_at > now:
@@ -138,12 +132,12 @@ def _moment(value: object) -> float | None:
     return moment if math.isfinite(moment) else None
 
 
-#: More than any Panel takes back while one of its tokens is good, which is ten minutes. No clock makes one forgotten, since it may be set.
+#: The limit of revocations: a Panel makes fewer in ten minutes, the life of a token. Age removes none, because clocks may be set.
 _MOST = 20_000
 
 
 class Denials:
-    """Knows the tokens that were taken back, and when. A later token of the same user and server is another one."""
+    """The revoked tokens, with the time of each revocation. A later token of the same user and server is valid."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
@@ -152,7 +146,7 @@ class Denials:
         return len(self._at)
 
     def deny(self, numbers: Iterable[str], now: float) -> None:
-        """Take back the tokens of these ids (``jti``) that were made before now."""
+        """Revoke the tokens with these ids (``jti``) that were made before ``now``."""
         for number in numbers:
             self._at.pop(number, None)
             self._at[number] = now
@@ -160,6 +154,5 @@ class Denials:
             del self._at[next(iter(self._at))]
 
     def has(self, claims: Claims) -> bool:
-        """Tell whether a token was taken back."""
         at = self._at.get(claims.jti)
         return at is not None and claims.issued_at <= at

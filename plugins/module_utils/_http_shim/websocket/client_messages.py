@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Messages of clients of a console, and how their actions end."""
+"""Messages of clients of a console, and the outcomes of their actions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from .frames import ERROR, MESSAGE, UNEXPECTED, ClientMessage, error_text, frame
 from .member import GOING_AWAY, POLICY, TRY_LATER, Member
 from .rooms import Room, Rooms
 
-#: What a tenant can do something about, or would ask first, by code.
+#: Reasons that a tenant can act on or would ask about, by code.
 _REASONS = {
     Suspended.code: "it is suspended",
     LockTimeout.code: "another action of it is queued or under way; wait for its end, or kill it",
@@ -72,7 +72,7 @@ _REASONS = {
 
 
 def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
-    """Return the frames that tell of an ended operation, as `acceptance.operations` shows it: the ``whole``, or what anybody may know."""
+    """Return the frames on an ended operation as `acceptance.operations` shows it: with all details, or without the node's."""
     number, outcome = str(found["id"]), str(found["outcome"])
     if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
         general = f"Cannot {found['action']} the server: {_REASONS.get(found.get('code') or '', UNEXPECTED)}"
@@ -87,38 +87,35 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
 
 
-#: Websockets of one server that are let in, as with Pelican, and as many that wait to be; and all of one process.
+#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
 MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Websockets:
-    """Those that wait to be let in, and those that are in a room."""
+    """The websockets that wait for a token, and those in a room."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
-        #: Those that no token lets in now, the oldest first, and their servers.
+        #: Websockets without a valid token, the oldest first, and their servers.
         self._waiting: dict[Member, str] = {}
         self.ending = False
 
     def count(self) -> int:
-        """Return how many websockets there are."""
         return len(self._waiting) + sum(len(room.members) for room in self._rooms.all())
 
     def room(self, uuid: str) -> Room | None:
-        """Return a server's room, None where nobody listens."""
         return self._rooms.get(uuid)
 
     def is_full(self, uuid: str) -> bool:
-        """Tell whether no more of this server are let in."""
         room = self._rooms.get(uuid)
         return room is not None and len(room.members) >= MOST_OF_SERVER
 
     def has_place(self) -> bool:
-        """Tell whether there is a place for one more, or one without a token has to leave for it."""
+        """Tell if one more websocket has a place, by itself or in place of one without a token."""
         return not self.ending and (self.count() < MOST_IN_ALL or bool(self._waiting))
 
     def enter(self, uuid: str, member: Member) -> None:
-        """Let one more wait to be let in. Who has no token yet never keeps others out: the oldest of them goes."""
+        """Let one more wait for its token. If there are too many, the oldest one without a token is closed."""
         alike = [waiting for waiting, server in self._waiting.items() if server == uuid]
         crowded = alike if len(alike) >= MOST_OF_SERVER else list(self._waiting) if self.count() >= MOST_IN_ALL else []
         if crowded:
@@ -128,19 +125,19 @@ class Websockets:
         self._waiting[member] = uuid
 
     def let_in(self, uuid: str, member: Member) -> None:
-        """Let one in that has shown a token."""
+        """Move a websocket with a valid token into its room."""
         if not self.ending and self._waiting.pop(member, None) is not None:
             self._rooms.open(uuid).join(member)
 
     def mute(self, uuid: str, member: Member) -> None:
-        """Let one whose token is of no use any more wait until it shows another."""
+        """Move a websocket with an expired token back until it shows a new one."""
         if self._leave_room(uuid, member):
             self._waiting[member] = uuid
 
     def shut_out(self) -> int:
-        """Close whoever was let in, since the key of all tokens has changed; return how many these were."""
+        """Close all websockets that have shown a token, because the key of all tokens has changed; return how many."""
         members = [*self._waiting, *(member for room in self._rooms.all() for member in room.members)]
-        # Also those whose token was over before: nothing of the old key is to count again.
+        # Close those with an expired token, too: tokens of the old key must not count again.
         let_in = [member for member in members if member.claims is not None]
         for member in let_in:
             member.shut_out(POLICY, "the token of the node has changed")
@@ -151,16 +148,13 @@ class Websockets:
         return len(let_in)
 
     def leave(self, uuid: str, member: Member) -> None:
-        """Forget one that is closed."""
         self._waiting.pop(member, None)
         self._leave_room(uuid, member)
 
     def look(self, uuid: str) -> None:
-        """Look at a server that something happened to."""
         self._rooms.look(uuid)
 
     def close(self) -> None:
-        """Close every websocket: this process ends."""
         self.ending = True
         for room in self._rooms.all():
             self._rooms.end(room, "the service is ending")
@@ -178,7 +172,7 @@ class Websockets:
 
 
 _LOG_LINES = 150
-#: Less than what may wait for a client.
+#: Smaller than the limit of a client's queue.
 _LOG_CHARACTERS = 512 * 1024
 
 _WHY_NOT = {
@@ -189,8 +183,6 @@ _WHY_NOT = {
 
 
 class ClientMessages:
-    """Handles what the clients of one process send."""
-
     def __init__(self, backend: Backend, websockets: Websockets) -> None:
         self._node = backend.node
         self._log = backend.log
@@ -198,7 +190,7 @@ class ClientMessages:
         self._operations = backend.operations
         self._commands = backend.commands
         self._websockets = websockets
-        #: Tokens of a second before this one may have been refused by a process before this one, which is not known any more.
+        #: Revocations by an earlier process are unknown, so older tokens are refused.
         self._oldest = float(int(time.time()))
         self._denials = Denials()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -210,7 +202,7 @@ class ClientMessages:
         }
 
     async def handle(self, server: Server, member: Member, message: ClientMessage) -> None:
-        """Do what one client asks, or tell it why not."""
+        """Perform a client's request, or send it the reason why not."""
         if message.event == frames.AUTH:
             self._auth(server, member, message.text)
             return
@@ -224,7 +216,7 @@ class ClientMessages:
             await self._by_event[message.event](server, member, member.claims, message.text)
 
     def deny(self, server: Server, numbers: Sequence[str]) -> None:
-        """Take back tokens by their ids; who has one of them may show another."""
+        """Revoke tokens by their ids. Their clients may show new ones."""
         self._denials.deny(numbers, time.time())
         room = self._websockets.room(server.uuid)
         for member in () if room is None else tuple(room.members):
@@ -233,7 +225,7 @@ class ClientMessages:
                 self._websockets.mute(server.uuid, member)
 
     def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what takes time, without keeping what the client sends next waiting."""
+        """Run this aside, so that the client's next message need not wait."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -279,7 +271,7 @@ class ClientMessages:
             self._run_beside(self._report(server, member, operation))
 
     async def _report(self, server: Server, member: Member, operation: str) -> None:
-        """Tell who asked for an action how it ended. Nothing more is told by a process that ends."""
+        """Report the outcome to the client that asked for an action. An ending process reports nothing."""
         try:
             found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
             while found is not None and found["outcome"] is None and not (self._websockets.ending or member.gone):
@@ -287,7 +279,7 @@ class ClientMessages:
         except (JournalUnusable, OSError) as error:
             self._log.error("journal_unreadable", request=member.request, reason=str(error))
             found = None
-        # Some of what became of it no event tells of.
+        # Some changes cause no event.
         self._websockets.look(server.uuid)
         if found is not None and found["outcome"] is not None and self._hears(server, member):
             for text in of_ending(found, whole=member.sees_errors):
@@ -299,7 +291,7 @@ class ClientMessages:
             return
         room = self._websockets.room(server.uuid)
         if room is not None:
-            # What this client asks next, a kill perhaps, is not to wait for a process that does not read.
+            # The next message, perhaps a kill, must not wait for a process that does not read.
             self._run_beside(self._write(server, member, room, text))
 
     async def _write(self, server: Server, member: Member, room: Room, text: str) -> None:
@@ -342,12 +334,11 @@ class ClientMessages:
             member.send(frames.STATS, found)
 
     def _hears(self, server: Server, member: Member) -> bool:
-        """Tell whether its token still counts: it may have been taken back, or be over, since it asked."""
         room = self._websockets.room(server.uuid)
         return room is not None and member in room.members
 
     def _fail(self, server: Server, member: Member, what: str, error: str) -> None:
-        """Tell of an error that is not the client's: the whole to who may see it; others an id, under which the log has it."""
+        """Report an error of ours: the text to administrators, and to others an id that the log has."""
         number = new_id()
         self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=error)
         if not self._hears(server, member):
@@ -357,5 +348,5 @@ class ClientMessages:
 
     @staticmethod
     def _refuse(member: Member, reason: str) -> None:
-        """Tell what the client asked that is not done. Nothing in the reason is of the node."""
+        """Send the reason why a request is not performed. It must not describe the node."""
         member.send(frames.ERROR, frames.error_text(member.request, reason))

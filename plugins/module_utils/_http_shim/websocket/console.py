@@ -26,12 +26,11 @@ from . import frames
 from .frames import Bucket
 from .stats import ServerView
 
-#: Longest wait for output: so soon it is seen that nobody wants it any more.
+#: The longest wait for output. A stop is noticed after it.
 _READ_SECONDS = 0.5
-#: After a start: how long output is gathered before it is laid beside the log, and how many lines of the log are shown.
+#: After a start: how long output is gathered before it is joined with the log, and how many lines of the log are shown.
 _GATHER_SECONDS, _FIRST_LINES = 0.1, 500
-#: What is shown of a server that writes faster than anybody reads, a second and at once: lines, and bytes. It is read all the same:
-#: who writes would be held up.
+#: Limits of the shown output, a second and at once: lines, and bytes. All of it is read, because a full pipe blocks the server.
 _LINES = (1000.0, 2000.0)
 _BYTES = (256.0 * 1024, 512.0 * 1024)
 _TELL_SECONDS = 1.0
@@ -39,9 +38,8 @@ _TELL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class OutputEvents:
-    """The calls of a follower, made in its thread: ``attached`` when nothing is missed any more, ``tell`` with frames as they come,
-    ``ready`` for a readiness line, ``ended`` at the end.
-    """
+    """The calls of a follower, made in its thread: ``attached`` when it misses no more output, ``tell`` with new frames, ``ready`` for a
+    readiness line, ``ended`` at the end."""
 
     attached: Callable[[], None]
     tell: Callable[[Sequence[str]], None]
@@ -50,7 +48,7 @@ class OutputEvents:
 
 
 class Follower:
-    """Reads the output of one run. ``begin``: the run has just begun, and what it said so far is shown, too."""
+    """Reads the output of one run. ``begin``: the run has just begun, so its earlier output is shown, too."""
 
     def __init__(self, logs: Logs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
         self.run = snapshot.run
@@ -66,11 +64,9 @@ class Follower:
         self._lost, self._told_at = 0, now
 
     def start(self) -> None:
-        """Begin to read."""
         threading.Thread(target=self._follow, name="follower", daemon=True).start()
 
     def stop(self) -> None:
-        """Read no more, in a moment."""
         self._stopped.set()
 
     def _follow(self) -> None:
@@ -82,7 +78,7 @@ class Follower:
             finally:
                 output.close()
         except (PowerError, RuntimeError):
-            # It ended, or the engine does not answer: whoever looks at the server sees which.
+            # It ended, or the engine does not answer. The next look finds out.
             return
         finally:
             self._events.ended(self)
@@ -98,7 +94,6 @@ class Follower:
             self._show(lines)
 
     def _read(self, output: Output, seconds: float) -> list[bytes] | None:
-        """Return the lines that are complete now; None at the end of the output."""
         chunk = output.read(seconds)
         if chunk == b"":
             return None
@@ -106,7 +101,6 @@ class Follower:
         return list(self._lines.feed(payload))
 
     def _first(self, output: Output) -> list[bytes]:
-        """Return what the run said before it was listened to, and since."""
         log = self._logs.of_run(self.run).split(b"\n")
         before = [line.rstrip(b"\r") for line in log[:-1]][-_FIRST_LINES:]
         live: list[bytes] = []
@@ -141,15 +135,12 @@ class Follower:
         return shown
 
 
-#: Longest wait until the output is listened to.
 _LISTEN_SECONDS = 2.0
 
 
 class ConsoleOutput:
-    """Follows the run that is live, and no other.
-
-    Called in the event loop: ``tell`` with frames as they come, ``ready`` for a readiness line, ``ended`` when the output has ended.
-    """
+    """Follows only the live run. Called in the event loop: ``tell`` with new frames, ``ready`` for a readiness line, ``ended`` at the end
+    of the output."""
 
     def __init__(
         self, uuid: str, node: SharedNode, *, tell: Callable[[Sequence[str]], None], ready: Callable[[], None], ended: Callable[[], None]
@@ -161,18 +152,18 @@ class ConsoleOutput:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._follower: Follower | None = None
-        #: Set while the output is listened to, and while there is none.
+        #: Set while a follower is attached, and while there is none.
         self._listens = asyncio.Event()
         self._in_order = asyncio.Lock()
 
     async def listening(self) -> None:
-        """Wait, not for long, until the output is listened to. Who came first goes on first."""
+        """Wait a short time until the follower is attached. Callers continue in their order."""
         async with self._in_order:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._listens.wait(), _LISTEN_SECONDS)
 
     def follow(self, view: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
-        """Listen to the run that is live now; ``begin``: it has just begun. Raises RuntimeError where there is no thread for it."""
+        """Follow the live run; ``begin``: it has just begun. Raises RuntimeError if there is no thread for it."""
         follower = self._follower
         if follower is not None and follower.run != view.run:
             follower.stop()
@@ -199,12 +190,10 @@ class ConsoleOutput:
         try:
             self._follower.start()
         except RuntimeError:
-            # The system has no thread for it now; the next look tries again.
             self._follower = None
             raise
 
     def stop(self) -> None:
-        """Listen no more."""
         if self._follower is not None:
             self._follower.stop()
 

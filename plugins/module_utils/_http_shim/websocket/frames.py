@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Frames of a websocket, and how many of them a client may send and receive."""
+"""Frames of a websocket, and their rate limits."""
 
 from __future__ import annotations
 
@@ -12,33 +12,31 @@ from dataclasses import dataclass
 
 from ..._power.model.schema import is_nested_deeper
 
-#: More than any event that clients send needs.
 LARGEST_FRAME = 4096
 _DEEPEST = 4
 
 AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS = "auth", "set state", "send command", "send logs", "send stats"
-#: Every event that a client may send.
 CLIENT_EVENTS = (AUTH, SET_STATE, SEND_COMMAND, SEND_LOGS, SEND_STATS)
 
 AUTH_SUCCESS, STATUS, STATS, OUTPUT, MESSAGE = "auth success", "status", "stats", "console output", "daemon message"
-#: Ours alone: an action waits for players, or no longer does.
+#: Not in Wings: an action begins or ends its wait for players.
 COUNTDOWN = "countdown"
 EXPIRING, TOKEN_EXPIRED, JWT_ERROR, ERROR, THROTTLED = "token expiring", "token expired", "jwt error", "daemon error", "throttled"
 
-#: What Wings says of every error to who may not know more.
+#: Wings' text for every error of which the client may not see more.
 UNEXPECTED = "an unexpected error was encountered while handling this request"
 
 
 @dataclass(frozen=True)
 class ClientMessage:
-    """One event that a client sent; several texts of one event are read as one."""
+    """One event of a client; several texts of one event are joined."""
 
     event: str
     text: str = ""
 
 
 def read_frame(text: str) -> ClientMessage | None:
-    """Return the event in a frame; None for what is none, or no event that there is."""
+    """Return the event in a frame; None if it is invalid or unknown."""
     if is_nested_deeper(text, _DEEPEST):
         return None
     try:
@@ -54,26 +52,25 @@ def read_frame(text: str) -> ClientMessage | None:
 
 
 def frame(event: str, *texts: str) -> str:
-    """Return an event as it is sent."""
     return json.dumps({"event": event, "args": texts} if texts else {"event": event}, separators=(",", ":"))
 
 
 def error_text(number: str, reason: str) -> str:
-    """Word an error as Wings does: ``number`` is what to look for in the log: an operation's id, or a request's."""
+    """Return an error in Wings' words. ``number`` is the id in the log: an operation's or a request's."""
     return f"Error Event [{number}]: {reason}"
 
 
 def line_text(line: bytes) -> str:
-    """Return a line of output as clients show it: as the process wrote it, colours and all."""
+    """Return a line of output as the process wrote it, colours included."""
     return line.rstrip(b"\r").decode("utf-8", "replace")
 
 
 def last_lines(log: bytes, count: int, limit: int) -> list[str]:
-    """Return the last lines of a log as events, at most ``count``, and as many of these as ``limit`` characters hold."""
+    """Return the last lines of a log as events: at most ``count``, and at most ``limit`` characters."""
     lines = log.split(b"\n")
     told: list[str] = []
     for line in reversed((lines[:-1] if lines[-1] == b"" else lines)[-count:]):
-        # Written as JSON, since one byte may take six characters there.
+        # Measure the JSON, since one byte may take six characters there.
         told.append(frame(OUTPUT, line_text(line)))
         limit -= len(told[-1])
         if limit < 0:
@@ -83,14 +80,14 @@ def last_lines(log: bytes, count: int, limit: int) -> list[str]:
 
 
 def joined(log: Sequence[bytes], live: Sequence[bytes]) -> list[bytes]:
-    """Join a log and the output that followed it, what is in both once: output is listened to before the log is read."""
+    """Join a log and the output that followed it, without their common part: reading of output begins before the log is read."""
     for count in range(min(len(log), len(live)), 0, -1):
         if list(log[-count:]) == list(live[:count]):
             return [*log, *live[count:]]
     return [*log, *live]
 
 
-#: A second, and at once: of all events together, of some, and of each other one.
+#: A second, and at once: limits of all events together, of some events, and of each other event.
 _ALL = (5.0, 10.0)
 _EACH = {AUTH: (0.2, 2.0), SEND_LOGS: (0.2, 2.0), SEND_COMMAND: (1.0, 10.0)}
 _OTHER = (1.0, 4.0)
@@ -98,7 +95,7 @@ _TELL = (1.0, 2.0)
 
 
 class Bucket:
-    """Allows so many a second, and so many at once."""
+    """A rate limit: so many a second, and so many at once."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate
@@ -107,22 +104,22 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Take one more, and tell whether it may be; it counts if so."""
+        """Take one more; return False if the limit refuses it."""
         return self.most(now, 1) == 1
 
     def room(self, now: float) -> int:
-        """Return how many there may be now; none counts yet."""
+        """Return how many the limit allows now, without taking them."""
         self._fill(now)
         return max(0, int(self._left))
 
     def most(self, now: float, wanted: int) -> int:
-        """Take as many of these as may be, and return how many these are; they count."""
+        """Take up to ``wanted``; return how many the limit allows."""
         taken = min(wanted, self.room(now))
         self._left -= taken
         return taken
 
     def pause(self, now: float) -> float:
-        """Take one that is not to be refused, and return after how many seconds it may be."""
+        """Take one in any case; return the seconds to wait for it."""
         self._fill(now)
         self._left -= 1
         return max(0.0, -self._left / self._rate)
@@ -133,40 +130,38 @@ class Bucket:
 
 
 class Rates:
-    """Bounds how often one client may ask."""
-
     def __init__(self, now: float) -> None:
         self._all = Bucket(*_ALL, now)
         self._tell = Bucket(*_TELL, now)
         self._each: dict[str, Bucket] = {}
 
     def pause(self, now: float) -> float:
-        """Return how many seconds are to pass before another frame is looked at."""
+        """Return the seconds to wait before the next frame is read."""
         return self._all.pause(now)
 
     def allows(self, event: str, now: float) -> bool:
-        """Take one more of these events, which there are few of, and tell whether it may be."""
+        """Take one more of a rarer event; return False if the limit refuses it."""
         bucket = self._each.get(event)
         if bucket is None:
             bucket = self._each[event] = Bucket(*_EACH.get(event, _OTHER), now)
         return bucket.take(now)
 
     def tells(self, now: float) -> bool:
-        """Tell whether the client is to be told that it was too quick: not each time."""
+        """Tell if the client gets a notice that it is too quick: not each time."""
         return self._tell.take(now)
 
 
-#: More than is read ahead of a client that is made to wait, and messages that nobody has read yet.
+#: Limits of unread input, larger than the normal read-ahead: bytes and messages.
 _MOST_BYTES, _MOST_MESSAGES = 512 * 1024, 256
-#: What is passed on in one go: older versions make messages of all of it before anybody can count them.
+#: Pass on pieces of this size: older aiohttp versions turn all data into messages before they can be counted.
 _PIECE_BYTES = 4096
 
 
 class InputLimit(asyncio.Protocol):
-    """Stands between a connection and the protocol that has it, and hangs up on a client that sends too much between two messages."""
+    """Sits between a connection and its protocol. It hangs up on a client that sends too much between two messages."""
 
     def __init__(self, transport: asyncio.Transport, unread: Callable[[], int]) -> None:
-        """``unread`` is how many messages nobody has read yet."""
+        """``unread`` returns the number of unread messages."""
         self._transport = transport
         self._unread = unread
         self._bytes = 0
@@ -177,11 +172,10 @@ class InputLimit(asyncio.Protocol):
         transport.set_protocol(self)
 
     def message_read(self) -> None:
-        """Count anew: what came so far made sense."""
+        """Reset the count: the input so far was valid."""
         self._bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on, if it is not too much."""
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
             self._bytes += len(piece)
@@ -191,17 +185,13 @@ class InputLimit(asyncio.Protocol):
             self._protocol.data_received(piece)
 
     def eof_received(self) -> bool | None:
-        """Pass it on."""
         return self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass it on."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
         self._protocol.resume_writing()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One websocket: its token, and the frames that wait to be sent. A client that reads too slowly is cut off."""
+"""One websocket: its token, and its queue of frames. A client that reads too slowly is cut off."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: What may wait for a client that is slow to read.
 _MOST_FRAMES, _MOST_BYTES = 4096, 1024 * 1024
 _CLOSING_SECONDS = 2.0
 
 
 class Outbox:
-    """The frames that wait for one client. ``drop`` hangs up on it at once."""
+    """The queue of frames for one client. ``drop`` hangs up on it at once."""
 
     def __init__(self, socket: web.WebSocketResponse, drop: Callable[[], None]) -> None:
         self._socket = socket
@@ -35,16 +34,14 @@ class Outbox:
         self._bytes = 0
         self._over = False
         self._closing: tuple[int, str] | None = None
-        #: There is one only while something waits.
+        #: Exists only while frames wait.
         self._task: asyncio.Task[None] | None = None
 
     @property
     def over(self) -> bool:
-        """Tell whether nothing more will be sent."""
         return self._over
 
     def put(self, text: str) -> None:
-        """Send a frame after those that wait; returns at once."""
         if self._over:
             return
         if len(self._waiting) >= _MOST_FRAMES or self._bytes + len(text) > _MOST_BYTES:
@@ -56,18 +53,16 @@ class Outbox:
         self._go()
 
     def close(self, code: int, reason: str) -> None:
-        """Close the websocket when what waits is sent."""
         if not self._over:
             self._over, self._closing = True, (code, reason)
             self._go()
 
     def give_up(self) -> None:
-        """Send nothing more, since nobody is there."""
         self._over = True
         self._waiting.clear()
 
     async def closed(self) -> None:
-        """Wait until a close that was asked for is done: who ends before that closes otherwise."""
+        """Wait until a requested close is done. Without the wait, the library would close it differently."""
         if self._closing is not None and self._task is not None:
             await asyncio.wait({self._task}, timeout=_CLOSING_SECONDS)
 
@@ -85,23 +80,20 @@ class Outbox:
                 code, reason = self._closing
                 await self._socket.close(code=code, message=reason.encode())
         except (ConnectionError, RuntimeError):
-            # The client is gone, or the websocket was closed from its side.
             self.give_up()
         finally:
             self._task = None
 
 
-#: Close codes: the server or this process goes, there are too many, no token came or none counts any more.
+#: Close codes: the server or this process ends; too many websockets; no valid token.
 GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
-#: How long before its end a client is told to fetch a new token.
+#: So long before the end of its token, a client gets a notice to fetch a new one.
 _EXPIRING_SECONDS = 60.0
 
 
 class Member:
-    """One websocket of one server, opened by the request of that id from that address.
-
-    ``expired`` is told when its token's time is over: it hears nothing then, until it has a new one.
-    """
+    """One websocket of a server, opened by the ``request`` from the ``address``. ``expired`` is called at the end of its token. Until it
+    has a new one, it gets no events."""
 
     def __init__(
         self, socket: web.WebSocketResponse, drop: Callable[[], None], request: str, address: str, expired: Callable[[Member], None]
@@ -117,16 +109,14 @@ class Member:
 
     @property
     def gone(self) -> bool:
-        """Tell whether nothing can be sent to it any more."""
         return self._outbox.over
 
     @property
     def sees_errors(self) -> bool:
-        """Tell whether its token lets it see what errors say of the node."""
+        """Tell if its token shows it errors of the node."""
         return self.claims is not None and self.claims.grants(ERRORS)
 
     def accept(self, claims: Claims) -> None:
-        """Let it in until its token expires."""
         self.claims = claims
         self._stop_timers()
         left = claims.expires_at - time.time()
@@ -136,26 +126,24 @@ class Member:
         )
 
     def send(self, event: str, *texts: str) -> None:
-        """Send an event; returns at once."""
         self._outbox.put(frames.frame(event, *texts))
 
     def send_frame(self, text: str) -> None:
-        """Send a frame that was made for several; returns at once."""
+        """Queue a frame that several clients share; returns at once."""
         self._outbox.put(text)
 
     def close(self, code: int, reason: str) -> None:
-        """Close the websocket when what waits is sent."""
         self._stop_timers()
         self._outbox.close(code, reason)
 
     def shut_out(self, code: int, reason: str) -> None:
-        """Close the websocket, since no token of its key counts any more. What is still read from it until then is not done."""
+        """Close the websocket, because the key of its token has changed. Messages that still arrive are ignored."""
         self.claims = None
         self.send(frames.TOKEN_EXPIRED)
         self.close(code, reason)
 
     async def left(self) -> None:
-        """End sending: nothing more is read from it."""
+        """End sending after the last read."""
         self._stop_timers()
         await self._outbox.closed()
         self._outbox.give_up()

@@ -28,19 +28,17 @@ from .console import ConsoleOutput
 from .member import GOING_AWAY, Member
 from .stats import NO_COUNTDOWN, RoomResources, ServerView, StatsReporter, state_changes, view_of
 
-#: The events are asked for by pieces of so many seconds: a read that blocks cannot be woken, and nobody may want the next piece.
+#: Events are read in windows of so many seconds: a blocking read cannot be stopped, and the last client may leave.
 _WINDOW_SECONDS = 5.0
-#: How much earlier a piece may end than it was asked for.
+#: A window may end earlier by so much.
 _SLACK_SECONDS = 0.25
-#: Where the engine tells nothing, everything is looked at so often.
+#: Seconds between two looks at all servers if the engine sends no events.
 _BLIND_SECONDS = 2.0
 
 
 class Changes:
-    """One stream of changes, read for as long as anybody ``wants`` it.
-
-    ``changed`` is told of each server that something happened to, ``blind`` when anything may have happened; both by the thread.
-    """
+    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called with each changed server, ``blind`` if
+    any server may have changed; both in the thread."""
 
     def __init__(self, node: SharedNode, changed: Callable[[str], None], blind: Callable[[], None]) -> None:
         self._node = node
@@ -51,14 +49,12 @@ class Changes:
         self._reading = False
 
     def want(self, wanted: bool) -> None:
-        """Read, or stop reading."""
         with self._guard:
             self._wanted = wanted
             if wanted and not self._reading:
                 try:
                     threading.Thread(target=self._read, name="changes", daemon=True).start()
                 except RuntimeError:
-                    # The system has no thread for it now; it is asked for again in a moment.
                     return
                 self._reading = True
 
@@ -74,7 +70,7 @@ class Changes:
                 time.sleep(_BLIND_SECONDS)
 
     def _listen(self, since: float, until: float) -> bool:
-        """Read a piece of the events; tell whether all that happened was told. Only an engine on this machine has our clock."""
+        """Read one window; return True if no event is missing. Only an engine on this machine shares our clock."""
         engine = self._node.now().engine
         if not engine.local:
             return False
@@ -83,7 +79,6 @@ class Changes:
             for uuid in engine.events.changed_servers(since, until):
                 self._changed(uuid)
         except (PowerError, LookupError, RuntimeError, TypeError, ValueError, AttributeError):
-            # An engine that cannot tell, or tells what cannot be read.
             return False
         return window.left <= _SLACK_SECONDS
 
@@ -94,8 +89,6 @@ class Changes:
 
 
 class StateObserver:
-    """Looks at one server."""
-
     def __init__(self, uuid: str, node: SharedNode, log: Log) -> None:
         self._uuid = uuid
         self._node = node
@@ -104,7 +97,7 @@ class StateObserver:
         self._warned: set[str] = set()
 
     def see(self) -> tuple[ServerView, Matchers | None]:
-        """Return the server as it is now and, where it is starting, what says that it is ready. Raises `PowerError`."""
+        """Return the server's present state and, while it starts, its readiness lines. Raises `PowerError`."""
         node = self._node.now()
         seen = node.observe(self._uuid)
         view = view_of(seen, node.journal.runs.of(self._uuid) if seen.live else None)
@@ -113,7 +106,7 @@ class StateObserver:
         run = seen.snapshot.run
         matchers = self._matchers(run, node)
         ready = seen_ready(node, seen.snapshot, matchers, seen.startup)
-        # What the follower was told is said with the next look.
+        # The follower may have added warnings since the last look.
         for warning in set(matchers.warnings) - self._warned:
             self._warned.add(warning)
             self._log.warn("readiness", server=self._uuid, reason=warning)
@@ -123,7 +116,7 @@ class StateObserver:
         return replace(view, state=PowerState.RUNNING, startup=Startup.MATCHED), None
 
     def _matchers(self, run: Run, node: Node) -> Matchers:
-        """Return what says that a run is ready; it is one object for as long as the run lasts."""
+        """Return the readiness lines of a run: one object for the whole run."""
         known = self._known_matchers
         if known is None or known[0] != run:
             definition = node.sources.definition_for_stop(self._uuid)
@@ -133,19 +126,16 @@ class StateObserver:
 
 T = TypeVar("T")
 
-#: Seconds until the next look where one failed, and until the output is listened to again where it ended though the server did not.
+#: Seconds until the next look after a failed one, and until the output of a live server is followed again.
 _AGAIN_SECONDS = 2.0
-#: So often a run is looked for in the journal before it is taken for one that nobody wrote down.
+#: So many looks for a run in the journal, before it counts as started from outside.
 _UNSETTLED_LOOKS = 100
 
 
 class Room:
-    """One server's websockets that are let in."""
-
     def __init__(self, uuid: str, resources: RoomResources) -> None:
         self.uuid = uuid
         self.members: set[Member] = set()
-        #: What was seen of the server last.
         self.view: ServerView | None = None
         self._told: PowerState | None = None
         self._resources = resources
@@ -161,7 +151,7 @@ class Room:
         self._turn = asyncio.Lock()
 
     def join(self, member: Member) -> None:
-        """Let one more listen; it is told how the server is."""
+        """Add a websocket, and send it the server's state."""
         self.members.add(member)
         if self.view is None:
             self.look()
@@ -173,7 +163,6 @@ class Room:
             self._stats.begin()
 
     def close(self) -> None:
-        """Look no more."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -183,27 +172,24 @@ class Room:
         self._output.stop()
 
     def look(self) -> None:
-        """Look at the server; once more where a look is under way, which may have come too early."""
+        """Look at the server. If a look runs, which may have come too early, look once more after it."""
         self._again = True
         if self._looking is None and not self._closed:
             self._looking = asyncio.ensure_future(self._look())
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """Have a thread do work, and return what it returns. Raises what it raises.
-
-        One thing of a server is done at a time, so that a server that hangs keeps no other waiting. It is waited until the output is
-        listened to, so that nothing of what follows is missed.
-        """
+        """Return the result of ``work`` in a thread; raises its errors. Only one task of a server runs at a time, so that a hanging server
+        delays no other. It waits until the follower is attached, so that the console misses no output."""
         async with self._turn:
             await self.listening()
             return await self._resources.request_threads.ask(work)
 
     async def listening(self) -> None:
-        """Wait, not for long, until the output is listened to. Who came first goes on first."""
+        """Wait a short time until the follower is attached. Callers continue in their order."""
         await self._output.listening()
 
     async def stats(self) -> str | None:
-        """Return what the server uses, as JSON; None as long as nobody knows how it is."""
+        """Return the server's use, as JSON; None while its state is unknown."""
         return await self._stats.stats()
 
     async def _look(self) -> None:
@@ -215,10 +201,8 @@ class Room:
                 due = view.due
                 self._take(view, matchers)
         except PowerError:
-            # The engine does not answer: how the server is, nobody knows.
             due = _AGAIN_SECONDS
         except Exception as error:
-            # A fault of ours in one look must not be the last look.
             self._resources.log.error("fault", server=self.uuid, reason=internal_error(error))
             due = _AGAIN_SECONDS
         finally:
@@ -253,12 +237,11 @@ class Room:
             self._look_in(_AGAIN_SECONDS)
 
 
-#: How often it is looked whether servers are still there.
 _DELETED_SECONDS = 2.0
 
 
 class Rooms:
-    """The rooms of one process, each there as long as somebody is in it."""
+    """The rooms of one process. A room exists while it has clients."""
 
     def __init__(self, resources: RoomResources, known: ServerCache) -> None:
         self._resources = resources
@@ -269,15 +252,13 @@ class Rooms:
         self._deletion_watch: asyncio.Task[None] | None = None
 
     def all(self) -> list[Room]:
-        """Return every room."""
         return list(self._rooms.values())
 
     def get(self, uuid: str) -> Room | None:
-        """Return a server's room, None where nobody listens."""
         return self._rooms.get(uuid)
 
     def open(self, uuid: str) -> Room:
-        """Return a server's room, which is made if there is none."""
+        """Return a server's room, a new one if needed."""
         room = self._rooms.get(uuid)
         if room is None:
             room = self._rooms[uuid] = Room(uuid, self._resources)
@@ -287,21 +268,18 @@ class Rooms:
         return room
 
     def forget(self, room: Room) -> None:
-        """Close a room that nobody is in any more."""
         room.close()
         self._rooms.pop(room.uuid, None)
         if not self._rooms:
             self._changes.want(False)
 
     def end(self, room: Room, reason: str) -> None:
-        """Close a room and all websockets in it."""
         for member in list(room.members):
             member.close(GOING_AWAY, reason)
         room.members.clear()
         self.forget(room)
 
     def look(self, uuid: str) -> None:
-        """Look at a server that something happened to."""
         room = self._rooms.get(uuid)
         if room is not None:
             room.look()
@@ -318,10 +296,8 @@ class Rooms:
         try:
             return await self._known.find(uuid) is None
         except PowerError:
-            # The engine cannot say.
             return False
         except Exception as error:
-            # A fault of ours must not be the last look.
             self._resources.log.error("fault", server=uuid, reason=internal_error(error))
             return False
 

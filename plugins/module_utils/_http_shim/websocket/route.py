@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``GET /api/servers/UUID/ws``: from the request to the end of the websocket; and how the Panel takes its tokens back."""
+"""``GET /api/servers/UUID/ws``: from the request to the end of the websocket; and the route by which the Panel revokes tokens."""
 
 from __future__ import annotations
 
@@ -31,9 +31,8 @@ from .stats import RoomResources
 if TYPE_CHECKING:
     from aiohttp import web
 
-#: Who is silent for so long is asked for a sign of life, and hung up on if half as long later there is none.
+#: A client that is silent for so long gets a ping. Without an answer in half that time, the connection is closed.
 _HEARTBEAT_SECONDS = 30.0
-#: How long a client may take to answer that the websocket is closed.
 _CLOSING_SECONDS = 1.0
 
 NOT_UPGRADED = replies.error(400, "Cannot open the websocket: this is no websocket request.")
@@ -43,27 +42,22 @@ NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try
 
 
 class WebsocketRoutes:
-    """The websockets of one process."""
-
     def __init__(self, backend: Backend) -> None:
         self._log = backend.log
         self._websockets = Websockets(Rooms(RoomResources.of(backend.node, backend.log, backend.disks), backend.known))
         self._messages = ClientMessages(backend, self._websockets)
 
     def count(self) -> int:
-        """Return how many websockets there are."""
         return self._websockets.count()
 
     def look(self, uuid: str) -> None:
-        """Look at a server that something was done to."""
         self._websockets.look(uuid)
 
     def shut_out(self) -> int:
-        """Close those that a token has let in, since the node's own has changed, which signed it; return how many these were."""
+        """Close all websockets that have shown a token, because its key, the node's token, has changed; return how many."""
         return self._websockets.shut_out()
 
     def close(self) -> None:
-        """Close all of them: this process ends."""
         self._websockets.close()
 
     @handles(
@@ -84,7 +78,7 @@ class WebsocketRoutes:
         )
     )
     async def _open(self, request: HttpRequest, known: KnownServer) -> Reply | web.StreamResponse:
-        # The library refuses what is as large as its limit.
+        # The library refuses messages as large as its limit.
         largest = frames.LARGEST_FRAME + 1
         socket = _socket_class()(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=largest, compress=False, timeout=_CLOSING_SECONDS)
         refused = self._refusal(request, socket, known.server.uuid)
@@ -128,7 +122,6 @@ class WebsocketRoutes:
     async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
         transport = request.raw.transport
         if transport is None:
-            # It is gone already.
             return
         input_limit = InputLimit(transport, lambda: _unread(socket))
         member = Member(
@@ -158,7 +151,7 @@ class WebsocketRoutes:
             if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
             input_limit.message_read()
-            # What comes too quickly stays in the client's own buffers.
+            # Further input stays in the client's own buffers.
             pause = member.rates.pause(loop.time())
             if pause > 0:
                 await asyncio.sleep(pause)
@@ -172,17 +165,14 @@ class WebsocketRoutes:
             try:
                 await self._messages.handle(server, member, message)
             except Exception as error:
-                # A fault of ours: what the client asks next may still be done.
                 self._log.error("fault", server=server.uuid, event_asked=message.event, reason=internal_error(error))
 
 
 def _unread(socket: web.WebSocketResponse) -> int:
-    """Return how many of a client's messages the library keeps."""
     return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
 
 
 def _hang_up_silent(member: Member) -> None:
-    """Hang up on a client that has shown no token in time."""
     if member.claims is None:
         member.close(POLICY, "no token came")
 
@@ -193,10 +183,9 @@ def _can_upgrade(raw: web.BaseRequest, socket: web.WebSocketResponse) -> bool:
 
 @functools.cache
 def _socket_class() -> Callable[..., web.WebSocketResponse]:
-    """Return the library's websocket without the library's name."""
+    """Return the library's websocket class without the library's name."""
     from aiohttp import web
 
-    # Whatever a client does wrong is its own affair.
     logging.getLogger("aiohttp.websocket").disabled = True
 
     class Nameless(web.WebSocketResponse):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Statistics of a server for its console, and what rooms share."""
+"""Statistics of a server for its console, and the resources that rooms share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ..servers.disks import Disks
 from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
 from . import frames
 
-#: Seconds until a server is looked at again though nothing was told of it: some changes no event tells of.
+#: Seconds until the next look without an event: some changes cause none.
 _SOON, _WHILE_STARTING, _WHILE_STOPPING, _ELSE = 0.05, 1.0, 2.0, 15.0
 
 
 @dataclass(frozen=True)
 class ServerView:
-    """A server at one moment. Not ``settled``: whoever started it is just about to write down what it started."""
+    """A server at one moment. Not ``settled``: the record of its start is just being written."""
 
     state: PowerState
     startup: Startup = Startup.UNKNOWN
@@ -38,33 +38,29 @@ class ServerView:
 
     @property
     def run(self) -> Run | None:
-        """Return the run that is live, if any."""
         return self.snapshot.run if self.snapshot is not None and self.snapshot.live else None
 
     @property
     def due(self) -> float:
-        """Return after how many seconds it is to be looked at again."""
         if not self.settled:
             return _SOON
         return {PowerState.STARTING: _WHILE_STARTING, PowerState.STOPPING: _WHILE_STOPPING}.get(self.state, _ELSE)
 
 
 def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
-    """Return what a look at a server saw; ``started`` is the run of it that the journal knew after that."""
+    """Return the view of a look; ``started`` is the run that the journal had after the look."""
     beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
     if seen.snapshot is None or not seen.live:
         return ServerView(seen.state, seen.startup, seen.snapshot)
     if started is None or started.run != seen.snapshot.run or started.matchers is None:
         return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
-    # It may have been written between the two looks into the journal.
+    # The record may come between the two looks into the journal.
     return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
-    """Return the states to tell of, in order, those included that were over before they could be seen; ``last`` is the one told last.
-
-    A run that was said to run does not begin anew: somebody else's start was seen, and ours, which came too late, has taken its run over.
-    """
+    """Return the states to report, in order, also those too short to see; ``last`` is the last one reported. A run that was reported as
+    running does not start again: our start came late and took over a run from outside."""
     if before is None:
         return [after.state]
     if after.run is None or after.run == before.run:
@@ -82,7 +78,7 @@ _STATE_THREADS, _STATS_THREADS, _REQUEST_THREADS = 16, 16, 16
 
 @dataclass(frozen=True)
 class RoomResources:
-    """The node, and the threads that look at states, look at what is used, and do what clients ask."""
+    """The node, and the threads for states, for use, and for requests of clients."""
 
     node: SharedNode
     log: Log
@@ -93,7 +89,6 @@ class RoomResources:
 
     @classmethod
     def of(cls, node: SharedNode, log: Log, disks: Disks) -> RoomResources:
-        """Return them with threads of their own."""
         return cls(
             node,
             log,
@@ -104,12 +99,12 @@ class RoomResources:
         )
 
 
-#: Two looks at the CPU that are so far apart say how busy it is.
+#: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
 
 
 class Sampler:
-    """Reads what one server uses, from one look at it to the next."""
+    """Measures the use of one server between two samples."""
 
     def __init__(self, uuid: str, disks: Disks) -> None:
         self._uuid = uuid
@@ -118,7 +113,7 @@ class Sampler:
         self._percent = 0.0
 
     def text(self, view: ServerView, node: Node) -> str:
-        """Return the object that clients get, as JSON. What the engine does not say is 0."""
+        """Return the client's statistics as JSON. Values unknown to the engine are 0."""
         disk = self._disks.of(self._uuid, node.settings)
         use = None if view.run is None else use_of(view.run.container, node)
         if use is None or view.snapshot is None:
@@ -130,7 +125,7 @@ class Sampler:
         return json.dumps(utilization_entry(found, view.state), separators=(",", ":"))
 
     def _cpu(self, container: str, use: Use) -> float:
-        """Return the percent of one core since a look a moment ago; as last known where that was just now."""
+        """Return the percent of one core since the last sample; the last percent if that is too recent."""
         before = self._last
         if before is None or before[0] != container or not 0 <= use.at - before[1].at <= _MOST_SECONDS:
             self._last, self._percent = (container, use), 0.0
@@ -139,22 +134,19 @@ class Sampler:
         return self._percent
 
 
-#: What a room is told where nothing waits for players.
 NO_COUNTDOWN = "null"
 
 _SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
 
 class StatsReporter:
-    """Reports about once a second while the server is up, and once when it is not.
-
-    ``countdown`` is the text that the room was told last of what waits for players, as JSON, null for nothing.
-    """
+    """Reports about once a second while the server is up, and once when it is down. ``countdown`` is the last reported wait for players, as
+    JSON; null for none."""
 
     def __init__(
         self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
     ) -> None:
-        """``view`` returns what was seen of the server last; ``tell`` is handed frames."""
+        """``view`` returns the last view of the server; ``tell`` gets frames."""
         self._resources = resources
         self._view = view
         self._tell = tell
@@ -166,7 +158,7 @@ class StatsReporter:
         self.countdown = NO_COUNTDOWN
 
     async def stats(self) -> str | None:
-        """Return what the server uses, as JSON; None as long as nobody knows how it is."""
+        """Return the server's use, as JSON; None while its state is unknown."""
         view = self._view()
         if view is None:
             return None
@@ -174,8 +166,6 @@ class StatsReporter:
         return None if found is None else found[0]
 
     async def _look(self, view: ServerView) -> tuple[str, str] | None:
-        """Return what the server uses, and what waits for its players, as JSON; None if that could not be seen."""
-
         def look() -> tuple[str, str]:
             node = self._resources.node.now()
             countdown = countdown_entry(node.countdowns.running(self._uuid))
@@ -188,12 +178,10 @@ class StatsReporter:
             return None
 
     def begin(self) -> None:
-        """Report, if that is not done already."""
         if self._task is None:
             self._task = asyncio.ensure_future(self._report())
 
     def stop(self) -> None:
-        """Report no more."""
         if self._task is not None:
             self._task.cancel()
 
