@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The keys of a definition, in the shape of the Panel's remote API, with their defaults.
 
-Unused keys are listed, so that only unknown keys give a warning.
+Unused keys are listed too, because unknown keys cause a warning.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ RULE_KEYS = (
 
 
 def _rule(value: object, place: KeyLocation) -> dict[str, Any]:
-    """Read a rule by its table; ``value`` stands for ``replace_with`` where that is absent."""
     given = read_keys(value, RULE_KEYS, place).complete(RULE_KEYS)
     other = given.pop("value")
     if given["replace_with"] is ABSENT:
@@ -162,9 +161,9 @@ _PROCESS_KEYS = (
     ),
 )
 
-#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
+#: Additional keys of a kept definition: its version, and the Panel it came from.
 SCHEMA_KEY, PANEL_KEY = "schema", "panel"
-#: What differs with where a definition was read, and says nothing of its server.
+#: These differ by source, and do not describe the server.
 ORIGIN_KEYS = ("uuid", SCHEMA_KEY, PANEL_KEY)
 
 _UNUSED_KEYS = tuple(
@@ -181,5 +180,5 @@ _UNUSED_KEYS = tuple(
     )
 )
 
-#: Every key of a definition, in the order of the documentation.
+#: In the order of the documentation.
 KEYS = (*_SERVER_KEYS, *_BUILD_KEYS, *_ALLOCATION_KEYS, *_PROCESS_KEYS, *_UNUSED_KEYS)
