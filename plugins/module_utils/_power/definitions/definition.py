@@ -123,10 +123,7 @@ def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None)
 
 
 def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None = None) -> Definition:
-    """Read a definition, as `parse_definition`. Raises `Mismatch` with every fault.
-
-    Unknown keys become one warning of the definition, or go to ``place`` if given.
-    """
+    """Read a definition; unknown keys become one warning, or go to ``place``. Raises `Mismatch` with every fault."""
 
     def require_uuid(values: Mapping[str, Any]) -> None:
         if expect_uuid is not None and values["settings.uuid"] != expect_uuid.lower():

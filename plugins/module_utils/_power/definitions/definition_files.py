@@ -195,10 +195,7 @@ class KeptDefinitions(DefinitionDirectory):
         return self.definition(uuid) if found is not None and _below(found[1], PANEL_KEY) == panel else None
 
     def keep(self, definition: Definition, *, panel: str = "") -> None:
-        """Write a changed definition atomically; ``panel`` is the address of its Panel.
-
-        Raises OSError, and ValueError for values that JSON lacks.
-        """
+        """Write a changed definition atomically; ``panel`` is its Panel's address. Raises OSError and ValueError."""
         content = _written(definition.source, panel)
         if len(content) > self.largest:
             raise ValueError(f"it is larger than {self.largest} bytes")

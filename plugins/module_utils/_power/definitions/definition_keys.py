@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of a definition, in the shape of the Panel's remote API, with their defaults.
-
-Unused keys are listed too, because unknown keys cause a warning.
-"""
+"""The keys of a definition, as in the Panel's remote API. Unused keys are listed, because unknown keys cause a warning."""
 
 from __future__ import annotations
 

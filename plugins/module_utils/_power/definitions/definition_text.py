@@ -211,7 +211,6 @@ def root_node(text: str) -> Any:
 
 @functools.cache
 def _yaml_loader() -> tuple[Any, type[Exception]]:
-    """Return a safe loader for only the plain values, from libyaml if present, and the exception it raises."""
     try:
         import yaml
     except ImportError as error:

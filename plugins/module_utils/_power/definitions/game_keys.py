@@ -159,7 +159,6 @@ PROFILE_KEYS = (
 
 
 def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfile:
-    """Read a profile; missing fields come from ``base``."""
     reading = read_keys(value, PROFILE_KEYS, place)
     given = reading.complete(PROFILE_KEYS)
     found = base
@@ -178,7 +177,6 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
 
 
 def _told(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
-    """Return the way to send messages by the name of its field; empty if there is none."""
     announce = place.entry("announce")
     of_rcon = any(name.startswith("announce.rcon.") for name in said)
     ways = [

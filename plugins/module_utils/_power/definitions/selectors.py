@@ -34,10 +34,7 @@ def begins_with(reference: str, name: str) -> bool:
 
 @dataclass(frozen=True)
 class ServerSelector:
-    """A selector: a server matches if all given fields match.
-
-    ``server`` is a UUID in lower case or a name, ``egg`` is in lower case.
-    """
+    """A selector: a server matches if all given fields match. ``server`` is a UUID in lower case or a name, ``egg`` is in lower case."""
 
     server: str | None = None
     egg: str = ""

@@ -194,7 +194,7 @@ def _group_of(uid: int) -> int:
 
 
 def _read_file(path: str) -> object:
-    """Return the document of a YAML file; errors never quote it, because it has tokens."""
+    """Errors never quote the file, because it has tokens."""
     text = _read_text(path)
     try:
         import yaml

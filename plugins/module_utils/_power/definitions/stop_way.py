@@ -50,10 +50,7 @@ def _number_of(name: str) -> int | None:
 
 
 def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, str]:
-    """Return the way to stop, and a warning or "". Without a type, command or signal the stop is native.
-
-    Raises ValueError for an unknown type or signal.
-    """
+    """Return the way to stop (incomplete: native), and a warning or "". Raises ValueError for an unknown type or signal."""
     if kind not in ("", *(known.value for known in StopType)):
         raise ValueError("not a way to stop: expected command, signal or stop")
     if kind == StopType.NATIVE.value:

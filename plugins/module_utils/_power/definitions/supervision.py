@@ -23,10 +23,7 @@ _Said = TypeVar("_Said")
 
 @dataclass(frozen=True)
 class Policy:
-    """How a server is supervised. ``clean_exit``: restart it after exit code 0 too.
-
-    ``why`` names the setting that exempts the server, else it is empty.
-    """
+    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty."""
 
     supervised: bool
     clean_exit: bool
@@ -72,7 +69,6 @@ def _content(definition: Definition) -> str:
 
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:
-    """Return the setting that exempts the server, or empty."""
     for number, rule in rules.items():
         if rule.supervise is not None:
             return "" if rule.supervise else f"rule {number} of supervisor.rules"

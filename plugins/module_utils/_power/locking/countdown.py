@@ -130,10 +130,7 @@ class Countdowns:
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
-        """Begin a countdown in phase `WAITING`; call `HeldCountdown.write` next.
-
-        Raises `CountdownRunning` with fact ``running`` (Countdown or None), and `LockUnavailable`.
-        """
+        """Begin a countdown in phase `WAITING`, without its record. Raises `CountdownRunning` and `LockUnavailable`."""
         path = self._path(uuid)
         running, deadline = None, Deadline.after(SYSTEM_CLOCK, _UNKNOWN_SECONDS)
         while (descriptor := self._lock(path)) is None and (running := self.running(uuid)) is None and not deadline.is_over:

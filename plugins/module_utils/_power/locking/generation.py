@@ -73,10 +73,7 @@ class KillGenerations:
         self._raised_all = True
 
     def keep(self, uuid: str) -> None:
-        """Sync the kills of the server, and of all servers by this object, to the disk. Raises `LockUnavailable`.
-
-        It is separate because a kill must not wait for a disk.
-        """
+        """Sync counted kills to the disk. It is separate because a kill must not wait for a disk. Raises `LockUnavailable`."""
         path = self._path(uuid)
         try:
             for each in (path, *([self._path_of_all] if self._raised_all else [])):

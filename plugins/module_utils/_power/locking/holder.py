@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The holder record: the lock holder of a server, its phase, and unfinished work; a value and its text form; pure.
-
-The text is a sealed record, padded with spaces to a fixed size; one write replaces it.
-"""
+"""The holder record: lock holder, phase, and unfinished work. Its text has a fixed size; one write replaces it; pure."""
 
 from __future__ import annotations
 

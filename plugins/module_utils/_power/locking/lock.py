@@ -203,10 +203,7 @@ class PowerLock:
             raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
 
     def settle(self, ended: EndedHere | None = None) -> None:
-        """Forget the leftover; carry ``ended`` instead, if given.
-
-        Never raises: if the disk fails, the next holder settles it again.
-        """
+        """Forget the leftover; carry ``ended`` instead, if given. Never raises: if the disk fails, the next holder settles it again."""
         if self.leftover is None and self.ended == ended:
             return
         self.leftover, self.ended = None, ended
@@ -218,10 +215,7 @@ class PowerLock:
         self.leftover = replace(self._record, leftover=self.leftover).unfinished(ended=True)
 
     def release(self) -> None:
-        """Release the lock. Never raises; a second call does nothing.
-
-        The record is cleared. If there is a leftover or an ended run, the record stays, marked ``released``.
-        """
+        """Release the lock; a leftover or ended run stays in the record. Never raises; a second call does nothing."""
         if self._descriptor < 0:
             return
         try:

@@ -49,10 +49,7 @@ class Deadline:
 
 
 def wait_until(predicate: Callable[[], bool], deadline: Deadline, check_cancelled: CheckCancelled = no_check, *, every: float) -> bool:
-    """Call ``predicate`` every so many seconds, at least once; return False if it is still false at the deadline.
-
-    ``check_cancelled`` runs after each false result, and may raise.
-    """
+    """Call ``predicate`` at least once, until it is true; return False after the deadline. ``check_cancelled`` may raise."""
     while not predicate():
         check_cancelled()
         if deadline.is_over:

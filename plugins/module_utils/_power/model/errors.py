@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of power actions: one class for each stable code.
-
-The message says what to do; ``facts`` carries data for programs. ``docs/docsite/rst/codes_guide.rst`` explains each code.
-"""
+"""Errors of power actions: one class for each stable code. ``facts`` carries data for programs."""
 
 from __future__ import annotations
 

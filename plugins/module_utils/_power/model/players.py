@@ -33,10 +33,7 @@ class OnMaxDelay(str, Enum):
 
 @dataclass(frozen=True)
 class PlayerCount:
-    """The number of players; ``online`` None is unknown, not zero, and ``why`` gives the reason.
-
-    ``most`` is how many may play, None if unknown.
-    """
+    """The number of players: ``online`` None is unknown, and ``why`` gives the reason. ``most`` is how many may play."""
 
     online: int | None = None
     most: int | None = None
@@ -77,10 +74,7 @@ class PlayerPolicy:
 
 @dataclass(frozen=True)
 class PlayerWait:
-    """What an action did for players before its turn.
-
-    It waited ``seconds`` and warned at ``marks``. ``announced``: the game got all warnings; None if there was nothing to say.
-    """
+    """The wait before a turn: seconds, and marks with a warning. ``announced``: the game got all warnings; None: there were none."""
 
     seconds: float = 0.0
     marks: tuple[int, ...] = ()

@@ -21,10 +21,7 @@ from .server import PowerState, Server, parse_uuid
 
 @dataclass(frozen=True)
 class Unseen:
-    """A known or named server that could not be read; ``code`` and ``msg`` give the reason.
-
-    If the name is not resolved, ``server`` has that name as its UUID.
-    """
+    """A server that could not be read; ``server`` has the requested name if that is not resolved."""
 
     server: Server
     code: str
@@ -90,10 +87,7 @@ class Detail(Enum):
 
 
 def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE, timed: bool = False) -> dict[str, Any]:
-    """Return the entry of one server. ``all_steps`` shows every pre-boot step, else only changed, failed or slow ones.
-
-    ``timed`` adds the times of phases to a brief entry, as ``all_steps`` does.
-    """
+    """Return one entry. ``all_steps``: also unchanged, quick pre-boot steps. ``timed``: times of phases even if brief."""
     slow = _SLOW_SECONDS if detail is Detail.WHOLE else float("inf")
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
@@ -140,7 +134,6 @@ def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: 
 
 
 def _needless(result: Result, detail: Detail) -> set[str]:
-    """Return the fields to omit: equal for all servers, implied by others, or of a normal stop."""
     named = {"action", "operation", "phases"} if detail is Detail.SPOKEN else set()
     if detail is Detail.WHOLE or result.outcome not in _BRIEF:
         return named
@@ -166,10 +159,7 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts by outcome and, for several servers, a line for each of the first neither done nor unchanged; failed ones come first.
-
-    The message of a server is in its entry, or is the task's.
-    """
+    """Counts by outcome and, for several servers, a line for each of the first that need attention; failed ones come first."""
     counts = Counter(result.outcome.value for result in results)
     lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
     text = lines[:_SUMMARY_LINES]

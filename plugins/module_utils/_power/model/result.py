@@ -51,10 +51,7 @@ class Downtime:
         return cls(end.finished_at) if engine_time(end.finished_at) is not None else None
 
     def until(self, started_at: str, at: float) -> Downtime:
-        """Return the downtime with the next run, which was seen ``at`` seconds after the action began.
-
-        If the clock was set in between, the length is unknown: downtime lies within the action.
-        """
+        """Return the downtime with the next run, seen ``at`` seconds after the action began; seconds are unknown if the clock was set."""
         began, ended = engine_time(self.since), engine_time(started_at)
         seconds = -1.0 if began is None or ended is None else (ended - began).total_seconds()
         return replace(self, seconds=round(seconds, 3) if 0 <= seconds <= at + _SLACK_SECONDS else None, up_at=at)

@@ -60,10 +60,7 @@ CUT = "..."
 
 
 class Mismatch(ValueError):
-    """A value that does not fit its key. ``key`` is dotted, list items as ``[0]``; the message never shows a secret.
-
-    ``every`` has all faults found together, this one first.
-    """
+    """A value that does not fit its dotted key, without secrets. ``every`` has all faults found together, this one first."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key} {reason}" if key else f"the top level {reason}")
@@ -139,10 +136,7 @@ class ValueType:
 
 @dataclass(frozen=True)
 class KeySpec:
-    """One key: dotted name, type, default, description, and whether this collection uses it.
-
-    ``field`` is the core's name of the value; secret values are never shown.
-    """
+    """One key. ``field`` is the core's name of the value; a secret value is never shown; ``used``: by this collection."""
 
     name: str
     type: ValueType
@@ -171,9 +165,7 @@ class ReadValues:
 
 @dataclass(frozen=True)
 class Check:
-    """A rule of several keys. ``require`` gets all values and raises `Mismatch`; it is skipped if one of ``keys`` is wrong, or required and
-    missing.
-    """
+    """A rule of several keys, on all values. It is skipped if one of ``keys`` is wrong, or required and missing."""
 
     keys: tuple[str, ...]
     require: Callable[[Mapping[str, Any]], object]
