@@ -115,7 +115,7 @@ class _OnNode:
         if self._node.caller.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    # An action describes nothing, and a description does not act: each imports only its half of the core.
+    # Actions and facts each import only their half of the core.
 
     def act(self, target: Target, slot: Slot) -> Result:
         if target.request.action is PowerAction.LIMIT:

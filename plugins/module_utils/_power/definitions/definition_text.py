@@ -65,11 +65,11 @@ _YAML = tuple(
         ("UTF-|surrogate|Unicode", "it holds a character that is not valid"),
     )
 )
-#: The fault is at the begin of a line, or after other text in it.
+#: The fault is at the start of a line, or after other text in it.
 _MISPLACED = re.compile("<block end>|expected key|'-' indicator")
 _AT_A_LINE = "the line fits none of those above it: look at its indentation, and whether a list and a map are mixed"
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
-#: The begin of the value helps more than the place where the parser stopped.
+#: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
 _UNKNOWN_YAML = "it is not written as YAML has it"
 #: Characters that YAML excludes.

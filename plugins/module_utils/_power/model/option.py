@@ -24,7 +24,7 @@ class Option:
     elements: str = ""
     aliases: tuple[str, ...] = ()
     required: bool = False
-    #: Whether its value is masked; None: Ansible decides by the option's name.
+    #: Whether its value is masked; None: the option's name decides.
     no_log: bool | None = None
 
     def holds(self, value: float) -> bool:

@@ -195,7 +195,7 @@ class Result:
     #: The changed limits, and the keys that differ but need a restart.
     limits: tuple[LimitChange, ...] = ()
     restart: tuple[str, ...] = ()
-    #: The begin of each phase and wait, in seconds since the action began, which ended at ``seconds``.
+    #: The start of each phase and wait, in seconds since the action began, which ended at ``seconds``.
     phases: tuple[tuple[str, float], ...] = ()
     #: None if no run was taken down, or the time is unknown.
     downtime: Downtime | None = None

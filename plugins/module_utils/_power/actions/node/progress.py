@@ -113,7 +113,7 @@ class Progress:
         self.note(phase.value)
 
     def note(self, doing: str, at: float | None = None) -> None:
-        """Note the begin of a phase or wait: now, or ``at`` seconds since the action began."""
+        """Note the start of a phase or wait: now, or ``at`` seconds since the action began."""
         self.phases.append((doing, round(self.seconds if at is None else at, 3)))
 
     def warn(self, *sentences: str) -> None:
