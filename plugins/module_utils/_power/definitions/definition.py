@@ -98,7 +98,6 @@ class Definition:
     allocations: Allocations
     mounts: tuple[Mount, ...]
     labels: tuple[tuple[str, str], ...]
-    #: Id of the egg.
     egg: str | None
     priority: int | None
     #: Name of a game profile, or empty.

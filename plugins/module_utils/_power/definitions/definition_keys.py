@@ -177,5 +177,4 @@ _UNUSED_KEYS = tuple(
     )
 )
 
-#: In the order of the documentation.
 KEYS = (*_SERVER_KEYS, *_BUILD_KEYS, *_ALLOCATION_KEYS, *_PROCESS_KEYS, *_UNUSED_KEYS)

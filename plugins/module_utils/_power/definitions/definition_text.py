@@ -72,7 +72,6 @@ _IN_A_LINE = "something follows a value that is complete, such as text after a c
 #: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
 _UNKNOWN_YAML = "it is not written as YAML has it"
-#: Characters that YAML excludes.
 _CONTROL = re.compile("[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 _JSON = (
@@ -90,7 +89,6 @@ _UNKNOWN_JSON = "it is not written as JSON has it"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
-    """Return the fault of a JSON text, and its place."""
     if not error.doc.strip():
         return "it is empty"
     words = next((words for said, words in _JSON if error.msg.startswith(said)), _UNKNOWN_JSON)
@@ -114,7 +112,6 @@ def yaml_fault(error: Exception, text: str) -> str:
 
 
 def yaml_fault_at(mark: Any, words: str) -> str:
-    """Return the message for a fault in PyYAML's events; ``mark`` is its place."""
     return f"it is not YAML: {_place(mark.line + 1, mark.column + 1)}{words}"
 
 

@@ -27,9 +27,7 @@ from .kinds import FILLED_TEXT, list_of, whole_number
 from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
 MESSAGE = "{message}"
-#: Protocols that count players.
 PROTOCOLS = ("minecraft", "a2s", "quake3")
-#: Names of shell variables.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LONGEST_LINE = 200
 _MOST_WORDS, _LONGEST_WORD = 64, 4096
@@ -82,8 +80,6 @@ BUILT_IN: Mapping[str, GameProfile] = {
 
 @dataclass(frozen=True)
 class GameRule:
-    """A selector of servers, and their profile."""
-
     servers: ServerSelector
     game: str
 
@@ -237,7 +233,6 @@ GAME_KEYS = (
 
 
 def profile_named(name: str, profiles: Mapping[str, GameProfile]) -> GameProfile | None:
-    """Return the profile of that name, from the settings or built in."""
     return profiles.get(name) or BUILT_IN.get(name)
 
 

@@ -28,7 +28,6 @@ DEFAULT_PATH = "/etc/fleet-power/config.yml"
 _WINGS_ID = 988
 _LARGEST_FILE = 1024 * 1024
 _DEEPEST = 64
-#: Log drivers that accept our default options.
 _DRIVERS_WITH_DEFAULT = ("local", "json-file")
 
 
@@ -205,7 +204,6 @@ def _read_file(path: str) -> object:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        # As in `definition_text`.
         from .definition_text import yaml_fault
 
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None

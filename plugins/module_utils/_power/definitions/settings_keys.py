@@ -326,5 +326,4 @@ _UNUSED = tuple(
     )
 )
 
-#: In the order of the documentation.
 KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *EVENT_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

@@ -34,7 +34,6 @@ _SIZE = 1024
 _BLANK = b" " * _SIZE
 #: After so many torn reads the record counts as empty.
 _ATTEMPTS = 5
-#: Most characters of an origin or a reason in the record.
 _ROOM = 120
 _NUMBERS = ("pid", "pid_start", "online", "told")
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
@@ -82,7 +81,6 @@ class Countdown:
         return one_line(f"a {self.action}{by} {does}")
 
     def is_of(self, request: Request) -> bool:
-        """Return True for the same action under the same key."""
         return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
 
     @property
@@ -222,7 +220,6 @@ class HeldCountdown:
             raise LockUnavailable(f"Cannot write {self._path}: {error.strerror}") from error
 
     def saw(self, count: PlayerCount) -> None:
-        """Write a changed player count."""
         if self._descriptor >= 0 and (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
             self.write(online=count.online, why=count.why[:_ROOM])
 

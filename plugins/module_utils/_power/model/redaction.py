@@ -101,7 +101,6 @@ class TokenMask:
         return masked[: len(masked) - longest]
 
     def value(self, value: Any) -> Any:
-        """Return a JSON value without the secrets, also in keys."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -124,7 +123,6 @@ def without_user(text: str, host: str) -> str:
 
 
 def shown_host(host: str) -> str:
-    """Return an engine's address without user and password, for a message."""
     user = _user_of(host)
     return host.replace(f"{user}@", "", 1) if user else host
 

@@ -57,11 +57,9 @@ class Described:
 
     @property
     def complete(self) -> bool:
-        """True if every requested server has an entry."""
         return not self.unlisted
 
 
-#: A pre-boot step that took longer is shown.
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
 _NAMED = 3

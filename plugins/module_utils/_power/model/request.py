@@ -162,7 +162,6 @@ class Priorities:
         return cls(tuple({parse_uuid(name) or name.strip(): priority for name, priority in each.items()} for each in given))
 
     def priority(self, server: Server, own: int | None = None) -> int:
-        """Return the priority of a server; ``own`` is the one of its definition."""
         for each in self.maps:
             for name in filter(None, (server.uuid, server.name)):
                 if name in each:

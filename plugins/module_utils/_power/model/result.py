@@ -114,16 +114,12 @@ class LimitChange:
 
 @dataclass(frozen=True)
 class StopReport:
-    """How a stop went: its way, whether it needed SIGKILL, and its length."""
-
     how: str
     forced: bool
     seconds: float
 
 
 class TimeoutSource(str, Enum):
-    """The sources of the stop timeout; the first that exists counts."""
-
     TASK = "task"
     CONTAINER = "container"
     DEFINITION = "definition"
@@ -182,12 +178,10 @@ class Result:
     preboot: tuple[PrebootStep, ...] = ()
     cancelled: PowerAction | None = None
     exit_code: int | None = None
-    #: The run that was started, or found up.
     run: Run | None = None
     log: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
-    #: Written (check mode: planned) configuration files, in order.
     files: tuple[FileDiff, ...] = ()
     #: Players when the action continued or gave up, and what it did for them; None without player options.
     players: PlayerCount | None = None

@@ -38,8 +38,6 @@ def values_in(text: bytes) -> int:
 
 
 class _Default:
-    """A default that no user can write."""
-
     def __init__(self, words: str) -> None:
         self._words = words
 
@@ -159,7 +157,6 @@ class ReadValues:
         return tuple(self.place.unknown)
 
     def complete(self, keys: Sequence[KeySpec]) -> dict[str, Any]:
-        """Return a value for every key, with defaults."""
         return {key.name: self.values.get(key.name, key.default) for key in keys}
 
 
@@ -206,7 +203,6 @@ class _TableReader:
                 self._wrong.add(full)
 
     def end(self, keys: Sequence[KeySpec], checks: Sequence[Check]) -> ReadValues:
-        """Return the values after all checks."""
         for key in keys:
             if key.default is REQUIRED and key.name not in self.values and not self._is_wrong(key.name):
                 self._gathered.note(Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}"))

@@ -74,7 +74,6 @@ class ContainerLimits:
 
     memory: int = 0
     reservation: int = 0
-    #: Memory and swap together.
     memory_swap: int = 0
     cpu_quota: int = 0
     cpu_period: int = 0
@@ -86,7 +85,6 @@ class ContainerLimits:
     nano_cpus: int = 0
 
 
-#: The engine's StartedAt of a container that never started.
 NEVER_STARTED = "0001-01-01T00:00:00Z"
 
 
@@ -136,7 +134,6 @@ class Snapshot:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The possible secrets of the process's environment."""
         return secrets_in(entry.partition("=")[2] for entry in self.environment)
 
 

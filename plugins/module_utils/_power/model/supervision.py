@@ -15,7 +15,6 @@ ORIGIN = "supervisor"
 
 #: Seconds of back-off: the first crash has none, then these, doubled up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 300.0
-#: Seconds between two tries in a crash loop.
 LOOP_WAIT = 3600.0
 #: More crashes than this within a day count as flapping.
 FLAPPING_CRASHES = 5
@@ -23,7 +22,7 @@ DAY_SECONDS = 86400.0
 
 
 class Verdict(str, Enum):
-    """What the end of a run was. The first verdict of a run stays, except PENDING."""
+    """How a run ended. The first verdict of a run stays, except PENDING."""
 
     #: A start or a new container found the end; the supervisor has not judged it yet.
     PENDING = "pending"
