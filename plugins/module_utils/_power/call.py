@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One call over the servers of a node: on the node itself, or through the HTTP endpoint of what runs them there."""
+"""One call over the servers of a node: on the node itself, or through its HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -26,39 +26,38 @@ if TYPE_CHECKING:
 
 
 class Call(Protocol):
-    """The call that a front door makes, wherever the servers are."""
+    """A call, wherever the servers are."""
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
-        """Return the servers that ``names`` mean, each once. Raises `SettingsInvalid`, and what a source of ``all`` raises."""
+        """Return the servers of ``names``, each once. Raises `SettingsInvalid`, and errors of sources for ``all``."""
 
     def priorities(self, targets: Sequence[Target], given: Mapping[str, int]) -> list[int]:
-        """Return the priority of each target; what is ``given`` counts first. Raises `InterruptedBySignal`."""
+        """Return the priority of each target; ``given`` counts first. Raises `InterruptedBySignal`."""
 
     def act(self, target: Target, slot: Slot) -> Result:
-        """Act on one of them. Raises nothing."""
+        """Run the action on one server. Raises nothing."""
 
     def meant_up(self) -> list[Server] | None:
-        """The servers that the last actions on them meant to be up; None if nobody can tell, which ``warnings`` explains."""
+        """Return the servers that should be up; None if unknown, and ``warnings`` says why."""
 
     def unlisted(self) -> list[str]:
-        """Why ``targets`` of all may lack servers, a sentence for each list that could not be had; empty where they lack none."""
+        """Return a message for each list of servers that ``targets`` of all could not read."""
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:
-        """Read the facts of the servers named, or of all. Raises `PowerError` where nothing can be."""
+        """Read the facts of the named servers, or of all. Raises `PowerError` if nothing is readable."""
 
     def warnings(self) -> list[str]:
-        """Return the warnings: what ends nothing."""
+        """Return the warnings."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def open_call(options: Mapping[str, Any], *, caller: Caller = SILENT, read_only: bool = False) -> Call:
-    """The call that options describe: those of `build_node`, and ``api_url`` and ``api_token``. Raises `SettingsInvalid`, and
-    `UnsupportedByEndpoint` for an option that no endpoint can honour.
+    """Return the call for options: those of `build_node`, ``api_url`` and ``api_token``.
 
-    An empty ``api_url`` is the node itself, whatever the settings say. Without ``api_token``, an endpoint that the settings name, or
-    that is on this machine, gets the settings' token.
+    An empty ``api_url`` selects the node itself, whatever the settings say. Without ``api_token``, the settings' token goes to an endpoint
+    that is in the settings or on this machine. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that endpoints lack.
     """
     settings = load_settings(options.get("config"))
     if options.get("definitions_dir"):
@@ -66,36 +65,34 @@ def open_call(options: Mapping[str, Any], *, caller: Caller = SILENT, read_only:
     url = settings.endpoint_url if options.get("api_url") is None else options["api_url"]
     if not url:
         return _OnNode(build_node(options, settings, caller=caller, read_only=read_only))
-    # Most calls are made on the node, and need none of it.
+    # Most calls run on the node and do not need it.
     from .endpoint.call import at_endpoint
 
     return at_endpoint(url, options, settings, caller)
 
 
 class _OnNode:
-    """The engine, sources, locks and journal of this node."""
-
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:
         node = self._node
-        # Before anything else is asked or waited for.
+        # Before any other query or wait.
         generations = read_generations(names, node, asked.action)
         asked = replace(asked, generations=generations, requested_at=node.clock.now())
         if means_all(names):
             refuse_only_offline(asked)
             if asked.action is PowerAction.KILL and asked.only is None and not asked.check:
-                # Also those whose first start is only being prepared, and which nobody here knows yet.
+                # Includes servers whose first start is still being prepared, and which have no trace here yet.
                 held = node.locks.held()
                 with contextlib.suppress(LockUnavailable):
                     node.generations.raise_for_all()
-                # Some have begun since their locks were looked at, of hundreds.
+                # Among hundreds, some began in the meantime.
                 held.update(node.locks.held())
                 asked = replace(asked, held={uuid: holder.action for uuid, holder in held.items()})
             servers = everything(node, asked.action, self._look)
             if not asked.check:
-                # Where none is left, nobody acts who would keep it.
+                # If no server is left, no action keeps the list.
                 node.sources.keep_list()
             return all_of(asked, servers)
         return named(asked, names, lambda name: node.sources.search.identify(name, asked.action, check_cancelled=self._look))
@@ -108,7 +105,7 @@ class _OnNode:
         sources = self._node.sources
         definition = sources.definition_for_stop(server.uuid)
         if definition is None and target.request.action.boots:
-            # Nobody has seen it yet; what is wrong with its definition is told when its turn comes.
+            # An error of the definition is reported at the server's turn.
             with contextlib.suppress(PowerError):
                 definition = sources.definition(server.uuid, check_cancelled=self._look)
             self._look()
@@ -118,7 +115,7 @@ class _OnNode:
         if self._node.caller.interrupted():
             raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
 
-    # Whoever acts describes nothing, and the other way round: each imports its own half of the core.
+    # Actions and facts each import only their half of the core.
 
     def act(self, target: Target, slot: Slot) -> Result:
         if target.request.action is PowerAction.LIMIT:
@@ -139,7 +136,7 @@ class _OnNode:
         from .actions.many.server_facts import describe
 
         node = self._node
-        # What a reader has seen may be remembered where there is a journal; a run of ours is in one.
+        # If there is a journal, it remembers what a reader saw.
         remember = node.journal if check else build_journal(node.settings, node.clock)
         with contextlib.closing(remember):
             return describe(() if means_all(names) else names, node, wanted, remember=remember.runs.record_match)

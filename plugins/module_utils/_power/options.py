@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options by which power is asked for and looked at, each declared once for all front doors; pure."""
+"""The options of actions and facts, declared once for all front doors; pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .model.request import LONGEST_STAGGER_SECONDS, POWER_ACTIONS, Request, Wait
 from .model.server import PowerState
 
 LONGEST_WAIT_SECONDS = 300
-#: Seconds to wait for another action on the same server; what is out of bounds becomes the default.
+#: Seconds to wait for the lock; a value out of bounds becomes the default.
 WAIT_SECONDS = Option("int", default=Request.wait_seconds, least=0, most=LONGEST_WAIT_SECONDS)
-#: Seconds between the beginnings of two servers.
+#: Seconds between the starts of two servers.
 STAGGER = Option("int", default=0, least=0, most=LONGEST_STAGGER_SECONDS)
-#: Servers at a time.
 MAX_PARALLEL = Option("int", default=0, least=0)
 
-#: The engine options have no default here: option, DOCKER_* environment, node settings, default is their order.
+#: No defaults here. The order is: option, DOCKER_* environment, node settings, default.
 _ENGINE_OPTIONS = {
     "docker_host": Option("str", aliases=("docker_url",)),
     "tls": Option("bool"),
@@ -33,10 +32,9 @@ _ENGINE_OPTIONS = {
     "api_version": Option("str", aliases=("docker_api_version",)),
     "timeout": TIMEOUT,
 }
-#: What says where things are.
 SHARED_OPTIONS = {
     "config": Option("path"),
-    # no_log on this option would mask every value in it, "1" and the uuid included, all over the result; see PowerModule.
+    # no_log here would mask every value in it, even "1" and the uuid, all over the result; see PowerModule.
     "definitions": Option("list", elements="dict", no_log=False),
     "definitions_dir": Option("path"),
     "api_url": Option("str"),

@@ -1,7 +1,4 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The power actions: what is decided and done between a request and its result.
-
-`call`, `endpoint` and the HTTP face may import it.
-"""
+"""The power actions, from a request to its result. `call`, `endpoint` and the HTTP shim may import it."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definition of a server: the Panel's JSON read into a value; pure. `definition_keys` has the keys and their defaults."""
+"""The definition of a server, read from the Panel's JSON; pure. `definition_keys` has the keys and their defaults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STOP_KEYS = tuple(f"process_configuration.stop.{name}" for name in ("type", "va
 class Build:
     """The limits of a server: memory and swap in decimal MB, disk in MiB, CPU in percent of a core; 0 is unlimited.
 
-    Swap comes on top of the memory: 0 is none, -1 unlimited. Less than 0 MiB of disk is unlimited too.
+    Swap is added to the memory: 0 is none, -1 unlimited. Disk below 0 is unlimited too.
     """
 
     memory_limit: int
@@ -50,7 +50,7 @@ class Allocations:
 
 @dataclass(frozen=True)
 class Mount:
-    """A directory or file of the node that the container asks to see; both paths begin with /, neither is normalised."""
+    """A directory or file of the node for the container. Both paths begin with /; neither is normalised."""
 
     source: str
     target: str
@@ -59,7 +59,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class StartupRule:
-    """The readiness lines: text to find in a line, or ``regex:`` and a pattern."""
+    """The readiness lines: text within a line, or ``regex:`` and a pattern."""
 
     done: tuple[str, ...]
     strip_ansi: bool
@@ -67,7 +67,7 @@ class StartupRule:
 
 @dataclass(frozen=True)
 class ConfigRule:
-    """One replacement in a configuration file. ``if_value`` None: whatever the present value is."""
+    """One replacement in a configuration file. ``if_value`` None: replace any value."""
 
     match: str
     replace_with: str | int | float | bool | None = field(repr=False)
@@ -76,7 +76,7 @@ class ConfigRule:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file that is edited before a start; ``file`` is a path within the data directory, not yet trusted."""
+    """A file to edit before a start; ``file`` is a path within the data directory, not yet trusted."""
 
     file: str
     parser: str
@@ -85,10 +85,10 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Definition:
-    """One server as it shall be. ``environment`` is what its container gets: upper-case names, values as text, in the order written."""
+    """The definition. ``environment`` is that of the container: upper-case names, text values, in the written order."""
 
     server: Server
-    #: Without the ``~`` that marks an image as local: one that is never pulled.
+    #: Without the ``~`` that marks a local image, which is never pulled.
     image: str
     image_is_local: bool
     suspended: bool
@@ -98,13 +98,10 @@ class Definition:
     allocations: Allocations
     mounts: tuple[Mount, ...]
     labels: tuple[tuple[str, str], ...]
-    #: Id of the egg it was made from, if it says one.
     egg: str | None
-    #: What it says of its place in the order, if it says anything.
     priority: int | None
-    #: The profile of the game that is played on it, empty if it names none.
+    #: Name of a game profile, or empty.
     game: str
-    #: What it says of whether it is supervised, if it says anything.
     crash_detection_enabled: bool | None
     startup: StartupRule
     stop: StopWay
@@ -114,9 +111,9 @@ class Definition:
 
 
 def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None) -> Definition:
-    """Read a definition; ``where`` names its source in errors, ``expect_uuid`` is the uuid its place (a file's name) promises.
+    """Read a definition; ``where`` names its source in errors, ``expect_uuid`` is the UUID of its file name.
 
-    Raises `DefinitionInvalid`, naming the dotted key, what it is and what was expected; never anything else, whatever ``raw`` is.
+    Raises only `DefinitionInvalid`, which names dotted key, value and expected type.
     """
     try:
         return read_definition(raw, expect_uuid)
@@ -125,10 +122,7 @@ def parse_definition(raw: object, *, where: str, expect_uuid: str | None = None)
 
 
 def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None = None) -> Definition:
-    """Read a definition, as `parse_definition`. Raises `Mismatch` with every fault.
-
-    Unknown keys are one warning of the definition; where there is a ``place``, that learns of them instead, in any case.
-    """
+    """Read a definition; unknown keys become one warning, or go to ``place``. Raises `Mismatch` with every fault."""
 
     def require_uuid(values: Mapping[str, Any]) -> None:
         if expect_uuid is not None and values["settings.uuid"] != expect_uuid.lower():
@@ -166,7 +160,7 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
 
 
 def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
-    """One line for all: a mistyped limit must not pass in silence, and a Panel's fork must not fill the screen."""
+    """One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel."""
     return [f"unknown keys ignored: {_few(unknown)}"] if unknown else []
 
 
@@ -176,7 +170,6 @@ def _few(items: Sequence[object]) -> str:
 
 
 def _one_line(name: str) -> str:
-    """A name as every message and log line can hold it."""
     return "".join(character if character.isprintable() else " " for character in name).strip()
 
 
@@ -227,7 +220,7 @@ def _stop_way(values: Mapping[str, Any]) -> tuple[StopWay, str]:
 
 
 def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]) -> StopWay:
-    """A definition that says nothing of stopping means the native stop; one that speaks of it and names no way is warned of."""
+    """Without a stop section the stop is native. A section without a way causes a warning."""
     way, warning = _stop_way(values)
     if warning and "stop" in (raw.get("process_configuration") or {}):
         warnings.append(warning)
@@ -239,10 +232,10 @@ def _config_file(entry: Mapping[str, Any]) -> ConfigFile:
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:
-    """Return the texts of 6 characters or more that must not be shown of a server's output.
+    """Return the texts of 6 characters or more that a server's output must not show.
 
-    That is the values of its environment, what its configuration files are given as text, and their lines; and what follows a ``=`` in
-    a word of its start command, unless a variable stands there.
+    These are the values of its environment, the text values of its configuration files, the lines of both, and text after ``=`` in words of
+    its start command, except variables.
     """
     values = [value for _name, value in definition.environment]
     values += [rule.replace_with for config in definition.configs for rule in config.rules if isinstance(rule.replace_with, str)]

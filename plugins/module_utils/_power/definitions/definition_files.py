@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Definitions in files: the administrator's directory, and the definitions this collection kept of every good fetch.
+"""Definitions in files: the administrator's directory, and the last good definitions, which this collection keeps.
 
-A file is named by its server's uuid, so that a server is found without reading the others, and a broken file affects one server only.
+The file name is the server's UUID: a lookup reads one file, and a broken file affects one server only.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from .definition_keys import PANEL_KEY, SCHEMA_KEY
 from .definition_text import load_text
 
 _EXTENSIONS = (".json", ".yml", ".yaml")
-#: Of a definition written by hand or by the Panel; a real one has a few kilobytes.
+#: A real definition has a few kilobytes.
 _LARGEST = 1024 * 1024
-#: A kept one writes out what aliases and shorter escapes saved.
+#: A kept file writes out aliases and short escapes.
 _LARGEST_KEPT = 4 * 1024 * 1024
-#: What this version writes into a kept definition; a higher number was written by a newer one.
+#: The version of kept definitions; a newer release writes a higher number.
 _SCHEMA = 1
 
 
 def uuid_in(raw: object) -> str | None:
-    """The uuid a definition gives itself, without reading the rest of it."""
+    """Return the UUID in a definition, without a check of the rest."""
     uuid = _below(raw, "settings", "uuid")
     return parse_uuid(uuid) if isinstance(uuid, str) else None
 
 
 def name_in(raw: object) -> str:
-    """The name a definition gives its server, without reading the rest of it; empty if it has none. As `Definition.server.name`."""
+    """Return the server's name in a definition as `Definition.server.name`, without a check of the rest; empty if there is none."""
     name = _below(raw, "settings", "meta", "name")
     if isinstance(name, bool) or not isinstance(name, (str, int, float)):
         return ""
@@ -55,24 +55,23 @@ def _below(raw: object, *keys: str) -> object:
 
 
 class DefinitionDirectory:
-    """``<uuid>.json``, ``<uuid>.yml`` or ``<uuid>.yaml``, one file a server; a directory that does not exist holds nothing.
+    """Files ``<uuid>.json``, ``<uuid>.yml`` or ``<uuid>.yaml``, one for each server; a missing directory is empty.
 
-    Every method raises `SourceUnreachable` where the directory or a file cannot be read. Files are read again only when they changed.
+    Files are read again only after a change. Every method raises `SourceUnreachable` for an unreadable directory or file.
     """
 
     extensions: tuple[str, ...] = _EXTENSIONS
     largest = _LARGEST
-    #: The setting that leads here.
     setting = "system.definitions"
 
     def __init__(self, path: str) -> None:
         self.path = path
-        #: Files of the last listing that look like definitions but are not named by a uuid.
+        #: Files of the last listing with an extension of definitions, but no UUID as name.
         self.strays: tuple[str, ...] = ()
         self._read: dict[str, tuple[tuple[int, ...], object]] = {}
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> tuple[str, ...]:
-        """The servers that have a file here, in order."""
+        """Return the servers with a file here, sorted."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
@@ -86,20 +85,19 @@ class DefinitionDirectory:
         return tuple(sorted({stem for name, stem in stems.items() if parse_uuid(stem) == stem}))
 
     def name(self, uuid: str) -> str:
-        """The server's name by its file; empty if it has none. Raises `DefinitionInvalid` only if the file or its uuid is wrong."""
+        """Return the server's name in its file, or empty. Raises `DefinitionInvalid` only for a wrong file or UUID."""
         found = self._find(uuid)
         return "" if found is None else name_in(found[1])
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """The server's definition as its file has it now, whether asked ``again`` or not; None if it has no file.
+        """Return the definition in the server's file as it is now, with or without ``again``; None without a file.
 
-        Raises `DefinitionInvalid`: two files for one uuid, a file that gives itself another uuid, or that is no definition.
+        Raises `DefinitionInvalid` for two files of one UUID, a different UUID in the file, or an invalid definition.
         """
         found = self._find(uuid)
         return None if found is None else parse_definition(found[1], where=found[0], expect_uuid=uuid)
 
     def _find(self, uuid: str) -> tuple[str, object] | None:
-        """The path of the server's file and the values in it."""
         present = [path for path in self._paths(uuid) if self._is_there(path)]
         if len(present) > 1:
             raise DefinitionInvalid(
@@ -158,11 +156,11 @@ class DefinitionDirectory:
         return raw
 
     def _open(self, path: str) -> int:
-        # Links are followed: the directory is the administrator's, who may keep definitions elsewhere.
+        # Follow links: the administrator may keep definitions elsewhere.
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
     def _refuse_dead_link(self) -> None:
-        """A directory that is not there holds nothing; what a link to one that is not holds nobody knows: its disk may not be mounted."""
+        """Refuse a link to a missing directory: perhaps its disk is not mounted. A missing directory itself is empty."""
         if os.path.islink(self.path) and not os.path.exists(self.path):
             raise self._unreachable(ValueError("it is a link that leads nowhere"))
 
@@ -172,7 +170,7 @@ class DefinitionDirectory:
 
 
 class KeptDefinitions(DefinitionDirectory):
-    """The last good definition of each server, in the state directory: for stop, kill, and for sources that are out of reach."""
+    """The last good definition of each server, in the state directory: for stop, kill, and unreachable sources."""
 
     extensions = (".json",)
     largest = _LARGEST_KEPT
@@ -192,15 +190,12 @@ class KeptDefinitions(DefinitionDirectory):
         return found
 
     def of_panel(self, uuid: str, panel: str) -> Definition | None:
-        """The server's definition if it was kept as one of the Panel at ``panel``, None if it came from elsewhere; see `definition`."""
+        """Return the server's definition if it was kept from the Panel at ``panel``, else None; see `definition`."""
         found = self._find(uuid)
         return self.definition(uuid) if found is not None and _below(found[1], PANEL_KEY) == panel else None
 
     def keep(self, definition: Definition, *, panel: str = "") -> None:
-        """Write a definition, atomically, if it differs from what is kept; ``panel`` is the address of the Panel it came from.
-
-        Raises OSError, and ValueError for what JSON cannot hold.
-        """
+        """Write a changed definition atomically; ``panel`` is its Panel's address. Raises OSError and ValueError."""
         content = _written(definition.source, panel)
         if len(content) > self.largest:
             raise ValueError(f"it is larger than {self.largest} bytes")
@@ -212,14 +207,14 @@ class KeptDefinitions(DefinitionDirectory):
         _replace(path, content)
 
     def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
-        """Write which servers the Panel at ``panel`` lists for this node, atomically, if that differs from what is kept. Raises OSError."""
+        """Write the servers that the Panel at ``panel`` lists for this node, atomically, if they changed. Raises OSError."""
         content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
         if not self._holds(self._list_path, content):
             prepare_directory(self._state_directory, self._group)
             _replace(self._list_path, content)
 
     def last_list(self, panel: str) -> frozenset[str] | None:
-        """The servers that the Panel at ``panel`` listed when that was last kept; None if it never was, or cannot be read."""
+        """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
         try:
             with os.fdopen(self._open(self._list_path), "rb") as file:
                 kept = load_text(file.read(self.largest), self._list_path, yaml=False)
@@ -243,7 +238,6 @@ class KeptDefinitions(DefinitionDirectory):
 
 
 def _replace(path: str, content: bytes) -> None:
-    """Write a file of ours as a whole or not at all."""
     directory, name = os.path.split(path)
     fresh = os.path.join(directory, f".{name.rpartition('.')[0]}.{secrets.token_hex(8)}")
     try:

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of a definition, in the shape of the Panel's remote API, with their defaults.
-
-Unused keys are listed, so that only unknown keys give a warning.
-"""
+"""The keys of a definition, as in the Panel's remote API. Unused keys are listed, because unknown keys cause a warning."""
 
 from __future__ import annotations
 
@@ -51,7 +48,6 @@ RULE_KEYS = (
 
 
 def _rule(value: object, place: KeyLocation) -> dict[str, Any]:
-    """Read a rule by its table; ``value`` stands for ``replace_with`` where that is absent."""
     given = read_keys(value, RULE_KEYS, place).complete(RULE_KEYS)
     other = given.pop("value")
     if given["replace_with"] is ABSENT:
@@ -162,9 +158,9 @@ _PROCESS_KEYS = (
     ),
 )
 
-#: What is written into a kept definition beside its own keys: its form, and the Panel it came from, if it came from one.
+#: Additional keys of a kept definition: its version, and the Panel it came from.
 SCHEMA_KEY, PANEL_KEY = "schema", "panel"
-#: What differs with where a definition was read, and says nothing of its server.
+#: These differ by source, and do not describe the server.
 ORIGIN_KEYS = ("uuid", SCHEMA_KEY, PANEL_KEY)
 
 _UNUSED_KEYS = tuple(
@@ -181,5 +177,4 @@ _UNUSED_KEYS = tuple(
     )
 )
 
-#: Every key of a definition, in the order of the documentation.
 KEYS = (*_SERVER_KEYS, *_BUILD_KEYS, *_ALLOCATION_KEYS, *_PROCESS_KEYS, *_UNUSED_KEYS)

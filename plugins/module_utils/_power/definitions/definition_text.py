@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of texts in JSON and YAML, and their places; pure. In fixed words: what parsers say may quote the text, which holds secrets."""
+"""Faults of JSON and YAML texts, and their places; pure. Fixed words only: messages of parsers may quote secrets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from typing import Any, NoReturn
 from ..model.errors import DefinitionInvalid, MissingLibrary
 from ..model.schema import is_nested_deeper
 
-#: An alias of what is not there, or not yet complete.
+#: An alias of an anchor that is missing or incomplete.
 ALIAS = "what begins with an asterisk names no anchor before it; quote it if it is text"
 
-#: What `definition_text.placing` says of a value that does not fit its tag.
+#: `placing` says this of a value that does not fit its tag.
 ILL_TAGGED = "not what its tag says"
 
-#: What a parser says, or what it was doing, and what that means. The first that is found counts.
-#: ``{begin}`` is the line in which the value at fault begins.
+#: Parts of a parser's message, and our words for them. The first match counts. ``{begin}`` is the first line of the wrong value.
 _YAML = tuple(
     (re.compile(said), words)
     for said, words in (
@@ -66,14 +65,13 @@ _YAML = tuple(
         ("UTF-|surrogate|Unicode", "it holds a character that is not valid"),
     )
 )
-#: What a parser says at a place where a line begins, and where something stands before it in its line.
+#: The fault is at the start of a line, or after other text in it.
 _MISPLACED = re.compile("<block end>|expected key|'-' indicator")
 _AT_A_LINE = "the line fits none of those above it: look at its indentation, and whether a list and a map are mixed"
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
-#: Where the beginning tells more than the place at which the parser gave up.
+#: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")
 _UNKNOWN_YAML = "it is not written as YAML has it"
-#: What no text in YAML may hold.
 _CONTROL = re.compile("[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 _JSON = (
@@ -91,7 +89,6 @@ _UNKNOWN_JSON = "it is not written as JSON has it"
 
 
 def json_fault(error: json.JSONDecodeError) -> str:
-    """Say what is wrong with a JSON text, and where."""
     if not error.doc.strip():
         return "it is empty"
     words = next((words for said, words in _JSON if error.msg.startswith(said)), _UNKNOWN_JSON)
@@ -99,7 +96,7 @@ def json_fault(error: json.JSONDecodeError) -> str:
 
 
 def yaml_fault(error: Exception, text: str) -> str:
-    """Say what is wrong with a YAML text, and where; ``error`` is PyYAML's, with libyaml or without."""
+    """Return the fault of a YAML text, and its place; ``error`` is PyYAML's, with or without libyaml."""
     mark, begin = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
     control = _CONTROL.search(text)
     if mark is None and control is not None:
@@ -115,7 +112,6 @@ def yaml_fault(error: Exception, text: str) -> str:
 
 
 def yaml_fault_at(mark: Any, words: str) -> str:
-    """The sentence for what a reader of PyYAML's events finds wrong; ``mark`` is where."""
     return f"it is not YAML: {_place(mark.line + 1, mark.column + 1)}{words}"
 
 
@@ -131,15 +127,15 @@ def _place(line: int, column: int) -> str:
     return f"line {line}, column {column}: "
 
 
-#: Deeper than any definition, shallow enough for every later reader.
+#: Deeper than any definition, and safe for every later reader.
 _DEEPEST = 64
-#: Values in a definition once its aliases are written out, long text counting as several; a real one has about a hundred.
+#: Most values with all aliases written out; long text counts as several. A real definition has about a hundred.
 _MOST_VALUES = 100_000
 _TEXT_PER_VALUE = 64
 _LONGEST_NUMBER = 400
 
-#: YAML's plain values as its version 1.2 and JSON have them. Version 1.1 would turn 0123, 1.20, 12:30, on and 2024-01-01, which an
-#: environment holds as often as not, into something else; here they stay as written. Longer whole numbers are identifiers: text.
+#: Plain values of YAML 1.2 and JSON. YAML 1.1 would convert 0123, 1.20, 12:30, on and 2024-01-01, which are common in environments;
+#: here they stay text. Longer whole numbers are identifiers: text.
 _PLAIN = (
     ("null", r"(?:~|null|Null|NULL|)\Z", ("~", "n", "N", "")),
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", tuple("tTfF")),
@@ -151,7 +147,7 @@ _TAG = "tag:yaml.org,2002:"
 
 
 def load_text(content: bytes, where: str, *, yaml: bool) -> object:
-    """The value that ``content`` writes in UTF-8. Raises `DefinitionInvalid` naming ``where``, `MissingLibrary` for YAML without PyYAML."""
+    """Return the value of UTF-8 ``content``. Raises `DefinitionInvalid` with ``where``, and `MissingLibrary` for YAML without PyYAML."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -169,7 +165,7 @@ def _load_json(text: str, where: str) -> object:
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        # Here and below: dozens of patterns, which only a fault needs.
+        # Imported here and below: dozens of patterns that only a fault needs.
 
         raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
@@ -202,7 +198,7 @@ def _load_yaml(text: str, where: str) -> object:
 
 
 def root_node(text: str) -> Any:
-    """The node of a YAML text that `load_text` can read; it has what a map loses, such as a key that is written twice."""
+    """Return the node of a YAML text that `load_text` can read; unlike a map, it has duplicate keys."""
     loader = _yaml_loader()[0](text)
     try:
         return loader.get_single_node()
@@ -212,7 +208,6 @@ def root_node(text: str) -> Any:
 
 @functools.cache
 def _yaml_loader() -> tuple[Any, type[Exception]]:
-    """A safe loader that knows only the plain values, from libyaml where that is there, and the exception it raises."""
     try:
         import yaml
     except ImportError as error:
@@ -226,7 +221,7 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
 
 
 def placing(loader_class: Any) -> Any:
-    """The loader of PyYAML's as one that says where a value stands that does not fit its tag: such a value meets the library unprepared."""
+    """Return a PyYAML loader that names the place of a value that does not fit its tag. PyYAML raises unexpected errors for it."""
     from yaml.constructor import ConstructorError
 
     def construct_object(self: Any, node: Any, deep: bool = False) -> Any:
@@ -239,7 +234,7 @@ def placing(loader_class: Any) -> Any:
 
 
 def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
-    """The events of a YAML text, from a loader that is let go of at the end."""
+    """Yield the events of a YAML text, then dispose of the loader."""
     loader = loader_class(text)
     try:
         while loader.check_event():
@@ -250,20 +245,19 @@ def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
 
 @dataclass
 class _Extent:
-    """How much a value is with its aliases written out: how many values, and how deep."""
+    """The size of a value with its aliases written out: number of values, and depth."""
 
     anchor: str | None
     values: int = 1
     height: int = 1
 
     def add(self, part: _Extent) -> None:
-        """Take ``part`` in as a part of this value."""
         self.values += part.values
         self.height = max(self.height, part.height + 1)
 
 
 def _refuse_excess(events: Iterable[Any], where: str) -> None:
-    """Refuse a document that is too deep or, by aliases of aliases, too large; nothing is built before this is known."""
+    """Refuse a document that is too deep, or too large by aliases of aliases, before any value is built."""
     whole: dict[str, _Extent] = {}
     within = [_Extent(None)]
     for event in events:

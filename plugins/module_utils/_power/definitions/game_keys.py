@@ -26,22 +26,19 @@ from ..model.schema import (
 from .kinds import FILLED_TEXT, list_of, whole_number
 from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
-#: Placeholder of the message in an announcement.
 MESSAGE = "{message}"
-#: The protocols that count players.
 PROTOCOLS = ("minecraft", "a2s", "quake3")
-#: Variables are named as a shell names them.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LONGEST_LINE = 200
 _MOST_WORDS, _LONGEST_WORD = 64, 4096
-#: Programs that take a word as a script, and their option.
+#: Programs that take a script as a word, and their option.
 _SHELLS = ("sh", "ash", "bash", "dash", "ksh", "zsh", "busybox")
 _SCRIPT_OPTION = re.compile(r"-[a-z]*c")
 
 
 @dataclass(frozen=True)
 class Rcon:
-    """Source RCON: a port, or the variable of the server's environment that has it, and the one that has the password."""
+    """Source RCON: a port or the environment variable with it, and the variable with the password."""
 
     password_variable: str
     command: str
@@ -51,10 +48,10 @@ class Rcon:
 
 @dataclass(frozen=True)
 class GameProfile:
-    """How a game is asked who plays it, and made to tell them something; of each way at most one is there.
+    """How to count players of a game, and how to send them a message; at most one way of each.
 
-    ``protocol`` is one of `PROTOCOLS`. ``count`` and ``command`` are run in the server's container. ``port`` None is the one of its default
-    allocation. ``stdin`` is a line of standard input. Every way to tell has `MESSAGE` in it.
+    ``protocol`` is one of `PROTOCOLS`. ``count`` and ``command`` run in the server's container. ``port`` None is that of the default
+    allocation. ``stdin`` is a line of standard input. Every way to send contains `MESSAGE`.
     """
 
     protocol: str = ""
@@ -66,16 +63,14 @@ class GameProfile:
 
     @property
     def can_count(self) -> bool:
-        """True if it says how to ask who plays."""
         return bool(self.protocol or self.count)
 
     @property
     def can_tell(self) -> bool:
-        """True if it says how to tell something."""
         return bool(self.stdin or self.rcon or self.command)
 
 
-#: The profiles that need not be written; one of the same name in the settings says what is different.
+#: Built-in profiles; a profile of the same name in the settings overrides parts of it.
 BUILT_IN: Mapping[str, GameProfile] = {
     "minecraft": GameProfile(protocol="minecraft", stdin=f"say {MESSAGE}"),
     "source": GameProfile(protocol="a2s", stdin=f"say {MESSAGE}"),
@@ -85,8 +80,6 @@ BUILT_IN: Mapping[str, GameProfile] = {
 
 @dataclass(frozen=True)
 class GameRule:
-    """One rule: the servers it is for, and the profile that they get."""
-
     servers: ServerSelector
     game: str
 
@@ -129,7 +122,7 @@ _LINE = ValueType(f"one line with {MESSAGE} after a command, such as say {MESSAG
 def _variable_name(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, _NAME_OF_VARIABLE.words)
     if not _VARIABLE.fullmatch(text):
-        # It may be a password that was meant for the variable.
+        # It may be a password in the wrong place.
         raise place.no_collection(value, _NAME_OF_VARIABLE.words)
     return text
 
@@ -162,7 +155,6 @@ PROFILE_KEYS = (
 
 
 def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfile:
-    """Read a profile; what it does not say is as in ``base``."""
     reading = read_keys(value, PROFILE_KEYS, place)
     given = reading.complete(PROFILE_KEYS)
     found = base
@@ -181,7 +173,6 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
 
 
 def _told(said: Mapping[str, Any], given: Mapping[str, Any], place: KeyLocation) -> dict[str, Any]:
-    """Return the way to tell players that a profile says, by the name of its field; none if it says none."""
     announce = place.entry("announce")
     of_rcon = any(name.startswith("announce.rcon.") for name in said)
     ways = [
@@ -242,18 +233,15 @@ GAME_KEYS = (
 
 
 def profile_named(name: str, profiles: Mapping[str, GameProfile]) -> GameProfile | None:
-    """Return the profile of that name, of the settings' or built in; None if there is none."""
     return profiles.get(name) or BUILT_IN.get(name)
 
 
 def names_of_profiles(profiles: Mapping[str, GameProfile]) -> str:
-    """The names of all profiles, as a sentence has them."""
     *names, last = sorted({*BUILT_IN, *map(printable, profiles)})
     return f"{', '.join(names)} or {last}"
 
 
 def _require_profiles(values: Mapping[str, Any]) -> None:
-    """Raise `Mismatch` for the rules whose profile there is not."""
     profiles, gathered = values[_PROFILES_KEY], Gathered()
     for index, rule in enumerate(values[_RULES_KEY]):
         if profile_named(rule.game, profiles) is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The types of value that tables of keys are made of. Each ``read`` raises `Mismatch` and nothing else."""
+"""Types of values for tables of keys. Each ``read`` raises only `Mismatch`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ..model.schema import (
 from ..model.server import parse_uuid
 from .stop_way import LONGEST_STOP_SECONDS
 
-#: More of anything (MB, MiB, percent) than any machine has; keeps products of it within 64 bits.
+#: Larger than any real amount (MB, MiB, percent); products stay within 64 bits.
 MOST = 10**9
 _CPUS = re.compile(r"[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*")
-#: What Linux can name; a longer path fails only where it is used.
+#: Limits of Linux; a longer path would fail only at use.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _IMAGE = re.compile(r"~?[^\s\x00-\x1f\x7f~]+")
 
 
 def whole_number(least: int, most: int = MOST, words: str = "a whole number") -> ValueType:
-    """A whole number within bounds; a boolean is none. A bound that only keeps numbers small is named to who goes beyond it."""
+    """A whole number within bounds; a boolean is none. Messages omit a bound that only keeps numbers small, unless it is exceeded."""
     both = f"{words} from {least} to {most}"
     bounds = both if most != MOST else words if least == -MOST else f"{words} of {least} or more"
 
@@ -52,7 +52,6 @@ def whole_number(least: int, most: int = MOST, words: str = "a whole number") ->
 
 
 def zero_or_between(least: int, most: int) -> ValueType:
-    """Zero, or a whole number within bounds."""
     words = f"0 or a whole number from {least} to {most}"
 
     def read(value: object, place: KeyLocation) -> int:
@@ -64,7 +63,6 @@ def zero_or_between(least: int, most: int) -> ValueType:
 
 
 def one_of(*choices: str) -> ValueType:
-    """One of a few words."""
     words = " or ".join((", ".join(choices[:-1]), choices[-1]))
 
     def read(value: object, place: KeyLocation) -> str:
@@ -76,7 +74,7 @@ def one_of(*choices: str) -> ValueType:
 
 
 def list_of(kind: ValueType, words: str) -> ValueType:
-    """A list, read as a tuple; null is an empty one."""
+    """A list, read as a tuple; null is empty."""
 
     def read(value: object, place: KeyLocation) -> tuple[Any, ...]:
         gathered, items = Gathered(), as_list(value, place, words) if value is not None else ()
@@ -88,7 +86,7 @@ def list_of(kind: ValueType, words: str) -> ValueType:
 
 
 def map_of(kind: ValueType, words: str, name_of: Callable[[str, KeyLocation], str] = as_text) -> ValueType:
-    """A map from text to values of one type, null included where the type takes it, in the order written. ``name_of`` reads its keys."""
+    """A map from text to values of one type, in the written order. ``name_of`` reads its keys."""
 
     def read(value: object, place: KeyLocation) -> dict[str, Any]:
         gathered = Gathered()
@@ -103,7 +101,7 @@ def map_of(kind: ValueType, words: str, name_of: Callable[[str, KeyLocation], st
 
 
 def record(keys: Sequence[KeySpec], words: str) -> ValueType:
-    """A map with a table of its own, read as values by name with every default filled in."""
+    """A map with its own table, read as values by name with all defaults."""
 
     def read(value: object, place: KeyLocation) -> dict[str, Any]:
         return read_keys(value, keys, place).complete(keys)
@@ -137,7 +135,7 @@ def _scalar(value: object, place: KeyLocation) -> str | int | float | bool | Non
 
 
 def _multipliers(value: object, place: KeyLocation) -> tuple[tuple[int, float], ...]:
-    # The one map of Wings' file whose keys are numbers.
+    # The only map in Wings' file with numeric keys.
     if isinstance(value, Mapping):
         value = {str(name) if isinstance(name, int) and abs(name) <= MOST else name: item for name, item in value.items()}
     gathered, found = Gathered(), {}
@@ -246,7 +244,7 @@ def _published_on(name: str, place: KeyLocation) -> str:
 
 
 def _egg(value: object, place: KeyLocation) -> str | None:
-    """Nothing of a server depends on its egg, so that no form of it makes a definition invalid."""
+    """No action needs the egg, so no form of it makes a definition invalid."""
     told = value.get("id") if isinstance(value, Mapping) else value
     if isinstance(told, bool) or not isinstance(told, (str, int)):
         return None
@@ -277,10 +275,10 @@ CPUS = ValueType("numbers of CPUs such as 0,2-3", _cpus)
 IMAGE = ValueType("an image without blanks, with ~ before it if it is never pulled", _image)
 MULTIPLIERS = ValueType("a map of memory limits in MB to numbers from 1 to 100", _multipliers)
 TIMEZONE = ValueType("a time zone this node knows, such as Europe/Berlin", _timezone)
-#: Text as a container gets it, by name; a list or map, which no variable can hold, is read as None.
+#: Variables of a container by name; a list or map, which no variable can hold, becomes None.
 VARIABLES = ValueType("a map of text, numbers, booleans and null", _variables)
 _VARIABLES = map_of(ValueType("text", _variable), VARIABLES.words, _variable_name)
 PORTS = map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports", _published_on)
-#: The id of an egg as text, whether it stands alone or in a map; None where there is none.
+#: The id of an egg as text, alone or in a map; None if there is none.
 EGG = ValueType("a map with an id, or text", _egg)
 ANYTHING = ValueType("anything", _anything)

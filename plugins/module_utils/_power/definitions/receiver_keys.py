@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings that say who is told of events, and the rules that they become; pure."""
+"""The keys of the settings for receivers of events, and their rules; pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_sele
 
 CLOUDEVENTS, DISCORD = "cloudevents", "discord"
 FORMATS = (CLOUDEVENTS, DISCORD)
-#: It names files, and rows of tables.
+#: The name becomes part of file names and rows of tables.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 
 
 @dataclass(frozen=True)
 class ReceiverRule:
-    """A receiver as it is written: of ``url`` and ``url_file`` one is there, of ``secret`` and ``secret_file`` at most one."""
+    """A receiver: one of ``url`` and ``url_file``, at most one of ``secret`` and ``secret_file``."""
 
     name: str
     url: str = field(default="", repr=False)
@@ -63,7 +63,7 @@ RECEIVER_KEYS = (
         "Servers whose events to send; empty: all",
     ),
 )
-#: Where it is no file that others may read, the secret itself may stand.
+#: If the text is not in a file that others may read, it may contain the secret itself.
 _WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret, instead of `secret_file`", secret=True))
 
 
@@ -81,7 +81,7 @@ def _rule(value: object, place: KeyLocation, keys: tuple[KeySpec, ...] = RECEIVE
 def _receivers(value: object, place: KeyLocation, kind: ValueType) -> tuple[ReceiverRule, ...]:
     known, gathered = len(place.unknown), Gathered()
     found: tuple[ReceiverRule, ...] = gathered.read(list_of(kind, _WORDS).read, value, place) or ()
-    # Passed over, one that is misspelt would have it told of more than was meant, or unsigned.
+    # An ignored misspelt key could send too many events, or unsigned ones.
     gathered.note(*(Mismatch(key, "is no key of a receiver") for key in place.unknown[known:]))
     del place.unknown[known:]
     names = [rule.name for rule in found]
@@ -105,5 +105,5 @@ EVENT_KEYS = (
 
 
 def read_receiver_rules(raw: object, key: str) -> tuple[ReceiverRule, ...]:
-    """Read a list of receivers that stands in no settings, where the secret itself may stand. Raises `Mismatch`."""
+    """Read a list of receivers from outside the settings, with secrets allowed. Raises `Mismatch`."""
     return _receivers(raw, KeyLocation(key, []), _RULE_WITH_SECRET)

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of the settings that are for some servers: how a rule says which, and whether it means one; pure.
-
-Only what the server's definition says counts, and nothing that can be changed from within its container.
-"""
+"""Selectors: the servers of a rule in the settings; pure. Only the definition counts, because a container could change other data."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ from .kinds import FILLED_TEXT, SCALAR_TEXT, TEXT_OR_NUMBER, map_of
 if TYPE_CHECKING:
     from .definition import Definition
 
-#: What follows a whole part of an image's reference: a further one, a tag or digest, or nothing. What a colon begins and a slash ends is a
-#: port, and with it another registry.
+#: The end of a whole part of an image reference: another part, a tag or digest, or nothing. A colon before a slash begins a port, and so
+#: names another registry.
 _PART_END = re.compile(r"/|[:@][^/]*\Z|\Z")
 SERVER_KEY = KeySpec("server", FILLED_TEXT, None, "Name or UUID of the server")
 EGG_KEY = KeySpec("egg", TEXT_OR_NUMBER, "", "UUID of the egg of the servers")
@@ -30,17 +27,14 @@ IMAGE_KEY = KeySpec("image", FILLED_TEXT, "", "Start of the image name of the se
 
 
 def begins_with(reference: str, name: str) -> bool:
-    """Tell if ``name`` is the beginning of an image's reference, in whole parts."""
+    """Return True if ``name`` is a prefix of an image reference, in whole parts."""
     trimmed = name.rstrip("/")
     return bool(trimmed) and reference.startswith(trimmed) and _PART_END.match(reference, len(trimmed)) is not None
 
 
 @dataclass(frozen=True)
 class ServerSelector:
-    """The servers that a rule is for: those that have all of it that is given.
-
-    ``server`` is a UUID in lower case or a name, ``egg`` in lower case.
-    """
+    """A selector: a server matches if all given fields match. ``server`` is a UUID in lower case or a name, ``egg`` is in lower case."""
 
     server: str | None = None
     egg: str = ""
@@ -48,7 +42,7 @@ class ServerSelector:
     image: str = ""
 
     def selects(self, server: Server, definition: Definition | None) -> bool:
-        """Tell if the rule is for a server. Without its definition it is for none of which it asks more than the server itself."""
+        """Return True if the rule selects a server. Without a definition only conditions on the server itself can match."""
         if definition is None:
             return self.server in (server.uuid, server.name) and not (self.egg or self.label or self.image)
         labels = dict(definition.labels)
@@ -60,14 +54,14 @@ class ServerSelector:
         )
 
     def may_select(self, server: Server, definition: Definition | None) -> bool:
-        """Tell if the rule may be for a server: without its definition, unless name or UUID say that it is not."""
+        """Return True if the rule could select a server. Without a definition it could, unless name or UUID differ."""
         if definition is None:
             return self.server in (None, server.uuid, server.name)
         return self.selects(server, definition)
 
 
 def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLocation) -> ServerSelector:
-    """Take out of what a rule says which servers it is for, by these keys. Raises `Mismatch` if it says of none."""
+    """Take the selector's keys out of a rule. Raises `Mismatch` if there are none."""
     said = {key.name: given.pop(key.name) for key in keys}
     server, egg = said["server"], said["egg"].strip().lower()
     found = ServerSelector(server and (parse_uuid(server) or server.strip()), egg, said["label"], said.get("image", "").strip())
@@ -77,6 +71,5 @@ def take_selector(given: dict[str, Any], keys: Sequence[KeySpec], place: KeyLoca
 
 
 def names_of(keys: Sequence[KeySpec]) -> str:
-    """The names of keys as a sentence has them."""
     *names, last = (key.name for key in keys)
     return f"{', '.join(names)} and {last}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node's own settings: our file over Wings' over the defaults. `settings_keys` has the keys and their defaults."""
+"""The node's settings: our file over Wings' file over the defaults. `settings_keys` has the keys and their defaults."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ __all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
-#: Owner of the data that Wings uses in its own container image, and role ``node`` gives to the user it creates.
+#: Owner of data in Wings' own container image; role ``node`` gives it to the user it creates.
 _WINGS_ID = 988
 _LARGEST_FILE = 1024 * 1024
 _DEEPEST = 64
-#: The log drivers that take the options our default sets.
 _DRIVERS_WITH_DEFAULT = ("local", "json-file")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings as the core reads them, all resolved. Paths begin with /, times are in seconds; `KEYS` has the keys' meanings."""
+    """The resolved settings. Paths begin with /, times are in seconds; `KEYS` describes the keys."""
 
     wings_config: str | None
     definitions: str
@@ -55,16 +54,16 @@ class Settings:
     allow_stale: bool
     endpoint_url: str | None
     endpoint_token: str | None = field(repr=False)
-    #: What the supervisor makes of these, and of Wings' two that count where the first two are None, is in `supervision.policy_of`.
+    #: `supervision.policy_of` combines these with two keys of Wings, which count if the first two are None.
     supervisor_enabled: bool | None
     supervisor_clean_exit: str | None
     supervisor_max_restarts: int
     supervisor_reset_after: int
     supervisor_rules: tuple[SupervisorRule, ...]
-    #: Those that are written; more are built in, see `game_keys.profile_named`.
+    #: Only profiles of the settings; `game_keys.profile_named` adds built-in ones.
     game_profiles: Mapping[str, GameProfile]
     game_rules: tuple[GameRule, ...]
-    #: What the node is called in events, None for its host name, and who is told of them.
+    #: The node's name in events; None: its host name.
     event_node: str | None
     event_receivers: tuple[ReceiverRule, ...]
     crash_detection_enabled: bool
@@ -123,9 +122,9 @@ class Settings:
 
 
 def load_settings(path: str | None = None) -> Settings:
-    """Read the settings file ``path``, which must exist, or where None the default one if it is there.
+    """Read the settings file ``path``, which must exist; None: the default file, if it exists.
 
-    Raises `SettingsInvalid`, naming file, key, value and expected type, and `MissingLibrary` where there is a file to read but no PyYAML.
+    Raises `SettingsInvalid` with file, key, value and expected type, and `MissingLibrary` if a file needs PyYAML.
     """
     if path is None and not os.path.lexists(DEFAULT_PATH):
         return parse_settings({}, where=DEFAULT_PATH)
@@ -134,10 +133,10 @@ def load_settings(path: str | None = None) -> Settings:
 
 
 def parse_settings(raw: object, *, where: str) -> Settings:
-    """The settings that a document means, Wings' file that it names included; ``where`` names it in errors. Raises as `load_settings`."""
+    """Return the settings of a document and of the Wings file it names; ``where`` names it in errors. Raises as `load_settings`."""
     ours = _read(raw, where)
     wings_path = ours.values.get("wings_config")
-    # Wings' file is Wings' to judge: what it has and we do not know is no fault of it, and it cannot name another one.
+    # Wings may have keys we do not know: they are no fault. It cannot name another file.
     wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, **ours.values}
     values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
@@ -151,12 +150,11 @@ def parse_settings(raw: object, *, where: str) -> Settings:
 
 
 def read_settings(raw: object, place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
-    """Read one document by the table and ``checks``. Raises `Mismatch` with every fault; ``place`` learns of unknown keys in any case."""
+    """Read one document by the table and ``checks``; ``place`` collects unknown keys. Raises `Mismatch` with every fault."""
     return read_keys({} if raw is None else raw, KEYS, place, (PROFILES_EXIST, *checks))
 
 
 def _wings(path: str, where: str) -> Mapping[str, Any]:
-    """Read Wings' own file."""
     try:
         return _read(_read_file(path), path).values
     except SettingsInvalid as error:
@@ -171,7 +169,7 @@ def _read(raw: object, where: str) -> ReadValues:
 
 
 def _owner(values: Mapping[str, Any]) -> tuple[int, int]:
-    """Owner and group of the data: as set, else the user Wings would use, else Wings' own numbers for root, oneself for others."""
+    """Owner and group of data: as set, else Wings' user, else Wings' numbers for root, or this process's for others."""
     uid, gid = values["uid"], values["gid"]
     found = _unset_owner(values["username"], values["rootless"]) if uid is None else (uid, _group_of(uid))
     return found[0], found[1] if gid is None else gid
@@ -195,7 +193,7 @@ def _group_of(uid: int) -> int:
 
 
 def _read_file(path: str) -> object:
-    """The document in a YAML file; errors never quote it, since tokens stand in it."""
+    """Errors never quote the file, because it has tokens."""
     text = _read_text(path)
     try:
         import yaml
@@ -206,14 +204,13 @@ def _read_file(path: str) -> object:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        # As in `definition_text`.
         from .definition_text import yaml_fault
 
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 
 
 def _refuse_depth(events: Iterable[Any], path: str) -> None:
-    """Refuse a document that is nested too deeply before it is built: some releases of libyaml's loader crash the process on one."""
+    """Refuse a deeply nested document before it is built: some releases of libyaml crash on one."""
     depth = 0
     for event in events:
         name = type(event).__name__
@@ -225,7 +222,7 @@ def _refuse_depth(events: Iterable[Any], path: str) -> None:
 
 def _read_text(path: str) -> str:
     try:
-        # A named pipe would be waited for without end.
+        # A named pipe would block without end.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise SettingsInvalid(f"Cannot read settings {path}: it is not a regular file", where=path)
         with open(path, "rb") as file:

@@ -1,9 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the settings for supervision, and their rules; pure.
-
-If a key is unset, the key of Wings counts."""
+"""The keys of the settings, and rules for supervision; pure. If a key is unset, the key of Wings counts."""
 
 from __future__ import annotations
 
@@ -55,7 +53,7 @@ _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
 @dataclass(frozen=True)
 class SupervisorRule:
-    """One rule: the servers it is for, and what it says of them; None where it says nothing."""
+    """A selector of servers and their supervision; None: unset."""
 
     servers: ServerSelector
     supervise: bool | None
@@ -107,7 +105,7 @@ SUPERVISOR_KEYS = (
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts", "supervisor_rules"),
 )
 
-#: Wings' keys that count where ours are unset. The second is true by default in Wings, which writes it into its file.
+#: Wings' keys, which count if ours are unset. Wings writes the second into its file, true by default.
 WINGS_CRASH_KEYS = (
     KeySpec(f"{_OF_WINGS}.enabled", BOOLEAN, True, "Counts if `supervisor.enabled` is unset", "crash_detection_enabled"),
     KeySpec(
@@ -121,7 +119,7 @@ WINGS_CRASH_KEYS = (
 
 
 _ID = whole_number(0, 2**32 - 2)
-#: Linux numbers processes below this; the engine's runtime cannot set a higher limit.
+#: Linux numbers processes below this; the engine's runtime accepts no higher limit.
 _MOST_PIDS = 4_194_304
 
 REGISTRY_KEYS = (
@@ -328,5 +326,4 @@ _UNUSED = tuple(
     )
 )
 
-#: Every key of the settings, in the order of the documentation.
 KEYS = (*_OURS, *SUPERVISOR_KEYS, *GAME_KEYS, *EVENT_KEYS, *_SYSTEM, *WINGS_CRASH_KEYS, *_PANEL, *_API, *_NETWORK, *_CONTAINER, *_UNUSED)

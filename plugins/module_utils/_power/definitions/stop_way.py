@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a run is stopped: signal names, and the stop written down as JSON in a container's label; pure."""
+"""The way to stop a run: signal names, and its JSON form for a container's label; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 
 from ..model.server import StopType, StopWay
 
-#: The longest grace a stop can be given; a week is more than any server needs, and moments reckoned with it stay within a calendar.
+#: The longest grace: a week. Longer ones could leave the range of a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600
 
 _CONTROL_C = "C"
@@ -20,16 +20,16 @@ _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
 
 def stop_signal(value: str) -> str:
-    """Return the engine's name of a signal written as ``C`` or ``^C`` (both SIGINT), a name with or without SIG in any case, or a number.
+    """Return the engine's signal name for ``C`` or ``^C`` (both SIGINT), a name with or without SIG in any case, or a number.
 
-    Raises ValueError for anything else. Wings takes what it does not know for SIGKILL; here that is an error of the definition.
+    Raises ValueError for anything else. Wings sends SIGKILL then; here the definition is invalid.
     """
     text = value.strip().lstrip("^").upper()
     if text == _CONTROL_C:
         return "SIGINT"
     number = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else _number_of(text[3:] if text.startswith("SIG") else text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
-        # The engine knows each of them by its number, but only some by the name counted from SIGRTMIN.
+        # The engine knows each real-time signal by number, but only some by the name from SIGRTMIN.
         return str(number)
     try:
         return signal.Signals(number or 0).name
@@ -50,10 +50,7 @@ def _number_of(name: str) -> int | None:
 
 
 def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, str]:
-    """A stop as a definition names it, and a warning or "". A stop that names no way (no type, or no command or signal) is native.
-
-    Raises ValueError for an unknown type or signal.
-    """
+    """Return the way to stop (incomplete: native), and a warning or "". Raises ValueError for an unknown type or signal."""
     if kind not in ("", *(known.value for known in StopType)):
         raise ValueError("not a way to stop: expected command, signal or stop")
     if kind == StopType.NATIVE.value:
@@ -68,12 +65,12 @@ def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, 
 
 
 def stop_way_text(way: StopWay) -> str:
-    """A stop as it is written in a container's label; the same text for the same stop."""
+    """Return the text for a container's label; equal ways have equal text."""
     return json.dumps({"type": way.type.value, "value": way.value, "timeout": way.timeout}, sort_keys=True)
 
 
 def stop_way_from_text(text: str) -> StopWay | None:
-    """The stop written in a label, or None if it cannot be understood: anybody may write labels."""
+    """Read the text of a label; None if it is invalid, because anyone can write labels."""
     try:
         found = json.loads(text)
         json.dumps(found, ensure_ascii=False).encode()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The policy of the supervisor for one server, from settings and definition, and by what it notices a changed definition; pure."""
+"""The supervisor's policy for one server, from settings and definition, and the fingerprint of a definition; pure."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ _Said = TypeVar("_Said")
 
 @dataclass(frozen=True)
 class Policy:
-    """How one server is supervised. ``clean_exit``: it is restarted after exit code 0 too.
-
-    ``why`` names what says that it is not supervised, and is empty where it is.
-    """
+    """``clean_exit``: restart the server after exit code 0 too. ``why`` names the setting that exempts it, else it is empty."""
 
     supervised: bool
     clean_exit: bool
@@ -35,7 +32,7 @@ class Policy:
 
 
 def policy_of(settings: Settings, server: Server, definition: Definition | None) -> Policy:
-    """Return the policy of a server. Without its definition, no rule selects it that asks for more than the server itself."""
+    """Return the policy of a server. Without a definition, rules match only by the server itself."""
     selected = {number: rule for number, rule in enumerate(settings.supervisor_rules, 1) if rule.servers.selects(server, definition)}
     rules = selected.values()
     why = _exemption(settings, selected, definition)
@@ -54,10 +51,10 @@ def policy_of(settings: Settings, server: Server, definition: Definition | None)
 
 
 def definition_fingerprint(definition: Definition) -> str:
-    """Return a hash that differs whenever anything of the definition does, and not with where it was read.
+    """Return a hash of the whole definition, independent of its source.
 
-    It is of everything that was written, since what a boot makes of it is more than the parsed values: placeholders are looked up in what
-    only the Panel uses. No secret can be read from it. Who knows all but a short secret could try that out: it is for the journal alone.
+    It includes keys that only the Panel uses, because placeholders can use them. Keep it in the journal only: with all other parts known, a
+    short secret could be guessed from it.
     """
     return hashlib.sha256(_content(definition).encode()).hexdigest()
 
@@ -67,12 +64,11 @@ def _content(definition: Definition) -> str:
     try:
         return json.dumps(own, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
-        # Values that JSON does not have stand in keys that nobody uses.
+        # Values that JSON lacks are in unused keys.
         return json.dumps(asdict(replace(definition, source={}, warnings=())), sort_keys=True)
 
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:
-    """Name what says that the server is not supervised; empty if it is."""
     for number, rule in rules.items():
         if rule.supervise is not None:
             return "" if rule.supervise else f"rule {number} of supervisor.rules"

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The countdown of a server: what waits for its players, or tells them, before it takes its turn; one a server, readable, no lock.
+"""The countdown of a server: an action that waits for players, or warns them, before its turn. One for each server; it is no lock.
 
-A file of its own for each server, ``flock``ed by whoever counts, never unlinked. The record in it says who that is, what for, until when,
-and what players were told. It stays where its writer died: whoever finds it knows that players were told of what does not come.
+Each server has one file, which the countdown holds with ``flock`` and never unlinks. Its record names the action, its moment and the last
+warning. The record survives its writer, so that another process can tell players that the action does not come.
 """
 
 from __future__ import annotations
@@ -32,23 +32,22 @@ from ..model.server import Run, parse_uuid
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
-#: A reader may meet a writer this often before what it reads counts as nothing.
+#: After so many torn reads the record counts as empty.
 _ATTEMPTS = 5
-#: Characters of an origin or a reason that the record has room for.
 _ROOM = 120
 _NUMBERS = ("pid", "pid_start", "online", "told")
-#: So long one may hold the lock whose record says nothing, or is of one that died: it is about to write it, or calls off what was left.
+#: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
-#: Seconds after the moment that players were told of, from which on they need not hear any more that nothing happened.
+#: So many seconds after the announced moment, players need no cancellation.
 _FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Countdown:
-    """One action that waits for players or tells them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
+    """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
-    ``online`` and ``why`` are what the last look at the players saw; ``told`` is the mark that they were told last, in seconds before
-    ``due``, 0 if none was yet. ``container`` and ``started_at`` are the run whose players they are. ``key`` is a digest of `Request.once`.
+    ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
+    ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.once`.
     """
 
     pid: int
@@ -69,62 +68,58 @@ class Countdown:
     key: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """Return what users are told of it; empty fields are left out."""
         names = ("action", "phase", "due", "origin", "reason", "since", "operation")
         return {name: getattr(self, name) for name in names if getattr(self, name) != ""}
 
     def sentence(self) -> str:
-        """What it does, as a person reads it: ``a restart by alice@web1 counts down for its players already, and is due at TIME``."""
+        """Return the text for people: ``a restart by alice@web1 counts down for its players already, and is due at TIME``."""
         by = f" by {self.origin}" if self.origin else ""
         does = f"counts down for its players already, and is due at {self.due}"
         if self.phase == WAITING:
             does = f"waits for its players already, since {self.since} and until {self.due} at most"
-        # Each part of it is cut where it is written.
+        # Each part is cut when it is written.
         return one_line(f"a {self.action}{by} {does}")
 
     def is_of(self, request: Request) -> bool:
-        """Return True if it is the countdown of the same action, asked for under the same key: that is done once."""
         return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
 
     @property
     def run(self) -> Run:
-        """The run whose players are waited for."""
         return Run(self.container, self.started_at)
 
     def seconds_left(self, now: datetime) -> float:
-        """Return the seconds until it is due, negative if that is past or cannot be told."""
+        """Return the seconds until ``due``: negative in the past, or if unreadable."""
         due = engine_time(self.due)
         return float("-inf") if due is None else (due - now).total_seconds()
 
     def is_remembered(self, now: datetime) -> bool:
-        """Return True if players were told of it, and not so long ago that they need not hear any more that it does not come."""
+        """Return True if players got a warning, and a cancellation is not yet too late for them."""
         return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
     @property
     def is_alive(self) -> bool:
-        """True while the process that counts lives."""
         return lives(self.pid, self.pid_start, self.boot_id)
 
 
 class Countdowns:
-    """The countdowns of one node, in the lock directory. Every ``uuid`` is a full one, in canonical form."""
+    """The countdowns of one node, in the lock directory. Every ``uuid`` is full and canonical."""
 
     def __init__(self, directory: str, group: str) -> None:
         self._directory = directory
         self._group = group
 
     def running(self, uuid: str) -> Countdown | None:
-        """Return the countdown under way on a server, None if there is none. Reads only; what cannot be read is none."""
+        """Return the running countdown of a server; None if there is none or it is unreadable. Reads only."""
         record = self._record(uuid)
         return record if record is not None and record.is_alive else None
 
     def abandoned(self, uuid: str) -> Countdown | None:
-        """Return a countdown whose process has died. Reads only."""
+        """Return a countdown whose process died. Reads only."""
         record = self._record(uuid)
         return None if record is None or record.is_alive else record
 
     def all_abandoned(self) -> dict[str, Countdown]:
-        """Return every countdown whose process has died, by server. Reads only."""
+        """Return every countdown whose process died, by server. Reads only."""
         names: list[str] = []
         with suppress(OSError):
             names += os.listdir(self._directory)
@@ -133,11 +128,7 @@ class Countdowns:
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
-        """Begin the countdown of a request, phase `WAITING`; `HeldCountdown.write` has to follow.
-
-        Raises `CountdownRunning`, naming the one under way (fact ``running``: Countdown or None), and `LockUnavailable` where the file
-        cannot be made or locked.
-        """
+        """Begin a countdown in phase `WAITING`, without its record. Raises `CountdownRunning` and `LockUnavailable`."""
         path = self._path(uuid)
         running, deadline = None, Deadline.after(SYSTEM_CLOCK, _UNKNOWN_SECONDS)
         while (descriptor := self._lock(path)) is None and (running := self.running(uuid)) is None and not deadline.is_over:
@@ -168,7 +159,7 @@ class Countdowns:
         return HeldCountdown(path, descriptor, mine, found)
 
     def take_abandoned(self, uuid: str) -> HeldCountdown | None:
-        """Take the countdown of a process that has died, as it stands in the record; None if there is none. Raises `LockUnavailable`."""
+        """Take the countdown of a dead process, with its record; None if there is none. Raises `LockUnavailable`."""
         if self.abandoned(uuid) is None:
             return None
         path = self._path(uuid)
@@ -202,7 +193,6 @@ class Countdowns:
         return None
 
     def _lock(self, path: str) -> int | None:
-        """Return a descriptor that holds the file's lock, None if somebody else does."""
         try:
             return open_locked(path, lambda: open_or_make(path, os.O_RDWR, self._group))
         except OSError as error:
@@ -210,7 +200,7 @@ class Countdowns:
 
 
 class HeldCountdown:
-    """The countdown of one server, held. ``found`` is what its file said before: somebody's who died in the middle of it, or nothing."""
+    """The held countdown of one server. ``found`` is the earlier record, of a process that died, if any."""
 
     def __init__(self, path: str, descriptor: int, record: Countdown, found: Countdown | None) -> None:
         self._path = path
@@ -219,7 +209,7 @@ class HeldCountdown:
         self.found = found
 
     def write(self, **changes: Any) -> None:
-        """Write into the record what is different from now on. Raises `LockUnavailable`."""
+        """Change fields of the record. Raises `LockUnavailable`."""
         self.record = replace(self.record, **changes)
         if self._descriptor < 0:
             return
@@ -230,12 +220,11 @@ class HeldCountdown:
             raise LockUnavailable(f"Cannot write {self._path}: {error.strerror}") from error
 
     def saw(self, count: PlayerCount) -> None:
-        """Write who plays, if that is news."""
         if self._descriptor >= 0 and (count.online, count.why[:_ROOM]) != (self.record.online, self.record.why):
             self.write(online=count.online, why=count.why[:_ROOM])
 
     def release(self, *, keep: bool = False) -> None:
-        """Clear the record, or ``keep`` it for who goes on with it, and let go; never raises, and a second time does nothing."""
+        """Release the file; clear the record, or ``keep`` it for the next process. Never raises; a second call does nothing."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
@@ -251,7 +240,7 @@ def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
     text = seal(fields)
     if len(text) > _SIZE:
-        # These words are for people, and can be had elsewhere.
+        # People can read these words elsewhere.
         text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
     return text.ljust(_SIZE)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kill generation: how often a server was killed. What was asked before a kill must not survive it."""
+"""The kill generation: the number of kills of a server. A kill cancels every earlier request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ SUFFIX = ".kills"
 
 
 class KillGenerations:
-    """The kill generations of a node's servers, each the size of a file ``UUID.kills`` in the state directory.
+    """The kill generations of a node's servers: each is the size of a file ``UUID.kills`` in the state directory.
 
-    A generation says nothing but "the same" or "another". Every ``uuid`` is a full one, in canonical form; anything else
-    is a ValueError.
+    Compare generations only for equality. Every ``uuid`` is full and canonical; anything else is a ValueError.
     """
 
     def __init__(self, state_directory: str, group: str) -> None:
@@ -30,11 +29,11 @@ class KillGenerations:
         self._raised_all = False
 
     def read(self, uuid: str) -> int:
-        """The server's generation, 0 if it was never killed; raises LockUnavailable if it cannot be read."""
+        """Return the server's generation, 0 if it was never killed. Raises `LockUnavailable`."""
         return self._size(self._path(uuid)) + self.of_all()
 
     def of_all(self) -> int:
-        """How often all servers were killed, which counts for each; raises LockUnavailable if it cannot be read."""
+        """Return the number of kills of all servers, which applies to each. Raises `LockUnavailable`."""
         return self._size(self._path_of_all)
 
     def _size(self, path: str) -> int:
@@ -49,10 +48,7 @@ class KillGenerations:
         return found.st_size
 
     def scan(self) -> dict[str, int]:
-        """The generation of every server that was ever killed, in one look, and under `ALL` that of the others.
-
-        Raises LockUnavailable if the directory cannot be read.
-        """
+        """Return the generation of every killed server, and under `ALL` that of the others. Raises `LockUnavailable`."""
         of_all = self.of_all()
         generations = {ALL: of_all}
         try:
@@ -68,24 +64,21 @@ class KillGenerations:
         return generations
 
     def raise_for(self, uuid: str) -> None:
-        """The server is being killed; counts are exact between processes. Raises LockUnavailable if that cannot be written."""
+        """Count a kill of the server, exactly even between processes. Raises `LockUnavailable`."""
         self._raise(self._path(uuid))
 
     def raise_for_all(self) -> None:
-        """All servers are being killed, also those that nobody here knows yet. Raises LockUnavailable if that cannot be written."""
+        """Count a kill of all servers, unknown ones included. Raises `LockUnavailable`."""
         self._raise(self._path_of_all)
         self._raised_all = True
 
     def keep(self, uuid: str) -> None:
-        """Put what was raised for the server, and here for all, on the disk; LockUnavailable if it cannot be known to be there.
-
-        A step of its own: whoever raises a generation is about to kill, and waits for no disk before that.
-        """
+        """Sync counted kills to the disk. It is separate because a kill must not wait for a disk. Raises `LockUnavailable`."""
         path = self._path(uuid)
         try:
             for each in (path, *([self._path_of_all] if self._raised_all else [])):
                 _sync(open_own(each, os.O_RDONLY))
-            # The names of new files are the directory's.
+            # The directory has the names of new files.
             sync_directory(self._directory)
         except OSError as error:
             raise LockUnavailable(f"Cannot keep the kill generation {path} on the disk: {error.strerror}") from error
@@ -101,7 +94,7 @@ class KillGenerations:
             raise LockUnavailable(f"Cannot raise the kill generation {path}: {error.strerror}") from error
 
     def changed_since(self, uuid: str, generation: int) -> bool:
-        """Tell if the server was killed since ``generation`` was read; raises LockUnavailable if that cannot be known."""
+        """Return True if the server was killed since ``generation`` was read. Raises `LockUnavailable`."""
         return self.read(uuid) != generation
 
     def _path(self, uuid: str) -> str:

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The holder record: who holds a server, in which phase, and what was left unfinished; a value and its text form; pure.
-
-The text is a sealed record, padded with spaces to a fixed size and written over the old one in one piece.
-"""
+"""The holder record: lock holder, phase, and unfinished work. Its text has a fixed size; one write replaces it; pure."""
 
 from __future__ import annotations
 
@@ -19,16 +16,16 @@ from ..model.server import Run
 RECORD_SIZE = 1024
 SCHEMA = 1
 BLANK = b" " * RECORD_SIZE
-#: Phases whose request to the engine may outlive the one who made it.
+#: In these phases the request to the engine may outlive its process.
 _OUTLIVING = (Phase.START.value, Phase.STOP.value)
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A start or a stop whose request may still be under way although the one who made it is gone.
+    """A start or stop that may still be in progress although its process is gone.
 
-    ``run`` is the container and its StartedAt as they were before the request was sent (start), or the run being stopped.
-    ``generation`` is the server's kill generation when the action was asked for.
+    ``run`` is the container and its StartedAt before the request (start), or the run to be stopped. ``generation`` is the kill generation
+    at the request of the action.
     """
 
     phase: Phase
@@ -40,18 +37,16 @@ class Leftover:
     generation: int = 0
 
     def facts(self) -> dict[str, Any]:
-        """Return what a result says of whoever left it; empty fields are left out."""
         values = {"action": self.action, "phase": self.phase.value, "origin": self.origin, "since": self.since, "operation": self.operation}
         return {name: value for name, value in values.items() if value != ""}
 
 
 @dataclass(frozen=True)
 class EndedHere:
-    """A run that an action here ended, or found over, and of which the journal does not say so: not yet, or because it cannot be written.
+    """A run that an action here ended, or found over, and that the journal does not have yet.
 
-    It stays in the record until the journal says so, or another run has come. ``action`` says whether the server is to be started
-    again: after a restart, as long as ``generation``, that of its request, is the server's. ``ended_it``: the action ended the run. A stop
-    that found it over, and could not write that it is meant to be down, did not.
+    It stays in the record until the journal has it, or another run comes. ``action`` says if a start follows: after a restart, while
+    ``generation`` is still that of the server. ``ended_it`` is false for a stop that found the run over and could not write its intent.
     """
 
     run: Run
@@ -62,15 +57,15 @@ class EndedHere:
 
     @classmethod
     def left_by(cls, leftover: Leftover) -> EndedHere:
-        """What a stop that was left unfinished says once its run has ended."""
+        """Return the run that an unfinished stop has ended."""
         return cls(leftover.run, leftover.action, leftover.generation, leftover.origin)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The holder of a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
+    """The lock holder of a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
 
-    ``released``: its writer is done and left the record standing for the sake of ``leftover`` or ``ended``.
+    ``released``: its process is done, and left the record because of ``leftover`` or ``ended``.
     """
 
     pid: int
@@ -91,27 +86,26 @@ class Holder:
     schema: int = SCHEMA
 
     def facts(self) -> dict[str, Any]:
-        """Return what a result says of the holder; empty fields are left out."""
         names = ("action", "phase", "origin", "reason", "since", "pid", "phase_deadline", "operation")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None and value != ""}
 
     def sentence(self) -> str:
-        """The holder as a person reads it: ``restart by alice@web1 (phase stop until TIME, since TIME, pid 123)``."""
+        """Return the text for people: ``restart by alice@web1 (phase stop until TIME, since TIME, pid 123)``."""
         by = f" by {self.origin}" if self.origin else ""
         until = f" until {self.phase_deadline}" if self.phase_deadline is not None else ""
         return _printable(f"{self.action}{by} (phase {self.phase}{until}, since {self.since}, pid {self.pid})")
 
     def unfinished(self, *, ended: bool) -> Leftover | None:
-        """Return what is left unfinished: what the writer carried, and, if it has ``ended``, what it was in the middle of.
+        """Return the unfinished work that the record carries, and with ``ended`` also that of its current phase.
 
-        Of two, the start counts, because only a start can bring a killed server back; else the later one.
+        A start counts before a stop, because only a start can bring a killed server back. Else the later one counts.
         """
         found = [each for each in (self._request() if ended else None, self.leftover) if each is not None]
         return max(found, key=lambda each: each.phase is Phase.START, default=None)
 
     def ended_here(self) -> EndedHere | None:
-        """Return which run was ended here, or is being: what is carried, or what its writer was in the middle of or left."""
+        """Return the run that is carried, or that its writer was ending or left."""
         left = self._request() or self.leftover
         stopped = left if left is not None and left.phase is Phase.STOP else self.leftover
         if stopped is not None and stopped.phase is Phase.STOP:
@@ -125,10 +119,7 @@ class Holder:
 
 
 def encode(holder: Holder) -> bytes:
-    """The record's text, exactly RECORD_SIZE bytes; origins and reason are cut so that it fits.
-
-    Raises ValueError if it does not fit even without them.
-    """
+    """Return exactly RECORD_SIZE bytes; origins and reason are cut to fit. Raises ValueError if the rest does not fit."""
     whole = _text(holder)
     if len(whole) <= RECORD_SIZE:
         return whole.ljust(RECORD_SIZE)
@@ -147,7 +138,7 @@ def encode(holder: Holder) -> bytes:
 
 
 def decode(raw: bytes) -> Holder | None:
-    """The record in ``raw``; None if there is none, or it is torn, not ours, or of another schema."""
+    """Return the record; None if it is missing, torn, foreign or of another schema."""
     try:
         return _holder(unseal(raw))
     except (ValueError, TypeError, KeyError):
@@ -173,7 +164,6 @@ def _text(holder: Holder) -> bytes:
 
 
 def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """``fields`` without those that say nothing: the record is small."""
     return {name: value for name, value in fields.items() if value is not None and value is not False and value != ""}
 
 
@@ -236,7 +226,6 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _string(record: Mapping[str, object], name: str) -> str:
-    """The text called ``name``, empty if it is not there: empty fields are not written."""
     value = record.get(name, "")
     if not isinstance(value, str):
         raise TypeError(name)
@@ -251,5 +240,5 @@ def _number(record: Mapping[str, object], name: str) -> int:
 
 
 def _printable(text: str) -> str:
-    """``text`` without what could steer a terminal: a record can be written by anybody in the group."""
+    """Remove what could control a terminal: any member of the group can write a record."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The power lock: the exclusive right to act on one server, between processes and threads, with a readable holder.
+"""The lock of a server, between processes and threads, with a readable holder.
 
-One file per server, locked with ``flock``, never unlinked; the kernel frees it when its holder dies. The same file holds
-the holder record (holder.py). Whoever only reads never locks: a probe would make somebody's single try fail.
+Each server has one file, locked with ``flock`` and never unlinked; the kernel unlocks it when its holder dies. The same file has the holder
+record (holder.py). Readers never lock: that would fail another process's single try.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, enc
 _SUFFIX = ".lock"
 #: Seconds between two tries.
 TRY_EVERY = 0.02
-#: How often a torn record is read before it is taken for none.
+#: After so many torn reads a record counts as missing.
 _READ_AGAIN = 5
-#: How often, every 10 ms, the record of a holder that has yet to write it is looked for.
+#: Tries, every 10 ms, to read the record that a new holder is about to write.
 _NAME_AGAIN = 10
 
 
 class Locks:
-    """The power locks of one node. Every ``uuid`` is a full one, in canonical form; anything else is a ValueError."""
+    """The locks of one node. Every ``uuid`` is full and canonical; anything else is a ValueError."""
 
     def __init__(self, directory: str, group: str) -> None:
         self._directory = directory
         self._group = group
 
     def holder(self, uuid: str) -> Holder | None:
-        """The living holder of the server, else None. Reads only; what cannot be read is no record."""
+        """Return the living holder; None if there is none or it is unreadable. Reads only."""
         return self.look(uuid)[0]
 
     def held(self) -> dict[str, Holder]:
-        """The living holder of every server that has one. Reads only; none where the directory cannot be read."""
+        """Return each server's living holder; empty if the directory is unreadable. Reads only."""
         found = {}
         with suppress(OSError), os.scandir(self._directory) as entries:
             for entry in entries:
@@ -59,11 +59,11 @@ class Locks:
         return found
 
     def leftover(self, uuid: str) -> Leftover | None:
-        """The start or stop that a dead or released holder left unfinished, or that the living one still carries. Reads only."""
+        """Return the unfinished start or stop in the record, of a living, dead or released holder. Reads only."""
         return self.look(uuid)[1]
 
     def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
-        """``holder`` and ``leftover`` of one moment."""
+        """Return ``holder`` and ``leftover`` of one moment."""
         record = self._record(uuid)
         if record is None:
             return None, None
@@ -71,16 +71,16 @@ class Locks:
         return record if held else None, record.unfinished(ended=not held)
 
     def ended_here(self, uuid: str) -> EndedHere | None:
-        """The run of the server that an action here ended or is ending, as far as the record says it. Reads only."""
+        """Return the run that an action here ended or is ending, by the record. Reads only."""
         record = self._record(uuid)
         return None if record is None else record.ended_here()
 
     def has_record(self, uuid: str) -> bool:
-        """Tell if a lock file of the server is there and not blank, readable as a record or not. Reads only."""
+        """Return True if the server's lock file exists and is not blank. Reads only."""
         return _read(self._path(uuid)).strip(b" \0\n") != b""
 
     def changed_at(self, uuid: str) -> int:
-        """When anybody last took the lock, entered a phase or let go of it, in nanoseconds; 0 if nobody did. Reads only."""
+        """Return the last change of the lock or its phase, in nanoseconds; 0 if there was none. Reads only."""
         with suppress(OSError):
             return os.stat(self._path(uuid)).st_mtime_ns
         return 0
@@ -95,11 +95,10 @@ class Locks:
         check_cancelled: CheckCancelled = no_check,
         waited_before: float = 0.0,
     ) -> PowerLock:
-        """Take the lock for a request and write the holder record, phase ``prepare``; waiters are served in no particular order.
+        """Take the lock and write the holder record, phase ``prepare``; waiters have no order.
 
-        Tries every 20 ms until ``wait_seconds`` are over; 0 is exactly one try. ``check_cancelled`` is called between tries and may
-        raise. ``waited_before`` are seconds of an earlier wait for this lock, to be told with these. Raises LockTimeout, naming the holder
-        (fact ``holder``: Holder or None), or LockUnavailable.
+        Tries every 20 ms for ``wait_seconds``; 0 is one try. ``check_cancelled`` runs between tries and may raise. The message adds
+        ``waited_before``, the seconds of an earlier wait. Raises `LockTimeout` with fact ``holder`` (Holder or None), or `LockUnavailable`.
         """
         path = self._path(uuid)
         begun, waited = clock.monotonic(), 0.0
@@ -131,7 +130,6 @@ class Locks:
         return None
 
     def _try(self, path: str) -> int | None:
-        """A descriptor that holds the lock, or None if somebody else holds it."""
         try:
             return open_locked(path, lambda: self._open(path))
         except OSError as error:
@@ -154,7 +152,7 @@ class Locks:
             holder = self.holder(uuid)
             if holder is not None:
                 break
-            # Between taking the lock and writing the record lies a moment.
+            # The holder writes its record a moment after it takes the lock.
             clock.sleep(TRY_EVERY / 2)
         who = "another action" if holder is None else holder.sentence()
         after = f" after {round(wait_seconds, 2):g} s" if wait_seconds > 0 else ""
@@ -162,22 +160,22 @@ class Locks:
 
 
 class PowerLock:
-    """The lock of one server, held. Not for use by several threads at once.
+    """The held lock of one server. Not for several threads at once.
 
-    As a context manager it releases at the end. An exception that is no PowerError is taken for a death in the middle of
-    things: the request under way is kept for whoever comes next.
+    The context manager releases it. After an exception that is no `PowerError`, it keeps the current request for the next holder, as if
+    this process had died.
     """
 
     def __init__(self, path: str, descriptor: int, record: Holder, waited_seconds: float) -> None:
-        """Made by ``Locks.acquire`` alone, from a descriptor that holds the lock; ``record`` is not written yet."""
+        """`Locks.acquire` alone calls this, with a descriptor that holds the lock; ``record`` is not written yet."""
         found = decode(_read_descriptor(descriptor))
         self._path = path
         self._descriptor = descriptor
         self._record = record
-        #: How long others were waited for, in seconds; 0 if nobody held it.
+        #: Seconds of waiting for other holders.
         self.waited_seconds = waited_seconds
-        #: The unfinished work that was found or kept and is not settled yet. A start is to be settled before another is sent.
-        #: Whoever wrote the record that was found has let go of the lock, dead or not.
+        #: Unfinished work, found or kept. Settle a start before you send another.
+        #: The writer of the record that was found, dead or alive, no longer has the lock.
         self.leftover: Leftover | None = None if found is None else found.unfinished(ended=True)
         #: The run that was ended here and that the journal does not have yet.
         self.ended: EndedHere | None = None if found is None else found.ended
@@ -191,10 +189,10 @@ class PowerLock:
         self.release()
 
     def enter(self, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
-        """Write into the record what is done from now on; raises LockUnavailable if it cannot be written.
+        """Write the phase into the record. Raises `LockUnavailable`.
 
-        ``run`` belongs to START (the container and its last StartedAt) and STOP (the run to be stopped). They are to be
-        entered before the request is sent, and another phase only when it was answered.
+        ``run`` belongs to START (the container and its last StartedAt) and STOP (the run to stop). Enter these phases before the request,
+        and the next phase after its answer.
         """
         until = None if deadline is None else timestamp(deadline)
         self._record = replace(self._record, phase=phase.value, run=run, phase_deadline=until)
@@ -205,10 +203,7 @@ class PowerLock:
             raise LockUnavailable(f"Cannot write the lock file {self._path}: {reason}") from error
 
     def settle(self, ended: EndedHere | None = None) -> None:
-        """The leftover is settled: forget it; carry what it ended instead, or nothing.
-
-        Never raises: one that stays on a failing disk is settled once more by the next.
-        """
+        """Forget the leftover; carry ``ended`` instead, if given. Never raises: if the disk fails, the next holder settles it again."""
         if self.leftover is None and self.ended == ended:
             return
         self.leftover, self.ended = None, ended
@@ -216,14 +211,11 @@ class PowerLock:
             self._write(self._carrying())
 
     def keep(self) -> None:
-        """The request of this phase (START or STOP, with its run) got no answer: carry it, beyond the release, until it is settled."""
+        """Carry the request of this phase (START or STOP, with its run), which got no answer, until it is settled."""
         self.leftover = replace(self._record, leftover=self.leftover).unfinished(ended=True)
 
     def release(self) -> None:
-        """Let go of the lock; never raises, and a second time does nothing.
-
-        The record is cleared, or, as long as there is a leftover or an ended run, left standing with it, marked ``released``.
-        """
+        """Release the lock; a leftover or ended run stays in the record. Never raises; a second call does nothing."""
         if self._descriptor < 0:
             return
         try:
@@ -232,7 +224,7 @@ class PowerLock:
         finally:
             descriptor, self._descriptor = self._descriptor, -1
             with suppress(OSError):
-                # Closing alone would leave the lock with a child that is between fork and exec just now.
+                # After a close alone, a child between fork and exec would keep the lock.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
@@ -240,7 +232,7 @@ class PowerLock:
         if self.leftover is None and self.ended is None:
             _write_descriptor(self._descriptor, BLANK)
         else:
-            # Only what is carried is unfinished; the phase this holder was in is over.
+            # The phase of this holder is over; only the carried work is unfinished.
             self._write(replace(self._carrying(), phase=Phase.PREPARE.value, run=None, released=True))
 
     def _carrying(self) -> Holder:
@@ -270,7 +262,6 @@ def _is_held(record: Holder) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """Return what the lock file holds; nothing if it cannot be read."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except OSError:

@@ -1,11 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Errors of power actions: one class for each stable code.
-
-The sentence of an error says what to do; ``facts`` carries what a program needs to act on it.
-``docs/docsite/rst/codes_guide.rst`` explains each code to users; a test keeps the two in step.
-"""
+"""Errors of power actions: one class for each stable code. ``facts`` carries data for programs."""
 
 from __future__ import annotations
 
@@ -35,13 +31,13 @@ class ServerNotFound(PowerError):
 
 
 class AmbiguousServer(PowerError):
-    """A short id or a name that more than one server has."""
+    """More than one server has this short id or name."""
 
     code = "ambiguous_server"
 
 
 class Suspended(PowerError):
-    """A suspended server may be stopped and killed, but neither started nor restarted."""
+    """The server is suspended: it can only be stopped or killed."""
 
     code = "suspended"
 
@@ -59,7 +55,7 @@ class LockUnavailable(PowerError):
 
 
 class CancelledByKill(PowerError):
-    """A kill that came after this action was requested."""
+    """A kill came after the request of this action."""
 
     code = "cancelled_by_kill"
     cancels = True
@@ -98,7 +94,7 @@ class KillUnsettled(PowerError):
 
 
 class DefinitionInvalid(PowerError):
-    """The definition is invalid; the sentence names file and key."""
+    """The definition is invalid; the message names file and key."""
 
     code = "definition_invalid"
 
@@ -110,13 +106,13 @@ class SourceUnreachable(PowerError):
 
 
 class SourceDenied(PowerError):
-    """The Panel refuses the node's token. Kept definitions do not count then."""
+    """The Panel refuses the node's token. Kept definitions do not apply then."""
 
     code = "source_denied"
 
 
 class SettingsInvalid(PowerError):
-    """The settings are invalid or unreadable; the sentence names key, value and expected type."""
+    """The settings are invalid or unreadable; the message names key, value and expected type."""
 
     code = "settings_invalid"
 
@@ -134,7 +130,7 @@ class DiskCheckTimeout(PowerError):
 
 
 class VolumeMissing(PowerError):
-    """The data directory of a server that has run here before is gone."""
+    """The data directory of a server that ran here before is gone."""
 
     code = "volume_missing"
 
@@ -146,7 +142,7 @@ class ImageUnavailable(PowerError):
 
 
 class PrebootFailed(PowerError):
-    """A pre-boot step failed; the sentence names it."""
+    """A pre-boot step failed; the message names it."""
 
     code = "preboot_failed"
 
@@ -159,14 +155,14 @@ class StartFailed(PowerError):
 
 
 class StartTimeout(PowerError):
-    """The server was not ready within ``wait_timeout``; its container is left up."""
+    """The server was not ready within ``wait_timeout``; its container stays up."""
 
     code = "start_timeout"
     always_failed = True
 
 
 class StopFailed(PowerError):
-    """The stop could not be sent, or the process did not end even by SIGKILL."""
+    """The stop could not be sent, or the process survived SIGKILL."""
 
     code = "stop_failed"
     always_failed = True
@@ -199,18 +195,18 @@ class EngineError(PowerError):
 
     @property
     def reason(self) -> str:
-        """The engine's own words, without the beginning of the sentence."""
+        """The engine's own words, without the beginning of the message."""
         return str(self).partition(": ")[2] or str(self)
 
 
 class MissingLibrary(PowerError):
-    """A Python library cannot be imported; the sentence names library and interpreter."""
+    """Python cannot import a library; the message names library and interpreter."""
 
     code = "missing_library"
 
     @classmethod
     def of(cls, task: str, library: str, package: str, error: ImportError | None = None, *, instead: str = "") -> MissingLibrary:
-        """Return the error; ``task`` follows "Cannot", ``package`` is of Debian, and ``instead`` names an alternative."""
+        """Return the error; ``task`` follows "Cannot", ``package`` is a Debian package, ``instead`` names an alternative."""
         why = "" if error is None else f" ({error})"
         return cls(
             f"Cannot {task}: {sys.executable or 'Python'} cannot import {library}{why}; "
@@ -220,7 +216,7 @@ class MissingLibrary(PowerError):
 
 
 class InterruptedBySignal(PowerError):
-    """A signal came before the action had begun."""
+    """A signal came before the action began."""
 
     code = "interrupted_by_signal"
     skips = True
@@ -234,14 +230,14 @@ class NotSelected(PowerError):
 
 
 class UnderMaintenance(PowerError):
-    """The supervisor starts nothing during a maintenance, or while its state is unknown."""
+    """The supervisor starts no server during maintenance, or while the state of maintenance is unknown."""
 
     code = "maintenance"
     skips = True
 
 
 class FailureBudget(PowerError):
-    """More servers failed than ``max_failures`` allows, before this one's turn."""
+    """More servers failed than ``max_failures`` allows, before this server's turn."""
 
     code = "failure_budget"
     skips = True
@@ -254,7 +250,7 @@ class LimitBelowUse(PowerError):
 
 
 class Incomplete(PowerError):
-    """Some servers of the node could not be listed or read; the others got their action."""
+    """Some servers of the node could not be listed or read; the action ran on the others."""
 
     code = "incomplete"
     always_failed = True
@@ -274,7 +270,7 @@ class EndpointUnreachable(PowerError):
 
 
 class EndpointError(PowerError):
-    """The HTTP endpoint answered with an error that has no code of its own, a refused token included."""
+    """The HTTP endpoint answered with an error that has no code of its own, for example a refused token."""
 
     code = "endpoint_error"
     always_failed = True
@@ -299,7 +295,7 @@ class UnsupportedByEndpoint(PowerError):
     code = "unsupported_by_endpoint"
 
 
-#: Codes of servers that were left to their players. No failure budget counts them.
+#: Codes of actions that did not begin because of players. No failure budget counts them.
 LEFT_TO_PLAYERS = (PlayersOnline.code, PlayersUnknown.code, CountdownRunning.code)
 #: Codes without an exception.
 INTERRUPTED = "interrupted"
@@ -310,7 +306,7 @@ INTERNAL_ERROR = "internal_error"
 
 
 def internal_error(error: BaseException) -> str:
-    """The sentence for a fault in this collection: class and place, but no text, which may hold secrets."""
+    """Return the message for a fault in this collection: class and place. It omits the text, which may hold secrets."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -319,5 +315,4 @@ def internal_error(error: BaseException) -> str:
 
 
 def all_codes() -> set[str]:
-    """Every code a result can carry."""
     return {error.code for error in PowerError.__subclasses__()} | {INTERRUPTED, EXPIRED, UNGUARDED, NOT_DURABLE, INTERNAL_ERROR}

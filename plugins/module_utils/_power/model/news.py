@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""News of an action under way: a server enters a phase, or its action ends; a value and its form in a line of progress; pure."""
+"""News of a running action: a server enters a phase, or its action ends; pure."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 from .result import Result
 from .server import Server
 
-#: What a server is at beside the phases of a lock's holder: it is up and awaited to be ready, or waits for its lock.
+#: Phases beside those of a lock holder: the server is up but not ready, or the action waits for the lock.
 READY = "ready"
 LOCKED = "locked"
-#: And before it waits for its lock: for its players, or to the end of the countdown that they are told of.
+#: The action waits for players, or counts down.
 PLAYERS = "players"
 COUNTDOWN = "countdown"
 
 
 @dataclass(frozen=True)
 class News:
-    """One thing that became of a server. ``phase`` is what it is at from now on, until ``deadline`` at most; or it ended with ``outcome``.
+    """The server entered ``phase``, which lasts until ``deadline`` at most; or its action ended with ``outcome``.
 
-    ``seconds`` is how long the action has taken by now. ``code`` says why it did not end well, ``why`` what keeps a wait from an early end.
+    ``seconds`` is the time since the action began. ``code`` is that of the result; ``why`` is the reason for the wait.
     """
 
     server: Server
@@ -38,11 +38,10 @@ class News:
 
     @classmethod
     def of_end(cls, result: Result) -> News:
-        """What an ended action tells."""
         return cls(result.server, result.action.value, seconds=result.seconds, outcome=result.outcome.value, code=result.code)
 
     def line(self) -> dict[str, Any]:
-        """Return the fields of a line; empty ones are left out."""
+        """Return the fields of a progress line, without empty ones."""
         fields = {
             "server": self.server.uuid,
             "name": self.server.name,
@@ -57,9 +56,8 @@ class News:
         return {name: value for name, value in fields.items() if value not in ("", None)}
 
 
-#: Who is told.
 Listener = Callable[[News], None]
 
 
 def unheard(_news: News) -> None:
-    """Nobody listens."""
+    """Ignore the news."""

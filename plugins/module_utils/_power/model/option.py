@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An option that users give, declared once for all that read it; pure."""
+"""An option of users, declared once for all that read it; pure."""
 
 from __future__ import annotations
 
@@ -12,24 +12,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """The type, default and bounds of one option, and by what other names it may be given."""
+    """The type, default, bounds and aliases of one option."""
 
-    #: As an argument spec names types: str, int, float, bool, path, list or dict.
+    #: A type of argument specs: str, int, float, bool, path, list or dict.
     type: str
-    #: None where another place decides what counts if it is not given.
+    #: None if other code sets the default.
     default: Any = None
-    #: The bounds of a number; None where it has none.
     least: int | None = None
     most: int | None = None
     choices: tuple[str, ...] = ()
     elements: str = ""
     aliases: tuple[str, ...] = ()
     required: bool = False
-    #: Whether its value is masked wherever it is shown; None leaves that to its name.
+    #: Whether its value is masked; None: the option's name decides.
     no_log: bool | None = None
 
     def holds(self, value: float) -> bool:
-        """Tell whether a number is within the bounds."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     @property
@@ -38,7 +36,6 @@ class Option:
         return f"of at least {self.least}" if self.most is None else f"from {self.least} to {self.most}"
 
     def argument(self) -> dict[str, Any]:
-        """Return what an argument spec says of the option."""
         told = {
             "default": self.default,
             "choices": list(self.choices) or None,
@@ -51,5 +48,4 @@ class Option:
 
 
 def argument_spec(options: Mapping[str, Option]) -> dict[str, dict[str, Any]]:
-    """Return the argument spec of options by their names."""
     return {name: option.argument() for name, option in options.items()}

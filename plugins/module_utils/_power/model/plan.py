@@ -15,20 +15,20 @@ from .server import PowerState
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of an action, or why there is nothing to do."""
+    """The steps of an action, or the reason for none."""
 
     steps: tuple[PlanStep, ...] = ()
     reason: str = ""
 
 
-#: The steps after which no process is left.
+#: No process is left after these steps.
 _ENDING = frozenset({PlanStep.STOP, PlanStep.KILL})
 _BOOT = (PlanStep.PREBOOT, PlanStep.START)
 _UP_ALREADY = Plan(reason="it is up already")
 _DOWN_ALREADY = Plan(reason="it is offline already")
 _LIMIT = Plan((PlanStep.LIMIT,))
 
-#: Every (action, state). A start that finds a server stopping waits for its exit; restart and stop send the stop again.
+#: Every (action, state). A start of a stopping server waits for its exit; restart and stop send the stop again.
 TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
     (PowerAction.START, PowerState.OFFLINE): Plan(_BOOT),
     (PowerAction.START, PowerState.STARTING): _UP_ALREADY,
@@ -54,12 +54,11 @@ TABLE: Mapping[tuple[PowerAction, PowerState], Plan] = {
 
 
 def plan(action: PowerAction, state: PowerState) -> Plan:
-    """The plan of ``action`` for a server in ``state``."""
     return TABLE[action, state]
 
 
 def planned_state(steps: tuple[PlanStep, ...], state: PowerState, *, has_matchers: bool) -> PowerState:
-    """The state after the steps went well: ``starting`` where a readiness line is yet to come."""
+    """Return the state after successful steps: ``starting`` if the definition has readiness lines."""
     if PlanStep.START in steps:
         return PowerState.STARTING if has_matchers else PowerState.RUNNING
     return PowerState.OFFLINE if _ENDING.intersection(steps) else state

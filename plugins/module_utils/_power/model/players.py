@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Players: how many are on a server, and what is asked for their sake: may it happen now, until when can it wait, who is told; pure."""
+"""Players: how many are online, and the options that wait for them or warn them; pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,20 @@ from typing import Any
 
 from .errors import SettingsInvalid
 
-#: A week, as for a stop.
 LONGEST_DELAY_SECONDS = 7 * 24 * 3600
-#: More players than any server has.
 MOST_PLAYERS = 1_000_000
-#: The earliest mark of a countdown, in seconds before its end, and how many there may be.
+#: The earliest mark of a countdown, in seconds before its end, and the most marks.
 EARLIEST_MARK_SECONDS = 24 * 3600
 MOST_MARKS = 20
-#: What players are told at each mark, unless another message is given.
+#: The default warning at each mark.
 WARN_MESSAGE = "Server {action} in {time}. {reason}"
-#: What is asked for the sake of players, by the names under which every front door takes it.
 PLAYER_OPTIONS = ("players_at_most", "max_delay", "on_max_delay", "warn", "warn_message")
-#: The phases of a countdown: it waits for players, or tells them.
+#: The phases of a countdown: it waits for players, or warns them.
 WAITING, COUNTING = "waiting", "counting"
 
 
 class OnMaxDelay(str, Enum):
-    """What becomes of an action that has waited for players for as long as it may."""
+    """What happens to an action at the end of ``max_delay``."""
 
     PROCEED = "proceed"
     SKIP = "skip"
@@ -36,27 +33,22 @@ class OnMaxDelay(str, Enum):
 
 @dataclass(frozen=True)
 class PlayerCount:
-    """How many people play on a server. ``online`` None is unknown, which is not nobody; ``why`` says why then.
-
-    ``most`` is how many may play, None where that is not told.
-    """
+    """The number of players: ``online`` None is unknown, and ``why`` gives the reason. ``most`` is how many may play."""
 
     online: int | None = None
     most: int | None = None
     why: str = ""
 
     def facts(self) -> dict[str, Any]:
-        """Return what users are told of it: all keys, always."""
         return {"online": self.online, "max": self.most, "unknown_reason": self.why or None}
 
 
 @dataclass(frozen=True)
 class PlayerPolicy:
-    """What an action on a server that is up owes its players.
+    """How an action considers the players of a server that is up.
 
-    It may happen while at most ``at_most`` play. It waits for that until ``max_delay`` seconds after its request, and then goes on or not
-    (``on_max_delay``). Those who play when it is to happen are told at each mark of ``warn``, seconds before it, the earliest first; the
-    whole countdown is over by ``max_delay``.
+    It may begin while at most ``at_most`` play. It waits for that until ``max_delay`` seconds after its request; ``on_max_delay`` decides
+    then. The countdown warns players at each mark of ``warn`` (seconds before its end, earliest first) and ends by ``max_delay``.
     """
 
     at_most: int
@@ -67,11 +59,10 @@ class PlayerPolicy:
 
     @property
     def countdown_seconds(self) -> int:
-        """How long the countdown is, from its first mark to its end; 0 without one."""
+        """Seconds from the first mark to the end; 0 without a countdown."""
         return self.warn[0] if self.warn else 0
 
     def options(self) -> dict[str, Any]:
-        """Return the options that mean this policy, as JSON has them."""
         return {
             "players_at_most": self.at_most,
             "max_delay": self.max_delay,
@@ -83,28 +74,21 @@ class PlayerPolicy:
 
 @dataclass(frozen=True)
 class PlayerWait:
-    """What an action did for the sake of players before its turn, for its result.
-
-    ``seconds`` is how long it waited, ``marks`` are those at which players were told, ``announced`` whether all of that reached the game;
-    None where nothing was to be told.
-    """
+    """The wait before a turn: seconds, and marks with a warning. ``announced``: the game got all warnings; None: there were none."""
 
     seconds: float = 0.0
     marks: tuple[int, ...] = ()
     announced: bool | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Return what users are told of it."""
         return {"seconds": self.seconds, "marks": list(self.marks), "announced": self.announced}
 
 
 def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> PlayerPolicy | None:
-    """Return the policy that options mean, None if they ask for nothing. ``regards_players`` says whether the action takes them.
+    """Return the policy of options, None if there are none. ``regards_players``: the action takes such options.
 
-    Of ``given``, what is None or absent was not given; types are checked here as well. Raises `SettingsInvalid`.
-
-    Without ``players_at_most`` those who play are told, and it happens at ``max_delay``, or as soon as nobody plays. Unless that is given,
-    the countdown begins at once.
+    None in ``given`` means absent. Without ``players_at_most`` players are warned, and the action runs at ``max_delay``, or once no player
+    is online. Without ``max_delay`` the countdown begins at once. Raises `SettingsInvalid`, also for wrong types.
     """
     options = {name: given.get(name) for name in PLAYER_OPTIONS if given.get(name) is not None}
     if not options:

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Redaction: takes secrets out of every text that people or files get to see; pure.
+"""Redaction removes secrets from text that people or files get; pure.
 
-There are two masks, and users see both, so both stay. Eight stars stand in what a server says, in its files and in what an endpoint says,
-where they have been in results from the beginning and scripts look for them. Three stand for a credential of ours in sentences about a
-connection, which are bounded in length.
+Users see two masks, so both stay. Eight stars replace secrets in server output, files and answers of endpoints: scripts search for them.
+Three stars replace our own credentials in messages about a connection, which have a limited length.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from .schema import CUT, one_line
 _SECRET_MASK = "********"
 _CREDENTIAL_MASK = "***"
 
-#: A value of fewer characters is no secret: it would be found everywhere, and make texts unreadable.
+#: Shorter values occur everywhere: their masks would make text unreadable.
 SHORTEST_SECRET = 6
 
 
 def secrets_in(values: Iterable[str]) -> frozenset[str]:
-    """Return what of an environment's values may be secret: each value, and each line of it, of 6 characters or more."""
+    """Return the possible secrets of an environment's values: each value and each of its lines, from 6 characters."""
     texts = {text for value in values for text in (value, *(line.strip() for line in value.splitlines()))}
     return frozenset(text for text in texts if len(text) >= SHORTEST_SECRET)
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """Replace each stretch of a text that secrets cover, overlapping ones as one, by eight stars."""
+    """Replace each part of a text that secrets cover by eight stars; overlapping parts become one."""
     spans = sorted(span for secret in secrets if secret and secret in text for span in _spans(text, secret))
     if not spans:
         return text
@@ -48,7 +47,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def mask_line(line: str, secrets: Iterable[str]) -> str:
-    """Mask secrets as `one_line` shows them; where it cut the line, their beginnings before the cut, too."""
+    """Mask secrets in a line of `one_line`; if it cut the line, also the beginning of a secret before the cut."""
     shown = {form for secret in secrets for form in (secret, one_line(secret, len(secret)))}
     if not line.endswith(CUT):
         return mask(line, shown)
@@ -58,13 +57,12 @@ def mask_line(line: str, secrets: Iterable[str]) -> str:
 
 
 def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
-    """Yield what occurrences of a secret cover, overlapping ones as one, in time that grows with the lengths alone."""
     borders = _borders(secret)
     start = text.find(secret)
     while start >= 0:
         end = position = start + len(secret)
         matched = borders[-1]
-        # ``matched`` characters before ``position`` begin another occurrence, which matters as long as it would overlap.
+        # ``matched`` characters before ``position`` begin another occurrence, which could overlap.
         while position - matched < end and position < len(text):
             while matched and text[position] != secret[matched]:
                 matched = borders[matched - 1]
@@ -77,7 +75,7 @@ def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
 
 
 def _borders(text: str) -> list[int]:
-    """For each beginning of a text, count how many of its first characters, but not all, are its last ones as well."""
+    """For each prefix, count the characters of its longest proper prefix that is also its suffix."""
     borders, length = [0], 0
     for character in text[1:]:
         while length and character != text[length]:
@@ -88,22 +86,21 @@ def _borders(text: str) -> list[int]:
 
 
 class TokenMask:
-    """Hides what an Authorization header holds: all of it, and what follows its first dot, where the secret of a named token is."""
+    """Masks an Authorization header's value, and the part after its first dot: the secret of a named token."""
 
     def __init__(self, authorization: str) -> None:
         whole = authorization.partition(" ")[2].strip() or authorization
-        # The longer first: it holds the other.
+        # The longer first: it contains the other.
         self._secrets = [secret for secret in (whole, whole.partition(".")[2]) if len(secret) >= SHORTEST_SECRET]
         self._pattern = re.compile("|".join(re.escape(secret) for secret in self._secrets) or r"(?!)", re.IGNORECASE)
 
     def text(self, text: str, *, is_cut: bool = False) -> str:
-        """Return the text without the secrets, in whatever case; ``is_cut``: it may end in the middle of one."""
+        """Return the text without the secrets, in any case. ``is_cut``: the text may end inside a secret."""
         masked = self._pattern.sub(_CREDENTIAL_MASK, text)
         longest = max((self._cut(masked, secret) for secret in self._secrets), default=0) if is_cut else 0
         return masked[: len(masked) - longest]
 
     def value(self, value: Any) -> Any:
-        """Return a JSON value, keys included, without the secrets."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
@@ -113,12 +110,11 @@ class TokenMask:
         return value
 
     def _cut(self, text: str, secret: str) -> int:
-        """Count how many characters at the end of a text begin the secret."""
         return next((size for size in range(len(secret) - 1, 0, -1) if text.lower().endswith(secret[:size].lower())), 0)
 
 
 def without_user(text: str, host: str) -> str:
-    """Return what a library says without the user and password of an engine's address, which it may quote."""
+    """Return a library's text without the user and password of an engine's address."""
     user = _user_of(host)
     text = text.replace(f"{user}@", "") if user else text
     for secret in (user, user.partition(":")[2]):
@@ -127,21 +123,19 @@ def without_user(text: str, host: str) -> str:
 
 
 def shown_host(host: str) -> str:
-    """Return an engine's address without user and password, fit for a message."""
     user = _user_of(host)
     return host.replace(f"{user}@", "", 1) if user else host
 
 
 def _user_of(host: str) -> str:
-    """Return what stands before the last ``@`` of an address that is no path: a user, perhaps with a password that nobody escaped."""
     scheme, found, rest = host.partition("://")
     return "" if scheme == "unix" else (rest if found else host).rpartition("@")[0]
 
 
 def shown_address(base: str) -> str:
-    """Return an HTTP address fit for a message: without user, password, query, or what cannot be printed."""
+    """Return an HTTP address for a message: without user, password, query and unprintable characters."""
     scheme, found, rest = base.partition("://")
-    # The last @ first: a password that nobody escaped may hold the others.
+    # The last @ first: an unescaped password may contain the others.
     rest = (rest if found else scheme).rpartition("@")[2].partition("?")[0].partition("#")[0]
     address = (scheme + found if found else "") + rest
     return "".join(character if character.isprintable() else "?" for character in address)[:200]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers as they are told to readers, those included that could not be seen: what is unknown is not absent; pure."""
+"""Results and facts of servers as users read them; unknown servers are included; pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from .server import PowerState, Server, parse_uuid
 
 @dataclass(frozen=True)
 class Unseen:
-    """A server that is known, or that somebody named, and that could not be seen: why, as a stable code and a sentence.
-
-    ``server`` has the text that was asked for in place of a UUID where nobody could tell which server that is.
-    """
+    """A server that could not be read; ``server`` has the requested name if that is not resolved."""
 
     server: Server
     code: str
@@ -32,11 +29,10 @@ class Unseen:
 
     @classmethod
     def because(cls, server: Server, error: PowerError) -> Unseen:
-        """Return a server that could not be seen for an error of ours."""
         return cls(server, error.code, str(error))
 
     def entry(self, names: Iterable[str]) -> dict[str, Any]:
-        """Its entry among those of servers that were seen, which have fields of these ``names``: what is not known is None."""
+        """Return an entry with the fields ``names`` of other servers; unknown values are None."""
         known = {
             "server": self.server.uuid,
             "short_id": None if parse_uuid(self.server.uuid) is None else self.server.short_id,
@@ -47,11 +43,10 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Described:
-    """The facts read of servers.
+    """The facts of servers.
 
-    ``entries`` has one for each that is known, be it seen or not; ``warnings`` a sentence for each that could not be seen, or that nothing
-    is known of; ``unlisted`` one for each list of servers that could not be had, so that servers may be missing. ``supervisor`` is what is
-    known of the node's supervisor, ``events`` of its events; None where nobody tells.
+    ``entries`` has one entry for each known server, read or not. ``warnings`` has a message for each server that is unread or unknown.
+    ``unlisted`` has a message for each list that could not be read. ``supervisor`` and ``events`` are None if unknown.
     """
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -62,43 +57,35 @@ class Described:
 
     @property
     def complete(self) -> bool:
-        """True if every server that is meant has an entry, seen or not."""
         return not self.unlisted
 
 
-#: A pre-boot step that took longer than this is worth showing.
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
-#: Servers that a sentence names.
 _NAMED = 3
-#: What keeps a server from being seen.
+#: These errors prevent a look at a server.
 _BLIND = (EngineError.code, EngineUnreachable.code, EndpointError.code, EndpointUnreachable.code)
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 _BRIEF = (*_QUIET, Outcome.SKIPPED)
 
 
 def is_failure(result: Result) -> bool:
-    """Return True if a result fails the task: what was skipped by request does not, what was skipped for a signal does."""
+    """Return True if a result fails the task. A skip by request does not; a skip by a signal does."""
     return result.outcome in (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED) or (
         result.outcome is Outcome.SKIPPED and result.code in (InterruptedBySignal.code, FailureBudget.code)
     )
 
 
 class Detail(Enum):
-    """How much an entry says of a server."""
-
     WHOLE = "whole"
-    #: One of many: what went as it should says no more than how it ended, and what programs need to go on.
+    #: For one of many servers: the outcome, and data that programs need.
     BRIEF = "brief"
-    #: For a person who reads it: also without what only programs need.
+    #: For people: without the data for programs.
     SPOKEN = "spoken"
 
 
 def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Detail.WHOLE, timed: bool = False) -> dict[str, Any]:
-    """One server's entry. ``all_steps`` shows every pre-boot step, not only those that changed something, failed or were slow.
-
-    ``timed`` shows also of a brief one when its phases began, as ``all_steps`` does.
-    """
+    """Return one entry. ``all_steps``: also unchanged, quick pre-boot steps. ``timed``: times of phases even if brief."""
     slow = _SLOW_SECONDS if detail is Detail.WHOLE else float("inf")
     preboot = [_step(step) for step in result.preboot if all_steps or step.changed or step.failed or step.seconds > slow]
     fields: dict[str, Any] = {
@@ -137,7 +124,7 @@ def entry(result: Result, *, check: bool, all_steps: bool, detail: Detail = Deta
 
 
 def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: Detail, timed: bool = False) -> list[dict[str, Any]]:
-    """Return the entry of each server. Of the only one, if it failed, the task itself says why: a person need not read it twice."""
+    """Return the entry of each server. The task's message has that of a single failed server, so its entry omits it for people."""
     told = [entry(result, check=check, all_steps=all_steps, detail=detail, timed=timed) for result in results]
     if detail is Detail.SPOKEN and len(results) == 1 and is_failure(results[0]):
         told[0].pop("msg", None)
@@ -145,7 +132,6 @@ def entries(results: Sequence[Result], *, check: bool, all_steps: bool, detail: 
 
 
 def _needless(result: Result, detail: Detail) -> set[str]:
-    """Return the fields that an entry need not have: what all have alike, what follows from the rest, and a stop that went by itself."""
     named = {"action", "operation", "phases"} if detail is Detail.SPOKEN else set()
     if detail is Detail.WHOLE or result.outcome not in _BRIEF:
         return named
@@ -153,7 +139,7 @@ def _needless(result: Result, detail: Detail) -> set[str]:
     if detail is Detail.SPOKEN:
         named |= {"changed", "run", "preboot", "downtime"}
     if not result.action.boots:
-        # What was taken down is down since: that is what was asked for.
+        # The action took it down: that is expected.
         named.add("downtime")
     if result.state_before is result.state:
         named.add("state_before")
@@ -167,15 +153,11 @@ def _step(step: PrebootStep) -> dict[str, Any]:
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that say something. False and 0 do; None and what is empty do not."""
     return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """Counts by outcome and, of several servers, a line for each of the first that are neither done nor unchanged, those that failed first.
-
-    The sentence of each stands in its entry, or is the task's own.
-    """
+    """Counts by outcome and, for several servers, a line for each of the first that need attention; failed ones come first."""
     counts = Counter(result.outcome.value for result in results)
     lines = [_line(result) for result in sorted(results, key=_rank) if result.outcome not in _QUIET] if len(results) > 1 else []
     text = lines[:_SUMMARY_LINES]
@@ -185,7 +167,6 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def _rank(result: Result) -> int:
-    """Rank what went wrong first, then what did not come to its turn because of it."""
     return 2 - is_failure(result) - (result.outcome is not Outcome.SKIPPED)
 
 
@@ -194,7 +175,6 @@ def _line(result: Result) -> str:
 
 
 def _called(result: Result) -> str:
-    """A server in few words: its name, else its short id, else the beginning of what was asked."""
     if result.server.name:
         return result.server.name
     if parse_uuid(result.server.uuid) is not None:
@@ -203,7 +183,7 @@ def _called(result: Result) -> str:
 
 
 def failure_message(results: Sequence[Result]) -> str:
-    """One sentence for the task's failure: the server's own where there is one, else the first few, with their codes."""
+    """Return the task's failure message: the server's own, else the first few with their codes."""
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
@@ -213,14 +193,13 @@ def failure_message(results: Sequence[Result]) -> str:
 
 
 def none_up_message(action: PowerAction) -> str:
-    """The sentence for an action on all that are up (`ActionTraits.all_means_up`), where states are named and none of them is up."""
+    """Return the message if states are given for an action on all servers that are up (`ActionTraits.all_means_up`), and none is up."""
     verb = action.value
     return f"Cannot {verb} all servers that are offline: a {verb} of all means those that are up; start them instead"
 
 
 def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted: Sequence[str]) -> str:
-    """One sentence on what an action on all servers of a node may have missed: ``unlisted`` has one for each list of servers that could not
-    be had. Empty where it missed none."""
+    """Return what an action on all servers may have missed, empty if nothing; ``unlisted`` has a message for each unread list."""
     unseen = [_called(result) for result in results if _is_unseen(result)]
     reasons = list(unlisted)
     if unseen:
@@ -230,12 +209,11 @@ def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted:
 
 
 def _is_unseen(result: Result) -> bool:
-    """Return True if nobody could tell what to do with a server."""
     return result.outcome is Outcome.FAILED and result.state_before is None and result.code in _BLIND
 
 
 def diff(results: Sequence[Result]) -> list[dict[str, str]]:
-    """The state of each server before, and after as seen (in check mode: as planned); then each configuration file, secrets masked."""
+    """The state of each server before and after (check mode: planned), then each configuration file with masked secrets."""
 
     def lines(states: Sequence[PowerState | None]) -> str:
         return "".join(f"{_named(result)}: {'unknown' if state is None else state.value}\n" for result, state in zip(results, states))

@@ -1,9 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How deep JSON goes and how many values it holds, known before it is parsed; pure.
+"""JSON depth and size before parsing, and tables of keys that read and check a map; pure.
 
-Some Pythons crash on what is too deep for the stack of a thread. A value of three bytes takes a hundred once it is parsed."""
+Some Pythons crash on deep JSON in a thread. A value of three bytes takes a hundred once parsed.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
-#: A string, to its end or to that of the text, or a bracket.
+#: A bracket, or a string up to its end or the end of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def is_nested_deeper(text: str, most: int) -> bool:
-    """Return True if lists and maps of a JSON text are nested deeper than ``most``. Text that is not JSON has some depth as well."""
+    """Return True if a JSON text nests deeper than ``most``. Text that is not JSON has a depth too."""
     if text.count("[") + text.count("{") <= most:
         return False
     depth = 0
@@ -32,13 +33,11 @@ def is_nested_deeper(text: str, most: int) -> bool:
 
 
 def values_in(text: bytes) -> int:
-    """Count the lists, the maps and the commas of a JSON text, commas in strings too: at least half of its values."""
+    """Count lists, maps and commas (also in strings) of a JSON text: at least half of its values."""
     return sum(text.count(mark) for mark in (b"[", b"{", b","))
 
 
 class _Default:
-    """A default that nothing a user writes can be."""
-
     def __init__(self, words: str) -> None:
         self._words = words
 
@@ -46,24 +45,20 @@ class _Default:
         return self._words
 
 
-#: The default of a key that must be given, and of one whose absence means something else than null.
+#: Defaults of a required key, and of a key whose absence differs from null.
 REQUIRED: Final = _Default("required")
 ABSENT: Final = _Default("none")
 
-#: Numbers that are only passed on must fit what the engine and other programs can hold.
+#: The engine and other programs hold no larger numbers.
 _NUMBER_BITS = 64
 _SHOWN_CHARACTERS = 60
-#: More than anybody reads; a hostile list has a hundred thousand.
+#: A hostile list has a hundred thousand.
 _MOST_FAULTS = 100
-#: What stands at the end of a sentence that was cut.
 CUT = "..."
 
 
 class Mismatch(ValueError):
-    """A value that is not what its key takes. ``key`` is dotted, items of lists as ``[0]``; the sentence never shows a secret.
-
-    ``every`` has all that was found wrong at once, this one first.
-    """
+    """A value that does not fit its dotted key, without secrets. ``every`` has all faults found together, this one first."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key} {reason}" if key else f"the top level {reason}")
@@ -72,13 +67,13 @@ class Mismatch(ValueError):
 
 
 class Gathered:
-    """The faults of values that are read one after the other, so that a reader of a file learns of all of them at once."""
+    """Collects the faults of several values, so that the user gets all at once."""
 
     def __init__(self) -> None:
         self._faults: list[Mismatch] = []
 
     def read(self, read: Callable[..., Any], *arguments: object) -> Any:
-        """Return what ``read`` returns; None, and a fault more, where it raises `Mismatch`."""
+        """Return the result of ``read``; if it raises `Mismatch`, note the fault and return None."""
         try:
             return read(*arguments)
         except Mismatch as mismatch:
@@ -86,11 +81,10 @@ class Gathered:
         return None
 
     def note(self, *faults: Mismatch) -> None:
-        """Add faults."""
         self._faults += faults[: _MOST_FAULTS - len(self._faults)]
 
     def end(self) -> None:
-        """Raise the first fault, with every other, if there is any."""
+        """Raise the first fault with all others, if there are any."""
         if self._faults:
             first = self._faults[0]
             first.every = tuple(self._faults)
@@ -99,39 +93,37 @@ class Gathered:
 
 @dataclass(frozen=True)
 class KeyLocation:
-    """The place of a value. What nobody knows is added to ``unknown``."""
+    """The place of a value. Unknown keys are added to ``unknown``."""
 
     key: str
     unknown: list[str]
     secret: bool = False
 
     def entry(self, name: str) -> KeyLocation:
-        """A key of the map that stands here; what follows a ``=`` in it is not shown, since it was meant for a value."""
+        """Return the place of a key in this map. Text after ``=`` in the key is hidden: it may be a secret value."""
         shown = _cut(name, "=")
         return replace(self, key=f"{self.key}.{shown}" if self.key else shown)
 
     def item(self, index: int) -> KeyLocation:
-        """An item of the list that stands here."""
         return replace(self, key=f"{self.key}[{index}]")
 
     def wrong(self, found: object, expected: str) -> Mismatch:
-        """The error for a value that is not ``expected``."""
         return Mismatch(self.key, f"is {describe(found, secret=self.secret)}, expected {expected}")
 
     def no_collection(self, found: object, expected: str) -> Mismatch:
-        """The error for a value that is no map or list: a missing blank or dash makes text of what holds secrets, so it is not shown."""
+        """Return the error for a value that is no map or list. It hides the value: a missing blank or dash turns secrets into text."""
         return replace(self, secret=True).wrong(found, expected)
 
     def note_unknown(self, name: str) -> None:
-        """Remember a key that no table knows; without a blank after its colon, a value is part of it."""
+        """Note an unknown key, without its value if the blank after the colon is missing."""
         self.unknown.append(self.entry(_cut(name, ":")).key)
 
 
 @dataclass(frozen=True)
 class ValueType:
-    """A type of value: ``words`` name it to users, ``read`` turns what was written into what the core uses or raises `Mismatch`.
+    """A type of value: ``words`` name it to users; ``read`` converts a value or raises `Mismatch`.
 
-    ``keys`` is the table of the items where the value is a list or map of records; ``takes_null``: null is a value, not the absence of one.
+    ``keys`` is the table of a list or map of records. ``takes_null``: null is a value, not absence.
     """
 
     words: str
@@ -142,10 +134,7 @@ class ValueType:
 
 @dataclass(frozen=True)
 class KeySpec:
-    """One key: dotted name, type, default, whether this collection uses it, and what it means.
-
-    ``field`` is the name under which the core knows the value; a secret value is never shown.
-    """
+    """One key. ``field`` is the core's name of the value; a secret value is never shown; ``used``: by this collection."""
 
     name: str
     type: ValueType
@@ -158,40 +147,36 @@ class KeySpec:
 
 @dataclass(frozen=True)
 class ReadValues:
-    """The values given, by dotted name, null counted as not given, and the keys that no table knows."""
+    """The given values by dotted name (null is not given), and unknown keys."""
 
     values: Mapping[str, Any] = field(repr=False)
     place: KeyLocation
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The keys that no table knows, dotted."""
         return tuple(self.place.unknown)
 
     def complete(self, keys: Sequence[KeySpec]) -> dict[str, Any]:
-        """A value for every key, the default where none was given."""
         return {key.name: self.values.get(key.name, key.default) for key in keys}
 
 
 @dataclass(frozen=True)
 class Check:
-    """A rule about keys of a table. ``require`` gets every value and raises `Mismatch`; it is not asked if one of ``keys`` is wrong, or is
-    required and missing."""
+    """A rule of several keys, on all values. It is skipped if one of ``keys`` is wrong, or required and missing."""
 
     keys: tuple[str, ...]
     require: Callable[[Mapping[str, Any]], object]
 
 
 def read_keys(raw: object, keys: Sequence[KeySpec], place: KeyLocation | None = None, checks: Sequence[Check] = ()) -> ReadValues:
-    """Read a map by its table. Raises `Mismatch` for anything that is not of its key's type, for a required key that is missing and for a
-    check that fails; never anything else."""
+    """Read a map by its table. Raises only `Mismatch`: for a wrong type, a missing required key or a failed check."""
     reader = _TableReader(keys, place or KeyLocation("", []))
     reader.walk(raw, "", reader.place)
     return reader.end(keys, checks)
 
 
 class _TableReader:
-    """One pass over a map of maps; it descends only where the table does, so that no nesting is too deep."""
+    """Reads a map of maps. It descends only as deep as the table."""
 
     def __init__(self, keys: Sequence[KeySpec], place: KeyLocation) -> None:
         self.place = place
@@ -218,7 +203,6 @@ class _TableReader:
                 self._wrong.add(full)
 
     def end(self, keys: Sequence[KeySpec], checks: Sequence[Check]) -> ReadValues:
-        """Return what was read, once nothing is missing and every check has been made."""
         for key in keys:
             if key.default is REQUIRED and key.name not in self.values and not self._is_wrong(key.name):
                 self._gathered.note(Mismatch(self.place.entry(key.name).key, f"is missing, expected {key.type.words}"))
@@ -239,42 +223,41 @@ class _TableReader:
 
 
 def every_key(keys: Sequence[KeySpec], prefix: str = "") -> Iterator[KeySpec]:
-    """The table with the tables of its records laid open: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
+    """Yield the table with those of its records: ``settings.mounts``, ``settings.mounts[].source`` and so on."""
     for key in keys:
         yield replace(key, name=prefix + key.name)
         yield from every_key(key.type.keys, f"{prefix}{key.name}[].")
 
 
 def _cut(name: str, end: str) -> str:
-    """A name for a message, without what follows ``end`` in it."""
     head, found, _value = name.partition(end)
     return f"{printable(head)}{end}..." if found else printable(name)
 
 
 def printable(text: str) -> str:
-    """Text from outside, fit for a message: no control characters, at most 60 characters."""
+    """Return text for a message: no control characters, at most 60 characters."""
     shown = "".join(character if character.isprintable() else "?" for character in text[: _SHOWN_CHARACTERS + 1])
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."
 
 
 def visible(text: str, kept: str = "") -> str:
-    """Text from outside with what a terminal acts on, or does not show, written as escapes; the characters in ``kept`` stay."""
+    """Escape characters that a terminal interprets or hides, except those in ``kept``."""
     return "".join(each if each.isprintable() or each in kept else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def blanked(text: str) -> str:
-    """Text from outside with a blank for each character that a terminal acts on, or does not show."""
+    """Replace each character that a terminal interprets or hides by a blank."""
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
 def one_line(text: str, longest: int = 1000) -> str:
-    """Somebody else's sentence as one line that a terminal and a log can bear, at most so many characters long."""
+    """Return foreign text as one safe line of limited length."""
     line = blanked(text[: longest + 1]).strip()
     return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
 
 
 def describe(value: object, *, secret: bool = False) -> str:
-    """A value and its type in words; of a secret the type alone."""
+    """Return a value and its type in words; of a secret only the type."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -291,7 +274,7 @@ def describe(value: object, *, secret: bool = False) -> str:
 
 
 def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
-    """A map whose keys are text. An empty list is an empty map: PHP cannot tell them apart, so a Panel sends one for the other."""
+    """Return a map with text keys. An empty list counts as an empty map: PHP, and so the Panel, cannot tell them apart."""
     if isinstance(value, (list, tuple)) and not value:
         return {}
     if not isinstance(value, Mapping):
@@ -306,14 +289,13 @@ def as_map(value: object, place: KeyLocation) -> Mapping[str, Any]:
 
 
 def as_list(value: object, place: KeyLocation, expected: str) -> Sequence[Any]:
-    """A list."""
     if not isinstance(value, (list, tuple)):
         raise place.no_collection(value, expected)
     return value
 
 
 def as_text(value: object, place: KeyLocation, expected: str = "text") -> str:
-    """Text that a container, a file name and a UTF-8 file can hold."""
+    """Return text that containers, file names and UTF-8 files can hold."""
     if not isinstance(value, str):
         raise place.wrong(value, f"{expected} (put it in quotes)" if isinstance(value, (bool, int, float, date)) else expected)
     if "\x00" in value:
@@ -327,7 +309,7 @@ def as_text(value: object, place: KeyLocation, expected: str = "text") -> str:
 
 
 def as_scalar_text(value: object, place: KeyLocation, expected: str = "text, a number, a boolean or null") -> str:
-    """Text, or what was written without quotes as text: ``5`` is "5", true and false in lower case, null is empty."""
+    """Return text, also for unquoted values: ``5`` is "5", true and false are lower case, null is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -338,7 +320,6 @@ def as_scalar_text(value: object, place: KeyLocation, expected: str = "text, a n
 
 
 def as_number(value: object, place: KeyLocation) -> int | float:
-    """A finite number; a whole one of at most 64 bits."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise place.wrong(value, "a number")
     if isinstance(value, int) and value.bit_length() > _NUMBER_BITS:

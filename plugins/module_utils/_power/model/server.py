@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers and what the engine says of them: state, run, snapshot, image; how a run is stopped; no behaviour beyond reading them."""
+"""Servers as the engine reports them: state, run, snapshot, image; the way to stop a run. No behaviour beyond reading them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from .redaction import secrets_in
 
 
 class PowerState(str, Enum):
-    """The state of a server: a noun, always derived from the engine."""
-
     OFFLINE = "offline"
     STARTING = "starting"
     RUNNING = "running"
@@ -24,15 +22,13 @@ class PowerState(str, Enum):
 
 
 class Startup(str, Enum):
-    """The readiness line of this run: seen, or not."""
-
     MATCHED = "matched"
     WAITING = "waiting"
     UNKNOWN = "unknown"
 
 
 class StopType(str, Enum):
-    """How a graceful stop is asked for: Wings' three types."""
+    """Wings' three ways to request a graceful stop."""
 
     COMMAND = "command"
     SIGNAL = "signal"
@@ -41,7 +37,7 @@ class StopType(str, Enum):
 
 @dataclass(frozen=True)
 class StopWay:
-    """How one run is stopped. ``value`` is the command or the signal's name; ``timeout`` is the grace in seconds, if it has its own."""
+    """The way to stop one run. ``value`` is the command or the signal's name; ``timeout`` is its own grace in seconds."""
 
     type: StopType
     value: str = ""
@@ -50,7 +46,7 @@ class StopWay:
 
 @dataclass(frozen=True)
 class Server:
-    """The thing controlled. ``uuid`` is lower case, with hyphens."""
+    """A server. ``uuid`` is lower case, with hyphens."""
 
     uuid: str
     name: str = ""
@@ -63,23 +59,21 @@ class Server:
 
 @dataclass(frozen=True)
 class Run:
-    """One life of a container: its id and the engine's time of the start, as the engine writes it."""
+    """One life of a container: its id and the start time as the engine writes it."""
 
     container: str
     started_at: str
 
 
-#: A limit in the units of its key.
 Amount = Union[int, float, str, None]
 
 
 @dataclass(frozen=True)
 class ContainerLimits:
-    """The limits of a container, in the engine's units and as it tells them: 0, -1, None and empty stand for none, as each has it."""
+    """The limits of a container in the engine's units. 0, -1, None and empty mean unlimited, depending on the field."""
 
     memory: int = 0
     reservation: int = 0
-    #: Memory and swap together.
     memory_swap: int = 0
     cpu_quota: int = 0
     cpu_period: int = 0
@@ -87,17 +81,16 @@ class ContainerLimits:
     cpus: str = ""
     io_weight: int = 0
     pids: int | None = None
-    #: CPUs given as a number, in billionths, which excludes a quota; only others than this collection and Wings give them so.
+    #: CPUs in billionths. They exclude a quota; this collection and Wings never set them.
     nano_cpus: int = 0
 
 
-#: The engine's StartedAt of a container that was never started.
 NEVER_STARTED = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One container at one moment, as the engine told it."""
+    """One container at one moment, from the engine."""
 
     id: str
     name: str
@@ -114,41 +107,39 @@ class Snapshot:
     tty: bool = False
     restart_policy: str = "no"
     stop_signal: str = ""
-    #: Seconds from the engine's own stop signal to its SIGKILL, where the container says so; the engine has a default.
+    #: Seconds from the stop signal to SIGKILL, if the container sets them.
     stop_timeout: int | None = None
     image: str = ""
     image_id: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: What a live one has published, as ``25565/tcp``.
+    #: The published ports of a live container, as ``25565/tcp``.
     ports: frozenset[str] = frozenset()
-    #: The addresses of this machine, with their ports, that lead to each of these.
+    #: The addresses and ports of the machine that lead to each port.
     addresses: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
-    #: Whether it has the machine's own network, where nothing need be published.
+    #: It uses the machine's network and publishes no ports.
     on_host_network: bool = False
     environment: tuple[str, ...] = field(default=(), repr=False)
-    #: What its creator named its host, which no image can.
+    #: The host name that its creator set; an image cannot set one.
     hostname: str = ""
     limits: ContainerLimits = ContainerLimits()
 
     @property
     def run(self) -> Run:
-        """This life of the container."""
         return Run(self.id, self.started_at)
 
     @property
     def has_run(self) -> bool:
-        """Whether it was ever started: the engine writes the zero time of its language until then."""
+        """True if it ever started; until then the engine reports a zero time."""
         return self.started_at not in ("", NEVER_STARTED)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The values of the process's environment that may be secret."""
         return secrets_in(entry.partition("=")[2] for entry in self.environment)
 
 
 @dataclass(frozen=True)
 class ListedContainer:
-    """A container that belongs to a server, as a list of all tells it. ``waiting``: one of ours, made to take the place of another."""
+    """A server's container in the engine's list. ``waiting``: ours, and about to replace another."""
 
     server: str
     id: str
@@ -158,8 +149,6 @@ class ListedContainer:
 
 @dataclass(frozen=True)
 class ImageSeen:
-    """An image that is on the node."""
-
     id: str
     healthcheck: bool = False
     volumes: tuple[str, ...] = ()
@@ -170,6 +159,6 @@ SHORT_ID_PATTERN = re.compile(r"[0-9a-f]{8}")
 
 
 def parse_uuid(text: str) -> str | None:
-    """The canonical form of a full UUID written with hyphens in any case, or None: nothing else may name a file or a container."""
+    """Return the canonical form of a full UUID with hyphens, or None. Only this form may name files and containers."""
     lowered = text.strip().lower()
     return lowered if UUID_PATTERN.fullmatch(lowered) else None

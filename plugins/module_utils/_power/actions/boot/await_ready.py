@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting, without the lock, until a server that was started is ready."""
+"""The wait for a started server to be ready, without the lock."""
 
 from __future__ import annotations
 
@@ -22,17 +22,14 @@ from ..node.node import Node
 from ..node.progress import Progress
 from .startup import AwaitedRun, exited, start_failed
 
-#: Verdicts on a run that ended by itself; what was only noted was found over, and ended by nobody here.
+#: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
 _BY_ITSELF = (Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING)
-#: Longest wait for output, and seconds between two looks at the engine and at the log of this run.
+#: Longest wait for output, and seconds between looks at the engine and at the log of this run.
 _READ_SECONDS, _LOOK_SECONDS, _LOG_SECONDS = 0.1, 0.5, 1.0
 
 
 class _Console:
-    """Looks for a readiness line, in the attached output as it comes and once a second in the log of this run.
-
-    The log is looked at as well because a line may be missed: it came before we attached, or the stream was lost.
-    """
+    """Finds a readiness line in the output, or once a second in the log of this run: output may begin late or be lost."""
 
     def __init__(self, node: Node, awaited: AwaitedRun) -> None:
         self._node = node
@@ -44,7 +41,6 @@ class _Console:
         self._next_log = Deadline.after(node.clock, _LOG_SECONDS)
 
     def ready(self) -> bool:
-        """Wait a moment for output; return True if a readiness line was seen."""
         if self._output is None:
             self._node.clock.sleep(_READ_SECONDS)
         elif self._read(self._output):
@@ -62,7 +58,7 @@ class _Console:
         return self._matchers.match(self._lines.feed(payload), self._run)
 
     def in_log(self) -> bool:
-        """Return True if the log of this run has a readiness line. One that cannot be read has none: there is the output, too."""
+        """Return True if the log of this run has a readiness line; False if it is unreadable."""
         try:
             return self._matchers.match_any(self._node.engine.logs.of_run(self._run), self._run)
         except (EngineError, EngineUnreachable):
@@ -70,10 +66,10 @@ class _Console:
 
 
 def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
-    """Wait as ``wait_for`` asks, at most ``wait_timeout`` seconds, and close the output; return when the server is ready.
+    """Wait until the server is ready, as ``wait_for`` asks, at most ``wait_timeout`` seconds, then close the output.
 
-    Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container is left up), `Superseded` or `CancelledByKill`.
-    A signal ends the wait alone, with a warning; the end of a service does not.
+    Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container stays up), `Superseded` or `CancelledByKill`. A signal
+    ends only the wait, with a warning; the end of a service does not.
     """
     context.progress.is_outdated = True
     with contextlib.ExitStack() as stack:
@@ -106,7 +102,6 @@ def _note_ready(progress: Progress) -> None:
 
 
 def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
-    """Wait until the run is ready; return False if a signal ended the wait alone."""
     node, progress, uuid, matchers = context.node, context.progress, context.uuid, awaited.matchers
     run, clock = awaited.snapshot.run, node.clock
     deadline = Deadline.after(clock, context.request.wait_timeout)
@@ -127,7 +122,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
             next_look = Deadline.after(clock, _LOOK_SECONDS)
             if _look(context, run).health == "healthy" and wanted is WaitFor.HEALTHY:
                 return True
-        # A service that ends finishes the wait: "done" must not be read later of a server that was not ready.
+        # A service that ends completes the wait: a later "done" must not hide a server that was not ready.
         if node.caller.interrupted() and not node.caller.handed_on():
             progress.warn(f"server {uuid}: a signal ended the wait for it to become ready; it was started")
             return False
@@ -139,7 +134,6 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
 
 
 def _look(context: ActionContext, run: Run) -> Snapshot:
-    """Return the run as it is, while it is still ours to wait for."""
     snapshot = context.node.engine.inspect(context.uuid)
     if snapshot is not None and snapshot.live and snapshot.run == run:
         holder = context.node.locks.holder(context.uuid)
@@ -149,19 +143,18 @@ def _look(context: ActionContext, run: Run) -> Snapshot:
 
 
 def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> PowerError:
-    """Return why a run is over: a kill, another action, or by itself."""
     node, uuid, operation = context.node, context.uuid, context.request.operation
     context.check_cancelled()
     row = _row_of(node, run)
     if row is not None and row.verdict in _BY_ITSELF:
-        # Whoever has started the server again meanwhile, the supervisor mostly, changes nothing about this run.
+        # A later start, mostly by the supervisor, changes nothing about this run.
         context.progress.exit_code = row.exit_code
         context.progress.show_log(row.log)
         return start_failed(context, row.exit_code, oom_killed=row.oom_killed)
     holder = node.locks.holder(uuid)
     taken = holder is not None and holder.operation != operation
     intent = node.journal.intents.of(uuid)
-    # Somebody's stop may have ended and released already. Another start found it up and has nothing to do with its end.
+    # A stop may have ended and released already. Another start that found the run up did not end it.
     taken = taken or (intent is not None and not intent.up and intent.operation != operation)
     if taken or (snapshot is not None and snapshot.run != run):
         by = "" if holder is None else f" by {holder.sentence()}"
@@ -172,7 +165,6 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
 
 
 def _row_of(node: Node, run: Run) -> EndedRun | None:
-    """Return what the journal has of a run's end; None where it has nothing, or cannot be read."""
     try:
         return node.journal.ended_runs.of_run(run)
     except (JournalUnusable, OSError):
@@ -180,5 +172,5 @@ def _row_of(node: Node, run: Run) -> EndedRun | None:
 
 
 def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:
-    """Return True if a server that nobody watched has become ready. For readers, who look once and do not wait."""
+    """Return True if an unwatched server is ready by now. For readers: one look, no wait."""
     return startup is Startup.WAITING and bool(matchers) and _Console(node, AwaitedRun(snapshot, matchers)).in_log()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bringing a server's configuration files in line with its definition's rules."""
+"""Changes of a server's configuration files by the rules of its definition."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ...volume.volume import FILE_LIMIT, names_of
 from ..node.context import ActionContext
 from .container import Boot
 
-#: What the entries of a boot would have written so far: each file's content by the names that lead to it.
+#: Planned contents of a boot's files, by the names that lead to each file.
 Written = dict[tuple[bytes, ...], bytes]
 
-#: Files of more lines are not configuration, and each line costs more than its bytes.
+#: Longer files are no configuration, and each line costs more than its bytes.
 _MOST_LINES = 500_000
-#: What other encodings than UTF-8 are known by; UTF-32's first mark begins as UTF-16's does.
+#: Marks of encodings other than UTF-8; UTF-32's first mark begins like UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -36,7 +36,7 @@ _MARKS = (
 
 
 def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    """Find out what the files would become, one after the other, without writing any. Raises as `edited`."""
+    """Compute all changes in order, without writing. Raises as `edited`."""
     written: Written = {}
     for config in boot.definition.configs:
         check_cancelled()
@@ -44,7 +44,7 @@ def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancel
 
 
 def edit_files(context: ActionContext, boot: Boot) -> bool:
-    """Bring the files in line, one after the other; return True if any was written. Raises as `edited`."""
+    """Write all changes in order; return True if any file was written. Raises as `edited`."""
     written = []
     for config in boot.definition.configs:
         context.check_cancelled()
@@ -53,7 +53,6 @@ def edit_files(context: ActionContext, boot: Boot) -> bool:
 
 
 def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
-    """Bring one configuration file in line; return True if it was written. Raises `PrebootFailed` as `edited` does."""
     change = _change(context, boot, config, {})
     if change is None:
         return False
@@ -68,10 +67,10 @@ def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
 
 
 def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Written | None = None) -> bytes | None:
-    """Return the new content of a configuration file, or None where nothing is to be written. In check mode the change is shown.
+    """Return the new content of a configuration file, or None without a change. Check mode shows the change.
 
-    ``written`` is what earlier entries of the boot would have left by then, seen in place of what the disk has; this one is added.
-    Raises `PrebootFailed`, naming file, rule and reason, never a value, and `MissingLibrary`, where the settings do not say ``warn``.
+    ``written`` has the results of earlier entries and replaces what is on disk; this result is added. Raises `MissingLibrary`, and
+    `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
     """
     written = {} if written is None else written
     change = _change(context, boot, config, written)
@@ -85,14 +84,14 @@ def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Writ
 
 
 def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
-    """Show a change to a task that asks for it: masking costs more than the edit."""
+    """Only if the task asks: masking costs more than the edit."""
     if context.request.diff:
         context.progress.show_file(file_diff(config.file, before, after, context.progress.secrets))
 
 
 @contextlib.contextmanager
 def _leniently(context: ActionContext) -> Iterator[None]:
-    """Let a configuration file that cannot be brought in line end the boot, unless the settings say ``warn``."""
+    """A wrong configuration file ends the boot, unless the settings say ``warn``."""
     try:
         yield
     except (PrebootFailed, MissingLibrary) as error:
@@ -102,7 +101,6 @@ def _leniently(context: ActionContext) -> Iterator[None]:
 
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
-    """Return the content of a configuration file as it is and as its rules want it, or None where there is nothing to write."""
     settings, uuid = context.node.settings, context.uuid
     parser = PARSERS.get(config.parser)
     if parser is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The image and the container of a start: present or pulled, made anew where it differs."""
+"""The image and the container of a start: pull and create them as needed."""
 
 from __future__ import annotations
 
@@ -39,16 +39,13 @@ def check_image(context: ActionContext, definition: Definition) -> None:
 
 
 def pull(context: ActionContext, definition: Definition) -> None:
-    """Pull the image if the settings ask for it, and note whether the node has another one now. Raises `ImageUnavailable`."""
+    """Pull the image as the settings say, and note whether the node's image changed. Raises `ImageUnavailable`."""
     if _is_to_be_pulled(context.node, definition) and _pull(context, definition):
         context.progress.alter()
 
 
 def pull_ahead(context: ActionContext, definition: Definition) -> None:
-    """Pull the image as `pull` does, for an action that has not begun yet and may never begin: only that it was pulled is told then.
-
-    Raises `ImageUnavailable`.
-    """
+    """Pull the image before the action begins, which may never happen; the result reports only the pull. Raises `ImageUnavailable`."""
     if not _is_to_be_pulled(context.node, definition):
         return
     if _pull(context, definition):
@@ -62,7 +59,6 @@ def _is_to_be_pulled(node: Node, definition: Definition) -> bool:
 
 
 def _pull(context: ActionContext, definition: Definition) -> bool:
-    """Pull the image; return whether the node has another one now."""
     images, reference = context.node.engine.images, definition.image
     before = images.find(reference)
     images.pull(reference, credentials_for(reference, context.node.settings.registries), context.check_cancelled)
@@ -70,16 +66,13 @@ def _pull(context: ActionContext, definition: Definition) -> bool:
 
 
 def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
-    """Return the credentials whose name is the longest beginning of an image's reference, in whole parts.
-
-    They must reach no other registry.
-    """
+    """Return the credentials whose name is the longest prefix of an image reference, in whole parts: no other registry gets them."""
     names = [name for name in registries if begins_with(reference, name)]
     return registries[max(names, key=len)] if names else None
 
 
 def present_image(node: Node, definition: Definition) -> ImageSeen:
-    """Return the image as it is on the node. Raises `ImageUnavailable`."""
+    """Return the image on the node. Raises `ImageUnavailable`."""
     image = node.engine.images.find(definition.image)
     if image is None:
         raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
@@ -88,7 +81,7 @@ def present_image(node: Node, definition: Definition) -> ImageSeen:
 
 @dataclass(frozen=True)
 class Boot:
-    """The definition in hand and the server's data directory, which a start needs."""
+    """The definition and data directory for a start."""
 
     definition: Definition
     volume: Volume
@@ -96,10 +89,7 @@ class Boot:
 
 @dataclass(frozen=True)
 class Staged:
-    """The container that will be started: the one that stands, or (``waiting``) a new one that waits under another name.
-
-    ``mounts``: the sources of the definition's mounts, all links in them resolved.
-    """
+    """The container to start: the present one, or (``waiting``) a new one. ``mounts`` are the resolved sources of its mounts."""
 
     id: str
     spec_hash: str | None
@@ -108,16 +98,16 @@ class Staged:
 
 
 def check_container(context: ActionContext, boot: Boot, snapshot: Snapshot | None) -> ContainerSpec:
-    """Return what would be created, but for its image. Raises `ContainerForeign` if what stands there may not be recreated."""
+    """Return what a start would create, except the image. Raises `ContainerForeign` for a container that must not be replaced."""
     if snapshot is not None:
         _refuse_foreign(context, snapshot)
     return spec_of(context.node, boot.definition, image_id="")
 
 
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
-    """Return the container that the definition asks for: ``kept`` or the one that stands if it is the same, else a new one that waits.
+    """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
 
-    Raises `EngineError`, `ImageUnavailable`, `ContainerForeign`; the server was not touched.
+    Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
     """
     node, progress = context.node, context.progress
     spec = spec_of(node, boot.definition, image_id=present_image(node, boot.definition).id)
@@ -134,7 +124,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
 
 
 def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
-    """Raise `PrebootFailed` if a mount would lead elsewhere than to what was held against ``allowed_mounts``: the engine follows links."""
+    """Raise `PrebootFailed` if a mount changed since the check of ``allowed_mounts``: the engine follows links."""
     for source in staged.mounts:
         if os.path.realpath(source) != source:
             raise PrebootFailed(
@@ -144,7 +134,7 @@ def refuse_moved_mounts(staged: Staged, uuid: str) -> None:
 
 
 def unstage(node: Node, staged: Staged) -> None:
-    """Give up a container that still waits; one that cannot be removed now is removed by the next boot."""
+    """Remove a waiting container; if that fails, the next boot removes it."""
     if not staged.waiting:
         return
     with contextlib.suppress(EngineError, EngineUnreachable):
@@ -154,17 +144,17 @@ def unstage(node: Node, staged: Staged) -> None:
 
 
 def put_in_place(context: ActionContext, staged: Staged) -> bool:
-    """Give a waiting container the server's name, in place of the one that has it; return True if anything was done."""
+    """Give a waiting container the server's name, in place of the old one; return True if anything changed."""
     engine, uuid = context.node.engine, context.uuid
     if not staged.waiting:
         return False
-    # Looked at anew: somebody may have put another there while the server stopped.
+    # Look again: another container may have come while the server stopped.
     old = engine.inspect(uuid)
     if old is not None:
         _refuse_foreign(context, old)
         if old.run != context.progress.ended:
             note_found_end(context.node, context.progress.server, old)
-        # Wings throws away what an image's anonymous volumes hold, and so do we; but not what somebody else's container held.
+        # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
         ours = made_by_us(old, uuid) or made_by_wings(old.labels)
         if not engine.containers.remove(old.id, volumes=ours):
             raise PrebootFailed(f"Cannot recreate the container of server {uuid}: somebody started it meanwhile")
@@ -174,12 +164,11 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
 
 
 def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
-    """Return True if the container that stands is what the definition asks for."""
     return not snapshot.removing and node.settings.recreate != "always" and compare(snapshot, spec.config).serves
 
 
 def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
-    """Raise `ContainerForeign` if a container would be recreated that neither this collection nor Wings made, unless it may be adopted."""
+    """Raise `ContainerForeign` for a container that neither we nor Wings made, unless the request adopts it."""
     uuid = context.uuid
     if context.request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
         return
@@ -191,18 +180,16 @@ def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
 
 
 def spec_of(node: Node, definition: Definition, *, image_id: str) -> ContainerSpec:
-    """Return what to create. Links in mounts are resolved here, where the engine's files are, so that none leads out of what is allowed."""
+    """Links in mounts are resolved here, on the engine's machine, so none leaves the allowed paths."""
     directory = data_directory(node, definition.server.uuid)
     return container_spec(definition, node.settings, data_directory=directory, image_id=image_id, resolve=os.path.realpath)
 
 
 def data_directory(node: Node, uuid: str) -> str:
-    """Return where a server's data is."""
     return os.path.join(node.settings.data, uuid)
 
 
 def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
-    """Create a container that waits, in place of one that a crash has left there; return its id."""
     engine, name = context.node.engine, context.uuid + suffix
     left = engine.inspect(name)
     if left is not None:
@@ -214,7 +201,7 @@ def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
 
 
 def _create_without(node: Node, name: str, spec: ContainerSpec) -> tuple[str, list[str]]:
-    """Create; what the host's cgroups cannot do is left out with a warning, since it must not keep a server down."""
+    """Create without limits that the host's cgroups lack, with a warning: they must not keep a server down."""
     try:
         return node.engine.containers.create(name, spec.config)
     except EngineError as error:

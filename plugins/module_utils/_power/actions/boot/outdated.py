@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a server's container still is what its definition says, as a boot would decide it; nothing is pulled, and nothing altered."""
+"""Whether a server's container differs from its definition, as a boot decides it. Pulls and changes nothing."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ _BY_EARLIER = "an earlier version of this collection made its container"
 
 @dataclass(frozen=True)
 class Outdated:
-    """What can be said of a container; ``differences`` None: nobody can tell. ``why`` says why, or why it is outdated without a key."""
+    """What is known of a container; ``differences`` None: unknown. ``why`` gives the reason, if no key does."""
 
     differences: Differences | None
     why: str = ""
 
     @property
     def is_outdated(self) -> bool | None:
-        """Whether it is not what its definition says; None: nobody can tell."""
         return None if self.differences is None else self.differences.is_outdated
 
     def facts(self) -> dict[str, Any]:
-        """Return what a reader is told; lists are None where nobody can name a key."""
+        """Return the facts for readers; lists are None if the keys are unknown."""
         found = self.differences
         names: dict[str, list[str] | None] = dict.fromkeys(("differs", "restart", "in_place", "next_start"))
         if found is not None and found.named:
@@ -46,12 +45,11 @@ class Outdated:
 
     @classmethod
     def because(cls, error: PowerError) -> Outdated:
-        """What can be said where an error keeps everything from being known."""
         return cls(None, str(error))
 
 
 def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Outdated:
-    """Hold a container against its definition, and against ``image``, which is what the image's name means on the node now."""
+    """Compare a container with its definition, and with ``image``, the node's present image of that name."""
     try:
         found = _differences(node, definition, snapshot, image)
     except PowerError as error:
@@ -60,10 +58,7 @@ def outdated(node: Node, definition: Definition, snapshot: Snapshot, image: Imag
 
 
 def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False) -> None:
-    """Raise `NotSelected` if the server's container is what its definition says; what its source says where nobody can tell.
-
-    ``again`` and ``check_cancelled`` as for `Sources.definition`.
-    """
+    """Raise `NotSelected` unless the container is outdated; if unknown, its source's error. ``again`` as in `Sources.definition`."""
     node, uuid = context.node, context.uuid
     if snapshot is None:
         raise NotSelected(f"Server {uuid} is not outdated: it has no container")
@@ -75,7 +70,6 @@ def require_outdated(context: ActionContext, snapshot: Snapshot | None, check_ca
 
 
 def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: ImageSeen | None) -> Differences:
-    """Return the differences. Raises `DefinitionInvalid`, and `ImageUnavailable` where the image alone could make one."""
     spec = spec_of(node, definition, image_id="" if image is None else image.id)
     found = compare(snapshot, spec.config, image_known=image is not None)
     if image is None and not (found.is_outdated and found.named):

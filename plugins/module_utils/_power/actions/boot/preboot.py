@@ -22,7 +22,7 @@ from .container import Boot, Staged, put_in_place
 
 @contextlib.contextmanager
 def checked_step(context: ActionContext, name: str) -> Iterator[None]:
-    """Note a step that fails by being looked at; one that may be taken is noted when it is taken."""
+    """Record a step whose check fails; a step that passes is recorded when it runs."""
     began, progress = context.node.clock.monotonic(), context.progress
     try:
         yield
@@ -34,14 +34,14 @@ def checked_step(context: ActionContext, name: str) -> Iterator[None]:
 
 @dataclass
 class StepTaken:
-    """A step being taken. It says whether it changed something, or in words what."""
+    """A running step. It has a flag or a text for its change."""
 
     changed: bool | str = False
 
 
 @contextlib.contextmanager
 def taken_step(context: ActionContext, name: str) -> Iterator[StepTaken]:
-    """Take a step and note how it went. What the engine refuses in it is raised as `PrebootFailed`."""
+    """Record a step. Errors of the engine in it become `PrebootFailed`."""
     began, progress, taken = context.node.clock.monotonic(), context.progress, StepTaken()
     try:
         with checked_step(context, name):
@@ -61,8 +61,8 @@ _MIB = 1024 * 1024
 
 
 def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    """Look through the data directory where pre-boot will; raise `DiskFull` or `DiskCheckTimeout`."""
-    # Pre-boot walks for the owners as well: what cannot be looked through is to come to light before the stop.
+    """Walk through the data directory as pre-boot will. Raises `DiskFull` or `DiskCheckTimeout`."""
+    # Pre-boot walks for the owners too: a problem must show before the stop.
     if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
         survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
         _refuse_if_over(boot, survey.bytes)
@@ -70,7 +70,7 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
 
 
 def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
-    """Hold usage against the limit and put owners right in one walk, skipped where neither is asked for."""
+    """Check usage and correct owners in one walk; skipped if neither applies."""
     settings, progress, uuid = context.node.settings, context.progress, context.uuid
     owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
     if owner is None and boot.definition.build.disk_space <= 0:
@@ -78,7 +78,7 @@ def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
     survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
     _refuse_if_over(boot, survey.bytes)
     if survey.cut:
-        # It was looked through before anything was altered, and a server that is down for it would be what somebody wants.
+        # The check passed before the stop. A failure now would let an attacker keep the server down.
         progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest do not count at this start")
     if survey.left_alone:
         progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
@@ -88,12 +88,10 @@ def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
 
 
 def bounds_of(settings: Settings) -> Bounds:
-    """Return how long a walk over a data directory may be on this node."""
     return Bounds(settings.disk_check_timeout, settings.disk_check_entries)
 
 
 def _refuse_if_cut(boot: Boot, survey: Survey) -> None:
-    """Raise `DiskCheckTimeout` if the data directory could not be looked through."""
     if survey.cut:
         raise DiskCheckTimeout(
             f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, where all of it is meant to "
@@ -118,7 +116,6 @@ def _refuse_if_over(boot: Boot, used: int) -> None:
 
 
 def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:
-    """Do every pre-boot step in order. The first failure ends the boot and names its step."""
     context.enter(lock, Phase.PREBOOT)
     context.check_cancelled()
     context.check_cancelled()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of a boot that touch nothing, made before anything is stopped for it."""
+"""The checks of a boot that change nothing, before its stop."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..node.node import Node
 from .container import Boot, check_container, check_image, data_directory
 from .preboot import check_disk, checked_step
 
-#: What of root's rights it takes to work in anybody's data directory, as bits: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
+#: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
 
 
 def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = False, data: bool = True) -> Boot:
-    """Check all that can be known without touching the server, so that a restart never takes down one that may not start again.
+    """Check everything possible without a change, so that a restart does not stop a server that cannot start again.
 
-    ``again`` asks the source anew, under the lock: a signal ends it no more. ``data`` looks at what is in the data directory as well, as
-    pre-boot will once more: what is refused here is refused before anything is altered.
+    ``again`` asks the source once more, under the lock: signals no longer end it. ``data`` also checks the data directory, as pre-boot
+    will.
     """
     node, progress = context.node, context.progress
     check_cancelled = context.check_cancelled if again else context.check_waiting
@@ -57,7 +57,6 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
 
 
 def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bool) -> Definition:
-    """Return the definition of a server that may be booted. Raises whatever its source says, and `Suspended`."""
     sources, progress = context.node.sources, context.progress
     definition = sources.definition(context.uuid, again=again, check_cancelled=check_cancelled)
     progress.server = definition.server
@@ -73,7 +72,7 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
 
 def _check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
     if boot.definition.configs:
-        # What edits files is an eighth of all there is to compile.
+        # The code that edits files is an eighth of all code to compile.
         from .config_edit import check_files
 
         check_files(context, boot, check_cancelled)
@@ -90,7 +89,6 @@ def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
 
 
 def _check_rights(node: Node, boot: Boot) -> None:
-    """Raise `PrebootFailed` if it takes root's rights to bring the data directory in line, and there are none."""
     owner = None if _acts_as_root() else boot.volume.owner()
     if owner is None:
         return
@@ -103,7 +101,7 @@ def _check_rights(node: Node, boot: Boot) -> None:
 
 
 def _acts_as_root() -> bool:
-    """Return True if this process is root's, or was given the rights it takes, as a service can be: access(2) knows none of those."""
+    """Return True for root, or a service with the same rights: access(2) ignores those."""
     if os.geteuid() == 0:
         return True
     try:
@@ -124,7 +122,7 @@ def _check_mounts(boot: Boot, spec: ContainerSpec) -> None:
 
 
 def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: ContainerSpec) -> None:
-    """Raise `PrebootFailed` if a port is taken, unless the server itself has published it."""
+    """Raise `PrebootFailed` if a port is taken by another program or container."""
     host = spec.config["HostConfig"]
     if not node.engine.local or host["NetworkMode"] in ("none", "host"):
         return
@@ -144,7 +142,7 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
 
 
 def _publisher(node: Node, published: str, address: str) -> str:
-    """Return in words the container that has published a port; "" where it is none of the engine's, or the engine does not tell."""
+    """Describe the container that published a port; "" if there is none or it is unknown."""
     try:
         name = node.engine.publisher(published, address)
     except (EngineError, EngineUnreachable):

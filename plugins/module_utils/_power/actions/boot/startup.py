@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starting a container so that a kill, a crash or a silent engine at any moment leaves nothing that comes up later."""
+"""The start of a container. After a kill, a crash or a silent engine, nothing comes up later."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from ..node.context import ActionContext, refuse_after_newer_run
 from ..node.run_end import fence_start, note_found_end, record_stop
 from .container import Boot, Staged, refuse_moved_mounts
 
-#: How much of the log a failed start shows.
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 
 
 @dataclass(frozen=True)
 class AwaitedRun:
-    """A run that is up: what says that it is ready, and its output, where that was attached to."""
+    """A run that is up, with its readiness lines and attached output, if any."""
 
     snapshot: Snapshot
     matchers: Matchers
@@ -36,19 +35,18 @@ class AwaitedRun:
 
 
 def matchers_of(definition: Definition | None) -> Matchers:
-    """Return what says that a server is ready: nothing, where its definition is not known."""
     return Matchers((), strip=False) if definition is None else Matchers.of(definition.startup)
 
 
 def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> AwaitedRun:
-    """Start the container that is in place, and write the run into the journal, so that no reader takes it for somebody else's."""
+    """Start the container and write its run into the journal, so that readers know it as ours."""
     node, progress, uuid = context.node, context.progress, context.uuid
     matchers = matchers_of(boot.definition)
     progress.warn(*(f"server {uuid}: {warning}" for warning in matchers.warnings))
     attach = context.request.wait_for is not WaitFor.CONTAINER and bool(matchers)
     snapshot, output = start_container(context, lock, staged, attach=attach)
     node.journal.runs.see(uuid, replace(_seen(context, snapshot), matchers=bool(matchers)))
-    # Whatever the record says of an ended run: another has come.
+    # A new run replaces the ended run of the record.
     lock.settle()
     progress.saw(node.seen_as(uuid, snapshot))
     progress.run = snapshot.run
@@ -58,10 +56,10 @@ def start(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -
 
 
 def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, attach: bool) -> tuple[Snapshot, Output | None]:
-    """Start a container; return its first snapshot, and its output from the very beginning where ``attach`` asks for it.
+    """Start a container; return its first snapshot, and with ``attach`` its complete output.
 
-    The record names container and last StartedAt before the request is sent, and leaves that phase only when it was answered.
-    What may have changed since it was checked, the generation and the mounts, is checked right before that.
+    The record has container and last StartedAt before the request, and keeps that phase until the answer. The kill generation and the
+    mounts are checked again right before the request.
     """
     engine = context.node.engine
     before = engine.inspect(staged.id)
@@ -79,7 +77,7 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
         lock.enter(Phase.OBSERVE)
         snapshot = _first_look(context, staged.id)
         if not snapshot.live:
-            # Over already; it was a run all the same, and that of this request.
+            # The run is over already, but it belongs to this request.
             context.node.journal.runs.see(context.uuid, _seen(context, snapshot))
             lock.settle()
             raise exited(context, snapshot)
@@ -91,13 +89,12 @@ def start_container(context: ActionContext, lock: PowerLock, staged: Staged, *, 
 
 
 def _seen(context: ActionContext, snapshot: Snapshot) -> SeenRun:
-    """The run that was started, as the journal keeps it: of which request it is, and which ended run that was for."""
     request = context.request
     return SeenRun(snapshot.run, request.generation(context.uuid), answers=0 if request.answers is None else request.answers.number)
 
 
 def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None:
-    """Send the request. No answer is not a "no": the request is fenced, or left in the record for whoever comes next."""
+    """Send the request. A missing answer is no refusal: fence the request, or leave it in the record for the next holder."""
     uuid, engine, progress = context.uuid, context.node.engine, context.progress
     try:
         engine.start(before.container)
@@ -117,7 +114,7 @@ def _request_start(context: ActionContext, lock: PowerLock, before: Run) -> None
 
 
 def _first_look(context: ActionContext, container: str) -> Snapshot:
-    """Look at the run that was just started, then at the kill generation. A killed start kills what it started."""
+    """Look at the new run, then at the kill generation. A killed start kills what it started."""
     snapshot = context.node.engine.inspect(container)
     try:
         context.check_cancelled()
@@ -133,7 +130,7 @@ def _first_look(context: ActionContext, container: str) -> Snapshot:
 
 
 def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
-    """Return the error for a run that ended before it was ready; exit code and the end of its log go into the result."""
+    """Return the error for a run that ended before it was ready; the result gets exit code and last log lines."""
     progress = context.progress
     progress.run, progress.exit_code = snapshot.run, snapshot.exit_code
     progress.secrets |= snapshot.secrets
@@ -145,7 +142,6 @@ def exited(context: ActionContext, snapshot: Snapshot) -> StartFailed:
 
 
 def start_failed(context: ActionContext, exit_code: int | None, *, oom_killed: bool) -> StartFailed:
-    """Return the error for a run that ended with this exit code before it was ready."""
     how = "" if exit_code is None else f" with exit code {exit_code}"
     memory = ", out of memory" if oom_killed else ""
     return StartFailed(f"Cannot start server {context.uuid}: its process ended{how}{memory}; see its log")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which servers a request names, and one action on each of them."""
+"""The servers of a request, and one action on each of them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,12 @@ _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE
 
 @dataclass(frozen=True)
 class Target:
-    """One request, and the server it means where that could be found."""
-
     request: Request
     server: Server | None
 
 
 def means_all(names: Sequence[str]) -> bool:
-    """Return True if the names are the one word for all. Raises `SettingsInvalid` if others stand beside it."""
+    """Return True if the only name is the word for all. Raises `SettingsInvalid` if it has other names beside it."""
     stripped = [name.strip() for name in names]
     if ALL in stripped and len(stripped) > 1:
         raise SettingsInvalid(f"Cannot tell which servers are meant: server={ALL} stands alone")
@@ -41,9 +39,9 @@ def means_all(names: Sequence[str]) -> bool:
 
 
 def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCancelled = no_check) -> list[Server]:
-    """Every server of the sources that can be listed, and every container of ours or of Wings, by UUID. ``action`` None only reads.
+    """Return every server of the listable sources, and every container of ours or of Wings, by UUID. ``action`` None only reads.
 
-    Raises what the engine raises, for start and restart what a source raises that cannot be listed, and what ``check_cancelled`` raises.
+    Raises the errors of the engine and of ``check_cancelled``; for start and restart also those of unlistable sources.
     """
     found = {server.uuid: server for server in node.sources.listing.everything(action, check_cancelled=check_cancelled)}
     for server in node.engine.servers():
@@ -52,13 +50,13 @@ def everything(node: Node, action: PowerAction | None, check_cancelled: CheckCan
 
 
 def refuse_only_offline(asked: Request) -> None:
-    """Raise `SettingsInvalid` for an action on all that are up that names states, and none in which it means a server."""
+    """Raise `SettingsInvalid` if the states select no server for an action on all that are up."""
     if asked.action.traits.all_means_up and asked.only and not asked.only & _UP:
         raise SettingsInvalid(none_up_message(asked.action))
 
 
 def one_of_all(request: Request, server: Server) -> Request:
-    """A request for all as one for this server. Some actions mean those that are up."""
+    """Return the request for all as one for this server; some actions select only servers that are up."""
     only = request.only
     if request.action.traits.all_means_up:
         only = _UP if only is None else only & _UP
@@ -66,16 +64,13 @@ def one_of_all(request: Request, server: Server) -> Request:
 
 
 def is_left_out(result: Result, request: Request) -> bool:
-    """Return True if a result is of a server that is down, and so was not meant by an action on all that are up."""
+    """Return True if the server is down, and the action selects all that are up."""
     passed_over = result.code == NotSelected.code and result.state is PowerState.OFFLINE
     return request.one_of_all and request.action.traits.all_means_up and passed_over
 
 
 def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
-    """The requests that mean different servers; a server named twice, by whatever names, is acted on once.
-
-    What ``identify`` raises is told by the action itself.
-    """
+    """Return one target for each different server. Errors of ``identify`` appear in the action's result."""
     chosen: dict[str, Target] = {}
     for request in requests:
         try:
@@ -87,25 +82,20 @@ def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]
 
 
 def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
-    """Return the request for all as a target for each of ``servers``."""
     return [Target(one_of_all(_new(asked), server), server) for server in servers]
 
 
 def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
-    """Return a target for each server named; one named twice, by whatever names, is acted on once.
-
-    What ``identify`` raises is told by the action itself.
-    """
+    """Return one target for each different server named. Errors of ``identify`` appear in the action's result."""
     return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
 
 
 def _new(asked: Request) -> Request:
-    """The same asked of one more server."""
     return replace(asked, operation=new_operation_id())
 
 
 def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
-    """The servers named, each once, or all that are known here; and a sentence for each name that means none for certain."""
+    """Return the named servers, each once, or all known ones; and a message for each unknown name."""
     if not names:
         return [*everything(node, None)], []
     found: dict[str, Server | Unseen] = {}
@@ -125,28 +115,25 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
 
 
 def _unseen_name(name: str, error: PowerError) -> Unseen | None:
-    """Return the entry of a name that could not be resolved; None if it is the name of no server for certain."""
     if not isinstance(error, ServerNotFound):
         return Unseen.because(Server(name), error)
-    # It may be the name in a definition that nobody can read.
+    # An unreadable definition may have this name.
     return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
 
 
-#: Open files that are asked for.
 _FILES = 8192
 
-#: Acts on one server from a slot among the others; it is to raise nothing.
+#: Acts on one server in its slot; raises nothing.
 Act = Callable[[Target, Slot], Result]
 
 
 def perform_each(
     targets: Sequence[Target], act: Act, limiter: Limiter, priorities: Sequence[int] | None = None, *, is_shared: bool = False
 ) -> list[Result]:
-    """Act on each target, in the order given as far as there is one, and return the results in that order.
+    """Act on the targets, in order where there is one; return the results in the given order.
 
-    With ``priorities``, one for each target, those of one are acted on together, and the next when these have ended: the highest first
-    where servers are taken down, else the lowest. Servers that are down are left out of an action on all that are up. ``is_shared``:
-    the limiter's slots are those of other calls, too.
+    ``priorities``, one for each target, makes tiers: each begins after the end of the last, highest first if the action takes servers down.
+    An action on all that are up omits servers that are down. ``is_shared``: other calls use the limiter too.
     """
     results: list[Result | None] = [None] * len(targets)
 
@@ -159,10 +146,10 @@ def perform_each(
             slot.leave()
 
     if len(targets) == 1 and not is_shared:
-        # Alone, it waits for nobody's slot.
+        # A single server waits for no slot.
         act_on(0, Slot())
     else:
-        # Each server may need a lock and an output at the same time: more than most systems allow unless asked.
+        # Each server may need a lock and an output at once: more files than most systems allow by default.
         allow_files(_FILES)
         for tier in _tiers(targets, priorities):
             _in_threads(tier, act_on, limiter)
@@ -177,7 +164,7 @@ def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Seque
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:
-    """The result of acting, or what can be said of a fault of ours on the way: it must neither hide the others nor be hidden itself."""
+    """A fault of ours on one server neither hides other results nor stays hidden."""
     try:
         return act(target, slot)
     except Exception as error:
@@ -195,7 +182,6 @@ def _acted(target: Target, act: Act, slot: Slot) -> Result:
 
 
 def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], limiter: Limiter) -> None:
-    """One thread a server, begun in order, each when its turn comes; over when all have ended."""
     threads = []
     for index in indexes:
         slot = limiter.slot()
@@ -204,7 +190,7 @@ def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], lim
         try:
             thread.start()
         except RuntimeError:
-            # No more threads to be had: this one's turn is now.
+            # No more threads: act here.
             act_on(index, slot)
         else:
             threads.append(thread)
@@ -213,7 +199,7 @@ def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], lim
 
 
 def allow_files(number: int) -> None:
-    """Ask that this process may have so many files open, or as many as it can be allowed; it goes on either way."""
+    """Raise this process's limit of open files as far as allowed; a failure is ignored."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number if hard == resource.RLIM_INFINITY else min(hard, number)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts on whether containers still are what their definitions say. Nothing is pulled, and no source is asked for it. Changes nothing."""
+"""Facts on outdated containers. Pulls nothing, asks no source and changes nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from ...sources.sources import Sources
 from ..boot.outdated import Outdated, outdated
 from ..node.node import Node
 
-#: Seconds for all images together.
 _IMAGES_SECONDS = 10.0
-#: Servers that a sentence names.
 _NAMED = 3
 
-#: Why nobody can tell of what Wings runs on a node that has no source of definitions, for instance.
+#: For example, Wings' servers on a node without sources of definitions.
 NO_DEFINITION = "no source of this node has a definition of it"
 
 _Found = Union[ImageSeen, PowerError, None]
@@ -30,14 +28,14 @@ _Found = Union[ImageSeen, PowerError, None]
 
 @dataclass(frozen=True)
 class ReadDefinition:
-    """The definition of a server as a reader has it, and why a boot may have another one: ``doubt`` None, it has this one."""
+    """A definition as a reader has it; ``doubt`` says why a boot may use another one, else it is None."""
 
     definition: Definition | None
     doubt: PowerError | None = None
 
     @classmethod
     def of(cls, uuid: str, sources: Sources) -> ReadDefinition:
-        """Read the definition that a boot would use, as far as its source was asked; else the last one that is known."""
+        """Read the definition for a boot as far as its source was asked, else the last known one."""
         try:
             return cls(sources.definition_as_asked(uuid))
         except PowerError as error:
@@ -45,15 +43,13 @@ class ReadDefinition:
 
 
 def outdated_each(seen: Mapping[str, tuple[ReadDefinition, Snapshot | None]], node: Node) -> dict[str, dict[str, Any] | None]:
-    """Return what there is to say of each server, by UUID; None where it has no container."""
+    """Return the facts of each server by UUID; None without a container."""
     names = {read.definition.image for read, snapshot in seen.values() if read.definition is not None and snapshot is not None}
     images = _images(sorted(names), node)
     return {uuid: None if snapshot is None else _told(read, snapshot, images, node).facts() for uuid, (read, snapshot) in seen.items()}
 
 
 def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
-    """Ask the engine for the images of these names, each once."""
-
     def find(name: str) -> tuple[_Found]:
         try:
             return (node.engine.images.find(name),)
@@ -77,10 +73,7 @@ def _told(read: ReadDefinition, snapshot: Snapshot, images: Mapping[str, _Found]
 
 
 def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:
-    """Return a sentence for each reason why nobody can tell of some whether they are outdated, but for those that are ``told`` already.
-
-    Nor is there one of those that have no definition here: nothing is wrong with them.
-    """
+    """Return a message for each reason in ``entries`` but not in ``told``; a missing definition needs none."""
     by_reason: dict[str, list[str]] = {}
     for entry in entries:
         outdated = entry.get("outdated")

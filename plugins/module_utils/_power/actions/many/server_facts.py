@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is known of each server: state, container, lock, players, operations."""
+"""The facts of each server: state, container, lock, players, operations."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .bulk import choose
 from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .service_facts import SupervisionFacts, event_facts
 
-#: What an engine answers whose log driver keeps nothing.
+#: The engine's answer if its log driver keeps nothing.
 _NOT_IMPLEMENTED = 501
-#: For so many servers the engine may keep silent before the others are not asked about any more.
+#: After so many silent answers the engine is asked no more.
 _MOST_SILENT = 8
 
 
 @dataclass(frozen=True)
 class Sight:
-    """The engine's answer about one server, or why there is none; ``log`` is the end of its log, None where that cannot be read."""
+    """The engine's answer about one server, or its error; ``log`` is the end of its log, None if unreadable."""
 
     snapshot: Snapshot | None = None
     log: bytes | None = b""
@@ -45,7 +45,7 @@ class Sight:
 
 
 def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
-    """Ask the engine about each. Where it kept silent for several, it is not asked for the rest: each may take its whole time limit."""
+    """Ask the engine about each server. After several timeouts it skips the rest: each may take the whole time limit."""
     silent: list[EngineUnreachable] = []
 
     def see(uuid: str) -> Sight:
@@ -56,7 +56,7 @@ def see_each(uuids: Sequence[str], node: Node, tail: int) -> list[Sight]:
 
     sights = [sight or _unasked(uuid) for uuid, sight in zip(uuids, map_concurrently(see, uuids))]
     if sights and all(isinstance(sight.fault, EngineUnreachable) for sight in sights):
-        # Raises if it is the engine, and not these servers.
+        # Raises if the engine itself fails, not only these servers.
         node.engine.servers()
     return sights
 
@@ -71,7 +71,7 @@ def _see(uuid: str, node: Node, tail: int) -> Sight:
         try:
             log = node.engine.logs.tail(snapshot.id, tail)
         except (EngineError, EngineUnreachable) as error:
-            # A log driver that keeps nothing has no end to show.
+            # A log driver that keeps nothing has no log to show.
             log = b"" if error.facts.get("status") == _NOT_IMPLEMENTED else None
     return Sight(snapshot, log)
 
@@ -80,24 +80,22 @@ def _unasked(uuid: str) -> Sight:
     return Sight(fault=EngineUnreachable(f"Cannot inspect container {uuid}: the engine kept silent for others, and was not asked"))
 
 
-#: Asks the game of a server, by its UUID, who plays.
 AskPlayers = Callable[[str, Game], PlayerCount]
 
-#: Seconds for all games together: one that does not answer takes some by itself.
+#: Seconds for all games together: each silent game takes some.
 _ALL_SECONDS = 10.0
 _AT_ONCE = 32
 _UNASKED = PlayerCount(why="the games of other servers took too long to answer")
 
 
 def ask_players(_uuid: str, game: Game) -> PlayerCount:
-    """Ask a game who plays, now."""
     return game.players()
 
 
 def count_each(
     seen: Sequence[tuple[Server, Snapshot | None, Definition | None]], games: Games, ask: AskPlayers | None
 ) -> dict[str, dict[str, Any]]:
-    """Return who plays on those that are up and of which something says what is played there, by UUID; ``ask`` None asks nobody."""
+    """Return the players of servers that are up and have a known game, by UUID; ``ask`` None asks no game."""
     if ask is None:
         return {}
     played: dict[str, Game] = {}
@@ -105,7 +103,7 @@ def count_each(
         game = games.of(server, snapshot, definition) if snapshot is not None and snapshot.live else None
         if game is not None:
             played[server.uuid] = game
-    # Where time does not suffice for all, those that are slow must not take it from the same others every time.
+    # A random order, so that slow games do not always take the time of the same servers.
     asked = random.sample(list(played.items()), len(played))
     counts = map_concurrently(lambda each: ask(*each), asked, _ALL_SECONDS, at_once=_AT_ONCE)
     return {uuid: (count or _UNASKED).facts() for (uuid, _game), count in zip(asked, counts)}
@@ -116,16 +114,13 @@ _FIELDS = (
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
     *("container", "outdated", "lock", "countdown", "intent", "last_operation", "supervision"),
 )
-#: Seconds for all looks for readiness lines together: what a server has said since its start may be long.
+#: Seconds for all searches of readiness lines together: logs may be long.
 _READINESS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class FactOptions:
-    """The facts that an entry is to have besides the usual: so many lines of the log, so many operations, and so many ended runs.
-
-    ``count_players`` asks the game of a server, by its UUID, who plays; None: nobody is asked, and an entry does not say.
-    """
+    """The optional facts: numbers of log lines, operations and ended runs. ``count_players`` None omits players."""
 
     tail: int = 0
     operations: int = 0
@@ -135,7 +130,7 @@ class FactOptions:
 
 @dataclass(frozen=True)
 class _Known:
-    """The knowledge of journal and settings, read once for all servers. ``operations`` is empty unless they are asked for."""
+    """Data of journal and settings, read once for all servers. ``operations`` is empty unless requested."""
 
     intents: Mapping[str, Intent]
     last: Mapping[str, OperationRow]
@@ -145,8 +140,7 @@ class _Known:
 
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
-    """Read the facts of the servers named, each once, or of all that are known here. Raises as `describe_each`, and what lists containers
-    raises."""
+    """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
     asked, warnings = choose(names, node)
     node.sources.glance()
     told = describe_each(asked, node, wanted, remember=remember)
@@ -159,8 +153,6 @@ def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember:
 
 @dataclass(frozen=True)
 class _Subject:
-    """One server, and all that its entry is made of but the journal."""
-
     server: Server
     seen: Observed
     read: ReadDefinition
@@ -168,20 +160,18 @@ class _Subject:
 
     @property
     def definition(self) -> Definition | None:
-        """Its definition, None where nobody knows it."""
         return self.read.definition
 
     @property
     def matchers(self) -> Matchers:
-        """The lines that say that it is ready; none where its definition is not known."""
         return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
 
 
 def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
-    """One entry for each of ``asked``, in that order, but for those that nothing is known of; what is not known is None.
+    """Return one entry for each of ``asked``, in order, except unknown servers. Unknown values are None.
 
-    ``remember`` is told of each run that was seen to be ready, so that its readiness line may rotate away. Raises `EngineUnreachable` if
-    the engine answers nothing at all.
+    ``remember`` gets each run that was seen to be ready, because its readiness line may rotate away. Raises `EngineUnreachable` if the
+    engine gives no answer at all.
     """
     servers = [each for each in asked if isinstance(each, Server)]
     uuids = [server.uuid for server in servers]
@@ -193,7 +183,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
         supervision=SupervisionFacts.read(node, uuids, wanted.crashes),
     )
     sights = see_each(uuids, node, wanted.tail)
-    # After the engine has been asked: a run is known to the journal as soon as it can be seen.
+    # After the engine: the journal knows a run as soon as the engine shows it.
     node.journal.runs.hold(uuids)
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
@@ -221,7 +211,7 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
 
 
 def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subject | Unseen | None:
-    """The server with what else is known of it, or why it could not be seen; None if there is nothing that knows it."""
+    """Return the server with its data, the reason why it is unreadable, or None if it is unknown everywhere."""
     read = ReadDefinition.of(server.uuid, node.sources)
     definition = read.definition
     named = server if definition is None else definition.server
@@ -239,19 +229,18 @@ def _subject(server: Server, sight: Sight, node: Node, known: _Known) -> _Subjec
 
 
 def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
-    """The UUIDs of those that nobody watched becoming ready and that have become so, as far as there is time to look."""
+    """Return the UUIDs of unwatched servers that are ready by now, as far as time allows."""
 
     def look(subject: _Subject) -> bool:
         return subject.seen.snapshot is not None and seen_ready(node, subject.seen.snapshot, subject.matchers, subject.seen.startup)
 
     waiting = [subject for subject in subjects if subject.seen.state is PowerState.STARTING and subject.matchers]
-    # Where time does not suffice for all, those that are never ready must not take it from the same others every time.
+    # A random order, so that servers that are never ready do not always take the time of the same others.
     random.shuffle(waiting)
     return frozenset(subject.server.uuid for subject, found in zip(waiting, map_concurrently(look, waiting, _READINESS_SECONDS)) if found)
 
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
-    """The fields of an entry, in their order."""
     given = (
         *(("operations", wanted.operations), ("crashes", wanted.crashes)),
         *(("log", wanted.tail), ("players", wanted.count_players)),
@@ -314,7 +303,6 @@ def _operation(row: OperationRow) -> dict[str, Any]:
 
 
 def _log(subject: _Subject, tail: int) -> list[str] | None:
-    """The end of its log, secrets masked; None where it cannot be read."""
     snapshot = subject.seen.snapshot
     if snapshot is None or subject.log is None:
         return None if snapshot is not None else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the supervisor and the event sender do, and what the supervisor knows of a server."""
+"""Facts of the supervisor and the event sender, and the supervision of a server."""
 
 from __future__ import annotations
 
@@ -23,51 +23,48 @@ from ..node.node import Node
 
 
 def event_facts(journal: Journal, state_directory: str) -> tuple[dict[str, Any], str]:
-    """Return what readers are told of a node's events, and a warning, empty where it can be told.
-
-    ``kept`` is None where nobody can tell, and so are then ``receivers``, which a node without events has none of.
-    """
+    """Return the facts of a node's events, and a warning or "". Unknown values are None."""
     sender, warning = events_facts(state_directory)
     try:
         is_kept = journal.events.state() is not None
     except (JournalUnusable, OSError):
-        # Whoever reads what was done before is told of it.
+        # The code that reads operations reports an unreadable journal.
         return {**sender, "enabled": None, "receivers": None}, warning
     return {**sender, "enabled": is_kept, "receivers": journal.deliveries.told() if is_kept else None}, warning
 
 
-#: The state of a server that the policy exempts, beside those of `SupervisionState`.
+#: The state of a server that the policy exempts, beside `SupervisionState`.
 OFF = "off"
 
 
 @dataclass(frozen=True)
 class SupervisionFacts:
-    """What the journal has of ended runs, None where it cannot be read, and what is known of the node's supervisor, at one moment."""
+    """Ended runs in the journal, None if unreadable, and the state of the node's supervisor, at one moment."""
 
     ends: RunHistory | None
     supervisor: Mapping[str, Any]
     now: datetime
     boot: str
     boot_seconds: float
-    #: A sentence, empty unless nobody can tell whether the supervisor runs.
+    #: A message if the state of the supervisor is unknown.
     warning: str = ""
 
     @classmethod
     def read(cls, node: Node, uuids: list[str], limit: int) -> SupervisionFacts:
-        """Read what is known of these servers, with at most ``limit`` ended runs of each, and of their supervisor."""
+        """Read the supervision of these servers, with at most ``limit`` ended runs of each."""
         now = node.clock.now()
         supervisor, warning = supervisor_facts(node.settings.state_directory)
         ends = node.journal.ended_runs.history(uuids, limit, now - timedelta(seconds=DAY_SECONDS))
         return cls(ends, supervisor, now, boot_id(), boot_seconds(), warning)
 
     def of(self, uuid: str, snapshot: Snapshot | None, policy: Policy, *, meant_down: bool) -> dict[str, Any] | None:
-        """Return what there is to say of one server; None where its ended runs are not known."""
+        """Return the facts of one server; None if its ended runs are unknown."""
         if self.ends is None:
             return None
         live = snapshot is not None and snapshot.live
         newest = next(iter(self.ends.latest.get(uuid, ())), None)
         row = newest if newest is not None and not live and _counts(newest, snapshot) else None
-        # What was noted nobody has judged yet; whoever is meant to be down is waited for by nobody.
+        # A pending end has no verdict yet; a server that should be down has no next try.
         is_open = row is not None and row.verdict is not Verdict.PENDING and not meant_down
         crashes = self.ends.crashes.get(uuid, 0)
         state = supervision_of([row] if row and is_open else [], live=live, crashes_in_day=crashes, limits=policy.limits)
@@ -77,32 +74,29 @@ class SupervisionFacts:
             "running": self.supervisor["running"],
             "paused": self.supervisor["paused"],
             **_end(row),
-            # Also of one that the policy exempts: what the engine took down is brought back.
+            # Also for an exempt server: the supervisor starts again what the engine took down.
             "next_at": self._next_at(row) if row is not None and is_open else None,
             "consecutive_crashes": _consecutive_crashes(newest, row, snapshot),
             "crashes_today": crashes,
         }
 
     def crashes_of(self, uuid: str) -> list[dict[str, Any]] | None:
-        """Return the last ended runs of one server, newest first; None where they are not known."""
         return None if self.ends is None else [_ended(row) for row in self.ends.latest.get(uuid, ())]
 
     def _next_at(self, row: EndedRun) -> str | None:
-        """Return when a server is tried again; None where nobody does."""
         if not row.due or not self.supervisor["running"] or self.supervisor["paused"]:
             return None
         return timestamp(self.now + timedelta(seconds=seconds_left(row, self.boot, self.boot_seconds)))
 
 
 def _counts(row: EndedRun, snapshot: Snapshot | None) -> bool:
-    """Return False for a row of an earlier run than the one that is over: of that one's end nothing is known."""
     if row.due or snapshot is None or not snapshot.has_run:
         return row.due or row.next_run is None
     return snapshot.run == row.run
 
 
 def _consecutive_crashes(newest: EndedRun | None, row: EndedRun | None, snapshot: Snapshot | None) -> int:
-    """Return how often a server has crashed in a row: before this run, too, if that was started for the last crash."""
+    """Return the crashes in a row, including those before this run if it answers the last crash."""
     if row is not None:
         return row.consecutive_crashes
     return newest.consecutive_crashes if newest is not None and snapshot is not None and newest.next_run == snapshot.run else 0

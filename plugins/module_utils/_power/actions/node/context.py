@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action has at hand, and what an earlier action has done already."""
+"""The context of an action, and the effects of an earlier action."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .limiter import Slot
 from .node import Node, Observed
 from .progress import Progress
 
-#: What was known before a wait or a stop longer than this is asked again.
+#: After a longer wait or stop, earlier knowledge is refreshed.
 STALE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class ActionContext:
-    """The things that every stage of an action needs: the request, the node, the progress made, and the server's slot among others."""
+    """The request, the node, the progress and the slot, for every stage of an action."""
 
     request: Request
     node: Node
@@ -44,17 +44,15 @@ class ActionContext:
 
     @property
     def uuid(self) -> str:
-        """The UUID of the server acted on."""
         return self.progress.server.uuid
 
     @property
     def verb(self) -> str:
-        """The action as sentences name it."""
         return self.request.action.value
 
     @property
     def killed(self) -> bool:
-        """True if the server was killed since the action was requested."""
+        """True if the server was killed since the request."""
         return self.node.generations.changed_since(self.uuid, self.request.generation(self.uuid))
 
     def check_cancelled(self) -> None:
@@ -63,24 +61,24 @@ class ActionContext:
             raise CancelledByKill(f"Cannot {self.verb} server {self.uuid}: it was killed after this was requested; ask again to go on")
 
     def check_waiting(self) -> None:
-        """Raise as `check_interrupted`, once whoever asked is there: for waits without the lock. Under it, a kill is to be seen at once."""
+        """Raise as `check_interrupted`, after `Caller.hold`. Not under the lock, where a kill must be seen at once."""
         self.node.caller.hold()
         self.check_interrupted()
 
     def check_interrupted(self) -> None:
-        """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits before which nothing was done that would have to be finished."""
+        """Raise as `check_cancelled`, and `InterruptedBySignal`: for waits that leave no unfinished work."""
         if self.node.caller.interrupted():
             raise InterruptedBySignal(f"Cannot {self.verb} server {self.uuid}: a signal ended its wait")
         self.check_cancelled()
 
     def enter(self, lock: PowerLock, phase: Phase, *, run: Run | None = None, deadline: datetime | None = None) -> None:
-        """Begin a phase: write it into the lock's record, then note it."""
+        """Write a phase into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase)
         self.tell(phase.value, deadline)
 
     def tell(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
-        """Tell whoever asked what the server is at from now on, a phase or a wait, and ``why`` it may take until the deadline."""
+        """Report a phase or wait to the caller, with its deadline and reason."""
         until = None if deadline is None else timestamp(deadline)
         self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds, why=why))
 
@@ -89,10 +87,10 @@ T = TypeVar("T")
 
 
 def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `NotSelected` if a start answers an ended run that another one followed, even one that is over as well.
+    """Raise `NotSelected` if a start answers an ended run, and a newer run followed it, even an ended one.
 
-    A container that was made anew and never ran is none. Raises `IntentUnknown` where the journal cannot be read, and `UnderMaintenance`:
-    hundreds may have been waiting for their turn when one began. Certain under the lock, and right before the request.
+    A new container that never ran is no newer run. Raises `IntentUnknown` if the journal is unreadable, and `UnderMaintenance`: maintenance
+    may begin while hundreds of starts wait. Certain under the lock, right before the request.
     """
     answers = context.request.answers
     if answers is None:
@@ -107,26 +105,26 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
 
 
 def known_intent(context: ActionContext) -> Intent | None:
-    """Return the server's intent. Raises `IntentUnknown` where a start of the supervisor cannot know it; all others go on without."""
+    """Return the intent. Raises `IntentUnknown` for a supervisor's start if it is unknown; other actions continue."""
     if context.request.answers is None:
         return context.node.journal.intents.of(context.uuid)
     return _known(context, lambda: context.node.journal.intents.known_of(context.uuid))
 
 
 def known_row(context: ActionContext, run: Run) -> EndedRun | None:
-    """Return the row of an ended run. Raises `IntentUnknown` where the journal cannot be read."""
+    """Return the row of an ended run. Raises `IntentUnknown` if the journal is unreadable."""
     return _known(context, lambda: context.node.journal.ended_runs.of_run(run))
 
 
 def date_anew(context: ActionContext, seen: Observed) -> None:
-    """Write that the run which a start finds up was asked for as late as this: what was killed before does not concern it."""
+    """Record this request's kill generation for the run that a start finds up: earlier kills do not concern it."""
     request, snapshot, runs = context.request, seen.snapshot, context.node.journal.runs
     if request.action is not PowerAction.START or snapshot is None or not snapshot.live:
         return
     generation = request.generation(context.uuid)
     with contextlib.suppress(JournalUnusable, OSError):
         known = runs.known_of(context.uuid)
-        # Hundreds are found up at once, and mostly there is nothing to write.
+        # Often hundreds are up, with nothing to write.
         if known is None or known.run != snapshot.run or known.generation < generation:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
 
@@ -151,15 +149,12 @@ _WELL = (Outcome.DONE.value, Outcome.UNCHANGED.value)
 
 
 def keyed(key: str, reason: str) -> str:
-    """Return the reason of an action that is to be done once under ``key``; the same reason where there is none."""
+    """Return the reason of an action that runs once under ``key``; without a key the same reason."""
     return f"{key}: {reason}" if key and reason else key or reason
 
 
 def same_action(context: ActionContext) -> OperationRow | None:
-    """Return another action of this kind under the same key: one that ended well, else one under way; None if there is neither.
-
-    Certain under the server's lock, where one that is under way has done all but wait until the server is ready.
-    """
+    """Return a successful, else a running action of this kind and key, else None. Certain under the server's lock."""
     request = context.request
     if not request.once:
         return None
@@ -168,7 +163,7 @@ def same_action(context: ActionContext) -> OperationRow | None:
 
 
 def await_same(context: ActionContext) -> None:
-    """Wait until the same action is no longer under way. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
+    """Wait for the end of the same action. Raises `LockTimeout` if that takes too long, and as `check_waiting`."""
     limit = max(context.request.wait_seconds, context.request.wait_timeout)
     deadline = Deadline.after(context.node.clock, limit)
     while (same := same_action(context)) is not None and not same.outcome:
@@ -182,10 +177,7 @@ def await_same(context: ActionContext) -> None:
 
 
 def fell_since(context: ActionContext, state: PowerState) -> bool:
-    """Return True if a server that is to boot under a key went down with its node, or by itself: nobody told in the journal wanted it down.
-
-    It was chosen when it was up, and is still meant.
-    """
+    """Return True if a keyed boot's server went down with its node or by itself, without a stop in the journal. It stays selected."""
     request = context.request
     if not request.once or not request.action.boots or state is not PowerState.OFFLINE:
         return False
@@ -194,5 +186,4 @@ def fell_since(context: ActionContext, state: PowerState) -> bool:
 
 
 def done_before(same: OperationRow) -> str:
-    """Return why there is nothing to do."""
     return f"it was done at {same.ended_at or same.requested_at} under the same key"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many servers of one call are acted on at a time, and whose turn is next."""
+"""How many servers of one call run at a time, and in which order."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from ...model.clock import SYSTEM_CLOCK, Clock
 from ...model.errors import LEFT_TO_PLAYERS, FailureBudget
 from ...model.result import Outcome, Result
 
-#: Seconds between two looks of one who waits for a slot.
+#: Seconds between two looks while waiting for a slot.
 _LOOK_SECONDS = 0.5
-#: So many at a time keep an engine busy, however few processors it has.
+#: Enough to keep an engine busy, even with few processors.
 _LEAST_SLOTS = 8
 _FAILURES = (Outcome.REFUSED, Outcome.CANCELLED, Outcome.FAILED)
 
 
 def default_slots() -> int:
-    """How many servers are booted at a time unless told otherwise."""
     return max(_LEAST_SLOTS, os.cpu_count() or 1)
 
 
 class Slots:
-    """A number of slots. Who waits for one gets it in the order of the tickets, of which each is used by one waiter at a time."""
+    """A number of slots. Waiters get them in the order of their tickets; one waiter uses a ticket at a time."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -38,7 +37,7 @@ class Slots:
         self._mutex = threading.Lock()
 
     def take(self, ticket: int, check_cancelled: CheckCancelled) -> None:
-        """Wait for a slot and take it. ``check_cancelled`` is called at least every second and may raise."""
+        """Wait for a slot and take it. ``check_cancelled`` runs at least every second and may raise."""
         with self._mutex:
             if self._free:
                 self._free -= 1
@@ -53,14 +52,13 @@ class Slots:
             raise
 
     def try_take(self) -> bool:
-        """Take a slot if one is free; whether it was."""
         with self._mutex:
             is_free = self._free > 0
             self._free -= is_free
         return is_free
 
     def give_back(self) -> None:
-        """Give a slot to the first who waits, or keep it for who comes."""
+        """Give a slot to the first waiter, or keep it for a later one."""
         with self._mutex:
             if self._waiting:
                 heapq.heappop(self._waiting)[1].set()
@@ -78,7 +76,7 @@ class Slots:
 
 
 class Stagger:
-    """At least so many seconds between the beginnings of two servers, which begin in the order of their tickets as far as they wait."""
+    """The least seconds between the starts of two servers, which start in the order of their tickets."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -86,10 +84,7 @@ class Stagger:
         self._earliest = Deadline(SYSTEM_CLOCK, 0.0)
 
     def take(self, ticket: int, check_cancelled: CheckCancelled) -> bool:
-        """Wait until one may begin, and begin; return True if there was a wait.
-
-        ``check_cancelled`` is called at least every second, and may raise.
-        """
+        """Wait until the next start is due, and take it; return True if there was a wait. ``check_cancelled`` may raise."""
         began = SYSTEM_CLOCK.monotonic()
         self._gate.take(ticket, check_cancelled)
         try:
@@ -103,8 +98,7 @@ class Stagger:
 
 
 class Budget:
-    """How many servers may fail before no other begins; None: any number. Refused and cancelled ones count, but
-    not one that was left to its players: that says nothing of the others."""
+    """The failures after which no server begins; None: no limit. Servers that were left to their players do not count."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -112,7 +106,6 @@ class Budget:
         self._mutex = threading.Lock()
 
     def count(self, result: Result) -> None:
-        """Note how a server ended."""
         with self._mutex:
             self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
 
@@ -125,17 +118,14 @@ class Budget:
 
 
 class CountdownWaves:
-    """Whose players are told together: countdowns that begin at nearly the same time end at the same moment.
-
-    So a proxy and its lobbies count as one, although each was looked at on its own.
-    """
+    """Countdowns that begin at nearly the same time end at the same moment: a proxy and its lobbies count as one."""
 
     def __init__(self) -> None:
         self._end: Deadline | None = None
         self._mutex = threading.Lock()
 
     def join(self, seconds: float, clock: Clock) -> Deadline:
-        """Return when a countdown of so many seconds ends that begins now: it may be some seconds shorter, to end with another."""
+        """Return the end of a countdown that begins now; it may be shorter by some seconds, to end with another one."""
         shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
         with self._mutex:
             if self._end is None or not seconds - shorter <= self._end.left <= seconds:
@@ -147,45 +137,40 @@ class Limiter:
     """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
 
     def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
-        """``max_parallel`` 0 bounds boots alone, unless ``max_failures`` is given: who all begin at once would all have begun.
-
-        ``stagger`` is in seconds.
-        """
+        """``max_failures`` limits whole servers even without ``max_parallel``: else all would begin before a failure."""
         self.budget = Budget(max_failures)
         bounded = max_parallel > 0 or max_failures is not None
         self.whole = Slots(max_parallel or default_slots()) if bounded else None
         self.boots = None if bounded else Slots(default_slots())
         self.stagger = Stagger(stagger) if stagger else None
-        #: As many servers count down at a time as are acted on at a time, so that what players are told comes when it is to.
+        #: Limits countdowns like actions, so that announced actions come on time.
         self.counting = Slots(max_parallel or default_slots()) if bounded else None
         self.waves = CountdownWaves()
         self._tickets = itertools.count()
 
     def slot(self) -> Slot:
-        """The slot of one more server, behind those asked for before."""
+        """Return the slot of one more server, behind earlier ones."""
         return Slot(self)
 
     def first_ticket(self) -> int:
-        """The number of a server's first turn."""
         return next(self._tickets)
 
     def ticket(self, *, last: bool) -> int:
-        """The next number, ``last`` behind all first turns, else before them."""
+        """Return the next number: ``last`` after all first turns, else before them."""
         return next(self._tickets) + (_BEHIND_ALL if last else -_BEHIND_ALL)
 
 
-#: By how much a countdown may be shorter to end with another: seconds, and the part of its length.
+#: A countdown may be shorter by so many seconds, or this part of its length, to end with another.
 _WAVE_SECONDS = 5.0
 _WAVE_PART = 0.1
-#: More servers than this in one call would not fit into any memory.
+#: More servers than any call has.
 _BEHIND_ALL = 1 << 32
 
 
 class Slot:
-    """One server's place in a call over many: the slots it holds, and what it must give back while it waits for somebody else."""
+    """The slots that one server holds, and gives back during its waits."""
 
     def __init__(self, limiter: Limiter | None = None) -> None:
-        """Without a limiter the server is alone, and everything is free."""
         self._limiter = limiter
         self._whole = None if limiter is None else limiter.whole
         self._boots = None if limiter is None else limiter.boots
@@ -198,16 +183,14 @@ class Slot:
         return bool(self._held)
 
     def begin(self, check_cancelled: CheckCancelled = no_check) -> None:
-        """The server's turn: wait for a slot where whole servers are bounded."""
         self._take(self._whole, check_cancelled)
 
     def refuse_over_budget(self, server: str) -> None:
-        """Raise `FailureBudget` if too many others have failed."""
         if self._limiter is not None:
             self._limiter.budget.mind(server)
 
     def may_boot(self) -> bool:
-        """Return True if the server may boot at once, and, where boots are bounded, holds a boot slot now."""
+        """Return True if the server may boot at once; it then holds a boot slot, if boots are limited."""
         if self._boots is None or self._boots in self._held:
             return True
         if not self._boots.try_take():
@@ -216,14 +199,10 @@ class Slot:
         return True
 
     def begin_boot(self, check_cancelled: CheckCancelled) -> None:
-        """Wait for a boot slot where boots are bounded."""
         self._take(self._boots, check_cancelled)
 
     def begin_apart(self, server: str, check_cancelled: CheckCancelled) -> bool:
-        """Wait until ``server`` may begin after the one before it; whether there was a wait.
-
-        Raises as `refuse_over_budget`, and what ``check_cancelled`` raises.
-        """
+        """Wait for the stagger before ``server``; return True if there was a wait. Raises as `refuse_over_budget`."""
         if self._limiter is None or self._limiter.stagger is None:
             return False
 
@@ -234,14 +213,10 @@ class Slot:
         return self._limiter.stagger.take(self._ticket, look_up)
 
     def end_boot(self) -> None:
-        """Give the boot slot back."""
         self._give_back([slots for slots in self._held if slots is self._boots])
 
     def leave(self, *, counts_on: bool = False) -> list[Slots]:
-        """Give everything back, and return what is to be taken again.
-
-        The place of a countdown is not, and is kept if that ``counts_on``.
-        """
+        """Give all slots back, and return them for `come_back`. A running countdown (``counts_on``) keeps its place."""
         counting = None if self._limiter is None else self._limiter.counting
         again = [slots for slots in self._held if slots is not counting]
         self._give_back(again if counts_on else list(self._held))
@@ -249,20 +224,20 @@ class Slot:
 
     @contextlib.contextmanager
     def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
-        """Let others pass meanwhile, then go to the end of the queue and wait there for one's turn."""
+        """Let others pass in the meantime, then wait at the end of the queue."""
         held = self.leave()
         yield
         self.come_back(held, check_cancelled)
 
     def come_back(self, held: Sequence[Slots], check_cancelled: CheckCancelled, *, first: bool = False) -> None:
-        """Take again what was held, behind all others that wait, or before them."""
+        """Take the slots again, behind all other waiters, or before them."""
         if self._limiter is not None:
             self._ticket = self._limiter.ticket(last=not first)
         for slots in held:
             self._take(slots, check_cancelled)
 
     def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
-        """Return when a countdown of so many seconds ends that begins now; None if as many count down as are acted on at a time."""
+        """Return the end of a countdown that begins now; None if too many countdowns run."""
         if self._limiter is None:
             return Deadline.after(clock, seconds)
         counting = self._limiter.counting
@@ -273,7 +248,6 @@ class Slot:
         return self._limiter.waves.join(seconds, clock)
 
     def end_countdown(self) -> None:
-        """Let another one count down."""
         if self._limiter is not None:
             self._give_back([slots for slots in self._held if slots is self._limiter.counting])
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node: its engine, journal, locks and definitions, put together from settings."""
+"""A node: its engine, journal, locks and definitions, built from settings."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ if TYPE_CHECKING:
 def derive_state(
     snapshot: Snapshot | None, *, stopping: Run | None, started: SeenRun | None, now: datetime, startup_window: float
 ) -> tuple[PowerState, Startup]:
-    """The state of a server.
+    """Return state and readiness of a server.
 
-    ``stopping`` is the run that a stop is known to be under way for. A server is ``starting`` only if we started this very run, its
-    readiness line was not seen yet, and it is younger than ``startup_window`` seconds: a line that never comes must not mean
-    "starting" for ever.
+    ``stopping`` is the run with a stop in progress. A server is ``starting`` only if we started this run, its readiness line is not seen
+    yet, and it is younger than ``startup_window`` seconds: a missing line must not mean "starting" forever.
     """
     if snapshot is None or not snapshot.live:
         return PowerState.OFFLINE, Startup.UNKNOWN
@@ -60,22 +59,19 @@ def derive_state(
 
 
 def age_seconds(started_at: str, now: datetime) -> float | None:
-    """How long ago the engine's time was."""
     moment = engine_time(started_at)
     return None if moment is None else (now - moment).total_seconds()
 
 
-#: Longest pause between two looks at the engine; the first ones are shorter, since most servers stop at once.
+#: First and longest pause between looks at the engine: most servers stop at once.
 _POLL_SECONDS = (0.01, 0.5)
-#: After a pause as long as this the engine is asked to tell of the end; as long as it would, it is looked at every so many seconds.
+#: After a longer pause we wait for the engine's event; while events work, we look every _HINTED_SECONDS.
 _HINT_SECONDS = 0.05
 _HINTED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Node:
-    """Everything an action needs of the node it runs on, and who asked for it."""
-
     settings: Settings
     engine: Engine
     sources: Sources
@@ -89,17 +85,17 @@ class Node:
     wings_pid: Callable[[], int | None] = wings_pid
 
     def observe(self, uuid: str) -> Observed:
-        """A server as any reader sees it: a stop under way is known from the holder's phase or from what a dead one left."""
+        """Return a server as any reader sees it: the lock holder's phase, or a leftover, shows a stop in progress."""
         return self.seen_as(uuid, self.engine.inspect(uuid))
 
     def seen_as(self, uuid: str, snapshot: Snapshot | None) -> Observed:
-        """A server as any reader would have seen it with this snapshot."""
+        """Return a server as any reader sees it with this snapshot."""
         holder, leftover = self.locks.look(uuid)
         stopping = holder.run if holder is not None and holder.phase == Phase.STOP.value else _stopped_run(leftover)
         return self._observed(uuid, snapshot, stopping, holder, leftover)
 
     def observe_held(self, uuid: str, leftover: Leftover | None) -> Observed:
-        """A server as its lock's owner sees it: the record being its own, only a leftover stop counts."""
+        """Return a server as its lock holder sees it: only a leftover stop counts, because the record is its own."""
         return self._observed(uuid, self.engine.inspect(uuid), _stopped_run(leftover), None, leftover)
 
     def _observed(
@@ -114,16 +110,13 @@ class Node:
     def acquire(
         self, request: Request, uuid: str, seconds: float, check_cancelled: CheckCancelled, waited_before: float = 0.0
     ) -> PowerLock:
-        """Take a server's lock for a request, waiting at most ``seconds``; see `Locks.acquire`."""
+        """Take a server's lock, waiting at most ``seconds``; see `Locks.acquire`."""
         return self.locks.acquire(
             uuid, request, wait_seconds=seconds, clock=self.clock, check_cancelled=check_cancelled, waited_before=waited_before
         )
 
     def await_end(self, run: Run, seconds: float, check_cancelled: CheckCancelled) -> RunEnd | None:
-        """Wait until this run has ended, and return its end; None if it still lives after ``seconds``.
-
-        ``check_cancelled`` is called at each look and may raise.
-        """
+        """Return the end of this run; None if it still lives after ``seconds``. ``check_cancelled`` may raise."""
         deadline = Deadline.after(self.clock, seconds)
         pause, longest = _POLL_SECONDS
         while True:
@@ -138,14 +131,13 @@ class Node:
                 pause = min(pause * 1.5, longest)
 
     def _end_of(self, run: Run) -> RunEnd | None:
-        """Return the end of a run; None while it goes on. Of one whose container is gone, or runs again, nobody can tell when it was."""
+        """Return the end of a run; None while it lives. The time is unknown if the container is gone or runs again."""
         snapshot = self.engine.inspect(run.container)
         if snapshot is None or snapshot.run != run:
             return RunEnd()
         return None if snapshot.live else RunEnd(snapshot.finished_at)
 
     def _await_hint(self, run: Run, seconds: float, check_cancelled: CheckCancelled, *, begin: bool) -> bool:
-        """Wait until it pays to look at a run again; return False, at once, if the engine would not tell."""
         deadline = Deadline.after(self.clock, min(seconds, _HINTED_SECONDS))
         while True:
             left = deadline.left
@@ -157,7 +149,7 @@ class Node:
             check_cancelled()
 
     def kill_run(self, run: Run) -> RunEnd | None:
-        """SIGKILL a run; return its end, None if it has not come within the engine's time limit."""
+        """Send SIGKILL; return the end of the run, None if it does not come within the engine's time limit."""
         self.engine.signal(run.container, "SIGKILL")
         return self.await_end(run, self.engine.timeout, no_check)
 
@@ -168,7 +160,7 @@ def _stopped_run(leftover: Leftover | None) -> Run | None:
 
 @dataclass(frozen=True)
 class Observed:
-    """A server at one moment. ``leftover`` is unfinished work that somebody left in the lock file."""
+    """A server at one moment. ``leftover`` is unfinished work in the lock file."""
 
     snapshot: Snapshot | None
     state: PowerState
@@ -178,28 +170,27 @@ class Observed:
 
     @property
     def live(self) -> bool:
-        """True if a process of the server exists."""
         return self.snapshot is not None and self.snapshot.live
 
     @property
     def stop_left(self) -> bool:
-        """True if somebody who is gone left a stop of this very run unfinished."""
+        """True if a process that is gone left a stop of this run unfinished."""
         return self.snapshot is not None and _stopped_run(self.leftover) == self.snapshot.run
 
     @property
     def is_settled(self) -> bool:
-        """True if the server is up, and nobody is about to change that."""
+        """True if the server is up, and no change is in progress."""
         return self.live and self.holder is None and not self.stop_left
 
 
-#: How long what was found of Wings counts for the actions that follow, in seconds.
+#: Seconds for which a look for Wings counts.
 _WINGS_SECONDS = 1.0
 
 
 def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, caller: Caller = SILENT, read_only: bool = False) -> Node:
-    """The node that options describe: ``config``, ``definitions`` and those of the engine (`connect`), each None or absent if not given.
+    """Build the node from options: ``config``, ``definitions`` and those of the engine (`connect`); None means absent.
 
-    ``settings`` are those of ``config``, where it was read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
+    ``settings`` are those of ``config``, if read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
     """
     settings = settings or load_settings(options.get("config"))
     clock = SystemClock()
@@ -215,34 +206,32 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
         countdowns=Countdowns(settings.lock_directory, settings.group),
         games=ProfiledGames(settings, engine),
         caller=caller,
-        # A look at every process of the machine: not for each of hundreds of servers.
+        # This look at every process of the machine must not repeat for each of hundreds of servers.
         wings_pid=Remembered(wings_pid, _WINGS_SECONDS, clock.monotonic),
     )
 
 
 def build_sources(settings: Settings, engine: Engine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
-    """The sources of one call, or of what is asked within a moment."""
     return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock)))
 
 
 def _panel(settings: Settings, clock: Clock) -> Panel | None:
     if not settings.remote:
         return None
-    # Nodes without one, which are many, need none of what it takes to ask it.
+    # Many nodes have no Panel.
     from ...sources.panel import Panel
 
     return Panel(settings, clock)
 
 
 def build_journal(settings: Settings, clock: Clock, *, read_only: bool = False) -> Journal:
-    """The journal that settings describe; see `Journal`."""
     return Journal(settings.state_directory, settings.lock_directory, settings.group, clock, read_only=read_only)
 
 
 def read_generations(names: Sequence[str], node: Node, action: PowerAction) -> dict[str, int]:
-    """The kill generations as they are now, to be read before anything else: of full UUIDs, or else of all servers.
+    """Return the kill generations of full UUIDs, else of all servers. Call this before anything else.
 
-    A kill needs none. A stop needs them only to say whether a kill forced it, and goes on without. Raises `LockUnavailable`.
+    A kill needs none. A stop continues without them: it uses them only to report a kill. Raises `LockUnavailable`.
     """
     if action is PowerAction.KILL:
         return {}
@@ -260,7 +249,7 @@ def _read(names: Sequence[str], node: Node) -> dict[str, int]:
         return node.generations.scan()
     generations = {ALL: node.generations.of_all()}
     for uuid in filter(None, uuids):
-        # One that cannot be read ends the action on its server when it is read again, and no other.
+        # An unreadable one ends only its own server's action, at the next read.
         with contextlib.suppress(LockUnavailable):
             generations[uuid] = node.generations.read(uuid)
     return generations

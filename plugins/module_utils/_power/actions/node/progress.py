@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The progress of an action, kept while it runs and turned into its result at the end."""
+"""The progress of an action, which becomes its result."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ...model.result import Downtime, FileDiff, LimitChange, Outcome, Phase, Pla
 from ...model.server import PowerState, Run, Server, parse_uuid
 from .node import Observed
 
-#: How an action ended: outcome, code, sentence.
+#: Outcome, code, message.
 Ending = tuple[Outcome, str, str]
 
 
 def _nothing() -> None:
-    """Nothing has to be looked at."""
+    """No look is needed."""
 
 
 class Progress:
-    """One action on one server under way. ``changed`` becomes true with the first thing altered on engine or disk."""
+    """A running action on one server. ``changed`` becomes true with the first change on engine or disk."""
 
     def __init__(self, request: Request, clock: Clock, known: Server | None = None) -> None:
-        """``known`` is the server meant, where that was found out before its turn."""
+        """``known`` is the server, if found before its turn."""
         self.request = request
         self.known = known
         self.server = known or Server(request.server)
@@ -40,7 +40,7 @@ class Progress:
         self.state_before: PowerState | None = None
         self.state: PowerState | None = None
         self.has_container = False
-        #: Whether the state seen last is from before the last thing done.
+        #: The last seen state is older than the last change.
         self.is_outdated = False
         self.state_planned: PowerState | None = None
         self.plan: tuple[PlanStep, ...] = ()
@@ -48,11 +48,9 @@ class Progress:
         self.stop_timeout: StopTimeout | None = None
         #: The run that this action ended, once its row is written.
         self.ended: Run | None = None
-        #: For how long the server has been down by that.
         self.downtime: Downtime | None = None
-        #: The run that it started, or found up.
         self.run: Run | None = None
-        #: The run of the container that was seen last, over or not.
+        #: The container's run at the last look, ended or not.
         self.seen_run: Run | None = None
         self.preboot: list[PrebootStep] = []
         self.files: list[FileDiff] = []
@@ -61,19 +59,19 @@ class Progress:
         self.cancelled: PowerAction | None = None
         self.players: PlayerCount | None = None
         self.player_wait: PlayerWait | None = None
-        #: Limits that were changed, and the keys of those that take a restart.
+        #: Changed limits, and the keys that need a restart.
         self.limits: tuple[LimitChange, ...] = ()
         self.restart: tuple[str, ...] = ()
-        #: The record of the countdown, until the action has begun.
+        #: The countdown's record, until the action begins.
         self.countdown: HeldCountdown | None = None
-        #: The run whose players were waited for: the action is meant for no other.
+        #: The run whose players were waited for. The action must not touch another one.
         self.waited_run: Run | None = None
-        #: Called under the lock, before the action begins; raises where its players, who were looked at before, keep it from that by now.
+        #: The last player check, under the lock before the action begins; raises if players now prevent it.
         self.last_look: Callable[[], None] = _nothing
         self.exit_code: int | None = None
         self.log: tuple[str, ...] = ()
         self.warnings: list[str] = []
-        #: False once it is known that the journal lacks what the server is meant to be.
+        #: False if the journal lacks the intent.
         self.is_durable = True
         self.secrets: frozenset[str] = frozenset()
         self.phases: list[tuple[str, float]] = []
@@ -82,11 +80,10 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the action was taken up."""
         return self._clock.monotonic() - self._started
 
     def saw(self, seen: Observed, *, late: bool = False) -> None:
-        """Note the state; the first one seen stays the state before, unless it is seen too ``late`` to be that."""
+        """Note the state. The first one is the state before, unless it is seen too ``late`` for that."""
         if self.state_before is None and not late:
             self.state_before = seen.state
         self.state = seen.state
@@ -95,11 +92,10 @@ class Progress:
         self.is_outdated = False
 
     def alter(self) -> None:
-        """Something on engine or disk was altered."""
         self.changed = True
 
     def begin(self, journal: Journal) -> None:
-        """From here on the action is finished whatever signal comes."""
+        """From here on signals no longer end the action."""
         self.begun = True
         if self.countdown is not None:
             self.countdown.release()
@@ -113,28 +109,25 @@ class Progress:
         )
 
     def enter(self, phase: Phase) -> None:
-        """Note when a phase began, in seconds since the action was taken up."""
         self.is_outdated = True
         self.note(phase.value)
 
     def note(self, doing: str, at: float | None = None) -> None:
-        """Note that a phase, or a wait without the lock, began: now, or ``at`` so many seconds since the action was taken up."""
+        """Note the start of a phase or wait: now, or ``at`` seconds since the action began."""
         self.phases.append((doing, round(self.seconds if at is None else at, 3)))
 
     def warn(self, *sentences: str) -> None:
-        """Add warnings, each once."""
         self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
 
     def show_file(self, diff: FileDiff) -> None:
-        """Keep what became of a configuration file, or in check mode what would."""
         self.files.append(diff)
 
     def show_log(self, lines: tuple[str, ...]) -> None:
-        """Keep a log excerpt, with every secret of the server's environment masked."""
+        """Keep a log excerpt, with the secrets of the server's environment masked."""
         self.log = tuple(mask(line, self.secrets) for line in lines)
 
     def failure(self, error: PowerError) -> Ending:
-        """Return how an error ends the action: refused and skipped are only for what altered nothing."""
+        """Return the ending for an error: refused and skipped only without a change."""
         if error.cancels:
             outcome = Outcome.CANCELLED
         elif error.always_failed or self.changed:
@@ -144,7 +137,7 @@ class Progress:
         return outcome, error.code, self.sentence(error)
 
     def _skips(self, error: PowerError) -> bool:
-        """Return True if a server is passed over: one of all that may not start, or one that was found and is gone by its turn."""
+        """Return True for one of all servers that may not start, or a found server that is gone by its turn."""
         one_of_all = self.request.one_of_all
         if isinstance(error, Suspended):
             return one_of_all
@@ -154,22 +147,18 @@ class Progress:
         return error.skips
 
     def sentence(self, error: PowerError) -> str:
-        """Return an error's sentence. Secrets are masked in what the engine said: it may repeat what it was given, our own words do not.
-
-        They are looked for as such a sentence shows them, and where it was cut, their beginnings before the cut, too.
-        """
+        """Return an error's message. Secrets, also cut ones, are masked only in the engine's words, which may repeat input."""
         text = str(error)
         link: BaseException | None = error
         while link is not None:
             if isinstance(link, EngineError):
-                # Some sentences have all of it, others what the engine said alone.
+                # Some messages have all of it, others only the engine's words.
                 for said in (str(link), link.reason):
                     text = text.replace(said, mask_line(said, self.secrets))
             link = link.__cause__
         return text
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
-        """The result as it stands now."""
         return Result(
             server=self.server,
             action=self.request.action,
@@ -199,7 +188,7 @@ class Progress:
             log=self.log,
             warnings=tuple(self.warnings),
             seconds=round(self.seconds, 3),
-            # In check mode they are known before it is known that there is nothing to do.
+            # Check mode knows them before it knows that there is nothing to do.
             files=tuple(self.files) if self.changed else (),
             phases=tuple(self.phases),
             downtime=self.downtime,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a run: seen, recorded, and what an interrupted action has left."""
+"""The end of a run: seen, recorded, and left unfinished by an interrupted action."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...model.supervision import EndedRun, Verdict
 from .node import Node
 from .progress import Progress
 
-#: The run that is meant where a server has no container.
+#: The run of a server without a container.
 NO_RUN = Run("", "")
 
 
@@ -32,24 +32,21 @@ _UNSEEN_END = RunEnd()
 def record_stop(
     node: Node, server: Server, lock: PowerLock | None, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END
 ) -> None:
-    """Write the row of a run that was ended here; where that cannot be, have the lock's record say it. Its leftover is settled by that."""
+    """Write the row of a run that was ended here, else keep it in the lock's record. Settles the leftover."""
     written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
     if lock is not None:
         lock.settle(None if written else ended)
 
 
 def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
-    """Write what the lock's record says of an ended run, and of a stop that left no intent also that the server is meant to be down.
-
-    What cannot be written stays in the record, unless another run has come.
-    """
+    """Write the ended run of the lock's record, and the intent of its stop; on failure both stay until another run comes."""
     ended = lock.ended
     if ended is None:
         return
     is_newest = _is_of_newest_run(ended, node.engine.inspect(server.uuid))
     written = not ended.ended_it or node.journal.ended_runs.write(_row_here(node, server, ended))
     action = PowerAction.named(ended.action)
-    # Whoever has killed what a restart stopped writes that himself.
+    # A kill of a restarting server writes its own intent.
     if written and is_newest and (action is None or not action.boots):
         at = timestamp(node.clock.now())
         written = node.journal.intents.set(server, Intent(False, "", ended.origin, at))
@@ -58,22 +55,21 @@ def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
 
 
 def _is_of_newest_run(ended: EndedHere, snapshot: Snapshot | None) -> bool:
-    """Return False if another run has followed the one that the lock's record names."""
     if snapshot is None or not snapshot.has_run or snapshot.run == ended.run:
         return True
-    # Where nobody could say which run it was that was found down.
+    # It was found down, and its run was unknown.
     return not ended.run.container and not snapshot.live
 
 
 def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> EndedHere | None:
-    """Return the stop or kill of the newest run that the lock's record alone tells of; None if it tells of none."""
+    """Return the stop or kill of the newest run that only the lock's record has, else None."""
     ended = node.locks.ended_here(server.uuid)
     is_stop = ended is not None and _is_of_newest_run(ended, snapshot) and fate_of(node, server, ended) is Verdict.STOPPED
     return ended if is_stop else None
 
 
 def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
-    """Have the lock's record say that the server is meant to be down, since the journal cannot, and warn of what that is worth."""
+    """Keep in the lock's record that the server should be down, and warn: the journal could not be written."""
     said = "nothing says"
     if lock is not None:
         said = "only its lock file says"
@@ -88,7 +84,7 @@ def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedH
 
 
 def warn_of_unwritten_start(progress: Progress) -> None:
-    """Mark the result as not durable, and warn: the journal could not be written, so a crash or a boot leaves the server down."""
+    """Mark the result as not durable, and warn: without the journal, a crash or a boot leaves the server down."""
     progress.is_durable = False
     progress.warn(
         f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it is meant to be up: after a crash or a boot "
@@ -97,10 +93,7 @@ def warn_of_unwritten_start(progress: Progress) -> None:
 
 
 def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
-    """Return what the end is that the lock's record names: `RESTARTING` where a restart was to start the server again, with no kill since.
-
-    `ENDED_UNOBSERVED` where the kill generation cannot be read.
-    """
+    """Return the verdict for the run in the lock's record; `ENDED_UNOBSERVED` if the kill generation is unreadable."""
     action = PowerAction.named(ended.action)
     if action is None or not action.boots:
         return Verdict.STOPPED
@@ -112,7 +105,7 @@ def fate_of(node: Node, server: Server, ended: EndedHere) -> Verdict:
 
 
 def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> None:
-    """Write that a run was found over, before what tells of it is gone: whoever starts the server or removes its container does so."""
+    """Write the found end of a run before its traces vanish: call this before a start or a removal of the container."""
     if snapshot is not None and snapshot.has_run and not snapshot.live:
         generation = None
         with suppress(LockUnavailable):
@@ -121,7 +114,6 @@ def note_found_end(node: Node, server: Server, snapshot: Snapshot | None) -> Non
 
 
 def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> EndedRun:
-    """Return the row of the run that a container that is down ran last."""
     return EndedRun(
         server,
         snapshot.run,
@@ -137,7 +129,6 @@ def end_of(node: Node, server: Server, snapshot: Snapshot, verdict: Verdict) -> 
 
 
 def _row_here(node: Node, server: Server, ended: EndedHere, operation: str = "", end: RunEnd = _UNSEEN_END) -> EndedRun:
-    """The row of a run that was ended here, as the lock's record names it."""
     verdict = fate_of(node, server, ended)
     return EndedRun(
         server,
@@ -158,10 +149,7 @@ _RETRY_SECONDS = 0.02
 
 
 def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
-    """Settle the lock's leftover as far as it can be; True if a start was fenced by removing its container.
-
-    A leftover stop is settled once its run has ended; while it lives it stays in the record.
-    """
+    """Settle the lock's leftover if possible (a stop: once its run ended); return True if a start was fenced by removal."""
     left, fenced = lock.leftover, False
     if left is not None and left.phase is Phase.STOP:
         snapshot = node.engine.inspect(left.run.container)
@@ -176,10 +164,10 @@ def recover_unfinished(node: Node, server: Server, lock: PowerLock) -> bool:
 
 
 def fence_start(node: Node, server: Server, before: Run) -> bool:
-    """Make sure that a start request for a container, last started as in ``before``, has no effect later.
+    """Make sure that a start request for a container, last started as in ``before``, has no later effect.
 
-    True if the container was removed (its volumes are kept); False if the request was executed, or the container is gone.
-    Raises `EngineError` if the engine neither runs nor removes it within its time limit.
+    Returns True if the container was removed (its volumes stay), False if the request ran, or the container is gone. Raises `EngineError`
+    if the engine neither runs nor removes it within its time limit.
     """
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:

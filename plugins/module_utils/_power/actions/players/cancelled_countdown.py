@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calling off what nobody goes on with: the countdown of a process that died after it had told players of an action."""
+"""Cancels countdowns of processes that died after a warning to players."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ...model.server import Server
 from ..node.node import Node
 from .countdown import called_off
 
-#: So long after that moment the next process of the HTTP face may still come and go on with what was accepted.
+#: The next process of the HTTP shim may resume an accepted action so many seconds after its moment.
 _RESUMED_SECONDS = 30.0
-#: Seconds for all servers together: games may be silent, and whoever calls this has other things to do. Who is left is so the next time.
+#: Seconds for all servers together, because games may be silent. The next call handles the rest.
 _ALL_SECONDS = 4.0
 
 
 def call_off_all_abandoned(node: Node) -> None:
-    """Tell players of all servers of what does not come, but for what was accepted and is gone on with; see `call_off_abandoned`."""
+    """Tell players of all servers about actions that do not come, except those that another process resumes; see `call_off_abandoned`."""
     given_up = [Server(uuid) for uuid, found in node.countdowns.all_abandoned().items() if not _is_resumed(node, found)]
     map_concurrently(lambda server: call_off_abandoned(node, server), given_up, _ALL_SECONDS)
 
 
 def _is_resumed(node: Node, found: Countdown) -> bool:
-    """Tell if another process goes on with a countdown, or might: nobody is told that something does not come which does."""
+    """Return True if another process resumes a countdown, or might: then players get no cancellation."""
     return node.journal.operations.waits(found.operation) is not False and found.seconds_left(node.clock.now()) > -_RESUMED_SECONDS
 
 
 def call_off_abandoned(node: Node, server: Server) -> bool:
-    """Tell players of a server that what they were told of does not come, where its process died; return whether it had.
+    """Tell players that an announced action does not come, if its process died; return whether it had.
 
-    Its record is cleared, so that they are told once. Who was told nothing, is in another run by now, or was told long ago, hears nothing.
+    The record is cleared, so that this happens once. Players without a warning, in another run, or warned long ago hear nothing.
     """
     try:
         held = node.countdowns.take_abandoned(server.uuid)
@@ -49,7 +49,7 @@ def call_off_abandoned(node: Node, server: Server) -> bool:
                 if game is not None:
                     game.announce(called_off(found.action))
     except PowerError:
-        # The engine cannot tell: whoever looks next may.
+        # The engine is silent: the next look may succeed.
         held.release(keep=True)
         return False
     finally:

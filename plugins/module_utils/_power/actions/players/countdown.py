@@ -22,40 +22,36 @@ from .countdown_rules import mark_reached
 from .run_watch import RunWatch, superseded
 
 _CALLED_OFF = "Server {action} called off."
-#: Later than by so much, in seconds and as a part of it, a mark says how much is left.
+#: A mark that is late by so many seconds, and this part of it, announces the time that is left.
 _LATE_SECONDS, _LATE_PART = 2.0, 0.15
 
 
 def called_off(action: str) -> str:
-    """Return what players are told of an action that does not come after all."""
     return filled(_CALLED_OFF, {"action": action})
 
 
 class Announcer:
-    """Tells the players of one run."""
-
     def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None) -> None:
         self._context = context
         self._policy = policy
         self._game = game
-        #: The marks at which players were told, in their order.
         self.marks: list[int] = []
-        #: Whether all that was said reached the game; None while nothing was said.
+        #: Whether all messages reached the game; None before the first.
         self.reached: bool | None = None
 
     def tell(self, mark: int, left: float) -> None:
-        """Tell that it comes: in so many seconds as the mark says, unless fewer are left by now."""
+        """Announce the action in so many seconds as the mark says, or fewer if less time is left."""
         seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
         self.marks.append(mark)
         context, request = self._context, self._context.request
-        # The key of a run or a deployment means nothing to players.
+        # The key of a rolling run or a deployment means nothing to players.
         reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
         server = context.progress.server
         values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
         self._say(filled(self._policy.warn_message, values))
 
     def call_off(self, action: str) -> None:
-        """Tell that an action does not come, this one or one that was told of before."""
+        """Tell players that an action does not come, this one or an earlier one."""
         self._say(called_off(action))
 
     def _say(self, text: str) -> None:
@@ -70,14 +66,11 @@ class Announcer:
 
 
 def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
-    """Raise `Superseded` if this action waited for players when its process died, and somebody has acted on the server since.
-
-    Raises as `ActionContext.check_interrupted`, too.
-    """
+    """Raise `Superseded` if another action came after this one's process died. Raises as `ActionContext.check_interrupted`."""
     found = context.node.countdowns.abandoned(context.uuid)
     if found is None or found.operation != context.request.operation:
         return
-    # A kill is told as one.
+    # This reports a kill as one.
     context.check_interrupted()
     if snapshot is not None and snapshot.live and snapshot.run != found.run:
         raise superseded(context, "was started anew")
@@ -91,8 +84,6 @@ def _was_meant(context: ActionContext, found: Countdown) -> bool:
 
 
 class SlotsAside:
-    """The slots of one server."""
-
     def __init__(self, context: ActionContext) -> None:
         self._context = context
         self._given: list[Slots] | None = None
@@ -100,20 +91,15 @@ class SlotsAside:
 
     @property
     def are_aside(self) -> bool:
-        """True while others have them."""
         return self._given is not None
 
     def leave(self, *, counts_on: bool) -> None:
-        """Give them to others, but for the place of a countdown that goes on."""
+        """Give the slots to others, but keep the place of a running countdown."""
         if self._given is None:
             self._given, self._is_apart = self._context.slot.leave(counts_on=counts_on), False
 
     def come_back(self, check_cancelled: CheckCancelled, *, first: bool) -> float:
-        """Take them again, before all who wait or behind them, and wait until it may begin after the one before it.
-
-        Return how many seconds that took. Raises `FailureBudget` if too many others have failed meanwhile, and what ``check_cancelled``
-        raises.
-        """
+        """Take the slots again, before or behind all waiters; return the seconds. Raises `FailureBudget`."""
         context, clock = self._context, self._context.node.clock
         given, self._given = self._given, None
         began = clock.monotonic()
@@ -121,17 +107,17 @@ class SlotsAside:
             context.slot.come_back(given, check_cancelled, first=first)
             context.slot.refuse_over_budget(context.uuid)
         if not self._is_apart:
-            # Before players are told for the last time, and before the last look at them: it may take long.
+            # It may take long, so it precedes the last warning and the last look.
             context.slot.begin_apart(context.uuid, check_cancelled)
             self._is_apart = True
         return clock.monotonic() - began
 
 
-#: From so many seconds before the end on, or from a later last mark, the server has its slot: what players are told then comes.
+#: The server has its slot so many seconds before the end, or from an earlier last mark: then the announcement holds.
 _SLOT_SECONDS = 30.0
-#: So long after it was called off it does not begin again unless it has to: where one comes and goes, players would hear nothing else.
+#: After a cancellation it pauses so long unless it must begin: one player who comes and goes would cause endless messages.
 _QUIET_SECONDS = 60.0
-#: A countdown of a process that died is not gone on with if its end is longer ago: players have heard nothing of it since.
+#: A countdown of a dead process is not resumed later after its end: players heard nothing since.
 _OVERDUE_SECONDS = 10.0
 
 
@@ -147,7 +133,7 @@ class PlayerCountdown:
         self.due: Deadline | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
-        """Keep it in a record from now on. What a dead process left there is gone on with if it is this very action, else called off."""
+        """Write the countdown to a record. An earlier countdown there is resumed if it is of this action, else cancelled."""
         self._record, found, clock = record, record.found, self._context.node.clock
         left = 0.0 if found is None else found.seconds_left(clock.now())
         if found is None or not found.told or found.run != self._watch.run:
@@ -161,10 +147,7 @@ class PlayerCountdown:
                 self._announcer.call_off(found.action)
 
     def go_on(self, latest: Deadline | None) -> None:
-        """Begin if there is room for it, have a slot in time, and tell players of the mark that is reached.
-
-        ``latest`` is when it has to end; None where it need not at any moment. Raises as `RunWatch.check` and `RunWatch.look`.
-        """
+        """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
         if self.due is None and ((latest is None and not self._quiet_until.is_over) or not self._begin(latest)):
             return
         self._reserve()
@@ -174,13 +157,13 @@ class PlayerCountdown:
         if mark:
             self._watch.look(certain=True)
             if not self._watch.is_over:
-                # Written first: whoever goes on with it does not tell them twice.
+                # Written first, so that another process does not repeat the warning.
                 self._told = mark
                 self._write(told=mark)
                 self._announcer.tell(mark, self.due.left)
 
     def stop(self, waits_until: datetime) -> None:
-        """Call it off, for now: players are waited for again."""
+        """Cancel it for now, and wait for players again."""
         if self._told:
             self._quiet_until = Deadline.after(self._context.node.clock, _QUIET_SECONDS)
         self.call_off()
@@ -189,14 +172,14 @@ class PlayerCountdown:
         self._write(phase=WAITING, due=timestamp(waits_until), told=0)
 
     def call_off(self) -> None:
-        """Tell players who were told, if their run goes on, that what they were told of does not come."""
+        """Tell warned players that the action does not come, if their run goes on."""
         if self._told and self._watch.is_there():
             self._announcer.call_off(self._context.verb)
         self._told = 0
 
     @property
     def seconds_to_next(self) -> float:
-        """Seconds until a mark is reached, or a slot is needed, or it ends; infinite where none runs."""
+        """Seconds until a mark, a slot or the end; infinite if none runs."""
         if self.due is None:
             return float("inf")
         left = self.due.left
@@ -212,13 +195,12 @@ class PlayerCountdown:
         agreed = self._context.slot.begin_countdown(seconds, clock)
         if agreed is None:
             return False
-        # Where all of a call have to go at the same moment, that is it.
+        # If all servers of a call must end at the same moment, that moment counts.
         self._run_until(latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed)
         self._tell_begun()
         return True
 
     def _tell_begun(self) -> None:
-        """Tell who is told beyond the node that players of this server are told."""
         context, now = self._context, self._context.node.clock.now()
         left = 0.0 if self.due is None else self.due.left
         data = {
@@ -240,7 +222,7 @@ class PlayerCountdown:
         self._context.tell(COUNTDOWN, moment)
 
     def _reserve(self) -> None:
-        """Take the slots back before players are told for the last time; where that takes long, the end is later by as much."""
+        """Take the slots back before the last warning; if that takes long, the end moves by as much."""
         if self.due is None or not self._slots.are_aside or self.due.left > self._reserve_seconds:
             return
         waited = self._slots.come_back(self._watch.check, first=True)

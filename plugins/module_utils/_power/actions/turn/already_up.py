@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions that find done what they ask for: nothing is done again, but a boot still waits as ``wait_for`` asks."""
+"""Actions whose work is done already: nothing is repeated, but a boot still waits as ``wait_for`` asks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .look import look_again
 
 
 def found_up(context: ActionContext, seen: Observed) -> Ending:
-    """End a start of a server that is up: it needs neither definition nor lock."""
+    """End a start of a server that is up: it needs no definition and no lock."""
     request = context.request
     date_anew(context, seen)
     if request.answers is None:
@@ -33,7 +33,7 @@ def found_up(context: ActionContext, seen: Observed) -> Ending:
 
 
 def found_done(context: ActionContext, same: OperationRow) -> Ending:
-    """End an action that was done before under the same key: a signal may have ended its wait for readiness."""
+    """End an action that was done under the same key; a signal may have ended that action's wait for ready."""
     look_again(context)
     if context.request.action.boots:
         seen = context.node.observe(context.uuid)
@@ -43,7 +43,6 @@ def found_done(context: ActionContext, same: OperationRow) -> Ending:
 
 
 def _await_found(context: ActionContext, seen: Observed) -> None:
-    """Name the run of a server that was found up, without having started it, and wait for it to be ready."""
     if seen.snapshot is None:
         return
     context.progress.run = seen.snapshot.run

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode: what an action would do to the server as it is now, planned by the same rules; nothing is altered, nothing waited for."""
+"""Check mode: plans the action on the present state by the same rules; changes nothing, and waits for nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SOURCES = {
 
 
 def dry_run(context: ActionContext) -> Ending:
-    """Plan the action, then leave. A held lock is reported, but not waited for."""
+    """Plan the action. A held lock is reported, without a wait."""
     action, progress = context.request.action, context.progress
     identify(context)
     same = same_action(context)

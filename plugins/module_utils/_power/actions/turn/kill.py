@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill: it always wins, and says so only when it is true.
+"""Kill: it always wins, and reports success only if it is certain.
 
-It raises the kill generation, so that everything asked before it gives up; kills at once, whoever holds the lock; then waits for the
-holder to notice and release, takes the lock and kills again. Only then is the server offline for certain.
+It raises the kill generation, which cancels all earlier requests, and kills at once despite the lock. Then it waits for the lock holder to
+notice and release, takes the lock and kills again. Only then is the server certainly offline.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ..node.progress import Ending, Progress
 from ..node.run_end import NO_RUN, fence_start, keep_unwritten_stop, record_stop, settle_ended
 from .look import look, refuse_beside_wings
 
-#: How much longer than the engine's time limit a holder may take to notice a kill and release.
+#: Seconds beyond the engine's time limit in which a holder must notice a kill and release.
 _HOLDER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class _FirstTry:
-    """The outcome of trying the lock once: got it, or it is held (by ``holder``, if that has written its record), or it cannot be had."""
+    """One try of the lock: taken, held (by ``holder``, if it has a record), or unavailable."""
 
     lock: PowerLock | None = None
     held: bool = False
@@ -41,24 +41,21 @@ class _FirstTry:
 
 
 def kill(context: ActionContext) -> Ending:
-    """Kill a server, if it is chosen as it is, and return how it ended; warn of Wings."""
+    """Kill a server, if it is selected, and return the ending; warn of Wings."""
     if context.request.only is not None:
         look(context)
     try:
         return _kill(context)
     finally:
-        # Not before: looking for Wings takes time.
+        # Later, because the search for Wings takes time.
         refuse_beside_wings(context)
 
 
 def _kill(context: ActionContext) -> Ending:
-    """Kill a server. Without a lock or a generation that can be written it still kills, and says so.
-
-    Nothing stands between the request and SIGKILL that may be waited for: not the journal, not a look at the server.
-    """
+    """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # A holder that looks at the very moment at which the generation is raised has released before the lock is tried.
+    # A holder that sees the new generation at once releases before the try of the lock.
     before = node.locks.holder(context.uuid)
     _raise_generation(context, faults)
     progress.begun = True
@@ -78,7 +75,7 @@ def _kill(context: ActionContext) -> Ending:
                 stack.enter_context(lock)
         snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
         if lock is not None and not _has_changed(progress):
-            # It was cancelled when all were, and has taken down itself what it had begun.
+            # The kill of all cancelled it, and it took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
         _record_end(context, lock, snapshot)
         _note_intent(context, lock, snapshot, changed=_has_changed(progress) or bool(faults))
@@ -97,7 +94,6 @@ def _has_changed(progress: Progress) -> bool:
 
 
 def _record_end(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None) -> None:
-    """Write the row of the run that was killed."""
     request, progress = context.request, context.progress
     if progress.changed and snapshot is not None and snapshot.has_run:
         progress.ended = snapshot.run
@@ -108,7 +104,6 @@ def _record_end(context: ActionContext, lock: PowerLock | None, snapshot: Snapsh
 
 
 def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None, *, changed: bool) -> None:
-    """Write that the server is meant to be down; where that cannot be, have the lock's record say it."""
     request = context.request
     written = context.node.journal.intents.set(
         context.progress.server,
@@ -130,7 +125,7 @@ def _raise_generation(context: ActionContext, faults: list[str]) -> None:
 
 
 def _keep_generation(context: ActionContext, faults: list[str]) -> None:
-    """Sync the generation to the disk: what was accepted before must not be done after because the power failed in between."""
+    """Sync the generation to the disk: after a power failure, no earlier request must run."""
     if faults:
         return
     uuid = context.uuid
@@ -152,10 +147,10 @@ def _try_lock(context: ActionContext, faults: list[str]) -> _FirstTry:
 
 
 def _await_holder(context: ActionContext, holder: Holder | None, faults: list[str]) -> PowerLock | None:
-    """Wait until the holder has noticed the kill and released; the generation is raised again for each holder that is met.
+    """Wait until the holder notices the kill and releases. The generation is raised again for each holder.
 
-    Even for the first: it may have been asked for after the generation was raised, and the lock taken before it was tried. None if the
-    lock cannot be had after all.
+    That includes the first: its request may be newer than the generation, and it may have taken the lock before our try. Returns None if
+    the lock is unavailable.
     """
     node, progress, uuid = context.node, context.progress, context.uuid
     bound = node.engine.timeout + _HOLDER_SECONDS
@@ -195,10 +190,10 @@ def _note_cancelled(held_by: str | None, progress: Progress) -> None:
 
 
 def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None:
-    """Kill again under the lock until nothing can come up any more, an unfinished start included; return what is down then."""
+    """Kill again under the lock until nothing can come up, an unfinished start included; return the container."""
     node, progress = context.node, context.progress
     with contextlib.suppress(LockUnavailable):
-        # Held is held, whatever its record says.
+        # The lock counts, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
     context.tell(Phase.KILL.value)
@@ -212,7 +207,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
         snapshot = _look(context)
         if snapshot is None or not snapshot.live:
             if snapshot is not None and progress.changed and snapshot.restart_policy != "no":
-                # The engine brings such a container up again when it starts itself.
+                # The engine starts such a container at its own start.
                 node.engine.containers.forbid_restart(snapshot.id)
             if left is not None and left.phase is Phase.STOP:
                 lock.settle(EndedHere.left_by(left))
@@ -224,20 +219,20 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
 
 
 def _kill_now(context: ActionContext) -> None:
-    """SIGKILL whatever runs under the server's name; "not running" and "no such container" count as done."""
+    """Send SIGKILL; "not running" and "no such container" are success."""
     if context.node.engine.signal(context.uuid, "SIGKILL"):
         context.progress.changed = True
 
 
 def _see_before(context: ActionContext) -> None:
-    """Note the state before, by a look after SIGKILL, which waits for none: what it was sent to lived at that moment."""
+    """Note the state before, from a look after SIGKILL: a container that got the signal was alive then."""
     node, progress = context.node, context.progress
     try:
         snapshot = node.engine.inspect(context.uuid)
     except (EngineError, EngineUnreachable):
         return
     if progress.changed and snapshot is None:
-        # Removed or renamed: that it lived is all there is to know.
+        # Removed or renamed: only that it lived is known.
         progress.state_before = PowerState.RUNNING
     if progress.changed and snapshot is not None:
         snapshot = replace(snapshot, live=True)
@@ -245,10 +240,7 @@ def _see_before(context: ActionContext) -> None:
 
 
 def _look(context: ActionContext) -> Snapshot | None:
-    """Return the container after SIGKILL.
-
-    Raises `KillUnsettled` where something was killed and nobody can tell what became of it.
-    """
+    """Return the container after SIGKILL. Raises `KillUnsettled` if something was killed and its state is unknown."""
     try:
         return context.node.engine.inspect(context.uuid)
     except (EngineError, EngineUnreachable) as error:
@@ -261,7 +253,6 @@ def _look(context: ActionContext) -> Snapshot | None:
 
 
 def _await_gone(context: ActionContext) -> Snapshot | None:
-    """Return the container once it is down, by a look that is as old as the wait for it."""
     node = context.node
     snapshot = _look(context)
     if snapshot is not None and snapshot.live and not node.await_end(snapshot.run, node.engine.timeout, no_check):

@@ -28,17 +28,17 @@ from .locked import acquire
 from .look import identify, look, look_locked, refuse_beside_wings
 from .perform import ending_of, tell
 
-#: How a kernel's refusal reads that cannot take back memory in use.
+#: A kernel's refusal to take back memory in use.
 _IN_USE = "unable to set memory limit"
-#: What an engine answers that changes nothing: to limits that cannot be, such as CPUs that are not there, and of a container that is gone.
+#: The engine's answers without any change: to impossible limits, such as missing CPUs, and for a missing container.
 _NOT_BEGUN, _GONE = 400, 404
 
 
 def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str]) -> set[str]:
-    """Change the limits of these keys; return those that the engine has taken. What it cannot do is a warning.
+    """Change the limits of these keys; return the keys that the engine accepted. The rest becomes a warning.
 
-    Raises `EngineError`, or `LimitBelowUse`, where it fails: the old limits are in force again then, or the sentence says that they may
-    not be. Raises `EngineUnreachable` where nobody can tell which are.
+    On failure it restores the old limits, and raises `EngineError` or `LimitBelowUse`, which says if that fails. Raises `EngineUnreachable`
+    if the result is unknown.
     """
     engine, progress, uuid = context.node.engine, context.progress, context.uuid
     before = snapshot.limits
@@ -48,14 +48,14 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
     except EngineError as error:
         raise _undone(context, snapshot, keys, error) from error
     except EngineUnreachable:
-        # It may be at it, or have done it.
+        # The engine may still apply it, or already has.
         found = engine.inspect(snapshot.id)
         if found is not None and set(keys) & set(differing_limits(found.limits, wanted)):
             raise
     try:
         found = engine.inspect(snapshot.id)
     except (EngineError, EngineUnreachable):
-        # It has taken them, as far as it can have them.
+        # It applied all it can.
         progress.alter()
         raise
     left = set() if found is None else set(keys) & set(differing_limits(found.limits, wanted))
@@ -69,14 +69,14 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
 
 
 def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], refusal: EngineError) -> PowerError:
-    """Set the old limits again; return the error that says so, or that it cannot be told which are in force."""
+    """Restore the old limits; return the error, which says if the present limits are unknown."""
     before, reason = snapshot.limits, refusal.reason
     text = f"Cannot {context.verb} server {context.uuid}: {reason}"
     if refusal.facts.get("status") in (_NOT_BEGUN, _GONE):
         return EngineError(text)
-    # As from themselves: of the new ones none counts, also not one that was left to a restart.
+    # The body comes from the old limits alone, without those left to a restart.
     body = update_of(before, before, [key for key in keys if can_change(key, before, before)])
-    # What had no limit the engine itself leaves without one.
+    # The engine cannot restore an unlimited value.
     lasting = [key for key in keys if not can_change(key, before, before)]
     try:
         if body:
@@ -96,7 +96,7 @@ _IN_LINE = "its limits are what its definition says"
 
 @dataclass(frozen=True)
 class LimitPlan:
-    """What is to be changed on a container: ``keys`` can be while it runs, ``restart`` can not."""
+    """The changes of a container: ``keys`` are possible while it runs, ``restart`` are not."""
 
     snapshot: Snapshot
     wanted: ContainerLimits
@@ -105,26 +105,24 @@ class LimitPlan:
 
     @property
     def changes(self) -> tuple[LimitChange, ...]:
-        """What each of the keys is changed from, and to."""
         now = self.snapshot.limits
         return tuple(LimitChange(key, amount(key, now), amount(key, self.wanted)) for key in self.keys)
 
 
 def set_limits(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
-    """Bring the limits of one server in line. Raises no `PowerError`: see `perform`."""
+    """Set the limits of one server by its definition. Raises no `PowerError`: see `perform`."""
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
     if request.check:
         return progress.result(*ending_of(context, _foresee))
     ending = ending_of(context, _act)
     if ending[0] is Outcome.UNCHANGED and not progress.begun:
-        # Who asks every hour, or a Panel at each change, is not to push out of the journal why a server was down.
+        # Hourly calls, or a Panel's, must not push useful rows out of the journal.
         return progress.result(*ending)
     return tell(context, ending)
 
 
 def _foresee(context: ActionContext) -> Ending:
-    """Check mode: what would be changed. A held lock is reported, but not waited for."""
     progress = context.progress
     seen, planned = _looked_at(context)
     if seen.holder is not None:
@@ -146,7 +144,6 @@ def _act(context: ActionContext) -> Ending:
 
 
 def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
-    """Look at the server before its lock is taken, and refuse what may not be done."""
     identify(context)
     refuse_beside_wings(context)
     seen = look(context)
@@ -154,7 +151,6 @@ def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
 
 
 def _change(context: ActionContext, lock: PowerLock) -> Ending:
-    """Look again as the owner of the lock: what was asked for before a wait may not be what is right now."""
     progress = context.progress
     fenced = recover_unfinished(context.node, progress.server, lock)
     progress.changed = progress.changed or fenced
@@ -168,7 +164,7 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
     progress.limits = tuple(change for change in planned.changes if change.key in taken)
     if not taken:
         return Outcome.UNCHANGED, "", "the node cannot limit this"
-    # For the journal and the system log, which have no list of them.
+    # The journal and the system log have no list of changes.
     return Outcome.DONE, "", ", ".join(f"{each.key} from {_shown(each.before)} to {_shown(each.after)}" for each in progress.limits)
 
 
@@ -177,10 +173,7 @@ def _shown(amount: Amount) -> str:
 
 
 def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCancelled, *, again: bool = False) -> LimitPlan | None:
-    """Return what is to be changed; None for a server that is down, which its next start does. ``again`` asks the source anew.
-
-    Raises what the definition's source says, `Suspended`, `ContainerForeign`.
-    """
+    """Return the changes; None if the server is down. Raises errors of the source, `Suspended` and `ContainerForeign`."""
     progress, snapshot = context.progress, seen.snapshot
     progress.plan = plan(context.request.action, seen.state).steps
     if snapshot is None or not progress.plan:
@@ -208,7 +201,7 @@ def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None
 
 
 def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:
-    """Raise `LimitBelowUse` if the memory would be less than what is in use: the kernel would end processes for it, or refuse."""
+    """Raise `LimitBelowUse` if more memory is in use: the kernel would kill processes, or refuse."""
     if not {MEMORY, OVERHEAD} & set(planned.keys):
         return
     use = context.node.engine.use(planned.snapshot.id)

@@ -32,17 +32,12 @@ if TYPE_CHECKING:
     from ..boot.startup import AwaitedRun
 
 
-#: Seconds between two looks at a lock that is waited for without taking it.
 _LOOK_SECONDS = 0.05
-#: A wait that is told of.
 _LONG_SECONDS = 1.0
 
 
 def acquire(context: ActionContext) -> PowerLock:
-    """Take the lock within ``wait_seconds``; how long that took, or who holds it, goes into the result.
-
-    Raises `LockTimeout`, `LockUnavailable`, and as `check_waiting`.
-    """
+    """Take the lock within ``wait_seconds``. Raises `LockTimeout`, `LockUnavailable`, and as `check_waiting`."""
     context.check_waiting()
     progress, clock = context.progress, context.node.clock
     waiting = _Waiting(context)
@@ -62,21 +57,19 @@ def acquire(context: ActionContext) -> PowerLock:
 
 
 class _Waiting:
-    """One who waits for the lock, and tells of it, once, when it takes long."""
+    """A wait for the lock, reported once if it is long."""
 
     def __init__(self, context: ActionContext) -> None:
         self._context = context
         self._long = Deadline.after(context.node.clock, _LONG_SECONDS)
-        #: Whether it took long.
         self.is_long = False
 
     def acquire(self, seconds: float, waited_before: float = 0.0) -> PowerLock:
-        """Take the lock within so many seconds."""
         context = self._context
         return context.node.acquire(context.request, context.uuid, seconds, self._check, waited_before)
 
     def acquire_aside(self, began: float) -> PowerLock:
-        """Take the lock without keeping others from their slots: tried once, then waited for outside of them, then tried once again."""
+        """Take the lock without blocking the slots of others: try once, wait outside the slots, and try once more."""
         context, slot, clock = self._context, self._context.slot, self._context.node.clock
         deadline = Deadline(clock, began + context.request.wait_seconds)
         waited = 0.0
@@ -87,16 +80,14 @@ class _Waiting:
                 if deadline.is_over:
                     raise
             with slot.aside(self._check):
-                # Not by taking it: it would be held while waiting for a slot.
+                # Without the lock: a wait for a slot must not hold it.
                 self._await_free(deadline)
             slot.refuse_over_budget(context.uuid)
-            # Others have begun meanwhile.
             slot.begin_apart(context.uuid, self._check)
             waited = clock.monotonic() - began
 
     def _await_free(self, deadline: Deadline) -> None:
-        """Wait a moment, then until nobody is seen to hold the lock, or the deadline is over."""
-        # At least a moment: a holder that has not written its record yet is not seen.
+        # A new holder shows only after a moment, once it wrote its record.
         self._check()
         deadline.pause(_LOOK_SECONDS)
         locks, uuid = self._context.node.locks, self._context.uuid
@@ -111,10 +102,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class Checked:
-    """The knowledge before a turn: the server as it was seen, and the boot, where the action ends with one.
-
-    ``known_at`` says since when, by the monotonic clock. ``is_up`` is a start that finds the server up, and needs no turn.
-    """
+    """Knowledge before a turn, since ``known_at`` (monotonic). ``is_up``: a start found the server up, and needs no turn."""
 
     seen: Observed
     known_at: float
@@ -123,21 +111,21 @@ class Checked:
 
 
 def check(context: ActionContext) -> Checked:
-    """Refuse what may not be done, without touching the server; wait for the slot that a start needs before its lock."""
+    """Refuse what is not allowed, without touching the server; wait for a start's slot before its lock."""
     action, slot, clock = context.request.action, context.slot, context.node.clock
     refuse_beside_wings(context)
     known_at, boot = clock.monotonic(), None
     seen = look(context)
     if action is PowerAction.START:
         if not seen.is_settled and not slot.may_boot():
-            # Before its lock is taken and its definition asked for: both are to be fresh when it boots.
+            # First, so that lock and definition are fresh at the boot.
             slot.begin_boot(context.check_waiting)
             seen = look(context)
         if seen.is_settled:
             slot.end_boot()
             return Checked(seen, known_at, is_up=True)
     if action.boots:
-        # A stop needs nothing of all that boots. What does is all imported here, before anything is done: later, nothing may be missing.
+        # A stop needs no boot code. A boot imports it all before any change, because files may vanish later.
         from ..boot.prepare import prepare
 
         require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
@@ -150,9 +138,9 @@ def check(context: ActionContext) -> Checked:
 def require_chosen_by_outdated(
     context: ActionContext, snapshot: Snapshot | None, check_cancelled: CheckCancelled, *, again: bool = False
 ) -> None:
-    """Raise `NotSelected` if only servers are meant that are outdated, and this one is not; as its source where nobody can tell.
+    """Raise `NotSelected` if the request selects only outdated servers, and this is none; if unknown, the error of its source.
 
-    ``again`` asks the source anew. ``check_cancelled`` is called while that takes long: under the lock a signal ends nothing more.
+    ``again`` asks the source once more. ``check_cancelled`` runs during long work; under the lock signals do not count.
     """
     if context.request.outdated:
         from ..boot.outdated import require_outdated
@@ -161,10 +149,7 @@ def require_chosen_by_outdated(
 
 
 def begin_apart(context: ActionContext, checked: Checked) -> None:
-    """Wait until the action may begin after the one before it: who is refused, or has nothing to do, keeps nobody waiting.
-
-    What was learnt is asked again where this takes long.
-    """
+    """Wait for the stagger. Refused actions, and those without work, delay no others. After a long wait, check again."""
     seen = checked.seen
     if seen.holder is not None or plan(context.request.action, seen.state).steps:
         context.slot.begin_apart(context.request.server, context.check_waiting)
@@ -172,14 +157,14 @@ def begin_apart(context: ActionContext, checked: Checked) -> None:
 
 @dataclass(frozen=True)
 class TurnEnd:
-    """How a turn ended under the lock, and the run that is to become ready after it, if there is one."""
+    """The ending of a turn, and the run that must become ready after it, if any."""
 
     ending: Ending
     awaited: AwaitedRun | None = None
 
 
 def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
-    """Take the lock, do what the plan says, and release it. The same action under way is awaited without the lock."""
+    """Take the lock, follow the plan, and release. Wait without the lock if the same action is running."""
     while True:
         turn = _hold(context, checked)
         if turn is not None:
@@ -190,7 +175,7 @@ def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
 
 
 def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
-    """Do what is done under the lock; return None if the same action is under way, and has nothing more to do under it."""
+    """Do the work under the lock; return None if the same action is running, and needs the lock no more."""
     with acquire(context) as lock:
         same = same_action(context)
         if same is not None and not same.outcome:
@@ -213,7 +198,7 @@ def _found_done(context: ActionContext, lock: PowerLock, boot: Boot | None, same
 
 
 def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
-    """Return the run that somebody else started, if a boot finds one: whether it is ready is still to be waited for."""
+    """Return the run of another starter that a boot finds; its readiness is still unknown."""
     if boot is None or seen is None or seen.snapshot is None or not seen.live:
         return None
     from ..boot.startup import AwaitedRun, matchers_of
@@ -222,7 +207,6 @@ def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
 
 
 def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> TurnEnd:
-    """Settle what the last holder left, look, plan, and do it. What has been known for too long is asked again."""
     node, progress, boot = context.node, context.progress, checked.boot
     fenced = recover_unfinished(node, progress.server, lock)
     progress.changed = progress.changed or fenced
@@ -262,7 +246,7 @@ def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> Non
     written = context.node.journal.intents.set(
         context.progress.server,
         Intent(meant_up, request.operation, request.origin, timestamp(context.node.clock.now())),
-        # Whoever had it so after this was asked for did it, and not this.
+        # A state that others caused after the request is not this action's work.
         keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
     )
     if written:

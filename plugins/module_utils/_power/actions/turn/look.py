@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server as it is now: its definition, its container and its state."""
+"""The server's present definition, container and state."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ _NOWHERE = "no definition and no container of this node has it; act on its own n
 
 
 def identify(context: ActionContext, *, killing: bool = False) -> None:
-    """Note which server is meant, unless it is too late to begin.
+    """Find the server. ``killing``: even if the engine is silent.
 
-    ``killing`` says that it is to be killed in earnest, so that an engine that keeps silent may not keep SIGKILL from it. Raises
-    `InterruptedBySignal`, `FailureBudget`, `ServerNotFound`, and what sources and engine raise.
+    Raises `InterruptedBySignal`, `FailureBudget`, `ServerNotFound`, and errors of sources and engine.
     """
     request, node, progress = context.request, context.node, context.progress
     node.caller.hold()
@@ -42,20 +41,19 @@ def identify(context: ActionContext, *, killing: bool = False) -> None:
     context.slot.refuse_over_budget(request.server)
     known = progress.known
     server = node.sources.search.identify(request.server, request.action) if known is None else known
-    # One that was found by a name just now is there; one that was found before its turn may be gone.
+    # A server just found by name exists; one found before its turn may be gone.
     is_certain = request.action.boots or (known is None and parse_uuid(request.server) is None)
     progress.server = server if is_certain else _found_here(context, server, killing)
 
 
 def _found_here(context: ActionContext, server: Server, killing: bool) -> Server:
-    """Return the server if the node has anything of it. One with a container, or (kill) a lock record, needs no source to know it."""
+    """Return the server if the node has any trace of it. A container or (kill) a lock record is enough."""
     request, node = context.request, context.node
     if request.action is PowerAction.KILL and node.locks.has_record(server.uuid):
         return server
     definition = node.sources.definition_for_stop(server.uuid)
     if definition is not None:
         return definition.server
-    # The engine is asked last.
     try:
         is_here = node.engine.inspect(server.uuid) is not None
     except (EngineError, EngineUnreachable):
@@ -65,27 +63,27 @@ def _found_here(context: ActionContext, server: Server, killing: bool) -> Server
     if is_here:
         return server
     if killing:
-        # Its very first start may be asking the Panel just now, and has left no trace to know it by.
+        # Its first start may still ask the Panel, without any other trace.
         with contextlib.suppress(LockUnavailable):
             node.generations.raise_for(server.uuid)
     raise ServerNotFound(f"Cannot {context.verb} server {server.uuid}: {_NOWHERE}")
 
 
-#: Longest look for the readiness line of a server that nobody watches.
+#: Longest search for the readiness line of an unwatched server.
 _UNWATCHED_SECONDS = 5.0
-#: Ends that somebody wanted, and where. Of a stop the journal may have this alone, if it had no room for the intent.
+#: Intended ends, and their place. Without room for the intent the journal has only this.
 _STOPPED = {Verdict.STOPPED: "", Verdict.STOPPED_EXTERNALLY: " at the engine"}
 
 
 def look(context: ActionContext) -> Observed:
-    """Look at the server before its lock is taken. Raises `NotSelected` if it is not meant as it is now."""
+    """Look at the server before its lock. Raises `NotSelected` if its state is not selected."""
     seen = _as_chosen_by_state(context, context.node.observe(context.uuid))
-    # Without the lock the record may change; whoever has the lock first has the journal say what the record says.
+    # Without the lock the record may change; the next lock holder copies it to the journal.
     return _require_chosen(context, seen, asks_record=context.request.check and seen.holder is None)
 
 
 def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
-    """Look at the server as the owner of its lock: what was seen before is not what the action found. Raises `NotSelected` as `look`."""
+    """Look at the server as its lock holder: it may have changed. Raises `NotSelected` as `look`."""
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
     _require_waited_run(context, seen)
     context.progress.state_before = None
@@ -93,28 +91,25 @@ def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
 
 
 def look_again(context: ActionContext) -> None:
-    """Look once more, so that the state reported is the one seen; where that cannot be, none is reported."""
+    """Look once more for the reported state; on failure there is none."""
     progress = context.progress
     if parse_uuid(context.uuid) is None:
         return
     try:
         progress.saw(context.node.observe(context.uuid), late=progress.changed)
     except Exception:
-        # Not even a fault of ours may keep the end from being told.
+        # Not even a fault of ours may hide the ending.
         progress.state = None
 
 
 def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
-    """Return a server as a request sees it that tells starting from running: it may have become ready without anybody watching.
-
-    Its log is looked at for 5 s at most; what was found is remembered, as a reader does.
-    """
+    """Search the log of a starting server for at most 5 s: it may be ready unwatched. Remembers a readiness line."""
     snapshot, only = seen.snapshot, context.request.only
     if only is None or (PowerState.STARTING in only) is (PowerState.RUNNING in only):
         return seen
     if snapshot is None or seen.state is not PowerState.STARTING:
         return seen
-    # Seldom needed, and all that waits for readiness.
+    # Rarely needed, like all waits for ready.
     from ...host.concurrency import map_concurrently
     from ..boot.await_ready import seen_ready
     from ..boot.startup import matchers_of
@@ -128,7 +123,6 @@ def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
 
 
 def _require_waited_run(context: ActionContext, seen: Observed) -> None:
-    """Raise `Superseded` if the server is in another run than that whose players were waited for."""
     waited = context.progress.waited_run
     if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
         context.progress.saw(seen)
@@ -145,7 +139,6 @@ def _require_chosen(context: ActionContext, seen: Observed, *, asks_record: bool
 
 
 def require_selected(request: Request, uuid: str, state: PowerState) -> None:
-    """Raise `NotSelected` if the server is in none of the states that the request is meant for."""
     if request.only is not None and state not in request.only:
         if not request.only:
             raise NotSelected(f"Cannot {request.action.value} server {uuid}: only names no state, so that no server is meant")
@@ -154,12 +147,10 @@ def require_selected(request: Request, uuid: str, state: PowerState) -> None:
 
 
 def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bool) -> None:
-    """Raise `NotSelected` if the request is for servers that are meant to be up, and this one is not, or is not any more.
+    """Raise `NotSelected` if the request selects servers that should be up, and this one should not.
 
-    Nor is one that somebody was seen to stop, as long as nobody has started it since. ``asks_record``: nor one whose stop the lock's record
-    alone tells of, because the journal could not be written.
-
-    Certain under the lock alone, where whoever stops or kills the server writes what it is meant to be.
+    The same if it was seen stopped, without a start since; with ``asks_record`` also if only the lock's record has the stop, because the
+    journal could not be written. Certain only under the lock, because a stop or kill writes the intent there.
     """
     meant_up, uuid = context.request.meant_up, context.uuid
     if meant_up is None:
@@ -179,16 +170,13 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         row = known_row(context, seen.snapshot.run)
         if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
-    # Where it was meant to be up when the request was made, the journal has been lost since.
+    # It should have been up at the request, so the journal was lost since.
     if intent is None and uuid not in meant_up:
         raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")
 
 
 def refuse_beside_wings(context: ActionContext) -> None:
-    """Raise `WingsActive` if Wings is alive: it takes a stop from outside for a crash and starts the server again.
-
-    Only a kill goes on beside it, with a warning.
-    """
+    """Raise `WingsActive` if Wings is alive: it takes a stop for a crash, and starts the server again."""
     request, node = context.request, context.node
     pid = None if node.settings.allow_wings else node.wings_pid()
     if pid is None:

@@ -21,14 +21,14 @@ from ..node.progress import Ending, Progress
 from .locked import Checked, TurnEnd, begin_apart, check, take_turn
 from .look import identify, look_again
 
-#: Codes of servers that leave no trace on the node, unless they were seen under the lock alone: they were not meant, or came too late.
+#: Not selected, or too late: no trace on the node, unless seen under the lock.
 UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
 def tell(context: ActionContext, ending: Ending) -> Result:
-    """Write how an action ended into journal and system log, and return its result. A power cut after that undoes none of it."""
+    """Write the ending into journal and system log, durably, and return the result."""
     request, node, progress = context.request, context.node, context.progress
-    # Also where it says that the server is this node's no more, and nothing else is kept.
+    # Also if the list shows that the server left this node, and nothing else is kept.
     node.sources.keep_list()
     result = progress.result(*ending)
     is_repeated = _is_repeated(result, request)
@@ -47,16 +47,13 @@ def tell(context: ActionContext, ending: Ending) -> Result:
 
 
 def _is_repeated(result: Result, request: Request) -> bool:
-    """Tell if the supervisor's try before this one came to nothing for the same reason: it goes on trying for as long as that holds."""
+    """Return True if the supervisor's last try failed for the same reason; it repeats such tries."""
     answers = request.answers
     return answers is not None and bool(result.code) and result.code == answers.code and not result.changed
 
 
 def perform(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
-    """Perform one power action on one server. Raises no `PowerError`: whatever happens is in the result, the journal and the syslog.
-
-    ``server`` is the one meant, where the caller has identified it already; ``slot`` its slot among others, which it keeps.
-    """
+    """Perform one power action on one server, in its ``slot``. Raises no `PowerError`: the result has it."""
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
     if request.check:
@@ -67,20 +64,20 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
 
 
 def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
-    """Return how the stages end. Where the server may be another since it was seen last, it is looked at again."""
+    """Return the ending of the stages. Look again at a server that may have changed since."""
     progress = context.progress
     try:
         ending = stages(context)
-        # A start looks at what it started; that is not to be asked for again at once.
+        # A start looks at what it started; no second look is needed.
         again = progress.begun and (progress.is_outdated or not context.request.action.boots)
     except PowerError as error:
         ending = progress.failure(error)
-        # What was seen before a wait for the lock is old by now.
+        # A state from before the wait for the lock is old.
         again = progress.begun or progress.state is not None
         if isinstance(error, EngineUnreachable) or isinstance(error.__cause__, EngineUnreachable):
             progress.state, again = None, False
     except Exception as error:
-        # A fault of ours in one server must not hide what became of the others.
+        # A fault of ours on one server must not hide the results of others.
         ending = Outcome.FAILED, INTERNAL_ERROR, internal_error(error)
         again = progress.begun
     if again:
@@ -89,7 +86,6 @@ def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending])
 
 
 def _act(context: ActionContext) -> Ending:
-    """Do the action, stage by stage. Raises what ends it."""
     is_kill = context.request.action is PowerAction.KILL
     identify(context, killing=is_kill)
     same = same_action(context)
@@ -118,7 +114,6 @@ def _act(context: ActionContext) -> Ending:
 
 
 def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
-    """Take the server's turn, after its players where the request has regard to them."""
     policy = context.request.players
     if policy is None:
         begin_apart(context, checked)

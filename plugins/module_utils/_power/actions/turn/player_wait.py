@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Regard to players before an action's turn: wait until few enough play, tell those who are left, and call it off if it does not come.
+"""The wait for players before an action's turn: wait for few players, warn the rest, and cancel if the action does not come.
 
-It comes after all that may refuse the action, so that nobody is told of what would be refused, and before the lock, so that everybody
-else may act meanwhile. No slot is held. `players/rules` decides what is next, `players/run_watch` what ends it."""
+It follows all checks that may refuse the action, so that players get no false warning. It precedes the lock, so that others may act in the
+meantime; it holds no slot. `players/countdown_rules` decides the next move, `players/run_watch` what ends the wait.
+"""
 
 from __future__ import annotations
 
@@ -29,36 +30,34 @@ from ..players.countdown_rules import Move, Situation, decide, must_go, next_cha
 from ..players.run_watch import RunWatch
 from .locked import Checked, begin_apart, check
 
-#: Seconds from one look at the players to the next, and at what ends the wait: nothing is under way that would have to be ended sooner,
-#: and with hundreds that wait it is the waking up that costs.
+#: Seconds between player counts, and checks of the run. With hundreds of waits, wake-ups are expensive.
 LOOK_SECONDS = 5.0
-#: Between two tries to begin while the same action waits.
 _RETRY_SECONDS = 1.0
-#: A look at a game that does not answer may take so long; a mark that is closer than that comes first.
+#: A silent game delays a look so long; a closer mark comes first.
 _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
 def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
-    """Wait and count as the policy says, and until the action may begin after the one before it, then give what is known of the server by
-    then; players who were told hear if it is called off.
+    """Wait and count down as the policy says, then for the stagger; yield fresh knowledge of the server.
 
-    Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`, `Superseded`, as `check` where it waited, and as `RunWatch.check`.
+    If the action does not come, warned players get a cancellation. Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`,
+    `Superseded`, as `check` after a wait, and as `RunWatch.check`.
     """
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
     if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
         begin_apart(context, checked)
-        # Nobody was asked who plays on a run that has come since.
+        # The players of a later run were not asked.
         context.progress.waited_run = NO_RUN
         yield checked
         return
-    # From here on: who stops the server while its image is pulled is not to find it started again.
+    # From here on, a stop during the pull of the image must prevent the restart.
     watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
         from ..boot.container import pull_ahead
 
-        # Players are told of no image that cannot be had, and nothing takes minutes between what they hear and what comes.
+        # Before any warning: a missing image, or minutes of pulling, would make it false.
         pull_ahead(context, checked.boot.definition)
     regard = _Regard(context, policy, seen.snapshot, watch)
     try:
@@ -71,8 +70,7 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
 
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
-    """See who plays, once and at once, for check mode. Raises `PlayersOnline` or
-    `PlayersUnknown` where the action would not wait for them, or where its wait could change nothing."""
+    """Count players once, for check mode. Raises `PlayersOnline` or `PlayersUnknown` if a wait is forbidden or useless."""
     regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
     count = context.progress.players = regard.look()
     move = decide(policy, Situation(count, 0.0))
@@ -87,7 +85,6 @@ def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snap
 
 
 def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, when: str = "") -> PlayersOnline | PlayersUnknown:
-    """The error of an action that has waited for players as long as it may, or may not wait any more; ``when`` says since when."""
     waited = when or (f" after {policy.max_delay} s" if policy.max_delay else "")
     cannot = f"Cannot {context.verb} server {context.uuid}"
     if count.online is None:
@@ -97,8 +94,6 @@ def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, 
 
 
 class _Regard:
-    """One action's regard to the players of one run."""
-
     def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot, watch: RunWatch) -> None:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
@@ -115,18 +110,17 @@ class _Regard:
         self._is_handed_on = False
         self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
         self._began = node.clock.monotonic()
-        #: By the monotonic clock: the wall clock may be set meanwhile.
+        #: By the monotonic clock, because the wall clock may be set.
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
         self._latest = Deadline(node.clock, self._requested + policy.max_delay)
         self._next_look = Deadline(node.clock, self._began)
 
     @property
     def has_game(self) -> bool:
-        """True if there is a game to ask who plays."""
         return self._game is not None
 
     def until_go(self, checked: Checked) -> Checked:
-        """Wait and count until the action may go on; return what is known of the server by then."""
+        """Wait and count down until the action may begin; return fresh knowledge of the server."""
         context, progress = self._context, self._context.progress
         if self._begin():
             while not self._advance():
@@ -136,7 +130,6 @@ class _Regard:
         return checked if self._waited <= STALE_SECONDS else check(context)
 
     def look(self) -> PlayerCount:
-        """Ask who plays."""
         was_known = self._count.online is not None
         if self._game is not None:
             self._count = self._context.progress.players = self._game.players()
@@ -146,23 +139,22 @@ class _Regard:
         return self._count
 
     def _last_look(self) -> None:
-        """Look once more where the wait for the lock took long. Raises `PlayersOnline` or `PlayersUnknown`: under the lock
-        nobody is waited for."""
+        """After a long wait for the lock count again, without a wait. Raises `PlayersOnline` or `PlayersUnknown`."""
         if self._next_look.is_over:
             self.look()
             if self._move() is not Move.GO:
                 raise _too_many(self._context, self._policy, self._count, " by the time it had the lock")
 
     def give_up(self, error: BaseException) -> None:
-        """Tell players who were told that it does not come, unless it has begun, or another process goes on with it after a signal."""
+        """Tell warned players that the action does not come, unless it has begun, or another process resumes it after a signal."""
         self._is_handed_on = isinstance(error, InterruptedBySignal) and self._context.node.caller.handed_on()
-        # A new image is a change, and nothing of what they were told.
+        # A new image is a change, but players were not warned of that.
         has_stopped = any(phase == Phase.STOP.value for phase, _seconds in self._context.progress.phases)
         if not self._is_handed_on and not has_stopped:
             self._countdown.call_off()
 
     def leave(self) -> None:
-        """Say in the result what was done for the sake of players, and let go of the record."""
+        """Add the wait to the result, and release the record."""
         progress, announcer = self._context.progress, self._announcer
         waited = progress.player_wait or PlayerWait(self._waited)
         progress.players = self._count
@@ -179,10 +171,7 @@ class _Regard:
         return round(self._context.node.clock.monotonic() - self._began, 3)
 
     def _begin(self) -> bool:
-        """Begin the record of the wait; return False if the same action went ahead, asked for under the same key by somebody else.
-
-        While that waits for the players, this one waits for it.
-        """
+        """Begin the record of the wait, after a wait of the same action and key; return False if that went ahead."""
         context = self._context
         node, request = context.node, context.request
         due = timestamp(self._waits_until)
@@ -205,12 +194,12 @@ class _Regard:
         return True
 
     def _advance(self) -> bool:
-        """Look if it is time to, do what is next, and return True if the action may go on."""
+        """Make the next move if it is due, and return True if the action may begin."""
         if self._is_look_due():
             self.look()
         move = self._move()
         if move is Move.REFUSE:
-            # Nobody plays on one that has ended by itself, which a game that is not there does not tell.
+            # A run that ended by itself has no players, but its missing game cannot say so.
             self._watch.look(certain=self._waited > STALE_SECONDS)
             if not self._watch.is_over:
                 raise _too_many(self._context, self._policy, self._count)
@@ -245,7 +234,6 @@ class _Regard:
         return Situation(self._count, passed, None if due is None else due.at - self._requested)
 
     def _come_back(self) -> bool:
-        """Take the slots again, and return True if the action may still go on: where that took a while, players may be back."""
         clock = self._context.node.clock
         began = clock.monotonic()
         self._slots.come_back(self._check, first=self._countdown.due is not None)
@@ -260,7 +248,6 @@ class _Regard:
         return False
 
     def _pause(self) -> None:
-        """Wait until something is due: a look, a mark, or what time alone changes."""
         clock, situation = self._context.node.clock, self._situation
         moments = (self._next_look.left, self._countdown.seconds_to_next, next_change(self._policy, situation) - situation.passed)
         Deadline.after(clock, max(min(moments), 0.0)).wait_out(self._check, every=LOOK_SECONDS)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The boot of a turn: have image and container before the server is stopped for them, end the run that is up, start the server."""
+"""The boot of a turn: prepare image and container before the stop, end the present run, start the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .stop import end_run
 
 
 def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Observed, steps: tuple[PlanStep, ...]) -> AwaitedRun:
-    """End the run that is up, if one is, and start the server. Until it is in its place, the container may be given up again."""
+    """End the present run, if any, and start the server. Before it is in place, the new container may be removed again."""
     node, staged = context.node, None
     try:
         staged = _stage(context, lock, boot, seen.snapshot)
@@ -37,16 +37,16 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
 
 
 def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
-    """Pull the image if need be, and return the container that will be started, made if need be; ``kept`` is given up for another."""
+    """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
     context.enter(lock, Phase.PULL)
     pull(context, boot.definition)
-    # The engine creates no container for a data directory that is not there.
+    # The engine creates no container without its data directory.
     with taken_step(context, "volume") as step:
         step.changed = boot.volume.create(node.settings.uid, node.settings.gid)
     context.check_cancelled()
     with taken_step(context, "container"):
-        # What waits under another name is no change yet: it may be given up again.
+        # A waiting container is no change yet: it may be removed again.
         staged = stage(context, boot, snapshot, kept)
     if kept is not None and kept != staged:
         unstage(node, kept)
@@ -54,20 +54,16 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
 
 
 def _await_slot(context: ActionContext, lock: PowerLock) -> None:
-    """Wait for the server's turn to boot, in phase ``queue``: a restart keeps its lock meanwhile."""
     if not context.slot.may_boot():
         context.enter(lock, Phase.QUEUE)
         context.slot.begin_boot(context.check_cancelled)
 
 
 def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> tuple[Boot, Staged]:
-    """Fetch the definition again after a stop that took a while; return boot and container as it wants them.
-
-    Suspended or gone meanwhile ends the boot, a definition that cannot boot or be had does not.
-    """
+    """Fetch the definition again after a long stop. Suspended or gone ends the boot; other errors keep the old one."""
     try:
         snapshot = context.node.engine.inspect(context.uuid)
-        # What is in the data directory is pre-boot's to look at, in a moment: whatever is wrong there, the definition is not.
+        # Pre-boot checks the data directory next. Its faults are not the definition's.
         fresh = prepare(context, snapshot, again=True, data=False)
         return fresh, _stage(context, lock, fresh, snapshot, staged)
     except PowerError as error:

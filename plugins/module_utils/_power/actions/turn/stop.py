@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The graceful stop: the way this run is stopped, the grace, and SIGKILL at its end."""
+"""The graceful stop: the way of this run, the grace, and SIGKILL at its end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from ..node.context import ActionContext
 from ..node.node import Node, Observed
 from ..node.run_end import record_stop
 
-#: How a definition's warnings about its way to stop begin.
 _STOP_KEY = "process_configuration.stop"
 
 
 def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tuple[PlanStep, ...]) -> None:
-    """End the run that is up as the plan says: await the end of a stop under way, or stop it."""
+    """End the present run as planned: wait for a stop in progress, or stop it."""
     if PlanStep.AWAIT_EXIT in steps and seen.snapshot is not None and seen.leftover is not None:
-        # That may take minutes, and others can boot meanwhile.
+        # A stop may take minutes; others can boot.
         context.slot.end_boot()
         _await_exit(context, lock, seen.snapshot.run, seen.leftover)
     if PlanStep.STOP in steps and seen.snapshot is not None:
@@ -45,7 +44,6 @@ def _record_end(context: ActionContext, lock: PowerLock, run: Run, end: RunEnd) 
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
-    """Wait for the end of a stop under way with what is left of ``wait_seconds``."""
     wait_seconds = context.request.wait_seconds
     end = context.node.await_end(run, wait_seconds - lock.waited_seconds, context.check_interrupted)
     if end is None:
@@ -59,7 +57,6 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
 
 
 def _note_kill(context: ActionContext) -> None:
-    """Say of a stop that it was forced if somebody's SIGKILL came before its own end."""
     progress = context.progress
     with contextlib.suppress(LockUnavailable):
         if progress.stop is not None and context.killed:
@@ -67,10 +64,10 @@ def _note_kill(context: ActionContext) -> None:
 
 
 def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> RunEnd:
-    """Stop a live run gracefully, by SIGKILL after the grace, and return its end.
+    """Stop a run gracefully, with SIGKILL after the grace, and return its end.
 
-    Raises `StopFailed` if the stop cannot be sent (nothing was killed) or the process outlives SIGKILL, and as `check_cancelled` in the
-    wait. A stop that may still be under way when this gives up stays in the lock record.
+    Raises `StopFailed` if the request fails (nothing was killed) or the process survives SIGKILL, and as `check_cancelled` during the wait.
+    A stop that may still be in progress stays in the lock record.
     """
     node, progress = context.node, context.progress
     stop = graceful_stop(node, context.uuid, snapshot, context.request.stop_timeout)
@@ -81,10 +78,10 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
     try:
         how = _send(context, snapshot, way, grace)
     except EngineUnreachable:
-        # The stop may be under way: the next one must know.
+        # The next holder must know of a stop in progress.
         lock.keep()
         raise
-    # A process that was asked to end is not as it was before, whatever becomes of the wait.
+    # The request changes the process, however the wait ends.
     progress.changed = progress.changed or grace > 0
     try:
         by_itself = node.await_end(snapshot.run, grace, context.check_cancelled) if grace > 0 else None
@@ -101,7 +98,7 @@ def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> Run
 
 @dataclass(frozen=True)
 class GracefulStop:
-    """How a run is stopped, with the timeout in force, and warnings about what says so."""
+    """The way to stop a run, the timeout in force, and warnings about them."""
 
     way: StopWay
     timeout: StopTimeout
@@ -109,10 +106,9 @@ class GracefulStop:
 
 
 def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int | None = None) -> GracefulStop:
-    """Return how the run of ``snapshot`` is stopped; None: one whose container is gone. ``asked`` is the task's ``stop_timeout``.
+    """Return the way to stop the run of ``snapshot``; None: its container is gone. ``asked`` is the task's ``stop_timeout``.
 
-    A run is stopped as its container was made for it. The task's ``definitions`` come before that, and the definition of another source
-    counts only for a container without such a label.
+    The container's label decides. The task's ``definitions`` come first; other sources count only for a container without the label.
     """
     task = node.sources.task_definition(uuid)
     labelled = None if snapshot is None else made_to_stop(snapshot, uuid)
@@ -123,7 +119,7 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int |
     else:
         definition = task if task is not None else node.sources.definition_for_stop(uuid)
         if definition is not None:
-            # What else is wrong with it does not concern a stop.
+            # Other faults of the definition do not matter for a stop.
             warnings = tuple(f"server {uuid}: {warning}" for warning in definition.warnings if warning.startswith(_STOP_KEY))
             way, source = definition.stop, TimeoutSource.DEFINITION
         elif snapshot is not None:
@@ -138,10 +134,9 @@ def graceful_stop(node: Node, uuid: str, snapshot: Snapshot | None, asked: int |
 
 
 def _send(context: ActionContext, snapshot: Snapshot, way: StopWay, grace: int) -> str:
-    """Ask the process to end, and return how it was asked; with no grace it is not asked at all."""
     engine, progress, uuid = context.node.engine, context.progress, context.uuid
     if snapshot.restart_policy != "no":
-        # The engine would bring the server back up after any exit that is not its own stop.
+        # Otherwise the engine restarts the server after any exit except its own stop.
         engine.containers.forbid_restart(snapshot.id)
         progress.changed = True
     if grace == 0:
