@@ -165,7 +165,8 @@ def unbegun(lab: Lab, operations: dict[str, str], age: timedelta = timedelta()) 
             generation["generation"] = None if action == "kill" else 0
             deadline = (at + timedelta(seconds=30)).isoformat().replace("+00:00", "Z")
             connection.execute(
-                "INSERT OR REPLACE INTO acceptances (id, wait_seconds, deadline, generation) VALUES (?, 30, ?, ?)",
+                """INSERT OR REPLACE INTO acceptances (id, wait_seconds, deadline, generation, boot, boot_seconds, wait_for, wait_timeout)
+                VALUES (?, 30, ?, ?, '', 0, 'container', 300)""",
                 (operation, deadline, generation["generation"]),
             )
 

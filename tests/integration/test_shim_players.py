@@ -74,7 +74,7 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
     played = PlayedOverHttp(lab)
     before = played.run()
     with shim_on(lab) as shim:
-        restart = played.took(shim, "restart", warn=[12, 2], warn_message="{action} is near")
+        restart = played.took(shim, "restart", warn=[20, 2], warn_message="{action} is near")
         wait_until(played.said, "players are told for the first time")
         shim.kill()
     with again(lab) as shim:
