@@ -62,7 +62,7 @@ def _yaml() -> Parser:
 
 
 class _Parsers(Mapping[str, Parser]):
-    """Each is loaded when it is asked for: a call needs one or two of them, and a module is compiled anew at each call."""
+    """Loads each parser on demand: a call needs one or two of them, and compiles its modules anew."""
 
     _loaders: Mapping[str, Callable[[], Parser]] = {
         "file": _file,
@@ -85,5 +85,5 @@ class _Parsers(Mapping[str, Parser]):
         return len(self._loaders)
 
 
-#: By the names that definitions use. The file of a parser that is not here is left as it is.
+#: By the names that definitions use. Files of unknown parsers stay as they are.
 PARSERS: Mapping[str, Parser] = _Parsers()

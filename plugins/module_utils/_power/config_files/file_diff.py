@@ -17,7 +17,6 @@ from ..model.result import FileDiff
 from ..model.schema import visible
 from .rules import ConfigFault
 
-#: Bytes of a text that are shown.
 _SHOWN_BYTES = 100 * 1024
 #: Text that all formats write unchanged.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
@@ -25,10 +24,7 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) -> FileDiff:
-    """Return both texts with all spellings of ``secrets`` masked, and terminal controls as escapes.
-
-    For a file above 100 KiB or with NUL bytes, only the sizes.
-    """
+    """Return both texts with ``secrets`` masked and controls escaped; only the sizes above 100 KiB or with NUL bytes."""
     path = visible(path)
     if max(len(before), len(after)) > _SHOWN_BYTES:
         return FileDiff(path, f"({len(before)} bytes, too many to show)\n", f"({len(after)} bytes, too many to show)\n")
@@ -45,7 +41,6 @@ def _for_a_terminal(text: str) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret in the spellings of configuration files, in UTF-8 and other encodings."""
     # A line holds no line end, and parsers may drop the end of a value.
     for text in (secret, secret.rstrip("\r\n"), secret.strip()):
         for form in _spellings(text) if len(text) >= SHORTEST_SECRET else ():
@@ -55,7 +50,6 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, and with each format's escapes."""
     yield secret
     if _PLAIN.fullmatch(secret):
         return
@@ -74,7 +68,6 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def _as_written_here(secret: str) -> Iterator[str]:
-    """Yield a secret as the writers of this package spell it."""
     from .properties_file import replace_properties
     from .toml_words import string_text
     from .yaml_read import scalar

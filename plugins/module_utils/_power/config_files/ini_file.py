@@ -60,8 +60,6 @@ def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _IniFile:
-    """The lines of a file by section and key."""
-
     def __init__(self, text: str) -> None:
         self._mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
         self._lines = [_line(found) for found in _LINE.finditer(text, len(self._mark))]
@@ -72,7 +70,6 @@ class _IniFile:
         self._parse()
 
     def apply(self, rule: ConfigRule) -> None:
-        """Apply a rule to the result of earlier rules."""
         name, key = _section_and_key(rule)
         section = self._sections.get(name)
         line = section.keys.get(key) if section else None
@@ -86,7 +83,6 @@ class _IniFile:
             self._replace(line, _plain(value_text(value), rule), rule)
 
     def text(self) -> str:
-        """Return the changed text."""
         behind: dict[int, list[_Line]] = {}
         for name, section in self._sections.items():
             if name not in self._new:
@@ -135,13 +131,11 @@ class _IniFile:
         _divide(line)
 
     def _quoted(self, value: str) -> Iterator[str]:
-        """Yield a value in each kind of quotes that the file uses."""
         lines = [line for section in self._sections.values() for line in section.keys.values()]
         present = {_quote(line.value[: _comment(line.value)]) for line in lines}
         yield from (f"{quote}{value}{quote}" for quote in ('"', "'") if quote in present and quote not in value)
 
     def _written(self, key: str, befores: Sequence[str], values: Iterable[str], behind: str, rule: ConfigRule) -> _Line:
-        """Return the first line that parses to its key and value."""
         for value in values:
             apart = " " if value and behind[:1] in (";", "#") else ""
             for before in befores:
@@ -215,14 +209,12 @@ def _comment(value: str) -> int:
 
 
 def _quote(bare: str) -> str:
-    """Return the quote around a whole value, or nothing."""
     quote = bare[:1]
     is_quoted = quote in ('"', "'") and len(bare) > 1 and bare.endswith(quote) and quote not in bare[1:-1]
     return quote if is_quoted else ""
 
 
 def _present(value: str) -> str:
-    """Return a value without its quotes and the comment behind it."""
     bare = value[: _comment(value)]
     return bare[1:-1] if _quote(bare) else bare
 
@@ -236,13 +228,11 @@ def _plain(value: str, rule: ConfigRule) -> str:
 
 
 def _stands(line: _Line, written: str) -> bool:
-    """Tell whether a line has this value, followed at most by a comment."""
     rest = line.value[len(written) :]
     is_apart = not rest or not written or rest[0].isspace()
     return line.value.startswith(written) and is_apart and (not rest or _comment(rest) == 0)
 
 
 def _style(model: _Line) -> tuple[str, str]:
-    """Return the indent of a line, and the text between its key and its value."""
     begin = model.text.index(model.key)
     return model.text[:begin], model.text[begin + len(model.key) : model.start]

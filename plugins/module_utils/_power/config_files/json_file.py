@@ -33,8 +33,6 @@ def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _JsonWriter:
-    """Writes the new nodes of a tree as edits of its text."""
-
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
         self._document = document
@@ -49,7 +47,6 @@ class _JsonWriter:
         self._in_lines = not begun or "\n" in text.strip()
 
     def edits(self) -> Iterator[Edit]:
-        """Yield the edits, in any order."""
         for node in self._document.items:
             if node.new and node.span is None:
                 yield len(self._text), len(self._text), self._rendered(node, "") + self._end
@@ -83,7 +80,6 @@ class _JsonWriter:
             yield from appended(self._text, end, separator, [self._entry(key, child, pad, colon) for key, child in new])
 
     def _filled(self, span: tuple[int, int], new: list[tuple[str | None, Node]]) -> Edit:
-        """Return entries for an empty map or list: on separate lines if the file has lines."""
         start, end = span[0] + 1, span[1] - 1
         if self._text[start:end].strip():
             end = start
@@ -91,7 +87,6 @@ class _JsonWriter:
         return start, end, self._inner(new, pad)
 
     def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
-        """Return the entries between brackets in a line with indent ``pad``; without ``pad`` on one line."""
         if pad is None:
             comma = "," if self._colon == ":" else ", "
             return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)
@@ -137,8 +132,6 @@ def read(text: str) -> Document:
 
 
 class _JsonReader:
-    """Reads from a position that only moves ahead."""
-
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
@@ -146,7 +139,6 @@ class _JsonReader:
         self._string = json.JSONDecoder().raw_decode
 
     def document(self) -> Document:
-        """Read the whole text."""
         document = Document()
         if self._next():
             document.items.append(self._value(0))
@@ -216,7 +208,6 @@ class _JsonReader:
         return node
 
     def _comma(self, closing: str) -> None:
-        """Skip the comma behind an entry; it may be missing before the closing bracket."""
         character = self._next()
         if character == ",":
             self._at += 1
@@ -232,7 +223,6 @@ class _JsonReader:
         return str(value)
 
     def _next(self) -> str:
-        """Move to the next character outside blanks and comments, and return it; empty at the end."""
         text = self._text
         while True:
             found = _BLANKS.match(text, self._at)

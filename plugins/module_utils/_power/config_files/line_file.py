@@ -42,7 +42,6 @@ def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _split(text: str) -> tuple[list[str], list[str]]:
-    """Return the lines and their ends; the last end may be empty."""
     lines, ends = [], []
     for found in _LINE.finditer(text):
         line = found.group(1)

@@ -65,8 +65,6 @@ def _holds(rule: ConfigRule) -> bool:
 
 
 class _Values:
-    """The values of placeholders for one server on one node."""
-
     def __init__(self, definition: Definition, settings: Settings) -> None:
         # As in the container: no variable of a definition replaces these.
         own = {
@@ -84,7 +82,6 @@ class _Values:
         }
 
     def rule(self, rule: ConfigRule, parser: str) -> ConfigRule:
-        """Return a rule expanded for a file of ``parser``."""
         is_pattern = rule.if_value is not None and rule.if_value.startswith(_REGEX)
         replacement, condition = rule.replace_with, rule.if_value
         try:
@@ -177,7 +174,6 @@ def _server_values(definition: Definition) -> dict[str, str]:
 
 
 def _node_values(settings: Settings) -> dict[str, str]:
-    """Return the settings that a server's files may hold, by the names of Wings and the Panel."""
     return {
         "docker.network.interface": settings.network_interface,
         "docker.interface": settings.network_interface,
@@ -188,7 +184,6 @@ def _node_values(settings: Settings) -> dict[str, str]:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    """Return values as text; only text, numbers and booleans."""
     texts = {}
     for name, value in values.items():
         if isinstance(value, bool):

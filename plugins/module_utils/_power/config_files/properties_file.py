@@ -58,8 +58,6 @@ def replace_properties(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _PropertiesFile:
-    """The entries of a file and their changes."""
-
     def __init__(self, text: str) -> None:
         self._text = text
         self._begin = 1 if text.startswith(BYTE_ORDER_MARK) else 0
@@ -73,7 +71,6 @@ class _PropertiesFile:
         self._added: dict[str, str] = {}
 
     def apply(self, rule: ConfigRule) -> None:
-        """Apply a rule to the result of earlier rules."""
         key = rule.match
         if not key:
             raise ConfigFault("its match is empty and names no key", rule)
@@ -84,7 +81,6 @@ class _PropertiesFile:
             (self._added if entry is None else self._changed)[key] = value_text(value)
 
     def text(self) -> str:
-        """Return the changed text."""
         pieces: list[str] = []
         position = 0
         replaced = [entry for entry in (self._entries[key] for key in self._changed) if self._changed[entry.key] != entry.value]

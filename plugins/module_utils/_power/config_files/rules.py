@@ -103,9 +103,7 @@ def substitute(pattern: str, text: str, template: str) -> str | None:
 
 @contextlib.contextmanager
 def one_child() -> Iterator[None]:
-    """Share one child with its CPU second and memory among this thread's patterns. It starts with the first pattern and ends with the
-    context. A nested context does nothing.
-    """
+    """Share one child with its CPU second and memory among this thread's patterns. A nested context does nothing."""
     if getattr(_local, "child", None) is not None:
         yield
         return
@@ -136,7 +134,6 @@ class _Child:
         self._spent = False
 
     def ask(self, *question: str) -> list[str]:
-        """Return its answer to pattern, text and template. Raises `ConfigFault` without one."""
         if self._spent:
             raise ConfigFault("the regular expressions in the if_values of this file together take too long")
         try:
@@ -149,7 +146,6 @@ class _Child:
         return answer
 
     def end(self) -> None:
-        """End it, and free its place."""
         child, self._running = self._running, None
         if child is not None:
             try:
@@ -158,7 +154,6 @@ class _Child:
                 _places.release()
 
     def _start(self) -> PatternChild:
-        """Start it after a place is free."""
         _places.acquire()
         try:
             self._running = child = PatternChild(_CHILD, str(_LONGEST))
@@ -194,9 +189,7 @@ class Keep(enum.Enum):
     KEEP = "keep"
 
 
-#: The key is missing.
 ABSENT: Final = Absent.ABSENT
-#: No change.
 KEEP: Final = Keep.KEEP
 
 Value = Union[str, bool, Number, None]

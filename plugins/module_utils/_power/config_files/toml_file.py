@@ -40,7 +40,6 @@ def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _proof(result: str) -> None:
-    """Refuse a result that is not TOML."""
     try:
         Draft(result)
     except ConfigFault as fault:
@@ -95,7 +94,6 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
 
 
 def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
-    """Add the rest of a path to a table that has none of it."""
     if any(isinstance(step, Every) for step in steps):
         return
     leaf = _new_leaf(rule)
@@ -109,7 +107,6 @@ def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRul
 
 
 def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
-    """Return the scalar that a rule writes for a missing key, or None."""
     value = wanted(rule, ABSENT)
     if value is KEEP:
         return None
@@ -121,7 +118,6 @@ def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
 
 
 def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
-    """Set a scalar by a rule."""
     if not isinstance(node, TomlScalar):
         if lenient:
             return
@@ -229,7 +225,6 @@ class Draft:
         return anchor, anchor, "".join(f"{owner.indent}{_pair(line)}{self._newline}" for line in owner.lines) + gap
 
     def _tail(self, before: str) -> str:
-        """Return the new sections, each behind an empty line."""
         tail: list[str] = []
         for section in self._sections:
             header = ".".join(key_text(name) for name in section.names or ())

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TOML file as a tree of tables, lists and scalars with their positions, and the positions for new keys; pure.
-
-`read_toml` makes it from a text; `toml_file` changes and writes it.
-"""
+"""A TOML file as a tree of tables, lists and scalars, with their positions and those for new keys; pure."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ from .toml_words import TomlScalar, Words, key_text
 #: Values of one file, a limit on time and memory far above real files.
 _MOST_NODES = 200_000
 _TWICE = "says two things of one key"
-#: Limits on time and memory, far above real files.
 _DEEPEST = 64
 _MOST_LINES = 500_000
 
@@ -33,7 +29,6 @@ class Form(enum.Enum):
     IMPLIED = "implied"
     #: Only a part of keys: ``a`` in ``a.b = 1``.
     DOTTED = "dotted"
-    #: In braces.
     INLINE = "inline"
 
 
@@ -135,7 +130,6 @@ class TreeBuilder:
         return node
 
     def _opened(self, table: Table, name: str) -> Table:
-        """Open the table of a header in single brackets."""
         node = table.entries.get(name)
         if node is None:
             node = self._named(Form.SECTION, table, name)
@@ -153,7 +147,6 @@ class TreeBuilder:
         return table
 
     def _item(self, table: Table, name: str) -> Table:
-        """Add the table of a header in double brackets to its list."""
         node = table.entries.get(name)
         if node is None:
             node = self.counted(Listing(0, closed=False))
@@ -175,7 +168,6 @@ class TreeBuilder:
         return grown
 
     def _below_key(self, table: Table, name: str, home: Table) -> Table:
-        """Return the table of a part of a key."""
         node = table.entries.get(name)
         if node is None:
             node = Table(Form.DOTTED, table, name, None)
@@ -191,7 +183,6 @@ class TreeBuilder:
 
 
 def _bind(table: Table, parent: Table, home: Table) -> None:
-    """Mark a table as made by keys in ``home``."""
     table.keyed_in = home
     table.prefix = f"{parent.prefix}{key_text(table.name)}."
     if home.form is Form.INLINE:
@@ -212,7 +203,6 @@ class _TomlReader:
         self._words = Words(text)
         self._tree = TreeBuilder(self._words.fault)
         self._section = self._tree.root
-        #: The tables that the current line adds to.
         self._grown: list[Table] = []
 
     def read(self) -> Table:
@@ -235,7 +225,6 @@ class _TomlReader:
         return root
 
     def _anchor_here(self) -> None:
-        """After a line, additions to its tables go here."""
         for table in self._grown:
             table.anchor = self._words.position
 

@@ -47,7 +47,6 @@ _DATE_PARTS = re.compile(
 _LONGEST = 1024 * 1024
 _NOT_TOML = "is not valid TOML"
 _UNCLOSED = "a quote is not closed in its line, or a control character stands in the text"
-#: Names of a key.
 _MOST_NAMES = 64
 #: Python is slow for longer digits, and their own spelling does for them.
 _LONGEST_BASED = 1000
@@ -60,10 +59,7 @@ _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class TomlScalar:
-    """A scalar: its position, and its value for rules (a date is its text). ``written``: the new text from a rule.
-
-    ``form`` is basic, literal, date, float, integer or bool.
-    """
+    """A scalar: position, form (basic, literal, date, float, integer, bool), value for rules, and a rule's new text."""
 
     __slots__ = ("end", "form", "start", "value", "written")
 

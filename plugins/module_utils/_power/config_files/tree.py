@@ -61,7 +61,6 @@ class Branch:
     span: Span | None = None
     new: bool = False
     shared: bool = False
-    #: Within brackets or braces, as in JSON.
     flow: bool = True
     #: The begin of the first entry: a map's key, a list's value.
     first: int = -1
@@ -173,8 +172,6 @@ def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
 
 @dataclass
 class _Going:
-    """A rule on its way through the tree."""
-
     rule: ConfigRule
     budget: list[int]
     #: The rest of the path is shared with other places.
@@ -226,7 +223,6 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
 
 
 def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequence[Step], going: _Going) -> None:
-    """Create the map or list for the rest of a path, in place of ``null`` or of nothing."""
     step = steps[0]
     if isinstance(step, Every) or going.rule.if_value is not None:
         return
@@ -262,7 +258,6 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
 
 
 def _inherited(parent: Map | List, key: str) -> Node | None:
-    """Return the value of a key from the nearest merge key."""
     for each in _merged(parent):
         if key in each.entries:
             return each.entries[key]
@@ -287,10 +282,7 @@ def _merged(parent: Map | List) -> Iterator[Map]:
 def rewritten(
     text: str, rules: Sequence[ConfigRule], read: Callable[[str], Document], edits: Callable[[str, Document], Iterable[Edit]]
 ) -> str:
-    """Return ``text`` changed by ``rules``: ``read`` makes the tree, ``edits`` writes its new nodes; a byte order mark stays.
-
-    The result is parsed again: an unintended change is a `ConfigFault`.
-    """
+    """Return ``text`` changed by ``rules``, with its byte order mark. An unintended change in the result is a `ConfigFault`."""
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     before = text[len(mark) :]
     document = read(before)

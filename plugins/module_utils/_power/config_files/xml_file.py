@@ -70,7 +70,6 @@ def _proof(source: bytes, result: bytes) -> None:
 
 
 def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
-    """Apply one rule; return the new or changed elements."""
     found = _found(document, place.steps)
     afterwards = steps_afterwards(place)
     changed = [element for element in found if _set(document, element, place)]
@@ -103,7 +102,6 @@ def _refuse_unbound(element: Element, name: str, rule: ConfigRule, *, is_element
 
 
 def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
-    """Set the text or attribute of one element; return whether it changed."""
     present: str | Absent = document.text(element)
     if place.attribute is not None:
         present = element.attributes.get(place.attribute, ABSENT)
@@ -129,7 +127,6 @@ def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
 
 
 def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
-    """Return every element of a path, in the order of the file."""
     parents: list[Element | None] = [None]
     for step in steps:
         parents = [child for parent in parents for child in _children(document, parent, step)]
@@ -137,7 +134,6 @@ def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
 
 
 def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
-    """Return the elements of one step below an element, or above the root."""
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
     for rule in step.filters:
@@ -188,7 +184,6 @@ def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
 
 
 def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
-    """Return the attributes that a new element needs to match its filters."""
     attributes: dict[str, str] = {}
     for wish in step.filters:
         if not isinstance(wish, AttributeFilter) or wish.value is None or not fits_xml(wish.value):
@@ -285,7 +280,6 @@ def _fits_cdata(text: str, codec: str) -> bool:
 
 
 def _last_mark(source: bytes, begin: int, end: int) -> int:
-    """Return where the white space before an end tag begins."""
     return begin + len(source[begin:end].rstrip())
 
 

@@ -4,17 +4,17 @@
 """The meaning of a rule's ``match`` and value in XML; pure.
 
 ==============================================  =====================================================================
-``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``
-``Root.Worlds.*``                               every element in ``Worlds``
-``Root.property[@name='Port']``                 those ``property`` whose attribute ``name`` is ``Port``
-``Root.World[@id].Seed``                        in those that have an attribute ``id``
-``Root.World[Name='Hub'].Seed``                 in those whose child ``Name`` holds the text ``Hub``; ``[Name]``: that have one
-``Root.World[2]``                               the second; ``[-1]``: the last
-``Root.property[@name='Port'].@value``          that attribute, not the element's text
+``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``.
+``Root.Worlds.*``                               every element in ``Worlds``.
+``Root.property[@name='Port']``                 every ``property`` whose attribute ``name`` is ``Port``.
+``Root.World[@id].Seed``                        in every ``World`` with an attribute ``id``.
+``Root.World[Name='Hub'].Seed``                 in every ``World`` whose child ``Name`` has the text ``Hub``; ``[Name]``: any text.
+``Root.World[2]``                               the second; ``[-1]``: the last.
+``Root.property[@name='Port'].@value``          that attribute, not the element's text.
 ==============================================  =====================================================================
 
-A value ``[value='26900']`` sets the attribute ``value`` instead of the text, as in Wings. Dots within brackets are no steps; ``/`` is
-another way to write the dot between two. A name without a prefix means any prefix.
+A value ``[value='26900']`` sets the attribute ``value`` instead of the text, as in Wings. Dots within brackets are no steps; ``/``
+may replace the dot between two. A name without a prefix fits any prefix.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from .rules import KEEP, ConfigFault, value_text, wanted
 EVERY = "*"
 #: XML's white space; a filter ignores it around a text.
 BLANKS = " \t\r\n"
-#: More levels than any file has; characters.
 _MOST_STEPS = 64
 _LONGEST = 1000
 _NAME = r"[^\W\d][\w:-]*"
@@ -77,9 +76,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class XmlTarget:
-    """The place of a rule's value: the path from above the root, and an attribute's name, or None for the text. ``rule`` has the bare
-    value.
-    """
+    """The place of a rule's value: a path, and an attribute's name, or None for the text. ``rule`` has the bare value."""
 
     steps: tuple[PathStep, ...]
     attribute: str | None

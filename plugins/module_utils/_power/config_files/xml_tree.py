@@ -21,7 +21,6 @@ from .xml_path import BLANKS
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: Limits on memory and time, far above real files.
 _MOST_ELEMENTS = 100_000
 _MOST_SIGNS = 400_000
 _DEEPEST = 256
@@ -201,8 +200,6 @@ def _codec(source: bytes) -> str:
 
 
 class _XmlReader:
-    """Builds a document's tree from expat's events."""
-
     def __init__(self, document: XmlDocument) -> None:
         self._document = document
         self._open: list[Element] = []

@@ -32,8 +32,6 @@ def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _YamlWriter:
-    """Writes the new nodes of a tree as edits of its text."""
-
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
         self._document = document
@@ -74,7 +72,6 @@ class _YamlWriter:
         return start, start, " " + self._inline(node, parent.flow, "")
 
     def _block_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> Edit:
-        """Return new lines behind the last line of a block."""
         column = self._column(self._dash(node.first) if isinstance(node, List) else node.first)
         lines = [line for key, child in new for line in self._entry_lines(key, child)]
         return self._below(self._content_end(node), [" " * column + line for line in lines])
@@ -95,7 +92,6 @@ class _YamlWriter:
         return value if key is None else written_key(key, quoted=quoted, flow=True) + colon + value
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
-        """Return a new value on one line, in the style of the old one."""
         if isinstance(node, Map):
             return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.entries.items()) + "}"
         if isinstance(node, List):
@@ -105,7 +101,6 @@ class _YamlWriter:
         return scalar(node.value, style=style, flow=flow)
 
     def _lines(self, node: Node) -> list[str]:
-        """Return a new value as a block."""
         if isinstance(node, Map):
             return [line for key, child in node.entries.items() for line in self._entry_lines(key, child)]
         if isinstance(node, List):
@@ -139,7 +134,6 @@ class _YamlWriter:
         return end if block is None or "+" in block.group(1) else start + len(text.rstrip(_BLANKS))
 
     def _dash(self, position: int) -> int:
-        """Return the dash of the item that begins at a position."""
         while position > 0 and self._text[position - 1] in " \t":
             position -= 1
         if self._text[position - 1 : position] != "-":

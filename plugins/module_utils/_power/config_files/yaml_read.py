@@ -64,10 +64,7 @@ def kind_of(plain: str) -> str:
 
 
 def read(text: str) -> Document:
-    """Return the tree of the first document, without values if there is none.
-
-    Raises `ConfigFault` with line and column if it is not YAML, `MissingLibrary` without PyYAML.
-    """
+    """Return the tree of the first document. Raises `ConfigFault` with line and column, `MissingLibrary` without PyYAML."""
     away = text.translate(_AWAY)
     if away != text and any(chr(private) in text for private in _BACK):
         raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
@@ -95,8 +92,6 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
 
 
 class _Builder:
-    """Builds a tree from events."""
-
     def __init__(self, translated: bool) -> None:
         self.document = Document(flow=False)
         self._translated = translated
@@ -105,7 +100,6 @@ class _Builder:
         self._values = 0
 
     def take(self, event: Any) -> bool:
-        """Add an event; return whether it ended the first document."""
         kind = type(event).__name__
         span = (event.start_mark.index, event.end_mark.index)
         if kind == "ScalarEvent":
@@ -159,15 +153,12 @@ class _Builder:
 
 
 class _Open:
-    """A map or list without its end."""
-
     def __init__(self, branch: Map | List, previous: int = 0) -> None:
         self.branch = branch
         self._previous = previous
         self._key: tuple[Node, Span] | None = None
 
     def add(self, node: Node, span: Span) -> None:
-        """Add the next node: a key, the value of the key before, or an item."""
         branch = self.branch
         if isinstance(branch, List):
             self._placed(span, span)

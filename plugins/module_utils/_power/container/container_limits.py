@@ -21,7 +21,6 @@ from ..model.server import Amount, ContainerLimits
 
 MEMORY, OVERHEAD, SWAP = "build.memory_limit", "docker.overhead", "build.swap"
 CPU, THREADS, IO, PIDS = "build.cpu_limit", "build.threads", "build.io_weight", "docker.container_pid_limit"
-#: The keys of definition and settings that are limits.
 LIMIT_KEYS = (MEMORY, OVERHEAD, SWAP, CPU, THREADS, IO, PIDS)
 
 #: Definitions count memory in decimal megabytes.

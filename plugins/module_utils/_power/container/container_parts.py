@@ -75,7 +75,6 @@ def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, ou
 
 
 def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, Any]:
-    """Return the values of all parts but the limits."""
     body = dict(config)
     host, labels = dict(body.pop("HostConfig")), dict(body.pop("Labels"))
     ours, *mounts = host.pop("Mounts")
@@ -177,7 +176,6 @@ def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wante
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:
-    """Read the parts in labels; None if they are missing or unreadable."""
     try:
         found = json.loads(labels.get(LABEL_PARTS, "null"))
     except ValueError:

@@ -57,7 +57,6 @@ __all__ = [
     "spec_hash_of",
 ]
 
-#: The data directory inside the container.
 HOME = "/home/container"
 #: Linux's limit for an argument or variable, without the zero at its end.
 _LONGEST_VARIABLE = 131_071
@@ -158,7 +157,6 @@ def _host(
 
 
 def _hash(config: Mapping[str, Any], image_id: str) -> str:
-    """Hash the body of the create call and the current id of the image."""
     text = json.dumps({"config": config, "image_id": image_id}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

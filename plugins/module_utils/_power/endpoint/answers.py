@@ -27,7 +27,6 @@ _LONGEST_TEXT = 1000
 _LONGEST_READ = 100 * _LONGEST_TEXT
 _CODE = re.compile(r"[a-z][a-z_]{0,63}")
 _COUNTDOWN = ("action", "phase", "due", "origin", "reason", "since", "operation")
-#: The figures of a server's use, by the endpoint's names.
 _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "uptime")
 _NETWORK = ("rx_bytes", "tx_bytes")
 _SUPERVISION = (
@@ -140,7 +139,6 @@ class Seen:
     #: The values of ``wait_for`` that the HTTP shim supports; Wings supports none.
     waits_for: frozenset[WaitFor] = frozenset()
     countdown: Mapping[str, Any] | None = None
-    #: Whether the endpoint reports players.
     tells_players: bool = False
     players: PlayerCount | None = None
     #: Values that logs must not show: an endpoint reports the whole environment.
@@ -196,7 +194,6 @@ def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unsee
 
 
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
-    """Read a server whose state the endpoint does not know; None for any other."""
     fields = as_map(value)
     configuration, text = as_map(fields.get("configuration")), text_reader(masked)
     told = configuration.get("uuid")

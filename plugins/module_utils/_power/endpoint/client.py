@@ -42,7 +42,6 @@ class EndpointConnection:
     def __init__(
         self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
     ) -> None:
-        """See `Endpoint`. Raises `SettingsInvalid`."""
         self.shown = shown_address(url)
         self.timeout = timeout
         self.warnings: list[str] = []
@@ -57,7 +56,6 @@ class EndpointConnection:
             self.web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
-        #: The path of the endpoint's own address.
         self.prefix = urlsplit(url).path.rstrip("/")
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
@@ -166,7 +164,6 @@ class ServerList:
         self._guard = threading.Lock()
         self._listed: tuple[Seen | Unseen, ...] | None = None
         self._fault: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
-        #: Codes that say why the list is incomplete.
         self.lacking: tuple[str, ...] = ()
 
     def read(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
@@ -207,10 +204,7 @@ class Accepted:
 
 
 class Endpoint:
-    """One endpoint with its token. Thread-safe. The caller shows ``warnings``.
-
-    Every request raises `EndpointUntrusted` if the token may not go there.
-    """
+    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there."""
 
     def __init__(
         self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
@@ -231,10 +225,7 @@ class Endpoint:
         return [seen.server for seen in self.listed(check_cancelled)]
 
     def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
-        """Return every server, from one request that is not repeated, even if it failed.
-
-        Raises `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
-        """
+        """Return every server, from one request that is not repeated. Raises as `ServerList.read`."""
         return self._list.read(check_cancelled)
 
     @property
@@ -248,10 +239,7 @@ class Endpoint:
         return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
 
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
-        """Return one server as it is now.
-
-        Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
-        """
+        """Return one server. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
         answer = self._connection.ask("GET", f"/api/servers/{uuid}", seconds=seconds, check_cancelled=check_cancelled)
         verb = f"look at server {uuid}"
         answer.raise_if_missing(verb, uuid)
@@ -302,10 +290,7 @@ class Endpoint:
         return answer.read("follow the operation", lambda value: read_operation(value, self.masked))
 
     def log(self, uuid: str, lines: int) -> list[str]:
-        """Return the last lines of a server's output; Wings returns at most 100.
-
-        Raises `EndpointUnreachable`, and `EndpointError`, also if Wings has no container for the server.
-        """
+        """Return the last lines of output, from Wings at most 100. Raises `EndpointUnreachable`, `EndpointError`."""
         answer = self._connection.ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines})
         return answer.read(f"read the log of server {uuid}", read_log)[-lines:]
 

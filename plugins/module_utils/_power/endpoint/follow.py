@@ -43,7 +43,6 @@ class RunChanges:
     """
 
     def __init__(self, before: Seen | None) -> None:
-        #: Whether the earlier run was seen to end.
         self.ended = False
         self._was_up = before is not None and before.up
         self._was_offline = before is not None and before.state is PowerState.OFFLINE
@@ -229,7 +228,6 @@ class FollowingUp(Following):
         return False
 
     def _try(self, at: float) -> None:
-        """Note a boot: from now on ``offline`` means that it failed."""
         if self._tried_at is None:
             self.begun = True
             self._tried_at = at
@@ -263,7 +261,6 @@ class FollowingUp(Following):
         )
 
 
-#: By whether a server should be up after the action.
 _KINDS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
 
 

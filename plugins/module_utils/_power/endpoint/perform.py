@@ -86,7 +86,6 @@ class EndpointTurn:
         self._following: Following | None = None
         #: What the endpoint waits for. None: it does not support the wait, so this side polls the server.
         self._ready: Readiness | None = None
-        #: The last reported wait of the operation, and its due time.
         self._waits = ("", "")
 
     def perform(self) -> Ending:
@@ -111,7 +110,6 @@ class EndpointTurn:
         return self._ask_and_follow(before)
 
     def _waits_to_begin(self, before: Seen) -> bool:
-        """Wait for a boot slot and for the pause between servers if needed; tell whether there was a wait."""
         request, slot = self._request, self._slot
         if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
             return False
@@ -180,7 +178,6 @@ class EndpointTurn:
             self._slot.end_boot()
 
     def _goes_on(self, operation: Operation) -> None:
-        """Report a wait for players or a countdown. Free the slot of a server that is up."""
         if operation.awaits_ready:
             self._slot.end_boot()
         waits, progress = (operation.waits, operation.due), self._progress
@@ -191,7 +188,6 @@ class EndpointTurn:
         self._waits = waits
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
-        """Return what the action would do, for check mode. The state of the lock is unknown."""
         steps = chosen.steps
         self._progress.changed = bool(steps)
         # Wings reports ``starting`` first, whatever the definition.
@@ -200,7 +196,6 @@ class EndpointTurn:
         return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
 
     def _already_so(self, before: Seen, chosen: Plan) -> Ending:
-        """End without a request; a start of a server that is up still waits as ``wait_for`` asks."""
         request, uuid = self._request, self._progress.server.uuid
         self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
@@ -247,7 +242,6 @@ class EndpointTurn:
             ) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
-        """Poll the server until the action is done. Raises how it ended otherwise."""
         request, progress = self._request, self._progress
         follow = following(request, progress.server.uuid, before)
         try:
@@ -276,7 +270,6 @@ class EndpointTurn:
             self._progress.warn(*follow.warnings)
 
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
-        """End as the endpoint reports, after a wait for ``running`` if the endpoint did not wait itself."""
         request, progress = self._request, self._progress
         take_over(operation, progress)
         self._slot.end_boot()
@@ -294,7 +287,6 @@ class EndpointTurn:
         return outcome, code, msg
 
     def _refuse_contradiction(self, state: PowerState | None) -> None:
-        """Raise `OutcomeUnknown` if the state contradicts a successful action."""
         action, uuid = self._request.action, self._progress.server.uuid
         if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
             raise OutcomeUnknown(

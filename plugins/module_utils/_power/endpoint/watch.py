@@ -19,7 +19,6 @@ from .follow import Following
 from .operation import Operation
 
 _Value = TypeVar("_Value")
-#: Pauses between two looks: the first, the longest, and their growth.
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 1.0, 1.5
 #: The timeout of one look, and the time without a usable answer after which the endpoint is given up.
 _LOOK_SECONDS = 15.0
@@ -37,7 +36,6 @@ class Watch:
     """The looks at one server after a request. Create it right before the request: times count from then."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], uuid: str, saw: Callable[[Seen], None]) -> None:
-        """``saw`` gets every look."""
         self.state: PowerState | None = None
         self._endpoint = endpoint
         self._clock = clock

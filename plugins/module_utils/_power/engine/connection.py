@@ -177,10 +177,7 @@ def _refuse_bombs(response: Any, **_unused: Any) -> None:
 
 
 def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
-    """Read an answer, unless the caller streams a successful one. Raises OSError if it is too large.
-
-    The library itself would read as long as the engine sends.
-    """
+    """Read an answer, unless the caller streams a successful one. Raises OSError if it is too large."""
     is_error = response.status_code >= 300
     if response._content is not False or (stream and not is_error):
         return
@@ -194,7 +191,6 @@ def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
 
 
 def _checked(response: Any, is_json: bool) -> Any:
-    """Return a response that the SDK may parse. Raises OSError if it is too large or holds too many values."""
     _read_whole(response)
     if is_json and values_in(response.content) > _MOST_VALUES:
         raise OSError(f"its answer holds more than {_MOST_VALUES} values")
@@ -311,10 +307,7 @@ def host_fault(host: str) -> str:
 
 
 def _is_url(host: str, *, port: bool) -> bool:
-    """Tell if Python can parse an address as the SDK will, with a ``port`` if needed.
-
-    Python's own error message may quote a password.
-    """
+    """Tell if Python can parse an address, as the SDK needs. Its error message may quote a password."""
     try:
         given = urlsplit(host).port
     except ValueError:

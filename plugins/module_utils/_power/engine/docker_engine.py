@@ -218,12 +218,10 @@ class DockerEngine:
         return None if found is None else snapshot_of(found)
 
     def _renamed(self, name: str) -> Snapshot | None:
-        """Return the live, renamed container that was made for a server; None if ``name`` is not a server's."""
         ids = () if parse_uuid(name) is None else self._by_label.of(name)
         return next((found for found in map(self._inspect, ids) if found is not None and made_by_us(found, name)), None)
 
     def _live_by_label(self) -> dict[str, list[str]]:
-        """Return the ids of live containers by the servers that they claim, whatever their names."""
         filters = {"label": [LABEL_SERVER, LABEL_SPEC], "status": list(LIVE)}
         found: dict[str, list[str]] = {}
         with self._calls.asking("list the containers") as client:

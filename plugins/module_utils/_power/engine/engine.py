@@ -67,10 +67,7 @@ class Logs(Protocol):
 
 
 class EventStream(Protocol):
-    """A stream of container events for one reading thread; any thread may close it.
-
-    A read may take hours. The engine or `close` ends the stream; a broken stream raises `EngineUnreachable`.
-    """
+    """Container events for one reading thread; any thread may close it. `EngineUnreachable` if it breaks."""
 
     def __iter__(self) -> Iterator[ContainerEvent]:
         """Return itself."""
@@ -93,10 +90,7 @@ class Events(Protocol):
         """
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
-        """Yield the UUIDs of servers whose state may have changed, between two moments of the wall clock.
-
-        A hint too; only a ``local`` engine shares our clock.
-        """
+        """Yield UUIDs of servers that may have changed between two wall-clock moments: hints, only from a ``local`` engine."""
 
     def follow(self, since: int | None) -> EventStream:
         """Return an open stream of container events; the caller closes it. See `EventStream`.

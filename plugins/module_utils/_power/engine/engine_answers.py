@@ -16,9 +16,7 @@ from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
 #: Events after which a server's state may differ: a signal or a line of standard input may stop it.
 CHANGES = ("start", "die", "kill", "attach", "destroy")
-#: The listed states of a container with a process.
 LIVE = ("running", "paused", "restarting")
-#: The addresses that mean all addresses.
 _EVERYWHERE = frozenset(("0.0.0.0", "::"))
 #: 2026-01-31T12:00:00.123456789
 _TIME_CHARACTERS = 29
@@ -60,7 +58,6 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
 
 
 def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
-    """Return the addresses and fixed ports that a port is published on."""
     found = ((str(each.get("HostIp") or "0.0.0.0"), str(each.get("HostPort"))) for each in bindings or ())
     return tuple((address, int(port)) for address, port in found if port.isdigit())
 
@@ -73,10 +70,7 @@ def image_of(found: Mapping[str, Any]) -> ImageSeen:
 
 
 def server_of(row: Mapping[str, Any]) -> str | None:
-    """Return the UUID of the server of a listed container, by its name, or None; a waiting container's name has a suffix.
-
-    Renamed containers are not found; see `claimed_server`.
-    """
+    """Return the UUID of a listed container's server by name, or None. Renamed ones: see `claimed_server`."""
     labels, name = row.get("Labels") or {}, _name_in(row)
     claimed = claimed_server(row)
     if claimed is not None and (name == claimed or name.startswith(f"{claimed}-")):
@@ -90,10 +84,7 @@ def claimed_server(row: Mapping[str, Any]) -> str | None:
 
 
 def listed_of(row: Mapping[str, Any], renamed: Callable[[Mapping[str, Any]], str | None]) -> ListedContainer | None:
-    """Read a listed container; None if it is not a server's.
-
-    ``renamed`` returns the server of a live container that claims to be ours under another name.
-    """
+    """Read a listed container; None if it is not a server's. ``renamed`` identifies a live one of ours under another name."""
     claimed, name, live = claimed_server(row), _name_in(row), row.get("State") in LIVE
     if claimed is not None and not live and name in (claimed + suffix for suffix in WAITING):
         return ListedContainer(claimed, str(row["Id"]), live, waiting=True)

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the calls of the Docker SDK's client. Each has a readable name, and every failure becomes one of our errors.
-
-Messages of the engine and of registries become one short line here.
-"""
+"""Runs the calls of the Docker SDK's client, and turns every failure into one of our errors with a short line."""
 
 from __future__ import annotations
 
@@ -88,7 +85,6 @@ class EngineClients:
             client.close()
 
     def _new(self) -> Any:
-        """Return a new client; the first one asks the engine for its version, for all."""
         if self._version is not None:
             return self._connection.client(self.sdk, self._version)
         # No longer than one answer: a silent engine is silent for all threads.
@@ -103,10 +99,7 @@ class EngineClients:
 
 
 class EngineCalls:
-    """The calls to one engine, thread-safe. Each ends within ``timeout`` seconds, or raises `EngineUnreachable`.
-
-    ``what`` names the call, as text after "Cannot".
-    """
+    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot"."""
 
     def __init__(self, connection: Connection) -> None:
         self.timeout = float(connection.timeout)

@@ -26,11 +26,9 @@ from ..model.errors import EngineError, PowerError
 from .engine_calls import EngineCalls
 from .output import Deframer, Output
 
-#: The shortest timeout of an engine call.
 _LEAST_SECONDS = 0.1
 #: The wait for a killed command to disappear. Some engines take 2 s if its child still holds its output.
 _END_SECONDS = 3.0
-#: The pause between two requests for an unknown exit code.
 _LOOK_SECONDS = 0.02
 _ID = re.compile(r"[0-9a-f]{64}")
 #: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
@@ -85,7 +83,6 @@ class CommandRunner:
 
     @contextlib.contextmanager
     def _slot(self, container: str, deadline: Deadline) -> Iterator[_ExecSlot | None]:
-        """Take the place in a container; None if it does not become free in time."""
         with self._guard:
             slot = self._slots.setdefault(container, _ExecSlot())
             slot.users += 1
@@ -152,7 +149,6 @@ class CommandRunner:
 
 
 def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:
-    """Return the whole output of a command, or the reason why it is incomplete."""
     frames, printed, raw = Deframer(), b"", 0
     while deadline.left > 0:
         chunk = output.read(deadline.left)
@@ -212,7 +208,6 @@ def _is_in(pid: int, container: str) -> bool:
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:
-    """Tell if a process lives, belongs to the session of ``leader``, and is not older."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
             # The command stands in parentheses, and may itself hold spaces and parentheses.

@@ -17,7 +17,6 @@ from .engine import EventStream
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
 
-#: The name of the reading thread.
 THREAD = "engine-events"
 #: Seconds per request of the stream: an unused open stream delays the engine's shutdown.
 WINDOW_SECONDS = 1.0
@@ -65,8 +64,6 @@ class DockerEvents:
 
 
 class _Waiter:
-    """One thread that waits for one end."""
-
     def __init__(self) -> None:
         self.ended = False
         self.woken = threading.Event()
@@ -115,7 +112,6 @@ class EndEvents:
         try:
             threading.Thread(target=self._read, name=THREAD, daemon=True).start()
         except RuntimeError:
-            # No thread is available.
             self._reading = False
         return self._reading
 
@@ -148,7 +144,6 @@ class EndEvents:
             waiter.woken.set()
 
     def _go_on(self) -> bool:
-        """Tell if a thread still waits; if not, the reading ends."""
         with self._guard:
             old = time.monotonic() - _REMEMBER_SECONDS
             self._ended = {container: at for container, at in self._ended.items() if at > old}
@@ -156,7 +151,6 @@ class EndEvents:
             return self._reading
 
     def _mute(self) -> None:
-        """Wake all waiting threads, and stop listening for a while."""
         with self._guard:
             self._reading = False
             self._muted = Deadline.after(SYSTEM_CLOCK, _MUTE_SECONDS)

@@ -20,7 +20,6 @@ from .engine_calls import EngineCalls
 #: Events that begin or end a run, or explain its end.
 ACTIONS = ("start", "die", "kill", "destroy", "oom")
 _NANOSECONDS = 10**9
-#: No valid number of an engine is larger.
 _MOST = 2**63
 _WHAT = "follow the engine's events"
 #: How long `close` waits for the reader that it woke.
@@ -78,16 +77,13 @@ def _map(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> int | None:
-    """Read an integer of 0 or more, or text of one."""
     if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 class DockerEventStream:
-    """An open stream of events: one thread reads, any thread may `close` it. See `EventStream`. Its own connection takes no place from a
-    call.
-    """
+    """An open stream with its own connection: one thread reads, any thread may `close` it. See `EventStream`."""
 
     def __init__(self, calls: EngineCalls, since: int | None) -> None:
         """Request the stream; return after the engine has answered. Raises as a call."""
@@ -153,7 +149,6 @@ def _asked(since: int | None) -> dict[str, str]:
 
 
 def _wait_for_ever(sock: Any) -> None:
-    """Remove the timeout of an answered connection."""
     sock.settimeout(None)
     if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

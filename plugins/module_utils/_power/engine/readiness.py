@@ -23,9 +23,7 @@ _ANSI = re.compile(
 _LINE_BYTES = 64 * 1024
 #: A pattern may take quadratic time. No readiness line is longer than this.
 _PATTERN_CHARACTERS = 4096
-#: Time limit for the search in a whole log.
 _SEARCH_SECONDS = 0.5
-#: Characters per search of a pattern.
 _BATCH_CHARACTERS = 1024 * 1024
 
 
@@ -45,7 +43,6 @@ class Matchers:
         self.warnings: list[str] = []
         self._strip = strip
         self._substrings: list[str] = []
-        #: Entries with their patterns in Python's syntax.
         self._patterns: dict[str, str] = {}
         for entry in done:
             self._add(entry)
@@ -73,10 +70,7 @@ class Matchers:
         return bool(self._substrings or self._patterns)
 
     def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
-        """Tell if a line of ``run`` says that the server is up; False if none does within ``budget`` seconds.
-
-        A pattern that takes too long is given up for this run only.
-        """
+        """Tell if a line of ``run`` says that the server is up, within ``budget`` seconds. Slow patterns are given up for this run."""
         deadline = Deadline.after(SYSTEM_CLOCK, budget)
         batch: list[str] = []
         size = 0

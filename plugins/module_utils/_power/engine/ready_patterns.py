@@ -19,7 +19,6 @@ from ..model.server import Run
 
 #: Remembered slow patterns, and remembered pairs of run and given-up pattern.
 _MOST_SLOW, _MOST_GIVEN_UP = 1000, 10_000
-#: Seconds before another try to start a child.
 _AGAIN_SECONDS = 10.0
 #: Seconds that a slow pattern waits for its turn; each may take one second once.
 _TURN_SECONDS = 1.0
@@ -87,8 +86,6 @@ class _Seat:
 
 
 class _Latest:
-    """Keeps a limited number of the newest items. Thread-safe."""
-
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
@@ -101,7 +98,6 @@ class _Latest:
         return len(self._known)
 
     def add(self, item: Hashable) -> None:
-        """Add an item; drop the oldest if there are too many."""
         with self._lock:
             self._known[item] = None
             if len(self._known) > self._most:
@@ -146,5 +142,4 @@ class ReadyPatterns:
         return found
 
 
-#: The instance of this process.
 ready_patterns = ReadyPatterns()

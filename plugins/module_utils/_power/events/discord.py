@@ -139,7 +139,6 @@ def _in_brackets(said: Iterable[str]) -> str:
 
 
 def _moment(at: object, form: str) -> str:
-    """Return a time that Discord shows in each reader's zone."""
     text = str(at)
     if not _ISO.fullmatch(text):
         return _quoted(text)

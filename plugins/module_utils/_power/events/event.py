@@ -29,7 +29,6 @@ class EventType(str, Enum):
     ROLLOUT_ENDED = "rollout.ended"
 
 
-#: Types about one server of a node.
 SERVER_TYPES = (
     EventType.ACTION_ENDED,
     EventType.SERVER_CRASHED,
@@ -37,7 +36,6 @@ SERVER_TYPES = (
     EventType.SERVER_RECOVERED,
     EventType.COUNTDOWN_BEGUN,
 )
-#: Types about one rolling run.
 ROLLOUT_TYPES = (EventType.ROLLOUT_BEGUN, EventType.ROLLOUT_STOPPED, EventType.ROLLOUT_ENDED)
 
 

@@ -77,14 +77,11 @@ def read_answer(receive: Callable[[], bytes]) -> bytes:
 
 @dataclass
 class _Parts:
-    """The parts of one answer, in any order."""
-
     _id: int | None = None
     _total: int = 0
     _found: dict[int, bytes] = field(default_factory=dict)
 
     def add(self, packet: bytes) -> bytes | None:
-        """Add a part; return the answer once it is complete."""
         if packet[:4] != _PART or len(packet) < _PART_HEAD:
             raise Unanswered(_NO_ANSWER)
         identity, total, number = int.from_bytes(packet[4:8], "little"), packet[8], packet[9]

@@ -51,10 +51,7 @@ def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
 
 
 def address_of(snapshot: Snapshot, port: int, protocol: str) -> tuple[str, int]:
-    """Return the address at which a ``tcp`` or ``udp`` port is published. Raises `Unanswered` if it is not.
-
-    On the machine's own network this is the server's own address.
-    """
+    """Return the address that publishes a ``tcp`` or ``udp`` port. Raises `Unanswered` if none does."""
     if snapshot.on_host_network:
         address = variable(snapshot, "SERVER_IP") or "0.0.0.0"
         return _LOOPBACK.get(address, address), port

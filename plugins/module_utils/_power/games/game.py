@@ -75,7 +75,6 @@ class ProfiledGames:
         return NoGame(f'settings.meta.game is "{printable(name)}", expected a profile', names_of_profiles(settings.game_profiles))
 
     def _named(self, server: Server, definition: Definition | None) -> str:
-        """Return the name of a server's profile from its definition, else from the first matching rule; else empty."""
         if definition is not None and definition.game:
             return definition.game
         return next((rule.game for rule in self._settings.game_rules if rule.servers.selects(server, definition)), "")

@@ -13,7 +13,6 @@ from ..model.schema import CUT
 #: Characters of a message and of each value in it: a long reason must not push out the time.
 LONGEST_MESSAGE = 200
 _LONGEST_VALUE = 100
-#: Characters that are read of a text.
 _MOST_READ = 4000
 _PLACEHOLDER = re.compile(r"\{(time|action|reason|server)\}")
 #: Terminal commands: of many letters; a title or link up to its end or the end of the text; of one letter.
@@ -44,10 +43,7 @@ def _instead(character: str) -> str:
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """Return the message of a template: each ``{time}``, ``{action}``, ``{reason}`` and ``{server}`` replaced once.
-
-    Values are not filled again, and other braces stay.
-    """
+    """Return a template with each ``{time}``, ``{action}``, ``{reason}`` and ``{server}`` replaced once."""
     text = _PLACEHOLDER.sub(lambda found: clean(values.get(found[1], ""), _LONGEST_VALUE), template[:_MOST_READ])
     return clean(text)
 

@@ -26,12 +26,10 @@ from .message import clean, for_console, for_word
 _MOST_OUTPUT = 4096
 #: The engine's exit codes for a program that is missing or not executable.
 _NO_PROGRAM = (126, 127)
-#: A number, and the maximum after a slash.
 _COUNT = re.compile(rb"([0-9]{1,7})(?:\s*/\s*([0-9]{1,7}))?")
 _Answer = TypeVar("_Answer")
 #: Time limit of one whole exchange with a game.
 SECONDS = 3.0
-#: The function and protocol of each query.
 QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]]] = {
     "minecraft": ("tcp", minecraft.ask),
     "a2s": ("udp", a2s.ask),
@@ -146,7 +144,6 @@ class ProfiledGame:
 
 
 def _of_game(address: tuple[str, int], exchange: Callable[[], _Answer]) -> _Answer:
-    """Run an exchange with the game; an error names its address."""
     try:
         return exchange()
     except Unanswered as error:

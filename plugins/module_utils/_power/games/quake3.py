@@ -15,7 +15,6 @@ from .exchange import GameExchange, Unanswered, counted, number_of
 MOST_BYTES = 64 * 1024
 _MARK = b"\xff\xff\xff\xff"
 _INFO, _STATUS = b"infoResponse", b"statusResponse"
-#: Most lines of a list of players.
 _MOST_LINES = 1024
 _NO_ANSWER = "answers as no server of Quake 3 does"
 
@@ -60,7 +59,6 @@ def count_in_status(body: bytes) -> int | None:
 
 
 def _is_player(line: bytes) -> bool:
-    """Tell if a line is a player's: score, ping and a name in quotation marks."""
     score, _blank, rest = line.partition(b" ")
     ping, _blank, name = rest.partition(b" ")
     return score.lstrip(b"-").isdigit() and ping.lstrip(b"-").isdigit() and name.startswith(b'"')

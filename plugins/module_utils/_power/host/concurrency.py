@@ -60,7 +60,6 @@ def map_concurrently(
 
 
 def _started(target: Callable[[], None], number: int) -> list[threading.Thread]:
-    """Start this number of threads, or as many as possible."""
     started = []
     with contextlib.suppress(RuntimeError):
         for _unused in range(number):

@@ -20,7 +20,6 @@ from .own_files import open_own
 _UNIX = "unix://"
 _COMMAND = "dockerd"
 _PID_FILES = ("/run/docker.pid", "/var/run/docker.pid")
-#: Files with one number are never longer.
 _MOST_BYTES = 32
 _CONNECT_SECONDS = 2.0
 #: Pid, user and group of a socket's other end, from the kernel.
@@ -51,10 +50,7 @@ def is_life(name: str) -> bool:
 
 
 def engine_began(life: str) -> float | None:
-    """Return the start of a life of this boot, in seconds of the current wall clock; None for any other.
-
-    Counted back from now: the kernel's ``btime`` has whole seconds only.
-    """
+    """Return the start of a life of this boot, in wall-clock seconds; None for any other. ``btime`` has only whole seconds."""
     found = _LIFE.fullmatch(life)
     if found is None or found[1] != boot_id():
         return None
@@ -62,7 +58,6 @@ def engine_began(life: str) -> float | None:
 
 
 def _engine_at(path: str, boot: str) -> int:
-    """Return the pid of the engine behind a socket; 0 if unknown."""
     listener = _listener_at(path)
     if listener == 0 or _command_of(listener) == _COMMAND:
         return listener
@@ -76,7 +71,6 @@ def _engine_at(path: str, boot: str) -> int:
 
 
 def _listener_at(path: str) -> int:
-    """Return the pid that listens at a socket; 0 for none or an invisible one."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(_CONNECT_SECONDS)
@@ -137,7 +131,6 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
 
 
 def _config_text(path: str) -> str | None:
-    """Return a file's text; None if it is too large."""
     with open(open_own(path, os.O_RDONLY), "rb") as source:
         data = source.read(_MOST_CONFIG_BYTES + 1)
     return None if len(data) > _MOST_CONFIG_BYTES else data.decode()

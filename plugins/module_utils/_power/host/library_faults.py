@@ -40,10 +40,7 @@ def certificate_fault(links: Iterable[BaseException]) -> str:
 
 
 def compression_fault(encoding: str) -> str:
-    """Return the fault of an answer with this ``Content-Encoding``; empty for a plain one.
-
-    Libraries decompress before they count: a kilobyte may become gigabytes.
-    """
+    """Return the fault of a ``Content-Encoding``; empty for plain. Libraries decompress before they count: a kilobyte may be gigabytes."""
     if encoding.strip().lower() in ("", "identity"):
         return ""
     return f"its answer is compressed ({one_line(encoding.strip(), 60)}), and only plain answers are read"

@@ -84,10 +84,7 @@ class Vouching:
             return frozenset()
 
     def fault(self, before: frozenset[int], connection: socket.socket) -> str:
-        """Return why the other end of a new connection may not have a secret; "" if it may, or is on another machine.
-
-        Raises ConnectionError if the other end has closed it.
-        """
+        """Return why the other end may not have a secret; "" if it may, or is remote. Raises ConnectionError if it has closed."""
         try:
             host, port = connection.getpeername()[:2]
         except OSError as error:

@@ -152,7 +152,6 @@ def _make_parents(path: str) -> None:
 
 
 def _share_with_group(path: str, group: str) -> None:
-    """Open a fresh directory with mode 0700 to ``group`` if possible."""
     try:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
     except (KeyError, PermissionError):

@@ -27,7 +27,6 @@ from ..model.clock import SYSTEM_CLOCK
 if TYPE_CHECKING:
     import subprocess
 
-#: CPU seconds; the limit has whole ones.
 _PROCESSOR_SECONDS = 1
 #: Seconds for the start and for each answer, on a machine too busy to give the child its CPU second sooner.
 _ANSWER_SECONDS = 10.0
@@ -51,7 +50,8 @@ limit(resource.RLIMIT_AS, memory)
 """
 
 
-class NotStarted(Exception): ...
+class NotStarted(Exception):
+    """No child can be started."""
 
 
 class RegexTimeout(Exception):
@@ -138,7 +138,6 @@ def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
     """Return a child's answer; a complete one ends in a line feed. The child reads a whole line before it writes one."""
     deadline = Deadline.after(SYSTEM_CLOCK, _ANSWER_SECONDS)
     pieces: list[bytes] = []
-    # A dead child has no answer.
     with contextlib.suppress(OSError):
         if child.stdin is None or child.stdout is None:
             return b""

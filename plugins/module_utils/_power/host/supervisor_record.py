@@ -17,9 +17,7 @@ from typing import Any
 from .liveness import boot_id, lives, start_of
 from .own_files import open_own, seal, unseal
 
-#: In the state directory.
 SUPERVISOR_LOCK = "supervisor.lock"
-#: Reasons for a pause of the supervisor.
 PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault")
 _SIZE = 512
 #: How often a read may meet a write before the record counts as damaged.
@@ -33,9 +31,7 @@ EVENTS_LOCK = "events.lock"
 
 @dataclass(frozen=True)
 class SupervisorRecord:
-    """One life of the supervisor: ``since`` is a timestamp, ``pid_start`` in clock ticks since boot, ``paused`` one of `PAUSES` or
-    empty.
-    """
+    """One life of the supervisor: ``since`` is a timestamp, ``pid_start`` clock ticks since boot, ``paused`` one of `PAUSES` or empty."""
 
     pid: int
     pid_start: int
@@ -64,10 +60,7 @@ def write_record(descriptor: int, record: SupervisorRecord) -> None:
 
 
 def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> SupervisorRecord | None:
-    """Return the record of the running supervisor, or None. Raises OSError if that is unknown.
-
-    ``name`` is the lock file of another service with a record of the same form.
-    """
+    """Return the record of the running supervisor, or service with lock file ``name``; else None. Raises OSError."""
     path = os.path.join(state_directory, name)
     try:
         descriptor = open_own(path, os.O_RDONLY)

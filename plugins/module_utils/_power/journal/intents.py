@@ -82,10 +82,7 @@ class Intents:
         return next(map(_intent, self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
     def meant_up(self) -> list[Server] | None:
-        """Return the servers that should be up, by UUID.
-
-        None, with a warning, if the journal cannot be read, or was damaged and has just been replaced.
-        """
+        """Return the servers that should be up, by UUID. None, with a warning, if the journal is unreadable or was just replaced."""
         found = self._store.rows_if_known(_MEANT_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journal's SQLite file: how it is made, opened, written, read and, after damage, replaced.
 
-A lock file of our own (flock) covers three cases that SQLite does not: two processes make the file; a process replaces a damaged file; the
-last writer deletes the write-ahead log while a read-only reader looks for it. We open the database itself only to create it: closing a
+A lock file of our own (flock) covers cases that SQLite does not: two processes make the file, or a process replaces a damaged one. The
+last writer may delete the write-ahead log while a read-only reader looks for it. We open the database itself only to create it: closing a
 descriptor of it would drop SQLite's POSIX locks in this process.
 """
 
@@ -65,10 +65,7 @@ class JournalFile:
         self._set_now: dict[str, str] = {}
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
-        """Run ``work`` in one transaction, and again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
-
-        ``durable``: sync it to the disk before the return.
-        """
+        """Run ``work`` in one transaction, again after a replacement; ``durable``: synced. Raises JournalUnusable, OSError."""
         for last in attempts():
             try:
                 connection = self._open()
@@ -180,7 +177,6 @@ class JournalFile:
                 connection.close()
 
     def _recover(self, error: sqlite3.Error, last: bool) -> None:
-        """Prepare another attempt. Raise JournalUnusable if it cannot succeed, or if this was the ``last``."""
         if is_busy(error):
             self._patience = SHORT_PATIENCE
         moved = not self._in_place()
@@ -196,7 +192,6 @@ class JournalFile:
             raise JournalUnusable(str(again)) from again
 
     def _establish(self, *, suspect: bool) -> None:
-        """Make, migrate or replace the file, under the lock."""
         # Only the first call waits long for a stuck lock holder.
         patience, self._patience = self._patience, SHORT_PATIENCE
         with exclusive_guard(self.path, self._group, patience):

@@ -218,10 +218,7 @@ class RecordedOperations:
         self._write_begin(server.uuid, work)
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Write the end of an operation, and remove the server's oldest operations.
-
-        ``origin`` and ``reason`` apply only to an operation that never began. ``is_told``: also write an event.
-        """
+        """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``is_told``: with an event."""
         parameters = ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:

@@ -127,10 +127,7 @@ class RecordedEvents:
         return page
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return at most ``limit`` events with numbers from ``first`` to ``last``. Raises `JournalUnusable`, OSError.
-
-        ``uuid`` selects the events of one server, '' those without a server.
-        """
+        """Return events by number; ``uuid`` selects a server, '' events without one. Raises `JournalUnusable`, OSError."""
         return self._events(_OF, (first, last, uuid, uuid, limit))
 
     def outlines(self, first: int, last: int, uuid: str | None = None) -> tuple[Event, ...]:

@@ -194,7 +194,6 @@ def _seen(value: object) -> SeenRun | None:
 
 
 def _number(value: object) -> int | None:
-    """Return an integer that SQLite can store; None for anything else."""
     return value if isinstance(value, int) and abs(value) < _MOST else None
 
 

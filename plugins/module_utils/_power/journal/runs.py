@@ -75,9 +75,7 @@ class Runs:
         return {str(row["uuid"]): rows.seen_run(row) for row in self._store.rows_for(rows.SEEN, uuids)}
 
     def hold(self, uuids: Sequence[str]) -> None:
-        """Cache the newest runs of these servers for later calls of `of`. Only for a read-only journal, which opens the file for each
-        read.
-        """
+        """Cache the newest runs of these servers for `of`. Only in a read-only journal, which opens the file for each read."""
         if self._store.read_only:
             self._held = {**dict.fromkeys(uuids), **self.of_each(uuids)}
 
@@ -186,10 +184,7 @@ class EndedRuns:
         return {row.server.uuid: row for row in found}
 
     def history(self, uuids: Iterable[str], limit: int, since: datetime) -> RunHistory | None:
-        """Return at most ``limit`` rows of each server, at least the last, and its crashes since then.
-
-        None, with a warning, if the journal cannot be read.
-        """
+        """Return at most ``limit`` rows of each server, at least the last, and its recent crashes. None, with a warning, if unreadable."""
         wanted = list(uuids)
         latest = rows.NEWEST if limit <= 1 else rows.LATEST.format(limit=limit)
         # A timestamp has neither quotes nor braces.
@@ -204,10 +199,7 @@ class EndedRuns:
         return self._store.read_if_known(work, RunHistory())
 
     def totals(self) -> dict[Verdict, int] | None:
-        """Return the number of ended runs with a verdict, by verdict, since the journal began.
-
-        None, with a warning, if the journal cannot be read.
-        """
+        """Return the number of ended runs since the journal began, by verdict. None, with a warning, if it is unreadable."""
         found = self._store.rows_if_known(rows.COUNTED)
         counted = None if found is None else {str(row["verdict"]): int(row["runs"]) for row in found}
         return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.PENDING}
@@ -242,7 +234,6 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
 
 
 def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
-    """Return the consecutive crashes of the row that started this run; 0 if there is none."""
     names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
     found = connection.execute(rows.ANSWERED_BY, names).fetchone()
     return 0 if found is None else int(found["consecutive_crashes"])

@@ -20,7 +20,6 @@ MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
 #: How many ended operations and ended runs of one server are kept.
 KEPT_OPERATIONS, KEPT_RUNS = 100, 100
 
-#: The longest stored sentence, in characters.
 MSG_LIMIT = 2000
 
 #: An operation that is in progress, was done or failed. The last such row names the last actor on a server.

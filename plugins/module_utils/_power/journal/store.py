@@ -37,7 +37,6 @@ class JournalStore:
     """
 
     def __init__(self, state_directory: str, group: str, *, read_only: bool = False) -> None:
-        #: A sentence for each fault, each once.
         self.warnings: list[str] = []
         self.read_only = read_only
         self.mutex = threading.RLock()
@@ -52,10 +51,7 @@ class JournalStore:
         self._group_sync = GroupSync(self._sync_now)
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
-        """Run ``work`` in one transaction. Return False, with a warning, if it cannot be written.
-
-        ``durable``: sync it to the disk before the return.
-        """
+        """Run ``work`` in one transaction; ``durable``: synced. Return False, with a warning, if it cannot be written."""
         if self.read_only:
             return True
         with self.mutex:
@@ -186,15 +182,12 @@ class JournalStore:
         self._in_trouble = False
 
     def _trouble(self, sentence: str) -> None:
-        """Warn once of an unusable journal, until a write succeeds again."""
         if not self._in_trouble:
             self._in_trouble = True
             self.warn(sentence)
 
 
 class _SharedSync:
-    """One sync, and the threads that wait for it."""
-
     def __init__(self) -> None:
         self.is_over = False
         self.error: BaseException | None = None

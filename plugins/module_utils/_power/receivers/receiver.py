@@ -25,9 +25,7 @@ from ..model.server import Server
 from ..sources.web import checked_address
 from ..sources.web_answers import WebFault
 
-#: Returns the definition of a server, or None.
 DefinitionOf = Callable[[Server], Optional[Definition]]
-#: More than any address or secret has.
 _LARGEST_FILE = 8192
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

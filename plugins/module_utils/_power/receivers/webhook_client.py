@@ -17,7 +17,6 @@ from ..sources.web import Trust, Web, library
 from ..sources.web_answers import WebFault
 from .receiver import Receiver, WebhookMessage, split_address
 
-#: Time limit of a whole exchange.
 POST_SECONDS = 10.0
 #: The longest pause that a receiver may ask for.
 LONGEST_RETRY_AFTER = 3600.0
@@ -55,10 +54,7 @@ class WebhookClient:
         self._web = Web(base, "", headers={"User-Agent": _AGENT, "Accept": "*/*"}, trust=trust)
 
     def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
-        """Send a message and return its fate, within ``seconds``.
-
-        Raises what ``check_cancelled`` raises. The reason shows neither the address nor a body.
-        """
+        """Send a message within ``seconds``; return its fate, without secrets. Raises what ``check_cancelled`` raises."""
         headers = message.headers(self._key, int(self._clock.now().timestamp()))
         try:
             answer = self._web.send(self._path, message.body, headers, seconds=seconds, check_cancelled=check_cancelled)

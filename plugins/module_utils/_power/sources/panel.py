@@ -26,7 +26,6 @@ from .panel_api import Page, PanelApi, PanelUnavailable, Patience
 
 _MOST_PAGES = 1000
 _PAGES_AT_ONCE = 4
-#: More than any node has, and a bound on memory.
 _MOST_SERVERS = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
 #: A hundred for each of the most servers.
@@ -37,7 +36,6 @@ _BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
 #: How long a list counts as fresh, and how long a failed fetch shortens the patience of others.
 _FRESH_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
-#: Concurrent requests for single servers.
 _AT_ONCE = 8
 _THE_LIST = "the list of this node's servers"
 
@@ -74,14 +72,11 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
 
 
 class _Total:
-    """Counts the size of the list. Thread-safe."""
-
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._servers = self._bytes = self._values = 0
 
     def add(self, servers: int, page: Page) -> None:
-        """Count one more page and its servers. Raises `PanelUnavailable` above a limit."""
         with self._guard:
             self._servers += servers
             self._bytes += page.size
@@ -95,7 +90,6 @@ class _Total:
 
 
 def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:
-    """Read the pages from the second to the last, a few at a time. Raises the first error."""
     errors: list[BaseException] = []
     numbers = iter(range(2, last + 1))
     guard = threading.Lock()
@@ -167,8 +161,6 @@ def _last_page(page: Any) -> int:
 
 @dataclass
 class _Reading:
-    """A read of the list that several threads wait for."""
-
     began: float
     over: threading.Event = field(default_factory=threading.Event)
     found: PanelList | None = None
@@ -252,7 +244,6 @@ class Panel:
             # A separate thread: the first caller may leave while others still wait.
             threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
         except RuntimeError:
-            # No more threads are available.
             self._read(reading, brief)
         return reading, True
 

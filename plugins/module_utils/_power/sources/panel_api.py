@@ -61,7 +61,6 @@ class PanelApi:
     """The Panel at the settings' ``remote``. Thread-safe. Its errors show nothing of a definition or token."""
 
     def __init__(self, settings: Settings, clock: Clock, *, chance: Callable[[], float] = random.random) -> None:
-        """``chance`` returns numbers from 0 to 1."""
         self.address = shown_address(settings.remote.rstrip("/"))
         self._settings = settings
         self._clock = clock

@@ -90,7 +90,7 @@ class FromContainers:
 class FromPanel:
     """The Panel. If it is unreachable and ``allow_stale`` is set, kept definitions replace it, with a warning.
 
-    Then the last list decides which servers are this node's. A Panel that refuses the token is not unreachable.
+    Then the last list decides which servers are this node's. A refused token is a fault of its own.
     """
 
     def __init__(self, panel: Panel, kept: KeptDefinitions, warn: Warn, *, allow_stale: bool) -> None:

@@ -231,7 +231,6 @@ class ServerSearch:
             return ()
 
     def _is_at_hand(self, uuid: str) -> bool:
-        """Tell if the server needs no request to the Panel."""
         try:
             return self._set.panel is None or self._listing.has(uuid)
         except PowerError:
@@ -304,10 +303,7 @@ class Sources:
             self._set.glance_at_panel(no_check)
 
     def definition_as_asked(self, uuid: str) -> Definition:
-        """Return the definition that a boot would use, without a new request to the Panel.
-
-        Raises as `definition`, and `SourceUnreachable` without an earlier request.
-        """
+        """Return a boot's definition without a new request. Raises as `definition`, and `SourceUnreachable` before any request."""
         panel = self._set.panel
         found = self._set.given.definition(uuid)
         if found is None and panel is not None:

@@ -30,7 +30,6 @@ _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
 #: How much of an ignored body is read, so that its connection can be kept.
 _DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
-#: Idle connections kept for later; more may be in use at a time.
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
@@ -41,8 +40,8 @@ class Trust:
     """The hosts that may receive a token.
 
     TLS is verified against certificates of the system, of the library, and of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; with ``ca_path`` only
-    against that file or directory; never without ``verify``. ``proxies``: use those of the environment. Without TLS, ``vouching`` decides
-    which local listeners may have the token; None: all.
+    against that file or directory; ``verify`` False skips this. ``proxies``: use those of the environment. Without TLS, ``vouching``
+    decides which local listeners may have the token; None: all.
     """
 
     verify: bool = True
@@ -221,7 +220,6 @@ class Web:
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
     def _body(self, response: Any, largest: int) -> bytes:
-        """Read the uncompressed body. Raises `WebFault` if it is too large."""
         body, raw = bytearray(), response.raw
         # Without this, urllib3 before version 2 accepts half an answer.
         raw.enforce_content_length = True
@@ -264,7 +262,6 @@ def library() -> Any:
 
 
 def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
-    """Return the TLS context for `Trust`. Raises `WebFault`."""
     import urllib3.exceptions
     from urllib3 import __version__ as version  # type: ignore[attr-defined]
 

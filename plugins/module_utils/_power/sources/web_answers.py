@@ -17,7 +17,6 @@ from ..model.schema import is_nested_deeper, one_line, values_in
 _SHOWN_CHARACTERS = 500
 #: Python before 3.11 turns digits into a number in quadratic time.
 _LONGEST_NUMBER = 1000
-#: Deeper than any useful answer.
 _DEEPEST = 100
 #: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
@@ -81,8 +80,6 @@ def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
 
 
 def _parsed(body: bytes) -> Any:
-    """Return the JSON in a body; None for bad JSON, or too much for the parser."""
-
     def number(digits: str) -> int:
         if len(digits) > _LONGEST_NUMBER:
             raise ValueError("too long for a number")

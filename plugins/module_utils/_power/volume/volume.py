@@ -123,7 +123,6 @@ def _open_held(held: int) -> int:
 
 
 def _create_fresh(parent: int) -> tuple[bytes, int]:
-    """Create an empty file to write to. Return its name and an open descriptor."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     # The open reports faults of the directory itself.
     with contextlib.suppress(OSError):
@@ -301,7 +300,6 @@ def _make_parents(path: str) -> None:
 
 
 def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
-    """Set owner and mode of an open directory, and close it."""
     try:
         status = os.fstat(descriptor)
         if (status.st_uid, status.st_gid) != (uid, gid):
@@ -312,7 +310,6 @@ def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
 
 
 def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None:
-    """Open a directory below ``parent``; if it is missing, create it or return None."""
     try:
         return os.open(name, DIRECTORY, dir_fd=parent)
     except FileNotFoundError:

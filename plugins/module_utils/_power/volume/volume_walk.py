@@ -38,7 +38,6 @@ LOOK_SECONDS = 0.25
 _BATCH = 32
 #: Levels of directories: each takes memory, and real files are never so deep.
 _DEEPEST = 100_000
-#: The bits of a mode for the file type.
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
 #: Errors for a listed directory that has changed or vanished.
@@ -86,8 +85,6 @@ def reason_of(error: Exception) -> str:
 
 @dataclass
 class _Level:
-    """A directory on the path of the walk, and its subdirectories still to visit."""
-
     __slots__ = ("identity", "name", "pending")
     name: str
     identity: tuple[int, int]
@@ -158,7 +155,6 @@ class Walk:
             raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
 
     def _count(self, entries: int) -> None:
-        """Count entries. Raises `_CutError` if there are too many, or they are too deep."""
         self._entries_left -= entries
         if self._entries_left < 0:
             raise _CutError(f"holds more than {self._bounds.entries} files and directories")
@@ -216,7 +212,6 @@ class Walk:
         return here
 
     def _visit(self, name: str, directory: int) -> list[str]:
-        """Process an open directory: its owner, then its entries. Return the names of its subdirectories."""
         if self._owner is not None:
             status = os.fstat(directory)
             if (status.st_uid, status.st_gid) != self._owner:
@@ -224,10 +219,7 @@ class Walk:
         return self._scan(directory, name)
 
     def _scan(self, directory: int, name: str) -> list[str]:
-        """Count the entries of a directory, and set their owner. Return the names of its subdirectories.
-
-        This is the inner loop: names are local, and an ordinary file needs no call.
-        """
+        """The inner loop of the walk: names are local, and an ordinary file needs no call."""
         owner, below = self._owner, []
         with os.scandir(directory) as listing:
             for entries, statuses in self._looked_at(listing, name):
@@ -268,7 +260,6 @@ class Walk:
             yield entries, statuses
 
     def _is_new(self, status: os.stat_result) -> bool:
-        """Tell whether a file with several hard links is new."""
         before = len(self._several_links)
         self._several_links.add(_identity(status))
         return len(self._several_links) > before
@@ -309,7 +300,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _still_there(entries: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.stat_result]]:
-    """Return the entries that still exist, with their statuses."""
     there, statuses = [], []
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):
@@ -319,7 +309,6 @@ def _still_there(entries: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]
 
 
 def _open_same(level: _Level, parent: int) -> int | None:
-    """Open a visited directory; None if its name no longer leads to it."""
     try:
         directory = os.open(level.name, DIRECTORY, dir_fd=parent)
     except OSError:
