@@ -35,7 +35,6 @@ def line_end(text: str) -> str:
 
 
 def indentation(text: str, position: int) -> str:
-    """Return the blanks at the beginning of a position's line."""
     start = text.rfind("\n", 0, position) + 1
     found = re.compile(r"[ \t]*").match(text, start)
     return "" if found is None else found.group()

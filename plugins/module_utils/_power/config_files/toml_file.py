@@ -197,7 +197,6 @@ class Draft:
         return table
 
     def written(self) -> str:
-        """Return the changed text."""
         edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
         edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
         edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]

@@ -93,20 +93,17 @@ class TreeBuilder:
         self.root = Table(Form.SECTION, None, "", ())
 
     def counted(self, node: Node) -> Node:
-        """Return a new node, unless the file has too many."""
         self._count += 1
         if self._count > _MOST_NODES:
             raise ConfigFault(f"the file has more than {_MOST_NODES} values")
         return node
 
     def inline_table(self) -> Table:
-        """Make a table in braces."""
         table = Table(Form.INLINE, None, "", None)
         self.counted(table)
         return table
 
     def listing(self, start: int) -> Listing:
-        """Make a list in brackets that begins at ``start``."""
         listing = Listing(start, closed=True)
         self.counted(listing)
         return listing

@@ -128,11 +128,9 @@ class Words:
         return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
 
     def at(self, sign: str) -> bool:
-        """Tell whether ``sign`` stands here."""
         return self.text.startswith(sign, self.position)
 
     def take(self, sign: str) -> None:
-        """Skip ``sign``."""
         if not self.at(sign):
             raise self.fault(expected=f"there is no {sign} where one is expected")
         self.position += len(sign)
@@ -151,7 +149,6 @@ class Words:
         return found
 
     def skip_blanks(self) -> None:
-        """Skip blanks and tabs."""
         self._match(_BLANKS)
 
     def skip_lines(self) -> None:

@@ -83,25 +83,20 @@ class Map(Branch):
     merged: list[Node] = field(default_factory=list)
 
     def children(self) -> Iterable[Node]:
-        """Return its values, in the order of their keys."""
         return self.entries.values()
 
     def places(self) -> Sequence[str | int]:
-        """Return its keys."""
         return list(self.entries)
 
     def place(self, step: Step, rule: ConfigRule) -> str:
-        """Return the key of a step."""
         if isinstance(step, Key):
             return step.name
         raise ConfigFault("its path has an index where the file has a map", rule)
 
     def get(self, place: str | int) -> Node | None:
-        """Return the value of its own key, or None."""
         return self.entries.get(str(place))
 
     def put(self, place: str | int, node: Node) -> None:
-        """Set the value of a key."""
         self.entries[str(place)] = node
 
 
@@ -112,11 +107,9 @@ class List(Branch):
     items: list[Node] = field(default_factory=list)
 
     def children(self) -> Iterable[Node]:
-        """Return its items."""
         return self.items
 
     def places(self) -> Sequence[str | int]:
-        """Return its indexes."""
         return range(len(self.items))
 
     def place(self, step: Step, rule: ConfigRule) -> int:
@@ -129,11 +122,9 @@ class List(Branch):
         return number
 
     def get(self, place: str | int) -> Node | None:
-        """Return an item, or None for the place behind the last."""
         return self.items[int(place)] if int(place) < len(self.items) else None
 
     def put(self, place: str | int, node: Node) -> None:
-        """Replace an item, or append one."""
         self.items[int(place) : int(place) + 1] = [node]
 
 

@@ -85,7 +85,6 @@ class XmlDocument:
         self._bare: dict[Element, str] = {}
 
     def tag(self, element: Element) -> Tag:
-        """Return the start tag of an element of the file."""
         start = 0 if element.start is None else element.start
         name = _NAME.match(self.source, start)
         position = start if name is None else name.end()

@@ -42,17 +42,14 @@ def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
 
 
 def made_by_wings(labels: Mapping[str, str]) -> bool:
-    """Tell if Wings made the container with these labels."""
     return labels.get(_WINGS_NAME) == _WINGS_VALUE
 
 
 def is_wings_label(name: str, value: str) -> bool:
-    """Tell if a label marks a container of Wings."""
     return name == _WINGS_NAME and value == _WINGS_VALUE
 
 
 def spec_hash_of(labels: Mapping[str, str]) -> str | None:
-    """Return the hash of the container's specification, or None."""
     return labels.get(LABEL_SPEC)
 
 

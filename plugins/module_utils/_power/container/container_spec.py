@@ -93,7 +93,7 @@ def container_spec(
     image_id: str,
     resolve: Callable[[str], str] = posixpath.normpath,
 ) -> ContainerSpec:
-    """Return the body of the call that creates a server's container.
+    """Return the container of a server, ready to create.
 
     ``data_directory`` is the server's own, ``image_id`` the current id of its image on the node. ``resolve`` normalizes mounts and
     ``allowed_mounts`` before the comparison: use `os.path.realpath` on the engine's own machine, so that no link leads out. Raises

@@ -88,7 +88,6 @@ class EndpointConnection:
         return EndpointAnswer(answer, self)
 
     def masked(self, text: str) -> str:
-        """Return text from the endpoint without the token."""
         return mask(text, {self._token})
 
     def close(self) -> None:
@@ -136,7 +135,6 @@ class EndpointAnswer:
         raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
 
     def said(self) -> str:
-        """Return its error message as one short line."""
         is_object = isinstance(self.raw.value, Mapping)
         text = plain_text(self.raw.value.get("error") if is_object else None, self.connection.masked)
         if not text and not is_object:

@@ -46,7 +46,6 @@ class Watch:
         self._silent_since: float | None = None
 
     def begin_anew(self) -> None:
-        """Count times from now."""
         self._began = self._clock.monotonic()
 
     def until_done(self, follow: Following) -> None:

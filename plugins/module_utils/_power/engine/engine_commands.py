@@ -66,7 +66,6 @@ class CommandRunner:
         self._slots: dict[str, _ExecSlot] = {}
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """Run a command in a container; see `ContainerCommands`."""
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         with self._slot(container, deadline) as slot:
             if slot is None:

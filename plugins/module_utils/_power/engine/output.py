@@ -56,7 +56,6 @@ class Output:
         return b""
 
     def close(self) -> None:
-        """Release the connection."""
         release(self._raw)
 
 
@@ -80,7 +79,6 @@ class Deframer:
         return not self._pending
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return the payload that this chunk completes."""
         data, payload = self._pending + chunk, b""
         while len(data) >= 8:
             size = int.from_bytes(data[4:8], "big")

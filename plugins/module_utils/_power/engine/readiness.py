@@ -28,7 +28,6 @@ _BATCH_CHARACTERS = 1024 * 1024
 
 
 def strip_ansi(line: bytes) -> bytes:
-    """Return the line without terminal escapes."""
     return _ANSI.sub(b"", line)
 
 

@@ -51,7 +51,6 @@ def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
 
 
 def discord_line(event: Event, source: str) -> str:
-    """Return the line of an event."""
     about = f"**{_quoted(event.server.name or event.server.uuid)}** on {_quoted(source)}" if event.server else f"**{_quoted(source)}**"
     return f"{_moment(event.at, 'T')} {about}: {_WORDS[event.type](event.data)}"
 

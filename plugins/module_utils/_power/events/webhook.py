@@ -30,17 +30,14 @@ ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature
 
 
 def node_source(name: str) -> str:
-    """Return the ``source`` of a node's events."""
     return f"/fleet.power/nodes/{quote(name, safe='')}"
 
 
 def controller_source(name: str) -> str:
-    """Return the ``source`` of a controller's events."""
     return f"/fleet.power/controllers/{quote(name, safe='')}"
 
 
 def cloudevent(event: Event, source: str) -> dict[str, Any]:
-    """Return an event as the JSON object for receivers."""
     data = dict(event.data)
     found: dict[str, Any] = {
         "specversion": _SPEC_VERSION,
@@ -59,7 +56,6 @@ def cloudevent(event: Event, source: str) -> dict[str, Any]:
 
 
 def cloudevent_body(event: Event, source: str) -> bytes:
-    """Return the request body of an event."""
     return json.dumps(cloudevent(event, source), separators=(",", ":")).encode()
 
 

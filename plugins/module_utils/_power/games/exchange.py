@@ -95,11 +95,9 @@ class GameExchange:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send all bytes."""
         try:
             self._socket.settimeout(self._left())
             self._socket.sendall(data)

@@ -87,7 +87,6 @@ class PatternChild:
         return json.loads(self._exchange(json.dumps(question).encode("ascii") + b"\n"))
 
     def end(self) -> None:
-        """Kill it and reap it."""
         self._running.kill()
         for pipe in (self._running.stdin, self._running.stdout):
             if pipe is not None:

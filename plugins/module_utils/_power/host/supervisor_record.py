@@ -41,16 +41,13 @@ class SupervisorRecord:
 
     @classmethod
     def of_this_process(cls, since: str, paused: str = "") -> SupervisorRecord:
-        """Return the record of the calling process."""
         return cls(os.getpid(), start_of(os.getpid()), boot_id(), since, paused)
 
     @property
     def is_alive(self) -> bool:
-        """Tell if the process that wrote it lives."""
         return lives(self.pid, self.pid_start, self.boot_id)
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of a running supervisor for readers."""
         return {"running": True, "since": self.since, "paused": self.paused or None}
 
 

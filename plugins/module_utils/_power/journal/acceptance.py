@@ -58,8 +58,8 @@ class Acceptance:
     """One accepted action. ``deadline`` is the end of its wait for its turn. Times are in UTC.
 
     ``generation`` is the server's kill generation before it was accepted; None for a kill. The wait of ``players`` comes on top. At
-    ``ready`` a start counts as done. From the journal, ``boot`` is the machine's boot at the write, "" if unknown, and ``boot_seconds`` the
-    seconds since then.
+    ``ready`` a start counts as done. If it was read from the journal, ``boot`` and ``boot_seconds`` are the machine's boot at the write, ""
+    if unknown, and the seconds since that boot.
     """
 
     operation: str

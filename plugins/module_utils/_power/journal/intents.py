@@ -70,11 +70,9 @@ class Intents:
         return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:
-        """Return a server's intent, or None."""
         return self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
-        """Return the intents of the servers that have one."""
         return {row["uuid"]: _intent(row) for row in self._store.rows_for(_OF_EACH, uuids)}
 
     def known_of(self, uuid: str) -> Intent | None:

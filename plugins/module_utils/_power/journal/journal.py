@@ -35,7 +35,6 @@ class Journal:
 
     @property
     def warnings(self) -> list[str]:
-        """Return a sentence for each fault, each sentence once."""
         return self.store.warnings
 
     def new_warnings(self) -> list[str]:

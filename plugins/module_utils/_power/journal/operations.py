@@ -247,7 +247,6 @@ class RecordedOperations:
         return self._store.write(work)
 
     def last(self, uuid: str) -> OperationRow | None:
-        """Return the newest operation of a server."""
         return next(iter(self.of(uuid, 1)), None)
 
     def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
@@ -262,7 +261,6 @@ class RecordedOperations:
         return found
 
     def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
-        """Return a server's operations, the newest first."""
         return self._settled(self._store.rows(OPERATIONS_OF, (uuid, limit)))
 
     def waits(self, operation: str) -> bool | None:

@@ -152,7 +152,6 @@ _VERDICTS = frozenset(each.value for each in Verdict)
 
 
 def seen_run(row: Mapping[str, Any]) -> SeenRun:
-    """Return the value of a row of ``runs``."""
     return SeenRun(
         run=Run(text(row["container"]), text(row["started_at"])),
         generation=_number(row["generation"]) or 0,

@@ -55,7 +55,6 @@ class Runs:
         return self._store.write(work)
 
     def record_match(self, uuid: str, run: Run) -> None:
-        """Write that the readiness line of a run was seen."""
         self._mark(rows.MATCH, uuid, run)
 
     def spoil(self, uuid: str, run: Run) -> bool:
@@ -71,7 +70,6 @@ class Runs:
         return self._held[uuid] if uuid in self._held else self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, SeenRun]:
-        """Return the newest run of each server that has one."""
         return {str(row["uuid"]): rows.seen_run(row) for row in self._store.rows_for(rows.SEEN, uuids)}
 
     def hold(self, uuids: Sequence[str]) -> None:

@@ -90,20 +90,16 @@ class JournalStore:
         return otherwise if found is None else found
 
     def execute(self, statement: str, parameters: Mapping[str, Any]) -> bool:
-        """Run one statement in a transaction; see `write`."""
-
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(statement, parameters)
 
         return self.write(work)
 
     def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        """Return the rows of a statement; see `read_or_raise`."""
         none: list[Any] = []
         return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        """Return the rows of a statement; see `read`."""
         none: list[Any] = []
         return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
@@ -113,7 +109,6 @@ class JournalStore:
         return self.read(lambda connection: list(each_of(connection, statement, wanted)), []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
-        """Return the rows of a statement; see `read_if_known`."""
         none: list[Any] = []
         return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
 

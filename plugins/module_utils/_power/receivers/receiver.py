@@ -63,7 +63,6 @@ class WebhookMessage:
     events: int
 
     def headers(self, key: bytes | None, seconds: int) -> dict[str, str]:
-        """Return its headers for this Unix time, signed if there is a key."""
         return {"Content-Type": self.content_type, **headers_of(self.id, seconds, self.body, key)}
 
 

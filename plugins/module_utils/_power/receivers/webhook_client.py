@@ -68,7 +68,6 @@ class WebhookClient:
         return Posted(Taking.FAILED, reason, retry_after(answer.headers.get("retry-after", ""), self._clock.now()))
 
     def close(self) -> None:
-        """Close its connection."""
         self._web.close()
 
 

@@ -189,7 +189,6 @@ class Panel:
 
     @property
     def address(self) -> str:
-        """Return the Panel's address for a message."""
         return self._api.address
 
     @property
@@ -230,7 +229,6 @@ class Panel:
         return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
 
     def name(self, uuid: str) -> str:
-        """Return the name of a server in the list; empty if it has none."""
         return name_in(self.listed().servers.get(uuid))
 
     def _started(self, *, brief: bool = False) -> tuple[_Reading, bool]:

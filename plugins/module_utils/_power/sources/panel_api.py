@@ -82,7 +82,6 @@ class PanelApi:
         return Page(_value(answer), answer.size, answer.values)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
-        """Return the error for ``what`` that could not be fetched."""
         return SourceUnreachable(
             f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
         )

@@ -80,7 +80,6 @@ class FromContainers:
         return tuple(self._names)
 
     def name(self, uuid: str) -> str:
-        """See `Source`; as listed last."""
         return self._names.get(uuid, "")
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
@@ -280,7 +279,6 @@ class SourceSet:
         return uuids
 
     def stray(self, name: str) -> str:
-        """Return the path of a file in the directory for a message."""
         return f"{self.files.path}/{printable(name)}"
 
     def warn(self, *warnings: str) -> None:

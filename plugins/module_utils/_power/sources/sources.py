@@ -38,7 +38,6 @@ class Trouble:
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
-    """Return the error for a short id or name of several servers."""
     more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
     return AmbiguousServer(
         f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
@@ -276,7 +275,6 @@ class Sources:
 
     @property
     def warnings(self) -> list[str]:
-        """Return faults that do not end an action, each once."""
         return self._set.warnings
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition:

@@ -93,7 +93,6 @@ def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
 
 
 def read_file(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None:
-    """Return the bytes of a file, or None if it is missing."""
     try:
         held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except FileNotFoundError:
