@@ -40,10 +40,7 @@ _UNKNOWN = {
 
 
 def expand(config: ConfigFile, definition: Definition, settings: Settings) -> ConfigFile:
-    """Return ``config`` with its placeholders replaced. Raises `ConfigFault` with name and rule for an unknown one.
-
-    Booleans are ``true`` and ``false``. Missing values are empty only where the Panel's are, such as the CPUs.
-    """
+    """Return ``config`` expanded. Raises `ConfigFault` with the rule for an unknown placeholder. Booleans are ``true`` and ``false``."""
     if not any(_holds(rule) for rule in config.rules):
         return config
     values = _Values(definition, settings)

@@ -158,7 +158,7 @@ def _skipped(text: str, position: int) -> int:
 
 
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
-    """Return the end of the line that begins here, with continuations; the begin of the next; whether the end is an open continuation."""
+    """Return the end of a logical line, the start of the next, and whether the line ends in an open continuation."""
     is_comment = text[position] in "#!"
     while True:
         line = _LINE.match(text, position)

@@ -77,10 +77,7 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 
 class ConfigFault(Exception):
-    """A file or a rule that cannot be used: the reason in one sentence, without content or values, which may be secret.
-
-    ``rule`` is the rule at fault, or None for the file or an unknown rule.
-    """
+    """A bad file or rule: the reason without content, which may be secret, and the ``rule``, or None for the file or if unknown."""
 
     def __init__(self, reason: str, rule: ConfigRule | None = None) -> None:
         super().__init__(reason)
@@ -284,10 +281,7 @@ def text_of(value: Value) -> str:
 
 
 def value_text(value: str | int | float | bool | Number | None) -> str:
-    """Return a rule's value as text, like `text_of`. Wings writes null as ``<nil>``.
-
-    Raises `ConfigFault` for values that no file can hold: a number of thousands of digits, a lone surrogate.
-    """
+    """Return a rule's value as text, like `text_of`. Raises `ConfigFault` for lone surrogates and thousands of digits."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         text = text_of(value)
         _refuse_halves(text, "replace_with")

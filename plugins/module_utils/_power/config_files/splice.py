@@ -51,10 +51,7 @@ def between(text: str, start: int, end: int) -> str:
 
 
 def appended(text: str, position: int, separator: str, entries: Sequence[str]) -> list[Edit]:
-    """Return edits that add entries behind the last one within brackets, whose value ends at ``position``.
-
-    On separate lines they go below its line, so that a comment stays beside its entry.
-    """
+    """Return edits that add entries behind a value within brackets. On separate lines, a comment stays beside its entry."""
     commented = _COMMENTED.match(text, position) if separator.startswith(",") and "\n" in separator else None
     if commented is None:
         return [(position, position, "".join(separator + entry for entry in entries))]

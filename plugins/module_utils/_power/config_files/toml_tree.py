@@ -82,10 +82,7 @@ Node = Union[TomlScalar, Listing, Table]
 
 
 class TreeBuilder:
-    """Builds the tree of a file by TOML's rules: no key and no table twice, no additions to closed tables.
-
-    ``fault`` makes a `ConfigFault` from a reason; it is raised for a broken rule.
-    """
+    """Builds the tree of a file by TOML's rules: no key and no table twice, no additions to closed tables. Raises by ``fault``."""
 
     def __init__(self, fault: Callable[[str], ConfigFault]) -> None:
         self._fault = fault

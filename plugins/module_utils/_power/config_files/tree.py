@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file of maps and lists as a tree of values with their positions, and the rules applied to it; pure.
-
-The parsers of JSON and YAML share it: they read the text into a tree, and write the new values.
-"""
+"""JSON or YAML as a tree of values with their positions, and the rules applied to it; the parsers read and write it; pure."""
 
 from __future__ import annotations
 

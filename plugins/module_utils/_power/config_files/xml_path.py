@@ -130,10 +130,7 @@ def is_named(name: str, path_name: str) -> bool:
 
 
 def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
-    """Return the path after the rule's change, or None if the path stays the same because no filter sees the value.
-
-    Raises `ConfigFault` for a position behind such a filter: each boot would count other elements.
-    """
+    """Return the path after the rule's change, None if the same. Raises `ConfigFault` for a position behind a changing filter."""
     depth = len(place.steps) - (1 if place.attribute is not None else 2)
     if depth < 0:
         return None

@@ -155,10 +155,7 @@ def can_change(key: str, now: ContainerLimits, wanted: ContainerLimits) -> bool:
 
 
 def update_of(now: ContainerLimits, wanted: ContainerLimits, keys: Iterable[str]) -> dict[str, Any]:
-    """Return the body of the call that changes these limits and no others. Each must be changeable.
-
-    Memory and swap change together: the engine counts swap with the memory, and refuses a memory above the current sum.
-    """
+    """Return the body that changes these limits. Memory and swap go together: the engine refuses a memory above the current sum."""
     chosen = set(keys)
     body: dict[str, Any] = {}
     if chosen & {MEMORY, OVERHEAD, SWAP}:
@@ -210,10 +207,7 @@ def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[st
 
 
 def memory_bytes(limit: int, settings: Settings) -> int:
-    """Return the bytes of memory for a limit in MB, overhead included; 0 is unlimited.
-
-    A larger limit never gets less than a smaller one: with Wings' factors alone, 2049 MB would get 101 MB less than 2048.
-    """
+    """Return the bytes for a limit in MB with overhead; 0 is unlimited. With Wings' factors alone, 2049 MB would get less than 2048."""
     if settings.overhead_override:
         bands, beyond = settings.overhead_multipliers, settings.overhead_default_multiplier
     else:

@@ -62,10 +62,7 @@ class Differences:
 
 
 def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, outgoing: bool) -> str:
-    """Return the label's text for the body of a create call that lacks only its hashes.
-
-    ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network has an outgoing address.
-    """
+    """Return the label for a create call. ``configs`` are rules as JSON; ``outgoing``: the network has an outgoing address."""
     server, limits = config["Labels"][LABEL_SERVER], limits_of(config["HostConfig"])
     values = {**_values(config, image_id, outgoing), CONFIGS: configs}
     hashes = {key: _hash(server, key, value) for key, value in values.items()}

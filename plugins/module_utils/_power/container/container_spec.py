@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container of a server: definition and settings in, the body of the create call out; pure.
-
-The rules are Wings'. The body has one fixed order, so that the same server always gives the same hash.
-"""
+"""The body of the create call for a server, by Wings' rules and in a fixed order, so that its hash is stable; pure."""
 
 from __future__ import annotations
 

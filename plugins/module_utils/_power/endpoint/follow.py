@@ -37,10 +37,7 @@ def seconds_until_begun(request: Request) -> int:
 
 
 class RunChanges:
-    """Tells whether the observed run began after the request. ``before`` is the state before it, None if unknown.
-
-    Figures may be old, constant, or wrong once; an older run must never count as a younger one.
-    """
+    """Tells whether the observed run began after the request. Figures may be old, constant, or wrong once: in doubt, it did not."""
 
     def __init__(self, before: Seen | None) -> None:
         self.ended = False

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One power action on one server through an HTTP endpoint, from the request to the result.
-
-Steps: identify, look (at most a second for a kill), plan, request, follow the operation or the state, report.
-"""
+"""One power action on one server through an HTTP endpoint: identify, look, plan, request, follow, report."""
 
 from __future__ import annotations
 
@@ -125,10 +122,7 @@ class EndpointTurn:
             raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
 
     def _look_before(self) -> Seen | None:
-        """Look at the server before the action. A kill without ``only`` waits briefly, and continues without the state.
-
-        Raises also `NotSelected`, `Suspended`, and `UnsupportedByEndpoint`.
-        """
+        """Look at the server before the action. A kill without ``only`` waits briefly, and continues without the state."""
         uuid = self._progress.server.uuid
         hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
         seconds = min(_KILL_LOOK_SECONDS, self._endpoint.timeout) if hurried else None

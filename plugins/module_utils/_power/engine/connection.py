@@ -198,10 +198,7 @@ def _checked(response: Any, is_json: bool) -> Any:
 
 
 def _parts(stream: Any, response: Any, decode: bool) -> Iterator[Any]:
-    """Yield what the SDK's ``stream`` yields. Raises OSError for a value that is too long.
-
-    The SDK reads a whole chunk of any size, and keeps all chunks until they form a value.
-    """
+    """Yield what the SDK's ``stream`` yields; OSError if a value is too long. The SDK keeps all chunks until they form a value."""
     raw, size = response.raw, 0
     if not raw._fp.chunked:
         yield from stream(response, decode)

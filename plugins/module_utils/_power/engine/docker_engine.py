@@ -39,10 +39,7 @@ _LOOK_SECONDS = 0.05
 
 
 class LiveByLabel:
-    """Answers each question from a list that was requested after it, so nothing is missed; many questions share a few lists.
-
-    ``read`` returns container ids by claimed UUID, and may raise `PowerError`.
-    """
+    """Answers questions from few lists, each requested after its questions. ``read`` returns container ids by claimed UUID."""
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
         self._read = read

@@ -101,10 +101,7 @@ class Events(Protocol):
         """
 
     def is_serving(self, seconds: float) -> bool:
-        """Tell if the engine accepts a new connection and answers within ``seconds``.
-
-        In a shutdown the engine refuses connections before its first signal. So an answer after an end proves that no shutdown caused it.
-        """
+        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
 
 
 class ContainerCommands(Protocol):

@@ -49,7 +49,7 @@ class CommandEnd:
 
 @dataclass
 class _ExecSlot:
-    """The place for one command in a container. ``left`` is the engine's id of a possibly running command, with its begin."""
+    """The place for one command in a container. ``left`` is the engine's id of a possibly running command, with its start."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0

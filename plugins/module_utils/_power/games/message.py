@@ -28,10 +28,7 @@ _MINUTE, _HOUR = 60, 3600
 
 
 def clean(text: str, longest: int = LONGEST_MESSAGE) -> str:
-    """Return a text as one line of at most ``longest`` characters, without special effects.
-
-    Escapes, styles, and direction or invisible characters go; blanks and controls become single blanks.
-    """
+    """Return a text as one line without escapes, styles, direction or invisible characters, and with single blanks."""
     text = _STYLE.sub("", _ESCAPE.sub("", text[:_MOST_READ]))
     line = " ".join("".join(character if character.isprintable() else _instead(character) for character in text).split())
     return line if len(line) <= longest else line[: longest - len(CUT)].rstrip() + CUT

@@ -38,10 +38,7 @@ def _body(packet: bytes, kind: bytes) -> bytes:
 
 
 def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
-    """Return the number of human players, None if unknown, and the maximum.
-
-    It comes from ``g_humanplayers``, or ``clients`` minus ``bots``; ``clients`` alone counts only if it is 0.
-    """
+    """Return the number of human players, None if unknown, and the maximum. ``clients`` without ``bots`` counts only if 0."""
     told = _info(body.partition(b"\n")[0])
     online = number_of(told.get(b"g_humanplayers"))
     clients, bots = number_of(told.get(b"clients")), number_of(told.get(b"bots"))

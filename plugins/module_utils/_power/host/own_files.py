@@ -95,10 +95,7 @@ def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:
 
 
 def open_or_make(path: str, flags: int, group: str) -> int:
-    """Open a regular file as `open_own` does; create it and its directory (`prepare_directory`) if missing. Raises OSError.
-
-    It retries if several processes create the directory at once, or one removes it.
-    """
+    """Open as `open_own`; create the file and its directory if missing, even if another process removes it. Raises OSError."""
     for _attempt in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             return open_own(path, flags | os.O_CREAT)

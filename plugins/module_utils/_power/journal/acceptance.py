@@ -102,10 +102,7 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
 
 
 def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
-    """Write acceptances in this order, synced to the disk. Raises `JournalUnusable`, OSError: then none is written.
-
-    The same transaction runs ``afterwards``, which `ended` and `moved` return.
-    """
+    """Write acceptances in order and ``afterwards``, in one synced transaction. Raises `JournalUnusable`, OSError: then none is written."""
     moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
 

@@ -234,10 +234,7 @@ class RecordedOperations:
         self._write_end(result.server.uuid, work)
 
     def settle_dead(self) -> bool:
-        """Write an interrupted end for each operation of a dead process, for its event. Return False if that fails.
-
-        An operation without a mark stays: the server's next operation ends it.
-        """
+        """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
 
         def work(connection: sqlite3.Connection) -> None:
             for row in connection.execute(ALL_UNENDED).fetchall():

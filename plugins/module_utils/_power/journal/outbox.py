@@ -109,10 +109,7 @@ class RecordedEvents:
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events with numbers above ``number``; None if the outbox is closed.
-
-        They are synced to the disk; a failed sync is a warning. Raises `JournalUnusable`, OSError.
-        """
+        """Return synced events after ``number``; None if the outbox is closed. Raises `JournalUnusable`, OSError; a failed sync warns."""
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
             state = _state(connection)
@@ -247,10 +244,7 @@ class RecordedDeliveries:
         self._store.write_durably(work)
 
     def told(self) -> list[dict[str, Any]] | None:
-        """Return the facts of each receiver, by name. None if the outbox is closed or, with a warning, if the journal cannot be read.
-
-        ``waiting`` also counts new events that the receiver may skip.
-        """
+        """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:
             if not _is_open(connection):

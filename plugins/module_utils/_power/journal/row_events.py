@@ -22,10 +22,7 @@ _UNATTENDED = (ORIGIN, RESTORE_ORIGIN)
 
 
 def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
-    """Return the event of an operation that ended at a moment, from its row.
-
-    A refused action that never began makes no event: its caller gets the answer, and may repeat it any number of times.
-    """
+    """Return the event of an ended operation. A refusal before its beginning makes none: its caller gets an answer, and may repeat it."""
     never_began = row["outcome"] == Outcome.REFUSED.value and not row["begun_at"] and row["origin"] not in _UNATTENDED
     if row["outcome"] in _QUIET or never_began:
         return ()

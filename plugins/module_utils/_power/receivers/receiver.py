@@ -67,10 +67,7 @@ class WebhookMessage:
 
 
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
-    """Return the message with the first event, or with as many as the receiver takes at once.
-
-    ``source`` is the events' origin, see `webhook.node_source`; ``name`` is the same for people.
-    """
+    """Return the message with the first events. ``source`` is their origin, see `webhook.node_source`; ``name`` is it for people."""
     if receiver.format == DISCORD:
         lines = discord.discord_message(events, name)
         return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)

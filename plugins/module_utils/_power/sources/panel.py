@@ -49,10 +49,7 @@ class PanelList:
 
 
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
-    """Read all pages, the first alone, the others a few at a time. ``patience`` is for each page, ``seconds`` for all.
-
-    Raises `PanelUnavailable` for a bad page or too many, and what `PanelApi` raises.
-    """
+    """Read all pages; ``patience`` is for each, ``seconds`` for all. Raises `PanelUnavailable`, and what `PanelApi` raises."""
     deadline = Deadline.after(clock, seconds)
     pages: dict[int, list[Any]] = {}
     total = _Total()

@@ -236,9 +236,7 @@ class SourceSet:
         containers: Callable[[], Sequence[Server]] = lambda: (),
         panel: Panel | None = None,
     ) -> None:
-        """``containers`` returns the servers with containers on the node; callers get its errors. ``panel`` is None if the settings name
-        none.
-        """
+        """``containers`` returns the servers with containers on the node. ``panel`` is None if the settings name none."""
         self.warnings: list[str] = []
         self._guard = threading.Lock()
         self.settings = settings

@@ -115,10 +115,7 @@ class ServerListing:
         return not self.unlisted and (self._set.panel is None or self._set.panel.seen is not None)
 
     def has(self, uuid: str) -> bool:
-        """Tell if any source has a definition of the server, also a broken one. The Panel gets no new request.
-
-        Raises the error of an unreadable source if no other source has the server.
-        """
+        """Tell if any source has a definition, even a broken one, without a request to the Panel. Raises if an unread source may."""
         panel = self._set.panel
         if panel is not None and panel.seen is not None and uuid in panel.seen.servers:
             return True

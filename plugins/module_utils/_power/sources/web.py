@@ -292,10 +292,7 @@ def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
 
 
 def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
-    """Return the transport of a session, also through a proxy: with our TLS context, and connections that register their sockets.
-
-    Its connections raise `Untrusted` as ``vouching`` says.
-    """
+    """Return the transport of a session: our TLS context, registered sockets, and `Untrusted` as ``vouching`` says."""
     import urllib3.connection
     import urllib3.connectionpool
 
