@@ -175,14 +175,10 @@ class Number:
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`."""
-
     ABSENT = "absent"
 
 
 class Keep(enum.Enum):
-    """The type of `KEEP`."""
-
     KEEP = "keep"
 
 

@@ -19,7 +19,6 @@ from ..model.result import Outcome, PlanStep
 from ..model.server import PowerState, Server, parse_uuid
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
-#: Masks the token in a text.
 Masked = Callable[[str], str]
 ReadText = Callable[[object], str]
 _LONGEST_TEXT = 1000

@@ -96,7 +96,6 @@ class Following(abc.ABC):
         self._before = before
         self._runs = RunChanges(before)
         self._state = None if before is None else before.state
-        #: The time limit for the next sign.
         self._deadline = 0.0
 
     @property

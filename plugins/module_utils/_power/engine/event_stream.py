@@ -22,7 +22,6 @@ ACTIONS = ("start", "die", "kill", "destroy", "oom")
 _NANOSECONDS = 10**9
 _MOST = 2**63
 _WHAT = "follow the engine's events"
-#: How long `close` waits for the reader that it woke.
 _CLOSE_SECONDS = 0.5
 #: A remote engine that vanishes is noticed after a minute; a local one closes its socket.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))

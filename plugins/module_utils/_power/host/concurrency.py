@@ -17,7 +17,7 @@ from ..model.clock import SYSTEM_CLOCK
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: More speed up a remote engine, but load a local one.
+#: Enough to speed up a remote engine, without too much load for a local one.
 _AT_ONCE = 8
 
 

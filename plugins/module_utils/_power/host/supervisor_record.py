@@ -23,7 +23,6 @@ _SIZE = 512
 #: How often a read may meet a write before the record counts as damaged.
 _ATTEMPTS = 5
 _TEXTS = ("boot_id", "since", "paused")
-#: The facts for readers if it does not run, and if that is unknown.
 NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
 EVENTS_LOCK = "events.lock"

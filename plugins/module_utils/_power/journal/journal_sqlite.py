@@ -23,7 +23,6 @@ _NAME = "journal.sqlite"
 PATIENCE = 5.0
 SHORT_PATIENCE = 0.1
 
-#: Attempts on a file that is damaged or being replaced.
 ATTEMPTS = 3
 _TRY_SECONDS = 0.005
 

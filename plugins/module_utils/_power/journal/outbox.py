@@ -24,7 +24,6 @@ from .store import JournalStore, each_of
 if TYPE_CHECKING:
     import sqlite3
 
-#: The most events kept, sent or not.
 KEPT_EVENTS = 10_000
 
 _CLOSE = ("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'")

@@ -90,7 +90,6 @@ CRASHES = (
 COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
 COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN = "SELECT * FROM runs WHERE uuid IN ({holes})"
-#: Runs whose end has no row.
 SEEN_OPEN = """SELECT uuid FROM runs WHERE NOT EXISTS (
     SELECT 1 FROM ended_runs WHERE ended_runs.container = runs.container AND ended_runs.started_at = runs.started_at)"""
 SEEN_UUIDS = "SELECT uuid FROM runs"

@@ -17,7 +17,6 @@ SCHEMA = 1
 #: Each step migrates the schema with its number to the next number. All steps run in one transaction.
 MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
 
-#: How many ended operations and ended runs of one server are kept.
 KEPT_OPERATIONS, KEPT_RUNS = 100, 100
 
 MSG_LIMIT = 2000

@@ -18,7 +18,6 @@ from ..sources.web_answers import WebFault
 from .receiver import Receiver, WebhookMessage, split_address
 
 POST_SECONDS = 10.0
-#: The longest pause that a receiver may ask for.
 LONGEST_RETRY_AFTER = 3600.0
 _GONE = 410
 _AGENT = "fleet.power"

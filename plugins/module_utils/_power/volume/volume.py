@@ -37,8 +37,6 @@ _LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
 
 @dataclass(frozen=True)
 class _NewFile:
-    """Mode and owner of a file to write: from the existing file, or those for a new one."""
-
     mode: int
     uid: int
     gid: int
