@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser ``file``: replaces whole lines that begin with a rule's ``match``; pure.
 
-As in Wings, a rule adds no lines, and ``if_value`` has no meaning. Unlike Wings, line ends stay, lines may have any length, and only the
-longest matching ``match`` applies, the first of equals. An empty ``match`` matches nothing.
+As in Wings, a rule without a match adds nothing, and ``if_value`` has no meaning. Unlike Wings, line ends stay, lines may have any length,
+and only the longest matching ``match`` applies, the first of equals. An empty ``match`` matches nothing.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _LONGEST = 1024 * 1024
 _NOT_TOML = "is not valid TOML"
 _UNCLOSED = "a quote is not closed in its line, or a control character stands in the text"
 _MOST_NAMES = 64
-#: Python is slow for longer digits, and their own spelling does for them.
+#: Python is slow for longer numbers; these keep their spelling.
 _LONGEST_BASED = 1000
 
 #: Short escapes in a basic string; other control characters have numeric ones.

@@ -59,7 +59,7 @@ class Branch:
     new: bool = False
     shared: bool = False
     flow: bool = True
-    #: The begin of the first entry: a map's key, a list's value.
+    #: The start of the first entry: a map's key, a list's value.
     first: int = -1
     #: From the end of the last value but one (or the opening bracket) to the beginning of the last entry.
     gap: Span = (-1, -1)

@@ -27,7 +27,7 @@ WAITING = ("-next", "-after")
 
 
 def claims_to_be(labels: Mapping[str, str]) -> str | None:
-    """Return the server that labels like ours name, or None. No proof: a container also has its image's labels."""
+    """Return the server in our labels, or None. This is no proof: a container also has its image's labels."""
     return labels.get(LABEL_SERVER) if LABEL_SPEC in labels else None
 
 

@@ -279,7 +279,7 @@ class Endpoint:
         return self._accepted(answer, uuid)
 
     def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        """Return an operation after its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: none)."""
+        """Return an operation at its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: unknown)."""
         seconds = self.timeout + wait_seconds
         answer = self._connection.ask("GET", path, params={"wait": wait_seconds}, seconds=seconds, check_cancelled=check_cancelled)
         return answer.read("follow the operation", lambda value: read_operation(value, self.masked))

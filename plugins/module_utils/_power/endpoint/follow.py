@@ -4,7 +4,7 @@
 """Decides from the observed states how an action at an HTTP endpoint ended; pure.
 
 Wings reports only states. It drops an action whose lock is held, and reports ``offline`` before a process has ended. So only observed
-changes count as done. One time limit bounds the wait for the action's begin, one the wait for its end. Times are seconds since the request;
+changes count as done. One time limit bounds the wait for the action's start, one the wait for its end. Times are seconds since the request;
 ``sent`` is when a look was sent, ``at`` when its answer arrived.
 """
 

@@ -139,7 +139,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 
 def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the last ``count`` lines of a log without escapes, then masked, then cut to ``limit`` bytes: half a secret would show."""
+    """Return the last ``count`` lines of a log without escapes, masked, then cut to ``limit`` bytes: no half of a secret shows."""
     lines_of_secrets = (line for secret in secrets for line in secret.split("\n"))
     shown = {_readable(_bytes_of(line)).strip() for line in lines_of_secrets}
     shown = {text for text in shown if len(text) >= SHORTEST_SECRET}

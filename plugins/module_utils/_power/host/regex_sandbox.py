@@ -35,7 +35,7 @@ _MEMORY = 256 * 1024 * 1024
 #: Characters of a pattern; the search here may take quadratic time.
 _LONGEST_PATTERN = 4096
 
-#: The begin of every child. It imports nothing of ours: a core that runs from an archive has no path.
+#: The code that starts every child. It imports nothing of ours: a core that runs from an archive has no path.
 _LIMITS = r"""
 import json, re, resource, sys, time
 seconds, memory = map(int, sys.argv[1:3])

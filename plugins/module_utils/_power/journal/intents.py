@@ -47,8 +47,8 @@ class Intents:
     def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
         """Write the intent of a server. Return False, with a warning, if it cannot be written.
 
-        ``only_if_newer``, the time now: an intent that is as new or newer stays, unless a clock change put it in the future. ``keep_since``:
-        an equal intent since that time stays. An intent to be down cancels due starts.
+        ``only_if_newer``, the time now: an intent as new or newer stays, unless a clock change put it in the future. ``keep_since``: an
+        equal intent since that time stays. An intent to be down cancels due starts.
         """
         parameters = {
             "uuid": server.uuid,

@@ -115,7 +115,7 @@ class ServerListing:
         return not self.unlisted and (self._set.panel is None or self._set.panel.seen is not None)
 
     def has(self, uuid: str) -> bool:
-        """Tell if any source has a definition, even a broken one, without a request to the Panel. Raises if an unread source may."""
+        """Tell if any source has a definition, even a broken one, without a request to the Panel. Else raises an unread source's fault."""
         panel = self._set.panel
         if panel is not None and panel.seen is not None and uuid in panel.seen.servers:
             return True
