@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Editing a server's configuration files before it starts: one small file per parser, text in, text out, nothing else touched.
+"""Edits a server's configuration files before it starts: one file per parser, text in, text out.
 
-What a rule does not speak of stays byte for byte, so that a second run changes nothing. Text that is not UTF-8 comes and goes as
-surrogate escapes. `actions` may import it.
+Text without a rule stays byte for byte, so a second run changes nothing. Bytes that are not UTF-8 are surrogate escapes. `actions` may
+import this package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..definitions.definition import ConfigRule
 
 __all__ = ["PARSERS", "Parser"]
 
-#: Takes the text of a file ("" for one that is missing) and the rules in their order, and returns the new text.
+#: Takes the text of a file ("" if it is missing) and the ordered rules; returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]
 
 
@@ -62,7 +62,7 @@ def _yaml() -> Parser:
 
 
 class _Parsers(Mapping[str, Parser]):
-    """Each is loaded when it is asked for: a call needs one or two of them, and a module is compiled anew at each call."""
+    """Loads each parser on demand: a call needs one or two of them, and compiles its modules anew."""
 
     _loaders: Mapping[str, Callable[[], Parser]] = {
         "file": _file,
@@ -85,5 +85,5 @@ class _Parsers(Mapping[str, Parser]):
         return len(self._loaders)
 
 
-#: By the names that definitions use. The file of a parser that is not here is left as it is.
+#: By the names that definitions use. Files of unknown parsers stay as they are.
 PARSERS: Mapping[str, Parser] = _Parsers()

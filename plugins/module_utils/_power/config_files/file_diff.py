@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The change of a configuration file for people to see: its text before and after, fit for a terminal, secrets masked; pure."""
+"""The diff of a configuration file for people: before and after, safe for a terminal, secrets masked; pure."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from ..model.result import FileDiff
 from ..model.schema import visible
 from .rules import ConfigFault
 
-#: Bytes of a text that are shown; nobody reads more.
 _SHOWN_BYTES = 100 * 1024
-#: What no format writes in another way.
+#: Text that all formats write unchanged.
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) -> FileDiff:
-    """Both texts with ``secrets`` masked, however they are written, and what a terminal acts on as escapes.
-
-    Of a file of more than 100 KiB, and of one with NUL bytes, only that it differs.
-    """
+    """Return both texts with ``secrets`` masked and controls escaped; only the sizes above 100 KiB or with NUL bytes."""
     path = visible(path)
     if max(len(before), len(after)) > _SHOWN_BYTES:
         return FileDiff(path, f"({len(before)} bytes, too many to show)\n", f"({len(after)} bytes, too many to show)\n")
@@ -40,22 +36,20 @@ def file_diff(path: str, before: bytes, after: bytes, secrets: Iterable[str]) ->
 
 
 def _for_a_terminal(text: str) -> str:
-    # A carriage return begins the line anew but at its end, where some files have one.
+    # A carriage return is safe only in a line end.
     return "\r\n".join(visible(part, "\n\t") for part in text.split("\r\n"))
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as the formats of configuration files write it, in files of UTF-8 and of other encodings."""
-    # A line of a file holds no line end, and what stands at the end of a value is not always kept.
+    # A line holds no line end, and parsers may drop the end of a value.
     for text in (secret, secret.rstrip("\r\n"), secret.strip()):
         for form in _spellings(text) if len(text) >= SHORTEST_SECRET else ():
             yield form
-            # Latin-1 and its like, seen as UTF-8: XML has references for what they lack.
+            # Latin-1 and similar encodings, decoded as UTF-8: XML has references for missing characters.
             yield form.encode("latin-1", "xmlcharrefreplace").decode("utf-8", "replace")
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """A secret as it is, or with what is special somewhere escaped."""
     yield secret
     if _PLAIN.fullmatch(secret):
         return
@@ -74,16 +68,15 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def _as_written_here(secret: str) -> Iterator[str]:
-    """A secret as the writers of this package spell it, asked for when there is something to ask."""
     from .properties_file import replace_properties
     from .toml_words import string_text
     from .yaml_read import scalar
 
     yield scalar(secret, style='"')[1:-1]
-    # What no file can hold is in none.
+    # A file cannot hold this secret.
     with contextlib.suppress(ConfigFault):
         yield string_text(secret)[1:-1]
-    # Characters beyond ASCII are written as such where the file has some already.
+    # Characters beyond ASCII stay unescaped if the file already has some.
     for before in ("", "k=\u00e9\n"):
         with contextlib.suppress(ConfigFault):
             form = replace_properties(before, [ConfigRule("k", secret)]).partition("=")[2].strip("\n")
@@ -93,6 +86,6 @@ def _as_written_here(secret: str) -> Iterator[str]:
 
 
 def _upper(text: str) -> str:
-    """The ``\\uXXXX`` of a text with upper-case digits; what is not ASCII is written so, too."""
+    """Return the text with upper-case ``\\uXXXX`` escapes, also for all characters beyond ASCII."""
     units = _BEYOND_ASCII.sub(lambda found: json.dumps(found.group())[1:-1], text)
     return re.sub(r"\\u[0-9a-f]{4}", lambda found: "\\u" + found.group()[2:].upper(), units)

@@ -1,15 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``ini``: sections in brackets, a key and a value per line; pure. A rule's ``match`` is ``section.key``, divided at the first
-dot.
+"""Parser ``ini``: sections in brackets, a key and a value per line; pure. A rule's ``match`` is ``section.key``, divided at the first dot.
 
-Without a dot the key stands before the first section. Dots within brackets do not divide, and the section's brackets are dropped:
-``[/Script/Engine.GameSession].MaxPlayers``. Names are compared exactly, case and the ``+`` of Unreal's ``+Key=...`` included. Of a key
-that stands several times in its section the last one is meant. ``=`` divides key and value; a colon does where a blank follows it, or
-where the line has no ``=``. Blanks around both, quotes around the value and a comment behind it stay: ``;`` or ``# `` after a blank,
-not within quotes. A new value that would read as a comment, in part or as a whole, is put in quotes if some value of the file is, and is a
-fault otherwise. What is missing is added in the way of the file: a key behind the last one of its section, a section at the end.
+Without a dot the key belongs before the first section. Dots within brackets do not divide, and the section's brackets are dropped:
+``[/Script/Engine.GameSession].MaxPlayers``. Names match exactly, also the case and the ``+`` of Unreal's ``+Key=...``. The last of repeated
+keys counts. ``=`` divides key and value; a colon does before a blank, or in a line without ``=``. Blanks, quotes around the value and a
+comment behind it stay: ``;`` or ``# `` after a blank, outside quotes. A new value that would read as a comment gets quotes if some value of
+the file has them, else it is a fault. Missing keys go behind the last one of their section, missing sections to the end.
 """
 
 from __future__ import annotations
@@ -26,26 +24,26 @@ from .splice import BYTE_ORDER_MARK
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)
 _DIVISION = re.compile(r"=|:(?=\s|\Z)")
-#: What may begin a comment, and the quoted text where it does not. An apostrophe is a quote only around the whole value.
+#: A mark that may begin a comment, or quoted text around one. An apostrophe is a quote only around the whole value.
 _MARK = re.compile(r"""\A'[^']*'(?=\s*(?:[;#]|\Z))|"[^"]*"|[;#]""")
 
 
 @dataclass
 class _Line:
-    """One line without its end, with what its key and value are if it has them; ``value`` is as it stands, quotes included."""
+    """One line without its end, with its key and value if any; ``value`` includes its quotes."""
 
     text: str
     end: str
     key: str = ""
     value: str = ""
     start: int = 0
-    #: Where value and comment end, and the line's blanks begin.
+    #: The end of value and comment, before trailing blanks.
     stop: int = 0
 
 
 @dataclass
 class _Section:
-    """A section, wherever its parts stand: its last line with each key, and behind which line of the file a new key belongs."""
+    """A section, from all of its parts: its last line with each key, and the line after which a new key goes."""
 
     keys: dict[str, _Line] = field(default_factory=dict)
     behind: int = -1
@@ -54,7 +52,7 @@ class _Section:
 
 
 def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` as ``rules`` say. Raises `ConfigFault` for what cannot stand in such a file, and as `wanted` does."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for values that such a file cannot hold, and as `wanted`."""
     file = _IniFile(text)
     for rule in rules:
         file.apply(rule)
@@ -62,8 +60,6 @@ def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _IniFile:
-    """The lines of a file by section and key."""
-
     def __init__(self, text: str) -> None:
         self._mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
         self._lines = [_line(found) for found in _LINE.finditer(text, len(self._mark))]
@@ -74,7 +70,6 @@ class _IniFile:
         self._parse()
 
     def apply(self, rule: ConfigRule) -> None:
-        """Do what a rule says; it sees what earlier rules wrote."""
         name, key = _section_and_key(rule)
         section = self._sections.get(name)
         line = section.keys.get(key) if section else None
@@ -88,7 +83,6 @@ class _IniFile:
             self._replace(line, _plain(value_text(value), rule), rule)
 
     def text(self) -> str:
-        """The text of the file with what was done."""
         behind: dict[int, list[_Line]] = {}
         for name, section in self._sections.items():
             if name not in self._new:
@@ -120,30 +114,28 @@ class _IniFile:
                 _divide(line)
                 if line.key:
                     section.keys[line.key] = section.last = self._latest = line
-                # A line without a key goes on with what the one above it says.
+                # A line without a key continues the line above it.
                 section.behind = number
 
     def _replace(self, line: _Line, value: str, rule: ConfigRule) -> None:
-        """Write a value in place of the one that stands, unless it stands there already, perhaps with what looks like a comment in it."""
+        """Write a value, unless the line has it already, also with text that looks like a comment."""
         place = _comment(line.value)
         quote = _quote(line.value[:place])
         written = f"{quote}{value}{quote}" if quote and quote not in value else value.strip()
         if _stands(line, written) or _stands(line, value.strip()):
             return
         before, behind = line.text[: line.start], line.value[place:] + line.text[line.stop :]
-        # A bare colon does not divide where the value holds an =, one with a blank behind it does.
+        # A bare colon does not divide if the value holds an =; a colon and a blank do.
         new = self._written(line.key, (before, f"{before} "), chain((written,), self._quoted(value)), behind, rule)
         line.text = new.text
         _divide(line)
 
     def _quoted(self, value: str) -> Iterator[str]:
-        """A value in each of the quotes that values of the file have, looked for only when it is needed."""
         lines = [line for section in self._sections.values() for line in section.keys.values()]
         present = {_quote(line.value[: _comment(line.value)]) for line in lines}
         yield from (f"{quote}{value}{quote}" for quote in ('"', "'") if quote in present and quote not in value)
 
     def _written(self, key: str, befores: Sequence[str], values: Iterable[str], behind: str, rule: ConfigRule) -> _Line:
-        """The first line that reads back as its key and value."""
         for value in values:
             apart = " " if value and behind[:1] in (";", "#") else ""
             for before in befores:
@@ -181,7 +173,7 @@ def _section_and_key(rule: ConfigRule) -> tuple[str, str]:
             section, key = rule.match[:place], rule.match[place + 1 :]
             break
     section = re.sub(r"[\[\]]", "", section).strip()
-    # Unlike the section's, brackets of a key count: PerLevelStatsMultiplier_Player[0]. A key in brackets as a whole loses them.
+    # A key's brackets count: PerLevelStatsMultiplier_Player[0]. A key in brackets as a whole loses them.
     key = (key[1:-1] if key.startswith("[") and key.endswith("]") else key).strip()
     if not key:
         raise ConfigFault("its match names no key", rule)
@@ -191,7 +183,6 @@ def _section_and_key(rule: ConfigRule) -> tuple[str, str]:
 
 
 def _divide(line: _Line) -> None:
-    """Find key and value of a line."""
     division = _DIVISION.search(line.text)
     place = line.text.find(":") if division is None else division.start()
     if place < 0:
@@ -199,7 +190,7 @@ def _divide(line: _Line) -> None:
     rest = line.text[place + 1 :]
     blanks = len(rest) - len(rest.lstrip())
     if _comment(rest) == 0:
-        # There is no value, and no more than the first blank belongs before a new one.
+        # Without a value, only the first blank belongs before a new one.
         blanks = min(blanks, 1)
     line.key = line.text[:place].strip()
     line.start = place + 1 + blanks
@@ -208,7 +199,7 @@ def _divide(line: _Line) -> None:
 
 
 def _comment(value: str) -> int:
-    """Return where the comment behind a value begins, its blanks included; the length of it all where there is none."""
+    """Return where the comment behind a value begins, with its blanks; the whole length without one."""
     for mark in _MARK.finditer(value):
         place, follows = mark.start(), value[mark.end() : mark.end() + 1]
         is_sign = mark.group() == ";" or (mark.group() == "#" and (not follows or follows.isspace()))
@@ -218,20 +209,18 @@ def _comment(value: str) -> int:
 
 
 def _quote(bare: str) -> str:
-    """The quote around a whole value, or nothing."""
     quote = bare[:1]
     is_quoted = quote in ('"', "'") and len(bare) > 1 and bare.endswith(quote) and quote not in bare[1:-1]
     return quote if is_quoted else ""
 
 
 def _present(value: str) -> str:
-    """A value without its quotes and the comment behind it."""
     bare = value[: _comment(value)]
     return bare[1:-1] if _quote(bare) else bare
 
 
 def _plain(value: str, rule: ConfigRule) -> str:
-    """A new value on one line; line ends at its end are left out, as is an end of a block in a definition."""
+    """Return a new value for one line; line ends at its end are dropped, as from a block in a definition."""
     value = value.rstrip("\r\n")
     if "\n" in value or "\r" in value:
         raise ConfigFault("its replace_with holds a line end, which no value of such a file can hold", rule)
@@ -239,13 +228,11 @@ def _plain(value: str, rule: ConfigRule) -> str:
 
 
 def _stands(line: _Line, written: str) -> bool:
-    """Tell whether a line has a value already, with nothing but a comment behind it."""
     rest = line.value[len(written) :]
     is_apart = not rest or not written or rest[0].isspace()
     return line.value.startswith(written) and is_apart and (not rest or _comment(rest) == 0)
 
 
 def _style(model: _Line) -> tuple[str, str]:
-    """The indent of a line, and what stands between its key and its value."""
     begin = model.text.index(model.key)
     return model.text[:begin], model.text[begin + len(model.key) : model.start]

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``json``: values by their path, in place; order, spelling, indentation and comments stay; pure.
+"""Parser ``json``: changes values by their path; order, spelling, indentation and comments stay; pure.
 
-New keys go behind the last one of their map, written as that one is. A missing or empty file is begun. Unlike Wings, which writes the
-whole file anew, sorts its keys and rounds its numbers.
+New keys go behind the last one of their map, in its style. A missing or empty file is created. Wings instead rewrites the whole file, sorts
+its keys and rounds its numbers.
 """
 
 from __future__ import annotations
@@ -28,13 +28,11 @@ _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None
 
 
 def replace_json(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not JSON and rules that do not fit it."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for text that is not JSON and rules that do not fit it."""
     return rewritten(text, rules, read, lambda before, document: _JsonWriter(before, document).edits())
 
 
 class _JsonWriter:
-    """Writes what became new in a tree, as edits of the text it was read from."""
-
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
         self._document = document
@@ -42,15 +40,13 @@ class _JsonWriter:
         root = document.last
         begun = isinstance(root, (Map, List)) and root.last is not None
         self._colon = self._colon_of(root) if begun and isinstance(root, Map) else ": "
-        #: The indentation of one level.
         self._unit = _INDENTATION
         if isinstance(root, (Map, List)) and begun and "\n" in text[slice(*root.gap)]:
             self._unit = indentation(text, root.first) or _INDENTATION
-        #: On lines of their own, where the file is written so or does not say.
+        #: One line per entry, if the file does so or has no entries.
         self._in_lines = not begun or "\n" in text.strip()
 
     def edits(self) -> Iterator[Edit]:
-        """The edits, in any order."""
         for node in self._document.items:
             if node.new and node.span is None:
                 yield len(self._text), len(self._text), self._rendered(node, "") + self._end
@@ -84,7 +80,6 @@ class _JsonWriter:
             yield from appended(self._text, end, separator, [self._entry(key, child, pad, colon) for key, child in new])
 
     def _filled(self, span: tuple[int, int], new: list[tuple[str | None, Node]]) -> Edit:
-        """Entries for a map or list that has none: on lines of their own where the file has lines."""
         start, end = span[0] + 1, span[1] - 1
         if self._text[start:end].strip():
             end = start
@@ -92,7 +87,6 @@ class _JsonWriter:
         return start, end, self._inner(new, pad)
 
     def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
-        """Write the entries between brackets whose line is indented by ``pad``; all on one line without it."""
         if pad is None:
             comma = "," if self._colon == ":" else ", "
             return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)
@@ -119,7 +113,7 @@ class _JsonWriter:
             return "null"
         if not isinstance(value, str):
             return text_of(value)
-        # Bytes that are not UTF-8 stay where they stood; half a character stays escaped.
+        # Bytes that are not UTF-8 stay if they were there; a lone surrogate stays escaped.
         raw = "" if leaf.span is None else self._text[slice(*leaf.span)]
         written = json.dumps(value, ensure_ascii=False)
         return _SURROGATE.sub(lambda half: half.group() if half.group() in raw else f"\\u{ord(half.group()):04x}", written)
@@ -132,14 +126,12 @@ class _JsonWriter:
 
 
 def read(text: str) -> Document:
-    """The tree of ``text``, a document of no values where it holds none. Raises `ConfigFault` naming line and column."""
+    """Return the tree of ``text``, without values for an empty one. Raises `ConfigFault` with line and column."""
     reader = _JsonReader(text)
     return reader.document()
 
 
 class _JsonReader:
-    """Reads from a position that only moves ahead."""
-
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
@@ -147,7 +139,6 @@ class _JsonReader:
         self._string = json.JSONDecoder().raw_decode
 
     def document(self) -> Document:
-        """The whole text."""
         document = Document()
         if self._next():
             document.items.append(self._value(0))
@@ -217,7 +208,6 @@ class _JsonReader:
         return node
 
     def _comma(self, closing: str) -> None:
-        """Go over the comma behind an entry, which may be missing before the closing bracket."""
         character = self._next()
         if character == ",":
             self._at += 1
@@ -233,7 +223,6 @@ class _JsonReader:
         return str(value)
 
     def _next(self) -> str:
-        """The next character that is neither blank nor comment, at which the position is then; empty at the end."""
         text = self._text
         while True:
             found = _BLANKS.match(text, self._at)

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``file``: a line that begins with a rule's ``match`` is replaced as a whole; pure.
+"""Parser ``file``: replaces whole lines that begin with a rule's ``match``; pure.
 
-As in Wings, nothing is added where no line matches, and ``if_value`` has no meaning: a line has no value.
-Unlike Wings, line ends stay what they are, lines may be of any length, and where several rules match one line the longest ``match``
-wins, the first of equals: Wings would write all of them one after the other. An empty ``match`` would be every line: it matches none.
+As in Wings, a rule without a match adds nothing, and ``if_value`` has no meaning. Unlike Wings, line ends stay, lines may have any length,
+and only the longest matching ``match`` applies, the first of equals. An empty ``match`` matches nothing.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from ..definitions.definition import ConfigRule
 from .rules import value_text
 from .splice import BYTE_ORDER_MARK
 
-#: Only these two end a line: str.splitlines would also cut at form feeds and Unicode's separators.
+#: Only these two end a line: str.splitlines also cuts at form feeds and Unicode's separators.
 _LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _LINE_END = re.compile(r"\r*\n")
 
 
 def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` with the lines that ``rules`` match replaced; the same again changes nothing, unless a rule writes what another matches."""
+    """Apply ``rules`` to ``text``. A second run changes nothing, unless a rule writes text that another one matches."""
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     lines, ends = _split(text[len(mark) :])
     longest_first = sorted((rule for rule in rules if rule.match), key=lambda rule: -len(rule.match))
-    # A replacement of several lines is known again as a whole: the file would grow by it at every boot.
+    # A replacement of several lines is recognized as a whole; else the file would grow at every boot.
     blocks = [block for block in (_lines_of(rule) for rule in longest_first) if len(block) > 1]
     pieces, position = [mark], 0
     while position < len(lines):
@@ -43,7 +42,6 @@ def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _split(text: str) -> tuple[list[str], list[str]]:
-    """The lines and their ends; the last end may be empty."""
     lines, ends = [], []
     for found in _LINE.finditer(text):
         line = found.group(1)
@@ -59,5 +57,5 @@ def _split(text: str) -> tuple[list[str], list[str]]:
 
 
 def _lines_of(rule: ConfigRule) -> list[str]:
-    """Return the lines that a rule writes. Line ends at its end are left out: the line it replaces has one, or shall have none."""
+    """Return the lines of a rule, without line ends at its end: the replaced line's end stays."""
     return _LINE_END.split(value_text(rule.replace_with).rstrip("\r\n"))

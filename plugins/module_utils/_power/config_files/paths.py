@@ -1,16 +1,16 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The path that a rule's ``match`` is in files with maps and lists: JSON, YAML, TOML; pure.
+"""The path in a rule's ``match``, for files with maps and lists: JSON, YAML, TOML; pure.
 
 ==================  ==============================================================================
-``a.b``             the key ``b`` of the map below ``a``
-``a[1].b``          the same of the second item of the list ``a``; also written ``a.1.b``
-``a.*.b``           the key ``b`` of every item of the map or list ``a``; also written ``a[*].b``
-``a["b.c"].d``      a key with dots, in quotes of either kind; also written ``a.b~1c.d``, as in Wings
+``a.b``             the key ``b`` of the map below ``a``.
+``a[1].b``          the key ``b`` of item 1 of the list ``a``, from 0; also ``a.1.b``.
+``a.*.b``           the key ``b`` of every item of the map or list ``a``; also ``a[*].b``.
+``a["b.c"].d``      a key with dots, in either quotes; also ``a.b~1c.d``, as in Wings.
 ==================  ==============================================================================
 
-``~0`` is a tilde. A bracket that holds none of these is a part of the key.
+``~0`` is a tilde. Any other bracket is a part of the key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .rules import ConfigFault
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a map. Of a list, where it is all digits, an index: see `index_of`."""
+    """A key of a map. For a list, digits are an index: see `index_of`."""
 
     name: str
 
@@ -44,20 +44,18 @@ class Every:
 
 Step = Union[Key, Index, Every]
 
-#: More than any file has levels.
 _MOST_STEPS = 64
-#: Characters.
 _LONGEST = 1000
 _INDEX = re.compile(r"[0-9]+")
 
 _BRACKET = r"""\[(?:([0-9]+)|(\*)|"([^"]*)"|'([^']*)')\]"""
 _BRACKETS = re.compile(_BRACKET)
-#: A plain part is as short as it can be: up to a dot, the end, or brackets that only such may follow.
+#: A plain part is as short as possible: up to a dot, the end, or brackets before one of these.
 _PART = re.compile(rf"""([^.]*?)((?:{_BRACKET})*)(?:\.|\Z)""", re.DOTALL)
 
 
 def steps_of(rule: ConfigRule) -> tuple[Step, ...]:
-    """The way from the whole document to what ``rule`` means; at least one step. Raises `ConfigFault` for a path that is none."""
+    """Return the steps of a rule's path, at least one. Raises `ConfigFault` for a bad path."""
     path, position = rule.match, 0
     if len(path) > _LONGEST:
         raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
@@ -76,7 +74,6 @@ def steps_of(rule: ConfigRule) -> tuple[Step, ...]:
 
 
 def _steps(name: str, brackets: str, rule: ConfigRule) -> list[Step]:
-    """The steps of one part between dots: a key, and what stands in brackets behind it."""
     if not name and not brackets:
         raise ConfigFault("its match is empty, or has nothing before, behind or between its dots", rule)
     steps: list[Step] = []
@@ -91,7 +88,7 @@ def _steps(name: str, brackets: str, rule: ConfigRule) -> list[Step]:
 
 
 def index_of(step: Step) -> int | None:
-    """Return the index that a step means in a list, None where it means none."""
+    """Return the index of a step in a list, or None."""
     if isinstance(step, Index):
         return step.number
     if isinstance(step, Key) and _INDEX.fullmatch(step.name):

@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Placeholders in the rules of configuration files: ``{{server.X}}``, ``{{env.X}}`` and ``{{config.X}}``, for all parsers; pure.
 
-A Panel expands the first two before it sends a definition; definitions of other sources have them still. The third is the node's, and
-only what is harmless of it: never a token, never the environment of this process. Blanks may stand inside the braces.
-They count in what a rule writes and in its ``if_value``, not in its ``match`` and not in file names, as in the Panel. What was looked
-up is text: placeholders, ``$`` and pattern characters in it mean nothing, it never makes a pattern or an attribute of XML of a rule, is
-never part of a group's name (``$1{{env.X}}`` is ``${1}`` and the value), and adds no line to a file of the parser ``file``.
-What names one of the three kinds, in any case, but no value of it is misspelt. Other things in double braces are nobody's and stay.
+A Panel expands the first two before it sends a definition; other sources do not. The third has harmless settings of the node: never a token
+or this process's environment. Blanks may stand inside the braces.
+
+Placeholders apply to ``replace_with`` and ``if_value``, not to ``match`` and file names, as in the Panel. Their values are plain text:
+nested placeholders, ``$`` and pattern characters mean nothing in them. A value cannot make a pattern, an XML attribute or a part of a
+group's name (``$1{{env.X}}`` is ``${1}`` and the value), and adds no line with the parser ``file``. An unknown name of these three kinds,
+in any case, is an error. Other text in double braces stays.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ from .xml_path import place_of
 
 _PLACEHOLDER = re.compile(r"\{\{\s*((server|env|config)\.([^{}]*))\}\}", re.IGNORECASE)
 _REGEX = "regex:"
-#: What a pattern must not take for its own.
+#: Characters that a pattern must not interpret.
 _SPECIAL = re.compile(r"[^A-Za-z0-9_\s]")
-#: A dollar in what replaces the matches of a pattern, by what it begins: a dollar, a group in braces, another group, or at the very end
-#: something that goes on behind it.
+#: A dollar in a template begins: a dollar, a group in braces, another group, or at the end a group that the next text would continue.
 _DOLLAR = re.compile(r"\$(?:\$|\{\w+\}|(\w+)|(\{\w*)?\Z)", re.ASCII)
 _ENVIRONMENT = "build.env."
 _UNKNOWN = {
@@ -40,10 +40,7 @@ _UNKNOWN = {
 
 
 def expand(config: ConfigFile, definition: Definition, settings: Settings) -> ConfigFile:
-    """``config`` with the placeholders of its rules replaced. Raises `ConfigFault` for an unknown one, naming it and the rule.
-
-    Booleans are ``true`` and ``false``; what a definition does not have is empty only where the Panel has it empty, such as the CPUs.
-    """
+    """Return ``config`` expanded. Raises `ConfigFault` with the rule for an unknown placeholder. Booleans are ``true`` and ``false``."""
     if not any(_holds(rule) for rule in config.rules):
         return config
     values = _Values(definition, settings)
@@ -54,7 +51,7 @@ def _expanded(parser: str, rule: ConfigRule, values: _Values) -> ConfigRule:
     if not _holds(rule):
         return rule
     expanded = values.rule(rule, parser)
-    # Whoever may set a variable must not choose by its value what a rule writes to.
+    # A variable's value must not choose what a rule writes to.
     if parser == "xml" and place_of(expanded).attribute != place_of(rule).attribute:
         raise ConfigFault("what its replace_with looks up would make an attribute of the text", rule)
     return expanded
@@ -65,10 +62,8 @@ def _holds(rule: ConfigRule) -> bool:
 
 
 class _Values:
-    """The values of placeholders for one server on one node."""
-
     def __init__(self, definition: Definition, settings: Settings) -> None:
-        # As the container has them: no variable of a definition replaces these.
+        # As in the container: no variable of a definition replaces these.
         own = {
             "TZ": settings.timezone,
             "STARTUP": definition.invocation,
@@ -84,12 +79,11 @@ class _Values:
         }
 
     def rule(self, rule: ConfigRule, parser: str) -> ConfigRule:
-        """A rule as it is meant for a file of ``parser``."""
         is_pattern = rule.if_value is not None and rule.if_value.startswith(_REGEX)
         replacement, condition = rule.replace_with, rule.if_value
         try:
             if isinstance(replacement, str):
-                # Lines have no value: what replaces them is never a template.
+                # Lines have no value, so their replacement is never a template.
                 replacement = self._replacement(replacement, is_pattern and parser != "file", parser == "file")
             if condition is not None:
                 pieces = self._pieces(condition, (lambda text: _SPECIAL.sub(r"\\\g<0>", text)) if is_pattern else str)
@@ -110,7 +104,7 @@ class _Values:
         return "".join(pieces)
 
     def _pieces(self, text: str, written: Callable[[str], str]) -> list[str]:
-        """The rule's own text and what was looked up, in turn; the first and the last are the rule's own."""
+        """Return the rule's own text and the values in turn; the first and the last are the rule's own."""
         pieces: list[str] = []
         position = 0
         for found in _PLACEHOLDER.finditer(text):
@@ -121,7 +115,7 @@ class _Values:
     def _look_up(self, whole: str, kind: str, name: str) -> str:
         values, name = self._values.get(kind, {}), name.strip()
         if kind == "env" or (kind == "server" and name.startswith(_ENVIRONMENT)):
-            # Names of variables are kept in upper case, however they were written.
+            # Variable names are kept in upper case, however they were written.
             name = _ENVIRONMENT + name[len(_ENVIRONMENT) :].upper() if kind == "server" else name.upper()
         if name not in values:
             reason = _UNKNOWN.get(kind, "server, env and config are written in lower case")
@@ -130,7 +124,7 @@ class _Values:
 
 
 def _closed(text: str) -> str:
-    """A template's text so that what follows it is not taken for the name of a group, nor for a part of one."""
+    """Return a template's text so that following text cannot become a part of a group's name."""
 
     def closed(found: re.Match[str]) -> str:
         name, begun = found.groups()
@@ -142,7 +136,7 @@ def _closed(text: str) -> str:
 
 
 def _refuse_more_lines(pieces: list[str]) -> None:
-    """Refuse a variable that would write lines of its own; line ends at the end of it all are left out anyway."""
+    """Refuse a variable that would add lines; line ends at the very end are dropped anyway."""
     left = len("".join(pieces).rstrip("\r\n"))
     for place, piece in enumerate(pieces):
         shown, left = piece[: max(left, 0)], left - len(piece)
@@ -151,7 +145,7 @@ def _refuse_more_lines(pieces: list[str]) -> None:
 
 
 def _server_values(definition: Definition) -> dict[str, str]:
-    """By the Panel's names. Three that only the Panel uses are read from what it sent."""
+    """Return the Panel's names with values. Three that only the Panel uses come from its raw definition."""
     build, allocations = definition.build, definition.allocations
     settings = definition.source.get("settings") or {}
     egg, container = settings.get("egg"), settings.get("container")
@@ -177,7 +171,6 @@ def _server_values(definition: Definition) -> dict[str, str]:
 
 
 def _node_values(settings: Settings) -> dict[str, str]:
-    """The settings that may be written into a server's files, by the names that Wings and the Panel have for them."""
     return {
         "docker.network.interface": settings.network_interface,
         "docker.interface": settings.network_interface,
@@ -188,7 +181,6 @@ def _node_values(settings: Settings) -> dict[str, str]:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    """Values as text; what is neither text, a number nor a boolean is left out."""
     texts = {}
     for name, value in values.items():
         if isinstance(value, bool):

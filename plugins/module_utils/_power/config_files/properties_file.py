@@ -3,10 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parser ``properties``: Java's properties files, such as ``server.properties``. A rule's ``match`` is a whole key; pure.
 
-A value is replaced where it stands, separator and its blanks included; a missing key is appended as ``key=value``. Of a key that stands
-several times the last one is meant, since that is the one Java reads. Text is read with Java's escapes and line continuations, and
-written so that Java reads back the same: characters beyond ASCII as ``\\uXXXX``, which every version reads, unless keys or values of
-the file hold such characters as they are, in UTF-8. Unlike in Wings ``${x}`` is plain text, in the file and in rules.
+A value is replaced in place, with its separator and blanks kept; a missing key is appended as ``key=value``. The last of repeated keys
+counts, as in Java. Escapes and line continuations are Java's. Characters beyond ASCII become ``\\uXXXX``, which every version reads, unless
+the file holds such characters unescaped in UTF-8. Unlike in Wings ``${x}`` is plain text, in the file and in rules.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
 from .splice import BYTE_ORDER_MARK
 
-#: Java ends a line at a carriage return, too.
+#: Java also ends a line at a carriage return.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
 _BLANKS_AND_ENDS = re.compile(r"[ \t\f\r\n]*")
 _CONTINUED = r"\\(?:\r\n|\r|\n)[ \t\f]*"
-#: What may end a key, and what hides such a thing.
+#: Characters that may end a key, and escapes that hide them.
 _MARK = re.compile(rf"{_CONTINUED}|\\.|[=: \t\f]", re.DOTALL)
 _BLANKS = rf"(?:[ \t\f]+|{_CONTINUED})*"
 _SEPARATOR = re.compile(rf"{_BLANKS}(?:([=:]){_BLANKS})?")
@@ -39,19 +38,19 @@ _PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 
 @dataclass(frozen=True)
 class _Entry:
-    """A key and its value: where the value stands, and the separator before it, which is blank (``key value``) or empty."""
+    """A key and its value: the place of the value, and the separator before it, which is blank (``key value``) or empty."""
 
     key: str
     value: str
     start: int
     stop: int
     separator: str
-    #: It ends in a backslash that would take the next line in.
+    #: It ends in a backslash that would continue in the next line.
     open: bool
 
 
 def replace_properties(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` as ``rules`` say. Raises `ConfigFault` for an empty ``match`` and as `wanted` does."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for an empty ``match`` and as `wanted`."""
     file = _PropertiesFile(text)
     for rule in rules:
         file.apply(rule)
@@ -59,8 +58,6 @@ def replace_properties(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 class _PropertiesFile:
-    """The entries of a file, and what becomes of them."""
-
     def __init__(self, text: str) -> None:
         self._text = text
         self._begin = 1 if text.startswith(BYTE_ORDER_MARK) else 0
@@ -69,12 +66,11 @@ class _PropertiesFile:
         self._entries: dict[str, _Entry] = {}
         self._is_ascii = True
         self._parse()
-        #: The new values of keys that are there, then those of keys that are not.
+        #: New values of existing keys, then of missing ones.
         self._changed: dict[str, str] = {}
         self._added: dict[str, str] = {}
 
     def apply(self, rule: ConfigRule) -> None:
-        """Do what a rule says; it sees what earlier rules wrote."""
         key = rule.match
         if not key:
             raise ConfigFault("its match is empty and names no key", rule)
@@ -85,7 +81,6 @@ class _PropertiesFile:
             (self._added if entry is None else self._changed)[key] = value_text(value)
 
     def text(self) -> str:
-        """The text of the file with what was done."""
         pieces: list[str] = []
         position = 0
         replaced = [entry for entry in (self._entries[key] for key in self._changed) if self._changed[entry.key] != entry.value]
@@ -97,13 +92,13 @@ class _PropertiesFile:
         return self._append(body, lines) if lines else body
 
     def _append(self, body: str, lines: list[str]) -> str:
-        # Looked for in what was written: a new value that is empty may leave the backslash before it with nothing to take in.
+        # Checked in the result: an empty new value may leave a backslash before it without a continuation.
         last = _PropertiesFile(body)._last
         end = _LINE.match(self._text)
-        # Behind a lone carriage return a line feed would be the rest of the same line end.
+        # Behind a lone carriage return a line feed would belong to the same line end.
         line_end = "\r" if body.endswith("\r") else (end.group(2) if end else "") or "\n"
         is_complete = len(body) == self._begin or body.endswith(("\n", "\r"))
-        # An empty line ends what would take the next line in.
+        # An empty line ends a continuation.
         gap = ("" if is_complete else line_end) + (line_end if last is not None and last.open else "")
         return body + gap + line_end.join(lines) + (line_end if is_complete else "")
 
@@ -122,7 +117,7 @@ class _PropertiesFile:
             position = after
 
     def _entry(self, start: int, stop: int, is_open: bool) -> _Entry:
-        # A backslash that has nothing to take in is no part of the value, and gives way to a new one.
+        # A backslash without a continuation is no part of the value, and a new value replaces it.
         last = stop - 1 if is_open else stop
         key_stop = next((mark.start() for mark in _MARK.finditer(self._text, start, last) if mark.group()[0] != "\\"), last)
         separator = _SEPARATOR.match(self._text, key_stop, last)
@@ -131,7 +126,7 @@ class _PropertiesFile:
         return _Entry(self._read(start, key_stop), self._read(value_start, last), value_start, stop, shown, is_open)
 
     def _read(self, start: int, stop: int) -> str:
-        """Read text as Java does. Bytes that are not UTF-8 are taken for Latin-1, as by Minecraft."""
+        """Read text as Java does. Bytes that are not UTF-8 are Latin-1, as in Minecraft."""
         raw = self._text[start:stop]
         if self._is_latin:
             raw = raw.encode("utf-8", "surrogateescape").decode("latin-1")
@@ -144,7 +139,7 @@ class _PropertiesFile:
         text = self._escaped(value)
         if not entry.separator:
             return f"={text}"
-        # Behind a blank that separates, these would be taken for the separator.
+        # After a separating blank, these would be the separator.
         return f"\\{text}" if entry.separator == " " and value[:1] in ("=", ":") else text
 
     def _escaped(self, value: str) -> str:
@@ -163,7 +158,7 @@ def _skipped(text: str, position: int) -> int:
 
 
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
-    """Return where the line that begins here ends, continuations taken in, where the next one begins, and whether it would take that in."""
+    """Return the end of a logical line, the start of the next, and whether the line ends in an open continuation."""
     is_comment = text[position] in "#!"
     while True:
         line = _LINE.match(text, position)

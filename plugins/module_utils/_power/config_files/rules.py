@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The effect of a rule on the value that stands: whether it is replaced, by what, of which type. The same for all parsers.
+"""The effect of a rule on a value: whether it changes, to what, and of which type. The same for all parsers.
 
-Regular expressions run in child interpreters (see `regex_sandbox`), a few at a time, however many servers start. A value keeps its
-type where that is possible: ``"25565"`` replaces a number by a number, ``1`` a boolean by ``true``.
+Regular expressions run in a few child interpreters (see `regex_sandbox`). A value keeps its type if possible: ``"25565"`` replaces a number
+by a number, ``1`` a boolean by ``true``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Final, Union
 from ..definitions.definition import ConfigRule
 from ..host.regex_sandbox import NotStarted, PatternChild, RegexTimeout, translated
 
-#: How many children there are at most; more would only wait for the processors.
+#: The most children; more would only wait for the processors.
 _places = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))
 #: Characters of a result: as much as the largest file that is read.
 _LONGEST = 16 * 1024 * 1024
-#: What the child runs, a question being pattern, text and template. As in Go an empty match right behind another match does not count,
-#: a group that does not exist or took no part is empty, and what follows a $ is the longest possible name.
+#: The child's code; a question is pattern, text and template. As in Go, an empty match right behind another match does not count, a missing
+#: or unused group is empty, and a $ takes the longest possible name.
 _CHILD = r"""
 longest = int(sys.argv[3])
 holes = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
@@ -69,18 +69,15 @@ _NOT_STARTED = "the interpreter that applies the regular expression in if_value 
 _TOO_LONG = "the regular expression in if_value takes too long, or too much memory"
 _REGEX = "regex:"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-#: Up to 15 digits every reader holds them exactly. More are identifiers more often than not, and JavaScript would round them.
+#: All readers hold up to 15 digits exactly. Longer ones are usually identifiers, and JavaScript would round them.
 _NEW_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 _HALF = re.compile(r"[\ud800-\udfff]")
-#: Panels have the variables of users as text: "1" and "0" are their booleans; the rest is YAML's.
+#: Panels send user variables as text: "1" and "0" are their booleans; the rest is YAML's.
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 class ConfigFault(Exception):
-    """A file or a rule that cannot be followed: the reason in one sentence, which never shows content or values; they may be secrets.
-
-    ``rule`` is the rule at fault, or None where it is the file, or where whoever raises it does not know the rule.
-    """
+    """A bad file or rule: the reason without content, which may be secret, and the ``rule``, or None for the file or if unknown."""
 
     def __init__(self, reason: str, rule: ConfigRule | None = None) -> None:
         super().__init__(reason)
@@ -88,11 +85,11 @@ class ConfigFault(Exception):
 
 
 def substitute(pattern: str, text: str, template: str) -> str | None:
-    """``text`` with each match of ``pattern`` replaced by ``template``, or None where nothing matches.
+    """Return ``text`` with each match of ``pattern`` replaced by ``template``, or None without a match.
 
     ``$1``, ``${1}``, ``$name`` and ``${name}`` stand for groups and ``$$`` for a dollar, as in Go. Patterns are Python's, with RE2's
-    ``\\z``, ``(?<name>...)`` and ``$`` (the very end of the text), and ``\\d``, ``\\w``, ``\\s`` and ``\\b`` that know ASCII alone. Raises
-    `ConfigFault` for a pattern that is none, that takes longer than about a second of processor time, or that writes more than 16 MiB.
+    ``\\z``, ``(?<name>...)`` and ``$`` (the very end of the text), and ASCII-only ``\\d``, ``\\w``, ``\\s`` and ``\\b``. Raises
+    `ConfigFault` for a bad pattern, one that takes more than about a second of CPU time, or one that writes more than 16 MiB.
     """
     child = getattr(_local, "child", None)
     if child is not None:
@@ -103,10 +100,7 @@ def substitute(pattern: str, text: str, template: str) -> str | None:
 
 @contextlib.contextmanager
 def one_child() -> Iterator[None]:
-    """Within this, all of this thread's patterns share one child, its second and its memory; it is started when the first one comes.
-
-    When it is left the child is gone. Within another one it does nothing.
-    """
+    """Share one child with its CPU second and memory among this thread's patterns. A nested context does nothing."""
     if getattr(_local, "child", None) is not None:
         yield
         return
@@ -130,14 +124,13 @@ def _result(answer: list[str]) -> str | None:
 
 
 class _Child:
-    """An interpreter that applies patterns: started when it is first asked, gone for good after its first fault."""
+    """An interpreter for patterns: started on demand, not used again after its first fault."""
 
     def __init__(self) -> None:
         self._running: PatternChild | None = None
         self._spent = False
 
     def ask(self, *question: str) -> list[str]:
-        """Its answer to pattern, text and template. Raises `ConfigFault` where there is none."""
         if self._spent:
             raise ConfigFault("the regular expressions in the if_values of this file together take too long")
         try:
@@ -150,7 +143,6 @@ class _Child:
         return answer
 
     def end(self) -> None:
-        """End it and make room for another."""
         child, self._running = self._running, None
         if child is not None:
             try:
@@ -159,7 +151,6 @@ class _Child:
                 _places.release()
 
     def _start(self) -> PatternChild:
-        """Start it, once there is a place for it."""
         _places.acquire()
         try:
             self._running = child = PatternChild(_CHILD, str(_LONGEST))
@@ -178,26 +169,20 @@ def _translated(pattern: str) -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """A number as it is spelled: its digits are nobody's to change. What this file makes is spelled as JSON spells numbers."""
+    """A number with its spelling, which stays. Numbers that this file creates have JSON's spelling."""
 
     text: str
 
 
 class Absent(enum.Enum):
-    """The type of `ABSENT`."""
-
     ABSENT = "absent"
 
 
 class Keep(enum.Enum):
-    """The type of `KEEP`."""
-
     KEEP = "keep"
 
 
-#: There is no such key.
 ABSENT: Final = Absent.ABSENT
-#: What stands, or that nothing does, is left as it is.
 KEEP: Final = Keep.KEEP
 
 Value = Union[str, bool, Number, None]
@@ -205,12 +190,11 @@ Present = Union[str, bool, Number, None, Absent]
 
 
 def wanted(rule: ConfigRule, present: Present) -> Value | Keep:
-    """Return what ``rule`` writes where ``present`` stands, or `KEEP` where nothing is to be written, also because it stands there already.
+    """Return the value that ``rule`` writes over ``present``, or `KEEP` for no change, also if they are equal.
 
-    Without ``if_value`` the rule holds always. With one it holds where the value's text equals it or, as ``regex:PATTERN``, where the
-    pattern is found in that text: then each match is replaced by ``replace_with``, with ``$1`` and ``${name}`` for groups. A key that
-    does not exist has no value: a rule with an ``if_value`` does not create it. Raises `ConfigFault`, naming the rule, for a pattern or
-    value that cannot be used.
+    Without ``if_value`` the rule always applies. Else it applies if the value's text equals it or, with ``regex:PATTERN``, contains a
+    match: then ``replace_with`` replaces each match, with ``$1`` and ``${name}`` for groups. A rule with ``if_value`` never creates a
+    missing key. Raises `ConfigFault` with the rule for a bad pattern or value.
     """
     try:
         value = _value(rule, present)
@@ -265,7 +249,7 @@ def typed(value: str | int | float | bool | None, present: Present) -> Value:
 
 
 def same(one: Value, other: Value) -> bool:
-    """Tell whether two values are of one type and equal; numbers are equal whatever their spelling: ``1.50`` and ``1.5``."""
+    """Tell whether two values have one type and are equal; numbers may differ in spelling: ``1.50`` and ``1.5``."""
     if isinstance(one, Number) and isinstance(other, Number):
         return one.text == other.text or _equal_numbers(one.text, other.text)
     return type(one) is type(other) and one == other
@@ -277,12 +261,12 @@ def _equal_numbers(one: str, other: str) -> bool:
     try:
         return Decimal(one) == Decimal(other)
     except InvalidOperation:
-        # An exponent beyond all bounds.
+        # The exponent is too large.
         return False
 
 
 def text_of(value: Value) -> str:
-    """A value as text, as ``if_value`` and patterns see it: numbers as they are spelled, booleans in lower case, null empty."""
+    """Return a value as text for ``if_value`` and patterns: numbers as spelled, booleans in lower case, null empty."""
     if value is None:
         return ""
     if isinstance(value, Number):
@@ -293,10 +277,7 @@ def text_of(value: Value) -> str:
 
 
 def value_text(value: str | int | float | bool | Number | None) -> str:
-    """A rule's value as text: as `text_of`. Wings writes null as ``<nil>``.
-
-    Raises `ConfigFault` for what no file can hold: a number of thousands of digits, half a character.
-    """
+    """Return a rule's value as text, like `text_of`. Raises `ConfigFault` for lone surrogates and thousands of digits."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         text = text_of(value)
         _refuse_halves(text, "replace_with")
@@ -308,6 +289,6 @@ def value_text(value: str | int | float | bool | Number | None) -> str:
 
 
 def _refuse_halves(text: str, name: str) -> None:
-    """JSON can escape one half of a character alone, but nothing can write it."""
+    """Refuse a lone surrogate: JSON can escape one, but no file can hold it."""
     if _HALF.search(text):
         raise ConfigFault(f"its {name} holds half of a character (an unpaired surrogate)")

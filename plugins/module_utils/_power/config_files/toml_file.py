@@ -1,12 +1,12 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``toml``: keys by their path, as `paths` has it. Wings knows no TOML; pure.
+"""Parser ``toml``: keys by their path, see `paths`. Wings knows no TOML; pure.
 
-A rule sets a scalar in the type and the quotes that stand; a date stays a date if the value is one. A missing key is added behind the
-last key of its table, a missing table at the end of the file (in a list of tables or in braces: as a key with dots), ``list[0]`` is made
-where the list is missing or empty. A rule that meets a table or a list where a scalar should be, or a scalar on its way, is a fault,
-except behind a ``*``, which passes over what it does not fit. TOML has no null: a rule that would write it is a fault.
+A rule sets a scalar in its present type and quotes; a date stays a date if the value is one. A missing key goes behind the last key of its
+table, a missing table to the end of the file (in a list of tables or in braces: as a key with dots). ``list[0]`` is created in a missing or
+empty list. A table or a list in place of a scalar is a fault, and so is a scalar on the way; behind a ``*`` they are skipped. TOML has no
+null: a rule that would write it is a fault.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .rules import ABSENT, KEEP, ConfigFault, wanted
 from .toml_tree import AddedLine, Form, Listing, Node, Table, read_toml
 from .toml_words import TomlScalar, Words, key_text
 
-#: What is put in place of the text between two offsets.
+#: Start, end, and the new text.
 _Edit = tuple[int, int, str]
 
 
 def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` with what ``rules`` name set. Raises `ConfigFault` for a file or a rule that cannot be followed."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for a bad file or rule."""
     if not rules:
         return text
     draft = Draft(text)
@@ -40,7 +40,6 @@ def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _proof(result: str) -> None:
-    """Refuse a result that is no TOML, whatever a rule says."""
     try:
         Draft(result)
     except ConfigFault as fault:
@@ -48,11 +47,11 @@ def _proof(result: str) -> None:
 
 
 def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
-    """Follow a rule from ``node`` on; ``lenient``: a ``*`` lies behind, so that what does not fit is passed over."""
+    """Follow a rule from ``node`` on; ``lenient``: the path had a ``*``, so misfits are skipped."""
     if not steps:
         _set(draft, node, rule, lenient)
     elif isinstance(steps[0], Every):
-        # A list of its own: following may add to what is walked.
+        # A copy: following may add to it.
         for child in list(_children(node)):
             _follow(draft, child, steps[1:], rule, True)
         if isinstance(node, TomlScalar) and not lenient:
@@ -95,7 +94,6 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
 
 
 def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
-    """Add the rest of a path to the table that has none of it."""
     if any(isinstance(step, Every) for step in steps):
         return
     leaf = _new_leaf(rule)
@@ -109,7 +107,6 @@ def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRul
 
 
 def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
-    """Return the scalar that a rule writes where nothing stands, None if it writes none."""
     value = wanted(rule, ABSENT)
     if value is KEEP:
         return None
@@ -121,7 +118,6 @@ def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
 
 
 def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
-    """Set a scalar as the rule says."""
     if not isinstance(node, TomlScalar):
         if lenient:
             return
@@ -136,29 +132,29 @@ def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
 
 
 def _shown(written: str) -> TomlScalar:
-    """Read a scalar that we write, as every reader will."""
+    """Parse a scalar that we write, as every reader does."""
     shown = Words(written).scalar()
     shown.start, shown.end, shown.written = 0, 0, written
     return shown
 
 
 class Draft:
-    """A file with the changes made to it so far; the tree shows them, the text gets them when it is `written`."""
+    """A file with its changes; the tree shows them at once, the text in `written`."""
 
     def __init__(self, text: str) -> None:
         self._newline = "\r\n" if "\r\n" in text else "\n"
-        #: A last line without an end gets one for as long as it is worked on.
+        #: A last line without an end temporarily gets one.
         self._unended = bool(text.strip("\ufeff")) and not text.endswith("\n")
         self._text = text + self._newline if self._unended else text
         self.root = read_toml(self._text)
         self._leaves: dict[int, TomlScalar] = {}
         self._listings: list[Listing] = []
-        #: Tables that own the lines to be written at their anchors; those that get a header of their own.
+        #: Tables that own the new lines at their anchors; tables that get a header.
         self._owners: list[Table] = []
         self._sections: list[Table] = []
 
     def replace(self, leaf: TomlScalar, written: str, shown: TomlScalar) -> None:
-        """Write ``written`` in place of a scalar, which is now what ``shown`` is."""
+        """Replace a scalar by ``written``, whose parsed form is ``shown``."""
         leaf.written = written
         leaf.value = shown.value
         leaf.form = shown.form
@@ -171,9 +167,9 @@ class Draft:
         self._listings.append(listing)
 
     def add(self, table: Table, names: Sequence[str], leaf: TomlScalar, listed: bool) -> None:
-        """Add the key ``names`` below a table that has no such key; ``listed``: ``leaf`` is the only item of a list there."""
+        """Add the key ``names`` below a table that lacks it; ``listed``: ``leaf`` is the only item of a list there."""
         while table.form is Form.IMPLIED and table.names is None and table.parent is not None:
-            # No header leads here: a key with dots in the table above does.
+            # No header leads here: a dotted key in the table above does.
             names, table = (table.name, *names), table.parent
         if table.names is not None and (table.form is Form.IMPLIED or (table.form is Form.SECTION and len(names) > 1)):
             table = self._section(table, names[:-1])
@@ -189,7 +185,7 @@ class Draft:
         table.entries[names[-1]] = node
 
     def _section(self, table: Table, names: Sequence[str]) -> Table:
-        """A new section at the end of the file: the table itself, which only headers of others named so far, or one below it."""
+        """Add a section at the end of the file: for the table itself, which so far only other headers imply, or one below it."""
         for name in names:
             below = Table(Form.IMPLIED, table, name, (*(table.names or ()), name))
             table.entries[name] = below
@@ -201,7 +197,6 @@ class Draft:
         return table
 
     def written(self) -> str:
-        """The text with all changes."""
         edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
         edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
         edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]
@@ -229,7 +224,6 @@ class Draft:
         return anchor, anchor, "".join(f"{owner.indent}{_pair(line)}{self._newline}" for line in owner.lines) + gap
 
     def _tail(self, before: str) -> str:
-        """The new sections, each behind an empty line."""
         tail: list[str] = []
         for section in self._sections:
             header = ".".join(key_text(name) for name in section.names or ())
@@ -240,7 +234,7 @@ class Draft:
 
 
 def _dotted(table: Table, name: str) -> Table:
-    """A new table that a key with dots makes; what is added to it later is written with it."""
+    """Add a table that a dotted key makes; later additions go to the same line group."""
     below = Table(Form.DOTTED, table, name, None)
     below.prefix = f"{table.prefix}{key_text(name)}."
     below.lines = table.lines

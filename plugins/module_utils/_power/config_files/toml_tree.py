@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TOML file as a tree of tables, lists and scalars that know where in the file they stand, and where a new key of a table would; pure.
-
-`read_toml` makes one of a text; `toml_file` changes and writes it.
-"""
+"""A TOML file as a tree of tables, lists and scalars, with their positions and those for new keys; pure."""
 
 from __future__ import annotations
 
@@ -16,29 +13,27 @@ from .rules import ConfigFault
 from .splice import BYTE_ORDER_MARK
 from .toml_words import TomlScalar, Words, key_text
 
-#: Values of one file, a bound on time and memory; no configuration file comes near it.
+#: Values of one file, a limit on time and memory far above real files.
 _MOST_NODES = 200_000
 _TWICE = "says two things of one key"
-#: Bounds on time and memory; no configuration file comes near them.
 _DEEPEST = 64
 _MOST_LINES = 500_000
 
 
 class Form(enum.Enum):
-    """How a table came to be, which says where a new key of it can be written."""
+    """The origin of a table, which decides where a new key can go."""
 
-    #: The whole file, or below a header of its own: ``[a]``, ``[[a]]``.
+    #: The whole file, or a table with its own header: ``[a]``, ``[[a]]``.
     SECTION = "section"
-    #: Only as a part of headers of others: ``a`` in ``[a.b]``.
+    #: Only a part of other headers: ``a`` in ``[a.b]``.
     IMPLIED = "implied"
-    #: Only as a part of keys: ``a`` in ``a.b = 1``.
+    #: Only a part of keys: ``a`` in ``a.b = 1``.
     DOTTED = "dotted"
-    #: In braces.
     INLINE = "inline"
 
 
 class AddedLine:
-    """A key that a rule adds: how it is written, and its value; ``listed``: the value is the only item of a list."""
+    """A key that a rule adds: its text and its value; ``listed``: the value is the only item of a list."""
 
     __slots__ = ("key", "leaf", "listed")
 
@@ -61,10 +56,10 @@ class Listing:
 
 
 class Table:
-    """A table. ``names``: the header that would lead to it, or None where none can (in a list, or in braces).
+    """A table. ``names``: the header that would lead to it, or None if none can (in a list, or in braces).
 
-    ``anchor`` is where a new key is written, behind ``indent``; ``prefix`` is what its key begins with there. Lines to be written at one
-    anchor are in ``lines``, which tables may share.
+    A new key goes to ``anchor``, behind ``indent``, and begins with ``prefix``. ``lines`` are the new lines at one anchor; tables may share
+    them.
     """
 
     __slots__ = ("anchor", "entries", "form", "indent", "keyed_in", "lines", "name", "names", "parent", "prefix")
@@ -79,7 +74,7 @@ class Table:
         self.indent = ""
         self.prefix = ""
         self.lines: list[AddedLine] = []
-        #: The section whose keys made this table, if keys did: later sections may not add to it.
+        #: The section whose keys made this table, if any: later sections may not add to it.
         self.keyed_in: Table | None = None
 
 
@@ -87,10 +82,7 @@ Node = Union[TomlScalar, Listing, Table]
 
 
 class TreeBuilder:
-    """Adds to the tree of a file by the rules of TOML: no key and no table twice, nothing added to what is closed.
-
-    ``fault`` makes a `ConfigFault` of a reason, which is raised where a rule is broken.
-    """
+    """Builds the tree of a file by TOML's rules: no key and no table twice, no additions to closed tables. Raises by ``fault``."""
 
     def __init__(self, fault: Callable[[str], ConfigFault]) -> None:
         self._fault = fault
@@ -98,33 +90,30 @@ class TreeBuilder:
         self.root = Table(Form.SECTION, None, "", ())
 
     def counted(self, node: Node) -> Node:
-        """Return a new node, unless the file has too many by now."""
         self._count += 1
         if self._count > _MOST_NODES:
             raise ConfigFault(f"the file has more than {_MOST_NODES} values")
         return node
 
     def inline_table(self) -> Table:
-        """Make a table in braces."""
         table = Table(Form.INLINE, None, "", None)
         self.counted(table)
         return table
 
     def listing(self, start: int) -> Listing:
-        """Make a list in brackets that begins at ``start``."""
         listing = Listing(start, closed=True)
         self.counted(listing)
         return listing
 
     def open_section(self, names: list[str], several: bool) -> Table:
-        """Open the table of a header: the one of that name, or the next of a list of tables where the header has double brackets."""
+        """Open the table of a header: the one of that name, or with double brackets the next of a list of tables."""
         table = self.root
         for name in names[:-1]:
             table = self._below_header(table, name)
         return self._item(table, names[-1]) if several else self._opened(table, names[-1])
 
     def _below_header(self, table: Table, name: str) -> Table:
-        """Return the table that a part of a header leads to: the last one of a list of them."""
+        """Return the table of a part of a header: the last one of a list of tables."""
         node = table.entries.get(name)
         if node is None:
             node = self._named(Form.IMPLIED, table, name)
@@ -135,7 +124,6 @@ class TreeBuilder:
         return node
 
     def _opened(self, table: Table, name: str) -> Table:
-        """Open the table of a header in single brackets."""
         node = table.entries.get(name)
         if node is None:
             node = self._named(Form.SECTION, table, name)
@@ -146,14 +134,13 @@ class TreeBuilder:
         return node
 
     def _named(self, form: Form, parent: Table, name: str) -> Table:
-        """Add a table that a header can lead to, if one leads to its parent."""
+        """Add a table that a header can reach, if one reaches its parent."""
         table = Table(form, parent, name, None if parent.names is None else (*parent.names, name))
         self.counted(table)
         parent.entries[name] = table
         return table
 
     def _item(self, table: Table, name: str) -> Table:
-        """Add the table of a header in double brackets to its list."""
         node = table.entries.get(name)
         if node is None:
             node = self.counted(Listing(0, closed=False))
@@ -166,7 +153,7 @@ class TreeBuilder:
         return item
 
     def tables_of_key(self, home: Table, names: list[str]) -> list[Table]:
-        """Return the tables that a key in ``home`` is for, from ``home`` on; the last one has no such key yet."""
+        """Return the tables of a key in ``home``, from ``home`` on; the last one lacks the key."""
         grown = [home]
         for name in names[:-1]:
             grown.append(self._below_key(grown[-1], name, home))
@@ -175,7 +162,6 @@ class TreeBuilder:
         return grown
 
     def _below_key(self, table: Table, name: str, home: Table) -> Table:
-        """Return the table that a part of a key leads to."""
         node = table.entries.get(name)
         if node is None:
             node = Table(Form.DOTTED, table, name, None)
@@ -191,7 +177,6 @@ class TreeBuilder:
 
 
 def _bind(table: Table, parent: Table, home: Table) -> None:
-    """Make a table one that keys in ``home`` made."""
     table.keyed_in = home
     table.prefix = f"{parent.prefix}{key_text(table.name)}."
     if home.form is Form.INLINE:
@@ -199,28 +184,26 @@ def _bind(table: Table, parent: Table, home: Table) -> None:
 
 
 def read_toml(text: str) -> Table:
-    """Return the tree of a file, which ends with a line end or is empty. Raises `ConfigFault` for what is not TOML or is too large."""
+    """Return the tree of a file, which ends with a line end or is empty. Raises `ConfigFault` for bad or too large TOML."""
     if text.count("\n") > _MOST_LINES:
         raise ConfigFault(f"the file has more than {_MOST_LINES} lines")
     return _TomlReader(text).read()
 
 
 class _TomlReader:
-    """Reads one line after the other, and tells each table where what is added to it would be written."""
+    """Reads line by line, and notes for each table where additions go."""
 
     def __init__(self, text: str) -> None:
         self._words = Words(text)
         self._tree = TreeBuilder(self._words.fault)
         self._section = self._tree.root
-        #: The tables that the present line adds to.
         self._grown: list[Table] = []
 
     def read(self) -> Table:
-        """Read the whole text, once."""
         words, root = self._words, self._tree.root
         if words.at(BYTE_ORDER_MARK):
             words.position = 1
-        # Above the first header; of a file without one: at the end.
+        # Additions go above the first header; without one, to the end.
         root.anchor = words.position
         words.skip_lines()
         while words.position < len(words.text):
@@ -236,12 +219,10 @@ class _TomlReader:
         return root
 
     def _anchor_here(self) -> None:
-        """A line has ended: what is added to the table it was for comes next."""
         for table in self._grown:
             table.anchor = self._words.position
 
     def _indent(self) -> str:
-        """Return the white space between the beginning of the line and here."""
         words = self._words
         return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(BYTE_ORDER_MARK)
 
@@ -264,7 +245,7 @@ class _TomlReader:
             table.indent = indent
 
     def _pair(self, home: Table, depth: int) -> list[Table]:
-        """Read a key and its value in a section or an inline table. Return the tables they are for, from ``home`` on."""
+        """Read a key and its value in a section or an inline table. Return its tables, from ``home`` on."""
         words = self._words
         names = words.key()
         grown = self._tree.tables_of_key(home, names)

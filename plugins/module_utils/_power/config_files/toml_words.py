@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of TOML: keys, scalar values, and what stands between them; pure. Positions in, positions out; `toml_tree` makes a tree of
-them.
+"""The words of TOML: keys, scalars and separators, read by position; pure. `toml_tree` makes a tree of them.
 
-What TOML 1.1 adds (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server must like it, not we.
+TOML 1.1 (line breaks in inline tables, ``\\e``, ``\\xHH``, times without seconds) is read too: the server decides whether it accepts it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from datetime import datetime, time
 
 from .rules import ConfigFault, Number
 
-#: Control characters that may stand nowhere, as the inside of a class. A tab may, line feeds are told apart.
+#: Forbidden control characters, for a class. Tabs are allowed; line feeds are handled separately.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
 _BLANKS = re.compile(r"[ \t]*")
 _LINES = re.compile(r"[ \t\r\n]*")
@@ -40,31 +39,27 @@ _SCALAR = re.compile(
     rf"(?:(?P<date>{_DATE})|(?P<float>{_FLOAT})|(?P<based>{_BASED})|(?P<integer>{_INTEGER})|(?P<bool>true|false))(?=[ \t\r\n,\]}}#]|\Z)"
 )
 _DATE_ALONE = re.compile(_DATE)
-#: Year, month, day; hour, minute, second; those of the offset.
+#: Year, month, day; hour, minute, second; hour and minute of the offset.
 _DATE_PARTS = re.compile(
     r"(?:([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]?)?(?:([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?)?(?:\.[0-9]+)?[Zz]?(?:[+-]([0-9]{2}):([0-9]{2}))?"
 )
-#: Characters of a string, a number, a comment or white space: patterns take a hundred bytes of memory for each at worst.
+#: Characters of a string, number, comment or white space: patterns may need a hundred bytes of memory for each.
 _LONGEST = 1024 * 1024
 _NOT_TOML = "is not valid TOML"
 _UNCLOSED = "a quote is not closed in its line, or a control character stands in the text"
-#: Names of a key.
 _MOST_NAMES = 64
-#: Longer digits say nothing that a spelling of their own would not; Python takes its time with them.
+#: Python is slow for longer numbers; these keep their spelling.
 _LONGEST_BASED = 1000
 
-#: In a basic string; all other control characters are written by their number.
+#: Short escapes in a basic string; other control characters have numeric ones.
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
-#: Surrogates that stand for no byte: they could not be stored.
+#: Surrogates that stand for no byte, so that no file can hold them.
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class TomlScalar:
-    """A scalar: where it stands, and its value as rules see it (a date is its text). ``written``: what a rule puts in its place.
-
-    ``form`` is one of basic, literal, date, float, integer and bool.
-    """
+    """A scalar: position, form (basic, literal, date, float, integer, bool), value for rules, and a rule's new text."""
 
     __slots__ = ("end", "form", "start", "value", "written")
 
@@ -76,7 +71,7 @@ class TomlScalar:
         self.written = written
 
     def spelled(self, value: str | bool | Number) -> str:
-        """``value`` in the way this one is written. Raises `ConfigFault` for text that no file can hold."""
+        """Return ``value`` in the style of this one. Raises `ConfigFault` for text that no file can hold."""
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, Number):
@@ -89,7 +84,7 @@ class TomlScalar:
 
 
 def _is_date(text: str, without_seconds: bool) -> bool:
-    """Tell whether every reader takes a text for a date or time: such a day and hour exist, and it has seconds unless it may lack them."""
+    """Tell whether all readers accept a text as date or time: it exists, and has seconds unless it may lack them."""
     parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
     if parts is None or (_lacks_seconds(text) and not without_seconds):
         return False
@@ -109,35 +104,33 @@ def _lacks_seconds(text: str) -> bool:
 
 
 def string_text(value: str) -> str:
-    """A text as a basic string. Raises `ConfigFault` for one that no file can hold."""
+    """Return a text as a basic string. Raises `ConfigFault` for text that no file can hold."""
     if _UNWRITABLE.search(value):
         raise ConfigFault("it has half of a character, which cannot be stored")
     return '"' + _TO_ESCAPE.sub(lambda found: _SHORT.get(found.group(), f"\\u{ord(found.group()):04X}"), value) + '"'
 
 
 def key_text(name: str) -> str:
-    """A key as it is written, in quotes only where it must be."""
+    """Return a key, in quotes only if needed."""
     return name if _BARE_KEY.fullmatch(name) else string_text(name)
 
 
 class Words:
-    """A text that is read from ``position`` on. Every method moves it and raises `ConfigFault`, naming the line, for what is not TOML."""
+    """A text that is read from ``position`` on. Methods move it, and raise `ConfigFault` with the line for invalid TOML."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.position = 0
 
     def fault(self, reason: str = _NOT_TOML, expected: str = "") -> ConfigFault:
-        """That what stands here cannot be; ``expected`` says in words of ours what could."""
+        """Return a fault at this position; ``expected`` says what could stand here."""
         line, column = self.text.count("\n", 0, self.position) + 1, self.position - self.text.rfind("\n", 0, self.position)
         return ConfigFault(f"the file {reason} at line {line}, column {column}" + (f": {expected}" if expected else ""))
 
     def at(self, sign: str) -> bool:
-        """Tell whether ``sign`` stands here."""
         return self.text.startswith(sign, self.position)
 
     def take(self, sign: str) -> None:
-        """Go behind ``sign``."""
         if not self.at(sign):
             raise self.fault(expected=f"there is no {sign} where one is expected")
         self.position += len(sign)
@@ -150,28 +143,27 @@ class Words:
                 raise self.fault(f"has a word of {_LONGEST} characters or more, or is not valid TOML,")
             raise self.fault(expected=expected)
         if found.end() == limit < len(self.text):
-            # What follows is not known to be something else.
+            # The rest may belong to the same word.
             raise self.fault(f"has a word of {_LONGEST} characters or more")
         self.position = found.end()
         return found
 
     def skip_blanks(self) -> None:
-        """Go behind blanks and tabs."""
         self._match(_BLANKS)
 
     def skip_lines(self) -> None:
-        """Go behind blanks, line ends and comments."""
+        """Skip blanks, line ends and comments."""
         self._match(_LINES)
         while self.at("#"):
             self._match(_COMMENT, "a comment holds a control character")
             self._match(_LINES)
 
     def end_line(self) -> None:
-        """Go behind the end of the line; only a comment may stand before it."""
+        """Skip the end of the line; only a comment may precede it."""
         self._match(_LINE_END, "something follows a value or a header that is complete")
 
     def key(self) -> list[str]:
-        """A key: its names between the dots, at most 64."""
+        """Read a key: at most 64 names between dots."""
         names = [self._name()]
         self.skip_blanks()
         while self.at("."):
@@ -191,7 +183,7 @@ class Words:
         return self._match(_BARE_KEY, "a key is missing, or needs quotes").group()
 
     def scalar(self) -> TomlScalar:
-        """A string, number, boolean, date or time."""
+        """Read a string, number, boolean, date or time."""
         start = self.position
         if self.at('"""') or self.at("'''"):
             found = self._match(_LONG_BASIC if self.at('"') else _LONG_LITERAL, "three quotes are never closed")
@@ -222,7 +214,7 @@ class Words:
 
 
 def _plain(form: str, text: str, start: int, end: int) -> TomlScalar:
-    """A scalar without quotes; numbers are spelled as JSON spells them, so that they can be compared."""
+    """Return a scalar without quotes; numbers get JSON's spelling for comparisons."""
     if form == "date":
         return TomlScalar(start, end, form, text)
     if form == "bool":

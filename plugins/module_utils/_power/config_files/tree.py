@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file of maps and lists as a tree that knows where each value stands in the text, and rules carried out on it; pure.
-
-The parsers of JSON and YAML share it: they read the text into a tree, and write the new values.
-"""
+"""JSON or YAML as a tree of values with their positions, and the rules applied to it; the parsers read and write it; pure."""
 
 from __future__ import annotations
 
@@ -17,36 +14,36 @@ from .paths import Every, Index, Key, Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
 from .splice import BYTE_ORDER_MARK, Edit, spliced
 
-#: From and up to, in characters of the text.
+#: Start and end, in characters of the text.
 Span = tuple[int, int]
 
-#: Levels of maps and lists: more than any file has, few enough for recursion, ours and a reader's.
+#: Levels of maps and lists: more than any file has, few enough for recursion here and in readers.
 DEEPEST = 100
 #: Values of one file. A real one has some thousands; these take about 200 MB and two seconds.
 MOST_VALUES = 200_000
-#: Places that all rules of a file together may look at: aliases of aliases would make a wildcard endless.
+#: Places that all rules of a file may visit: aliases of aliases would make a wildcard endless.
 _MOST_PLACES = 200_000
 
 
 @dataclass
 class Leaf:
-    """A value that is neither a map nor a list. ``span`` is where it stands, or None for what the file does not have yet."""
+    """A value that is neither a map nor a list. ``span`` is its position, None if it is not in the file yet."""
 
     value: Value
     span: Span | None = None
-    #: To be written: at its span, or behind what stands in its map or list.
+    #: To write: at its span, or behind the content of its map or list.
     new: bool = False
-    #: Other places of the file mean this one.
+    #: Other places of the file refer to it.
     shared: bool = False
     #: Why it cannot be written, though it can be read.
     closed: str = ""
-    #: Its text, where that is not seen from its value: of a key that is no text to YAML, such as ``on``.
+    #: The text of a key that YAML reads as another type, such as ``on``.
     spelled: str = ""
 
 
 @dataclass
 class Alias:
-    """A place that says what stands at another one, its ``target``."""
+    """A reference to another place, its ``target``."""
 
     name: str
     target: Leaf | Map | List
@@ -56,53 +53,47 @@ class Alias:
 
 @dataclass
 class Branch:
-    """The common part of maps and lists. Of one in the file the reader tells the places that additions need."""
+    """The common part of maps and lists. The reader sets the positions that additions need."""
 
     span: Span | None = None
     new: bool = False
     shared: bool = False
-    #: Within brackets or braces, as in JSON.
     flow: bool = True
-    #: Where the first entry begins; the keys of a map, the values of a list.
+    #: The start of the first entry: a map's key, a list's value.
     first: int = -1
     #: From the end of the last value but one (or the opening bracket) to the beginning of the last entry.
     gap: Span = (-1, -1)
     #: From the end of the last key to the beginning of its value.
     colon: Span = (-1, -1)
-    #: The last value in the text, which is not that of the last key where one is given twice.
+    #: The last value in the text; with repeated keys, not always the value of the last key.
     last: Node | None = None
-    #: What no path leads to: values of a key that is given again later, keys that are no text and their values.
+    #: Nodes without a path: overridden values of repeated keys, and keys that are not text, with their values.
     unreached: list[Node] = field(default_factory=list)
 
 
 @dataclass
 class Map(Branch):
-    """Values by their keys; of equal keys the last one counts, as for every reader."""
+    """Values by key; the last of equal keys counts, as for every reader."""
 
     entries: dict[str, Node] = field(default_factory=dict)
-    #: Maps whose values stand here where there is no value of its own (YAML's merge keys), the first one first.
+    #: Maps that provide missing values (YAML's merge keys), in order.
     merged: list[Node] = field(default_factory=list)
 
     def children(self) -> Iterable[Node]:
-        """Its values, in the order of their keys."""
         return self.entries.values()
 
     def places(self) -> Sequence[str | int]:
-        """Its keys."""
         return list(self.entries)
 
     def place(self, step: Step, rule: ConfigRule) -> str:
-        """The key that a step means."""
         if isinstance(step, Key):
             return step.name
         raise ConfigFault("its path has an index where the file has a map", rule)
 
     def get(self, place: str | int) -> Node | None:
-        """The value of a key of its own, or None."""
         return self.entries.get(str(place))
 
     def put(self, place: str | int, node: Node) -> None:
-        """Give a key a value."""
         self.entries[str(place)] = node
 
 
@@ -113,15 +104,13 @@ class List(Branch):
     items: list[Node] = field(default_factory=list)
 
     def children(self) -> Iterable[Node]:
-        """Its items."""
         return self.items
 
     def places(self) -> Sequence[str | int]:
-        """Its indexes."""
         return range(len(self.items))
 
     def place(self, step: Step, rule: ConfigRule) -> int:
-        """The index that a step means: of an item, or of the one behind the last."""
+        """Return the index of a step: of an item, or of the place behind the last."""
         number = index_of(step)
         if number is None:
             raise ConfigFault("its path has a key where the file has a list", rule)
@@ -130,30 +119,28 @@ class List(Branch):
         return number
 
     def get(self, place: str | int) -> Node | None:
-        """An item, or None for the one behind the last."""
         return self.items[int(place)] if int(place) < len(self.items) else None
 
     def put(self, place: str | int, node: Node) -> None:
-        """Replace an item, or append one."""
         self.items[int(place) : int(place) + 1] = [node]
 
 
 class Document(List):
-    """A whole file: a list of the one value that it has, or of none."""
+    """A whole file: a list of one value or none."""
 
 
 Node = Union[Leaf, Alias, Map, List]
 
 
 def added(node: Map | List) -> list[tuple[str | None, Node]]:
-    """Return the values added to a map or list of the file that have no place in it yet, with the keys in a map."""
+    """Return the values of a map or list that are not in the file yet, with their keys in a map."""
     if isinstance(node, Map):
         return [(key, child) for key, child in node.entries.items() if child.new and child.span is None]
     return [(None, child) for child in node.items if child.new and child.span is None]
 
 
 def equal(one: Node, other: Node) -> bool:
-    """Tell whether two trees say the same, wherever it stands in the text."""
+    """Tell whether two trees have the same content."""
     if isinstance(one, Alias) or isinstance(other, Alias):
         return isinstance(one, Alias) and isinstance(other, Alias) and one.name == other.name
     if isinstance(one, Leaf) or isinstance(other, Leaf):
@@ -173,22 +160,20 @@ def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
 
 @dataclass
 class _Going:
-    """A rule on its way."""
-
     rule: ConfigRule
     budget: list[int]
-    #: What lies ahead stands in other places of the file as well.
+    #: The rest of the path is shared with other places.
     shared: bool = False
-    #: Behind a wildcard: what cannot be gone through is not meant.
+    #: Behind a wildcard: misfits are skipped.
     lenient: bool = False
 
 
 def carry_out(document: Document, rules: Sequence[ConfigRule]) -> None:
-    """Change the tree as the rules say, one after the other.
+    """Apply the rules to the tree, in order.
 
-    What is missing is created, maps for keys and lists for index 0, if a rule has no ``if_value``; so is what is null. Wildcards
-    create nothing but what follows them. Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies
-    beyond the end of a list, or would change what other places share with it.
+    A rule without ``if_value`` creates missing or null parts: maps for keys, lists for index 0. Wildcards create only parts behind them.
+    Raises `ConfigFault` for a path that leads through a value, ends at a map or a list, lies beyond a list's end, or would change shared
+    values.
     """
     budget = [_MOST_PLACES]
     for rule in rules:
@@ -226,7 +211,6 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
 
 
 def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequence[Step], going: _Going) -> None:
-    """Make the map or list that the rest of a path needs, in place of ``null`` or where nothing is."""
     step = steps[0]
     if isinstance(step, Every) or going.rule.if_value is not None:
         return
@@ -254,7 +238,7 @@ def _write(parent: Map | List, place: str | int, node: Node | None, going: _Goin
 
 
 def _refuse_shared(node: Node | None, going: _Going) -> None:
-    """An alias itself may be replaced: what it means stays."""
+    """Refuse a shared value. An alias itself may be replaced: its target stays."""
     if going.shared or (node is not None and not isinstance(node, Alias) and node.shared):
         raise ConfigFault("it would also change other places of the file, which share this one by an anchor", going.rule)
     if isinstance(node, Leaf) and node.closed:
@@ -262,7 +246,6 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
 
 
 def _inherited(parent: Map | List, key: str) -> Node | None:
-    """Return the value that a merge key gives this key, the nearest one's."""
     for each in _merged(parent):
         if key in each.entries:
             return each.entries[key]
@@ -270,7 +253,7 @@ def _inherited(parent: Map | List, key: str) -> Node | None:
 
 
 def _merged(parent: Map | List) -> Iterator[Map]:
-    """The maps that a map takes values from, each once, however they refer to each other."""
+    """Yield the merged maps of a map, each once, also with circular references."""
     seen: set[int] = set()
     waiting = list(reversed(parent.merged)) if isinstance(parent, Map) else []
     while waiting:
@@ -287,10 +270,7 @@ def _merged(parent: Map | List) -> Iterator[Map]:
 def rewritten(
     text: str, rules: Sequence[ConfigRule], read: Callable[[str], Document], edits: Callable[[str, Document], Iterable[Edit]]
 ) -> str:
-    """``text`` as ``rules`` say, ``edits`` writing what became new in the tree that ``read`` makes of it; a byte order mark stays.
-
-    The result is read again: where more than the values that the rules mean has changed, that is a `ConfigFault`.
-    """
+    """Return ``text`` changed by ``rules``, with its byte order mark. An unintended change in the result is a `ConfigFault`."""
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     before = text[len(mark) :]
     document = read(before)

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``xml``: the text or one attribute of elements, found by their path; `xml_path` says how a path is written; pure.
+"""Parser ``xml``: the text or one attribute of elements, by path (see `xml_path`); pure.
 
-As in Wings a rule holds for every element that its path leads to, missing elements are created unless the path has a ``*``, and an empty
-file gets a declaration and the root element that the first rule names. Unlike Wings the rest of the file stays as it is, ``if_value``
-has its meaning, ``[@name='x']`` creates an element with that attribute, null is empty (Wings writes ``<nil>``), and a path that begins
-with another root element than the file's is a fault. All values are text. A rule whose value makes its own filter false, such as
-``World[@id='1'].@id`` with the value 2, is done where the same path with the new value leads somewhere, and creates nothing.
+As in Wings, a rule applies to every element of its path and creates missing ones, unless the path has a ``*``. An empty file gets a
+declaration and the root element of the first rule. Unlike in Wings, the rest of the file stays, ``if_value`` works, ``[@name='x']`` creates
+an element with that attribute, null is empty (Wings: ``<nil>``), and another root element is a fault. All values are text. A value may make
+its own filter false, such as 2 for ``World[@id='1'].@id``. Such a rule is done if the path with the new value matches, and it creates
+nothing.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
 from .xml_path import BLANKS, EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
 from .xml_tree import Element, TextRun, XmlDocument, is_bound, keeps_namespaces, read_xml
 
-#: What is put in place of the bytes between two offsets.
+#: Start, end, and the new text, by bytes.
 _Edit = tuple[int, int, str]
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _VALUE = {**_TEXT, "\n": "&#10;", "\t": "&#9;"}
 _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 _STEP = "  "
-#: Looked at to tell how a line is indented; whoever indents by more has no layout to keep.
+#: Bytes searched for a line's indent; a wider indent is no layout.
 _WIDEST = 400
-#: Where there are no lines to keep to: everything in one.
+#: None: everything in one line.
 _Layout = Union[str, None]
 
 
 def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` with what ``rules`` name set. Raises `ConfigFault` for a file or a rule that cannot be followed."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for a bad file or rule."""
     if not rules:
         return text
     places = [place_of(rule) for rule in rules]
@@ -58,7 +58,7 @@ def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
 
 
 def _proof(source: bytes, result: bytes) -> None:
-    """Refuse a result that is no XML, whatever a rule says, or breaks the rules of namespaces where the file did not."""
+    """Refuse a result that is not XML, or that breaks namespaces that were intact."""
     try:
         document = read_xml(result)
     except ConfigFault as fault:
@@ -70,7 +70,6 @@ def _proof(source: bytes, result: bytes) -> None:
 
 
 def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
-    """Follow one rule; the elements that are new or have changed."""
     found = _found(document, place.steps)
     afterwards = steps_afterwards(place)
     changed = [element for element in found if _set(document, element, place)]
@@ -87,7 +86,7 @@ def _apply(document: XmlDocument, place: XmlTarget) -> list[Element]:
 
 
 def _proof_of_new(document: XmlDocument, last: Element, place: XmlTarget) -> None:
-    """Refuse what was created if it would not be found at the next boot, or has a name that means nothing."""
+    """Refuse a new element that the next boot would not find, or whose name is unbound."""
     if not any(element is last for element in _found(document, place.steps)):
         raise ConfigFault("nothing matches, and what it would create would not match either", place.rule)
     element: Element | None = last
@@ -103,7 +102,6 @@ def _refuse_unbound(element: Element, name: str, rule: ConfigRule, *, is_element
 
 
 def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
-    """Set the text or attribute of one element as the rule says; whether that changed anything."""
     present: str | Absent = document.text(element)
     if place.attribute is not None:
         present = element.attributes.get(place.attribute, ABSENT)
@@ -129,7 +127,6 @@ def _set(document: XmlDocument, element: Element, place: XmlTarget) -> bool:
 
 
 def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
-    """Every element that a path leads to, in the order of the file."""
     parents: list[Element | None] = [None]
     for step in steps:
         parents = [child for parent in parents for child in _children(document, parent, step)]
@@ -137,7 +134,6 @@ def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
 
 
 def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
-    """Return the elements that one step leads to from one element, or from above the root."""
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
     for rule in step.filters:
@@ -164,7 +160,7 @@ def _has_child(document: XmlDocument, element: Element, rule: ChildFilter) -> bo
 
 
 def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
-    """Make the missing part of a path: its last element, and the first that was changed or made."""
+    """Create the missing part of a path; return its last element, and the first changed or new one."""
     parent, depth = None, 0
     for length in range(1, len(place.steps)):
         found = _found(document, place.steps[:length])
@@ -188,7 +184,6 @@ def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
 
 
 def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
-    """The attributes that a new element must have to be found again."""
     attributes: dict[str, str] = {}
     for wish in step.filters:
         if not isinstance(wish, AttributeFilter) or wish.value is None or not fits_xml(wish.value):
@@ -198,7 +193,7 @@ def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
 
 
 def written(document: XmlDocument, changed: list[Element]) -> bytes:
-    """The file with the elements of ``changed`` as they shall be. All texts are such as `fits_xml` takes."""
+    """Return the file with the ``changed`` elements. `fits_xml` must hold for all texts."""
     source, root = document.source, document.root
     if root is None:
         return source
@@ -216,12 +211,12 @@ def written(document: XmlDocument, changed: list[Element]) -> bytes:
 
 
 def _encoded(text: str, codec: str) -> bytes:
-    """Encode text as the file is; a reference stands for a character that its encoding lacks."""
+    """Encode text as the file is; a reference replaces a character that its encoding lacks."""
     return text.encode(codec, "strict" if codec == "utf-8" else "xmlcharrefreplace")
 
 
 def fits_xml(text: str) -> bool:
-    """Tell whether XML can hold a text at all; most control characters have not even an escaped form."""
+    """Tell whether XML can hold a text; most control characters have not even an escape."""
     return _FORBIDDEN.search(text) is None
 
 
@@ -230,7 +225,7 @@ def _escaped(text: str, table: dict[str, str]) -> str:
 
 
 def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
-    """Yield the edits of one element of the file, without those of the file's own elements in it."""
+    """Yield the edits of one element, without its existing children."""
     tag = document.tag(element)
     for name, value in element.changed.items():
         span = tag.attributes.get(name)
@@ -257,7 +252,7 @@ def _attribute(name: str, value: str) -> str:
 
 
 def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[_Edit]:
-    """An element's own text: written where there was some, else behind the start tag; comments and layout stay."""
+    """Yield edits of an element's own text: in its old place, else behind the start tag; comments and layout stay."""
     runs = document.runs(element)
     if not document.is_mixed(element):
         start, end = (runs[0].start, runs[-1].end) if runs else (begin, begin)
@@ -273,7 +268,7 @@ def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) 
 
 
 def _core(source: bytes, run: TextRun) -> tuple[int, int]:
-    """A run without the white space around it, which is layout. That in a CDATA section, or said by a reference, is not."""
+    """Return the bounds of a run without layout white space around it. CDATA and references are no layout."""
     if run.cdata:
         return run.start, run.end
     content = source[run.start : run.end]
@@ -285,12 +280,11 @@ def _fits_cdata(text: str, codec: str) -> bool:
 
 
 def _last_mark(source: bytes, begin: int, end: int) -> int:
-    """Return where the white space in front of an end tag begins."""
     return begin + len(source[begin:end].rstrip())
 
 
 def _added(document: XmlDocument, element: Element, added: list[Element], closes: bool) -> str:
-    """New elements in one of the file's own, laid out as what it holds already; ``closes``: up to its end tag."""
+    """Return new elements within an existing one, in its layout; ``closes``: up to its end tag."""
     if not added:
         return ""
     indent = _indent(document.source, element)
@@ -306,7 +300,7 @@ def _added(document: XmlDocument, element: Element, added: list[Element], closes
 
 
 def _indent(source: bytes, element: Element) -> _Layout:
-    """The white space in front of an element, or None where it does not stand on a line of its own."""
+    """Return the white space before an element, or None if it has no line of its own."""
     if element.start is None:
         return None
     before = source[max(element.start - _WIDEST, 0) : element.start]
@@ -317,7 +311,7 @@ def _indent(source: bytes, element: Element) -> _Layout:
 
 
 def _markup(element: Element, indent: _Layout, newline: str, step: str) -> str:
-    """A new element and all that it holds; ``indent`` None: in one line."""
+    """Return a new element with its content; ``indent`` None: in one line."""
     opening = f"<{element.name}" + "".join(_attribute(name, value) for name, value in element.attributes.items())
     text = _escaped(element.text or "", _TEXT)
     if not element.children:

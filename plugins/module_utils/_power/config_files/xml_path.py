@@ -4,17 +4,17 @@
 """The meaning of a rule's ``match`` and value in XML; pure.
 
 ==============================================  =====================================================================
-``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``
-``Root.Worlds.*``                               every element in ``Worlds``
-``Root.property[@name='Port']``                 those ``property`` whose attribute ``name`` is ``Port``
-``Root.World[@id].Seed``                        in those that have an attribute ``id``
-``Root.World[Name='Hub'].Seed``                 in those whose child ``Name`` holds the text ``Hub``; ``[Name]``: that have one
-``Root.World[2]``                               the second; ``[-1]``: the last
-``Root.property[@name='Port'].@value``          that attribute, not the element's text
+``Root.Network.Port``                           every element ``Port`` in every ``Network`` of the root element ``Root``.
+``Root.Worlds.*``                               every element in ``Worlds``.
+``Root.property[@name='Port']``                 every ``property`` whose attribute ``name`` is ``Port``.
+``Root.World[@id].Seed``                        in every ``World`` with an attribute ``id``.
+``Root.World[Name='Hub'].Seed``                 in every ``World`` whose child ``Name`` has the text ``Hub``; ``[Name]``: any text.
+``Root.World[2]``                               the second; ``[-1]``: the last.
+``Root.property[@name='Port'].@value``          that attribute, not the element's text.
 ==============================================  =====================================================================
 
-A value ``[value='26900']`` sets the attribute ``value`` instead of the text, as in Wings. Dots within brackets are no steps; ``/`` is
-another way to write the dot between two. A name without a prefix means any prefix.
+A value ``[value='26900']`` sets the attribute ``value`` instead of the text, as in Wings. Dots within brackets are no steps; ``/``
+may replace the dot between two. A name without a prefix fits any prefix.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from ..definitions.definition import ConfigRule
 from .rules import KEEP, ConfigFault, value_text, wanted
 
 EVERY = "*"
-#: What XML calls white space; a filter does not see it around a text.
+#: XML's white space; a filter ignores it around a text.
 BLANKS = " \t\r\n"
-#: More than any file has levels; characters.
 _MOST_STEPS = 64
 _LONGEST = 1000
 _NAME = r"[^\W\d][\w:-]*"
@@ -43,7 +42,7 @@ _ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class AttributeFilter:
-    """Elements that have this attribute; with this value, unless it is None."""
+    """Elements with this attribute and, unless None, this value."""
 
     name: str
     value: str | None
@@ -51,7 +50,7 @@ class AttributeFilter:
 
 @dataclass(frozen=True)
 class ChildFilter:
-    """Elements with a child element of this name; with this text, unless it is None."""
+    """Elements with a child element of this name and, unless None, this text."""
 
     name: str
     text: str | None
@@ -59,7 +58,7 @@ class ChildFilter:
 
 @dataclass(frozen=True)
 class PositionFilter:
-    """The element at this place among those found so far in one parent: from 0, or from -1 for the last."""
+    """The element at this index among those found in one parent, from 0; -1 is the last."""
 
     index: int
 
@@ -69,7 +68,7 @@ Filter = Union[AttributeFilter, ChildFilter, PositionFilter]
 
 @dataclass(frozen=True)
 class PathStep:
-    """The children of this name (or `EVERY`) that pass all filters, one after the other."""
+    """The children of this name (or `EVERY`) that pass all filters in turn."""
 
     name: str
     filters: tuple[Filter, ...]
@@ -77,10 +76,7 @@ class PathStep:
 
 @dataclass(frozen=True)
 class XmlTarget:
-    """The place of a rule's value: the way from above the root element, and an attribute's name, or None for the element's text.
-
-    ``rule`` is the rule with the bare value that goes there.
-    """
+    """The place of a rule's value: a path, and an attribute's name, or None for the text. ``rule`` has the bare value."""
 
     steps: tuple[PathStep, ...]
     attribute: str | None
@@ -88,7 +84,7 @@ class XmlTarget:
 
 
 def place_of(rule: ConfigRule) -> XmlTarget:
-    """Return the place that ``rule`` leads to. Raises `ConfigFault` for a match that is no path."""
+    """Return the place of ``rule``. Raises `ConfigFault` for a match that is no path."""
     path, position = rule.match, 0
     if len(path) > _LONGEST:
         raise ConfigFault(f"its match has more than {_LONGEST} characters", rule)
@@ -109,7 +105,7 @@ def place_of(rule: ConfigRule) -> XmlTarget:
 
 
 def _element_place(steps: tuple[PathStep, ...], rule: ConfigRule) -> XmlTarget:
-    """An element's place; it is one of its attributes where the value says so."""
+    """Return an element's place; the value may name an attribute of it."""
     found = _ATTRIBUTE_VALUE.fullmatch(rule.replace_with) if isinstance(rule.replace_with, str) else None
     if found is None:
         return XmlTarget(steps, None, rule)
@@ -129,15 +125,12 @@ def _filter(text: str, rule: ConfigRule) -> Filter:
 
 
 def is_named(name: str, path_name: str) -> bool:
-    """Tell whether a path's name means an element of this name: it is that name, `EVERY`, or the name without any prefix."""
+    """Tell whether a path's name fits an element: it is equal, `EVERY`, or equal without any prefix."""
     return path_name in (EVERY, name) or (":" not in path_name and name.rpartition(":")[2] == path_name)
 
 
 def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
-    """The way to what a rule has written, or None where that is the way to what it writes, since no filter looks at the value.
-
-    Raises `ConfigFault` for a filter that counts what passed such a filter: at each boot another element would be the first.
-    """
+    """Return the path after the rule's change, None if the same. Raises `ConfigFault` for a position behind a changing filter."""
     depth = len(place.steps) - (1 if place.attribute is not None else 2)
     if depth < 0:
         return None
@@ -155,7 +148,7 @@ def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
 
 
 def _written_over(each: Filter, place: XmlTarget) -> str | None:
-    """The value that a rule gives to what a filter looks at, or None where that is another thing or stays as it is."""
+    """Return the new value that a filter will see, or None if it is unaffected or unchanged."""
     if place.attribute is not None:
         present = each.value if isinstance(each, AttributeFilter) and each.name == place.attribute else None
     else:

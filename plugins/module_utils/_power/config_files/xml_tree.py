@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An XML file as a tree of elements that know where in the file they stand. Reading only; `xml_file` writes; pure.
+"""An XML file as a tree of elements with their positions. Only for reading; `xml_file` writes; pure.
 
-Expat says what is well-formed and where each element begins and ends; it is told to follow no reference out of the file, and entities of
-the file's own are not accepted at all. Attributes and text are looked for in the bytes when they are needed.
+Expat checks the syntax and gives the positions of elements; external references are not followed, and own entities are refused. Attributes
+and text are read from the bytes on demand.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from .xml_path import BLANKS
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-#: Bounds on memory and time; no configuration file comes near them.
 _MOST_ELEMENTS = 100_000
 _MOST_SIGNS = 400_000
 _DEEPEST = 256
 
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\sencoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z0-9._-]{1,40})["']""")
-#: Encodings in which a byte below 128 is always the ASCII character: only these can be edited by position.
+#: Encodings in which a byte below 128 is always ASCII: only these can be edited by position.
 _KNOWN = re.compile(r"utf-?8|(?:us-)?ascii|iso-8859-[0-9]{1,2}|windows-125[0-9]", re.IGNORECASE)
 
 _NAME = re.compile(rb"<([^\s/>]+)")
@@ -39,7 +38,7 @@ _LINE_END = re.compile(r"\r\n?")
 
 
 class Element:
-    """An element of the file, or (``start`` None) one that a rule created. ``changed``: its attributes that differ from the file's."""
+    """An element of the file, or (``start`` None) of a rule. ``changed``: its attributes that differ from the file's."""
 
     __slots__ = ("attributes", "changed", "children", "end", "name", "parent", "start", "text")
 
@@ -47,18 +46,18 @@ class Element:
         self.name = name
         self.parent = parent
         self.children: list[Element] = []
-        #: Offsets of the bytes with which its start tag and its end tag begin; the second means nothing if it has no end tag.
+        #: Byte offsets of its start tag and its end tag; ``end`` is meaningless without an end tag.
         self.start = start
         self.end = 0
         self.attributes = attributes
         self.changed: dict[str, str] = {}
-        #: The text that a rule gave it, or None for what stands in the file.
+        #: The text from a rule, or None for the file's.
         self.text: str | None = None
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A start tag: where its name with its attributes ends, where it ends, and the bytes between each attribute's quotes."""
+    """A start tag: the ends of its attributes and of itself, and the bytes between each attribute's quotes."""
 
     inner_end: int
     end: int
@@ -68,7 +67,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class TextRun:
-    """A piece of an element's own text, as it stands between ``start`` and ``end`` (a CDATA section with its marks)."""
+    """A piece of an element's own text between ``start`` and ``end`` (with the marks of a CDATA section)."""
 
     start: int
     end: int
@@ -77,7 +76,7 @@ class TextRun:
 
 
 class XmlDocument:
-    """The bytes of a file and what was read in them. ``root`` is None for a file that is empty."""
+    """The bytes of a file and its tree. ``root`` is None for an empty file."""
 
     def __init__(self, source: bytes, codec: str) -> None:
         self.source = source
@@ -86,7 +85,6 @@ class XmlDocument:
         self._bare: dict[Element, str] = {}
 
     def tag(self, element: Element) -> Tag:
-        """The start tag of an element of the file."""
         start = 0 if element.start is None else element.start
         name = _NAME.match(self.source, start)
         position = start if name is None else name.end()
@@ -102,7 +100,7 @@ class XmlDocument:
         return Tag(position, close + 1, self.source[close - 1 : close] == b"/", spans)
 
     def runs(self, element: Element) -> list[TextRun]:
-        """The pieces of an element's text before its first child element."""
+        """Return the pieces of an element's text before its first child element."""
         if element.start is None:
             return []
         tag = self.tag(element)
@@ -124,14 +122,14 @@ class XmlDocument:
             position = found.end()
 
     def text(self, element: Element) -> str:
-        """An element's text up to its first child element, without comments; white space around it counts only where nothing else is."""
+        """Return an element's text up to its first child, without comments; white space around it counts only if it has nothing else."""
         if element.text is not None:
             return element.text
         text = "".join(run.text for run in self.runs(element))
         return text.strip(BLANKS) if self.is_mixed(element) else text
 
     def bare_text(self, element: Element) -> str:
-        """An element's text without white space around it; what stands in the file is looked at once."""
+        """Return an element's text without white space around it; the file's text is cached."""
         if element.text is not None:
             return element.text.strip(BLANKS)
         if element not in self._bare:
@@ -139,7 +137,7 @@ class XmlDocument:
         return self._bare[element]
 
     def is_mixed(self, element: Element) -> bool:
-        """Tell whether an element holds more than text, so that white space around the text is layout."""
+        """Tell whether an element holds more than text, so that white space around its text is layout."""
         if element.children or element.start is None:
             return bool(element.children)
         tag = self.tag(element)
@@ -157,7 +155,7 @@ def _unescaped(text: str) -> str:
 
 
 def read_xml(source: bytes) -> XmlDocument:
-    """The tree of a file. Raises `ConfigFault` if it is not XML, declares entities or an encoding that is not known, or is too large."""
+    """Return the tree of a file. Raises `ConfigFault` for bad or too large XML, own entities, or an unknown encoding."""
     document = XmlDocument(source, _codec(source))
     if source.removeprefix(_UTF8_MARK).strip():
         if source.count(b"<") > _MOST_SIGNS or source.count(b"=") > _MOST_SIGNS:
@@ -167,7 +165,7 @@ def read_xml(source: bytes) -> XmlDocument:
 
 
 def keeps_namespaces(source: bytes, codec: str) -> bool:
-    """Tell whether well-formed XML also follows the rules of namespaces: most libraries read no other."""
+    """Tell whether well-formed XML also follows the rules of namespaces, as most libraries require."""
     try:
         expat.ParserCreate(codec, "}").Parse(source, True)
     except expat.ExpatError:
@@ -176,7 +174,7 @@ def keeps_namespaces(source: bytes, codec: str) -> bool:
 
 
 def is_bound(element: Element, name: str, *, is_element: bool) -> bool:
-    """Tell whether a name, of an element or of an attribute of it, has no prefix or one that is declared where it stands."""
+    """Tell whether the name of an element or attribute has no prefix or a declared one."""
     prefix, colon, local = name.partition(":")
     if not colon:
         return True
@@ -201,13 +199,11 @@ def _codec(source: bytes) -> str:
 
 
 class _XmlReader:
-    """Builds a document's tree from what expat reports."""
-
     def __init__(self, document: XmlDocument) -> None:
         self._document = document
         self._open: list[Element] = []
         self._count = 0
-        # What is declared is what is read: expat's own guesses are for files that do not say.
+        # The declared encoding counts: expat must not guess.
         parser = expat.ParserCreate(document.codec)
         parser.specified_attributes = True
         parser.StartElementHandler = self._start
@@ -220,7 +216,7 @@ class _XmlReader:
         try:
             self._parser.Parse(self._document.source, True)
         except expat.ExpatError as error:
-            # expat's words for a code, which name nothing of the file.
+            # expat's message for the code, without content of the file.
             place = f"line {error.lineno}, column {error.offset + 1}"
             raise ConfigFault(f"the file is not well-formed XML at {place}: {expat.ErrorString(error.code)}") from None
         except (ValueError, LookupError):

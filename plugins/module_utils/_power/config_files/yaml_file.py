@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsers ``yaml`` and ``yml``: values by their path, in place; comments, order, quotes, dates and anchors stay; pure.
+"""Parsers ``yaml`` and ``yml``: change values by their path; comments, order, quotes, dates and anchors stay; pure.
 
-New keys go behind the last one of their map, indented as that one is. Of several documents the first one is meant. A value that other
-places share by an anchor is not changed, since they would change with it; an alias is replaced by a value of its own. Unlike Wings,
-which writes the whole file anew without its comments.
+New keys go behind the last one of their map, with its indent. Only the first of several documents counts. A value that an anchor shares is
+not changed; an alias is replaced by a value of its own. Wings instead rewrites the whole file without comments.
 """
 
 from __future__ import annotations
@@ -28,13 +27,11 @@ _BLANKS = " \t\r\n"
 
 
 def replace_yaml(text: str, rules: Sequence[ConfigRule]) -> str:
-    """``text`` with the values that ``rules`` mean. Raises `ConfigFault` for text that is not YAML and rules that do not fit it."""
+    """Apply ``rules`` to ``text``. Raises `ConfigFault` for text that is not YAML and rules that do not fit it."""
     return rewritten(text, rules, yaml_read.read, lambda before, document: _YamlWriter(before, document).edits())
 
 
 class _YamlWriter:
-    """Writes what became new in a tree, as edits of the text it was read from."""
-
     def __init__(self, text: str, document: Document) -> None:
         self._text = text
         self._document = document
@@ -42,7 +39,7 @@ class _YamlWriter:
         self._unit = _unit(text, document)
 
     def edits(self) -> Iterator[Edit]:
-        """The edits; of those at the same place the inner ones first."""
+        """Yield the edits; inner ones first at the same place."""
         for node in self._document.items:
             if node.new and (node.span is None or (node.span[0] == node.span[1] and isinstance(node, (Map, List)))):
                 yield self._below(len(self._text) if node.span is None else node.span[0], self._lines(node))
@@ -63,7 +60,7 @@ class _YamlWriter:
         start, end = span
         before = self._text[start:end].rstrip(_BLANKS)
         if before:
-            # Nothing is kept of a block but the lines behind it.
+            # Of a block, only the lines behind it stay.
             anchor, style = anchor_of(before)
             return start, start + len(before), anchor + self._inline(node, parent.flow, style)
         if isinstance(node, (Map, List)) and isinstance(parent, Map) and not parent.flow:
@@ -75,7 +72,6 @@ class _YamlWriter:
         return start, start, " " + self._inline(node, parent.flow, "")
 
     def _block_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> Edit:
-        """New lines behind the last line of a block."""
         column = self._column(self._dash(node.first) if isinstance(node, List) else node.first)
         lines = [line for key, child in new for line in self._entry_lines(key, child)]
         return self._below(self._content_end(node), [" " * column + line for line in lines])
@@ -96,7 +92,6 @@ class _YamlWriter:
         return value if key is None else written_key(key, quoted=quoted, flow=True) + colon + value
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
-        """A new value on one line, in the style of what stood there before."""
         if isinstance(node, Map):
             return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.entries.items()) + "}"
         if isinstance(node, List):
@@ -106,7 +101,6 @@ class _YamlWriter:
         return scalar(node.value, style=style, flow=flow)
 
     def _lines(self, node: Node) -> list[str]:
-        """A new value as a block."""
         if isinstance(node, Map):
             return [line for key, child in node.entries.items() for line in self._entry_lines(key, child)]
         if isinstance(node, List):
@@ -122,7 +116,7 @@ class _YamlWriter:
         return [f"{written_key(key)}: {lines[0]}"]
 
     def _below(self, position: int, lines: list[str]) -> Edit:
-        """Lines below the one that a place is in; at its place where a line begins there."""
+        """Insert lines below a position's line; right there if a line begins there."""
         if position == 0 or self._text[position - 1] == "\n":
             return position, position, "".join(line + self._end for line in lines)
         end = self._text.find("\n", position) + 1
@@ -131,7 +125,7 @@ class _YamlWriter:
         return end, end, "".join(line + self._end for line in lines)
 
     def _content_end(self, node: Node) -> int:
-        """Return where the last value of a block ends, without the empty lines behind it unless they belong to it."""
+        """Return the end of a block's last value, without trailing empty lines unless they belong to it."""
         while isinstance(node, (Map, List)) and not node.flow and node.last is not None:
             node = node.last
         start, end = node.span or (0, 0)
@@ -140,7 +134,6 @@ class _YamlWriter:
         return end if block is None or "+" in block.group(1) else start + len(text.rstrip(_BLANKS))
 
     def _dash(self, position: int) -> int:
-        """The dash of the item that begins at a place."""
         while position > 0 and self._text[position - 1] in " \t":
             position -= 1
         if self._text[position - 1 : position] != "-":
@@ -152,7 +145,7 @@ class _YamlWriter:
 
 
 def _unit(text: str, document: Document) -> str:
-    """Return the indentation of a level: that of the first map in a map of the document, else two blanks."""
+    """Return the indent of a level: that of the first nested map, else two blanks."""
     root = document.items[0] if document.items else None
     if isinstance(root, Map) and not root.flow:
         for child in root.children():

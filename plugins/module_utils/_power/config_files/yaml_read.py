@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first document of a YAML file as a tree, from the events of PyYAML: only they tell where an alias stands; pure.
+"""The first document of a YAML file as a tree, from PyYAML's events, which alone have the positions of aliases; pure.
 
-Nothing is expanded: an alias is one node, however much it means. Plain values have the types of YAML 1.1 and 1.2 together, since nobody
-knows which of them the server reads.
+Nothing is expanded: an alias is one node. Plain values have the types of YAML 1.1 and 1.2 together, since the server may use either.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from ..model.errors import MissingLibrary
 from .rules import ConfigFault, Number, Value, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
-#: Characters of a plain value that is looked at for its type; a longer one is text. Looking costs many times the memory of the value.
+#: Characters of a plain value that gets a type; a longer one is text, since patterns need many times its memory.
 LONGEST_TYPED = 256
-#: What a plain value may be taken for by one reader or another, tried in this order.
+#: Types of plain values in any reader, in this order.
 _KINDS = (
     ("null", re.compile(r"~|null|Null|NULL|")),
     ("bool", re.compile(r"(?:true|yes|on|false|no|off)", re.IGNORECASE)),
@@ -33,22 +32,22 @@ _KINDS = (
 )
 _TRUE = frozenset(("true", "yes", "on"))
 _TAG = "tag:yaml.org,2002:"
-#: Tags of a scalar that it may be replaced together with.
+#: Tags that go when a rule replaces their scalar.
 _TAGS = {_TAG + kind: kind for kind in ("null", "bool", "int", "float", "str", "timestamp")}
 
-#: Bytes that are not UTF-8 come as these, which no parser takes; meanwhile they are characters of a private area.
+#: Bytes that are not UTF-8 are these surrogates, which no parser takes; during parsing they are private characters.
 _BYTES = range(0xDC80, 0xDD00)
 _PRIVATE = 0xF780
 _AWAY = {code: _PRIVATE + code - _BYTES.start for code in _BYTES}
 _BACK = {private: code for code, private in _AWAY.items()}
-#: The characters of plain text that mean nothing to YAML wherever they stand, and in a block also brackets and commas. Within brackets
-#: some readers end plain text at a question mark.
+#: Plain text without a meaning in YAML; brackets and commas are allowed in a block. Within brackets some readers end plain text at a
+#: question mark.
 _PLAIN = re.compile(r"[^\s,\[\]{}#&*!|>'\"%@`?:=<~\-](?:[^\n:#]|:(?! |\Z)|(?<! )#)*")
 _FLOW = re.compile(r"[^,\[\]{}:?]*")
-#: Booleans by the letter of YAML 1.1, though hardly a reader takes them so.
+#: Booleans of YAML 1.1, though hardly any reader uses them.
 _LETTERS = frozenset("yYnN")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:[ \t]+|\Z)")
-#: What YAML 1.1 takes for a date; a reader fails at one that looks so and is none.
+#: YAML 1.1's dates; a reader fails at an invalid one.
 _DATE = re.compile(
     r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
     r"(?:(?:[Tt]|[ \t]+)([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+]([0-9]{1,2})(?::([0-9]{2}))?))?)?"
@@ -58,17 +57,14 @@ _ESCAPED_BYTES = ("\udc80", "\udcff")
 
 
 def kind_of(plain: str) -> str:
-    """Return an unquoted value's type to one reader or another: null, bool, merge, int, float, timestamp or str, as every long one is."""
+    """Return an unquoted value's type in any reader: null, bool, merge, int, float, timestamp or str, as for every long one."""
     if len(plain) > LONGEST_TYPED:
         return "str"
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(plain)), "str")
 
 
 def read(text: str) -> Document:
-    """The tree of the first document, a document of no values where there is none.
-
-    Raises `ConfigFault` naming line and column where it is not YAML, `MissingLibrary` without PyYAML.
-    """
+    """Return the tree of the first document. Raises `ConfigFault` with line and column, `MissingLibrary` without PyYAML."""
     away = text.translate(_AWAY)
     if away != text and any(chr(private) in text for private in _BACK):
         raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
@@ -87,7 +83,7 @@ def read(text: str) -> Document:
 
 @functools.cache
 def _yaml_loader() -> tuple[Any, type[Exception]]:
-    """The loader whose events are read, from libyaml where that is there, and the exception it raises."""
+    """Return the loader for events, libyaml's if available, and its exception."""
     try:
         import yaml
     except ImportError as error:
@@ -96,8 +92,6 @@ def _yaml_loader() -> tuple[Any, type[Exception]]:
 
 
 class _Builder:
-    """The tree that events make, one after the other."""
-
     def __init__(self, translated: bool) -> None:
         self.document = Document(flow=False)
         self._translated = translated
@@ -106,7 +100,6 @@ class _Builder:
         self._values = 0
 
     def take(self, event: Any) -> bool:
-        """Put an event in its place; whether it ended the first document."""
         kind = type(event).__name__
         span = (event.start_mark.index, event.end_mark.index)
         if kind == "ScalarEvent":
@@ -125,7 +118,7 @@ class _Builder:
         branch: Map | List = Map() if type(event).__name__ == "MappingStartEvent" else List()
         branch.flow, branch.span = bool(event.flow_style), span
         self._anchored(event.anchor, branch)
-        # The gap of brackets begins behind the opening one; a start event ends there.
+        # The gap of brackets begins behind the opening one, where a start event ends.
         self._within.append(_Open(branch, previous=span[1]))
 
     def _close(self, end: Span) -> None:
@@ -133,7 +126,7 @@ class _Builder:
         start, inside = done.span or end
         if done.flow and done.last is None:
             done.gap = (inside, end[0])
-        # A block ends where its last value does: its end event stands at whatever follows.
+        # A block ends with its last value: its end event is at the next content.
         done.span = (start, end[1] if done.flow else _end(done))
         self._add(done, done.span)
 
@@ -160,15 +153,12 @@ class _Builder:
 
 
 class _Open:
-    """A map or list whose end is not reached yet."""
-
     def __init__(self, branch: Map | List, previous: int = 0) -> None:
         self.branch = branch
         self._previous = previous
         self._key: tuple[Node, Span] | None = None
 
     def add(self, node: Node, span: Span) -> None:
-        """Take in what comes next: a key, the value of the key before, or an item."""
         branch = self.branch
         if isinstance(branch, List):
             self._placed(span, span)
@@ -192,7 +182,7 @@ class _Open:
 
 
 def _put(branch: Map, key: Node, node: Node) -> None:
-    """An entry: by the text of its key, as a merge, or out of reach of every path."""
+    """Add an entry: by the text of its key, as a merge, or without a path."""
     if not isinstance(key, Leaf):
         branch.unreached += key, node
     elif isinstance(key, _Merge):
@@ -205,7 +195,7 @@ def _put(branch: Map, key: Node, node: Node) -> None:
 
 
 class _Merge(Leaf):
-    """The key whose value gives its map what that does not have itself."""
+    """The merge key: its value provides missing keys of its map."""
 
 
 def _end(branch: Map | List) -> int:
@@ -234,7 +224,7 @@ def _typed(text: str, kind: str) -> Value:
 
 
 def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
-    """A value in the style of what stood at its place; ``flow`` within brackets."""
+    """Return a value in the style of the old one; ``flow`` within brackets."""
     if isinstance(value, Number):
         return _number(value.text)
     if not isinstance(value, str):
@@ -243,18 +233,18 @@ def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
 
 
 def anchor_of(written: str) -> tuple[str, str]:
-    """Part the beginning of a node, its anchor and a blank or nothing, from the rest."""
+    """Split a node's text into its anchor with a blank, or nothing, and the rest."""
     found = _ANCHOR.match(written)
     return ("", written) if found is None else (found.group().rstrip() + " ", written[found.end() :])
 
 
 def key(name: str, *, quoted: bool = False, flow: bool = False) -> str:
-    """A key, without quotes where it needs none and its neighbours have none."""
+    """Return a key, without quotes if neither it nor its neighbours need them."""
     return _text(name, '"' if quoted else "", flow)
 
 
 def _number(text: str) -> str:
-    """A number that every reader takes for one: YAML 1.1 wants a dot and a sign with an exponent."""
+    """Return a number that every reader accepts: YAML 1.1 wants a dot and a sign with an exponent."""
     found = re.fullmatch(r"(-?[0-9]+)(\.[0-9]+)?[eE]([+-]?)([0-9]+)", text)
     if found is None:
         return text
@@ -272,13 +262,13 @@ def _text(value: str, style: str, flow: bool) -> str:
 
 
 def _may_be_plain(value: str, style: str, flow: bool) -> bool:
-    # Whoever looks at a long one may take it for a number.
+    # A long one may look like a number to a reader.
     if len(value) > LONGEST_TYPED:
         return False
     if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
         return False
     kind = kind_of(value)
-    # A date stays a date, if there is such a day.
+    # A date stays a date if it exists.
     return kind == "str" or (kind == "timestamp" == kind_of(style) and _is_date(value))
 
 

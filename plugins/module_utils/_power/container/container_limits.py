@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The limits of a container: those that its definition asks for, those that are in force, and how to change them while it runs; pure.
+"""The limits of a container: wanted and current ones, and how to change them while it runs; pure.
 
-What an engine does with an update was tried (26.1): 0, empty and, for memory and swap, -1 leave what is in force in force, whatever it
-says of them afterwards. So what is limited cannot be made unlimited, but for CPU time and pids.
+In an update, the engine (26.1, tested) keeps the current limit for 0, empty and, for memory and swap, -1, whatever it reports later. So
+only CPU time and pids can become unlimited again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ..model.server import Amount, ContainerLimits
 
 MEMORY, OVERHEAD, SWAP = "build.memory_limit", "docker.overhead", "build.swap"
 CPU, THREADS, IO, PIDS = "build.cpu_limit", "build.threads", "build.io_weight", "docker.container_pid_limit"
-#: The keys of definition and settings that are limits.
 LIMIT_KEYS = (MEMORY, OVERHEAD, SWAP, CPU, THREADS, IO, PIDS)
 
 #: Definitions count memory in decimal megabytes.
@@ -29,17 +28,17 @@ _MB = 1_000_000
 #: Microseconds, and the weight of every container.
 _PERIOD, _SHARES = 100_000, 1024
 _UNLIMITED = -1
-#: What every container has anyway. Asking for it would only make engines that cannot weigh disk access warn at each create.
+#: The default. Setting it only makes engines without weights warn at each create.
 _IO_WEIGHT = 500
 #: In MB: the engine refuses a limit or a reservation below 6 MiB.
 _LEAST_MEMORY = 7
-#: Wings' overhead by memory limit in MB (a limit up to the number), and above them all.
+#: Wings' overhead by memory limit in MB (up to the number), and above all.
 _MULTIPLIERS = ((2048, 1.15), (4096, 1.10))
 _DEFAULT_MULTIPLIER = 1.05
 
 
 def limits_of(host: Mapping[str, Any]) -> ContainerLimits:
-    """Read the limits in a HostConfig: one that the engine tells, or one that it is asked to create."""
+    """Read the limits in a HostConfig, from the engine or for a create call."""
     pids = host.get("PidsLimit")
     return ContainerLimits(
         memory=int(host.get("Memory") or 0),
@@ -57,14 +56,14 @@ def limits_of(host: Mapping[str, Any]) -> ContainerLimits:
 
 @dataclass(frozen=True)
 class _Limit:
-    """One limit: its amount in the units of its key, and whether the engine tells none, as one does that cannot limit this."""
+    """One limit: its amount in the units of its key, and whether the engine reports none."""
 
     amount: Callable[[ContainerLimits], Amount]
     is_none: Callable[[ContainerLimits], bool]
 
 
 def _swap(limits: ContainerLimits) -> int | None:
-    """Return the swap beyond the memory in bytes, -1 for unlimited; None where the memory is unlimited, and so all is."""
+    """Return the swap beyond the memory in bytes, -1 for unlimited; None if the memory is unlimited."""
     if not limits.memory:
         return None
     return _UNLIMITED if limits.memory_swap < 0 else limits.memory_swap - limits.memory
@@ -82,7 +81,7 @@ def _in_mb(size: int) -> int | float:
 def _percent(limits: ContainerLimits) -> int | float:
     if limits.cpu_quota <= 0 and not limits.nano_cpus:
         return 0
-    # The engine takes one of them, never both.
+    # The engine accepts only one of the two.
     percent = limits.nano_cpus / 10_000_000 if limits.nano_cpus else limits.cpu_quota * 100 / (limits.cpu_period or _PERIOD)
     return int(percent) if percent == int(percent) else round(percent, 3)
 
@@ -103,17 +102,17 @@ _KEYS: Mapping[str, _Limit] = {
 
 
 def amount(key: str, limits: ContainerLimits) -> Amount:
-    """Return a limit in the units of its key: MB, percent of a core, a list of CPUs; 0 is none (swap: -1), bytes for the overhead."""
+    """Return a limit in the units of its key: MB, percent of a core, a list of CPUs, bytes for the overhead; 0 is none (swap: -1)."""
     return _KEYS[key].amount(limits)
 
 
 def is_untold(key: str, limits: ContainerLimits) -> bool:
-    """Return True if the engine tells no such limit: it was asked for none, or cannot have it."""
+    """Tell if the engine reports no such limit: none was requested, or it is unsupported."""
     return _KEYS[key].is_none(limits)
 
 
 def differing_limits(now: ContainerLimits, wanted: ContainerLimits) -> list[str]:
-    """Return the keys of the limits that differ, one for each difference in what is in force."""
+    """Return the keys of the limits that differ, one for each effective difference."""
     found = []
     if now.memory != wanted.memory or (now.memory and now.reservation not in (0, wanted.reservation)):
         only_overhead = now.reservation == wanted.reservation and wanted.memory and now.memory
@@ -128,7 +127,7 @@ def differing_limits(now: ContainerLimits, wanted: ContainerLimits) -> list[str]
 
 
 def _cpus(text: str) -> frozenset[int] | str:
-    """Return the numbers in a list such as ``0,2-3``; the text where it is none."""
+    """Return the numbers in a list such as ``0,2-3``; the text itself if it is no list."""
     numbers: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _dash, last = part.partition("-")
@@ -139,27 +138,24 @@ def _cpus(text: str) -> frozenset[int] | str:
 
 
 def can_change(key: str, now: ContainerLimits, wanted: ContainerLimits) -> bool:
-    """Return True if a limit that differs can be brought from what it is to what is wanted while the container runs."""
+    """Tell if a differing limit can be changed while the container runs."""
     if key in (MEMORY, OVERHEAD):
         return wanted.memory > 0
     if key == SWAP:
         return _swap(wanted) != _UNLIMITED
     if key == CPU:
-        # As ``docker update --cpus`` leaves it: the engine refuses a quota beside it, and leaves it in force where it is taken back.
+        # After ``docker update --cpus`` the engine refuses a quota, and keeps its limit if that is taken back.
         return not now.nano_cpus
     if key == THREADS:
         return bool(wanted.cpus)
     if key == IO:
-        # The weight of a container that never had one is the kernel's, and no number says which that is.
+        # A container without a weight has the kernel's, which has no number.
         return _weight(wanted) > 0
     return True
 
 
 def update_of(now: ContainerLimits, wanted: ContainerLimits, keys: Iterable[str]) -> dict[str, Any]:
-    """Return the body of the call that brings these limits to what is wanted, each of which can be changed, and leaves the others alone.
-
-    Memory and swap go together: the engine counts swap with the memory, and refuses a memory above the sum that is in force.
-    """
+    """Return the body that changes these limits. Memory and swap go together: the engine refuses a memory above the current sum."""
     chosen = set(keys)
     body: dict[str, Any] = {}
     if chosen & {MEMORY, OVERHEAD, SWAP}:
@@ -185,7 +181,7 @@ def update_of(now: ContainerLimits, wanted: ContainerLimits, keys: Iterable[str]
 
 
 def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[str]]:
-    """The engine's HostConfig keys for a build, and warnings. Raises `Mismatch` for less memory than the engine can give."""
+    """Return the engine's HostConfig keys for a build, and warnings. Raises `Mismatch` for too little memory."""
     if 0 < build.memory_limit < _LEAST_MEMORY:
         raise Mismatch(
             "settings.build.memory_limit",
@@ -211,10 +207,7 @@ def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[st
 
 
 def memory_bytes(limit: int, settings: Settings) -> int:
-    """Bytes of memory for a limit in MB, overhead included; 0 is unlimited.
-
-    A larger limit never gets less than a smaller one: with Wings' factors alone, 2049 MB would get 101 MB less than 2048.
-    """
+    """Return the bytes for a limit in MB with overhead; 0 is unlimited. With Wings' factors alone, 2049 MB would get less than 2048."""
     if settings.overhead_override:
         bands, beyond = settings.overhead_multipliers, settings.overhead_default_multiplier
     else:
@@ -233,7 +226,7 @@ def _with_overhead(limit: int, factor: float) -> int:
 
 
 def _memory_swap(build: Build, memory: int) -> tuple[int, list[str]]:
-    """The engine's sum of memory and swap: equal to the memory for none, -1 for unlimited."""
+    """Return the engine's sum of memory and swap: the memory for no swap, -1 for unlimited."""
     if build.swap < 0:
         return -1, []
     if build.swap and not build.memory_limit:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The network of a server's container, and what is created for it if it is missing. Pure; the rules are Wings'; pure."""
+"""The network of a server's container, and the call that creates it. The rules are Wings'; pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..definitions.settings import Settings
 from ..model.schema import Mismatch
 
 _Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-#: What is meant for the node itself is published where containers see the node.
+#: Ports for the node itself are published where containers see the node.
 _LOCALHOST = ipaddress.IPv4Address("127.0.0.1")
 
-#: The name of the bridge device of Wings' own network; a network of another name gets the engine's choice.
+#: The bridge device of Wings' own network; for other networks the engine chooses one.
 _WINGS_NETWORK, _WINGS_BRIDGE = "pterodactyl_nw", "pterodactyl0"
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network that must exist before the container starts; ``body`` is that of the create call, without the name."""
+    """A network that must exist before the start; ``body`` is that of the create call, without the name."""
 
     name: str
     body: Mapping[str, Any]
 
 
 def network_of(definition: Definition, settings: Settings) -> tuple[str, NetworkSpec | None, list[str]]:
-    """The network the container is in, what must be created for it if it is missing, and warnings."""
+    """Return the container's network, its spec if it may need creation, and warnings."""
     allocations, warnings = definition.allocations, []
     if allocations.force_outgoing_ip:
         address = ipaddress.ip_address(allocations.default_ip)
@@ -79,12 +79,12 @@ def _network_body(settings: Settings) -> dict[str, Any]:
 
 
 def seen_by_containers(address: str, settings: Settings) -> str:
-    """The address at which containers see what an allocation names: for the node's own loopback, the settings' interface."""
+    """Return an allocation's address as containers see it: for the node's loopback, the settings' interface."""
     return settings.network_interface if _parsed(address) == _LOCALHOST else address
 
 
 def port_bindings(definition: Definition, settings: Settings) -> dict[str, list[dict[str, str]]]:
-    """Each port on each address, TCP and UDP. Raises `Mismatch` for a port on addresses that overlap: only one of them could have it."""
+    """Return each port on each address, TCP and UDP. Raises `Mismatch` for a port on overlapping addresses."""
     published: dict[int, dict[_Address, str]] = {}
     for written, ports in definition.allocations.mappings:
         if settings.network_ispn and _parsed(written) == _LOCALHOST:
@@ -111,6 +111,6 @@ def _refuse_overlap(port: int, there: Mapping[_Address, str], address: _Address,
 
 
 def _parsed(text: str) -> _Address:
-    """An address however it is spelled; the engine takes an IPv4 address written as IPv6 for the IPv4 one."""
+    """Return a parsed address; like the engine, it reads an IPv4 address in IPv6 form as IPv4."""
     address = ipaddress.ip_address(text)
     return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address

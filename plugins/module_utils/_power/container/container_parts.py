@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container was made from, part by part: a short hash for each key, in a label, so that it can be said which of them differ; pure.
+"""The parts of a container: a label with a short hash for each key shows which parts differ; pure.
 
-A key is one of the definition's, without ``settings.``, or of the node's settings; the label has no value of any. A hash is of server, key
-and value: labels are copied to where no variable is, and are not to tell that two servers have one password. What no key is for is
-how this collection makes containers, and has the key `OURS`. The rules for configuration files are no part of a container, but of each of
-its starts: they are among the keys, so that a server can be seen to run with other files than its definition says by now.
+A key is from the definition, without ``settings.``, or from the node's settings; the label holds no values. Each hash covers server, key
+and value, so that labels do not reveal equal passwords of two servers. Parts without a key are this collection's own, under the key `OURS`.
+Rules for configuration files belong to each start, not to the container. They are included to show a server that runs with older files.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from ..model.server import ContainerLimits, Snapshot
 from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_STOP, spec_hash_of
 from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_untold, limits_of
 
-#: What is no key's, such as dropped capabilities: a later version of this collection may do it otherwise.
+#: Parts without a key, such as dropped capabilities: a later version may change them.
 OURS = "fleet.power"
 CONFIGS = "process_configuration.configs"
 IMAGE = "image"
 OUTGOING, NETWORK_MODE = "allocations.force_outgoing_ip", "docker.network.network_mode"
-#: The variable that says how much memory a server has: it goes with `MEMORY`, and no container's can be changed.
+#: The variable with the server's memory limit: it changes with `MEMORY`, and a container's environment is fixed.
 SERVER_MEMORY = "environment.SERVER_MEMORY"
 _BUILT_IN = {
     "TZ": "system.timezone",
@@ -40,10 +39,10 @@ _HASH_CHARACTERS = 12
 
 @dataclass(frozen=True)
 class Differences:
-    """The keys in which a container differs from what would be created now.
+    """The keys in which a container differs from a new one.
 
-    ``restart`` are those that only a new container brings in line, ``in_place`` limits that can be changed while it runs, ``next_start``
-    what is in force and only shows to a process that starts anew. ``named`` is False where it differs, and nobody can tell in what.
+    Only a new container fixes ``restart``; ``in_place`` limits can change while it runs; ``next_start`` values are in force, but only a new
+    process sees them. ``named`` is False if the differing keys are unknown.
     """
 
     restart: tuple[str, ...] = ()
@@ -53,30 +52,26 @@ class Differences:
 
     @property
     def is_outdated(self) -> bool:
-        """True if the container is not what its definition says."""
+        """Tell if the container differs from its definition."""
         return bool(self.restart or self.in_place or not self.named)
 
     @property
     def serves(self) -> bool:
-        """True if the container can be started as it is."""
+        """Tell if the container can be started as it is."""
         return not self.is_outdated and not self.next_start
 
 
 def parts_label(config: Mapping[str, Any], image_id: str, configs: object, *, outgoing: bool) -> str:
-    """Return the label's text for the body of a create call that lacks no more than its hashes.
-
-    ``configs`` are the rules for configuration files, as JSON. ``outgoing``: its network is that of an outgoing address.
-    """
+    """Return the label for a create call. ``configs`` are rules as JSON; ``outgoing``: the network has an outgoing address."""
     server, limits = config["Labels"][LABEL_SERVER], limits_of(config["HostConfig"])
     values = {**_values(config, image_id, outgoing), CONFIGS: configs}
     hashes = {key: _hash(server, key, value) for key, value in values.items()}
-    # No limit is empty, so that it shows whether the engine was asked for one.
+    # An empty hash shows that the engine was not asked for this limit.
     hashes.update((key, "" if _is_none(key, limits) else _hash(server, key, amount(key, limits))) for key in LIMIT_KEYS)
     return json.dumps(hashes, sort_keys=True, separators=(",", ":"))
 
 
 def _values(config: Mapping[str, Any], image_id: str, outgoing: bool) -> dict[str, Any]:
-    """Return what each part but the limits is made from."""
     body = dict(config)
     host, labels = dict(body.pop("HostConfig")), dict(body.pop("Labels"))
     ours, *mounts = host.pop("Mounts")
@@ -126,21 +121,21 @@ def _is_none(key: str, limits: ContainerLimits) -> bool:
 
 
 def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool = True) -> Differences:
-    """Hold a container against the body of a create call.
+    """Compare a container with the body of a create call.
 
-    Limits are held against what the engine says of them now, since they can be changed. One that it was asked for and tells nothing of
-    it cannot have, and does not count. ``image_known`` False: what the image's name means on the node now is not, and does not count.
+    Limits are compared with the engine's current ones. A requested limit that the engine does not report is unsupported, and does not
+    count. Without ``image_known``, the image's id on the node does not count.
     """
     labels: Mapping[str, str] = config["Labels"]
     is_same = spec_hash_of(snapshot.labels) == spec_hash_of(labels)
     limits = limits_of(config["HostConfig"])
     changed = differing_limits(snapshot.limits, limits)
     if is_same and not changed and snapshot.labels.get(LABEL_PARTS, labels[LABEL_PARTS]) == labels[LABEL_PARTS]:
-        # Most are, and parts are many.
+        # Most containers are equal, and parts are many.
         return Differences()
     created, wanted = _read(snapshot.labels), _read(labels) or {}
     if is_same:
-        # Whatever another version has made parts of: the hash of all says that none differs but what is no part of the container.
+        # Other versions may name parts differently: the same total hash means that only parts outside the container may differ.
         noted = {} if created is None or CONFIGS not in created else {CONFIGS: created[CONFIGS]}
         created = {**wanted, **noted}
     if created is None:
@@ -152,14 +147,14 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
 
 
 def limits_to_change(snapshot: Snapshot, config: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the limits that differ from the body of a create call, as `compare` has them, whoever made the container."""
+    """Return the keys of the limits that differ from the body of a create call, as in `compare`, for a container of any maker."""
     created, wanted = _read(snapshot.labels) or {}, _read(config["Labels"]) or {}
     changed = differing_limits(snapshot.limits, limits_of(config["HostConfig"]))
     return [key for key in changed if not _is_beyond(key, snapshot.limits, created, wanted)]
 
 
 def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed: Sequence[str], in_place: Sequence[str]) -> Differences:
-    """Sort what differs between two sets of parts, and the limits that have ``changed``, of which some can be ``in_place``."""
+    """Sort the differences of two sets of parts, and the limits that have ``changed``, some of them ``in_place``."""
     differing = {key for key in created.keys() | wanted.keys() if created.get(key) != wanted.get(key)} - set(LIMIT_KEYS)
     if OUTGOING in differing:
         differing.discard(NETWORK_MODE)
@@ -172,13 +167,12 @@ def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed:
 
 
 def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Return True if the engine was asked for such a limit, and tells none: it cannot have it. Of CPUs, it may have others."""
+    """Tell if the engine does not support a requested limit: it reports none. For CPUs, it may report others."""
     asked_for = created.get(key, "")
     return is_untold(key, now) and asked_for != "" and (key != THREADS or asked_for == wanted.get(key))
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:
-    """Read the parts in labels; None where there are none, or they cannot be understood."""
     try:
         found = json.loads(labels.get(LABEL_PARTS, "null"))
     except ValueError:

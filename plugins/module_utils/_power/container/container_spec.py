@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container of a server: definition and settings in, the body of the create call out; pure.
-
-The rules are Wings'. Everything in the body is in one fixed order, so that the same server always gives the same hash.
-"""
+"""The body of the create call for a server, by Wings' rules and in a fixed order, so that its hash is stable; pure."""
 
 from __future__ import annotations
 
@@ -57,11 +54,10 @@ __all__ = [
     "spec_hash_of",
 ]
 
-#: Where a server finds its data.
 HOME = "/home/container"
-#: Linux hands a process no argument or variable of more, the zero at its end not counted.
+#: Linux's limit for an argument or variable, without the zero at its end.
 _LONGEST_VARIABLE = 131_071
-#: What the runtime mounts itself and lets nobody mount over or into.
+#: The runtime mounts these itself, and allows no mounts over or into them.
 _KERNEL_DIRECTORIES = ("/proc", "/sys", "/dev")
 _DROPPED_CAPABILITIES = (
     "SETPCAP",
@@ -79,7 +75,7 @@ _DROPPED_CAPABILITIES = (
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container to be created. ``config`` is the body of the create call."""
+    """A container to create. ``config`` is the body of the create call."""
 
     config: Mapping[str, Any]
     network: NetworkSpec | None
@@ -94,11 +90,11 @@ def container_spec(
     image_id: str,
     resolve: Callable[[str], str] = posixpath.normpath,
 ) -> ContainerSpec:
-    """Make the body of the call that creates a server's container.
+    """Return the container of a server, ready to create.
 
-    ``data_directory`` is the server's own, ``image_id`` the id that its image has on the node now. ``resolve`` is applied to mounts and to
-    the settings' ``allowed_mounts`` before they are compared; give `os.path.realpath` where the engine's files are this machine's, so that
-    no link leads out. Raises `DefinitionInvalid` for what is well-formed but no engine can create.
+    ``data_directory`` is the server's own, ``image_id`` the current id of its image on the node. ``resolve`` normalizes mounts and
+    ``allowed_mounts`` before the comparison: use `os.path.realpath` on the engine's own machine, so that no link leads out. Raises
+    `DefinitionInvalid` for a valid definition that no engine can create.
     """
     try:
         return _spec(definition, settings, data_directory, image_id, resolve)
@@ -158,13 +154,12 @@ def _host(
 
 
 def _hash(config: Mapping[str, Any], image_id: str) -> str:
-    """Hash what a container would notice: the body of the create call, and what the image's name means now."""
     text = json.dumps({"config": config, "image_id": image_id}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _environment(definition: Definition, settings: Settings) -> list[str]:
-    """Wings' own variables, which no definition overrides, then the definition's by name."""
+    """Return Wings' own variables, which no definition overrides, then the definition's by name."""
     allocations = definition.allocations
     built_in = {
         "TZ": settings.timezone,
@@ -189,7 +184,7 @@ def _variable(name: str, value: str) -> str:
 def _mounts(
     definition: Definition, settings: Settings, data_directory: str, resolve: Callable[[str], str]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The data directory, then the definition's mounts by target; one outside ``allowed_mounts`` is skipped with a warning."""
+    """Return the data directory, then the definition's mounts by target; a mount outside ``allowed_mounts`` is skipped with a warning."""
     allowed = [_clean(resolve(path)) for path in settings.allowed_mounts]
     taken = {HOME, "/", "/tmp"}
     mounts, warnings = [], []
@@ -212,17 +207,17 @@ def _mounts(
 
 
 def _clean(path: str) -> str:
-    """The path without ``.``, ``..``, doubled and trailing slashes; POSIX keeps two leading ones, Linux means one."""
+    """Return the path without ``.``, ``..``, and doubled or trailing slashes; also without POSIX's two leading ones."""
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def _is_within(path: str, directory: str) -> bool:
-    """Tell if a path is a directory or below it, compared component by component: /srv/ab is not within /srv/a."""
+    """Tell if a path is a directory or below it, compared by components: /srv/ab is not within /srv/a."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
-    """The definition's labels and ours. It cannot pass its container off as Wings' or as another of ours."""
+    """Return the definition's labels and ours. A definition cannot imitate labels of Wings or of other containers of ours."""
     labels, warnings = {}, []
     for name, value in definition.labels:
         if name.startswith(OUR_LABELS) or is_wings_label(name, value):

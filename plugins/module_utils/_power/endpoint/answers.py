@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an endpoint says, read as values one by one. What it leaves out, or says in another type, is not known; pure."""
+"""Values read from the answers of an endpoint. A value that is missing or of the wrong type is unknown; pure."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from ..model.result import Outcome, PlanStep
 from ..model.server import PowerState, Server, parse_uuid
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
-#: What replaces the token in a text, should the endpoint repeat it.
 Masked = Callable[[str], str]
 ReadText = Callable[[object], str]
 _LONGEST_TEXT = 1000
-#: No more of a text is read: enough for what masks leave of it to be longer than what is shown.
+#: Characters that are read of a text; masking may shorten it.
 _LONGEST_READ = 100 * _LONGEST_TEXT
 _CODE = re.compile(r"[a-z][a-z_]{0,63}")
 _COUNTDOWN = ("action", "phase", "due", "origin", "reason", "since", "operation")
-#: What is worth showing of a server's use, by the endpoint's own names.
 _USES = ("memory_bytes", "memory_limit_bytes", "cpu_absolute", "disk_bytes", "uptime")
 _NETWORK = ("rx_bytes", "tx_bytes")
 _SUPERVISION = (
@@ -39,12 +37,11 @@ _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
 
 
 def unmasked(text: str) -> str:
-    """Return the text as it is."""
     return text
 
 
 def plain_text(value: object, masked: Masked = unmasked) -> str:
-    """Return text from outside as one line that a terminal can bear, masked, then cut at 1000 characters; empty for what is no text."""
+    """Return text as one printable line, masked and cut to 1000 characters; empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
     line = "".join(character if character.isprintable() else " " for character in value[:_LONGEST_READ])
@@ -52,51 +49,50 @@ def plain_text(value: object, masked: Masked = unmasked) -> str:
 
 
 def text_reader(masked: Masked) -> ReadText:
-    """Return what reads text as one plain line, masked."""
+    """Return a function that reads text as one plain, masked line."""
     return lambda value: plain_text(value, masked)
 
 
 def read_code(value: object, masked: Masked) -> str:
-    """Return a code, such as ``source_unreachable``; empty for what is none."""
+    """Return a code such as ``source_unreachable``; empty for any other value."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) and masked(value) == value else ""
 
 
 def read_codes(text: str) -> tuple[str, ...]:
-    """Return the codes in a header, such as ``source_unreachable``; a word that is none is ``unknown``, so that no fault is lost."""
+    """Return the codes in a header. A word that is not a code becomes ``unknown``, so that no fault is lost."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     return tuple(dict.fromkeys(word if _CODE.fullmatch(word) else "unknown" for word in words))
 
 
 def as_map(value: object) -> Mapping[str, Any]:
-    """Return an object; one without members for what is none."""
+    """Return an object; an empty one for any other value."""
     return value if isinstance(value, Mapping) else {}
 
 
 def as_list(value: object) -> Sequence[Any]:
-    """Return a list; an empty one for what is none."""
+    """Return a list; an empty one for any other value."""
     return value if isinstance(value, list) else ()
 
 
 def read_number(value: object) -> float | None:
-    """Return a number that is one: neither a boolean nor beyond what a counter of bytes can reach."""
+    """Return a number within a plausible range; None for any other value, also for a boolean."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e18 < value < 1e18:
         return None
     return value
 
 
 def read_word(kind: type[_Word], value: object) -> _Word | None:
-    """Return the word that this is, None if it is none of its kind."""
+    """Return the member of ``kind`` with this value, or None."""
     return next((each for each in kind if each.value == value), None)
 
 
 def read_whole(value: object) -> int | None:
-    """Return a whole number that something can be counted with."""
+    """Return an integer of 0 or more, or None."""
     number = read_number(value)
     return number if isinstance(number, int) and number >= 0 else None
 
 
 def plain_values(fields: Mapping[str, Any], text: ReadText) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of an object that are text or numbers."""
     for name, value in fields.items():
         if isinstance(value, str):
             yield text(name), text(value)
@@ -105,14 +101,14 @@ def plain_values(fields: Mapping[str, Any], text: ReadText) -> Iterator[tuple[st
 
 
 def read_countdown(value: object, text: ReadText) -> Mapping[str, Any] | None:
-    """Read what our own HTTP face tells of a countdown, all of it text."""
+    """Read the countdown that the HTTP shim reports, as text; None if there is none."""
     fields = as_map(value)
     told = {name: text(fields[name]) for name in _COUNTDOWN if isinstance(fields.get(name), str)}
     return told if told.get("phase") in (WAITING, COUNTING) else None
 
 
 def read_players(value: object, text: ReadText) -> PlayerCount | None:
-    """Read what our own HTTP face tells of players; None where it tells nothing."""
+    """Read the player count that the HTTP shim reports; None if there is none."""
     fields = as_map(value)
     if "online" not in fields:
         return None
@@ -122,7 +118,7 @@ def read_players(value: object, text: ReadText) -> PlayerCount | None:
 
 @dataclass(frozen=True)
 class Seen:
-    """One server at one moment. ``uptime`` is that of its process in milliseconds, 0 where none is told; ``labels`` None is not told."""
+    """One server at one moment. ``uptime`` is its process's in milliseconds, 0 if unknown; ``labels`` is None if unknown."""
 
     server: Server
     state: PowerState
@@ -132,33 +128,28 @@ class Seen:
     egg: str = ""
     labels: Mapping[str, str] | None = None
     utilization: Mapping[str, Any] = field(default_factory=dict)
-    #: As ours tells it; None where it is not told.
+    #: As the HTTP shim reports it; None if it does not.
     supervision: Mapping[str, Any] | None = None
-    #: Whether its container is what its definition says; None if it has none, or the endpoint does not tell.
+    #: As the HTTP shim reports it; None without a container.
     outdated: Mapping[str, Any] | None = None
     tells_outdated: bool = False
-    #: Whether an action with regard to players may be asked for: our own HTTP face tells whether a countdown runs, if only that none does.
+    #: Whether an action may wait for players: only the HTTP shim reports countdowns, also that there is none.
     regards_players: bool = False
-    #: What an action may wait for with ``wait_for``: our own HTTP face tells it; Wings takes none.
+    #: The values of ``wait_for`` that the HTTP shim supports; Wings supports none.
     waits_for: frozenset[WaitFor] = frozenset()
     countdown: Mapping[str, Any] | None = None
-    #: Whether it is told who plays, and what is.
     tells_players: bool = False
     players: PlayerCount | None = None
-    #: What its output must not show; an endpoint tells the whole environment.
+    #: Values that logs must not show: an endpoint reports the whole environment.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def up(self) -> bool:
-        """Tell whether it is said to be starting or running."""
         return self.state in (PowerState.STARTING, PowerState.RUNNING)
 
 
 def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
-    """Read a server of ``GET /api/servers`` or, with the ``uuid`` asked for, of ``GET /api/servers/{uuid}``.
-
-    Raises `ValueError`, whose text is the reason, where its state or its UUID is not told.
-    """
+    """Read a server of ``GET /api/servers`` or, with a ``uuid``, of ``GET /api/servers/{uuid}``. Raises `ValueError` with the reason."""
     fields = as_map(value)
     state = read_word(PowerState, fields.get("state"))
     if state is None:
@@ -191,10 +182,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
 
 
 def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
-    """Read the servers of ``GET /api/servers``, each once, by UUID; of one whose state is not told, what is told in its place.
-
-    Raises `ValueError`, whose text is the reason.
-    """
+    """Read the servers of ``GET /api/servers``, sorted by UUID, each once. Raises `ValueError` with the reason."""
     if not isinstance(value, list):
         raise ValueError("no list of servers")
     found: dict[str, Seen | Unseen] = {}
@@ -205,7 +193,6 @@ def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unsee
 
 
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
-    """Read a server of a list that the endpoint could not see itself; None for any other."""
     fields = as_map(value)
     configuration, text = as_map(fields.get("configuration")), text_reader(masked)
     told = configuration.get("uuid")
@@ -218,9 +205,9 @@ def _read_unseen(value: object, masked: Masked) -> Unseen | None:
 
 
 def read_log(value: object) -> list[str]:
-    """Read the lines of ``GET /api/servers/{uuid}/logs``. Raises `ValueError`, whose text is the reason."""
+    """Read the lines of ``GET /api/servers/{uuid}/logs``. Raises `ValueError` with the reason."""
     lines = value.get("data", ()) if isinstance(value, Mapping) else ()
-    # Wings says null for none.
+    # Wings sends null for no lines.
     if lines is None:
         return []
     if not isinstance(lines, list):
@@ -229,7 +216,7 @@ def read_log(value: object) -> list[str]:
 
 
 def _labels(configuration: Mapping[str, Any], text: ReadText) -> Mapping[str, str] | None:
-    """Read labels. Wings says null for none."""
+    """Read labels. Wings sends null for none."""
     told = configuration.get("labels", ())
     if told is not None and not isinstance(told, Mapping):
         return None
@@ -237,7 +224,6 @@ def _labels(configuration: Mapping[str, Any], text: ReadText) -> Mapping[str, st
 
 
 def _supervision(value: object, text: ReadText) -> Mapping[str, Any] | None:
-    """Read what our own HTTP face tells of supervision, all of it plain values; Wings tells none."""
     if not isinstance(value, Mapping) or not isinstance(value.get("state"), str):
         return None
     plain = dict(plain_values(value, text))
@@ -246,7 +232,6 @@ def _supervision(value: object, text: ReadText) -> Mapping[str, Any] | None:
 
 
 def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
-    """Read what our own HTTP face tells of a container and its definition; None if it has no container."""
     if not isinstance(value, Mapping):
         return None
     why = value.get("why")

@@ -41,7 +41,7 @@ from .perform import perform_at
 
 
 def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller: Caller) -> AtEndpoint:
-    """Return the call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for an option that none can honour."""
+    """Return the call at the endpoint ``url``. Raises `SettingsInvalid`, and `UnsupportedByEndpoint` for unsupported options."""
     check_options(options)
     timeout = options.get("timeout")
     endpoint = Endpoint(
@@ -50,14 +50,14 @@ def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller
         verify=options.get("validate_certs") is not False,
         ca_path=options.get("ca_path"),
         timeout=float(DEFAULT_TIMEOUT if timeout is None else timeout),
-        # One that is given is for whoever is at the address given with it.
+        # A token in api_token belongs to the address given with it, so any listener there may have it.
         trusts=None if options.get("api_token") is not None else lambda uid: is_trusted(uid, settings.group),
     )
     return AtEndpoint(endpoint, settings, caller)
 
 
 def check_options(given: Mapping[str, Any]) -> None:
-    """Raise `UnsupportedByEndpoint` if options are given that no endpoint can honour; ``given`` are options by their names."""
+    """Raise `UnsupportedByEndpoint` for options that no endpoint supports; ``given`` are options by name."""
     if given.get("action") == PowerAction.LIMIT.value:
         raise UnsupportedByEndpoint(
             "Cannot limit through an HTTP endpoint: ask it to sync (POST /api/servers/UUID/sync), or act on the node with api_url empty"
@@ -79,7 +79,7 @@ def check_options(given: Mapping[str, Any]) -> None:
 
 
 def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
-    """Return the token for an address. Those of the settings go to the address of the settings and to this machine alone."""
+    """Return the token for an address. Tokens of the settings go only to the address of the settings and to this machine."""
     given: str | None = options.get("api_token")
     if given is not None:
         if not given.strip():
@@ -90,12 +90,12 @@ def _token(url: str, options: Mapping[str, Any], settings: Settings) -> str:
             f"Cannot act through the endpoint {shown_address(url)}: api_url names it, so its token must be given too; give api_token, "
             "since a token of the settings goes to endpoint.url and to this machine alone"
         )
-    # Wings' own token is the one that its endpoint asks for.
+    # By default, Wings uses one token for the node and its endpoint.
     return settings.token if settings.endpoint_token is None else settings.endpoint_token
 
 
 class AtEndpoint:
-    """The HTTP endpoint of whatever runs the servers. See `call.Call`."""
+    """The HTTP endpoint of one node. See `call.Call`."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, caller: Caller) -> None:
         self._endpoint = endpoint
@@ -118,12 +118,12 @@ class AtEndpoint:
         return [DEFAULT_PRIORITY if each is None else order.priority(names.get(each.uuid, each)) for each in servers]
 
     def _names(self, targets: Sequence[Target], given: Mapping[str, int]) -> Mapping[str, Server]:
-        """Return the servers with their names, where one was named by its UUID and ``given`` may mean it by its name."""
+        """Return all servers by UUID if a target lacks its name and ``given`` uses names; else nothing."""
         nameless = any(target.server is not None and not target.server.name for target in targets)
         if not nameless or all(parse_uuid(name) for name in given):
             return {}
         found: list[Server] = []
-        # An endpoint that does not answer tells so to each server at its turn.
+        # Each server's own turn reports an endpoint that does not answer.
         with contextlib.suppress(EndpointError, EndpointUnreachable, EndpointUntrusted):
             found += self._endpoint.servers(self._look)
         return {server.uuid: server for server in found}
@@ -142,7 +142,7 @@ class AtEndpoint:
         raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
 
     def unlisted(self) -> list[str]:
-        # What a source could not list matters to boots alone: whatever is up has a container.
+        # A server that is up has a container, so only boots need complete sources.
         return list(self._endpoint.unlisted(() if self._boots else (SourceUnreachable.code, SourceDenied.code)))
 
     def describe(self, names: Sequence[str], wanted: FactOptions, *, check: bool) -> Described:

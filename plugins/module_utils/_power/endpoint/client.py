@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Wings-compatible HTTP endpoint: calls in, values out. It decides nothing about power."""
+"""A client of a Wings-compatible HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ from .answers import Seen, plain_text, read_codes, read_log, read_server, read_s
 from .operation import Operation, read_operation
 
 _Value = TypeVar("_Value")
-#: Whether a user of this machine, by number, may have the token.
+#: Whether a local user, by number, may receive the token.
 Trusts = Callable[[int], bool]
 _SAID_CHARACTERS = 300
 _LOOK_SECONDS = 0.5
 _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
-#: A path on the endpoint itself: no host, no query, nothing that a proxy might read in two ways.
+#: A path without host or query, which no proxy can read in two ways.
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 class EndpointConnection:
-    """Asks one endpoint, and shows its token to nobody else. Threads may share it. ``warnings`` are for the caller to show."""
+    """Sends requests to one endpoint, with its token. Thread-safe. The caller shows ``warnings``."""
 
     def __init__(
         self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
     ) -> None:
-        """Take what `Endpoint` takes. Raises `SettingsInvalid`."""
         self.shown = shown_address(url)
         self.timeout = timeout
         self.warnings: list[str] = []
@@ -57,7 +56,6 @@ class EndpointConnection:
             self.web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
-        #: What stands before every path at the endpoint's own address.
         self.prefix = urlsplit(url).path.rstrip("/")
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
@@ -72,7 +70,7 @@ class EndpointConnection:
         seconds: float | None = None,
         check_cancelled: CheckCancelled = no_check,
     ) -> EndpointAnswer:
-        """Return the answer to a request, which may take ``seconds``, the connection's own ``timeout`` by default.
+        """Send a request and return the answer. ``seconds`` defaults to ``timeout``.
 
         Raises `EndpointUntrusted`, `EndpointUnreachable`, and what ``check_cancelled`` raises.
         """
@@ -90,7 +88,6 @@ class EndpointConnection:
         return EndpointAnswer(answer, self)
 
     def masked(self, text: str) -> str:
-        """Return text that the endpoint said, without the token, should it repeat it."""
         return mask(text, {self._token})
 
     def close(self) -> None:
@@ -100,13 +97,13 @@ class EndpointConnection:
 
 @dataclass(frozen=True)
 class EndpointAnswer:
-    """An answer, and the connection that it came by."""
+    """An answer and its connection."""
 
     raw: Answer
     connection: EndpointConnection
 
     def read(self, verb: str, read: Callable[[Any], _Value]) -> _Value:
-        """Return its value as ``read`` reads it, which may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
+        """Return its value as ``read`` parses it; ``read`` may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
         self.raise_if_error(verb)
         try:
             return read(self.raw.value)
@@ -118,15 +115,12 @@ class EndpointAnswer:
             ) from error
 
     def raise_if_missing(self, verb: str, uuid: str) -> None:
-        """Raise `ServerNotFound` if the endpoint says that it lacks the server.
-
-        It says so by an error in JSON; any other 404 means that something else answers there.
-        """
+        """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
         if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
             raise ServerNotFound(f"Cannot {verb}: the endpoint {self.connection.shown} has no server {uuid}; is it on another node")
 
     def raise_if_error(self, verb: str) -> None:
-        """Raise `EndpointError` if it is no success."""
+        """Raise `EndpointError` if the status is not 2xx."""
         status = self.raw.status
         if 200 <= status < 300:
             return
@@ -141,7 +135,6 @@ class EndpointAnswer:
         raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
 
     def said(self) -> str:
-        """Return what it says went wrong, in one short line."""
         is_object = isinstance(self.raw.value, Mapping)
         text = plain_text(self.raw.value.get("error") if is_object else None, self.connection.masked)
         if not text and not is_object:
@@ -150,7 +143,7 @@ class EndpointAnswer:
 
 
 def is_this_machine(url: str) -> bool:
-    """Tell whether an address is of this machine for certain: ``localhost``, or an address of the loopback."""
+    """Tell whether an address certainly belongs to this machine: ``localhost`` or a loopback address."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:
@@ -162,27 +155,26 @@ def is_this_machine(url: str) -> bool:
 
 
 class ServerList:
-    """Every server as it was when first asked for. Threads may share it."""
+    """The servers of an endpoint, read once. Thread-safe."""
 
     def __init__(self, connection: EndpointConnection) -> None:
         self._connection = connection
         self._guard = threading.Lock()
         self._listed: tuple[Seen | Unseen, ...] | None = None
         self._fault: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
-        #: The codes of why the endpoint could not list all of its servers, when the list was asked for.
         self.lacking: tuple[str, ...] = ()
 
     def read(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
-        """Return the servers, or why the state of one is not told; a list that failed is not asked for again.
+        """Return the servers. The request is not repeated, even if it failed.
 
         Raises `EndpointUnreachable`, `EndpointUntrusted`, `EndpointError`, and what ``check_cancelled`` raises.
         """
-        # Held while asking: others who want the list wait for this one.
+        # Held during the request, so that other threads wait for this one.
         while not self._guard.acquire(timeout=_LOOK_SECONDS):
             check_cancelled()
         try:
             if self._fault is not None:
-                # Else each name would wait for it anew, and two names of one server could be told apart by chance.
+                # A retry would make each name wait again, and could resolve two names of one server differently.
                 raise type(self._fault)(str(self._fault), **self._fault.facts) from self._fault
             if self._listed is None:
                 self._listed = self._ask(check_cancelled)
@@ -203,24 +195,21 @@ class ServerList:
 
 @dataclass(frozen=True)
 class Accepted:
-    """An action that the endpoint took. With an ``operation`` there is a ``path`` at which its end can be read."""
+    """An accepted action. With an ``operation``, ``path`` is where its result can be read."""
 
     operation: str = ""
     path: str = ""
 
 
 class Endpoint:
-    """One endpoint with its token. Threads may share it. ``warnings`` are for the caller to show.
-
-    Whatever asks it raises `EndpointUntrusted` where the token may not go there.
-    """
+    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there."""
 
     def __init__(
         self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
     ) -> None:
         """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
 
-        Without TLS and within this machine, the token goes only to a listener whose user ``trusts`` accepts; None: to whoever listens.
+        On this machine without TLS, only a listener whose user ``trusts`` accepts gets the token; None accepts all.
         """
         self._connection = EndpointConnection(url, token, verify=verify, ca_path=ca_path, timeout=timeout, trusts=trusts)
         self._list = ServerList(self._connection)
@@ -230,31 +219,25 @@ class Endpoint:
         self.masked = self._connection.masked
 
     def servers(self, check_cancelled: CheckCancelled = no_check) -> list[Server]:
-        """Return every server of the endpoint, by UUID; asked once. Raises as `listed`."""
+        """Return every server, sorted by UUID, from one request. Raises as `listed`."""
         return [seen.server for seen in self.listed(check_cancelled)]
 
     def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
-        """Return every server as it was when first asked for, or why its state is not told; a list that failed is not asked for again.
-
-        Raises `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
-        """
+        """Return every server, from one request that is not repeated. Raises as `ServerList.read`."""
         return self._list.read(check_cancelled)
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Return the codes of why the endpoint could not list all of its servers, when the list was asked for."""
+        """Return codes that say why the list is incomplete."""
         return self._list.lacking
 
     def unlisted(self, ignored: Collection[str] = ()) -> tuple[str, ...]:
-        """Say in a sentence why the list that was had is not whole, unless all of the reasons are ``ignored``; empty where it is whole."""
+        """Return a sentence that says why the list is incomplete; empty if it is complete or all reasons are ``ignored``."""
         codes = [code for code in self.lacking if code not in ignored]
         return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
 
     def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
-        """Return one server as it is now.
-
-        Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
-        """
+        """Return one server. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
         answer = self._connection.ask("GET", f"/api/servers/{uuid}", seconds=seconds, check_cancelled=check_cancelled)
         verb = f"look at server {uuid}"
         answer.raise_if_missing(verb, uuid)
@@ -269,13 +252,10 @@ class Endpoint:
         players: PlayerPolicy | None = None,
         ready: Readiness | None = None,
     ) -> Accepted:
-        """Ask for a power action; return when it was accepted, which is before anything is done.
+        """Request a power action; return when the endpoint accepts it, before it does anything.
 
-        What is owed to ``players``, and when it is ``ready``, only our own HTTP face understands (`Seen.regards_players`,
-        `Seen.waits_for`): Wings would act at once.
-
-        Raises `Suspended`, `ServerNotFound`, `EndpointError`, and what ``check_cancelled`` raises and `EndpointUnreachable`, after which
-        the action may have been taken.
+        Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `ServerNotFound`,
+        `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
         """
         body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
         if ready is not None:
@@ -299,20 +279,13 @@ class Endpoint:
         return self._accepted(answer, uuid)
 
     def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        """Return an operation, when it has ended or after ``wait_seconds``.
-
-        Raises `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises. One that is unknown is an `EndpointError` with
-        the fact ``status`` 404.
-        """
+        """Return an operation at its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: unknown)."""
         seconds = self.timeout + wait_seconds
         answer = self._connection.ask("GET", path, params={"wait": wait_seconds}, seconds=seconds, check_cancelled=check_cancelled)
         return answer.read("follow the operation", lambda value: read_operation(value, self.masked))
 
     def log(self, uuid: str, lines: int) -> list[str]:
-        """Return the last lines of a server's output as they are, at most so many; Wings gives no more than 100.
-
-        Raises `EndpointUnreachable`, and `EndpointError`, which is Wings' answer for a server without a container too.
-        """
+        """Return the last lines of output, from Wings at most 100. Raises `EndpointUnreachable`, `EndpointError`."""
         answer = self._connection.ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines})
         return answer.read(f"read the log of server {uuid}", read_log)[-lines:]
 
@@ -328,6 +301,6 @@ class Endpoint:
         location = headers.get("location", "").strip()
         if prefix and location.startswith(f"{prefix}/"):
             location = location[len(prefix) :]
-        # Wherever it may point to: the token goes to this endpoint alone.
+        # A location elsewhere is ignored: the token goes to this endpoint alone.
         plain = _PLAIN_PATH.fullmatch(location) is not None and "/." not in location
         return Accepted(operation, location if plain else f"/api/servers/{uuid}/operations/{quote(operation, safe='')}")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of an endpoint: the one that a text means, and what can be read of them."""
+"""The servers of an endpoint: found by name, and described."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .answers import Seen
 from .client import Endpoint
 
 _FIELDS = ("server", "short_id", "name", "state", "suspended")
-#: With these an endpoint refuses whoever asks, whatever about.
+#: Statuses with which an endpoint refuses every request.
 _REFUSALS = (401, 403)
 _LINE_BYTES = 500
 
 
 def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled = no_check) -> Server:
-    """Return the server that ``text`` means: a full UUID in any case, which asks nothing, a unique short id, or a unique name.
+    """Return the server of a full UUID (without a request), a unique short id, or a unique name.
 
     Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
     """
@@ -36,10 +36,9 @@ def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled =
 
 
 def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:
-    """Return one entry for each server named, or for all. What an endpoint does not tell is left out.
+    """Return one entry for each named server, or for all, without fields that the endpoint does not report.
 
-    ``tail`` is how many lines of each log are asked for, one server after another. Raises `EndpointUnreachable`, and `EndpointError` where
-    nothing can be read.
+    ``tail`` is the number of log lines of each server. Raises `EndpointUnreachable`, and `EndpointError` if nothing can be read.
     """
     found, warnings = _chosen(names, endpoint)
     entries = []
@@ -88,11 +87,10 @@ def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], li
 
 
 def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list[str] | None:
-    """Return the end of its log; None where it cannot be read."""
     try:
         lines = endpoint.log(seen.server.uuid, tail)
     except EndpointError as error:
-        # Wings has no better answer where there is no container yet.
+        # Wings also answers with an error if there is no container yet.
         if seen.state is PowerState.OFFLINE:
             return []
         warnings.append(str(error))
@@ -103,7 +101,7 @@ def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list
 
 
 def _encoded(text: str) -> bytes:
-    """Return text as bytes: JSON may hold halves of characters, which no text outside may."""
+    """JSON may hold lone surrogates, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace")
 
 

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of an action that an HTTP endpoint accepted, decided from the states seen since; pure.
+"""Decides from the observed states how an action at an HTTP endpoint ended; pure.
 
-Wings tells nothing but states: it drops an action whose lock is held, and says ``offline`` before a process has ended. So nothing counts as
-done that was not seen, and two times bound the wait: until the action is seen to begin, and from there to its end. All times are seconds
-since the request was sent; ``sent`` is when a look was asked for, ``at`` when its answer was there.
+Wings reports only states. It drops an action whose lock is held, and reports ``offline`` before a process has ended. So only observed
+changes count as done. One time limit bounds the wait for the action's start, one the wait for its end. Times are seconds since the request;
+``sent`` is when a look was sent, ``at`` when its answer arrived.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ..model.request import PowerAction, Request, WaitFor
 from ..model.server import PowerState
 from .answers import Seen
 
-#: From the end of the wait for the lock to the first sign of a stop or a kill; also the least for a boot.
+#: From the end of the wait for the lock to the first sign of a stop or a kill; also the minimum for a boot.
 GRACE_SECONDS = 30.0
-#: Wings gives a stop 10 minutes before it sends SIGKILL.
+#: Wings sends SIGKILL 10 minutes after a stop.
 STOP_SECONDS = 630.0
 KILL_SECONDS = 60.0
-#: A killed server may be brought back by the restart or the boot that the kill came into.
+#: A restart or boot that the kill interrupted may start the server again within this time.
 SETTLE_SECONDS = 2.0
-#: ``starting`` comes before the image is pulled; so long at most is waited for a sign of a process.
+#: Longest wait for a sign of a process: Wings reports ``starting`` before it pulls the image.
 PROCESS_SECONDS = 3.0
-#: Figures may be a second old, or two: by so much more than the time between may they have grown.
+#: Figures may be two seconds old, so they may grow by this much more than the time between them.
 _LAG_MILLISECONDS = 2000
 
 
@@ -37,28 +37,24 @@ def seconds_until_begun(request: Request) -> int:
 
 
 class RunChanges:
-    """Tells whether the run that is seen began after the request. ``before`` is what was seen before it, None if nothing was.
-
-    Figures may be old, stand still, or be wrong for once; a run that began before must not be taken for a younger one whatever they are.
-    """
+    """Tells whether the observed run began after the request. Figures may be old, constant, or wrong once: in doubt, it did not."""
 
     def __init__(self, before: Seen | None) -> None:
-        #: Whether the run of before was seen to end.
         self.ended = False
         self._was_up = before is not None and before.up
         self._was_offline = before is not None and before.state is PowerState.OFFLINE
         self._uptime_before = 0 if before is None or self._was_offline else before.uptime
-        #: The first of two figures that have to fit: uptime, sent, at.
+        #: An uptime that the next one must confirm, with its sent and at.
         self._first: tuple[int, float, float] | None = None
 
     def began_after(self, seen: Seen, sent: float, at: float) -> bool:
-        """Tell whether it is up with a process that is younger than the request, and not one that was just young before."""
+        """Tell whether the server is up with a process younger than the request, even if the earlier process was young too."""
         self._note(seen)
         if not seen.up or not seen.uptime:
             return False
-        # The same run never goes back.
+        # The uptime of one run never decreases.
         is_another = seen.uptime < self._uptime_before
-        # Compared with when the look was sent: the answer may have been on its way for long.
+        # Compared with the time of sending: the answer may be late.
         if seen.uptime >= sent * 1000 or not (is_another or self.ended or self._was_offline):
             self._first = None
             return False
@@ -69,18 +65,18 @@ class RunChanges:
         return True
 
     def _note(self, seen: Seen) -> None:
-        # A stop that was under way before is no sign of ours, but its end is one of the run's.
+        # An earlier stop is no sign of this action, but its end does end the run.
         self._was_offline = self._was_offline or seen.state is PowerState.OFFLINE
         self.ended = self.ended or seen.state is PowerState.OFFLINE or (self._was_up and seen.state is PowerState.STOPPING)
 
     def _fits(self, uptime: int, sent: float, at: float) -> bool:
-        """Tell whether this figure has grown from the one before it as a clock does. One that is the same tells nothing."""
+        """Tell whether the uptime grew as a clock does. An equal figure proves nothing."""
         if self._first is not None:
             first, first_sent, first_at = self._first
             if uptime == first:
-                # Kept as first seen: figures may come seldom.
+                # The first sighting stays: figures may change seldom.
                 return False
-            # A figure is up to a second old, so one second of growth may be seen within two.
+            # A figure is up to a second old, so one second of growth may show within two.
             if (sent - first_at) * 1000 / 3 <= uptime - first <= (at - first_sent) * 1000 + _LAG_MILLISECONDS:
                 return True
         self._first = (uptime, sent, at)
@@ -88,11 +84,11 @@ class RunChanges:
 
 
 class Following(abc.ABC):
-    """The follow-up of one accepted action. Feed it what is seen; it says when the action is done, and raises when it is not."""
+    """Follows one accepted action. Feed it each look; it returns whether the action is done, and raises if it failed."""
 
     def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
         self.begun = False
-        #: Whether a boot has brought the server up; it stays up whatever ends the wait for it to be running.
+        #: Whether a boot has brought the server up; it stays up if the wait for ``running`` fails.
         self.up = False
         self.warnings: list[str] = []
         self._request = request
@@ -100,27 +96,25 @@ class Following(abc.ABC):
         self._before = before
         self._runs = RunChanges(before)
         self._state = None if before is None else before.state
-        #: Until when something must be seen, and what is missing then.
         self._deadline = 0.0
 
     @property
     def altered(self) -> bool:
-        """Tell whether something was seen to change by the action."""
+        """Tell whether the action was seen to change something."""
         return self.begun
 
     def see(self, seen: Seen, sent: float, at: float) -> bool:
-        """Take in what was seen by a look; tell whether the action is done. Raises how it ended otherwise."""
+        """Take in a look; return whether the action is done. Raises how it ended otherwise."""
         self._state = seen.state
         return self._see(seen, sent, at)
 
     def raise_if_hopeless(self, at: float) -> None:
-        """Raise `OutcomeUnknown`, or `StartTimeout`, if nothing more is to be hoped for."""
+        """Raise `OutcomeUnknown` or `StartTimeout` after the time limit."""
         if at >= self._deadline:
             raise self._too_late(at)
 
     @abc.abstractmethod
-    def _see(self, seen: Seen, sent: float, at: float) -> bool:
-        """Take in what was seen, as `see` does."""
+    def _see(self, seen: Seen, sent: float, at: float) -> bool: ...
 
     def _too_late(self, at: float) -> PowerError:
         what = f"Cannot tell what became of the {self._request.action.value} of server {self._uuid}"
@@ -134,7 +128,7 @@ class Following(abc.ABC):
 
 
 class FollowingDown(Following):
-    """A stop or a kill: done when the server is offline. A stop can be believed no further than the endpoint tells it."""
+    """A stop or a kill: done when the server is offline, as far as the endpoint reports it."""
 
     def __init__(self, request: Request, uuid: str, before: Seen | None) -> None:
         super().__init__(request, uuid, before)
@@ -142,17 +136,17 @@ class FollowingDown(Following):
         self._deadline = GRACE_SECONDS + (0 if self._kill else seconds_until_begun(request))
         self._down_at: float | None = None
         self._was_up = before is not None and before.state is not PowerState.OFFLINE
-        # A running server has no boot or restart under way that would bring it back.
+        # A running server has no boot or restart in progress that could start it again.
         settled = not self._kill or (before is not None and before.state is PowerState.RUNNING)
         self._settle = 0.0 if settled else SETTLE_SECONDS
 
     @property
     def altered(self) -> bool:
-        """Tell whether something was seen to change by the action: not where it was offline all the while, as far as was seen."""
+        """Tell whether the action was seen to change something; false if the server was offline in every look."""
         return self.begun and self._was_up
 
     def _see(self, seen: Seen, sent: float, at: float) -> bool:
-        # Also what has come up since the look before: it is down by this.
+        # A server that came up since the last look counts too.
         self._was_up = self._was_up or seen.state is not PowerState.OFFLINE
         if seen.state is PowerState.OFFLINE:
             self._begin(at)
@@ -184,10 +178,10 @@ class FollowingDown(Following):
 
 
 class FollowingUp(Following):
-    """A start or a restart: done when the server is up, and running where that is waited for. A restart needs a younger run."""
+    """A start or a restart: done when the server is up, or running if the request waits for that. A restart needs a younger run."""
 
     def __init__(self, request: Request, uuid: str, before: Seen | None, *, up_already: bool = False) -> None:
-        """``up_already``: nothing was asked for, only the wait for it to be running is left."""
+        """``up_already``: nothing was requested; only the wait for ``running`` is left."""
         super().__init__(request, uuid, before)
         self._boot_seconds = max(GRACE_SECONDS, request.wait_timeout)
         self._restarts = request.action is PowerAction.RESTART and before is not None and before.state is not PowerState.OFFLINE
@@ -214,7 +208,7 @@ class FollowingUp(Following):
 
     def _see_down(self, seen: Seen, at: float) -> bool:
         offline, before = seen.state is PowerState.OFFLINE, self._before
-        # Where a stop was under way before, its end is no sign of ours.
+        # The end of an earlier stop is no sign of this action.
         if self._restarts and before is not None and before.up and not self.begun:
             self.begun = True
             self._deadline = at + STOP_SECONDS
@@ -230,7 +224,6 @@ class FollowingUp(Following):
         return False
 
     def _try(self, at: float) -> None:
-        """Note that a boot is seen: from here on ``offline`` means that it failed."""
         if self._tried_at is None:
             self.begun = True
             self._tried_at = at
@@ -243,7 +236,7 @@ class FollowingUp(Following):
             self._deadline = at + self._request.wait_timeout
 
     def _has_process(self, seen: Seen, at: float) -> bool:
-        """Tell whether a process is there, as far as can be told: ``starting`` alone may be the pull of an image."""
+        """Tell whether there seems to be a process: ``starting`` alone may be the pull of an image."""
         if seen.state is PowerState.RUNNING or seen.uptime > 0:
             return True
         if self._tried_at is None or at - self._tried_at < PROCESS_SECONDS:
@@ -264,10 +257,9 @@ class FollowingUp(Following):
         )
 
 
-#: By whether a server is meant to be up after the action.
 _KINDS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
 
 
 def following(request: Request, uuid: str, before: Seen | None) -> Following:
-    """Return the follow-up of a request that was accepted; ``before`` is what was seen right before it, None if nothing was."""
+    """Return what follows an accepted request; ``before`` is the state right before it, None if unknown."""
     return _KINDS[request.action.traits.meant_up](request, uuid, before)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operations as an HTTP endpoint tells of them, as values. What it leaves out, or says in another type, is not known; pure."""
+"""Operations that an HTTP endpoint reports. A value that is missing or of the wrong type is unknown; pure."""
 
 from __future__ import annotations
 
@@ -32,16 +32,13 @@ from .answers import (
 )
 
 _LOG_LINES = 20
-#: Codes of servers that nothing was asked of; what was asked for never has one, whatever the endpoint says.
+#: Codes of servers without a request. An operation never has one, whatever the endpoint reports.
 _NEVER_ASKED = (NotSelected.code, FailureBudget.code)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """How an operation of the endpoint ended; ``outcome`` is None while it goes on.
-
-    ``id``, ``server`` and ``action`` are as they are told, empty where they are not.
-    """
+    """How an operation ended; ``outcome`` is None while it runs. Unknown ``id``, ``server`` and ``action`` are empty."""
 
     outcome: Outcome | None
     id: str = ""
@@ -63,20 +60,20 @@ class Operation:
     players: PlayerCount | None = None
     player_wait: PlayerWait | None = None
     downtime: Downtime | None = None
-    #: Whether the server is up, and it waits for it to be ready.
+    #: Whether the server is up, and the operation waits until it is ready.
     awaits_ready: bool = False
-    #: What it waits for while it goes on, a phase of a countdown, and when that is due; empty if it does not.
+    #: The phase of a countdown that the operation waits for, and its due time; empty without a wait.
     waits: str = ""
     due: str = ""
 
     def is_of(self, operation: str, uuid: str, action: PowerAction) -> bool:
-        """Tell whether it is this operation, of this server and this action, as far as it tells."""
+        """Tell whether nothing contradicts that it is this operation, server and action."""
         servers = ("", uuid, Server(uuid).short_id)
         return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
 
 
 def read_operation(value: object, masked: Masked = unmasked) -> Operation:
-    """Read an operation: the fields of a result, as far as they are told. Raises `ValueError`, whose text is the reason."""
+    """Read an operation from the fields of a result. Raises `ValueError` with the reason."""
     if not isinstance(value, Mapping):
         raise ValueError("no operation")
     outcome = read_word(Outcome, value.get("outcome"))
@@ -145,16 +142,16 @@ def _player_wait(fields: Mapping[str, Any]) -> PlayerWait | None:
 
 
 def told_ending(operation: Operation) -> Ending:
-    """Return how an operation ended, as a result may say it of what was asked for and taken."""
+    """Return how an operation ended, corrected for an action that the endpoint accepted."""
     outcome, code = operation.outcome or Outcome.FAILED, operation.code
     if outcome in (Outcome.SKIPPED, Outcome.REFUSED):
-        # Nobody passes over what was asked for, and what altered something was not refused.
+        # An accepted action is never skipped, and an action that changed something was not refused.
         outcome = Outcome.FAILED if operation.changed else Outcome.REFUSED
     return outcome, "" if code in _NEVER_ASKED else code, operation.msg
 
 
 def take_over(operation: Operation, progress: Progress) -> None:
-    """Let the result have what the operation tells."""
+    """Copy the facts of the operation to the result."""
     progress.changed = operation.changed
     progress.state_before = operation.state_before or progress.state_before
     progress.state = operation.state

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One power action on one server through an HTTP endpoint, from the request to the result.
-
-identify -> look (a kill: for at most a second) -> plan -> ask -> follow (the operation where there is one, else the state) -> report
-"""
+"""One power action on one server through an HTTP endpoint: identify, look, plan, request, follow, report."""
 
 from __future__ import annotations
 
@@ -40,13 +37,13 @@ from .follow import Following, FollowingUp, following, seconds_until_begun
 from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
-#: A kill is not kept waiting longer than this for what the server was before it.
+#: The longest wait of a kill for the state before it.
 _KILL_LOOK_SECONDS = 1.0
-#: A boot that is to be ready is looked at so often: once it is up, its slot is another's.
+#: Polls of a boot that must be ready: once the server is up, it frees its slot.
 _READY_POLL_SECONDS = 2
-#: How long an operation that goes on is followed, beside the waits that were asked for.
+#: Time limit for an operation, in addition to the requested waits.
 _OPERATION_SECONDS = 1800.0
-#: The states that a server may be in after an action that went well, by whether it is meant to be up then.
+#: Possible states after a successful action, by whether the server should be up then.
 _STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
 
 
@@ -58,11 +55,10 @@ def perform_at(
     known: Server | None = None,
     slot: Slot | None = None,
 ) -> Result:
-    """Perform one power action through the endpoint. Raises no `PowerError`: whatever happens is in the result, but for a fault of ours.
+    """Perform one power action through the endpoint. Every `PowerError` becomes part of the result.
 
-    ``known`` is the server meant, where the caller has identified it already; ``slot`` its slot among others, which it keeps. A boot slot
-    is held from the request until the server is up, so in a restart during its stop as well. The result's ``operation`` is the endpoint's
-    own id of it, and empty where it told none.
+    ``known`` is the server if already identified. A boot holds its ``slot`` from the request until the server is up, so a restart holds it
+    during the stop too. The result's ``operation`` is the endpoint's id, or empty.
     """
     progress = Progress(request, clock, known)
     turn = EndpointTurn(request, endpoint, clock, caller, progress, slot or Slot())
@@ -85,13 +81,12 @@ class EndpointTurn:
         self._progress = progress
         self._slot = slot
         self._following: Following | None = None
-        #: What the endpoint itself waits for; None: it knows no such wait, so the server is looked at until then.
+        #: What the endpoint waits for. None: it does not support the wait, so this side polls the server.
         self._ready: Readiness | None = None
-        #: What the operation was seen to wait for last, and until when.
         self._waits = ("", "")
 
     def perform(self) -> Ending:
-        """Perform the action from its look to its end. Raises `PowerError`."""
+        """Perform the action from the look to the end. Raises `PowerError`."""
         self._raise_if_signalled()
         request, progress = self._request, self._progress
         self._slot.refuse_over_budget(request.server)
@@ -105,14 +100,13 @@ class EndpointTurn:
             progress.plan = chosen.steps
             if request.check:
                 return self._dry_run(before, chosen)
-            # Whether what is up is healthy the endpoint alone can see.
+            # Only the endpoint sees the health of a server that is up.
             is_asked = request.action is PowerAction.KILL or (self._ready is not None and request.wait_for is WaitFor.HEALTHY)
             if not chosen.steps and not is_asked:
                 return self._already_so(before, chosen)
         return self._ask_and_follow(before)
 
     def _waits_to_begin(self, before: Seen) -> bool:
-        """Wait for a boot slot, and for the time between two servers, where they are needed; tell whether there was a wait."""
         request, slot = self._request, self._slot
         if request.check or request.action is PowerAction.KILL or not plan(request.action, before.state).steps:
             return False
@@ -128,10 +122,7 @@ class EndpointTurn:
             raise InterruptedBySignal(f"Cannot {verb} server {server}: a signal came before its turn; nothing was done")
 
     def _look_before(self) -> Seen | None:
-        """Look at the server before the action. A kill that is meant whatever the state waits little for it, and goes on without.
-
-        Raises `NotSelected`, `Suspended`, and `UnsupportedByEndpoint`, too.
-        """
+        """Look at the server before the action. A kill without ``only`` waits briefly, and continues without the state."""
         uuid = self._progress.server.uuid
         hurried = self._request.action is PowerAction.KILL and not self._request.check and self._request.only is None
         seconds = min(_KILL_LOOK_SECONDS, self._endpoint.timeout) if hurried else None
@@ -157,7 +148,7 @@ class EndpointTurn:
         return seen
 
     def _readiness(self, seen: Seen) -> Readiness | None:
-        """Return what the endpoint is asked to wait for. Raises `UnsupportedByEndpoint` where only it could see that."""
+        """Return the wait that the endpoint does. Raises `UnsupportedByEndpoint` for ``healthy`` if the endpoint cannot wait for it."""
         request = self._request
         if request.wait_for is WaitFor.CONTAINER or not request.action.boots:
             return None
@@ -181,7 +172,6 @@ class EndpointTurn:
             self._slot.end_boot()
 
     def _goes_on(self, operation: Operation) -> None:
-        """Tell whoever follows the action that it waits for players, or tells them. A server that is up needs its slot no more."""
         if operation.awaits_ready:
             self._slot.end_boot()
         waits, progress = (operation.waits, operation.due), self._progress
@@ -192,16 +182,14 @@ class EndpointTurn:
         self._waits = waits
 
     def _dry_run(self, before: Seen, chosen: Plan) -> Ending:
-        """Say, for check mode, what the action would do to the server as it is. Whether its lock is held is not told."""
         steps = chosen.steps
         self._progress.changed = bool(steps)
-        # Wings says starting first, whatever the definition.
+        # Wings reports ``starting`` first, whatever the definition.
         matchers = self._request.wait_for is WaitFor.CONTAINER
         self._progress.state_planned = planned_state(steps, before.state, has_matchers=matchers)
         return (Outcome.DONE, "", "") if steps else (Outcome.UNCHANGED, "", chosen.reason)
 
     def _already_so(self, before: Seen, chosen: Plan) -> Ending:
-        """End with nothing to ask for; a start of a server that is up still waits as ``wait_for`` asks."""
         request, uuid = self._request, self._progress.server.uuid
         self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
@@ -213,7 +201,7 @@ class EndpointTurn:
         request, uuid = self._request, self._progress.server.uuid
         self._raise_if_signalled()
         watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
-        # What is not answered may have been taken: from here on only what is seen counts.
+        # The endpoint may take a request that it does not answer: only observed states count from now on.
         self._progress.state = None
         accepted = self._ask(watch)
         self._progress.begun = True
@@ -235,9 +223,9 @@ class EndpointTurn:
         raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
 
     def _ask(self, watch: Watch) -> Accepted:
-        """Ask for the action. Raises as `Endpoint.act`, and `OutcomeUnknown` where a signal ends the wait for the answer."""
+        """Request the action. Raises as `Endpoint.act`, and `OutcomeUnknown` if a signal ends the wait for the answer."""
         request, uuid = self._request, self._progress.server.uuid
-        # Whoever kills wants it to reach the endpoint, and to know whether it did.
+        # A signal must not stop a kill before the endpoint has answered.
         look = no_check if request.action is PowerAction.KILL else watch.raise_if_signalled
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
@@ -248,7 +236,6 @@ class EndpointTurn:
             ) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
-        """Look at the server until the action is done. Raises how it ended otherwise."""
         request, progress = self._request, self._progress
         follow = following(request, progress.server.uuid, before)
         try:
@@ -263,7 +250,7 @@ class EndpointTurn:
         return Outcome.DONE, "", ""
 
     def _look_until_done(self, watch: Watch, follow: Following) -> None:
-        """Look at the server until the action is done. What is up stays up, whatever ends the wait for it to be running."""
+        """Poll the server until the action is done. A server that is up stays up if a signal ends the wait."""
         uuid = self._progress.server.uuid
         self._following = follow
         try:
@@ -277,7 +264,6 @@ class EndpointTurn:
             self._progress.warn(*follow.warnings)
 
     def _end_of(self, operation: Operation, before: Seen | None, watch: Watch) -> Ending:
-        """End as the endpoint says, after the wait for the server to be running where the endpoint does not know of it."""
         request, progress = self._request, self._progress
         take_over(operation, progress)
         self._slot.end_boot()
@@ -295,7 +281,6 @@ class EndpointTurn:
         return outcome, code, msg
 
     def _refuse_contradiction(self, state: PowerState | None) -> None:
-        """Raise `OutcomeUnknown` if an action that is said to have gone well left the server in a state that says otherwise."""
         action, uuid = self._request.action, self._progress.server.uuid
         if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
             raise OutcomeUnknown(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looking at an endpoint until an action that it accepted has ended. A failed look ends nothing as long as others may succeed."""
+"""Polls an endpoint until an accepted action has ended. Temporary failures are tolerated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from .follow import Following
 from .operation import Operation
 
 _Value = TypeVar("_Value")
-#: Pauses between two looks at a server: the first, the longest, and how they grow.
 _FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.25, 1.0, 1.5
-#: One look may take so long. An endpoint that gave no usable answer for the other time is given up.
+#: The timeout of one look, and the time without a usable answer after which the endpoint is given up.
 _LOOK_SECONDS = 15.0
 _SILENT_SECONDS = 60.0
-#: What one request for an operation waits for its end.
+#: The longest wait of one request for the end of an operation.
 POLL_SECONDS = 20
 _PASSING = (429, 500, 502, 503, 504)
 
@@ -34,10 +33,9 @@ class WaitInterrupted(Exception):
 
 
 class Watch:
-    """The looks at one server after an action was asked for. Made right before that: times are counted from then."""
+    """The looks at one server after a request. Create it right before the request: times count from then."""
 
     def __init__(self, endpoint: Endpoint, clock: Clock, interrupted: Callable[[], bool], uuid: str, saw: Callable[[Seen], None]) -> None:
-        """``saw`` is told of everything seen."""
         self.state: PowerState | None = None
         self._endpoint = endpoint
         self._clock = clock
@@ -48,11 +46,10 @@ class Watch:
         self._silent_since: float | None = None
 
     def begin_anew(self) -> None:
-        """Count times from now."""
         self._began = self._clock.monotonic()
 
     def until_done(self, follow: Following) -> None:
-        """Look at the server until the action is done. Raises how it ended otherwise, what no look may mend, and `WaitInterrupted`."""
+        """Poll the server until the action is done. Raises how it ended otherwise, lasting errors, and `WaitInterrupted`."""
         pause = _FIRST_PAUSE
         while True:
             self._pause(pause)
@@ -72,10 +69,9 @@ class Watch:
         goes_on: Callable[[Operation], None] = lambda _operation: None,
         poll_seconds: int = POLL_SECONDS,
     ) -> Operation | None:
-        """Return the operation when it has ended, or None where the endpoint does not know it. Raises as `until_done`.
+        """Return the operation after its end, or None if the endpoint does not know it. Raises as `until_done`.
 
-        ``goes_on`` is told of each look at one that has not, every ``poll_seconds``.
-        One that is of something else, by what it tells itself, is an `OutcomeUnknown`.
+        ``goes_on`` gets each look before the end, every ``poll_seconds``. An operation of something else is an `OutcomeUnknown`.
         """
         pause = _FIRST_PAUSE
         deadline = Deadline(self._clock, self._began + seconds)
@@ -95,7 +91,7 @@ class Watch:
                     return operation
                 goes_on(operation)
             if self._clock.monotonic() - asked_at < 1.0:
-                # It does not wait as it was asked to, or is out of reach.
+                # The endpoint ignores the wait, or is unreachable.
                 self._pause(pause)
                 pause = min(pause * _GROWTH, _LONGEST_PAUSE)
         raise OutcomeUnknown(
@@ -104,7 +100,6 @@ class Watch:
         )
 
     def _require_of(self, operation: Operation, accepted: Accepted, action: PowerAction) -> None:
-        """Raise `OutcomeUnknown` for an operation that is of something else."""
         if not operation.is_of(accepted.operation, self._uuid, action):
             raise OutcomeUnknown(
                 f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
@@ -112,7 +107,7 @@ class Watch:
             )
 
     def state_now(self) -> PowerState | None:
-        """Return the state, or None where it cannot be told."""
+        """Return the state, or None if it cannot be read."""
         try:
             return self._look().state
         except (PowerError, WaitInterrupted):
@@ -126,7 +121,7 @@ class Watch:
         return seen
 
     def _patiently(self, ask: Callable[[], _Value]) -> _Value | None:
-        """Return what was asked for; None where it may be answered the next time. Raises what will not pass, or has lasted too long."""
+        """Return the answer; None if a retry may help. Raises lasting errors, and failures that have lasted too long."""
         try:
             value = ask()
         except (EndpointUnreachable, EndpointError) as error:
@@ -140,7 +135,6 @@ class Watch:
         return value
 
     def raise_if_signalled(self) -> None:
-        """Raise `WaitInterrupted` if a signal came."""
         if self._interrupted():
             raise WaitInterrupted
 

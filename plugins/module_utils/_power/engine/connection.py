@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How to reach the engine: address, TLS, time limit, and what it means when it cannot be reached."""
+"""The way to the engine: address, TLS, timeout, and the reasons why it cannot be reached."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ..model.schema import one_line, printable, values_in
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 DEFAULT_TIMEOUT = 60
-#: Seconds, at most a day; the system's clocks and sockets take no time limit without end.
+#: Seconds, at most a day: clocks and sockets cannot take arbitrary timeouts.
 TIMEOUT = Option("int", least=1, most=86_400)
 _SCHEMES = ("unix", "tcp", "http", "https", "ssh")
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}")
-#: For a client that asks for nothing that depends on it.
+#: For a client whose requests do not depend on the version.
 _ANY_VERSION = "99.0"
 _MIB = 1024 * 1024
-#: Of an answer that is read whole, of an error, and of one value of a stream, in bytes.
+#: Bytes of a whole answer, of an error, and of one value of a stream.
 _LARGEST, _LARGEST_ERROR, _LARGEST_PART = 64 * _MIB, _MIB, 4 * _MIB
-#: In an answer that is read whole: the containers of a node hold some hundred each.
+#: In a whole answer; each container of a node holds some hundred.
 _MOST_VALUES = 1_000_000
 _CHUNK = 64 * 1024
 _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
@@ -41,20 +41,19 @@ _TRUE_WORDS = frozenset(("1", "true", "yes", "on"))
 
 @dataclass(frozen=True)
 class Sdk:
-    """The parts of the Docker SDK and of requests that are used, loaded once a process."""
+    """The parts of the Docker SDK and of requests that this collection uses."""
 
     client: Any
     tls_config: Any
     adapter: Any
-    #: The class of an answer that is an error, that of a version which the SDK does not speak, and the classes of everything that comes
-    #: instead of an answer.
+    #: The classes of an error answer, of an unsupported version, and of all failures without an answer.
     api_error: Any
     version_error: Any
     transport_errors: Any
 
 
 def load_sdk() -> Sdk:
-    """Import the Docker SDK (and requests, which it needs), or say which package is missing."""
+    """Import the Docker SDK and requests. Raises `MissingLibrary`."""
     try:
         import docker.api
         import docker.errors
@@ -77,7 +76,7 @@ def load_sdk() -> Sdk:
 
 @dataclass(frozen=True)
 class Connection:
-    """The way to an engine. Names and meanings of the fields are those of community.docker's options; ``timeout`` is in seconds."""
+    """The way to an engine. Fields have the names and meanings of community.docker's options; ``timeout`` is in seconds."""
 
     host: str = DEFAULT_HOST
     tls: bool = False
@@ -90,7 +89,7 @@ class Connection:
     timeout: int = DEFAULT_TIMEOUT
 
     def client(self, sdk: Sdk, version: str | None) -> Any:
-        """A new low-level client; asks the engine for its version unless one is known."""
+        """Return a new low-level client. Without a ``version`` it asks the engine."""
         if self.host.startswith("ssh://") and find_spec("paramiko") is None:
             raise MissingLibrary.of("talk to the engine by SSH", "paramiko", "python3-paramiko")
         try:
@@ -109,13 +108,13 @@ class Connection:
         return client
 
     def _asked_version(self, sdk: Sdk) -> str:
-        """The engine's version from the head of its answer to a ping, which takes a tenth of the time of the call that is meant for it."""
+        """Return the version from a ping, which takes a tenth of the time of the SDK's own version call."""
         with contextlib.closing(self._client(sdk, _ANY_VERSION)) as client:
             found = str(client.get(f"{client.base_url}/_ping", timeout=self.timeout).headers.get("Api-Version", ""))
         return found if _VERSION.fullmatch(found) else "auto"
 
     def is_answered(self, sdk: Sdk, seconds: float) -> bool:
-        """Tell if the engine answers on a new connection within so many seconds, whatever it says."""
+        """Tell if the engine answers on a new connection within ``seconds``, with any answer."""
         try:
             with contextlib.closing(self.client(sdk, _ANY_VERSION)) as client:
                 client.get(f"{client.base_url}/_ping", timeout=seconds)
@@ -137,10 +136,9 @@ class Connection:
         return config
 
     def unreachable(self, what: str, error: BaseException, seconds: float | None = None) -> EngineUnreachable:
-        """The error for an engine that did not answer, with the reason in words and the way out where one is known.
+        """Return the error for an engine without an answer, with the reason and a known fix.
 
-        ``what`` is what could not be done; empty where that was to reach it. ``seconds`` is how long it was given, where that was not the
-        time limit of a call.
+        ``what`` is what failed; empty for the connection itself. ``seconds`` is the time limit if it differs from a call's.
         """
         reasons, shown, known = errnos(error), shown_host(self.host), known_fault(error, self.host)
         if errno.EACCES in reasons or errno.EPERM in reasons:
@@ -160,7 +158,7 @@ class Connection:
 
 
 def _bound(client: Any) -> None:
-    """Bound answers. The SDK gives attaches, events and pulls no time limit; each is to have the client's, which may be changed."""
+    """Bound answers. The SDK gives attaches, events and pulls no timeout; here each gets the client's, which may change."""
     request = client.request
     client.request = lambda method, url, **options: request(method, url, **{**options, "timeout": options.get("timeout") or client.timeout})
     client.headers["Accept-Encoding"] = "identity"
@@ -171,7 +169,7 @@ def _bound(client: Any) -> None:
 
 
 def _refuse_bombs(response: Any, **_unused: Any) -> None:
-    """Raise OSError for a compressed answer, and have a chunk of negative size raise an error of the transport."""
+    """Raise OSError for a compressed answer, and make a negative chunk size a transport error."""
     why = compression_fault(response.headers.get("Content-Encoding", ""))
     if why:
         raise OSError(why)
@@ -179,10 +177,7 @@ def _refuse_bombs(response: Any, **_unused: Any) -> None:
 
 
 def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
-    """Read an answer, unless it is a good one that the caller ``stream``s. Raises OSError where it is too large.
-
-    The library itself would read on as long as the engine sends.
-    """
+    """Read an answer, unless the caller streams a successful one. Raises OSError if it is too large."""
     is_error = response.status_code >= 300
     if response._content is not False or (stream and not is_error):
         return
@@ -196,7 +191,6 @@ def _read_whole(response: Any, stream: bool = False, **_unused: Any) -> None:
 
 
 def _checked(response: Any, is_json: bool) -> Any:
-    """Return a response that the SDK may parse or return whole. Raises OSError where it is too large or holds too many values."""
     _read_whole(response)
     if is_json and values_in(response.content) > _MOST_VALUES:
         raise OSError(f"its answer holds more than {_MOST_VALUES} values")
@@ -204,10 +198,7 @@ def _checked(response: Any, is_json: bool) -> Any:
 
 
 def _parts(stream: Any, response: Any, decode: bool) -> Iterator[Any]:
-    """Yield what the SDK's ``stream`` does. Raises OSError for a value without an end.
-
-    The SDK reads a chunk at once, whatever size the engine says that it has, and keeps them all until they are a value.
-    """
+    """Yield what the SDK's ``stream`` yields; OSError if a value is too long. The SDK keeps all chunks until they form a value."""
     raw, size = response.raw, 0
     if not raw._fp.chunked:
         yield from stream(response, decode)
@@ -235,7 +226,7 @@ def _parts(stream: Any, response: Any, decode: bool) -> Iterator[Any]:
 
 
 def _keep_to_one_connection(client: Any) -> None:
-    """The SDK keeps a connection to a socket for each address it asks for, 25 a client, and looks for proxies and passwords each time."""
+    """The SDK keeps one connection per request path, 25 a client, and looks up proxies and passwords each time."""
     client.trust_env = False
     base_url, adapter = client.base_url, client.get_adapter(client.base_url)
     connection_for = adapter.get_connection
@@ -243,7 +234,7 @@ def _keep_to_one_connection(client: Any) -> None:
 
 
 def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
-    """The SDK dropped the check against another host name in version 7; the transport below it still has it."""
+    """Check the certificate against another host name: the SDK dropped this in version 7, but its transport still can."""
 
     class HostnameAdapter(sdk.adapter):  # type: ignore[name-defined,misc]
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -257,15 +248,15 @@ def _configure_with_hostname(sdk: Sdk, configure: Any, hostname: str) -> Any:
 
 
 def connect(options: Mapping[str, Any], settings_host: str | None, variables: Mapping[str, str] | None = None) -> Connection:
-    """Lay options over the ``DOCKER_*`` environment over the node's settings over the defaults.
+    """Merge options over the ``DOCKER_*`` environment over the node's settings over the defaults.
 
-    ``options`` holds the engine options of the module, None where not given. ``variables`` is the environment, the process's own if not
-    given. Raises `SettingsInvalid` for an address, version or time limit that is none, naming the one who gave it.
+    ``options`` are the module's engine options, None where not given. ``variables`` defaults to the process's environment. Raises
+    `SettingsInvalid` for a bad address, version or timeout, and names its source.
     """
     environ = os.environ if variables is None else variables
 
     def value(option: str, variable: str) -> tuple[str, Any]:
-        """Return the option or variable that says it, as a sentence names it, and its value."""
+        """Return the name of the option or variable that gives the value, and the value."""
         given = options.get(option)
         return (option, given) if given is not None else (variable, environ.get(variable) or None)
 
@@ -303,7 +294,7 @@ def _host(whose: str, host: str) -> str:
 
 
 def host_fault(host: str) -> str:
-    """Return what was expected in place of an engine's address that cannot be used; empty for a good one."""
+    """Return the expected form of an engine address that cannot be used; empty for a good one."""
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
         return f"expected an address that begins with {_schemes()}"
@@ -313,10 +304,7 @@ def host_fault(host: str) -> str:
 
 
 def _is_url(host: str, *, port: bool) -> bool:
-    """Tell if Python can take an address apart, as the SDK has it do, and finds a ``port`` if one is needed.
-
-    What it says of one that it cannot take apart may quote a password.
-    """
+    """Tell if Python can parse an address, as the SDK needs. Its error message may quote a password."""
     try:
         given = urlsplit(host).port
     except ValueError:
@@ -354,7 +342,7 @@ def _quoted(text: str) -> str:
 
 
 def errnos(error: BaseException) -> set[int]:
-    """The numbers of the system's errors in the chain; those of TLS are OSErrors too, but count in numbers of their own."""
+    """Return the errno values in the chain, without TLS errors, which have numbers of their own."""
     import ssl
 
     links = (link for link in chain(error) if isinstance(link, OSError) and not isinstance(link, ssl.SSLError))
@@ -362,7 +350,7 @@ def errnos(error: BaseException) -> set[int]:
 
 
 def known_fault(error: BaseException, host: str) -> str:
-    """The fault of an address, of TLS, or of who answers in the engine's place; empty where it is none of these."""
+    """Return the fault of an address, of TLS, or of a wrong service at the address; empty for other errors."""
     import socket
     import ssl
 
@@ -383,7 +371,7 @@ def known_fault(error: BaseException, host: str) -> str:
 
 
 def _is_of_no_engine(link: BaseException) -> bool:
-    """Tell if an answer is no JSON, or none of an engine's, which ends in an error of Python's right below the SDK's."""
+    """Tell if an answer is not JSON, or not an engine's: the SDK then raises from a KeyError or TypeError."""
     kind, below = type(link).__name__, link.__cause__ or link.__context__
     return kind == "JSONDecodeError" or (kind == "DockerException" and isinstance(below, (KeyError, TypeError)))
 

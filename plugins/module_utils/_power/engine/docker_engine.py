@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker Engine: calls in, values out. This file and the ``engine_*`` beside it alone know the Docker SDK's client.
+"""The Docker Engine. Only this file and the ``engine_*`` files know the Docker SDK's client.
 
-No call outlives ``Connection.timeout`` without `EngineUnreachable`. The engine's own ``stop`` and ``restart`` are not here
-on purpose: they outlive their caller, so a stop that was abandoned would still take a server down later.
+Every call ends within ``Connection.timeout``, or raises `EngineUnreachable`. The engine's ``stop`` and ``restart`` are never used: they
+outlive their caller, so an abandoned stop would still take a server down later.
 """
 
 from __future__ import annotations
@@ -32,17 +32,14 @@ from .output import Output, write_once
 if TYPE_CHECKING:
     from .engine_commands import CommandEnd, CommandRunner
 
-#: How much earlier than a run's StartedAt its first lines may be stamped.
+#: The first lines of a run may be stamped this much before its StartedAt.
 _EARLY = timedelta(milliseconds=100)
-#: Seconds between two looks at a removal that somebody else has asked for.
+#: Seconds between two looks at a removal that something else requested.
 _LOOK_SECONDS = 0.05
 
 
 class LiveByLabel:
-    """Answers from a list that was begun after the question, so that nothing is missed; hundreds of questions need a few lists.
-
-    ``read`` returns the ids of containers by the UUIDs that they claim, and raises `PowerError`.
-    """
+    """Answers questions from few lists, each requested after its questions. ``read`` returns container ids by claimed UUID."""
 
     def __init__(self, read: Callable[[], Mapping[str, Sequence[str]]]) -> None:
         self._read = read
@@ -52,7 +49,7 @@ class LiveByLabel:
         self._answer: Mapping[str, Sequence[str]] | PowerError = {}
 
     def of(self, uuid: str) -> Sequence[str]:
-        """The ids of live containers that claim to be the server's, whatever their names. Raises what reading raises."""
+        """Return the ids of live containers that claim to belong to the server, whatever their names. Raises as ``read``."""
         with self._changed:
             wanted = self._begun + 1
             while self._ended < wanted and self._begun > self._ended:
@@ -75,13 +72,13 @@ class LiveByLabel:
 
 def _told(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequence[str]:
     if isinstance(answer, PowerError):
-        # Each who asked raises its own.
+        # Each caller raises its own exception.
         raise type(answer)(str(answer), **answer.facts) from answer
     return answer.get(uuid, ())
 
 
 class DockerLogs:
-    """Reads the output and the logs of containers; see `Logs`."""
+    """Reads the output and logs of containers; see `Logs`."""
 
     def __init__(self, calls: EngineCalls) -> None:
         self._calls = calls
@@ -96,9 +93,9 @@ class DockerLogs:
             return bytes(client.logs(name, stdout=True, stderr=True, tail=lines))
 
     def of_run(self, run: Run) -> bytes:
-        """The log of one run; the log of a container goes on from run to run, and is asked for by whole seconds.
+        """Return the log of one run. A container's log continues from run to run, and the engine selects by whole seconds.
 
-        A live run's begins where the one before ended: what a quick server says first is often stamped before its own StartedAt.
+        The log of a live run begins at the end of the run before: early lines are often stamped before StartedAt.
         """
         with self._calls.asking(f"read the log of container {run.container}") as client:
             state = client.inspect_container(run.container)["State"]
@@ -120,7 +117,7 @@ class DockerLogs:
 
 
 class DockerContainers:
-    """Makes and removes containers, and the networks they need; see `Containers`."""
+    """Makes and removes containers and their networks; see `Containers`."""
 
     def __init__(self, calls: EngineCalls) -> None:
         self._calls = calls
@@ -131,7 +128,7 @@ class DockerContainers:
         return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
     def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which is waited for)."""
+        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which this waits for)."""
         deadline = Deadline.after(SYSTEM_CLOCK, self._calls.timeout)
         while True:
             try:
@@ -160,13 +157,13 @@ class DockerContainers:
         )
 
     def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
-        """Change the limits of a container; see `Containers`. Not by the library's own call, which knows no limit of pids."""
+        """Change the limits of a container; see `Containers`. The SDK's own call lacks the pids limit."""
         with self._calls.asking(f"change the limits of container {name}") as client:
             answer = client._result(client._post_json(client._url("/containers/{0}/update", name), data=dict(body)), json=True)
         return [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
     def ensure_network(self, network: NetworkSpec) -> bool:
-        """Create a network if it is not there; True if it was created (a 409 means that somebody else just did)."""
+        """Create a missing network; True if it was created (a 409 means that another process just did)."""
         if self._calls.carry_out(f"inspect network {network.name}", lambda client: client.inspect_network(network.name), gone=(404,)):
             return False
         body = {"Name": network.name, "CheckDuplicate": True, **network.body}
@@ -178,7 +175,7 @@ class DockerContainers:
 
 
 class DockerCommands:
-    """Runs commands in containers; see `ContainerCommands`. What that takes is loaded when the first one is run."""
+    """Runs commands in containers; see `ContainerCommands`. The code loads with the first command."""
 
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls
@@ -195,7 +192,7 @@ class DockerCommands:
 
 
 class DockerEngine:
-    """A Docker Engine behind its API, reached through the Docker SDK's low-level client, by any number of threads; see `Engine`."""
+    """A Docker Engine behind the SDK's low-level client. Thread-safe; see `Engine`."""
 
     def __init__(self, connection: Connection) -> None:
         self._calls = EngineCalls(connection)
@@ -209,7 +206,7 @@ class DockerEngine:
         self._by_label = LiveByLabel(self._live_by_label)
 
     def inspect(self, name: str) -> Snapshot | None:
-        """The container as it is now, or None. A server's is found by its labels where somebody has renamed it while it runs."""
+        """Return the container as it is now, or None. A live, renamed container of a server is found by its labels."""
         found = self._inspect(name)
         return self._renamed(name) if found is None else found
 
@@ -218,12 +215,10 @@ class DockerEngine:
         return None if found is None else snapshot_of(found)
 
     def _renamed(self, name: str) -> Snapshot | None:
-        """The live container that was made for a server and has lost its name; None for a name that is no server's."""
         ids = () if parse_uuid(name) is None else self._by_label.of(name)
         return next((found for found in map(self._inspect, ids) if found is not None and made_by_us(found, name)), None)
 
     def _live_by_label(self) -> dict[str, list[str]]:
-        """The ids of live containers by the servers that they claim to be, whatever their names."""
         filters = {"label": [LABEL_SERVER, LABEL_SPEC], "status": list(LIVE)}
         found: dict[str, list[str]] = {}
         with self._calls.asking("list the containers") as client:
@@ -233,24 +228,24 @@ class DockerEngine:
 
     def servers(self) -> list[Server]:
         with self._calls.asking("list the containers") as client:
-            # The engine's filter knows no "or": one list of everything costs less than two.
+            # The engine's filter has no "or": one list of everything costs less than two.
             rows = client.containers(all=True)
         names: dict[str, str] = {}
         for row in rows:
             uuid = server_of(row) or self._renamed_server(row)
             if uuid is not None:
-                # The newest is listed first: one that waits for its place has the newer name.
+                # The newest container is listed first, and has the newer name.
                 names[uuid] = names.get(uuid) or name_in_labels(row.get("Labels") or {}, uuid)
         return [Server(uuid, name) for uuid, name in names.items()]
 
     def listed(self) -> list[ListedContainer]:
-        """Every container that belongs to a server; see `Engine`. Only one that may be renamed and is live costs a call of its own."""
+        """Return every container of a server; see `Engine`. Only a live container with a changed name costs a call of its own."""
         with self._calls.asking("list the containers") as client:
             rows = client.containers(all=True)
         return [found for row in rows if (found := listed_of(row, self._renamed_perhaps)) is not None]
 
     def _renamed_perhaps(self, row: Mapping[str, Any]) -> str | None:
-        """As `_renamed_server`; one container that cannot be inspected must not hide the others, and may be what it says."""
+        """As `_renamed_server`, but trust the label if the container cannot be inspected: one failure must not hide the others."""
         try:
             return self._renamed_server(row)
         except (EngineError, EngineUnreachable):
@@ -267,7 +262,7 @@ class DockerEngine:
         return claimed if claimed is not None and found is not None and made_by_us(found, claimed) else None
 
     def signal(self, name: str, signal: str) -> bool:
-        """Send a signal; False if nothing runs there (409 of this call means "not running")."""
+        """Send a signal; False if nothing runs there (this call answers 409)."""
         try:
             what, urgent = f"send {signal} to container {name}", signal == "SIGKILL"
             return self._calls.carry_out(what, lambda client: client.kill(name, signal=signal), gone=(409,), urgent=urgent)
@@ -278,7 +273,7 @@ class DockerEngine:
         return renamed is not None and self.signal(renamed.id, signal)
 
     def unpause(self, name: str) -> None:
-        """Let a paused container go on; one that is not paused is left alone (409)."""
+        """Continue a paused container; any other container stays as it is (409)."""
         self._calls.carry_out(f"unpause container {name}", lambda client: client.unpause(name), gone=(404, 409, 500))
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
@@ -294,7 +289,7 @@ class DockerEngine:
             client.start(name)
 
     def use(self, name: str) -> Use | None:
-        """Read what the container uses now, without a wait for a second look; None if it does not run."""
+        """Return the current use, without a second sample; None if it does not run."""
         what = f"read what container {name} uses"
         found = self._calls.unless_missing(what, lambda client: client.stats(name, stream=False, one_shot=True))
         return None if found is None else use_of(found)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The calls that the core makes to an engine. `docker_engine.DockerEngine` answers them, or a test's own."""
+"""The engine calls of the core, as protocols. `docker_engine.DockerEngine` and test doubles implement them."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
 
 class Containers(Protocol):
-    """Makes, changes and removes containers, and the networks they need."""
+    """Makes, changes and removes containers and their networks."""
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Create a container; return its id, and what the engine warns of."""
+        """Create a container; return its id and the engine's warnings."""
 
     def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run, never by force; False if it runs. Gone already counts as removed."""
+        """Remove a container that does not run; False if it runs. A missing container counts as removed."""
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a container another name."""
+        """Rename a container."""
 
     def forbid_restart(self, name: str) -> None:
         """Set the container's restart policy to ``no``."""
 
     def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
-        """Change the limits of a container, also while it runs; return what the engine warns of. `EngineError`: some may be in force."""
+        """Change the limits of a container, also while it runs; return the engine's warnings. After `EngineError`, some may apply."""
 
     def ensure_network(self, network: NetworkSpec) -> bool:
-        """Create a network if it is not there; True if it was created."""
+        """Create a missing network; True if it was created."""
 
 
 class Images(Protocol):
     """Finds and pulls the images of a node."""
 
     def find(self, reference: str) -> ImageSeen | None:
-        """Return an image that is on the node, or None."""
+        """Return an image of the node, or None."""
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
-        """Pull an image, looking up at least every second; an error inside the progress stream is an error."""
+        """Pull an image; call ``check_cancelled`` at least every second. Raises for an error in the progress stream too."""
 
 
 class Logs(Protocol):
-    """Reads what containers print: as it comes, and as the engine has kept it."""
+    """Reads the output of containers: live, and from the engine's log."""
 
     def attach(self, name: str) -> Output:
         """Return the container's output from now on; attach before the start to miss nothing."""
@@ -63,73 +63,63 @@ class Logs(Protocol):
         """Return the log of one run of a container."""
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
-        """Return the last lines of the log of one run of a container, the newest one."""
+        """Return the last lines of the log of the newest run."""
 
 
 class EventStream(Protocol):
-    """What happens to containers, as it comes, for one thread to read; any other may close it.
-
-    A read may take hours. The stream ends where the engine ends it, or `close`; `EngineUnreachable` where it breaks or cannot be read.
-    """
+    """Container events for one reading thread; any thread may close it. `EngineUnreachable` if it breaks."""
 
     def __iter__(self) -> Iterator[ContainerEvent]:
-        """Itself."""
+        """Return itself."""
 
     def __next__(self) -> ContainerEvent:
         """Wait for the next event."""
 
     def close(self) -> None:
-        """End the stream at once, whoever waits for an event; a second time does nothing."""
+        """End the stream at once, also during a read. A second call does nothing."""
 
 
 class Events(Protocol):
-    """Tells what the engine says by itself: hints, no facts."""
+    """Events of the engine: hints, not facts."""
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait for the engine to tell that a container's process has ended, at most ``seconds``; whether it did. None, at once, if it
-        cannot tell, or if nobody listens to it yet and ``begin`` does not ask for that, which has a price.
+        """Wait up to ``seconds`` for the end of a container's process; return whether the engine reported it.
 
-        A hint in both directions: `inspect` decides, and has to be asked now and then.
+        Returns None at once if the engine cannot tell, or if there is no listener yet and ``begin`` is false: a new one has a cost. Poll
+        `inspect` as well: reports may be missing or wrong.
         """
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
-        """The uuids of servers, each as something happens to its container after which its state may be another, from one moment of the
-        wall clock until another. A hint, too; only an engine that is ``local`` has our clock.
-        """
+        """Yield UUIDs of servers that may have changed between two wall-clock moments: hints, only from a ``local`` engine."""
 
     def follow(self, since: int | None) -> EventStream:
-        """Return an open stream of what happens to containers, read and closed by who asks; see `EventStream`.
+        """Return an open stream of container events; the caller closes it. See `EventStream`.
 
-        ``since``, in nanoseconds of the engine's clock, is what is told again, that moment included: of its last 256 events of all kinds,
-        as long as it is the same process. Without it something may be missed right after this call; with it nothing is.
-
-        Whoever leaves it open holds up an engine that is shut down, by 5 s after the end of its last container.
+        ``since``, in nanoseconds of the engine's clock, repeats events from that moment on: the engine process keeps its last 256 of all
+        kinds. Without ``since``, events right after this call may be missed. An open stream delays the engine's shutdown by up to 5 s after
+        the end of its last container.
         """
 
     def is_serving(self, seconds: float) -> bool:
-        """Tell if the engine answers somebody new within so many seconds.
-
-        In a shutdown it lets nobody in any more before it sends the first container its signal: if it answers after an end, that end was
-        none of a shutdown.
-        """
+        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
 
 
 class ContainerCommands(Protocol):
-    """Runs commands in containers, beside their own process and as the same user."""
+    """Runs commands in containers, beside the main process and as the same user."""
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """Run a program with its arguments in a container, by its full id, and wait for its end; return how it ended.
+        """Run a program in a container, by its full id, and return how it ended.
 
-        It gets ``seconds``, and may print ``most_bytes``. What has not ended then is ended, where the engine is on this machine and this
-        process may; else no further one is begun in that container before it has. In one container one runs at a time, others wait.
+        Limits are ``seconds`` and ``most_bytes``. A local, permitted caller kills an unfinished command; otherwise that container gets no
+        further command until it ends. Each container runs one command at a time; others wait.
         """
 
 
 class Engine(Protocol):
-    """Sees containers and acts on their processes; its parts do the rest. A ``name`` is a container's id or name.
+    """Sees containers and acts on their processes. A ``name`` is a container's id or name.
 
-    A call on a container that is gone says so by its value. None takes longer than ``timeout`` seconds, but for what is waited for on
-    purpose. ``local``: its containers use this machine's addresses and ports.
+    Return values report a missing container. Each call takes at most ``timeout`` seconds, apart from deliberate waits. A ``local`` engine's
+    containers use this machine's addresses and ports.
     """
 
     timeout: float
@@ -141,34 +131,34 @@ class Engine(Protocol):
     commands: ContainerCommands
 
     def inspect(self, name: str) -> Snapshot | None:
-        """The container as it is now, or None."""
+        """Return the container as it is now, or None."""
 
     def servers(self) -> list[Server]:
-        """Every server that has a container of ours or of Wings; by the name that it had when ours was made."""
+        """Return every server with a container of ours or of Wings; ours give the name at their creation."""
 
     def listed(self) -> list[ListedContainer]:
-        """Every container that belongs to a server, by one call; a live one of ours too that somebody has renamed."""
+        """Return every container of a server, by one call; also live, renamed containers of ours."""
 
     def publisher(self, published: str, address: str) -> str | None:
-        """The name of the live container that has published a port, such as ``25565/tcp``, on an address or on all; else None."""
+        """Return the name of the live container that publishes a port such as ``25565/tcp`` on an address or on all; else None."""
 
     def signal(self, name: str, signal: str) -> bool:
         """Send a signal; False if nothing runs there (not running, or no such container)."""
 
     def unpause(self, name: str) -> None:
-        """Let a paused container go on."""
+        """Continue a paused container."""
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
-        """Write to the standard input of the container's process; return when the engine has it.
+        """Write to the standard input of the process; return when the engine has the text.
 
-        With ``taken_within`` seconds, when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
+        With ``taken_within`` seconds, return when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
         """
 
     def start(self, name: str) -> None:
-        """Start a container; the answer means that its process was started."""
+        """Start a container; return after its process has started."""
 
     def use(self, name: str) -> Use | None:
-        """Read what the container uses now; None if it does not run."""
+        """Return the current use; None if it does not run."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Ask what the engine says of itself and its machine, in its own words."""
+        """Return the engine's own description of itself and its machine."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's answers, read into values; the keys of the Engine API are known here and where its calls are made; pure."""
+"""Values read from the engine's answers; pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made
 from ..model.clock import engine_time
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
-#: What happens to a container whose server may be in another state after it: also a signal and a line of standard input may be its stop.
+#: Events after which a server's state may differ: a signal or a line of standard input may stop it.
 CHANGES = ("start", "die", "kill", "attach", "destroy")
-#: The states of a container that hold a process, as a list tells them.
 LIVE = ("running", "paused", "restarting")
-#: The addresses that stand for all.
 _EVERYWHERE = frozenset(("0.0.0.0", "::"))
 #: 2026-01-31T12:00:00.123456789
 _TIME_CHARACTERS = 29
 
 
 def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
-    """Read an inspect answer. ``live`` is what holds a process: running, paused, or between two tries of a restart policy."""
+    """Read an inspect answer. ``live`` covers running, paused, and between two tries of a restart policy."""
     state, config, host = found["State"], found["Config"], found["HostConfig"]
     bindings = host.get("PortBindings") or {}
     live = bool(state["Running"] or state["Paused"] or state["Restarting"])
@@ -60,23 +58,19 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
 
 
 def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...]:
-    """The addresses and ports that a port is published on; one that the engine chose is not among them."""
     found = ((str(each.get("HostIp") or "0.0.0.0"), str(each.get("HostPort"))) for each in bindings or ())
     return tuple((address, int(port)) for address, port in found if port.isdigit())
 
 
 def image_of(found: Mapping[str, Any]) -> ImageSeen:
-    """Read an answer about an image."""
+    """Read an image answer."""
     config = found.get("Config") or {}
     test = (config.get("Healthcheck") or {}).get("Test") or []
     return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))
 
 
 def server_of(row: Mapping[str, Any]) -> str | None:
-    """The uuid of the server whose container stands in a list, or None: its name, or what ours begins with while it waits for its place.
-
-    One of ours that somebody has renamed is not among them; see `claimed_server`.
-    """
+    """Return the UUID of a listed container's server by name, or None. Renamed ones: see `claimed_server`."""
     labels, name = row.get("Labels") or {}, _name_in(row)
     claimed = claimed_server(row)
     if claimed is not None and (name == claimed or name.startswith(f"{claimed}-")):
@@ -85,15 +79,12 @@ def server_of(row: Mapping[str, Any]) -> str | None:
 
 
 def claimed_server(row: Mapping[str, Any]) -> str | None:
-    """The uuid of the server that a container in a list says it is, or None. It may have that from its image: `made_by_us` tells."""
+    """Return the UUID that a listed container claims, or None. The label may come from its image: `made_by_us` decides."""
     return parse_uuid(claims_to_be(row.get("Labels") or {}) or "")
 
 
 def listed_of(row: Mapping[str, Any], renamed: Callable[[Mapping[str, Any]], str | None]) -> ListedContainer | None:
-    """Read a container in a list; None for one that is no server's.
-
-    ``renamed`` is asked whose a live one is that its name makes nobody's, but that says it is one of ours.
-    """
+    """Read a listed container; None if it is not a server's. ``renamed`` identifies a live one of ours under another name."""
     claimed, name, live = claimed_server(row), _name_in(row), row.get("State") in LIVE
     if claimed is not None and not live and name in (claimed + suffix for suffix in WAITING):
         return ListedContainer(claimed, str(row["Id"]), live, waiting=True)
@@ -104,7 +95,7 @@ def listed_of(row: Mapping[str, Any], renamed: Callable[[Mapping[str, Any]], str
 
 
 def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | None:
-    """The name of the container in a list if it has published a port, such as ``25565/tcp``, on an address or on all of them; else None."""
+    """Return the name of a listed container that publishes a port such as ``25565/tcp`` on an address or on all; else None."""
     for port in row.get("Ports") or ():
         addresses = {str(port.get("IP")), address}
         if f"{port.get('PublicPort')}/{port.get('Type')}" == published and (len(addresses) == 1 or addresses & _EVERYWHERE):
@@ -113,18 +104,17 @@ def publisher_of(row: Mapping[str, Any], published: str, address: str) -> str | 
 
 
 def _name_in(row: Mapping[str, Any]) -> str:
-    """The name of a container in a list; empty where it has none."""
     return str((row.get("Names") or ["/"])[0]).lstrip("/")
 
 
 def server_in_event(event: Mapping[str, Any]) -> str | None:
-    """The uuid of the server to whose container something may have happened, or None. A hint: an image's label may name it, too."""
+    """Return the UUID of the server in an event, or None. A hint: an image's label may name it, too."""
     actor = (event.get("Actor") or {}).get("Attributes") or {}
     return parse_uuid(str(actor.get(LABEL_SERVER) or actor.get("name") or ""))
 
 
 def is_before(stamp: bytes, moment: str) -> bool:
-    """Tell if a log line was written before a moment. The engine writes both times alike, but drops trailing zeros."""
+    """Tell if a log line was written before a moment. Both use one format, but the engine drops trailing zeros."""
     written = stamp.decode("ascii", "replace").rstrip("Z")
     return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
 
@@ -135,9 +125,9 @@ def _number(value: object) -> int | None:
 
 @dataclass(frozen=True)
 class Use:
-    """The use of one container at one moment: ``at`` in seconds of the engine's clock, ``cpu_seconds`` since it was started.
+    """The use of one container: ``at`` in seconds of the engine's clock, ``cpu_seconds`` since its start.
 
-    ``memory_limit`` is that of the machine where the container has none. Bytes of the network are the sums over its interfaces.
+    ``memory_limit`` is the machine's if the container has none. Network bytes are sums over its interfaces.
     """
 
     at: float
@@ -148,19 +138,19 @@ class Use:
     sent: int = 0
 
     def cpu_percent_since(self, before: Use) -> float:
-        """How much of one core was used between two moments, in percent; 0 where no time has passed."""
+        """Return the use of one core between two moments, in percent; 0 if no time has passed."""
         seconds = self.at - before.at
         return 0.0 if seconds <= 0 else max(0.0, self.cpu_seconds - before.cpu_seconds) / seconds * 100
 
 
 def use_of(found: Mapping[str, Any]) -> Use | None:
-    """Read an answer about use; None for a container that does not run. What can be given back at once is not counted as memory used."""
+    """Read a stats answer; None for a container that does not run. Reclaimable memory does not count as used."""
     moment = engine_time(str(found.get("read") or ""))
     memory, cpu = _map(found.get("memory_stats")), _map(_map(found.get("cpu_stats")).get("cpu_usage"))
     if moment is None or "usage" not in memory:
         return None
     details = _map(memory.get("stats"))
-    # The names of the two versions of control groups.
+    # The names of cgroups v1 and v2.
     cached = details.get("total_inactive_file", details.get("inactive_file", 0))
     interfaces = [_map(each) for each in _map(found.get("networks")).values()]
     return Use(

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The calls of the Docker SDK's client: each has a name for people, and every way in which it can fail is one of our errors.
-
-What the engine says, registries' words among it, becomes one line of bounded length here, before anybody prints or writes it.
-"""
+"""Runs the calls of the Docker SDK's client, and turns every failure into one of our errors with a short line."""
 
 from __future__ import annotations
 
@@ -17,16 +14,15 @@ from ..model.errors import EngineError
 from ..model.schema import one_line
 from .connection import Connection, Sdk, load_sdk
 
-#: So many calls, and so many kills beside them, are under way at once, as long as the engine answers them within a second.
+#: Concurrent calls, and concurrent kills beside them, while the engine answers within a second.
 PLACES = 32
 _PLACE_SECONDS = 1.0
 
 
 class EngineClients:
-    """Clients of the Docker SDK for any number of threads: each has one keep-alive connection, and the last one used is the next.
+    """Clients of the Docker SDK for any number of threads; each has one keep-alive connection, and the last one used is the next.
 
-    A call waits for its place among the others for at most a second, then it is made beside them: what the engine is slow to answer
-    keeps nothing else from it, and an engine that answers nothing is told of by everybody after the time limit of a call.
+    A call waits at most a second for its place, then starts without one. So slow answers do not block other calls.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -39,14 +35,14 @@ class EngineClients:
 
     @property
     def sdk(self) -> Sdk:
-        """The Docker SDK. Raises `MissingLibrary`."""
+        """Return the Docker SDK. Raises `MissingLibrary`."""
         if self._sdk_loaded is None:
             self._sdk_loaded = load_sdk()
         return self._sdk_loaded
 
     @contextlib.contextmanager
     def one(self, *, urgent: bool = False) -> Iterator[Any]:
-        """A client for the length of one call. A kill is ``urgent``: it waits for a place among kills alone."""
+        """Lend a client for one call. An ``urgent`` call, a kill, waits only for a place among kills."""
         places = self._places[urgent]
         placed = places.acquire(timeout=_PLACE_SECONDS)
         try:
@@ -57,7 +53,7 @@ class EngineClients:
                 self._give_back(client)
                 raise
             except BaseException:
-                # Half an answer may be left in its connection.
+                # Its connection may hold half an answer.
                 client.close()
                 raise
             self._give_back(client)
@@ -67,13 +63,13 @@ class EngineClients:
 
     @contextlib.contextmanager
     def own(self, *, seconds: float) -> Iterator[Any]:
-        """A client for a stream of answers, which takes no place from a call; each part of an answer may take so many seconds."""
+        """Lend a client for a stream, which needs no place; each part of an answer may take ``seconds``."""
         client = self._new()
         client.timeout = seconds
         try:
             yield client
         finally:
-            # What is still read from has left it.
+            # An open stream keeps its connection.
             client.close()
 
     def _take(self) -> Any:
@@ -89,10 +85,9 @@ class EngineClients:
             client.close()
 
     def _new(self) -> Any:
-        """A new client; the first one asks the engine for its version, for all of them."""
         if self._version is not None:
             return self._connection.client(self.sdk, self._version)
-        # Not waited for longer than an answer: an engine that is silent is silent to everybody.
+        # No longer than one answer: a silent engine is silent for all threads.
         if not self._asking_version.acquire(timeout=self._connection.timeout):
             raise self._connection.unreachable("", TimeoutError())
         try:
@@ -104,10 +99,7 @@ class EngineClients:
 
 
 class EngineCalls:
-    """The calls to one engine, by any number of threads. None outlives ``timeout`` seconds without `EngineUnreachable`.
-
-    ``what`` is what a call does, as it stands after "Cannot".
-    """
+    """The calls to one engine. Thread-safe. Each ends within ``timeout`` seconds. ``what`` is text after "Cannot"."""
 
     def __init__(self, connection: Connection) -> None:
         self.timeout = float(connection.timeout)
@@ -116,7 +108,7 @@ class EngineCalls:
 
     @contextlib.contextmanager
     def asking(self, what: str, *, urgent: bool = False, own_seconds: float | None = None) -> Iterator[Any]:
-        """Lend a client to ask; with ``own_seconds`` one of its own, for a stream each part of which may take that long."""
+        """Lend a client; with ``own_seconds`` a separate one for a stream whose parts may each take that long."""
         sdk = self._clients.sdk
         try:
             with contextlib.ExitStack() as stack:
@@ -127,17 +119,17 @@ class EngineCalls:
         except sdk.transport_errors as error:
             raise self._connection.unreachable(f"Cannot {what}", error, own_seconds) from error
         except KeyError as missing:
-            # What the library makes of an error without its one key, as others than engines word theirs.
+            # The SDK raises this for an error without "message", which no engine sends.
             if missing.args != ("message",):
                 raise
             raise EngineError(f"Cannot {what}: the answer is none of an engine's; look at what stands between it and us") from missing
 
     def is_answered(self, seconds: float) -> bool:
-        """Tell if the engine lets somebody new in, and answers within so many seconds."""
+        """Tell if the engine accepts a new connection and answers within ``seconds``."""
         return self._connection.is_answered(self._clients.sdk, seconds)
 
     def unless_missing(self, what: str, call: Callable[[Any], Any]) -> Any:
-        """Return what a call answers; None where there is no such thing."""
+        """Return a call's answer; None for a 404."""
         try:
             with self.asking(what) as client:
                 return call(client)
@@ -147,7 +139,7 @@ class EngineCalls:
             raise
 
     def carry_out(self, what: str, call: Callable[[Any], object], *, gone: Sequence[int], urgent: bool = False) -> bool:
-        """Make a call; return False if its answer is one of the statuses in ``gone``: there was nothing to do it to."""
+        """Make a call; return False if its status is in ``gone``: the object was not there."""
         try:
             with self.asking(what, urgent=urgent) as client:
                 call(client)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands run in the containers of a Docker Engine: bounded in time and output, one at a time in each container, and nothing stays behind.
+"""Commands in the containers of a Docker Engine: limited in time and output, one at a time per container, with cleanup.
 
-The engine itself ends none: who hangs up on one leaves it running. So it is ended by its process where that is on this machine; where not,
-no further one is begun in its container as long as it runs.
+The engine never kills a command, even after a disconnect. So this module kills its process on this machine. On another machine, the
+container gets no further command until it ends.
 """
 
 from __future__ import annotations
@@ -26,23 +26,21 @@ from ..model.errors import EngineError, PowerError
 from .engine_calls import EngineCalls
 from .output import Deframer, Output
 
-#: The least time that a call to the engine gets.
 _LEAST_SECONDS = 0.1
-#: What a command that was ended is given to be gone. Some engines say nothing of one for 2 s whose child still has its output.
+#: The wait for a killed command to disappear. Some engines take 2 s if its child still holds its output.
 _END_SECONDS = 3.0
-#: How often it is asked for an exit code that it does not know yet.
 _LOOK_SECONDS = 0.02
 _ID = re.compile(r"[0-9a-f]{64}")
-#: Places in /proc/PID/stat, counted from the field after the command: its state, its session, and its start in clock ticks since boot.
+#: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
 _STATE, _SESSION, _START = 0, 3, 19
 _ENDED = (b"Z", b"X")
-#: What is ended may have begun more meanwhile.
+#: Processes may start others while they are being killed.
 _ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class CommandEnd:
-    """How a command ended: its exit code, and what it printed. Without the first ``why`` says what was instead, after its name."""
+    """How a command ended: its exit code and output. Without an exit code, ``why`` says the reason, as text after its name."""
 
     exit_code: int | None
     output: bytes = b""
@@ -51,7 +49,7 @@ class CommandEnd:
 
 @dataclass
 class _ExecSlot:
-    """The place for one command in a container. ``left`` is the engine's id of one that is not known to have ended, with its begin."""
+    """The place for one command in a container. ``left`` is the engine's id of a possibly running command, with its start."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     users: int = 0
@@ -68,7 +66,6 @@ class CommandRunner:
         self._slots: dict[str, _ExecSlot] = {}
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """Run a command in a container; see `ContainerCommands`."""
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         with self._slot(container, deadline) as slot:
             if slot is None:
@@ -76,7 +73,7 @@ class CommandRunner:
             if not self._is_ended(slot, container):
                 return CommandEnd(None, why="was not run: the one before still runs in its container")
             try:
-                # A connection of its own: what a server's command takes its time for holds up nobody's place at the engine.
+                # A connection of its own: a slow command must not hold a place among the engine's calls.
                 with self._calls.asking(f"run a command in container {container}", own_seconds=seconds) as client:
                     return self._run(client, slot, container, words, deadline, most_bytes)
             finally:
@@ -85,7 +82,6 @@ class CommandRunner:
 
     @contextlib.contextmanager
     def _slot(self, container: str, deadline: Deadline) -> Iterator[_ExecSlot | None]:
-        """Take the place in a container; None where it does not become free in time."""
         with self._guard:
             slot = self._slots.setdefault(container, _ExecSlot())
             slot.users += 1
@@ -125,7 +121,7 @@ class CommandRunner:
         return CommandEnd(found["ExitCode"], printed)
 
     def _is_ended(self, slot: _ExecSlot, container: str) -> bool:
-        """End what is left of a command, as far as that is possible; return False if it still runs."""
+        """Kill a leftover command if possible; return False if it still runs."""
         if slot.left is None:
             return True
         try:
@@ -134,7 +130,7 @@ class CommandRunner:
         except EngineError as error:
             if error.facts.get("status") != 404:
                 raise
-            # Its container has stopped since, and with it whatever ran there; started again, it has the same id.
+            # The container has stopped since, and its processes with it. A new start keeps its id.
             slot.left = None
         return slot.left is None
 
@@ -144,7 +140,7 @@ class CommandRunner:
             def is_over() -> bool:
                 found = client.exec_inspect(command)
                 if self._local:
-                    # Also if it has ended itself: something that it began may have its output.
+                    # Also after its own end: a child may still hold its output.
                     end_session(int(found.get("Pid") or 0), container, began)
                 return not found["Running"]
 
@@ -152,7 +148,6 @@ class CommandRunner:
 
 
 def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | CommandEnd:
-    """Return all that a command prints, or why it is not read to its end."""
     frames, printed, raw = Deframer(), b"", 0
     while deadline.left > 0:
         chunk = output.read(deadline.left)
@@ -170,11 +165,11 @@ def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | Comman
 
 
 def end_session(leader: int, container: str, since: float) -> None:
-    """SIGKILL the processes of a session that are in a container, and began at ``since`` or later; ``leader`` is the one that began it.
+    """SIGKILL the processes of session ``leader`` in a container that began at ``since`` or later.
 
-    Its number is no other process's as long as one of its session lives. ``container`` is a full id, ``since`` in seconds of the machine's
-    boot clock: older ones are the server's own. Each is held by a descriptor before it is looked at, so that no other can get its number
-    in between. What may not be ended, or not be told, is left.
+    ``container`` is a full id, ``since`` in seconds of the boot clock: older processes are the server's own. The session id is not reused
+    while a process of the session lives. A pidfd holds each process before the check, so its pid cannot be reused. Processes without
+    permission stay.
     """
     if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
@@ -212,10 +207,9 @@ def _is_in(pid: int, container: str) -> bool:
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:
-    """Tell if a process lives, belongs to the session of ``leader``, and is not older."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
-            # The command stands in parentheses and may hold anything, spaces and parentheses too.
+            # The command stands in parentheses, and may itself hold spaces and parentheses.
             fields = source.read().rpartition(b")")[2].split()
         ticks = os.sysconf("SC_CLK_TCK")
         is_young = int(fields[_START]) + 1 >= since * ticks

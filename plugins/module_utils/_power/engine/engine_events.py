@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The events of a Docker Engine, so that who waits for the end of one of many containers need not ask again and again."""
+"""The events of a Docker Engine, so that many waits for ends of containers need no polling."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from .engine import EventStream
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
 
-#: The name of the thread that reads.
 THREAD = "engine-events"
-#: The stream is asked for by pieces of so many seconds: nobody may want the next piece, and an open one holds up the engine's shutdown.
+#: Seconds per request of the stream: an unused open stream delays the engine's shutdown.
 WINDOW_SECONDS = 1.0
-#: How much earlier a piece may end than it was asked for, and how far before its beginning the first one reaches back.
+#: How much earlier than requested a piece may end, and how far back the first one reaches.
 _SLACK_SECONDS = 0.25
 _BACK_SECONDS = 1.0
-#: How long an end that nobody waited for is remembered, and how long a stream that failed is not tried again.
+#: How long an unexpected end is remembered, and the pause after a failed stream.
 _REMEMBER_SECONDS = 5.0
 _MUTE_SECONDS = 30.0
-#: How much later than asked for a piece of the stream may end.
+#: How much later than requested a piece may end.
 _LATE_SECONDS = 2.0
 
 
@@ -40,14 +39,14 @@ class DockerEvents:
         self._end_events = EndEvents(self._ends)
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait for the engine to tell that a container's process has ended; see `Engine`. Only one on this machine has our clock."""
+        """Wait for the engine to report the end of a container's process; see `Events`. Only a local engine shares our clock."""
         return self._end_events.wait(container, seconds, begin=begin) if self._local else None
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
         return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
 
     def follow(self, since: int | None) -> EventStream:
-        # No action needs it.
+        # Loaded here because no action needs it.
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
@@ -65,18 +64,15 @@ class DockerEvents:
 
 
 class _Waiter:
-    """One thread that waits for one end."""
-
     def __init__(self) -> None:
         self.ended = False
         self.woken = threading.Event()
 
 
 class EndEvents:
-    """One stream of ends, read by one thread for as long as anybody waits. What it tells is a hint: the container's state decides.
+    """One stream of ends that one thread reads while others wait. It gives hints: the container's state decides.
 
-    ``listen(since, until)`` yields the ids of the containers whose process ended between two moments of the wall clock, those to
-    come as they come.
+    ``listen(since, until)`` yields the ids of containers that ended between two wall-clock moments, including future ones.
     """
 
     def __init__(self, listen: Callable[[float, float], Iterator[str]]) -> None:
@@ -88,10 +84,9 @@ class EndEvents:
         self._muted = Deadline(SYSTEM_CLOCK, 0.0)
 
     def wait(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait for an end; whether it was told of within so many seconds. None, at once, if nobody listens and ``begin`` is not given, or
-        the engine cannot tell.
+        """Wait up to ``seconds`` for an end; return whether it was reported. None at once: no listener and no ``begin``, or no support.
 
-        An end told of since the last wait for it counts, so that none is missed between a look at the container and the wait.
+        An end reported since the last wait counts, so no end between a look and the wait is missed.
         """
         waiter = _Waiter()
         with self._guard:
@@ -117,7 +112,6 @@ class EndEvents:
         try:
             threading.Thread(target=self._read, name=THREAD, daemon=True).start()
         except RuntimeError:
-            # No more threads are to be had.
             self._reading = False
         return self._reading
 
@@ -134,7 +128,7 @@ class EndEvents:
                 since = until
                 wanted = self._go_on()
         except (PowerError, LookupError, RuntimeError, TypeError, ValueError):
-            # An engine that cannot tell, or tells what cannot be read.
+            # The engine cannot send events, or sends unreadable ones.
             return
         finally:
             if wanted:
@@ -150,7 +144,6 @@ class EndEvents:
             waiter.woken.set()
 
     def _go_on(self) -> bool:
-        """Tell if anybody still waits; else this thread is the last to know."""
         with self._guard:
             old = time.monotonic() - _REMEMBER_SECONDS
             self._ended = {container: at for container, at in self._ended.items() if at > old}
@@ -158,7 +151,6 @@ class EndEvents:
             return self._reading
 
     def _mute(self) -> None:
-        """Tell everybody to look for themselves, for a while."""
         with self._guard:
             self._reading = False
             self._muted = Deadline.after(SYSTEM_CLOCK, _MUTE_SECONDS)

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The images of a Docker Engine: looked up, and pulled.
-
-A pull runs in a thread that is abandoned when nobody wants it any more or the engine shows no progress.
-"""
+"""The images of a Docker Engine. A pull runs in a thread, which is abandoned after a cancellation or without progress."""
 
 from __future__ import annotations
 
@@ -21,11 +18,10 @@ from ..model.server import ImageSeen
 from .engine_answers import image_of
 from .engine_calls import EngineCalls
 
-#: How long an image that was seen is taken to be there: many servers of one call are made from the same one.
+#: Cache time of a found image: many servers of one call use the same one.
 _IMAGE_SECONDS = 1.0
-#: How long a pull may go without any progress.
+#: The longest time of a pull without progress.
 SILENCE_SECONDS = 60.0
-#: The pause between two looks at it.
 _LOOK_SECONDS = 0.5
 
 
@@ -37,7 +33,7 @@ class DockerImages:
         self._images: dict[str, tuple[float, ImageSeen]] = {}
 
     def find(self, reference: str) -> ImageSeen | None:
-        """An image that is on the node, or None; as it was at most a second ago, but never as it was before a pull of ours."""
+        """Return an image of the node, or None; at most a second old, but never older than a pull of ours."""
         images, asked_at = self._images, time.monotonic()
         known = images.get(reference)
         if known is not None and asked_at - known[0] < _IMAGE_SECONDS:
@@ -58,18 +54,18 @@ class DockerImages:
 
         def lines() -> Iterator[Mapping[str, Any]]:
             try:
-                # A pull may be silent for longer than any other call.
+                # A pull may be silent for longer than other calls.
                 with self._calls.asking(f"pull image {reference}", own_seconds=max(self._calls.timeout, SILENCE_SECONDS)) as client:
                     yield from client.pull(reference, stream=True, decode=True, auth_config=dict(credentials) if credentials else None)
             finally:
-                # Not emptied: who asked before the pull may still be about to note the answer.
+                # Replaced, not cleared: an earlier lookup may still store its answer in the old one.
                 self._images = {}
 
         Pull(reference, lines).run(check_cancelled)
 
 
 class Pull:
-    """One pull. ``lines`` asks for it and yields the engine's progress, line by line."""
+    """One pull. ``lines`` requests it and yields the engine's progress."""
 
     def __init__(self, reference: str, lines: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
         self._failure = f"Cannot pull image {reference}"
@@ -83,7 +79,7 @@ class Pull:
         try:
             thread.start()
         except RuntimeError as error:
-            # Not in this one: it could not look up, and a kill would wait for it.
+            # Not in this thread: it could not check for cancellation, and a kill would wait for it.
             raise ImageUnavailable(f"{self._failure}: no thread can be started for it; this machine is at a limit") from error
         while thread.is_alive():
             thread.join(_LOOK_SECONDS)
@@ -104,7 +100,7 @@ class Pull:
         except (EngineError, EngineUnreachable) as error:
             self._fault = error
         except (ValueError, RuntimeError) as error:
-            # What the SDK makes of a progress stream that it cannot read.
+            # The SDK raises these for an unreadable progress stream.
             self._failed(error)
 
     def _failed(self, reason: object) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The events of containers as they come, without an end, for who has a thread to read them with."""
+"""An endless stream of container events for a reading thread."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ from ..model.errors import EngineUnreachable
 from .engine_answers import server_in_event
 from .engine_calls import EngineCalls
 
-#: What is told of: whatever begins or ends a run, or explains its end.
+#: Events that begin or end a run, or explain its end.
 ACTIONS = ("start", "die", "kill", "destroy", "oom")
 _NANOSECONDS = 10**9
-#: No number that an engine means is larger, in nanoseconds or anything else.
 _MOST = 2**63
 _WHAT = "follow the engine's events"
-#: How long `close` waits for the one who reads, whom it has woken.
 _CLOSE_SECONDS = 0.5
-#: An engine far away that vanishes without a word is noticed after a minute; one on this machine takes its socket along.
+#: A remote engine that vanishes is noticed after a minute; a local one closes its socket.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-#: What the SDK raises of text that is no list of events.
+#: The SDK raises these for text that is no list of events.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class ContainerEvent:
-    """One thing that happened to a container: ``at``, in nanoseconds of the engine's clock since the epoch.
+    """One event of a container; ``at`` is in nanoseconds of the engine's clock since the epoch.
 
-    ``server`` is a hint, an image's label may name it, too. ``signal`` is what a ``kill`` sent, ``exit_code`` what a ``die`` ended with.
+    ``server`` is a hint: an image's label may name it. ``signal`` belongs to a ``kill``, ``exit_code`` to a ``die``.
     """
 
     at: int
@@ -47,7 +45,7 @@ class ContainerEvent:
 
 
 def container_event(told: object) -> ContainerEvent | None:
-    """Read an event of the engine; None for what is no event of a container, or cannot be understood."""
+    """Read an event of the engine; None if it is not of a container, or unreadable."""
     if not isinstance(told, Mapping) or told.get("Type", "container") != "container":
         return None
     actor = _map(told.get("Actor"))
@@ -69,7 +67,7 @@ def container_event(told: object) -> ContainerEvent | None:
 
 
 def engine_moment(at: int) -> str:
-    """A moment in nanoseconds as the engine's ``since`` takes it: a float would be some hundred nanoseconds beside it."""
+    """Return a moment in nanoseconds as the engine's ``since``; a float would lose some hundred nanoseconds."""
     return f"{at // _NANOSECONDS}.{at % _NANOSECONDS:09d}"
 
 
@@ -78,20 +76,16 @@ def _map(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> int | None:
-    """Read a whole number that is not negative, or text that is one."""
     if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 class DockerEventStream:
-    """An open stream of events: one thread reads, any other may `close` it. Its connection is its own, and takes no place from a call.
-
-    A read may take hours. The stream ends where the engine ends it, or `close`; `EngineUnreachable` where it breaks or cannot be read.
-    """
+    """An open stream with its own connection: one thread reads, any thread may `close` it. See `EventStream`."""
 
     def __init__(self, calls: EngineCalls, since: int | None) -> None:
-        """Ask; raises what a call raises. The engine has answered when this returns."""
+        """Request the stream; return after the engine has answered. Raises as a call."""
         self._closed = False
         self._reading = threading.Lock()
         self._socket: Any = None
@@ -117,7 +111,7 @@ class DockerEventStream:
     def close(self) -> None:
         self._closed = True
         _wake(self._socket)
-        # Who reads lets go of the connection by itself; where nobody does, nobody else would.
+        # A reader releases the connection itself. Without a reader, this thread does.
         if self._reading.acquire(timeout=_CLOSE_SECONDS):
             try:
                 self._events.close()
@@ -131,7 +125,7 @@ class DockerEventStream:
         self.close()
 
     def _read(self, calls: EngineCalls, since: int | None) -> Generator[ContainerEvent | None, None, None]:
-        """Yield nothing once the engine has answered, then each event."""
+        """Yield None once the engine has answered, then each event."""
         with calls.asking(_WHAT, own_seconds=calls.timeout) as client:
             response = client._get(client._url("/events"), params=_asked(since), stream=True)
             with contextlib.closing(response):
@@ -154,7 +148,6 @@ def _asked(since: int | None) -> dict[str, str]:
 
 
 def _wait_for_ever(sock: Any) -> None:
-    """Take the time limit off a connection that has answered."""
     sock.settimeout(None)
     if getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -163,7 +156,7 @@ def _wait_for_ever(sock: Any) -> None:
 
 
 def _wake(sock: Any) -> None:
-    """Have a read that blocks, in another thread, find the end. Below TLS, whose own way out is not made for two threads."""
+    """End a blocking read in another thread. Below TLS, whose own shutdown is not thread-safe."""
     with contextlib.suppress(OSError):
         if isinstance(sock, socket.socket):
             socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The output of a container as it is written, read from the engine's attach socket in chunks."""
+"""The live output of a container, read from the engine's attach socket in chunks."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _LEAST_SECONDS = 0.001
 
 
 class Output:
-    """A stream of raw output; a chunk may end anywhere. Without a TTY it carries the engine's 8-byte frame headers (see `Deframer`)."""
+    """A stream of raw output; a chunk may end anywhere. Without a TTY it has the engine's 8-byte frame headers (see `Deframer`)."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self._socket = getattr(raw, "_sock", raw)
         self._ahead = self._read_ahead()
-        #: Whether the stream broke: what comes after that is not known.
+        #: Whether the stream broke, so later output is unknown.
         self.is_broken = False
 
     def read(self, seconds: float) -> bytes | None:
-        """Return what came within ``seconds``: None if nothing did, ``b""`` at the end of the stream, or where it ``is_broken``."""
+        """Return new output within ``seconds``: None if there is none, ``b""`` at the end or if it ``is_broken``."""
         if self._ahead:
             ahead, self._ahead = self._ahead, b""
             return ahead
         try:
-            # With none at all it would be no wait, whose end is an error.
+            # A timeout of 0 would mean a non-blocking read, which raises.
             self._socket.settimeout(max(seconds, _LEAST_SECONDS))
             return bytes(self._socket.recv(_CHUNK_BYTES))
         except socket.timeout:
@@ -43,25 +43,24 @@ class Output:
             return b""
 
     def _read_ahead(self) -> bytes:
-        """Return what came along with the head of the answer: that was read through a buffer, and the SDK hands out the socket below."""
+        """Return output that arrived with the answer's head: the SDK returns the socket below the buffer that read it."""
         response = getattr(self._raw, "_response", None)
         reader: Any = None if response is None else response.raw._fp.fp
         if not isinstance(reader, io.BufferedReader):
-            # By SSH: paramiko's own.
+            # Over SSH, with paramiko's buffer.
             return bytes(getattr(reader, "_rbuffer", b""))
         with contextlib.suppress(OSError, ValueError):
-            # An empty buffer looks at the socket, and is not to wait there.
+            # With an empty buffer, peek reads the socket, and must not wait.
             self._socket.settimeout(0)
             return reader.peek()
         return b""
 
     def close(self) -> None:
-        """Give the connection back."""
         release(self._raw)
 
 
 def release(raw: Any) -> None:
-    """Give back the connection of an attach: first the answer it came with, which would find its socket closed at its own end."""
+    """Release the connection of an attach. The answer closes first: it must not find its socket closed."""
     response: Any = getattr(raw, "_response", None)
     for each in (raw,) if response is None else (response, raw):
         with contextlib.suppress(OSError, ValueError):
@@ -69,18 +68,17 @@ def release(raw: Any) -> None:
 
 
 class Deframer:
-    """Strips the frame headers of a multiplexed stream; bytes in, payload out, whatever the chunks."""
+    """Strips the frame headers of a multiplexed stream, whatever the chunks."""
 
     def __init__(self) -> None:
         self._pending = b""
 
     @property
     def is_between_frames(self) -> bool:
-        """True if no frame has begun that is not whole yet."""
+        """Tell if no frame is incomplete."""
         return not self._pending
 
     def feed(self, chunk: bytes) -> bytes:
-        """The payload completed by this chunk."""
         data, payload = self._pending + chunk, b""
         while len(data) >= 8:
             size = int.from_bytes(data[4:8], "big")
@@ -93,11 +91,10 @@ class Deframer:
 
 
 def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> bool:
-    """Write, and give the connection back; whether all of it was taken.
+    """Write, and release the connection; return whether all was taken. Raises `socket.timeout` if the engine takes too long.
 
-    Raises `socket.timeout` if the engine does not take it within ``seconds``.
-    With ``until_taken`` it is the pipe of the process that has to take it, in the same time: False if that is full, since the process does
-    not read. The engine itself takes what fits into its socket, keeps it, and says nothing.
+    With ``until_taken`` the process's pipe must take it within the same ``seconds``; False if the pipe is full. The engine itself buffers
+    what fits into its socket, and reports nothing.
     """
     deadline = Deadline.after(SYSTEM_CLOCK, seconds)
     sock = getattr(raw, "_sock", raw)
@@ -114,7 +111,7 @@ def write_once(raw: Any, data: bytes, seconds: float, *, until_taken: bool) -> b
 
 
 def _is_taken(sock: Any, deadline: Deadline) -> bool:
-    """Tell if the engine hangs up in time after the last byte: it does so once it has passed on all there was, or nobody is left."""
+    """Tell if the engine hangs up in time: it does so after it has passed on all bytes, or if the process is gone."""
     try:
         sock.shutdown(socket.SHUT_WR)
         while (left := deadline.left) > 0:
@@ -124,6 +121,6 @@ def _is_taken(sock: Any, deadline: Deadline) -> bool:
     except socket.timeout:
         return False
     except OSError:
-        # It has hung up already.
+        # The engine has hung up already.
         return True
     return False

@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Readiness: whether a server's output says that it is up. The rules are Wings' (its console reader).
-
-All it knows of the world is how long it has been looking, and what `ready_patterns` finds.
-"""
+"""Readiness lines: whether a server's output says that it is up, by the rules of Wings' console reader."""
 
 from __future__ import annotations
 
@@ -18,49 +15,44 @@ from ..model.clock import SYSTEM_CLOCK
 from ..model.redaction import SHORTEST_SECRET, mask
 from ..model.server import Run
 
-# The {0,16} is Wings' *, bounded: a line of semicolons would take the square of its length otherwise.
+# {0,16} bounds Wings' *: a line of semicolons would take quadratic time otherwise.
 _ANSI = re.compile(
     rb"[\x1b\x9b][\[\]()#;?]{0,16}(?:(?:(?:[a-zA-Z\d]*(?:;[-a-zA-Z\d/#&.:=?%@~_]*)*)?\x07)|(?:(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PR-TZcf-ntqry=><~]))"
 )
-#: A line longer than this is cut, and its rest is a line of its own.
+#: A longer line is cut; its rest is a line of its own.
 _LINE_BYTES = 64 * 1024
-#: A pattern may take the square of what it is tried on. No readiness line is longer than this.
+#: A pattern may take quadratic time. No readiness line is longer than this.
 _PATTERN_CHARACTERS = 4096
-#: How long a whole log may be searched for.
 _SEARCH_SECONDS = 0.5
-#: Characters of lines that a pattern is tried on at once.
 _BATCH_CHARACTERS = 1024 * 1024
 
 
 def strip_ansi(line: bytes) -> bytes:
-    """The line without terminal escapes."""
     return _ANSI.sub(b"", line)
 
 
 class Matchers:
-    """The readiness lines of a definition: a substring each, or ``regex:`` and a pattern that may match anywhere in a line.
+    """The readiness lines of a definition: each a substring, or ``regex:`` and a pattern that may match anywhere in a line.
 
-    A pattern is tried on the first 4096 characters of a line. ``warnings`` says which are not what they are meant to be; there are more
-    when it turns out that one takes too long, or cannot be tried at all. Such a one matches nothing any more in that run.
+    A pattern sees the first 4096 characters of a line. ``warnings`` names bad patterns, and grows when a pattern takes too long or cannot
+    be tried. Such a pattern matches nothing more in that run.
     """
 
     def __init__(self, done: Sequence[str], *, strip: bool) -> None:
         self.warnings: list[str] = []
         self._strip = strip
         self._substrings: list[str] = []
-        #: Entries, and their patterns as Python writes them.
         self._patterns: dict[str, str] = {}
         for entry in done:
             self._add(entry)
 
     @classmethod
     def of(cls, rule: StartupRule) -> Matchers:
-        """The readiness lines of a definition's ``startup``."""
         return cls(rule.done, strip=rule.strip_ansi)
 
     def _add(self, entry: str) -> None:
         if entry.startswith("regex:") and len(entry) > len("regex:"):
-            # Most lines are plain text, which needs no child interpreter.
+            # Most lines are plain text and need no child interpreter.
             from ..host.regex_sandbox import translated
             from . import ready_patterns  # noqa: F401 # what `_find` needs is there before anything waits for readiness
 
@@ -77,10 +69,7 @@ class Matchers:
         return bool(self._substrings or self._patterns)
 
     def match(self, lines: Iterable[bytes], run: Run | None = None, budget: float = math.inf) -> bool:
-        """Tell if a line of ``run`` says that the server is up; False too where ``budget`` seconds of looking found none.
-
-        The clock is looked at now and then. A pattern that takes too long is given up for the run alone.
-        """
+        """Tell if a line of ``run`` says that the server is up, within ``budget`` seconds. Slow patterns are given up for this run."""
         deadline = Deadline.after(SYSTEM_CLOCK, budget)
         batch: list[str] = []
         size = 0
@@ -100,7 +89,7 @@ class Matchers:
         return bool(batch) and self._find(batch, run)
 
     def match_any(self, output: bytes, run: Run | None = None, budget: float = _SEARCH_SECONDS) -> bool:
-        """The same of a whole log, which may be long."""
+        """Search a whole log, which may be long; see `match`."""
         lines = Lines()
         return self.match((*lines.feed(output), *lines.rest()), run, budget)
 
@@ -127,7 +116,7 @@ class Lines:
         self._pending = b""
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
-        """The lines that are complete now, without their ends."""
+        """Return the lines that are complete now, without their ends."""
         *complete, last = (self._pending + chunk).split(b"\n")
         found: list[bytes] = []
         for line in complete:
@@ -137,7 +126,7 @@ class Lines:
         return found + parts
 
     def rest(self) -> Iterable[bytes]:
-        """Return what stands after the last line end."""
+        """Return the text after the last line end."""
         return [self._pending] if self._pending else []
 
 
@@ -145,15 +134,12 @@ def _parts(line: bytes) -> list[bytes]:
     return [line[start : start + _LINE_BYTES] for start in range(0, len(line), _LINE_BYTES)] or [b""]
 
 
-#: What moves a cursor, ends a line or turns the direction of what follows.
+#: Characters that move the cursor, end a line, or change the text direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def readable_lines(log: bytes, count: int, limit: int, secrets: Iterable[str] = ()) -> tuple[str, ...]:
-    """The last ``count`` lines of a log as text for a person: no escapes or control characters, secrets masked, at most ``limit`` bytes.
-
-    Masked before the line is cut, since half a secret would no longer be known for one; and looked for as the line shows it.
-    """
+    """Return the last ``count`` lines of a log without escapes, masked, then cut to ``limit`` bytes: no half of a secret shows."""
     lines_of_secrets = (line for secret in secrets for line in secret.split("\n"))
     shown = {_readable(_bytes_of(line)).strip() for line in lines_of_secrets}
     shown = {text for text in shown if len(text) >= SHORTEST_SECRET}
@@ -167,7 +153,7 @@ def _readable(line: bytes) -> str:
 
 
 def _bytes_of(text: str) -> bytes:
-    """Text as a process writes it. JSON can hold halves of characters, which no encoding of text has."""
+    """Return text as a process writes it. JSON can hold lone surrogates, which no encoding has."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

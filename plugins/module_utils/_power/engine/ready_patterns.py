@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Patterns of readiness lines, tried in child interpreters for all servers of this process; see `pattern_child`.
 
-A pattern takes long for its own sake or for the output it is tried on, which a server's process writes as it likes. So it is given up for
-the run whose output it was, and for no other. From then on it is tried in a second child, where it holds up its like alone.
+A pattern may be slow by itself, or because of the output of one server. So it is given up only for the run of that output. Then it moves to
+a second child, which only slow patterns share.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.server import Run
 
-#: Patterns that are remembered as slow, and runs that one was given up for.
+#: Remembered slow patterns, and remembered pairs of run and given-up pattern.
 _MOST_SLOW, _MOST_GIVEN_UP = 1000, 10_000
-#: Seconds until a child is started again where one could not be.
 _AGAIN_SECONDS = 10.0
-#: Seconds that a slow pattern waits for its turn among its like; a second is what each of these may take, once.
+#: Seconds that a slow pattern waits for its turn; each may take one second once.
 _TURN_SECONDS = 1.0
 _TOO_SLOW = "takes too long, or too much memory, and is not looked for any more"
 
-#: What the child runs. Many lines may take a pattern long that is not to blame, so it stops between two of them. The second is one from
-#: the last answer on, rounded up.
+#: The child's code. It stops between two lines: many lines may take a good pattern long. The CPU limit is one second after the last answer,
+#: rounded up.
 _CHILD = r"""
 def lift():
     limit(resource.RLIMIT_CPU, int(time.process_time()) + 1 + seconds)
@@ -51,11 +50,11 @@ for question in sys.stdin:
 
 
 class NotTried(Exception):
-    """A pattern was not tried, or for too long. Its text says so of the pattern."""
+    """A pattern was not tried, or took too long. Its text continues a sentence about the pattern."""
 
 
 class _Seat:
-    """A child for all who ask, started with the first question and again after one that it did not survive. ``lock`` is held to ask it."""
+    """A shared child, started on demand and again after its death. Hold ``lock`` to ask it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -63,8 +62,8 @@ class _Seat:
         self._next_start = Deadline(SYSTEM_CLOCK, 0.0)
 
     def found(self, pattern: str, lines: Sequence[str]) -> bool | None:
-        """Tell if the pattern is found; None for one that the child did not survive. Raises `NotTried` where there is no child."""
-        # A child may have been ended by somebody, or by what earlier patterns left of its memory: another one is asked, once.
+        """Tell if the pattern is found; None if the child did not survive. Raises `NotTried` if there is no child."""
+        # Something else may have killed the child, or earlier patterns used its memory: another child gets one try.
         for _unused in range(2):
             child, self.child = self.child or self._start(), None
             try:
@@ -87,8 +86,6 @@ class _Seat:
 
 
 class _Latest:
-    """Keeps what came in last, so many. Any thread may ask and add."""
-
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
@@ -101,7 +98,6 @@ class _Latest:
         return len(self._known)
 
     def add(self, item: Hashable) -> None:
-        """Remember it, in place of the oldest where there are too many."""
         with self._lock:
             self._known[item] = None
             if len(self._known) > self._most:
@@ -109,7 +105,7 @@ class _Latest:
 
 
 class ReadyPatterns:
-    """Tries patterns for all who ask. Any thread may."""
+    """Tries patterns. Thread-safe."""
 
     def __init__(self) -> None:
         self._seat = _Seat()
@@ -118,14 +114,14 @@ class ReadyPatterns:
         self._given_up = _Latest(_MOST_GIVEN_UP)
 
     def find(self, pattern: str, lines: Sequence[str], run: Run | None = None) -> bool:
-        """Tell if ``pattern`` is found in one of the lines, or in those of them that half a second of processor time is enough for.
+        """Tell if ``pattern`` is found in the lines, within half a second of CPU time.
 
-        False as well for a pattern that was slow for others where its turn does not come soon: whoever looks again finds it then.
-        Raises `NotTried` for one that took more than about a second for a line of ``run``, now or before, and where there is no child.
+        False also if a slow pattern gets no turn soon; a later call may find it. Raises `NotTried` without a child, and if the pattern ever
+        took more than about a second for a line of ``run``.
         """
         if pattern not in self._slow:
             with self._seat.lock:
-                # It may have turned out to be slow while this one waited for its turn.
+                # Another thread may have found it slow in the meantime.
                 if pattern not in self._slow:
                     return self._tried(self._seat, pattern, lines, run)
         if (run, pattern) in self._given_up:
@@ -146,5 +142,4 @@ class ReadyPatterns:
         return found
 
 
-#: The one of this process.
 ready_patterns = ReadyPatterns()

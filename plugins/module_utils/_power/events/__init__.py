@@ -1,7 +1,4 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events that receivers are told of, and the forms in which they are told; pure.
-
-The journal, `receivers`, `actions` and the front doors may import it.
-"""
+"""Events for receivers, and their formats; pure. The journal, `receivers`, `actions` and the front doors may import it."""

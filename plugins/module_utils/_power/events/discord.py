@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events as a message of Discord, one line each, that persons read; pure.
-
-What a line quotes was written by others, so it is escaped: it formats nothing, and the message mentions nobody.
-"""
+"""Events as a Discord message, one line each; pure. Quoted text is escaped: it has no format and mentions no user."""
 
 from __future__ import annotations
 
@@ -19,12 +16,12 @@ from ..model.schema import one_line
 from .event import Event, EventType
 
 CONTENT_TYPE = "application/json"
-#: What Discord takes of one message, and what of it a person reads.
+#: Discord's limit for one message, and the most lines for a reader.
 _MOST_CHARACTERS, MOST_LINES = 2000, 20
-#: Bounds what is quoted; twice as many where each is escaped.
+#: Limits of quoted text; escapes may double its length.
 _LONGEST_NAME, _LONGEST_SENTENCE = 80, 300
 _LONGEST_LINE = 1000
-#: Links in it are not shown with a picture of where they lead.
+#: Links show no preview.
 _SUPPRESS_EMBEDS = 1 << 2
 _SPECIAL = re.compile(r"([\\*_~`|>#\[\]()<@:])")
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -32,17 +29,14 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 @dataclass(frozen=True)
 class DiscordMessage:
-    """One message, and how many of the events it has."""
+    """One message, and its number of events."""
 
     body: bytes
     events: int
 
 
 def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
-    """Return the message of as many events, from the first on, as one message takes; ``source`` names the node or the controller.
-
-    Its lines are in the order of the events' numbers.
-    """
+    """Return a message with the first of these events, as many as fit; ``source`` names the node or the controller."""
     lines: list[tuple[int, str]] = []
     left = _MOST_CHARACTERS
     for event in events[:MOST_LINES]:
@@ -57,7 +51,6 @@ def discord_message(events: Sequence[Event], source: str) -> DiscordMessage:
 
 
 def discord_line(event: Event, source: str) -> str:
-    """Return the line that tells of an event."""
     about = f"**{_quoted(event.server.name or event.server.uuid)}** on {_quoted(source)}" if event.server else f"**{_quoted(source)}**"
     return f"{_moment(event.at, 'T')} {about}: {_WORDS[event.type](event.data)}"
 
@@ -145,7 +138,6 @@ def _in_brackets(said: Iterable[str]) -> str:
 
 
 def _moment(at: object, form: str) -> str:
-    """Return a time that Discord shows each reader in his own zone."""
     text = str(at)
     if not _ISO.fullmatch(text):
         return _quoted(text)
@@ -157,7 +149,7 @@ def _quoted(value: object, longest: int = _LONGEST_NAME) -> str:
 
 
 def _size(text: str) -> int:
-    """Count as the strictest does: beyond the basic plane a character counts twice."""
+    """Return the length as Discord's strictest client counts: characters above the basic plane count twice."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events: what receivers beyond the node, or beyond the controller, are told of; no behaviour beyond reading them."""
+"""Events for receivers outside the node or the controller, as values."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from ..model.server import Server
 
 
 class EventType(str, Enum):
-    """What an event tells. Those of a rollout come from a controller, the others from a node."""
+    """The type of an event. Rollout types come from a controller, the others from a node."""
 
     ACTION_ENDED = "action.ended"
     SERVER_CRASHED = "server.crashed"
     SERVER_CRASH_LOOP = "server.crash_loop"
     SERVER_RECOVERED = "server.recovered"
     COUNTDOWN_BEGUN = "countdown.begun"
-    #: Of a receiver: events were let go of before it had taken them.
+    #: For one receiver: events were removed before it took them.
     EVENTS_DROPPED = "events.dropped"
     ROLLOUT_BEGUN = "rollout.begun"
     ROLLOUT_STOPPED = "rollout.stopped"
     ROLLOUT_ENDED = "rollout.ended"
 
 
-#: Types that tell of one server of a node.
 SERVER_TYPES = (
     EventType.ACTION_ENDED,
     EventType.SERVER_CRASHED,
@@ -37,15 +36,14 @@ SERVER_TYPES = (
     EventType.SERVER_RECOVERED,
     EventType.COUNTDOWN_BEGUN,
 )
-#: Types that tell of one rolling run.
 ROLLOUT_TYPES = (EventType.ROLLOUT_BEGUN, EventType.ROLLOUT_STOPPED, EventType.ROLLOUT_ENDED)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event: ``at`` is ISO 8601 in UTC, ``data`` plain JSON values without secrets, ``server`` None where it is about none.
+    """One event: ``at`` is ISO 8601 in UTC, ``data`` plain JSON without secrets, ``server`` None if it concerns no server.
 
-    Whoever is told twice knows it by ``id``. ``number`` is its place in the outbox, 0 before it has one.
+    Receivers find duplicates by ``id``. ``number`` is its place in the outbox, 0 before it has one.
     """
 
     type: EventType

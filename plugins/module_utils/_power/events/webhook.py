@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The body of a webhook, an event as a CloudEvent 1.0 in structured JSON, and its signature, as Standard Webhooks has it; pure.
+"""The body of a webhook, an event as a CloudEvent 1.0 in structured JSON, and its Standard Webhooks signature; pure.
 
-Of what CloudEvents leaves open: ``source`` says which node or controller it comes from, ``subject`` is the UUID of the server, and the
-extension ``sequence`` counts the events of one source, so that a receiver can see the order of two.
+``source`` is the node or controller, ``subject`` the server's UUID, and the extension ``sequence`` orders the events of one source.
 """
 
 from __future__ import annotations
@@ -21,27 +20,24 @@ from .event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
 _SPEC_VERSION = "1.0"
-#: As text they are in the order of the numbers.
+#: Fixed width, so that text order is number order.
 _SEQUENCE_DIGITS = 20
 PREFIX = "whsec_"
-#: How many bytes of it Standard Webhooks takes for a secret.
+#: The bytes of a secret that Standard Webhooks allows.
 _SHORTEST, _LONGEST = 24, 64
 EXPECTED = f"{PREFIX} and the base64 of {_SHORTEST} to {_LONGEST} random bytes"
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
 
 def node_source(name: str) -> str:
-    """Return what a node's events name as where they come from."""
     return f"/fleet.power/nodes/{quote(name, safe='')}"
 
 
 def controller_source(name: str) -> str:
-    """Return what a controller's events name as where they come from."""
     return f"/fleet.power/controllers/{quote(name, safe='')}"
 
 
 def cloudevent(event: Event, source: str) -> dict[str, Any]:
-    """Return an event as the JSON object that receivers get."""
     data = dict(event.data)
     found: dict[str, Any] = {
         "specversion": _SPEC_VERSION,
@@ -60,16 +56,15 @@ def cloudevent(event: Event, source: str) -> dict[str, Any]:
 
 
 def cloudevent_body(event: Event, source: str) -> bytes:
-    """Return the body of the request that carries an event."""
     return json.dumps(cloudevent(event, source), separators=(",", ":")).encode()
 
 
 class SecretFault(ValueError):
-    """A text that is no secret of Standard Webhooks. The sentence does not show it."""
+    """A text that is no secret of Standard Webhooks. The message does not show it."""
 
 
 def key_of(secret: str) -> bytes:
-    """Return the bytes that a secret stands for. Raises `SecretFault`."""
+    """Return the bytes of a secret. Raises `SecretFault`."""
     text = secret.strip()
     try:
         key = base64.b64decode(text[len(PREFIX) :], validate=True) if text.startswith(PREFIX) else b""
@@ -81,7 +76,7 @@ def key_of(secret: str) -> bytes:
 
 
 def headers_of(message: str, seconds: int, body: bytes, key: bytes | None) -> dict[str, str]:
-    """Return the headers of a request: which message it is, when it is sent (Unix time) and, with a key, the signature of all three."""
+    """Return the headers of a request: message id, Unix time and, with a key, the signature of id, time and body."""
     found = {ID: message, TIMESTAMP: str(seconds)}
     if key is not None:
         signed = b".".join((message.encode(), str(seconds).encode(), body))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The query of Source servers, A2S_INFO: who plays, without the bots."""
+"""The query of Source servers, A2S_INFO: the number of players without bots."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ MOST_BYTES = 64 * 1024
 _REQUEST = b"\xff\xff\xff\xffTSource Engine Query\0"
 _WHOLE, _PART = b"\xff\xff\xff\xff", b"\xfe\xff\xff\xff"
 _CHALLENGE, _INFO = b"A", b"I"
-#: A challenge that is answered by another, and another, is no end.
+#: A server may answer a challenge with another one, endlessly.
 _MOST_CHALLENGES = 3
 _MOST_PARTS = 32
 _COMPRESSED = 0x80000000
-#: Bytes of a part before what it has a part of: mark, id, how many there are, which one it is, size.
+#: Bytes before the content of a part: mark, id, count, number, size.
 _PART_HEAD = 12
-#: Texts of an answer that stand before its numbers: name, map, folder, game.
+#: Texts of an answer before its numbers: name, map, folder, game.
 _TEXTS = 4
 _NO_ANSWER = "answers as no Source server does"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
-    """Ask a server who plays. Raises `Unanswered`."""
+    """Return the player count of a server. Raises `Unanswered`."""
     with GameExchange(address, socket.SOCK_DGRAM, deadline, MOST_BYTES) as exchange:
         exchange.send(_REQUEST)
         for _challenge in range(_MOST_CHALLENGES):
@@ -50,17 +50,17 @@ def count_in(answer: bytes) -> PlayerCount:
         position = answer.find(b"\0", position) + 1
         if position == 0:
             raise Unanswered(_NO_ANSWER)
-    # Two bytes for the game's number.
+    # The game's number has two bytes.
     numbers = answer[position + 2 : position + 5]
     if answer[:1] != _INFO or len(numbers) < 3:
         raise Unanswered(_NO_ANSWER)
     players, most, bots = numbers
-    # Where there are more bots than players, bots are not counted among them.
+    # With more bots than players, the players do not include bots.
     return counted(players - bots if bots <= players else players, most)
 
 
 def read_answer(receive: Callable[[], bytes]) -> bytes:
-    """Return an answer without its mark, put together if it comes in parts. Raises `Unanswered`, and what ``receive`` raises."""
+    """Return an answer without its mark, joined if it comes in parts. Raises `Unanswered`, and what ``receive`` raises."""
     packet = receive()
     if packet[:4] == _WHOLE:
         return packet[4:]
@@ -77,14 +77,11 @@ def read_answer(receive: Callable[[], bytes]) -> bytes:
 
 @dataclass
 class _Parts:
-    """The parts of one answer, in whatever order they come."""
-
     _id: int | None = None
     _total: int = 0
     _found: dict[int, bytes] = field(default_factory=dict)
 
     def add(self, packet: bytes) -> bytes | None:
-        """Return the answer once all its parts are there."""
         if packet[:4] != _PART or len(packet) < _PART_HEAD:
             raise Unanswered(_NO_ANSWER)
         identity, total, number = int.from_bytes(packet[4:8], "little"), packet[8], packet[9]
@@ -100,8 +97,8 @@ class _Parts:
 
 
 def _decompressed(data: bytes) -> bytes:
-    """Return what was compressed: its size and checksum stand before it. It may be no larger than an answer that is not."""
-    # Hardly any game does so.
+    """Return the decompressed data, with the same size limit as any answer. Size and checksum precede the data."""
+    # Loaded here because hardly any game compresses.
     import bz2
 
     size, check = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One exchange with a game: the address of a run, bytes within one deadline and one bound, and the number of players in an answer."""
+"""One exchange with a game: the address of a run, bytes within a deadline and a size limit, and the player count."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..model.server import Snapshot
 
 _MOST_DIGITS = len(str(MOST_PLAYERS))
 _LAST_PORT = 65535
-#: Where what is published on all addresses is reached.
+#: How to reach ports that are published on all addresses.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _CHUNK_BYTES = 65536
 
 
 class Unanswered(Exception):
-    """A game that did not answer, or not as its kind does; the text says why, as it stands after who was asked."""
+    """A game without a valid answer; the text is the reason, as the end of a sentence."""
 
 
 def number_of(told: object) -> int | None:
-    """Return the number of players that was told, as a number or in plain digits; None where it is none, or more than play anywhere."""
+    """Return a player count from a number or plain digits; None for anything else, and for an implausible number."""
     if isinstance(told, (str, bytes)) and len(told) <= _MOST_DIGITS and told.isdigit() and told.isascii():
         told = int(told)
     if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told <= MOST_PLAYERS:
@@ -33,7 +33,7 @@ def number_of(told: object) -> int | None:
 
 
 def counted(online: int | None, most: object) -> PlayerCount:
-    """Return the count of an answer. Raises `Unanswered` where it does not say who plays."""
+    """Return the count of an answer. Raises `Unanswered` if it has none."""
     if online is None:
         raise Unanswered("answers, but not how many play")
     return PlayerCount(online, number_of(most))
@@ -51,10 +51,7 @@ def default_port(snapshot: Snapshot, definition: Definition | None) -> int:
 
 
 def address_of(snapshot: Snapshot, port: int, protocol: str) -> tuple[str, int]:
-    """Return the address and port at which the port is published, by ``tcp`` or ``udp``. Raises `Unanswered` if it is not.
-
-    On the machine's own network it is the address that the server was given.
-    """
+    """Return the address that publishes a ``tcp`` or ``udp`` port. Raises `Unanswered` if none does."""
     if snapshot.on_host_network:
         address = variable(snapshot, "SERVER_IP") or "0.0.0.0"
         return _LOOPBACK.get(address, address), port
@@ -66,13 +63,13 @@ def address_of(snapshot: Snapshot, port: int, protocol: str) -> tuple[str, int]:
 
 
 def variable(snapshot: Snapshot, name: str) -> str | None:
-    """Return what a variable of the container's environment was made with; None if it has no such one."""
+    """Return a variable of the container's environment, or None."""
     begin = f"{name}="
     return next((entry[len(begin) :] for entry in snapshot.environment if entry.startswith(begin)), None)
 
 
 class GameExchange:
-    """A connected socket, to be closed, that raises `Unanswered` when the deadline is over or more than ``most`` bytes have come."""
+    """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Close it after use."""
 
     def __init__(self, address: tuple[str, int], kind: socket.SocketKind, deadline: Deadline, most: int) -> None:
         self._deadline = deadline
@@ -98,11 +95,9 @@ class GameExchange:
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send all of it."""
         try:
             self._socket.settimeout(self._left())
             self._socket.sendall(data)
@@ -110,7 +105,7 @@ class GameExchange:
             raise self._fault(error) from error
 
     def receive(self) -> bytes:
-        """Return what comes next: a datagram, or a piece of a stream; empty at its end."""
+        """Return the next datagram or piece of a stream; empty at its end."""
         try:
             self._socket.settimeout(self._left())
             data = self._socket.recv(_CHUNK_BYTES)
@@ -122,7 +117,7 @@ class GameExchange:
         return data
 
     def read(self, count: int) -> bytes:
-        """Return the next bytes of a stream, exactly so many."""
+        """Return exactly ``count`` bytes of a stream."""
         if count > self._most + len(self._pending):
             raise Unanswered("answers more than any game does")
         pieces, left = [self._pending], count - len(self._pending)

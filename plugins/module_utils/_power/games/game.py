@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The game that runs on a server: asked who plays, and made to tell them something."""
+"""The game of a server: its player count, and messages to its players."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Game(Protocol):
     """The game of one run of a server."""
 
     def players(self) -> PlayerCount:
-        """Ask how many play; takes a few seconds at most, the whole exchange. Raises nothing: what was not answered is unknown."""
+        """Return the player count, within a few seconds. Raises nothing: without an answer the count is unknown."""
 
     def announce(self, text: str) -> str:
-        """Tell those who play, in one line of text; return why that was not possible, empty where it was. Raises nothing."""
+        """Send players one line of text; return the reason of a failure, else an empty text. Raises nothing."""
 
 
 @dataclass(frozen=True)
 class NoGame:
-    """Why a server has no game: the reason, as it stands after its name, and where one was looked for."""
+    """The reason why a server has no game, as text after its name, and where to look."""
 
     why: str
     where: str
@@ -42,14 +42,14 @@ class Games(Protocol):
     """The games of a node."""
 
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
-        """Return the game of the run in ``snapshot``, None where no profile says what is played there."""
+        """Return the game of the run in ``snapshot``, None without a profile."""
 
     def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
-        """Say why a server has no game; None if it has one."""
+        """Return why a server has no game; None if it has one."""
 
 
 class ProfiledGames:
-    """The games that the profiles of the node's settings describe, and those that are built in."""
+    """Games from the profiles of the node's settings and from built-in ones."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class ProfiledGames:
         profile = profile_named(name, self._settings.game_profiles) if name else None
         if profile is None:
             return None
-        # Who has no games needs nothing of what it takes to ask one.
+        # Loaded here: a node without games does not need it.
         from .profiled import ProfiledGame
 
         return ProfiledGame(profile, snapshot, definition, self._engine)
@@ -75,7 +75,6 @@ class ProfiledGames:
         return NoGame(f'settings.meta.game is "{printable(name)}", expected a profile', names_of_profiles(settings.game_profiles))
 
     def _named(self, server: Server, definition: Definition | None) -> str:
-        """Return the name of a server's profile: what its definition says, else the first rule that is for it; empty if nothing does."""
         if definition is not None and definition.game:
             return definition.game
         return next((rule.game for rule in self._settings.game_rules if rule.servers.selects(server, definition)), "")

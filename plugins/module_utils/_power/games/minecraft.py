@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Server List Ping of Minecraft, as of version 1.7 and of the proxies before it: who plays, as the list of servers shows it."""
+"""The Server List Ping of Minecraft since version 1.7 and of its proxies: the player count of the server list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .exchange import GameExchange, Unanswered, counted, number_of
 #: An answer has an icon of some 30 KiB, and may have a mod list.
 MOST_BYTES = 256 * 1024
 _MOST_NESTED = 64
-#: Any version gets the answer; of those that servers know how to answer this is the oldest.
+#: Servers answer any version; this is the oldest that they know.
 _VERSION = 47
 _STATUS = 1
 _MOST_DIGITS = 15
@@ -26,7 +26,7 @@ _NO_ANSWER = "answers as no Minecraft server does"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
-    """Ask a server who plays. Raises `Unanswered`."""
+    """Return the player count of a server. Raises `Unanswered`."""
     with GameExchange(address, socket.SOCK_STREAM, deadline, MOST_BYTES) as exchange:
         exchange.send(_request(address))
         return read_answer(exchange.read)
@@ -39,7 +39,7 @@ def _request(address: tuple[str, int]) -> bytes:
 
 
 def read_answer(read: Callable[[int], bytes]) -> PlayerCount:
-    """Return the count in an answer, of which ``read`` returns the next so many bytes. Raises `Unanswered`, and what ``read`` raises."""
+    """Return the count in an answer; ``read`` returns its next bytes. Raises `Unanswered`, and what ``read`` raises."""
     size = _read_varint(read)
     if not 3 <= size <= MOST_BYTES:
         raise Unanswered(_NO_ANSWER)
@@ -71,7 +71,7 @@ def count_in(document: bytes) -> PlayerCount:
 
 
 def _whole(digits: str) -> int | None:
-    # Python takes long for long ones.
+    # Python is slow for many digits.
     return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
@@ -89,7 +89,7 @@ def _varint(number: int) -> bytes:
 
 
 def _read_varint(read: Callable[[int], bytes]) -> int:
-    """Read a number of at most 21 bits, as many as a length has."""
+    """Read a number of at most 21 bits, enough for a length."""
     number = 0
     for shift in (0, 7, 14):
         byte = read(1)[0]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The game of one run, as its profile describes it."""
+"""The game of one run, from its profile."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ from .message import clean, for_console, for_word
 
 #: Bytes of output that are read; a number has a few.
 _MOST_OUTPUT = 4096
-#: What the engine makes of a program that may not be run, or is not there.
+#: The engine's exit codes for a program that is missing or not executable.
 _NO_PROGRAM = (126, 127)
-#: A number, and how many may play after a slash.
 _COUNT = re.compile(rb"([0-9]{1,7})(?:\s*/\s*([0-9]{1,7}))?")
 _Answer = TypeVar("_Answer")
-#: How long one exchange with a game may take, in whole.
+#: Time limit of one whole exchange with a game.
 SECONDS = 3.0
-#: What asks by a protocol, and over what.
 QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]]] = {
     "minecraft": ("tcp", minecraft.ask),
     "a2s": ("udp", a2s.ask),
@@ -41,12 +39,12 @@ _LONGEST_REASON = 300
 
 
 def count_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> PlayerCount:
-    """Have a command count the players. Raises `Unanswered`, and as the engine does."""
+    """Return the player count from a command. Raises `Unanswered`, and the engine's errors."""
     return count_in(_run_command(engine, snapshot, words, seconds, "query"))
 
 
 def count_in(output: bytes) -> PlayerCount:
-    """Return the count in what a command has printed: nothing but a number, or two with a slash between. Raises `Unanswered`."""
+    """Return the count in a command's output: only a number, or two with a slash between. Raises `Unanswered`."""
     found = _COUNT.fullmatch(output.strip())
     if found is None:
         raise Unanswered("its query command prints no number of players")
@@ -54,7 +52,7 @@ def count_in(output: bytes) -> PlayerCount:
 
 
 def tell_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> None:
-    """Have a command tell the players something. Raises `Unanswered`, and as the engine does."""
+    """Send players a message by a command. Raises `Unanswered`, and the engine's errors."""
     _run_command(engine, snapshot, words, seconds, "announce")
 
 
@@ -70,7 +68,7 @@ def _run_command(engine: Engine, snapshot: Snapshot, words: Sequence[str], secon
 
 
 class ProfiledGame:
-    """Asks one run of a server who plays, and has it tell them something; see `Game`."""
+    """Queries one run of a server, and sends messages to its players; see `Game`."""
 
     def __init__(
         self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: Engine, *, seconds: float = SECONDS
@@ -87,7 +85,7 @@ class ProfiledGame:
         except (Unanswered, PowerError) as error:
             return PlayerCount(why=one_line(str(error), _LONGEST_REASON))
         except Exception as error:
-            # Unknown is what a fault of ours is, too: nobody may take it for empty.
+            # A fault of ours means an unknown count too: it must not count as empty.
             return PlayerCount(why=f"the query failed by a fault in this collection ({type(error).__name__})")
 
     def announce(self, text: str) -> str:
@@ -146,7 +144,6 @@ class ProfiledGame:
 
 
 def _of_game(address: tuple[str, int], exchange: Callable[[], _Answer]) -> _Answer:
-    """Carry out an exchange with the game there; a fault is told with its address."""
     try:
         return exchange()
     except Unanswered as error:

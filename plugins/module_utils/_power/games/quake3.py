@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The query of Quake 3 and its descendants (OpenArena, Urban Terror, Xonotic): who plays, without the bots where it tells them apart."""
+"""The query of Quake 3 and its descendants (OpenArena, Urban Terror, Xonotic): the player count, without bots if possible."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from .exchange import GameExchange, Unanswered, counted, number_of
 MOST_BYTES = 64 * 1024
 _MARK = b"\xff\xff\xff\xff"
 _INFO, _STATUS = b"infoResponse", b"statusResponse"
-#: Of a list of players; more lines than that are no list.
 _MOST_LINES = 1024
 _NO_ANSWER = "answers as no server of Quake 3 does"
 
 
 def ask(address: tuple[str, int], deadline: Deadline) -> PlayerCount:
-    """Ask a server who plays. Raises `Unanswered`."""
+    """Return the player count of a server. Raises `Unanswered`."""
     with GameExchange(address, socket.SOCK_DGRAM, deadline, MOST_BYTES) as exchange:
         exchange.send(_MARK + b"getinfo xxx\n")
         online, most = count_in_info(_body(exchange.receive(), _INFO))
@@ -39,10 +38,7 @@ def _body(packet: bytes, kind: bytes) -> bytes:
 
 
 def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
-    """Return how many people play, None where that is not told without bots, and how many may.
-
-    ``g_humanplayers`` has the first, or the difference of ``clients`` and ``bots``; ``clients`` alone only where nobody at all is there.
-    """
+    """Return the number of human players, None if unknown, and the maximum. ``clients`` without ``bots`` counts only if 0."""
     told = _info(body.partition(b"\n")[0])
     online = number_of(told.get(b"g_humanplayers"))
     clients, bots = number_of(told.get(b"clients")), number_of(told.get(b"bots"))
@@ -52,7 +48,7 @@ def count_in_info(body: bytes) -> tuple[int | None, bytes | None]:
 
 
 def count_in_status(body: bytes) -> int | None:
-    """Return how many there are in a list of players, bots among them: a ping of 0, as theirs, is also that of somebody next door."""
+    """Return the number of players in a list, bots included: a ping of 0 means a bot or a player nearby."""
     lines = [line for line in body.split(b"\n")[1:] if line]
     if len(lines) > _MOST_LINES or not all(_is_player(line) for line in lines):
         return None
@@ -60,7 +56,6 @@ def count_in_status(body: bytes) -> int | None:
 
 
 def _is_player(line: bytes) -> bool:
-    """Tell if a line is a player's: score, ping and a name in quotation marks."""
     score, _blank, rest = line.partition(b" ")
     ping, _blank, name = rest.partition(b" ")
     return score.lstrip(b"-").isdigit() and ping.lstrip(b"-").isdigit() and name.startswith(b'"')

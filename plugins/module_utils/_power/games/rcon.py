@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Source RCON: one command sent to a game's console. The password stands in no sentence."""
+"""Source RCON: one command for a game's console. No message shows the password."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..model.server import Snapshot
 from .exchange import GameExchange, Unanswered, variable
 
 _MOST_BYTES = 64 * 1024
-#: A packet has id, type and two zeros beside its text, and a server sends no more than 4096 bytes of that.
+#: A packet has id, type and two zeros beside its text; a server sends at most 4096 bytes of text.
 _LEAST_SIZE, _MOST_SIZE = 10, 8192
 _MOST_PACKETS = 32
 _ANSWER, _COMMAND, _LOGIN_ANSWER, _LOGIN = 0, 2, 2, 3
-#: Some servers take none of 0 and less.
+#: Some servers refuse ids of 0 and less.
 _LOGIN_ID, _COMMAND_ID = 1001, 1002
 _REFUSED_ID = -1
 _NO_ANSWER = "answers as no RCON server does"
@@ -26,14 +26,14 @@ _NO_ANSWER = "answers as no RCON server does"
 
 @dataclass(frozen=True)
 class RconLogin:
-    """What a run's environment says of its RCON. ``port`` None is the one of its profile."""
+    """RCON data in a run's environment. Without ``port``, the profile's counts."""
 
     password: str = field(repr=False)
     port: int | None
 
 
 def login_of(rcon: Rcon, snapshot: Snapshot) -> RconLogin:
-    """Read port and password from the environment that a container was made with. Raises `Unanswered` where they are not there."""
+    """Read port and password from the container's environment. Raises `Unanswered` if they are missing."""
     password = variable(snapshot, rcon.password_variable)
     if not password:
         raise Unanswered(f"its environment has no RCON password: variable {rcon.password_variable} is empty or not there")
@@ -46,7 +46,7 @@ def login_of(rcon: Rcon, snapshot: Snapshot) -> RconLogin:
 
 
 def send(address: tuple[str, int], password: str, command: str, deadline: Deadline) -> None:
-    """Log in and send a command; return when it was answered. Raises `Unanswered`."""
+    """Log in, send a command and wait for its answer. Raises `Unanswered`."""
     with GameExchange(address, socket.SOCK_STREAM, deadline, _MOST_BYTES) as exchange:
         exchange.send(_packet(_LOGIN_ID, _LOGIN, password))
         _await(exchange, _LOGIN_ANSWER, _LOGIN_ID)
@@ -60,7 +60,7 @@ def _packet(identity: int, kind: int, text: str) -> bytes:
 
 
 def _await(exchange: GameExchange, kind: int, identity: int) -> None:
-    """Read until the answer to a packet is there; what comes before it, such as an empty answer to a login, is passed over."""
+    """Read up to the answer to a packet, and skip others, such as an empty answer to a login."""
     for _packet_before in range(_MOST_PACKETS):
         size = int.from_bytes(exchange.read(4), "little", signed=True)
         if not _LEAST_SIZE <= size <= _MOST_SIZE:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looks at many things, several at a time, by threads that keep nobody from ending."""
+"""Concurrent work on many items, in threads that do not block the process's end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..model.clock import SYSTEM_CLOCK
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: An engine far away answers the sooner, and one on this node is not kept from its work.
+#: Enough to speed up a remote engine, without too much load for a local one.
 _AT_ONCE = 8
 
 
 def map_concurrently(
     work: Callable[[T], R], items: Sequence[T], seconds: float | None = None, *, at_once: int = _AT_ONCE
 ) -> list[R | None]:
-    """Return what ``work`` makes of each item, in order, ``at_once`` at a time; None for what is not there after ``seconds``.
+    """Return the results of ``work`` in order, ``at_once`` at a time; None for items unfinished after ``seconds``.
 
-    Raises what ``work`` raises, beginning nothing more then. Its threads are abandoned with what they are about. Where none is to be had,
-    the one who asks does it all, and what it is about when the time is up is waited for.
+    Raises what ``work`` raises, and begins nothing more then. Unfinished threads are abandoned. Without threads, the caller does all the
+    work, and finishes its current item after the time limit.
     """
     found: list[R | None] = [None] * len(items)
     faults: list[Exception] = []
@@ -44,7 +44,7 @@ def map_concurrently(
                 try:
                     found[number] = work(item)
                 except Exception as error:
-                    # Raised again by the thread that waits.
+                    # The waiting thread raises it.
                     faults.append(error)
                     over.set()
 
@@ -60,7 +60,6 @@ def map_concurrently(
 
 
 def _started(target: Callable[[], None], number: int) -> list[threading.Thread]:
-    """So many threads, or as many as are to be had."""
     started = []
     with contextlib.suppress(RuntimeError):
         for _unused in range(number):

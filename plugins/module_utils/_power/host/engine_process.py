@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process of the engine on this machine: its life, as the kernel shows it, and its own mark of a stop."""
+"""The engine's process on this machine: its life according to the kernel, and its mark of a manual stop."""
 
 from __future__ import annotations
 
@@ -20,23 +20,21 @@ from .own_files import open_own
 _UNIX = "unix://"
 _COMMAND = "dockerd"
 _PID_FILES = ("/run/docker.pid", "/var/run/docker.pid")
-#: No file with a number in it is longer.
 _MOST_BYTES = 32
 _CONNECT_SECONDS = 2.0
-#: A process's id, user and group, as the kernel tells them of a socket's other end.
+#: Pid, user and group of a socket's other end, from the kernel.
 _CREDENTIALS = struct.Struct("3i")
 _LIFE = re.compile(r"([0-9a-f-]{36})/([1-9][0-9]{0,9})/([1-9][0-9]{0,18})")
 _ID = re.compile(r"[0-9a-f]{64}")
-#: Bytes of a container's file; it has some thousand, and what its labels and variables have.
+#: Bytes of a container's file; it has some thousand, plus its labels and variables.
 _MOST_CONFIG_BYTES = 8 * 1024 * 1024
 _MOST_NESTED = 64
 
 
 def engine_life(host: str) -> str:
-    """Name this life of an engine's process: the boot's id, the process's id and its start in clock ticks, with slashes between.
+    """Return a name for this life of an engine's process: boot id, pid and start in clock ticks, with slashes between.
 
-    Empty where nobody can tell: an engine far away or down, in a process namespace that we do not see, or one of several behind a socket
-    that somebody else listens at.
+    Empty if unknown: a remote or stopped engine, another pid namespace, or several engines behind a socket of another process.
     """
     boot = boot_id()
     if not host.startswith(_UNIX) or not boot:
@@ -47,15 +45,12 @@ def engine_life(host: str) -> str:
 
 
 def is_life(name: str) -> bool:
-    """Tell if a name is one that `engine_life` gave a life."""
+    """Tell if a text is a name of `engine_life`."""
     return _LIFE.fullmatch(name) is not None
 
 
 def engine_began(life: str) -> float | None:
-    """Return when a life of this boot's began, in seconds of the wall clock as it goes now; None for any other.
-
-    Counted back from now: the kernel's own ``btime`` is the same in whole seconds.
-    """
+    """Return the start of a life of this boot, in wall-clock seconds; None for any other. ``btime`` has only whole seconds."""
     found = _LIFE.fullmatch(life)
     if found is None or found[1] != boot_id():
         return None
@@ -63,11 +58,10 @@ def engine_began(life: str) -> float | None:
 
 
 def _engine_at(path: str, boot: str) -> int:
-    """Return the id of the engine's process behind a socket; 0 where that is not known."""
     listener = _listener_at(path)
     if listener == 0 or _command_of(listener) == _COMMAND:
         return listener
-    # Somebody listens for it: systemd, which starts it by the first who asks, or a proxy.
+    # Another process listens for it: systemd with socket activation, or a proxy.
     for file in _PID_FILES:
         pid = _number_in(file)
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
@@ -77,7 +71,6 @@ def _engine_at(path: str, boot: str) -> int:
 
 
 def _listener_at(path: str) -> int:
-    """Return who listens at a socket; 0 where nobody does, or somebody whom we do not see."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(_CONNECT_SECONDS)
@@ -110,7 +103,7 @@ def _processes() -> Iterator[int]:
 
 
 def _is_in_our_namespace(pid: int) -> bool:
-    """Tell if a process numbers processes as we do: one that runs in a container is some other engine."""
+    """Tell if a process shares our pid namespace: an engine in a container is another one."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -118,11 +111,11 @@ def _is_in_our_namespace(pid: int) -> bool:
 
 
 def manual_stop_mark(root: str, container: str) -> bool | None:
-    """Tell if somebody sent this run of a container a signal through the API of the engine: whichever signal, whoever, and us among them.
+    """Tell if a signal came to this run of a container through the engine's API, from any sender, also from us.
 
-    ``root`` is the engine's ``DockerRootDir``, ``container`` a full id. The engine writes the mark before it sends the signal, and takes it
-    back at the next start. In its own shutdown it leaves no mark; but where it was killed, the next one stops what still runs when it
-    begins, and marks that. None where it cannot be read: another machine, user or engine.
+    ``root`` is the engine's ``DockerRootDir``, ``container`` a full id. The engine writes the mark before the signal, and removes it at the
+    next start. Its own shutdown leaves no mark. But after a kill of the engine, the next one stops and marks containers that still run.
+    None if unreadable: another machine, user or engine.
     """
     if not _ID.fullmatch(container) or not os.path.isabs(root):
         return None
@@ -138,7 +131,6 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
 
 
 def _config_text(path: str) -> str | None:
-    """Return what a file holds; None where that is too much."""
     with open(open_own(path, os.O_RDONLY), "rb") as source:
         data = source.read(_MOST_CONFIG_BYTES + 1)
     return None if len(data) > _MOST_CONFIG_BYTES else data.decode()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults of libraries: the causes behind an error, its words, and answers that they would read without a bound; pure."""
+"""Faults of libraries: the causes of an error, its words, and answers that they would read without a limit; pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..model.schema import one_line
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """An error, what caused it, and the errors that libraries hide in their arguments: 20 at most."""
+    """Return an error, its causes, and errors in the arguments of others: at most 20."""
     links: list[BaseException] = []
     queue: list[object] = [error]
     while queue and len(links) < 20:
@@ -29,7 +29,7 @@ def reason_of(error: Exception) -> str:
 
 
 def certificate_fault(links: Iterable[BaseException]) -> str:
-    """Return why a certificate cannot be verified; empty where no link is such an error."""
+    """Return why a certificate cannot be verified; empty for other errors."""
     import ssl
 
     for link in links:
@@ -40,17 +40,14 @@ def certificate_fault(links: Iterable[BaseException]) -> str:
 
 
 def compression_fault(encoding: str) -> str:
-    """Return the fault of an answer with that ``Content-Encoding``; empty for a plain one.
-
-    Libraries decompress before they count: a kilobyte may become gigabytes.
-    """
+    """Return the fault of a ``Content-Encoding``; empty for plain. Libraries decompress before they count: a kilobyte may be gigabytes."""
     if encoding.strip().lower() in ("", "identity"):
         return ""
     return f"its answer is compressed ({one_line(encoding.strip(), 60)}), and only plain answers are read"
 
 
 def refuse_negative_chunks(answer: Any) -> None:
-    """Have an `http.client.HTTPResponse` raise ValueError for a chunk of negative size, of which Python would read all that comes."""
+    """Make an `http.client.HTTPResponse` raise ValueError for a negative chunk size, for which Python would read without a limit."""
     read_size = answer._read_next_chunk_size
 
     def size() -> int:

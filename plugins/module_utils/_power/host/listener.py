@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ports of this machine: the users that listen on them, asked before a secret is sent there, and the ports that are still free.
+"""The ports of this machine: which users listen on them, checked before a secret is sent, and which ports are free.
 
-The kernel does not say which listener took a connection. But a listener of before and after the connection has taken it.
+The kernel does not report which listener took a connection. But a listener that exists before and after the connection took it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 @dataclass(frozen=True)
 class ListeningSocket:
-    """A listening socket: where, whose, and its number, which no other has as long as it is open."""
+    """A listening socket: its address, user and inode, which is unique while it is open."""
 
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     uid: int
@@ -33,7 +33,7 @@ class ListeningSocket:
 
 
 def listeners(port: int, net: str = "/proc/self/net") -> list[ListeningSocket]:
-    """The sockets of our network namespace that listen on a TCP port. Raises OSError where the kernel does not tell."""
+    """Return the sockets of our network namespace that listen on a TCP port. Raises OSError if the kernel does not report them."""
     found: list[ListeningSocket] = []
     for name in ("tcp", "tcp6"):
         path = os.path.join(net, name)
@@ -49,7 +49,7 @@ def listeners(port: int, net: str = "/proc/self/net") -> list[ListeningSocket]:
 def _listener(row: Sequence[str]) -> ListeningSocket:
     words = bytes.fromhex(row[1].partition(":")[0])
     if sys.byteorder == "little":
-        # The kernel prints words of the machine.
+        # The kernel prints words in the machine's byte order.
         words = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
     address = ipaddress.ip_address(words)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
@@ -57,7 +57,7 @@ def _listener(row: Sequence[str]) -> ListeningSocket:
 
 
 def taking(found: Sequence[ListeningSocket], host: str) -> list[ListeningSocket]:
-    """Those of a port's listeners that a connection to the address ``host`` may have gone to: the most particular ones."""
+    """Return the most specific listeners of a port, which a connection to ``host`` may reach."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
@@ -71,23 +71,20 @@ def taking(found: Sequence[ListeningSocket], host: str) -> list[ListeningSocket]
 
 
 class Vouching:
-    """Tells if the other end of a connection within this machine may be told a secret: ``trusts`` says it of a user's number."""
+    """Decides if the other end of a local connection may have a secret: ``trusts`` decides by a user's number."""
 
     def __init__(self, trusts: Callable[[int], bool]) -> None:
         self._trusts = trusts
 
     def before(self, port: int) -> frozenset[int]:
-        """Return the numbers of the sockets that listen on a port before a connection to it is made."""
+        """Return the inodes of a port's listeners before a connection."""
         try:
             return frozenset(each.inode for each in listeners(port))
         except OSError:
             return frozenset()
 
     def fault(self, before: frozenset[int], connection: socket.socket) -> str:
-        """Why the other end of a new connection may not be told, or "" where it may, or is on another machine.
-
-        Raises ConnectionError where the other end has cut it already.
-        """
+        """Return why the other end may not have a secret; "" if it may, or is remote. Raises ConnectionError if it has closed."""
         try:
             host, port = connection.getpeername()[:2]
         except OSError as error:
@@ -137,13 +134,13 @@ _FAULTS = {errno.EADDRINUSE: PortFault.TAKEN, errno.EADDRNOTAVAIL: PortFault.NO_
 
 
 def port_fault(address: str, port: int, protocol: str) -> PortFault | None:
-    """Why a port cannot be published, or None. What cannot be told (no right to the port, no IPv6) is left to the engine."""
+    """Return why a port cannot be published, or None. The engine decides unknown cases (no right to the port, no IPv6)."""
     version = ipaddress.ip_address(address).version
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     try:
         with socket.socket(family, _KINDS[protocol]) as probe:
             if protocol == "tcp":
-                # Connections that are closing do not hold a port for the engine either.
+                # Closing connections do not block a port for the engine either.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if version == 6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory of a maintenance: what role maintenance writes into the state directory when it begins, and removes when it is over."""
+"""The record of a maintenance: role maintenance writes it into the state directory, and removes it at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 
 def maintenance_of(state_directory: str) -> dict[str, object] | None:
-    """Return the memory of the maintenance that goes on; None if none does. Raises OSError, ValueError where that cannot be known."""
+    """Return the record of the current maintenance, or None. Raises OSError, ValueError if it is unreadable."""
     try:
         with open(open_own(os.path.join(state_directory, MEMORY), os.O_RDONLY), "rb") as source:
             memory = json.loads(source.read(_MOST_BYTES))
@@ -29,10 +29,7 @@ def maintenance_of(state_directory: str) -> dict[str, object] | None:
 
 
 def maintenance_pause(state_directory: str) -> str:
-    """Return why a maintenance keeps anything from being started by itself, as readers are told it; empty if none goes on.
-
-    One whose memory cannot be read counts as one: nobody can tell what it is about to do.
-    """
+    """Return why a maintenance prevents automatic starts, as a code for readers; empty without one. An unreadable record counts as one."""
     try:
         memory = maintenance_of(state_directory)
     except (OSError, ValueError):

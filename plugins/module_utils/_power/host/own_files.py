@@ -1,13 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of our own in the lock and the state directory, on a disk others may write to.
+"""Files of our own in the lock and the state directory, on a disk that others may write to.
 
-Directories and files appear under their name only when mode and group are right: a neighbour with another user id
-never meets one that shuts it out, and a crash half way leaves none behind under that name.
-
-A record in a file is sealed with a checksum, since its write is not atomic to a reader (measured: 2 of 1000 reads taken while a writer
-loops are a mixture of two records).
+Directories and files appear under their name only with the right mode and group. So another user is never locked out, and a crash leaves no
+partial file. A checksum seals each record, since readers can see partial writes (measured: 2 of 1000 reads mixed two records).
 """
 
 from __future__ import annotations
@@ -28,16 +25,16 @@ from typing import Any
 DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 _PARENT_MODE = 0o755
-#: How often a file or its directory may vanish between being made and being opened before that is an error.
+#: How often a file or directory may vanish between creation and opening before this is an error.
 _ATTEMPTS = 100
 _CHECK = b',"check":"'
 
 
 def prepare_directory(path: str, group: str) -> None:
-    """Make sure that ``path`` is a directory; one that is there is left as it is.
+    """Create the directory ``path``; an existing one stays as it is. Raises only OSError.
 
-    A new one, and its missing parents, belongs to ``group`` with mode 2770 where that group exists and we may give it
-    away (root, or a member); else it has mode 0700. Raises OSError only.
+    A new one and its missing parents get ``group`` and mode 2770 if the group exists and we may assign it (root, or a member); else mode
+    0700.
     """
     path = path.rstrip("/") or "/"
     if _is_directory(path):
@@ -50,24 +47,24 @@ def prepare_directory(path: str, group: str) -> None:
         if os.path.isdir(path):
             os.rmdir(fresh)
         else:
-            # Should somebody be quicker just now and theirs still be empty, this one takes its place: see open_or_make.
+            # If another process was faster, and its directory is still empty, ours replaces it: see open_or_make.
             os.rename(fresh, path)
             sync_directory(parent or ".")
     except OSError:
         with suppress(OSError):
             os.rmdir(fresh)
-        # Somebody else was quicker, and has already put something into theirs.
+        # Another process was faster, and has already filled its directory.
         if not os.path.isdir(path):
             raise
 
 
 def sync_directory(path: str) -> None:
-    """Put the names in a directory on the disk: of files that were made, renamed or removed there. Raises OSError."""
+    """Sync the names in a directory to the disk: of new, renamed or removed files. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems cannot sync a directory, and say that this is no such file.
+        # Some file systems cannot sync a directory, and return this error.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -75,11 +72,10 @@ def sync_directory(path: str) -> None:
 
 
 def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:
-    """Open a regular file of ours and return its descriptor; no link is followed, no pipe or device waited for.
+    """Open a regular file of ours and return its descriptor, without following links or waiting for pipes or devices.
 
-    With ``O_CREAT`` a missing file is made with exactly ``mode``, whatever the umask; its group is that of a directory
-    with the setgid bit. A file that is there keeps its mode. Raises OSError: ELOOP for a symlink, EINVAL for anything
-    else that is not a regular file.
+    With ``O_CREAT`` a new file gets exactly ``mode``, and the group of a directory with the setgid bit; an existing file keeps its mode.
+    Raises OSError: ELOOP for a symlink, EINVAL for anything else that is not a regular file.
     """
     existing = flags & ~(os.O_CREAT | os.O_EXCL)
     for _attempt in range(_ATTEMPTS):
@@ -99,10 +95,7 @@ def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:
 
 
 def open_or_make(path: str, flags: int, group: str) -> int:
-    """Open a regular file of ours as ``open_own`` does, making it and its directory (``prepare_directory``) if they are missing.
-
-    Several may make the directory at once, or somebody may remove it just now: then this begins again. Raises OSError.
-    """
+    """Open as `open_own`; create the file and its directory if missing, even if another process removes it. Raises OSError."""
     for _attempt in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
             return open_own(path, flags | os.O_CREAT)
@@ -111,10 +104,9 @@ def open_or_make(path: str, flags: int, group: str) -> int:
 
 
 def open_locked(path: str, opened: Callable[[], int]) -> int | None:
-    """Open a file by ``opened``, and return its descriptor, which holds the lock of it (``flock``); None if somebody else does.
+    """Open a file by ``opened`` and lock it (``flock``); return its descriptor, or None if another process holds the lock.
 
-    Somebody may have removed the file or its directory: others meet at another one then, and this begins again. Raises OSError, and what
-    ``opened`` raises.
+    It retries if the file or its directory was removed meanwhile. Raises OSError, and what ``opened`` raises.
     """
     for _attempt in range(_ATTEMPTS):
         with ExitStack() as undo:
@@ -157,7 +149,6 @@ def _make_parents(path: str) -> None:
 
 
 def _share_with_group(path: str, group: str) -> None:
-    """Open a fresh directory, mode 0700, to ``group``, or leave it to its owner alone."""
     try:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
     except (KeyError, PermissionError):
@@ -174,7 +165,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _make_file(path: str, mode: int) -> None:
-    """Make an empty file under another name, then link it to ``path``: the umask is never seen there."""
+    """Create an empty file under another name, then link it to ``path``: the umask never shows there."""
     directory, name = os.path.split(path)
     fresh = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -188,14 +179,14 @@ def _make_file(path: str, mode: int) -> None:
 
 
 def seal(fields: Mapping[str, Any]) -> bytes:
-    """Return the text of a record, of which ``fields`` must have some."""
-    # A lone surrogate, as from an undecodable argument, becomes a question mark.
+    """Return the text of a record; ``fields`` must not be empty."""
+    # A lone surrogate, from an undecodable argument, becomes a question mark.
     body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return body[:-1] + _CHECK + _checksum(body)
 
 
 def unseal(raw: bytes) -> Any:
-    """Return what a record says, padded or not; None if there is none, or it is torn or not ours."""
+    """Return the content of a record, padded or not; None if it is missing, torn or not ours."""
     body, mark, check = raw.rstrip(b" \0\n").rpartition(_CHECK)
     body += b"}"
     if not mark or check != _checksum(body):
@@ -207,5 +198,4 @@ def unseal(raw: bytes) -> Any:
 
 
 def _checksum(body: bytes) -> bytes:
-    """Return what stands behind the checksum's name, up to the end of the record."""
     return b'%08x"}' % zlib.crc32(body)

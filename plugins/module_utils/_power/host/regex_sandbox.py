@@ -1,15 +1,12 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Regular expressions of definitions: what RE2 has in other words, and child interpreters that a hostile pattern can burn without harm.
+"""Regular expressions of definitions: RE2 patterns translated for Python, and child interpreters with limits for hostile patterns.
 
-Whoever writes a definition writes patterns for Wings, that is for RE2, which no pattern can slow down. Python's matcher may take longer
-than the world lasts, cannot be interrupted, and holds up every other thread meanwhile. So it runs in a process of its own, with a limit
-on its processor time that the kernel keeps and one on its memory.
-
-RE2's own library, google-re2, does not replace the child: it has no wheels for musl (Alpine), its newest release has none for Python 3.9,
-and it takes no text with surrogate escapes, as which bytes that are not UTF-8 are read here. A node without it would need the child
-still, and two engines would differ on one definition.
+Definitions have patterns for Wings, so for RE2, whose time is linear. Python's matcher may take forever, cannot be interrupted, and blocks
+all other threads. So it runs in a child process with limits on CPU time and memory. google-re2 cannot replace the child: it has no wheels
+for musl (Alpine), its newest release has none for Python 3.9, and it rejects surrogate escapes, which stand for bytes that are not UTF-8.
+Nodes without it would still need the child, and two engines would differ.
 """
 
 from __future__ import annotations
@@ -30,16 +27,15 @@ from ..model.clock import SYSTEM_CLOCK
 if TYPE_CHECKING:
     import subprocess
 
-#: Processor seconds; the limit is counted in whole ones.
 _PROCESSOR_SECONDS = 1
-#: Seconds for one answer, and before it for the start, on a machine that is too busy to give the child its processor second sooner.
+#: Seconds for the start and for each answer, on a machine too busy to give the child its CPU second sooner.
 _ANSWER_SECONDS = 10.0
 #: Bytes of memory, the interpreter's own included.
 _MEMORY = 256 * 1024 * 1024
-#: Characters of a pattern; what looks through them here takes the square of that at worst.
+#: Characters of a pattern; the search here may take quadratic time.
 _LONGEST_PATTERN = 4096
 
-#: What every child begins with. It imports nothing of ours: where the core runs from an archive there is no path to give it.
+#: The code that starts every child. It imports nothing of ours: a core that runs from an archive has no path.
 _LIMITS = r"""
 import json, re, resource, sys, time
 seconds, memory = map(int, sys.argv[1:3])
@@ -59,7 +55,7 @@ class NotStarted(Exception):
 
 
 class RegexTimeout(Exception):
-    """A child has not answered. ``spent``: its time was up; else it ended for a reason of its own, or somebody ended it."""
+    """A child did not answer. ``spent``: it used up its time; else it ended for another reason."""
 
     def __init__(self, *, spent: bool) -> None:
         super().__init__()
@@ -67,9 +63,9 @@ class RegexTimeout(Exception):
 
 
 class PatternChild:
-    """An interpreter that runs a program within the limits: a second of processor time in all, unless the program lifts that.
+    """An interpreter that runs a program with limits: one CPU second in total, unless the program raises that.
 
-    The program writes an empty line when it is ready, then a line of JSON for each line of JSON, until its input ends. Raises `NotStarted`.
+    The program writes an empty line when it is ready, then one line of JSON for each line of JSON. Raises `NotStarted`.
     """
 
     def __init__(self, program: str, *arguments: str) -> None:
@@ -79,7 +75,7 @@ class PatternChild:
             self._running = _started(program, arguments)
         except (OSError, ValueError) as error:
             raise NotStarted from error
-        # A thread may be left behind with its question when the others end.
+        # A thread may still wait for an answer when the others end.
         atexit.register(self.end)
         try:
             self._exchange(b"")
@@ -87,15 +83,14 @@ class PatternChild:
             raise NotStarted from error
 
     def ask(self, *question: object) -> Any:
-        """Its answer. Raises `RegexTimeout`; whatever is raised, the child is gone then."""
+        """Return its answer. Raises `RegexTimeout`; after any exception the child is gone."""
         return json.loads(self._exchange(json.dumps(question).encode("ascii") + b"\n"))
 
     def end(self) -> None:
-        """Kill it and take its leave, so that not even a dead process is left."""
         self._running.kill()
         for pipe in (self._running.stdin, self._running.stdout):
             if pipe is not None:
-                # What could not be written is given up with it.
+                # Unwritten data is lost with it.
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._running.wait()
@@ -108,7 +103,7 @@ class PatternChild:
         except _Late:
             line, late = b"", True
         except BaseException:
-            # Its answer would be taken for that to the next question.
+            # A later question would get this answer.
             self.end()
             raise
         if not line.endswith(b"\n"):
@@ -118,10 +113,10 @@ class PatternChild:
 
 
 def _started(program: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
-    # Not before it is needed: most definitions have no pattern.
+    # Loaded here: most definitions have no pattern.
     import subprocess
 
-    # A session of its own: Ctrl-C in a terminal is not for it.
+    # A separate session, so that Ctrl-C in a terminal does not reach it.
     # pylint: disable-next=ansible-bad-function
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _LIMITS + program, str(_PROCESSOR_SECONDS), str(_MEMORY), *arguments],
@@ -139,10 +134,9 @@ class _Late(Exception):
 
 
 def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
-    """Return what a child answers in time, complete where it ends in a line feed. It reads a whole line before it writes one."""
+    """Return a child's answer; a complete one ends in a line feed. The child reads a whole line before it writes one."""
     deadline = Deadline.after(SYSTEM_CLOCK, _ANSWER_SECONDS)
     pieces: list[bytes] = []
-    # A child that is gone has not answered.
     with contextlib.suppress(OSError):
         if child.stdin is None or child.stdout is None:
             return b""
@@ -161,19 +155,19 @@ def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
 
 
 def _await(descriptor: int, event: int, deadline: Deadline) -> None:
-    """Wait until a pipe can be read or written, or its other end is closed. Raises `_Late` at the deadline."""
+    """Wait until a pipe is ready or its other end closes. Raises `_Late` at the deadline."""
     poll = select.poll()
     poll.register(descriptor, event)
     if not poll.poll(deadline.left * 1000):
         raise _Late
 
 
-#: An escaped character, a class as a whole, a named group and the end: what may have to be written in another way.
+#: Parts of a pattern that may need translation: an escaped character, a whole class, a named group and the end.
 _PART = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\(\?<(?![=!])|\(\?[a-zA-Z]*m[a-zA-Z]*[-:)]|\$", re.DOTALL)
 
 
 def translated(pattern: str) -> str:
-    """A pattern of RE2 as Python writes it. Raises `ValueError`, which says what it is or has, for one that cannot be written so."""
+    """Return an RE2 pattern in Python's syntax. Raises `ValueError`, with the reason, if that is impossible."""
     if len(pattern) > _LONGEST_PATTERN:
         raise ValueError(f"is longer than {_LONGEST_PATTERN} characters")
     several_lines = False

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The records of the supervisor and of the sender of events: that one runs on this node, since when, and why it is paused.
+"""The records of the supervisor and of the event sender: that one runs on this node, since when, and why it is paused.
 
-A record stands in the lock file of its process, as JSON of a fixed size with a checksum, written in one piece. Readers take no lock: a
-process that begins at that moment could believe that another one runs.
+A record is in the lock file of its process: JSON of a fixed size with a checksum, from one write. Readers take no lock: it could stop a
+process that starts at the same moment.
 """
 
 from __future__ import annotations
@@ -17,24 +17,20 @@ from typing import Any
 from .liveness import boot_id, lives, start_of
 from .own_files import open_own, seal, unseal
 
-#: Below the state directory.
 SUPERVISOR_LOCK = "supervisor.lock"
-#: What may keep the supervisor from starting anything; empty where nothing does.
 PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault")
 _SIZE = 512
-#: A reader may meet a writer this often before the record counts as damaged.
+#: How often a read may meet a write before the record counts as damaged.
 _ATTEMPTS = 5
 _TEXTS = ("boot_id", "since", "paused")
-#: What readers are told where none runs, and where nobody can tell.
 NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
-#: Below the state directory.
 EVENTS_LOCK = "events.lock"
 
 
 @dataclass(frozen=True)
 class SupervisorRecord:
-    """One life of the supervisor: ``since`` a timestamp, ``pid_start`` in clock ticks since boot, ``paused`` one of `PAUSES` or empty."""
+    """One life of the supervisor: ``since`` is a timestamp, ``pid_start`` clock ticks since boot, ``paused`` one of `PAUSES` or empty."""
 
     pid: int
     pid_start: int
@@ -44,29 +40,23 @@ class SupervisorRecord:
 
     @classmethod
     def of_this_process(cls, since: str, paused: str = "") -> SupervisorRecord:
-        """Return the record of the process that calls."""
         return cls(os.getpid(), start_of(os.getpid()), boot_id(), since, paused)
 
     @property
     def is_alive(self) -> bool:
-        """True while the process that wrote it lives."""
         return lives(self.pid, self.pid_start, self.boot_id)
 
     def facts(self) -> dict[str, Any]:
-        """Return what readers are told of a supervisor that runs."""
         return {"running": True, "since": self.since, "paused": self.paused or None}
 
 
 def write_record(descriptor: int, record: SupervisorRecord) -> None:
-    """Write a record over the one in the file, whose lock the caller holds. Raises OSError."""
+    """Write a record into the file; the caller holds its lock. Raises OSError."""
     os.pwrite(descriptor, seal(asdict(record)).ljust(_SIZE), 0)
 
 
 def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> SupervisorRecord | None:
-    """Return the record of the supervisor that runs; None if none does. Raises OSError where that cannot be told.
-
-    ``name``: that of the lock file, where another service keeps a record of the same form.
-    """
+    """Return the record of the running supervisor, or service with lock file ``name``; else None. Raises OSError."""
     path = os.path.join(state_directory, name)
     try:
         descriptor = open_own(path, os.O_RDONLY)
@@ -76,7 +66,7 @@ def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> Supervisor
         for _attempt in range(_ATTEMPTS):
             text = os.pread(descriptor, _SIZE, 0).strip(b" \0\n")
             if not text:
-                # Made, and nobody has said anything yet.
+                # The file is new and still empty.
                 return None
             record = _decoded(text)
             if record is not None:
@@ -87,7 +77,7 @@ def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> Supervisor
 
 
 def supervisor_facts(state_directory: str) -> tuple[dict[str, Any], str]:
-    """Return what readers are told of the supervisor, and a warning, empty where it can be told."""
+    """Return the facts of the supervisor for readers, and a warning if they are unknown."""
     try:
         record = read_record(state_directory)
     except OSError as error:
@@ -105,12 +95,12 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
 
 
 def read_events_record(state_directory: str) -> SupervisorRecord | None:
-    """Return the record of the process that sends events; None if none does. Raises OSError where that cannot be told."""
+    """Return the record of the event sender, or None. Raises OSError if that is unknown."""
     return read_record(state_directory, EVENTS_LOCK)
 
 
 def events_facts(state_directory: str) -> tuple[dict[str, Any], str]:
-    """Return whether events are sent and since when, None where that cannot be told, and a warning then."""
+    """Return whether events are sent and since when, None if unknown, and then a warning."""
     try:
         record = read_events_record(state_directory)
     except OSError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One syslog line for each server's end, so that ``journalctl -ft fleet-power`` follows a run from a second terminal."""
+"""One syslog line for each server's end, so that ``journalctl -ft fleet-power`` follows an action from a second terminal."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ..model.result import Outcome, Result
 from ..model.schema import printable
 
 TAG = "fleet-power"
-#: How long a line may wait to be taken, and how long it may be, in bytes; what logs itself over the network takes no more.
+#: The timeout of a line, and its most bytes: network logging takes no more.
 _PATIENCE_SECONDS = 1.0
 _LONGEST = 8192
-#: How long a log that takes nothing is left alone: whoever acts must not wait a second for each line.
+#: The pause after a timeout: an action must not wait a second for each line.
 _STUCK_SECONDS = 30.0
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
 
 
 def line_of(result: Result, request: Request) -> str:
-    """Say what became of one server, in one line without control characters or secrets."""
+    """Return the end of an action on one server, in one line without control characters or secrets."""
     words = [f"{result.action.value} {printable(result.server.uuid)}"]
     if result.server.name:
         words.append(f"({result.server.name})")
@@ -41,13 +41,13 @@ def line_of(result: Result, request: Request) -> str:
 
 
 def announce(result: Result, request: Request) -> None:
-    """Write the line; nothing fails for it."""
+    """Write the line; errors are ignored."""
     level = syslog.LOG_INFO if result.outcome in _QUIET else syslog.LOG_WARNING
     _SYSTEM_LOG.write(level, line_of(result, request))
 
 
 def announce_line(line: str, *, warn: bool = False) -> None:
-    """Write any other line, which has no secrets, without control characters; nothing fails for it."""
+    """Write another line without secrets, and remove control characters; errors are ignored."""
     _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, _printable(line))
 
 
@@ -56,20 +56,20 @@ def _printable(line: str) -> str:
 
 
 class SystemLog:
-    """The system log, written without the C library's function: that waits without end for a daemon that reads no more."""
+    """The system log, without the C library's function: that waits endlessly for a stuck daemon."""
 
     def __init__(self, address: str = "/dev/log") -> None:
         self._address = address
         self._stuck = Deadline(SYSTEM_CLOCK, 0.0)
 
     def write(self, level: int, line: str) -> None:
-        """Send one line. Where nobody takes it within a second, this line is lost, and so are those of the next half minute."""
+        """Send one line. After a timeout of a second, this line and those of the next half minute are lost."""
         if not self._stuck.is_over:
             return
         datagram = f"<{syslog.LOG_DAEMON | level}>{TAG}[{os.getpid()}]: {line}".encode("utf-8", "replace")
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-                # Connected, since the kernel tells only of a peer whether it has room.
+                # Connected, because the kernel reports a full queue only for a peer.
                 log.connect(self._address)
                 log.settimeout(_PATIENCE_SECONDS)
                 log.send(datagram[:_LONGEST])

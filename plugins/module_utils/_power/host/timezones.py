@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node's time zone: it belongs to the machine, not to whoever calls, since a container is recreated when it changes."""
+"""The node's time zone. It must not depend on the caller: a container is recreated when it changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FALLBACK = "UTC"
 
 
 def is_timezone(name: str, root: str = "/") -> bool:
-    """Tell if ``name`` is a time zone; without a time zone database on the node, if it looks like one."""
+    """Tell if ``name`` is a time zone; without a time zone database, if it looks like one."""
     if not _NAME.fullmatch(name):
         return False
     database = os.path.join(root, _DATABASE)
@@ -24,9 +24,9 @@ def is_timezone(name: str, root: str = "/") -> bool:
 
 
 def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
-    """The first time zone known of ``/etc/timezone``, the link ``/etc/localtime``, and ``TZ``; else UTC.
+    """Return the first valid time zone of ``/etc/timezone``, the link ``/etc/localtime``, and ``TZ``; else UTC.
 
-    Wings asks ``TZ`` first; here that would let two callers with different environments recreate each other's containers.
+    Wings reads ``TZ`` first; here callers with different environments would recreate each other's containers.
     """
     for name in (_from_file(root), _from_link(root), environment.get("TZ", "").lstrip(":")):
         if is_timezone(name, root):

@@ -13,20 +13,20 @@ _NAME = b"wings\n"
 
 
 def wings_pid(proc: str = "/proc") -> int | None:
-    """The pid of a Wings daemon, or None.
+    """Return the pid of a Wings daemon, or None.
 
-    A server's own process may call itself anything, so only those of root and of our own user count: Wings runs as root, perhaps in a
-    container, or (rootless) as the user who would run us. Containers of a rootless engine belong to that user as well, so of his
-    processes only those in the pid namespace of ``proc`` count, which should be ours.
+    A server's process may use any name, so only processes of root and of our own user count: Wings runs as root, also in a container, or
+    rootless as our user. Our user's processes count only in the pid namespace of ``proc``, since the containers of a rootless engine have
+    the same user.
     """
     for pid in filter(str.isdigit, os.listdir(proc)):
         directory = os.path.join(proc, pid)
         try:
-            # Every action looks at every process: hence nothing more than one open and one read for each.
+            # Every action checks every process, so each costs only one open and one read.
             if _command(directory) == _NAME and _may_be_wings(directory):
                 return int(pid)
         except OSError:
-            continue  # it ended while we looked
+            continue  # it ended meanwhile
     return None
 
 
@@ -36,9 +36,9 @@ def _may_be_wings(directory: str) -> bool:
 
 
 def _is_in_our_pid_namespace(directory: str) -> bool:
-    """Tell if a process has no other number in a namespace below ours. Unlike its namespace's own name, everybody may read that."""
+    """Tell if a process has no pid in a nested namespace. Unlike the namespace's name, this is readable by all."""
     with open(os.path.join(directory, "status"), "rb") as source:
-        # To its end: the groups before it are as many as the process likes.
+        # To the end: the groups before it may be any number.
         numbers = [line.split()[1:] for line in source if line.startswith(b"NSpid:")]
     return all(len(each) == 1 for each in numbers)
 
@@ -52,7 +52,7 @@ def _command(directory: str) -> bytes:
 
 
 class Remembered:
-    """A look for Wings whose answer counts for a while; of many threads that ask at once, one looks."""
+    """Caches the search for Wings; of concurrent threads, only one searches."""
 
     def __init__(self, find: Callable[[], int | None], seconds: float, monotonic: Callable[[], float]) -> None:
         self._find, self._seconds, self._monotonic = find, seconds, monotonic
@@ -60,7 +60,7 @@ class Remembered:
         self._found: tuple[float, int | None] | None = None
 
     def __call__(self) -> int | None:
-        """The pid of a Wings daemon, or None, as it was at most so many seconds ago."""
+        """Return the pid of a Wings daemon or None, at most ``seconds`` old."""
         with self._guard:
             now = self._monotonic()
             if self._found is None or now - self._found[0] >= self._seconds:

@@ -3,8 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Accepted power actions, which the journal keeps until they begin or end.
 
-An accepted action is a row of ``operations`` without a beginning and an end, and a row of ``acceptances`` with what another process needs
-to begin it.
+Each is a row of ``operations`` without a beginning and an end, and a row of ``acceptances`` with the data to begin it later.
 """
 
 from __future__ import annotations
@@ -29,12 +28,11 @@ from .schema import KEPT_OPERATIONS, storable
 if TYPE_CHECKING:
     import sqlite3
 
-#: The columns of ``operations`` and ``acceptances`` that an acceptance writes.
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
 _PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
 
-#: The columns that an end writes. A journal that was begun anew meanwhile has no row for it, so an end writes a whole row.
+#: The columns that an end writes. A new journal has no row of the action, so an end writes a whole row.
 _OF_AN_END = (
     *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
     *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
@@ -59,9 +57,9 @@ _PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, ac
 class Acceptance:
     """One accepted action. ``deadline`` is the end of its wait for its turn. Times are in UTC.
 
-    ``generation`` is the server's kill generation before it was accepted; None for a kill. ``players`` is its policy for players, whose
-    wait comes on top. At ``ready`` a start counts as done. If it was read from the journal, ``boot`` is the boot of the machine in which it
-    was written, "" if unknown, and ``boot_seconds`` the seconds since that boot.
+    ``generation`` is the server's kill generation before it was accepted; None for a kill. The wait of ``players`` comes on top. At
+    ``ready`` a start counts as done. If it was read from the journal, ``boot`` and ``boot_seconds`` are the machine's boot at the write, ""
+    if unknown, and the seconds since that boot.
     """
 
     operation: str
@@ -79,21 +77,20 @@ class Acceptance:
     ready: Readiness = CONTAINER_UP
 
     def requested(self, now: datetime, generation: int | None) -> Acceptance:
-        """Return the same action, requested and accepted now."""
         deadline = now + timedelta(seconds=self.wait_seconds)
         return replace(self, requested_at=now, accepted_at=now, deadline=deadline, generation=generation)
 
     @property
     def longest_wait(self) -> int:
-        """The most seconds until it begins: its wait for its turn and for its players."""
+        """The most seconds until it begins: for its turn and for its players."""
         return self.wait_seconds + (0 if self.players is None else self.players.max_delay)
 
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
     """Return the seconds that an action of an earlier process may still wait, ``grace`` included; negative if its time is over.
 
-    ``now`` is by the wall clock, which may be set. Within one ``boot`` the seconds since it, ``since_boot``, count instead. After another
-    boot the wall clock counts, but at least the seconds since that boot. A clock that is well before the acceptance counts as over.
+    Within one ``boot`` the seconds since that boot, ``since_boot``, count. After another boot the wall clock ``now`` counts, but at least
+    the seconds since that boot. A clock well before the acceptance counts as over.
     """
     whole = acceptance.longest_wait + grace
     if acceptance.boot == boot != "":
@@ -105,10 +102,7 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
 
 
 def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
-    """Write acceptances in this order, synced to the disk when this returns. Raises `JournalUnusable`, OSError: then none is written.
-
-    The same transaction runs ``afterwards``, which `ended` and `moved` return.
-    """
+    """Write acceptances in order and ``afterwards``, in one synced transaction. Raises `JournalUnusable`, OSError: then none is written."""
     moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
 
@@ -122,7 +116,7 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
 
 
 def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
-    """Return a write of the ends of accepted actions, each with its origin. Of two ends of one action the later one counts."""
+    """Return a write of the ends of accepted actions with their origins. The later of two ends of one action counts."""
     endings = [_ending(result, origin) for result, origin in results]
     # The last end of each server is never pruned.
     last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
@@ -137,7 +131,7 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
 
 
 def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
-    """Return a write of other kill generations for accepted actions, by operation."""
+    """Return a write of new kill generations for accepted actions, by operation."""
 
     def work(connection: sqlite3.Connection) -> None:
         connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
@@ -146,7 +140,7 @@ def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connectio
 
 
 def forget(connection: sqlite3.Connection) -> None:
-    """Remove the acceptances of actions that have begun or ended. To be called now and then, since nothing else removes them."""
+    """Remove the acceptances of actions that have begun or ended. Call it regularly: nothing else removes them."""
     connection.execute(_FORGET)
 
 
@@ -166,7 +160,7 @@ def pending(journal: Journal) -> list[Acceptance]:
 def _insert(
     connection: sqlite3.Connection, table: str, columns: Sequence[str], values: Sequence[Mapping[str, object]], conflict: str
 ) -> None:
-    """Write many rows by few statements: after each statement this thread may have to wait for other threads."""
+    """Write many rows by few statements: after each statement this thread may wait for others."""
     at_once = _MOST_PARAMETERS // len(columns)
     one = f"({','.join('?' * len(columns))})"
     for start in range(0, len(values), at_once):
@@ -201,7 +195,6 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
 
 
 def _acceptance(row: sqlite3.Row) -> Acceptance | None:
-    """Return the value of a row; None if it is damaged."""
     uuid = parse_uuid(str(row["uuid"]))
     try:
         return (
@@ -237,5 +230,5 @@ def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
 
 
 def _moment(text: object) -> datetime:
-    # Python below 3.11 does not read the letter.
+    # Python below 3.11 does not read "Z".
     return datetime.fromisoformat(str(text).replace("Z", "+00:00"))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The intents in the journal: what each server is meant to be."""
+"""The intents in the journal: whether each server should be up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MEANT_UP = "SELECT uuid, name FROM intents WHERE up ORDER BY uuid"
 
 @dataclass(frozen=True)
 class Intent:
-    """The intent of the last action that ended ``done`` or ``unchanged``: the server is to be up or down. ``at`` is ISO 8601."""
+    """The intent of the last action that ended ``done`` or ``unchanged``. ``at`` is ISO 8601."""
 
     up: bool
     operation: str
@@ -47,9 +47,8 @@ class Intents:
     def set(self, server: Server, intent: Intent, *, only_if_newer: datetime | None = None, keep_since: datetime | None = None) -> bool:
         """Write the intent of a server. Return False, with a warning, if it cannot be written.
 
-        ``only_if_newer``, the time now: an intent of the same age or younger stays, unless its time is in the future because the clock was
-        set back. ``keep_since``: an intent of that age or younger that says the same stays. If the server is to be down, no start is due
-        any more.
+        ``only_if_newer``, the time now: an intent as new or newer stays, unless a clock change put it in the future. ``keep_since``: an
+        equal intent since that time stays. An intent to be down cancels due starts.
         """
         parameters = {
             "uuid": server.uuid,
@@ -67,26 +66,21 @@ class Intents:
             if not intent.up:
                 connection.execute(CLOSE_ALL, {"uuid": server.uuid})
 
-        # After a power cut a server must not come up that was stopped.
+        # A stopped server must stay down after a power cut.
         return self._store.write(work, durable=not intent.up)
 
     def of(self, uuid: str) -> Intent | None:
-        """Return a server's intent, None if it has none."""
         return self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, Intent]:
-        """Return the intents of those servers that have one."""
         return {row["uuid"]: _intent(row) for row in self._store.rows_for(_OF_EACH, uuids)}
 
     def known_of(self, uuid: str) -> Intent | None:
-        """Return a server's intent; None if it has none. Raises `JournalUnusable`, OSError where that cannot be known."""
+        """Return a server's intent, or None. Raises `JournalUnusable`, OSError if it cannot be read."""
         return next(map(_intent, self._store.rows_or_raise(_OF_EACH.format(holes="?"), (uuid,))), None)
 
     def meant_up(self) -> list[Server] | None:
-        """Return the servers whose intent is up, by UUID.
-
-        None, with a warning, if the journal cannot be read, or was damaged and has just been begun anew.
-        """
+        """Return the servers that should be up, by UUID. None, with a warning, if the journal is unreadable or was just replaced."""
         found = self._store.rows_if_known(_MEANT_UP)
         return None if found is None else [Server(str(row["uuid"]), str(row["name"])) for row in found]
 

@@ -19,7 +19,7 @@ from .store import JournalStore
 
 
 class Journal:
-    """The journal in ``state_directory``. Safe between threads."""
+    """The journal in ``state_directory``. Thread-safe."""
 
     def __init__(self, state_directory: str, lock_directory: str, group: str, clock: Clock, *, read_only: bool = False) -> None:
         """A ``read_only`` journal creates and changes no file: methods that write do nothing."""
@@ -35,18 +35,15 @@ class Journal:
 
     @property
     def warnings(self) -> list[str]:
-        """Return a sentence for each fault, each sentence once."""
         return self.store.warnings
 
     def new_warnings(self) -> list[str]:
-        """See `JournalStore.new_warnings`."""
         return self.store.new_warnings()
 
     def sync(self) -> str:
-        """See `JournalStore.sync`."""
         return self.store.sync()
 
     def close(self) -> None:
-        """Close the file and remove this process's mark: its operations without an end read as interrupted from now on."""
+        """Close the file and remove this process's mark: its operations without an end count as interrupted from now on."""
         self.store.close()
         self.marks.close()

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal's SQLite file: how it is made, opened, written, read and, when it is damaged, begun anew.
+"""The journal's SQLite file: how it is made, opened, written, read and, after damage, replaced.
 
-SQLite leaves three cases to its callers, and a lock file of our own (flock) covers them: two processes make the file, a process replaces a
-damaged file, and the last writer deletes the write-ahead log while a reader that creates nothing looks for it. We open the database itself
-only to create it: closing a descriptor of it would drop the POSIX locks that SQLite holds in this process.
+A lock file of our own (flock) covers cases that SQLite does not: two processes make the file, or a process replaces a damaged one. The
+last writer may delete the write-ahead log while a read-only reader looks for it. We open the database itself only to create it: closing a
+descriptor of it would drop SQLite's POSIX locks in this process.
 """
 
 from __future__ import annotations
@@ -45,15 +45,12 @@ from .schema import JournalUnusable
 
 T = TypeVar("T")
 
-# Opening, creating and closing within this process, one at a time (see the module's docstring on descriptors).
+# Serializes opening, creating and closing within this process (see the module's docstring on descriptors).
 _OPENING = threading.Lock()
 
 
 class JournalFile:
-    """The file in ``state_directory``. Not safe between threads: its owner lets one in at a time.
-
-    ``report`` is called with a sentence when a damaged file was replaced.
-    """
+    """The file in ``state_directory``. Not thread-safe. ``report`` gets a sentence after a damaged file was replaced."""
 
     def __init__(self, state_directory: str, group: str, report: Callable[[str], None]) -> None:
         self.path = path_in(state_directory)
@@ -63,21 +60,16 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._patience = PATIENCE
-        #: How SQLite syncs a transaction that is not durable.
         self._synchronous = "NORMAL"
         self._version: int | None = None
-        #: The settings of the open connection.
         self._set_now: dict[str, str] = {}
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
-        """Run ``work`` in one transaction, again if the file is replaced meanwhile. Raises JournalUnusable, OSError.
-
-        ``durable``: it is synced to the disk when this returns.
-        """
+        """Run ``work`` in one transaction, again after a replacement; ``durable``: synced. Raises JournalUnusable, OSError."""
         for last in attempts():
             try:
                 connection = self._open()
-                # Within the transaction it would only count for the next one.
+                # Inside a transaction the setting would apply only to the next one.
                 self._set(connection, "synchronous", "FULL" if durable and self._synchronous == "NORMAL" else self._synchronous)
                 transact(connection, work)
                 self._patience = PATIENCE
@@ -103,7 +95,7 @@ class JournalFile:
                 return work(self._open())
             except sqlite3.Error as error:
                 if self._in_place() and not is_damage(error) and not is_busy(error):
-                    # On a full or read-only disk SQLite cannot make its files beside the database.
+                    # On a full or read-only disk SQLite cannot create its files beside the database.
                     return read_without_trace(self._directory, work)
                 self._recover(error, last)
         return None
@@ -120,10 +112,10 @@ class JournalFile:
         return bool(before != version)
 
     def close(self) -> None:
-        """Close the file. The last to close it folds the write-ahead log in and deletes it."""
+        """Close the file. The last process to close it merges the write-ahead log and deletes it."""
         if self._connection is not None and self._in_place():
-            # Under the lock: the log must not go while a reader that creates nothing looks for it, and SQLite must not delete the log of
-            # a file that has just replaced this one. A stuck holder of the lock is not waited for.
+            # Under the lock: the log must stay while a read-only reader looks for it, and SQLite must not delete the log of a replacement.
+            # A stuck lock holder is not waited for.
             with _OPENING, suppress(OSError, JournalUnusable), exclusive_guard(self.path, self._group, 0.25):
                 self._drop()
         self._drop()
@@ -141,7 +133,7 @@ class JournalFile:
         return self._connection
 
     def _set(self, connection: sqlite3.Connection, name: str, value: str) -> None:
-        """Set a value of the connection, unless it is set: each call costs as much as a write."""
+        """Set a value of the connection if it differs: each call costs as much as a write."""
         if self._set_now.get(name) != value:
             connection.execute(f"PRAGMA {name} = {value}")
             self._set_now[name] = value
@@ -149,7 +141,7 @@ class JournalFile:
     def _attach(self) -> sqlite3.Connection | None:
         """Return a connection to the file; None if it is no journal yet, or has an earlier schema.
 
-        Under the lock up to the first look into it: SQLite opens the log by name, which must not be the log of a replacement.
+        Holds the lock up to the first look into the file: SQLite opens the log by name, and must not open that of a replacement.
         """
         with shared_guard(self.path):
             status = status_of(self.path)
@@ -160,9 +152,9 @@ class JournalFile:
             try:
                 found = schema_of(connection)
                 refuse_other(found)
-                # Without a log `sync_log` can sync nothing, so each transaction is synced when it ends.
+                # Without a log `sync_log` has nothing to sync, so each transaction syncs at its end.
                 self._synchronous = "NORMAL" if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal" else "EXTRA"
-                # SQLite needs it to undo a single statement. A temporary file would cost more than the statement.
+                # SQLite needs it to undo one statement. A temporary file would cost more than the statement.
                 connection.execute("PRAGMA temp_store = MEMORY")
             except (sqlite3.Error, JournalUnusable):
                 connection.close()
@@ -185,7 +177,6 @@ class JournalFile:
                 connection.close()
 
     def _recover(self, error: sqlite3.Error, last: bool) -> None:
-        """Prepare another attempt. Raise JournalUnusable if it cannot succeed, or if this attempt was the ``last``."""
         if is_busy(error):
             self._patience = SHORT_PATIENCE
         moved = not self._in_place()
@@ -201,8 +192,7 @@ class JournalFile:
             raise JournalUnusable(str(again)) from again
 
     def _establish(self, *, suspect: bool) -> None:
-        """Make, migrate or replace the file. The lock lets one process do so."""
-        # If the holder of the lock is stuck, only the first call waits for it so long.
+        # Only the first call waits long for a stuck lock holder.
         patience, self._patience = self._patience, SHORT_PATIENCE
         with exclusive_guard(self.path, self._group, patience):
             self._patience = patience
@@ -231,10 +221,10 @@ class JournalFile:
 
 
 def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
-    """Return the result of ``work`` on the journal of ``state_directory``, without a change to any file; None if there is no journal.
+    """Return the result of ``work`` on the journal of ``state_directory``, without a change to any file; None without a journal.
 
-    Raises JournalUnusable, OSError. A write-ahead log without its index, as from a backup, is not read: SQLite would have to create the
-    index.
+    Raises JournalUnusable, OSError. It does not read a write-ahead log without its index, for example from a backup: SQLite would have to
+    create the index.
     """
     path = path_in(state_directory)
     for last in attempts():
@@ -251,18 +241,17 @@ def read_without_trace(state_directory: str, work: Callable[[sqlite3.Connection]
                 if last or unmoved(path, before):
                     raise JournalUnusable(str(error)) from error
                 continue
-        # SQLite reads an immutable file without locks, so a write meanwhile makes the result worthless.
+        # SQLite reads an immutable file without locks, so a concurrent write makes the result unusable.
         if logged or last or unmoved(path, before):
             return found
     return None
 
 
 def sync_log(state_directory: str) -> None:
-    """Sync every transaction of the journal in ``state_directory`` to the disk, also those of other processes. Raises OSError.
+    """Sync every transaction of the journal in ``state_directory`` to the disk, also of other processes. Raises OSError.
 
-    What lies in the database itself is there already: SQLite syncs the log before it copies from it, the database before it uses the
-    log anew or removes it, and the directory with the first header of a log. So the log is all there is to sync. A descriptor of the
-    log may be closed at any time: SQLite has no locks on that file.
+    Only the log needs this. SQLite syncs the log before it copies from it, the database before it reuses or removes the log, and the
+    directory with the first header of a log. SQLite has no locks on the log, so its descriptor may close at any time.
     """
     try:
         descriptor = open_own(f"{path_in(state_directory)}-wal", os.O_RDONLY)
@@ -286,7 +275,7 @@ def _read_once(path: str, options: str, work: Callable[[sqlite3.Connection], T])
 def _damaged(path: str) -> bool:
     with closing(connect(path, "mode=rw", PATIENCE)) as connection:
         try:
-            # A newer version may use what our SQLite cannot read.
+            # A newer version may use features that our SQLite cannot read.
             if schema_of(connection) > schema.SCHEMA:
                 return False
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok")

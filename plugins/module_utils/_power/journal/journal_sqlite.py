@@ -19,24 +19,21 @@ from .schema import JournalUnusable
 
 _NAME = "journal.sqlite"
 
-#: Seconds that a transaction waits for its turn, and the seconds after a wait that was in vain.
+#: Seconds that a transaction waits for its turn, normally and after a failed wait.
 PATIENCE = 5.0
 SHORT_PATIENCE = 0.1
 
-#: The number of attempts on a file that is damaged or replaced meanwhile.
 ATTEMPTS = 3
-#: Seconds between two tries of the lock file.
 _TRY_SECONDS = 0.005
 
 
 def path_in(state_directory: str) -> str:
-    """Return the path of the journal of ``state_directory``."""
     return os.path.join(os.path.abspath(state_directory), _NAME)
 
 
 @contextmanager
 def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
-    """Hold the lock file of the journal ``path`` alone; make it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
+    """Hold the lock file of the journal ``path`` alone; create it and its directory. Raises JournalUnusable after ``seconds``, OSError."""
     descriptor = open_or_make(_guard_path(path), os.O_RDWR, group)
     try:
         if not _flock(descriptor, fcntl.LOCK_EX, seconds):
@@ -48,7 +45,7 @@ def exclusive_guard(path: str, group: str, seconds: float) -> Iterator[None]:
 
 @contextmanager
 def shared_guard(path: str) -> Iterator[None]:
-    """Keep writers from making, replacing or closing the file. Without the lock file, or if its holder is stuck, go on."""
+    """Keep writers from making, replacing or closing the file. Without the lock file, or if its holder is stuck, continue."""
     try:
         descriptor = open_own(_guard_path(path), os.O_RDONLY)
     except OSError:
@@ -77,13 +74,13 @@ def _flock(descriptor: int, kind: int, seconds: float) -> bool:
 
 
 def attempts() -> Iterator[bool]:
-    """Yield for each attempt if it is the last."""
+    """Yield for each attempt whether it is the last."""
     return (turn == ATTEMPTS for turn in range(1, ATTEMPTS + 1))
 
 
 def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
-    """Return a connection without implicit transactions. ``options`` are URI parameters, ``patience`` is the busy timeout in seconds."""
-    # Without a mode SQLite would create the file, with the permissions of the umask.
+    """Return a connection without implicit transactions. ``options`` are URI parameters; ``patience`` is the busy timeout in seconds."""
+    # Without a mode SQLite would create the file with the permissions of the umask.
     escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(f"file://{escaped}?{options}", uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
@@ -108,7 +105,7 @@ def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Make the tables of an empty file, or migrate those of an earlier schema. To be run in a transaction. Raises `JournalUnusable`."""
+    """Make the tables of an empty file, or migrate an earlier schema. Run it in a transaction. Raises `JournalUnusable`."""
     found = schema_of(connection)
     refuse_other(found)
     if found == 0:
@@ -121,7 +118,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 
 def write_again(connection: sqlite3.Connection) -> None:
-    """Write the same schema number again. Raises `JournalUnusable` for a number that is not ours."""
+    """Write the same schema number again. Raises `JournalUnusable` for an unknown number."""
     found = schema_of(connection)
     refuse_other(found)
     connection.execute(f"PRAGMA user_version = {found}")
@@ -133,7 +130,7 @@ def schema_of(connection: sqlite3.Connection) -> int:
 
 
 def refuse_other(number: int) -> None:
-    """Raise `JournalUnusable` for the schema of another version of this collection, unless it can be migrated."""
+    """Raise `JournalUnusable` for the schema of another version, unless it can be migrated."""
     if number > schema.SCHEMA:
         raise JournalUnusable(
             f"its schema {number} is newer than {schema.SCHEMA}, the newest this version of fleet.power knows; update fleet.power"
@@ -143,8 +140,8 @@ def refuse_other(number: int) -> None:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Tell if SQLite says that the file is damaged, or no database at all."""
-    # Exactly this class: Python gives SQLITE_CORRUPT and SQLITE_NOTADB no subclass, and error codes exist only from 3.11 on.
+    """Tell if SQLite reports a damaged file, or one that is no database."""
+    # Exactly this class: Python gives SQLITE_CORRUPT and SQLITE_NOTADB no subclass, and error codes exist only since 3.11.
     return error.__class__ is sqlite3.DatabaseError
 
 
@@ -154,7 +151,7 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def status_of(path: str) -> os.stat_result | None:
-    """Return the status of ``path`` itself, links not followed; None if nothing is there."""
+    """Return the status of ``path`` without following links; None if nothing is there."""
     try:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -162,12 +159,12 @@ def status_of(path: str) -> os.stat_result | None:
 
 
 def identity_of(path: str) -> tuple[int, int] | None:
-    """Return device and inode of the file at ``path``; None if nothing is there."""
+    """Return device and inode of ``path``; None if nothing is there."""
     status = status_of(path)
     return None if status is None else (status.st_dev, status.st_ino)
 
 
 def unmoved(path: str, before: os.stat_result) -> bool:
-    """Tell if the file at ``path`` is the one of ``before`` and was not written since."""
+    """Tell if the file at ``path`` is that of ``before`` and unchanged since."""
     now = status_of(path)
     return now is not None and (now.st_ino, now.st_size, now.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)

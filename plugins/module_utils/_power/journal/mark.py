@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The mark of a living process: a file that it keeps locked for as long as it lives, so that others can tell that it died."""
+"""The mark of a process: a file that it locks while it lives, so that others notice its death."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ _NAME = re.compile(r"process-[0-9]+-[0-9a-f]+\.mark")
 
 
 class ProcessMark:
-    """The mark of this process. Name it to others only after ``open``. Usable from several threads."""
+    """The mark of this process. Publish its name only after ``open``. Thread-safe."""
 
     def __init__(self, directory: str, group: str) -> None:
         self._directory = directory
         self._group = group
         self._descriptor = -1
         self._guard = threading.Lock()
-        #: The file's name in the lock directory.
         self.name = f"process-{os.getpid()}-{secrets.token_hex(8)}.mark"
 
     def open(self) -> None:
@@ -45,7 +44,7 @@ class ProcessMark:
             self._descriptor = descriptor
 
     def close(self) -> None:
-        """Remove the mark: from now on this process reads as dead. A second time does nothing."""
+        """Remove the mark: from now on this process counts as dead. A second call does nothing."""
         with self._guard:
             if self._descriptor < 0:
                 return
@@ -60,7 +59,7 @@ class ProcessMark:
 
 
 class ProcessMarks:
-    """The marks in one lock directory: this process's own, made when first needed, and those of others. Usable from several threads."""
+    """The marks in one lock directory: this process's own, made on demand, and those of others. Thread-safe."""
 
     def __init__(self, directory: str, group: str, warn: Callable[[str], None]) -> None:
         self._directory = directory
@@ -83,14 +82,14 @@ class ProcessMarks:
             return self._own.name
 
     def is_alive(self, name: str) -> bool:
-        """Tell if the process of a mark lives, or may live: what may still be running must not be called dead."""
+        """Tell if the process of a mark lives, or may live."""
         try:
             return bool(name) and mark_is_alive(self._directory, name)
         except OSError:
             return True
 
     def close(self) -> None:
-        """Give up this process's mark: from now on this process reads as dead. Never raises; a failure is a warning."""
+        """Remove this process's mark: from now on it counts as dead. Never raises; a failure is a warning."""
         with self._guard:
             mark, self._own = self._own, None
         if mark is not None:
@@ -101,10 +100,7 @@ class ProcessMarks:
 
 
 def mark_is_alive(directory: str, name: str) -> bool:
-    """Tell if the process of a mark lives. A name that no mark can have is dead.
-
-    A mark that may not be read is taken for alive, so that nothing is called interrupted that is not.
-    """
+    """Tell if the process of a mark lives. An impossible name counts as dead, an unreadable mark as alive."""
     if not _NAME.fullmatch(name):
         return False
     try:

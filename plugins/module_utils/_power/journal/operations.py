@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operations in the journal: what was done to each server, by whom, and how it ended."""
+"""The operations in the journal: each action on a server, its origin and its end."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ INTERRUPTED_MSG = "The process that ran this action ended before the action did"
 
 NOT_DURABLE_MSG = "after a power cut the journal may lack this"
 
-#: The end of an interrupted operation has no time: it is not known.
+#: The end of an interrupted operation has no time: it is unknown.
 END_INTERRUPTED = "UPDATE operations SET outcome = ?, code = ?, msg = ? WHERE number = ?"
 
-# Operations that did nothing go first: repeated requests must not remove operations that did something. The row of this end stays: the last
-# operation can always be read.
+# Operations that did nothing go first, so that repeated requests remove no others. The row of this end stays: the last operation is always
+# readable.
 PRUNE = """DELETE FROM operations WHERE number IN (
     SELECT number FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL AND id <> :id
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
@@ -84,9 +84,9 @@ LATEST_OPERATIONS = (
 
 @dataclass(frozen=True)
 class OperationRow:
-    """One operation as the journal has it. Times are ISO 8601; what has not happened, or is not known, is ``""`` or None.
+    """One operation as the journal has it. Times are ISO 8601; unknown or missing values are ``""`` or None.
 
-    ``outcome`` is ``""`` while the operation is under way. One whose process is dead reads as ``failed``, code ``interrupted``.
+    ``outcome`` is ``""`` during the operation. If its process is dead, it reads as ``failed``, code ``interrupted``.
     """
 
     id: str
@@ -113,11 +113,11 @@ class OperationRow:
 
     @property
     def under_way(self) -> bool:
-        """True if it has begun and its row has no end."""
+        """Tell if it has begun and its row has no end."""
         return bool(self.begun_at) and not self.outcome
 
     def interrupted(self) -> OperationRow:
-        """Return the same operation as it reads when its process is dead."""
+        """Return the operation as it reads after the death of its process."""
         return replace(self, outcome=Outcome.FAILED.value, code=INTERRUPTED, msg=INTERRUPTED_MSG)
 
 
@@ -125,12 +125,12 @@ _Told = TypeVar("_Told", Result, OperationRow)
 
 
 def not_durable(told: _Told) -> _Told:
-    """Return the same result or operation with code ``not_durable``, unless it has a code: a power cut may remove it from the journal."""
+    """Return it with code ``not_durable``, unless it has a code: a power cut may remove it from the journal."""
     return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
 
 
 def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
-    """Return the parameters of `END` and `END_UNBEGUN`. Log lines, plans and definitions may hold secrets, so they are not kept."""
+    """Return the parameters of `END` and `END_UNBEGUN`. Without log lines, plans and definitions: they may hold secrets."""
     stop = result.stop
     return {
         "id": result.operation,
@@ -189,7 +189,7 @@ def _phases(value: object) -> tuple[tuple[str, float], ...]:
 
 
 class RecordedOperations:
-    """The last operations of each server. An operation whose process is dead reads as interrupted."""
+    """The last operations of each server. An operation of a dead process reads as interrupted."""
 
     def __init__(self, store: JournalStore, marks: ProcessMarks, clock: Clock) -> None:
         self._store = store
@@ -218,10 +218,7 @@ class RecordedOperations:
         self._write_begin(server.uuid, work)
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
-        """Write the end of an operation, and remove the server's oldest operations.
-
-        ``origin`` and ``reason`` count only for an operation that never began. ``is_told``: also write an event.
-        """
+        """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``is_told``: with an event."""
         parameters = ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -237,10 +234,7 @@ class RecordedOperations:
         self._write_end(result.server.uuid, work)
 
     def settle_dead(self) -> bool:
-        """Write the end of each operation whose process has died, as interrupted. Return False if that cannot be written.
-
-        Readers need no such end, but events do. An operation whose process could make no mark stays: the server's next operation ends it.
-        """
+        """Write an interrupted end for each operation of a dead process with a mark, for its event. Return False if that fails."""
 
         def work(connection: sqlite3.Connection) -> None:
             for row in connection.execute(ALL_UNENDED).fetchall():
@@ -250,14 +244,10 @@ class RecordedOperations:
         return self._store.write(work)
 
     def last(self, uuid: str) -> OperationRow | None:
-        """Return the operation of a server that was written last."""
         return next(iter(self.of(uuid, 1)), None)
 
     def last_acts(self, uuids: Iterable[str]) -> dict[str, OperationRow]:
-        """Return the last operation of each server that is under way, was done or failed.
-
-        If a server has none, return its last operation that changed nothing.
-        """
+        """Return the last operation of each server that is in progress, was done or failed; else the last that changed nothing."""
         return {row.server.uuid: row for row in self._settled(self._store.rows_for(LAST_ACTS, uuids))}
 
     def latest_of_each(self, uuids: Iterable[str], limit: int) -> dict[str, list[OperationRow]]:
@@ -268,7 +258,6 @@ class RecordedOperations:
         return found
 
     def of(self, uuid: str, limit: int = 100) -> list[OperationRow]:
-        """Return a server's operations, the newest first."""
         return self._settled(self._store.rows(OPERATIONS_OF, (uuid, limit)))
 
     def waits(self, operation: str) -> bool | None:
@@ -276,7 +265,7 @@ class RecordedOperations:
         return self._store.read_if_known(lambda connection: connection.execute(WAITING, (operation,)).fetchone() is not None, False)
 
     def under(self, key: str, uuid: str, action: PowerAction, *, but: str) -> list[OperationRow]:
-        """Return a server's operations of one kind whose reason is or begins with ``key``, the newest first, without ``but``."""
+        """Return a server's operations of one action whose reason begins with ``key``, the newest first, without ``but``."""
         parameters = {"key": storable(key), "uuid": uuid, "action": action.value, "but": but}
         return self._settled(self._store.rows(OPERATIONS_UNDER, parameters))
 
@@ -292,12 +281,11 @@ class RecordedOperations:
         self._store.write(work)
 
     def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
-        """Return the operations of rows, as interrupted if their process is dead."""
         found = [operation_row(row) for row in read]
         dead = [row.number for row in found if row.under_way and not self._marks.is_alive(row.mark)]
         if not dead:
             return found
-        # The process may have ended its operation, and then itself, after the row was read.
+        # The process may have ended its operation and then died after the row was read.
         again = {row["number"]: operation_row(row) for row in self._store.rows_for(OPERATIONS_NUMBERED, dead)}
         return [_as_ended(again.get(row.number, row)) if row.number in dead else row for row in found]
 

@@ -1,13 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The outbox in the journal: events for receivers and readers, and how far each receiver has come.
+"""The outbox in the journal: events, and the progress of each receiver.
 
-The transaction of a change also writes its event, while the outbox is open. The process that sends events opens it; without that process a
-node keeps no events. Numbers grow by one and are never used again, so a reader can count the events that were removed before it read
-them. When there are too many, the server with the most events loses its oldest one.
-
-The events that a receiver has not taken yet form lanes, one for each server: a refused event delays no other server's events.
+While the outbox is open, the transaction of a change also writes its event. The process that sends events opens it; without that process a
+node keeps no events. Numbers grow by one and are never reused, so a reader can count removed events. If there are too many, the server with
+the most events loses its oldest one. Undelivered events form one lane per server: a refused event delays no other server's events.
 """
 
 from __future__ import annotations
@@ -26,11 +24,10 @@ from .store import JournalStore, each_of
 if TYPE_CHECKING:
     import sqlite3
 
-#: How many events are kept, sent or not.
 KEPT_EVENTS = 10_000
 
 _CLOSE = ("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'")
-# An outbox that is opened anew counts from one again, so its id is another one.
+# A reopened outbox counts from one again, so it gets another id.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
 _AGES = "SELECT value FROM outbox_about WHERE name = 'ages'"
@@ -43,7 +40,7 @@ _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
 _BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
 _LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
-# Rows of other types count as removed: a row that cannot be read must not stop a reader.
+# Rows of other types count as removed: an unreadable row must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
@@ -66,7 +63,7 @@ _AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
 @dataclass(frozen=True)
 class OutboxState:
-    """The outbox at one moment: its id, the number of its last event, and the number of its oldest event, 0 for none."""
+    """The outbox at one moment: its id, and the numbers of its last and oldest event; ``oldest`` is 0 without events."""
 
     id: str
     last: int
@@ -75,20 +72,18 @@ class OutboxState:
 
 @dataclass(frozen=True)
 class OutboxPage:
-    """Events of an outbox in their order, and the outbox as it was when they were read."""
+    """Events in their order, and the outbox at the same moment."""
 
     outbox: OutboxState
     events: tuple[Event, ...]
 
 
 class RecordedEvents:
-    """The events of the journal."""
-
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def open(self) -> None:
-        """Open the outbox: events are kept from now on. Raises `JournalUnusable`, OSError."""
+        """Open the outbox, so that events are kept. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_NAME_IT, (uuid4().hex,))
@@ -96,7 +91,7 @@ class RecordedEvents:
         self._store.write_durably(work)
 
     def close(self) -> None:
-        """Close the outbox and remove its events: none are kept from now on. Raises `JournalUnusable`, OSError."""
+        """Close the outbox and remove its events. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             for statement in _CLOSE:
@@ -105,7 +100,7 @@ class RecordedEvents:
         self._store.write_durably(work)
 
     def write(self, event: Event) -> bool:
-        """Write an event of its own. Return False, with a warning, if it cannot be written."""
+        """Write one event. Return False, with a warning, if it cannot be written."""
         return self._store.write(lambda connection: tell(connection, lambda: (event,)))
 
     def state(self) -> OutboxState | None:
@@ -113,10 +108,7 @@ class RecordedEvents:
         return self._store.read_or_raise(_state, None)
 
     def after(self, number: int, limit: int) -> OutboxPage | None:
-        """Return at most ``limit`` events with numbers above ``number``; None if the outbox is closed.
-
-        They are synced to the disk; if that fails, a warning says so. Raises `JournalUnusable`, OSError.
-        """
+        """Return synced events after ``number``; None if the outbox is closed. Raises `JournalUnusable`, OSError; a failed sync warns."""
 
         def work(connection: sqlite3.Connection) -> OutboxPage | None:
             state = _state(connection)
@@ -126,19 +118,16 @@ class RecordedEvents:
 
         page = self._store.read_or_raise(work, None)
         if page is not None:
-            # Also without events: the page says how far the outbox is.
+            # Also without events: the page gives the position of the outbox.
             self._store.sync()
         return page
 
     def of(self, first: int, last: int, limit: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return at most ``limit`` events with numbers from ``first`` to ``last``. Raises `JournalUnusable`, OSError.
-
-        ``uuid`` selects the events of one server, '' the events without a server.
-        """
+        """Return events by number; ``uuid`` selects a server, '' events without one. Raises `JournalUnusable`, OSError."""
         return self._events(_OF, (first, last, uuid, uuid, limit))
 
     def outlines(self, first: int, last: int, uuid: str | None = None) -> tuple[Event, ...]:
-        """Return events as `of` does, all of them and without their data."""
+        """Return all these events without their data; see `of`."""
         return self._events(_OUTLINES, (first, last, uuid, uuid))
 
     def _events(self, statement: str, parameters: tuple[object, ...]) -> tuple[Event, ...]:
@@ -148,7 +137,7 @@ class RecordedEvents:
         return self._store.read_or_raise(work, ())
 
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
-        """Return the number of each server's oldest event; '' stands for events without a server. Raises `JournalUnusable`, OSError."""
+        """Return the number of each server's oldest event; '' is for events without a server. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> dict[str, int]:
             return {str(row["uuid"]): int(row["oldest"]) for row in each_of(connection, _OLDEST_OF, list(uuids))}
@@ -156,7 +145,7 @@ class RecordedEvents:
         return self._store.read_or_raise(work, {})
 
     def ages(self) -> str:
-        """Return the ages of events as `note_ages` wrote them, '' for none. Raises `JournalUnusable`, OSError."""
+        """Return the ages that `note_ages` wrote, '' for none. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> str:
             found = connection.execute(_AGES).fetchone()
@@ -169,13 +158,13 @@ class RecordedEvents:
         return self._store.write(lambda connection: _if_open(connection, _NOTE_AGES, text))
 
     def drop_through(self, number: int) -> bool:
-        """Remove the events up to a number. Return False, with a warning, if that cannot be written."""
+        """Remove the events up to a number. Return False, with a warning, if that fails."""
         return self._store.write(lambda connection: _if_open(connection, _DROP_THROUGH, number))
 
 
 @dataclass(frozen=True)
 class DeliveryLane:
-    """Waiting events of one server: ``count`` events, numbered from ``number`` to ``last``. ``tries`` counts failures of the first one."""
+    """Waiting events of one server, numbered from ``number`` to ``last``. ``tries`` counts failures of the first one."""
 
     number: int
     last: int
@@ -186,10 +175,10 @@ class DeliveryLane:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How far a receiver has come. It took or did not want the events up to ``cursor``, except those in lanes.
+    """The progress of a receiver: it took or skipped the events up to ``cursor``, except those in lanes.
 
-    The key of a lane is the UUID of its server, '' for events without a server. ``next_at`` is in seconds of Unix time, the other moments
-    are timestamps, empty for none. ``tries`` deliveries in a row failed. Of the ``dropped`` events, ``untold`` are not reported to it yet.
+    Lanes are keyed by server UUID, '' for events without a server. ``next_at`` is Unix time in seconds; other times are timestamps, empty
+    for none. ``tries`` consecutive deliveries failed. ``untold`` of the ``dropped`` events are not reported to it yet.
     """
 
     outbox: str
@@ -207,13 +196,11 @@ class Delivery:
 
 
 class RecordedDeliveries:
-    """The deliveries of the journal."""
-
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def of(self, receiver: str) -> Delivery | None:
-        """Return how far a receiver has come; None for a new one. Raises `JournalUnusable`, OSError."""
+        """Return the progress of a receiver; None for a new one. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> Delivery | None:
             row = connection.execute(_ONE_RECEIVER, (receiver,)).fetchone()
@@ -222,7 +209,7 @@ class RecordedDeliveries:
         return self._store.read_or_raise(work, None)
 
     def save(self, receiver: str, delivery: Delivery) -> bool:
-        """Write how far a receiver has come. Return False, with a warning, if it cannot be written."""
+        """Write the progress of a receiver. Return False, with a warning, if it cannot be written."""
         parameters = {
             **asdict(delivery),
             "name": receiver,
@@ -238,7 +225,7 @@ class RecordedDeliveries:
         return self._store.write(work)
 
     def keep_only(self, receivers: Iterable[str]) -> bool:
-        """Remove all other receivers. Return False, with a warning, if that cannot be written."""
+        """Remove all other receivers. Return False, with a warning, if that fails."""
         kept = set(receivers)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -256,10 +243,7 @@ class RecordedDeliveries:
         self._store.write_durably(work)
 
     def told(self) -> list[dict[str, Any]] | None:
-        """Return the facts of each receiver, by name. None if the outbox is closed or, with a warning, if the journal cannot be read.
-
-        ``waiting`` also counts new events that the receiver may not want.
-        """
+        """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
 
         def work(connection: sqlite3.Connection) -> list[dict[str, Any]] | None:
             if not _is_open(connection):
@@ -276,7 +260,7 @@ def _if_open(connection: sqlite3.Connection, statement: str, value: object) -> N
 
 
 def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) -> None:
-    """Write events within a transaction, if the outbox is open: only then ``events`` is called. More than `KEPT_EVENTS` are not kept."""
+    """Write events within a transaction. Calls ``events`` only if the outbox is open. Keeps at most `KEPT_EVENTS`."""
     told = [_parameters(event) for event in events()] if _is_open(connection) else []
     if not told:
         return
@@ -286,7 +270,6 @@ def tell(connection: sqlite3.Connection, events: Callable[[], Iterable[Event]]) 
 
 
 def event_of(row: sqlite3.Row) -> Event:
-    """Return the event of one row."""
     server = Server(str(row["uuid"]), str(row["name"])) if row["uuid"] else None
     return Event(EventType(row["type"]), str(row["at"]), json.loads(row["data"]), server, str(row["id"]), int(row["number"]))
 
@@ -326,7 +309,7 @@ def _delivery(row: sqlite3.Row) -> Delivery:
 
 def _told(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:
     beyond = int(connection.execute(_BEYOND, (delivery.cursor,)).fetchone()["events"])
-    # Without the lane of `events.dropped`, which is no event of the outbox.
+    # The lane of `events.dropped` has no number: it is not in the outbox.
     lanes = [lane for lane in delivery.lanes.values() if lane.number]
     waiting = sum(lane.count for lane in lanes) + beyond
     first = min((lane.number for lane in lanes), default=delivery.cursor + 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Events made from the journal's rows; pure. They hold no lines of logs and no plans, which may hold secrets."""
+"""Events made from the journal's rows; pure. They hold no log lines and no plans, which may hold secrets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from ..model.result import Outcome
 from ..model.server import Run, Server
 from ..model.supervision import ORIGIN, EndedRun, Limits, Verdict
 
-#: Outcomes that make no event: the action had nothing to do.
+#: Outcomes without an event: the action had nothing to do.
 _QUIET = (Outcome.UNCHANGED.value, Outcome.SKIPPED.value)
 #: No person gets the answers of these origins, so a refusal of theirs is an event.
 _UNATTENDED = (ORIGIN, RESTORE_ORIGIN)
 
 
 def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
-    """Return the event of an operation that ended at a moment, by its row in the journal.
-
-    The refusal of an action that never began is none: its answer tells it, and a tenant can ask for any number of them.
-    """
+    """Return the event of an ended operation. A refusal before its beginning makes none: its caller gets an answer, and may repeat it."""
     never_began = row["outcome"] == Outcome.REFUSED.value and not row["begun_at"] and row["origin"] not in _UNATTENDED
     if row["outcome"] in _QUIET or never_began:
         return ()
@@ -47,7 +44,7 @@ def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
 
 
 def of_recovery(crash: EndedRun, run: Run) -> Event:
-    """Return the event of a crashed server that is up again in another run."""
+    """Return the event of a crashed server that is up again."""
     began = engine_time(run.started_at)
     data = {
         "container": run.container,

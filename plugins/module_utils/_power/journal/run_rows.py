@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows of runs and ended runs in the journal: statements, and the values of rows. Nothing here opens a file."""
+"""The rows of runs and ended runs in the journal: SQL statements, and values of rows."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _COLUMNS = (
 _HOLES = ", ".join(f":{name}" for name in _COLUMNS)
 _CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
 
-#: The first verdict on a run stays. `NOTED` is no verdict yet.
+#: The first verdict on a run stays. ``PENDING`` is no verdict yet.
 WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON CONFLICT (container, started_at) DO UPDATE SET {_CHANGED}
     WHERE ended_runs.verdict = '{Verdict.PENDING.value}' AND excluded.verdict <> '{Verdict.PENDING.value}'"""
 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
     SELECT number FROM ended_runs WHERE uuid = :uuid ORDER BY number DESC LIMIT :kept)"""
 
-#: A newer run makes no start due after earlier runs. If it has a row of its own, only rows before that row are closed.
+#: A newer run cancels due starts of earlier runs. If it has a row of its own, only earlier rows close.
 CLOSE_BEFORE = """UPDATE ended_runs SET due = 0, code = '', msg = '',
     next_container = CASE WHEN number = :answers THEN :container ELSE next_container END,
     next_started_at = CASE WHEN number = :answers THEN :started_at ELSE next_started_at END
     WHERE uuid = :uuid AND due AND NOT (container = :container AND started_at = :started_at)
     AND number < coalesce((SELECT number FROM ended_runs WHERE container = :container AND started_at = :started_at), number + 1)"""
-#: The same for the end of a newer run. It answers the row whose start had begun, if the end of that start was never written.
+#: The same for the end of a newer run. It answers the row with a begun start whose end was never written.
 FOLLOWED = """UPDATE ended_runs SET due = 0, code = '', msg = '',
     next_container = CASE WHEN attempt <> '' AND next_container = '' THEN :container ELSE next_container END,
     next_started_at = CASE WHEN attempt <> '' AND next_container = '' THEN :started_at ELSE next_started_at END WHERE number = :number"""
@@ -48,7 +48,7 @@ PUT_OFF = """UPDATE ended_runs SET attempt = '', code = :code, msg = :msg, tries
     consecutive_crashes = :consecutive_crashes, boot = :boot, next_at = :next_at, definition = :definition WHERE number = :number AND due"""
 REVIVE = "UPDATE ended_runs SET due = 1, attempt = '', code = '', msg = '', boot = :boot, next_at = :next_at WHERE number = :number"
 
-#: The same run seen again keeps what is known of it. Its generation is that of the latest start asked for it.
+#: The same run seen again keeps its known facts. Its generation is that of its latest start.
 SEE = """INSERT INTO runs (uuid, container, started_at, generation, engine, answers, stop_signal, matchers)
     VALUES (:uuid, :container, :started_at, :generation, :engine, :answers, :stop_signal, :matchers)
     ON CONFLICT (uuid) DO UPDATE SET
@@ -90,7 +90,6 @@ CRASHES = (
 COUNT = "INSERT INTO ended_totals (verdict, runs) VALUES (?, 1) ON CONFLICT (verdict) DO UPDATE SET runs = runs + 1"
 COUNTED = "SELECT verdict, runs FROM ended_totals"
 SEEN = "SELECT * FROM runs WHERE uuid IN ({holes})"
-#: Runs whose end has no row.
 SEEN_OPEN = """SELECT uuid FROM runs WHERE NOT EXISTS (
     SELECT 1 FROM ended_runs WHERE ended_runs.container = runs.container AND ended_runs.started_at = runs.started_at)"""
 SEEN_UUIDS = "SELECT uuid FROM runs"
@@ -98,7 +97,6 @@ VALUE = "SELECT value FROM supervisor WHERE name = ?"
 
 
 def parameters_of(row: EndedRun) -> dict[str, Any]:
-    """Return the parameters of `WRITE`."""
     return {
         "uuid": row.server.uuid,
         "name": storable(row.server.name),
@@ -153,7 +151,6 @@ _VERDICTS = frozenset(each.value for each in Verdict)
 
 
 def seen_run(row: Mapping[str, Any]) -> SeenRun:
-    """Return the value of a row of ``runs``."""
     return SeenRun(
         run=Run(text(row["container"]), text(row["started_at"])),
         generation=_number(row["generation"]) or 0,
@@ -168,7 +165,6 @@ def seen_run(row: Mapping[str, Any]) -> SeenRun:
 
 
 def seen_parameters(uuid: str, seen: SeenRun) -> dict[str, Any]:
-    """Return the parameters of `SEE` and `CLOSE_BEFORE`."""
     return {
         "uuid": uuid,
         "container": seen.run.container,
@@ -182,7 +178,6 @@ def seen_parameters(uuid: str, seen: SeenRun) -> dict[str, Any]:
 
 
 def shortened(msg: str) -> str:
-    """Return a sentence, cut to the length that rows keep."""
     return storable(msg)[:MSG_LIMIT]
 
 
@@ -197,7 +192,6 @@ def _seen(value: object) -> SeenRun | None:
 
 
 def _number(value: object) -> int | None:
-    """Return a whole number that SQLite can also write again; None for anything else."""
     return value if isinstance(value, int) and abs(value) < _MOST else None
 
 

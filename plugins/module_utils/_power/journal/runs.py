@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The runs in the journal.
 
-Table ``runs`` has one row for each server: its newest run that was started here or seen up. Table ``ended_runs`` has one row for each
-ended run: its verdict, and if a start is due after it.
+Table ``runs`` has one row for each server: its newest run that was started here or seen up. Table ``ended_runs`` has one row for each ended
+run: its verdict, and whether a start is due after it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Runs:
     def see(self, uuid: str, seen: SeenRun) -> bool:
         """Write that a run was started or seen up. Return False, with a warning, if it cannot be written.
 
-        It closes the rows of earlier runs after which a start is due. A run whose end has a row already replaces no other run.
+        It cancels due starts of earlier runs. A run that already has an ended row replaces no other run.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -55,15 +55,14 @@ class Runs:
         return self._store.write(work)
 
     def record_match(self, uuid: str, run: Run) -> None:
-        """Write that the readiness line of a run was seen."""
         self._mark(rows.MATCH, uuid, run)
 
     def spoil(self, uuid: str, run: Run) -> bool:
-        """Write that the engine sent a run a signal that stops nothing by default."""
+        """Write that the engine sent a run a signal that does not stop it by default."""
         return self._mark(rows.SPOIL, uuid, run)
 
     def stop_by_console(self, uuid: str, run: Run, at: datetime) -> bool:
-        """Write when our own console sent a run its stop command."""
+        """Write the time of a stop command from our own console."""
         return self._mark(rows.STOP_BY_CONSOLE, uuid, run, int(at.timestamp()))
 
     def of(self, uuid: str) -> SeenRun | None:
@@ -71,14 +70,10 @@ class Runs:
         return self._held[uuid] if uuid in self._held else self.of_each([uuid]).get(uuid)
 
     def of_each(self, uuids: Iterable[str]) -> dict[str, SeenRun]:
-        """Return the newest run of each server that has one."""
         return {str(row["uuid"]): rows.seen_run(row) for row in self._store.rows_for(rows.SEEN, uuids)}
 
     def hold(self, uuids: Sequence[str]) -> None:
-        """Read the newest runs of these servers now, for all later calls of `of`. Only a read-only journal does so.
-
-        It opens the file for each read, which is slow for hundreds of servers.
-        """
+        """Cache the newest runs of these servers for `of`. Only in a read-only journal, which opens the file for each read."""
         if self._store.read_only:
             self._held = {**dict.fromkeys(uuids), **self.of_each(uuids)}
 
@@ -95,19 +90,18 @@ class Runs:
         return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_OPEN)}
 
     def _mark(self, statement: str, uuid: str, run: Run, at: int = 0) -> bool:
-        """Change the row of a run, if it is the server's newest run."""
         parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at}
         return self._store.execute(statement, parameters)
 
 
 class SupervisorValues:
-    """Values that the supervisor keeps by name."""
+    """Named values of the supervisor."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def value(self, name: str) -> str | None:
-        """Return a value, None if there is none. Raises `JournalUnusable`, OSError."""
+        """Return a value, or None. Raises `JournalUnusable`, OSError."""
         return next((str(row["value"]) for row in self._store.rows_or_raise(rows.VALUE, (name,))), None)
 
     def set_values(self, values: Iterable[tuple[str, str]]) -> bool:
@@ -118,23 +112,23 @@ class SupervisorValues:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The last ended runs of each server, the newest first, and its number of recent crashes. A server without any is not there."""
+    """The last ended runs of each server, the newest first, and its number of recent crashes. Servers without any are missing."""
 
     latest: Mapping[str, Sequence[EndedRun]] = field(default_factory=dict)
     crashes: Mapping[str, int] = field(default_factory=dict)
 
 
 class EndedRuns:
-    """The last ended runs of each server. A method that a decision needs raises if the journal cannot be read."""
+    """The last ended runs of each server. Methods that decisions need raise if the journal cannot be read."""
 
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def write(self, row: EndedRun, limits: Limits = _LIMITS, *, values: Sequence[tuple[str, str]] = ()) -> bool:
-        """Write the row of an end, unless its run has one with a verdict. Return False, with a warning, if it cannot be written.
+        """Write the row of an end, unless its run has a verdict. Return False, with a warning, if it cannot be written.
 
-        The same transaction counts the crashes in a row and sets the moment of the next try: it goes on from the row for which this run was
-        started. It also writes ``values``, see `SupervisorValues`.
+        The same transaction counts consecutive crashes, from the row that started this run, sets the time of the next try, and writes
+        ``values``, see `SupervisorValues`.
         """
 
         def work(connection: sqlite3.Connection) -> None:
@@ -150,11 +144,11 @@ class EndedRuns:
         return self._store.write(work)
 
     def note_attempt(self, number: int, operation: str) -> bool:
-        """Write which operation is about to start the server for a row. Return False if that cannot be written."""
+        """Write the operation that will start the server for a row. Return False if that fails."""
         return self._store.execute(rows.NOTE_ATTEMPT, {"number": number, "attempt": operation})
 
     def put_off(self, row: EndedRun) -> bool:
-        """Write when the next try for a row comes, and why the last one did not bring its server up."""
+        """Write the time of the next try for a row, and why the last one failed."""
         names = ("number", "code", "tries", "consecutive_crashes", "boot", "next_at", "definition")
         return self._store.execute(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
 
@@ -163,7 +157,7 @@ class EndedRuns:
         return self._store.execute(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
 
     def close(self, number: int, code: str = "", msg: str = "") -> bool:
-        """Make no start due after a row."""
+        """Cancel the due start of a row."""
         return self._store.execute(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
 
     def of_run(self, run: Run) -> EndedRun | None:
@@ -171,7 +165,7 @@ class EndedRuns:
         return next(iter(self._known(rows.OF_RUN, (run.container, run.started_at))), None)
 
     def due(self) -> list[EndedRun]:
-        """Return the rows after which a start is due, the oldest first. Raises `JournalUnusable`, OSError."""
+        """Return the rows with a due start, the oldest first. Raises `JournalUnusable`, OSError."""
         return self._known(rows.DUE, ())
 
     def noted(self, uuid: str | None = None) -> list[EndedRun]:
@@ -183,15 +177,12 @@ class EndedRuns:
         return next(iter(self._known(rows.NUMBERED, (number,))), None)
 
     def newest_of_each(self, uuids: Iterable[str]) -> dict[str, EndedRun]:
-        """Return the row written last of each server that has any. Raises `JournalUnusable`, OSError."""
+        """Return the newest row of each server that has any. Raises `JournalUnusable`, OSError."""
         found = (row for uuid in uuids for row in self._known(rows.NEWEST.format(holes="?"), (uuid,)))
         return {row.server.uuid: row for row in found}
 
     def history(self, uuids: Iterable[str], limit: int, since: datetime) -> RunHistory | None:
-        """Return at most ``limit`` rows of each server, at least the last, and its crashes since then.
-
-        None, with a warning, if the journal cannot be read.
-        """
+        """Return at most ``limit`` rows of each server, at least the last, and its recent crashes. None, with a warning, if unreadable."""
         wanted = list(uuids)
         latest = rows.NEWEST if limit <= 1 else rows.LATEST.format(limit=limit)
         # A timestamp has neither quotes nor braces.
@@ -206,10 +197,7 @@ class EndedRuns:
         return self._store.read_if_known(work, RunHistory())
 
     def totals(self) -> dict[Verdict, int] | None:
-        """Return the number of ended runs by verdict since this journal was begun, without those that have no verdict.
-
-        None, with a warning, if the journal cannot be read.
-        """
+        """Return the number of ended runs since the journal began, by verdict. None, with a warning, if it is unreadable."""
         found = self._store.rows_if_known(rows.COUNTED)
         counted = None if found is None else {str(row["verdict"]): int(row["runs"]) for row in found}
         return None if counted is None else {each: counted.get(each.value, 0) for each in Verdict if each is not Verdict.PENDING}
@@ -219,19 +207,18 @@ class EndedRuns:
 
 
 def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
-    """Make no start due after the ends of earlier runs."""
     began = engine_time(row.run.started_at)
     for each in connection.execute(rows.DUE_OF, (row.server.uuid,)).fetchall():
         due = rows.ended_run(each)
         before = engine_time(due.run.started_at)
-        # A row without a time of its run is earlier than any run.
+        # A row without a valid time is earlier than any run.
         if due.run != row.run and began is not None and (before is None or before < began):
             names = {"number": due.number, "container": row.run.container, "started_at": row.run.started_at}
             connection.execute(rows.FOLLOWED, names)
 
 
 def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
-    """Return a row with its place among the crashes in a row, and the moment of its next try."""
+    """Return a row with its count of consecutive crashes, and the time of its next try."""
     if row.verdict is Verdict.PENDING:
         seen = _seen_of(connection, row.server.uuid)
         return row if seen is None or seen.run != row.run else replace(row, seen=seen)
@@ -245,7 +232,6 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
 
 
 def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
-    """Return the crashes in a row of the row for which this run was started; 0 if it was started for none."""
     names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
     found = connection.execute(rows.ANSWERED_BY, names).fetchone()
     return 0 if found is None else int(found["consecutive_crashes"])

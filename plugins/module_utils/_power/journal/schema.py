@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The schema of the journal: its tables, its number, and the migrations between numbers."""
+"""The schema of the journal: its tables, its number, and its migrations."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import sqlite3
 
-#: Kept in SQLite's ``user_version``. It grows with every change of `TABLES`.
+#: Stored in SQLite's ``user_version``. It grows with every change of `TABLES`.
 SCHEMA = 1
 
 #: Each step migrates the schema with its number to the next number. All steps run in one transaction.
 MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
 
-#: How many ended operations and ended runs of one server are kept.
 KEPT_OPERATIONS, KEPT_RUNS = 100, 100
 
-#: The longest sentence kept, in characters.
 MSG_LIMIT = 2000
 
-#: An operation that is under way, was done or failed. The last such row says who acted last on a server.
+#: An operation that is in progress, was done or failed. The last such row names the last actor on a server.
 TELLS = "(outcome IS NULL OR outcome NOT IN ('unchanged', 'skipped'))"
 
 TABLES = (
@@ -34,7 +32,7 @@ TABLES = (
         outcome TEXT, code TEXT, msg TEXT, changed INTEGER, state_before TEXT, state TEXT,
         stop_how TEXT, forced INTEGER, stop_seconds REAL, waited_seconds REAL, phases TEXT)""",
     "CREATE INDEX operations_of_server ON operations (uuid, number)",
-    # Needs a tenth of the time if a play asks for the same state every few minutes.
+    # Ten times faster if a play asks for the same state every few minutes.
     f"CREATE INDEX operations_that_tell ON operations (uuid, number) WHERE {TELLS}",
     """CREATE TABLE intents (
         uuid TEXT PRIMARY KEY, name TEXT NOT NULL, up INTEGER NOT NULL, operation TEXT NOT NULL, origin TEXT NOT NULL, at TEXT NOT NULL)""",
@@ -52,9 +50,9 @@ TABLES = (
         next_started_at TEXT NOT NULL DEFAULT '', definition TEXT NOT NULL DEFAULT '',
         seen TEXT NOT NULL DEFAULT '', generation INTEGER, UNIQUE (container, started_at))""",
     "CREATE INDEX ended_runs_of_server ON ended_runs (uuid, number)",
-    # Each look at all servers counts crashes. The index saves reading the rows with their logs.
+    # Each look at all servers counts crashes. The index avoids reading the rows with their logs.
     "CREATE INDEX ended_runs_by_verdict ON ended_runs (uuid, verdict, at)",
-    # The number of ended runs by verdict. It stays when rows are pruned.
+    # Counts by verdict. They stay when rows are pruned.
     "CREATE TABLE ended_totals (verdict TEXT PRIMARY KEY, runs INTEGER NOT NULL)",
     "CREATE TABLE supervisor (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE acceptances (
@@ -64,7 +62,7 @@ TABLES = (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, uuid TEXT NOT NULL, name TEXT NOT NULL,
         at TEXT NOT NULL, data TEXT NOT NULL)""",
     "CREATE INDEX outbox_of_server ON outbox (uuid, number)",
-    # The id of the outbox, while it is open, and the ages of its events.
+    # The id of the open outbox, and the ages of its events.
     "CREATE TABLE outbox_about (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     """CREATE TABLE receivers (
         name TEXT PRIMARY KEY, outbox TEXT NOT NULL, cursor INTEGER NOT NULL, lanes TEXT NOT NULL, tries INTEGER NOT NULL,
@@ -74,11 +72,11 @@ TABLES = (
 
 
 class JournalUnusable(Exception):
-    """The journal cannot be used now. Its text is the reason."""
+    """The journal cannot be used now. The text is the reason."""
 
 
 def storable(value: str) -> str:
-    """Return text that SQLite can keep: bytes that a command line or the environment could not decode are replaced."""
+    """Return text that SQLite can store: undecodable bytes of a command line or the environment are replaced."""
     return value.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The store of the journal: reads, writes and syncs its file, one thread at a time, and makes a warning of each fault."""
+"""The store of the journal: reads, writes and syncs its file, one thread at a time, and turns faults into warnings."""
 
 from __future__ import annotations
 
@@ -25,38 +25,33 @@ T = TypeVar("T")
 # SQLite's oldest limit on the parameters of a statement is 999.
 _CHUNK = 500
 
-#: Seconds between the beginnings of two syncs. The first thread syncs at once, threads that come meanwhile share the next sync.
+#: Seconds between the starts of two syncs. The first thread syncs at once; threads that come meanwhile share the next sync.
 _APART_SECONDS = 0.05
 
 
 class JournalStore:
-    """The journal's file in ``state_directory``, opened when first needed. Safe between threads.
+    """The journal's file in ``state_directory``, opened on demand. Thread-safe.
 
-    All threads share one connection behind a mutex: SQLite lets one writer in at a time anyway, and threads that queue here wait less
-    than connections that poll the file. A ``read_only`` store creates and changes no file: methods that write do nothing.
+    All threads share one connection behind a mutex: SQLite allows one writer anyway, and this queue is faster than polling connections. A
+    ``read_only`` store creates and changes no file: methods that write do nothing.
     """
 
     def __init__(self, state_directory: str, group: str, *, read_only: bool = False) -> None:
-        #: A sentence for each fault, each sentence once.
         self.warnings: list[str] = []
         self.read_only = read_only
-        #: Held while the file is in use.
         self.mutex = threading.RLock()
         self._state_directory = state_directory
         self._group = group
         self._opened: JournalFile | None = None
         self._in_trouble = False
         self._told = 0
-        #: The number of writes, and of reads that may have found news, until now and until the last sync.
+        #: Writes, and reads that may have found news: in total, and at the last sync.
         self._uses = 0
         self._synced_uses = 0
         self._group_sync = GroupSync(self._sync_now)
 
     def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
-        """Run ``work`` in one transaction. Return False, with a warning, if it cannot be written.
-
-        ``durable``: it is synced to the disk when this returns.
-        """
+        """Run ``work`` in one transaction; ``durable``: synced. Return False, with a warning, if it cannot be written."""
         if self.read_only:
             return True
         with self.mutex:
@@ -68,17 +63,17 @@ class JournalStore:
         return True
 
     def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run ``work`` in a transaction that is synced to the disk when this returns. Raises `JournalUnusable` and OSError."""
+        """Run ``work`` in a transaction, synced to the disk before the return. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             self._write(work, durable=True)
 
     def rewrite(self) -> None:
-        """Try to write and to sync, without a change. Raises `JournalUnusable` and OSError."""
+        """Try to write and sync, without a change. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             self._file().touch()
 
     def read(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Return the result of ``work``; ``otherwise`` if there is no journal yet or, with a warning, if it cannot be read."""
+        """Return the result of ``work``; ``otherwise`` without a journal or, with a warning, if it cannot be read."""
         with self.mutex:
             try:
                 return self.read_or_raise(work, otherwise)
@@ -87,7 +82,7 @@ class JournalStore:
                 return otherwise
 
     def read_or_raise(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """Return the result of ``work``, ``otherwise`` if there is no journal yet. Raises `JournalUnusable` and OSError."""
+        """Return the result of ``work``; ``otherwise`` without a journal. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             found: T | None
             found = _sqlite_part().read_without_trace(self._state_directory, work) if self.read_only else self._file().read(work)
@@ -95,20 +90,16 @@ class JournalStore:
         return otherwise if found is None else found
 
     def execute(self, statement: str, parameters: Mapping[str, Any]) -> bool:
-        """Run one statement in a transaction; see `write`."""
-
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(statement, parameters)
 
         return self.write(work)
 
     def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        """Return the rows of a statement; see `read_or_raise`."""
         none: list[Any] = []
         return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        """Return the rows of a statement; see `read`."""
         none: list[Any] = []
         return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
 
@@ -118,14 +109,13 @@ class JournalStore:
         return self.read(lambda connection: list(each_of(connection, statement, wanted)), []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
-        """Return the rows of a statement; see `read_if_known`."""
         none: list[Any] = []
         return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
 
     def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
-        """Return the result of ``work``, ``otherwise`` if there is no journal yet.
+        """Return the result of ``work``; ``otherwise`` without a journal.
 
-        None, with a warning, if the journal cannot be read, or was damaged and has just been begun anew.
+        None, with a warning, if the journal cannot be read, or was damaged and has just been replaced.
         """
         with self.mutex:
             told = len(self.warnings)
@@ -133,12 +123,11 @@ class JournalStore:
             return None if self._in_trouble or len(self.warnings) > told else found
 
     def warn(self, sentence: str) -> None:
-        """Add a warning, once."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
     def new_warnings(self) -> list[str]:
-        """Return the warnings since the last call. For one thread alone, which logs them."""
+        """Return the warnings since the last call. Only for the one thread that logs them."""
         # Without the mutex: an event loop calls this, and a write may hold the mutex for long.
         new = self.warnings[self._told :]
         self._told += len(new)
@@ -154,9 +143,9 @@ class JournalStore:
         self.sync()
 
     def sync(self) -> str:
-        """Sync to the disk everything that was read or written here. To be called before this process reports any of it.
+        """Sync everything that was read or written here to the disk. Call it before this process reports any of it.
 
-        Return a sentence, which is a warning too, if that fails; else "". Calls within a moment share one sync.
+        Return a sentence, also a warning, if that fails; else "". Calls within a moment share one sync.
         """
         if self._synced_uses >= self._uses:
             return ""
@@ -188,34 +177,31 @@ class JournalStore:
         self._in_trouble = False
 
     def _trouble(self, sentence: str) -> None:
-        """Warn once of a journal that cannot be used, until it can be written again."""
         if not self._in_trouble:
             self._in_trouble = True
             self.warn(sentence)
 
 
 class _SharedSync:
-    """One sync, and the threads that wait for it."""
-
     def __init__(self) -> None:
         self.is_over = False
         self.error: BaseException | None = None
 
 
 class GroupSync:
-    """Calls ``sync`` for many threads, as seldom as possible. Safe between threads."""
+    """Calls ``sync`` for many threads, as seldom as possible. Thread-safe."""
 
     def __init__(self, sync: Callable[[], None]) -> None:
-        """``sync`` syncs all earlier writes to the disk, or raises OSError. It never runs twice at the same time."""
+        """``sync`` syncs all earlier writes to the disk, or raises OSError. Its calls never overlap."""
         self._sync = sync
         self._turn = threading.Condition()
         self._is_running = False
         self._moment = Deadline(SYSTEM_CLOCK, 0.0)
-        #: The sync that has not begun. It covers the earlier writes of each thread that joins it.
+        #: The next sync. It covers the earlier writes of each thread that joins it.
         self._next = _SharedSync()
 
     def __call__(self) -> None:
-        """Return when a sync is over that began after this call. Raises the error of that sync."""
+        """Return after a sync that began after this call. Raises the error of that sync."""
         with self._turn:
             mine = self._next
             if not self._is_mine_to_run(mine):
@@ -237,7 +223,7 @@ class GroupSync:
                 self._turn.notify_all()
 
     def _is_mine_to_run(self, mine: _SharedSync) -> bool:
-        """Wait until this thread may run the sync that it has joined, and return True; False once another thread has run it."""
+        """Return True once this thread may run its sync; False once another thread has run it."""
         while not mine.is_over:
             is_free = mine is self._next and not self._is_running
             if is_free and self._moment.is_over:
@@ -255,7 +241,6 @@ def _sqlite_part() -> ModuleType:
 
 
 def each_of(connection: sqlite3.Connection, statement: str, keys: Sequence[Any]) -> Iterator[Any]:
-    """Yield the rows of a statement that has ``{holes}`` for any number of keys."""
     for start in range(0, len(keys), _CHUNK):
         chunk = keys[start : start + _CHUNK]
         yield from connection.execute(statement.format(holes=",".join("?" * len(chunk))), chunk)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The receivers of events: read from rules and files, the events that each wants, and the bytes of a message to it."""
+"""The receivers of events: read from rules and files, their filters, and their messages."""
 
 from __future__ import annotations
 
@@ -25,16 +25,14 @@ from ..model.server import Server
 from ..sources.web import checked_address
 from ..sources.web_answers import WebFault
 
-#: Tells the definition of a server, None where there is none at hand.
 DefinitionOf = Callable[[Server], Optional[Definition]]
-#: More than any address or secret has.
 _LARGEST_FILE = 8192
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A receiver: ``url`` may hold what nobody else may know, ``key`` signs, None for no signature. No types: all, no ``servers``: all."""
+    """A receiver. ``url`` may be secret; ``key`` signs, None for no signature. Empty ``types`` or ``servers`` mean all."""
 
     name: str
     url: str = field(repr=False)
@@ -44,7 +42,7 @@ class Receiver:
     servers: tuple[ServerSelector, ...] = ()
 
     def wants(self, event: Event, definition_of: DefinitionOf) -> bool:
-        """Tell if an event is for it. Of a server whose definition is not at hand it is told rather than not."""
+        """Tell if it wants an event. An event of a server without a definition at hand counts as wanted."""
         if event.type is EventType.EVENTS_DROPPED:
             return True
         if self.types and event.type not in self.types:
@@ -57,7 +55,7 @@ class Receiver:
 
 @dataclass(frozen=True)
 class WebhookMessage:
-    """A message, ready but for the moment at which it is sent: so many ``events`` are in it, the first of those that were given."""
+    """A message without its time of sending. It holds the first ``events`` of the given ones."""
 
     id: str
     content_type: str
@@ -65,15 +63,11 @@ class WebhookMessage:
     events: int
 
     def headers(self, key: bytes | None, seconds: int) -> dict[str, str]:
-        """Return the headers of it where it is sent at that Unix time, signed if there is a key."""
         return {"Content-Type": self.content_type, **headers_of(self.id, seconds, self.body, key)}
 
 
 def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: str) -> WebhookMessage:
-    """Return the message with the first of some events, or with as many as a receiver takes in one.
-
-    ``source`` is where they come from, see `webhook.node_source`; ``name`` says the same to persons.
-    """
+    """Return the message with the first events. ``source`` is their origin, see `webhook.node_source`; ``name`` is it for people."""
     if receiver.format == DISCORD:
         lines = discord.discord_message(events, name)
         return WebhookMessage(events[0].id, discord.CONTENT_TYPE, lines.body, lines.events)
@@ -81,7 +75,7 @@ def message_of(receiver: Receiver, events: Sequence[Event], source: str, name: s
 
 
 def receivers_of(rules: Iterable[ReceiverRule]) -> tuple[Receiver, ...]:
-    """Return the receivers that rules mean. Raises `SettingsInvalid`, which names the receiver and shows neither address nor secret."""
+    """Return the receivers of rules. Raises `SettingsInvalid`, which names the receiver and shows neither address nor secret."""
     return tuple(_receiver(rule) for rule in rules)
 
 
@@ -124,7 +118,7 @@ def _invalid(rule: ReceiverRule, reason: str) -> SettingsInvalid:
 
 
 def split_address(url: str) -> tuple[str, str]:
-    """Return the address of a receiver's host, and the rest of it, from the slash on. Raises `WebFault` where it is none."""
+    """Return the address of a receiver's host, and its path and query. Raises `WebFault` for a bad address."""
     try:
         parts = urlsplit(url.strip())
         base = f"{parts.scheme}://{parts.netloc}"
@@ -137,6 +131,6 @@ def split_address(url: str) -> tuple[str, str]:
 
 
 def check_address(url: str) -> None:
-    """Raise `WebFault`, which does not show it, for an address that no event can be sent to."""
+    """Raise `WebFault`, which does not show it, for a bad address."""
     base, _path = split_address(url)
     checked_address(base)

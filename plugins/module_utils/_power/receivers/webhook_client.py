@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bounded POST to a receiver, and what its answer means."""
+"""One POST to a receiver, with limits, and the meaning of its answer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from ..sources.web import Trust, Web, library
 from ..sources.web_answers import WebFault
 from .receiver import Receiver, WebhookMessage, split_address
 
-#: For how long a whole exchange may take.
 POST_SECONDS = 10.0
-#: The longest that a receiver may have itself left alone.
 LONGEST_RETRY_AFTER = 3600.0
 _GONE = 410
 _AGENT = "fleet.power"
 
 
 class Taking(str, Enum):
-    """What became of a message: taken, not taken, or its receiver wants none any more."""
+    """The fate of a message: taken, not taken, or its receiver wants no more."""
 
     TAKEN = "taken"
     FAILED = "failed"
@@ -35,7 +33,7 @@ class Taking(str, Enum):
 
 @dataclass(frozen=True)
 class Posted:
-    """What became of a message, why as the end of a sentence, and for how many seconds its receiver asks to be left alone."""
+    """The fate of a message, the reason as the end of a sentence, and the pause in seconds that the receiver asks for."""
 
     taking: Taking
     reason: str = ""
@@ -43,11 +41,11 @@ class Posted:
 
 
 class WebhookClient:
-    """Where a receiver takes messages. Keeps its connection for the next one. Safe between threads."""
+    """Sends messages to a receiver. Keeps its connection. Thread-safe."""
 
     def __init__(self, receiver: Receiver, trust: Trust | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Raises `WebFault` for an address that is none, `MissingLibrary`."""
-        # Now, when somebody hears of it, and not with each message.
+        """Raises `WebFault` for a bad address, `MissingLibrary`."""
+        # A missing library fails here, not at each message.
         library()
         self._key = receiver.key
         self._clock = clock
@@ -55,10 +53,7 @@ class WebhookClient:
         self._web = Web(base, "", headers={"User-Agent": _AGENT, "Accept": "*/*"}, trust=trust)
 
     def post(self, message: WebhookMessage, *, seconds: float = POST_SECONDS, check_cancelled: CheckCancelled = no_check) -> Posted:
-        """Send a message and return what became of it, after at most so many seconds.
-
-        Raises what ``check_cancelled`` raises. The reason has neither the address nor anything of a body.
-        """
+        """Send a message within ``seconds``; return its fate, without secrets. Raises what ``check_cancelled`` raises."""
         headers = message.headers(self._key, int(self._clock.now().timestamp()))
         try:
             answer = self._web.send(self._path, message.body, headers, seconds=seconds, check_cancelled=check_cancelled)
@@ -72,12 +67,11 @@ class WebhookClient:
         return Posted(Taking.FAILED, reason, retry_after(answer.headers.get("retry-after", ""), self._clock.now()))
 
     def close(self) -> None:
-        """Close its connection."""
         self._web.close()
 
 
 def retry_after(text: str, now: datetime) -> float | None:
-    """Return for how many seconds an answer's ``Retry-After`` asks to be left alone, an hour at most; None where it asks nothing."""
+    """Return the pause in seconds that ``Retry-After`` asks for, at most an hour; None without one."""
     text = text.strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
         seconds = float(text)

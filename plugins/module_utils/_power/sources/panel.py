@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel as a source: which servers belong to this node, and their definitions as the Panel has them now.
+"""The Panel as a source: the servers of this node, and their current definitions.
 
-The Panel hands any node the definition of any server. So a server is this node's only if the node's own list has it: a start elsewhere
+The Panel gives any node the definition of any server. So a server belongs to this node only if the node's list has it: a start elsewhere
 would boot a second copy of its world.
 """
 
@@ -26,35 +26,30 @@ from .panel_api import Page, PanelApi, PanelUnavailable, Patience
 
 _MOST_PAGES = 1000
 _PAGES_AT_ONCE = 4
-#: More than any node has, and than its memory should be spent on.
 _MOST_SERVERS = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
 #: A hundred for each of the most servers.
 _MOST_VALUES = 2_000_000
-#: How long one request is tried, and the whole list read, in seconds: for whoever acts, and for whoever only wants to look.
+#: Time limits in seconds, of one request and of the whole list: for actions, and for reads.
 _PATIENT, _LONGEST_LIST = Patience(30.0), 120.0
 _BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
-#: What the list says counts for so long after it was read, and for how long one fetch that failed takes the others' patience away.
+#: How long a list counts as fresh, and how long a failed fetch shortens the patience of others.
 _FRESH_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
-#: Single servers asked for at once.
 _AT_ONCE = 8
 _THE_LIST = "the list of this node's servers"
 
 
 @dataclass(frozen=True)
 class PanelList:
-    """The servers that belong to this node, with their definitions as the Panel wrote them; ``strays``: entries that name no server."""
+    """The servers of this node with the Panel's raw definitions; ``strays`` counts entries without a server."""
 
     servers: Mapping[str, Any] = field(repr=False)
     strays: int = 0
 
 
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
-    """Read all pages, the first alone, the others a few at a time; ``patience`` is that for each page, ``seconds`` bound them all.
-
-    Raises `PanelUnavailable` where a page is none, or all are too many, and what `PanelApi` raises.
-    """
+    """Read all pages; ``patience`` is for each, ``seconds`` for all. Raises `PanelUnavailable`, and what `PanelApi` raises."""
     deadline = Deadline.after(clock, seconds)
     pages: dict[int, list[Any]] = {}
     total = _Total()
@@ -74,14 +69,11 @@ def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -
 
 
 class _Total:
-    """Gathers the pages of the list. Threads may share it."""
-
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._servers = self._bytes = self._values = 0
 
     def add(self, servers: int, page: Page) -> None:
-        """Count one more page, and its servers. Raises `PanelUnavailable` where that is too much."""
         with self._guard:
             self._servers += servers
             self._bytes += page.size
@@ -95,7 +87,6 @@ class _Total:
 
 
 def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:
-    """Read the pages from the second to the last, a few at a time. Raises what the first that failed did."""
     errors: list[BaseException] = []
     numbers = iter(range(2, last + 1))
     guard = threading.Lock()
@@ -113,13 +104,13 @@ def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) 
             try:
                 read_page(number, look)
             except BaseException as error:
-                # It belongs to the thread that reads the list.
+                # The thread that reads the list raises it.
                 errors.append(error)
 
     threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_PAGES_AT_ONCE, last) - 1)]
     started = []
     with contextlib.suppress(RuntimeError):
-        # Where no more threads are to be had, those there are read it all, and this one with them.
+        # Without more threads, the existing ones and this one read everything.
         for thread in threads:
             thread.start()
             started.append(thread)
@@ -140,13 +131,13 @@ def _joined(entries: list[Any]) -> PanelList:
 
 
 def uuid_of(entry: Any) -> str | None:
-    """Return the UUID of the server that an entry of the list is; its definition may say another, which is then wrong."""
+    """Return the UUID of an entry. It counts even if the definition inside has another."""
     uuid = entry.get("uuid") if isinstance(entry, Mapping) else None
     return parse_uuid(uuid) if isinstance(uuid, str) else uuid_in(entry)
 
 
 def without_uuid(entry: Any) -> Any:
-    """An entry as the Panel writes it when it is asked for one server: what is kept must not depend on how it was asked."""
+    """Return an entry as the Panel writes it for a single server, so that kept files do not depend on the request."""
     return {key: value for key, value in entry.items() if key != "uuid"}
 
 
@@ -167,8 +158,6 @@ def _last_page(page: Any) -> int:
 
 @dataclass
 class _Reading:
-    """The list, being read for all who want it."""
-
     began: float
     over: threading.Event = field(default_factory=threading.Event)
     found: PanelList | None = None
@@ -177,12 +166,11 @@ class _Reading:
 
 
 class Panel:
-    """The Panel of one call. The list is read once for all threads that ask, and again when it is too old for one of them.
+    """The Panel during one call. All threads share one read of the list, and a new one if it is too old.
 
-    A failure to read it is told to all who ask: where it never was read, for the whole call, else for 10 s.
-
-    Every method but `seen` and `fetched_at` raises `SourceUnreachable` (no usable answer), `SourceDenied` (it refuses the token),
-    `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises, which is called at least every second.
+    All share its failure too: for the whole call if the list was never read, else for 10 s. Every method but `seen` and `fetched_at` raises
+    `SourceUnreachable` (no usable answer), `SourceDenied` (bad token), `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled``
+    raises, which runs at least every second.
     """
 
     def __init__(self, settings: Settings, clock: Clock, api: PanelApi | None = None) -> None:
@@ -193,31 +181,30 @@ class Panel:
         self._seen: PanelList | None = None
         self._fetched_at: dict[str, float] = {}
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
-        #: Until when a single fetch is tried once only.
+        #: Until then, a fetch has only one try.
         self._troubled = Deadline(clock, 0.0)
 
     @property
     def address(self) -> str:
-        """Return the Panel's address, fit for a message."""
         return self._api.address
 
     @property
     def seen(self) -> PanelList | None:
-        """The list as read last, None if it never was; asks nobody."""
+        """Return the last list read, or None; makes no request."""
         return self._seen
 
     def fetched_at(self, uuid: str) -> float | None:
-        """Return when, by the monotonic clock, the Panel said what `definition` returned last for a server; None if it has not."""
+        """Return the monotonic time at which the Panel gave the last result of `definition` for a server, or None."""
         return self._fetched_at.get(uuid)
 
     def listed(self, check_cancelled: CheckCancelled = no_check, *, brief: bool = False) -> PanelList:
-        """The list, however old; read now if it was not yet; ``brief``: tried once, 10 s at most."""
+        """Return the list of any age; read it now if there is none. ``brief``: one try of at most 10 s."""
         return self._seen or self._awaited(self._started(brief=brief)[0], check_cancelled)
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """A server's definition, or None if it is not this node's: as listed up to 10 s ago, or, with ``again``, as it is now.
+        """Return a server's definition: as listed up to 10 s ago or, with ``again``, as it is now. None if it is not this node's.
 
-        Whose it is the list alone tells, so one that is older is read again. Raises `DefinitionInvalid`, too.
+        The list alone decides that, so an older one is read again. Raises `DefinitionInvalid`, too.
         """
         self._fetched_at.pop(uuid, None)
         reading, is_mine = self._started()
@@ -226,7 +213,7 @@ class Panel:
             return None
         raw, fetched_at = listed[uuid], reading.began
         if again and not is_mine:
-            # Who joins a reading may be told what was true before asking.
+            # A shared read may have begun before this request.
             fetched_at = self._clock.monotonic()
             raw = self._fetch(uuid, check_cancelled)
             if raw is None:
@@ -235,30 +222,28 @@ class Panel:
         return self.parsed(uuid, raw)
 
     def parsed(self, uuid: str, raw: Any) -> Definition:
-        """A definition as the Panel wrote it, read. Raises `DefinitionInvalid`."""
+        """Parse a raw definition of the Panel. Raises `DefinitionInvalid`."""
         return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
 
     def name(self, uuid: str) -> str:
-        """The name of a server in the list; empty if it has none."""
         return name_in(self.listed().servers.get(uuid))
 
     def _started(self, *, brief: bool = False) -> tuple[_Reading, bool]:
-        """The reading that is under way, or the last one, or, where that is too old, a new one; and whether it is new."""
+        """Return the current read, or a new one if it is too old, and whether it is new."""
         with self._guard:
             last = self._reading
             if last is not None and not self._is_outdated(last):
                 return last, False
             reading = self._reading = _Reading(self._clock.monotonic())
         try:
-            # A thread of its own: whoever wants it first may leave while the others still wait.
+            # A separate thread: the first caller may leave while others still wait.
             threading.Thread(target=self._read, args=(reading, brief), name="panel", daemon=True).start()
         except RuntimeError:
-            # No more threads to be had.
             self._read(reading, brief)
         return reading, True
 
     def _is_outdated(self, reading: _Reading) -> bool:
-        """Tell if a reading is over and counts no more; where none ever ended well, its failure counts for the whole call."""
+        """Tell if a read has ended and is too old. If no read ever succeeded, its failure counts for the whole call."""
         return reading.over.is_set() and self._seen is not None and self._clock.monotonic() - reading.ended > _FRESH_SECONDS
 
     def _awaited(self, reading: _Reading, check_cancelled: CheckCancelled) -> PanelList:
@@ -273,14 +258,14 @@ class Panel:
             patience, seconds = (_BRIEF, _BRIEF_LIST) if brief else (_PATIENT, _LONGEST_LIST)
             reading.found = self._seen = read_list(self._api, self._clock, patience, seconds)
         except BaseException as error:
-            # It belongs to those who wait.
+            # The waiting threads raise it.
             reading.error = error
         finally:
             reading.ended = self._clock.monotonic()
             reading.over.set()
 
     def _list_error(self, error: BaseException | None) -> BaseException:
-        """An error for one of those who wait: each its own, since raising one adds to it."""
+        """Return a separate error for each waiting thread: raising one changes it."""
         if isinstance(error, PanelUnavailable):
             return self._api.unreachable(_THE_LIST, error)
         if isinstance(error, PowerError):
@@ -288,7 +273,7 @@ class Panel:
         return RuntimeError() if error is None else error
 
     def _fetch(self, uuid: str, check_cancelled: CheckCancelled) -> Any:
-        """One server as it is now, or None. Soon after one fetch failed, the others are tried once only, for 10 s at most."""
+        """Return one server as it is now, or None. Soon after a failed fetch, others get one try of at most 10 s."""
         while not self._slots.acquire(timeout=_LOOK_SECONDS):
             check_cancelled()
         try:

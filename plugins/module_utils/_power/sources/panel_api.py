@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks the Panel for a node: one definition, or a page of the list of its servers, with patience that is bounded.
+"""Requests to the Panel for a node: one definition, or one page of its list of servers, within a time limit.
 
-The Panel's API as Wings uses it: the node's own token, retries with growing pauses after no answer, a redirect or a server error.
+It uses the Panel's API as Wings does: the node's own token, and back-off after no answer, a redirect or a server error.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .web_answers import Answer, WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)
-#: Wings' pauses, in seconds: the first, how they grow, the longest; each is varied by half of it.
+#: Wings' pauses in seconds: the first, the growth, the longest; each varies by half.
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 12.0
 _NAP = 0.25
-#: A later try that has less time left than this, and gets no answer, says nothing of why those before it failed.
+#: A later try with less time left than this explains nothing if it times out.
 _TELLING_SECONDS = 1.0
 _LONGEST_DETAIL = 200
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long one request is tried, in seconds, all its tries together, and whether there is more than one."""
+    """The time limit of one request with all its tries, in seconds, and whether there are retries."""
 
     seconds: float
     retries: bool = True
@@ -42,7 +42,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list as it came, its ``size`` in bytes, and about how many ``values`` it holds."""
+    """A page of a list, its ``size`` in bytes, and about how many ``values`` it holds."""
 
     value: Any = field(repr=False)
     size: int
@@ -50,7 +50,7 @@ class Page:
 
 
 class PanelUnavailable(Exception):
-    """The Panel gives no usable answer. The text is the reason; ``answered``: it is there, and this question is what it cannot answer."""
+    """The Panel gives no usable answer. The text is the reason; ``answered``: the Panel is up, but cannot answer this request."""
 
     def __init__(self, reason: str, *, answered: bool = False) -> None:
         super().__init__(reason)
@@ -58,10 +58,9 @@ class PanelUnavailable(Exception):
 
 
 class PanelApi:
-    """The Panel at the settings' ``remote``. Threads may share it. Nothing of a definition or token is in its errors."""
+    """The Panel at the settings' ``remote``. Thread-safe. Its errors show nothing of a definition or token."""
 
     def __init__(self, settings: Settings, clock: Clock, *, chance: Callable[[], float] = random.random) -> None:
-        """``chance`` returns numbers from 0 to 1."""
         self.address = shown_address(settings.remote.rstrip("/"))
         self._settings = settings
         self._clock = clock
@@ -70,7 +69,7 @@ class PanelApi:
         self._web: Web | None = None
 
     def server(self, uuid: str, patience: Patience, check_cancelled: CheckCancelled) -> Any:
-        """The definition of one server as the Panel writes it, or None if it has none, whichever node the server belongs to.
+        """Return the raw definition of one server of any node, or None.
 
         Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises.
         """
@@ -78,12 +77,11 @@ class PanelApi:
         return None if answer.status == 404 else _value(answer)
 
     def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Page:
-        """A page of the list of this node's servers, from 1. Raises as `server` does."""
+        """Return a page of this node's list, counted from 1. Raises as `server`."""
         answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled)
         return Page(_value(answer), answer.size, answer.values)
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
-        """The error for ``what`` that could not be fetched."""
         return SourceUnreachable(
             f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
         )
@@ -106,7 +104,7 @@ class PanelApi:
             Deadline.after(self._clock, pause).wait_out(check_cancelled, every=_NAP)
 
     def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
-        """One try. Only what may go better next time is an exception that `_get` catches."""
+        """Make one try. `_get` catches only errors that a retry may fix."""
         answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
         if answer.status in _DENIED:
             raise SourceDenied(
@@ -135,7 +133,7 @@ class PanelApi:
         }
         try:
             authorization = f"Bearer {settings.token_id}.{settings.token}"
-            # A definition is booted as it is.
+            # A boot uses a definition unmasked.
             return Web(settings.remote, authorization, headers=headers, verbatim=True)
         except WebFault as fault:
             raise SettingsInvalid(
@@ -152,7 +150,7 @@ def _value(answer: Answer) -> Any:
 
 
 def _told(answer: Answer) -> str:
-    """An error as the Panel words it: only the first of several, as Wings does."""
+    """Return the Panel's error text: only the first of several, as Wings does."""
     try:
         first = answer.value["errors"][0]
         words = ": ".join(str(first[key]) for key in ("code", "detail") if first.get(key))

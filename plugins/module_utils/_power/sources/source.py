@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sources of definitions: the task, the Panel, its list as it was read last, the containers; and the order in which they are asked."""
+"""The sources of definitions and their order: the task, the Panel, its last list, kept files and containers."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ Warn = Callable[[str], None]
 
 
 class Source(Protocol):
-    """A source of definitions. A method raises `SourceUnreachable` or the like where the source as a whole cannot be read."""
+    """A source of definitions. A method raises `SourceUnreachable` or the like if the whole source cannot be read."""
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """The servers it has."""
+        """Return its servers."""
 
     def name(self, uuid: str) -> str:
-        """A server's name; empty if it has none. May raise `DefinitionInvalid`."""
+        """Return a server's name; empty if it has none. May raise `DefinitionInvalid`."""
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """A server's definition, or None if it does not have the server. May raise `DefinitionInvalid`. See `Sources.definition`."""
+        """Return a server's definition, or None if it lacks the server. May raise `DefinitionInvalid`. See `Sources.definition`."""
 
 
 class FromTask:
-    """The definitions that the task gives. One that says no uuid belongs to no server; it is kept to explain why nothing was found."""
+    """The definitions in the task. Definitions without a UUID are ``strays``, for error messages."""
 
     def __init__(self, given: Sequence[object]) -> None:
         self._given: dict[str, list[tuple[str, object]]] = {}
@@ -57,7 +57,7 @@ class FromTask:
         return name_in(self._given[uuid][0][1]) if uuid in self._given else ""
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        """See `Source`. Two that differ are none."""
+        """See `Source`. Two different definitions are an error."""
         given = self._given.get(uuid)
         if given is None:
             return None
@@ -69,7 +69,7 @@ class FromTask:
 
 
 class FromContainers:
-    """The servers seen as containers of the node; they have no definition. See `Source`."""
+    """The servers with containers on the node, without definitions. See `Source`."""
 
     def __init__(self, seen: Callable[[], Sequence[Server]]) -> None:
         self._seen = seen
@@ -80,7 +80,6 @@ class FromContainers:
         return tuple(self._names)
 
     def name(self, uuid: str) -> str:
-        """See `Source`; as listed last."""
         return self._names.get(uuid, "")
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
@@ -88,9 +87,9 @@ class FromContainers:
 
 
 class FromPanel:
-    """The Panel. Where it is out of reach and ``allow_stale`` says so, what was kept stands in for it, with a warning.
+    """The Panel. If it is unreachable and ``allow_stale`` is set, kept definitions replace it, with a warning.
 
-    Which servers are this node's is then decided by the list as it was seen last. A Panel that refuses is not out of reach.
+    Then the last list decides which servers are this node's. A refused token is a fault of its own.
     """
 
     def __init__(self, panel: Panel, kept: KeptDefinitions, warn: Warn, *, allow_stale: bool) -> None:
@@ -126,12 +125,12 @@ class FromPanel:
         return found
 
     def keep(self, definition: Definition) -> None:
-        """Keep a definition, marked as the Panel's if it is the one given last: no other may stand in for it. Raises as the keeping."""
+        """Keep a definition. It is marked as the Panel's only if the Panel gave it last. Raises OSError, ValueError."""
         is_panels = self._given.get(definition.server.uuid) is definition
         self._kept.keep(definition, panel=self._panel.address if is_panels else "")
 
     def keep_list(self) -> None:
-        """Keep the list as it was read last, if it was read since this was asked last. Raises OSError."""
+        """Keep the last list, if it is new since the last call. Raises OSError."""
         with self._guard:
             seen = self._panel.seen
             if seen is None or seen is self._list_kept:
@@ -166,7 +165,7 @@ class FromPanel:
 
 
 class SeenOnPanel:
-    """The Panel as this call has seen it already; it asks nothing and waits for nothing. See `Source`."""
+    """The Panel's answers of this call, without a new request. See `Source`."""
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
@@ -185,7 +184,7 @@ class SeenOnPanel:
 
 
 class Listed:
-    """A source whose list and names are read once a call, however many servers and threads ask. Single definitions are read as they are."""
+    """A source whose list and names are read once a call, for all threads. Definitions are read each time."""
 
     def __init__(self, source: Source, warn: Warn) -> None:
         self.source = source
@@ -195,15 +194,14 @@ class Listed:
         self._places: dict[str, str] = {}
 
     def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        """The servers of the source. Raises what the source raises, each time anew."""
+        """Return the servers of the source. Raises what the source raises, each time."""
         return tuple(self._list(check_cancelled))
 
     def has(self, uuid: str) -> bool:
-        """Tell if the source has the server; raises as `uuids`."""
         return uuid in self._list(no_check)
 
     def name(self, uuid: str) -> str | None:
-        """A listed server's name; None, and a warning, if it cannot be read."""
+        """Return a listed server's name; None, and a warning, if it cannot be read."""
         if uuid not in self._names:
             try:
                 self._names[uuid] = self.source.name(uuid)
@@ -214,7 +212,7 @@ class Listed:
         return self._names[uuid]
 
     def place(self, uuid: str) -> str:
-        """Return the place of a definition whose name could not be read; empty where nobody knows."""
+        """Return the file of a definition whose name could not be read; empty if unknown."""
         return self._places.get(uuid, "")
 
     def _list(self, check_cancelled: CheckCancelled) -> dict[str, None]:
@@ -224,10 +222,10 @@ class Listed:
 
 
 class SourceSet:
-    """All sources of one call, in the order in which they count. Threads may share them.
+    """All sources of one call, in their order. Thread-safe.
 
-    ``task``, ``directory``, ``kept`` and ``containers`` list their servers once a call; `given`, `files` and `keeps` are the same, read as
-    they are. ``first_wins`` are those that a boot asks, in this order, and ``stop_order`` those that need no Panel to be asked.
+    ``task``, ``directory``, ``kept`` and ``containers`` list their servers once a call; `given`, `files` and `keeps` read the same sources
+    anew. A boot asks ``first_wins`` in this order; ``stop_order`` needs no request to the Panel.
     """
 
     def __init__(
@@ -238,10 +236,7 @@ class SourceSet:
         containers: Callable[[], Sequence[Server]] = lambda: (),
         panel: Panel | None = None,
     ) -> None:
-        """``containers`` returns the servers seen as containers of the node; what it raises is raised where they are needed.
-
-        ``panel`` is the one that the settings name, None if they name none.
-        """
+        """``containers`` returns the servers with containers on the node. ``panel`` is None if the settings name none."""
         self.warnings: list[str] = []
         self._guard = threading.Lock()
         self.settings = settings
@@ -264,7 +259,7 @@ class SourceSet:
         return Listed(source, self.warn)
 
     def glance_at_panel(self, check_cancelled: CheckCancelled) -> None:
-        """Have the list read with little patience; what comes of it is told when it is used."""
+        """Read the list with little patience; later uses report its failure."""
         self.glanced = True
         try:
             if self.panel is not None:
@@ -274,7 +269,7 @@ class SourceSet:
                 raise
 
     def listed(self, source: Listed, check_cancelled: CheckCancelled) -> Sequence[str]:
-        """Return the servers of a source, and warn of files that name none. Raises what the source raises."""
+        """Return the servers of a source, and warn of files without a server's name. Raises what the source raises."""
         uuids = source.uuids(check_cancelled)
         if source is self.directory:
             strays = (self.stray(name) for name in self.files.strays)
@@ -282,15 +277,13 @@ class SourceSet:
         return uuids
 
     def stray(self, name: str) -> str:
-        """Return the path of a file in the directory, fit for a message."""
         return f"{self.files.path}/{printable(name)}"
 
     def warn(self, *warnings: str) -> None:
-        """Add warnings, each once."""
         with self._guard:
             self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
 
 
 def ends_all(error: PowerError) -> bool:
-    """Tell if an error came from a look: it tells of the action, not of a source."""
+    """Tell if an error concerns the action, not the source: it came from ``check_cancelled``."""
     return error.cancels or error.skips

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definitions of servers: given by the task, on the Panel, in the directory, and kept from earlier fetches. And the search for one."""
+"""The definitions of servers, from all sources, and the search for a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from .source import Listed, Source, SourceSet, ends_all
 
 _SHOWN = 5
-#: A UUID in a form that others take.
+#: A UUID in a form that other programs accept.
 _UNHYPHENED = re.compile(r"[0-9a-fA-F]{32}|[{(][0-9a-fA-F-]{32,36}[)}]")
 #: The Panel allows 191 characters.
 _LONGEST_NAME = 255
@@ -27,18 +27,17 @@ _LONGEST_NAME = 255
 
 @dataclass
 class Trouble:
-    """The trouble of one search: sources and definitions (by uuid) that could not be read; and ``look``, called while it waits."""
+    """Problems of one search: unreadable sources and definitions (by UUID). ``look`` runs during waits."""
 
     look: CheckCancelled = no_check
     out_of_reach: list[PowerError] = field(default_factory=list)
-    #: Where each is, as far as that is known.
+    #: The file of each unread definition, if known.
     unread: dict[str, str] = field(default_factory=dict)
-    #: Servers whose containers were made under the name that is looked for, with the names that their definitions give them now.
+    #: Servers whose containers have the wanted name, with the current names in their definitions.
     renamed: dict[str, str] = field(default_factory=dict)
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
-    """The error for a short id or name of several servers."""
     more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
     return AmbiguousServer(
         f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
@@ -47,7 +46,7 @@ def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
 
 
 def unknown(text: str, trouble: Trouble, strays: Sequence[str], *, panel_asked: bool) -> ServerNotFound:
-    """The error for a text that means no server; ``strays`` are the files that no server's uuid names."""
+    """Return the error for an unknown server; ``strays`` are files that are not named by a UUID."""
     if not text.strip():
         return ServerNotFound("Cannot find a server: neither UUID, short id nor name was given")
     if trouble.renamed:
@@ -82,19 +81,17 @@ def _first(paths: Sequence[str]) -> str:
 
 
 class ServerListing:
-    """Lists the servers of the sources of one call."""
-
     def __init__(self, sources: SourceSet) -> None:
-        #: Why what `everything` returned last is not everything, an error for each source that could not be listed.
+        #: One error for each source that the last `everything` could not list.
         self.unlisted: list[PowerError] = []
         self._set = sources
 
     def everything(self, action: PowerAction | None, *, check_cancelled: CheckCancelled = no_check) -> list[Server]:
-        """Every server of the sources, by uuid; one whose definition is broken counts, without a name and with a warning.
+        """Return every server of the sources, by UUID; one with a broken definition has no name and makes a warning.
 
-        Stop and kill leave the Panel out, and ``None``, which only reads, asks it once, for 10 s at most. What cannot be listed is in
-        ``unlisted``, but for stop and kill, which the containers decide; there, and for a reader, it is a warning. Start and restart raise
-        what is wrong with the node itself.
+        Stop and kill leave the Panel out. ``None`` means a read, with one try of at most 10 s at the Panel. ``unlisted`` gets unlisted
+        sources, but not for stop and kill, which need only containers: there, and for a read, they are warnings. Start and restart raise
+        faults of the node itself.
         """
         asked = self._set.first_wins if action is None or action.boots else (self._set.task, self._set.directory)
         if action is None:
@@ -114,14 +111,11 @@ class ServerListing:
 
     @property
     def is_whole(self) -> bool:
-        """Tell if `everything` returned all there is now: no source was left out, and nothing older stood in for the Panel's list."""
+        """Tell if `everything` was complete and current: no source was missing, and no older list replaced the Panel's."""
         return not self.unlisted and (self._set.panel is None or self._set.panel.seen is not None)
 
     def has(self, uuid: str) -> bool:
-        """Tell if any source has a definition of the server, be it a broken one; of the Panel counts what it was asked already.
-
-        Raises what a source raises that cannot be read, if none of the others has the server.
-        """
+        """Tell if any source has a definition, even a broken one, without a request to the Panel. Else raises an unread source's fault."""
         panel = self._set.panel
         if panel is not None and panel.seen is not None and uuid in panel.seen.servers:
             return True
@@ -137,7 +131,7 @@ class ServerListing:
         return False
 
     def _stale_list(self, error: PowerError) -> Sequence[str]:
-        """List for a boot, in place of a directory out of reach, the servers that were kept, whose definitions stand in as well."""
+        """Return the kept servers in place of an unreachable directory, for a boot: their definitions replace it too."""
         if not isinstance(error, (SourceUnreachable, SourceDenied)):
             raise error
         if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
@@ -154,21 +148,18 @@ class ServerListing:
 
 
 class ServerSearch:
-    """Finds a server by UUID, short id or name in the sources of one call."""
-
     def __init__(self, sources: SourceSet, listing: ServerListing) -> None:
         self._set = sources
         self._listing = listing
 
     def identify(self, text: str, action: PowerAction, *, check_cancelled: CheckCancelled = no_check) -> Server:
-        """The server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
+        """Return the server that ``text`` means: a full UUID in any case, which needs no source, a unique short id, or a unique name.
 
-        The sources with definitions are looked at together, the Panel only for start and restart; what they do not know is looked for in
-        the kept definitions (stop, kill), then in the containers. A definition that cannot be read has the name it had when it was kept,
-        so that whoever acts on it is told what is wrong with it. Raises `ServerNotFound`, `AmbiguousServer`, and `SourceUnreachable` or
-        whatever a source raises if the server may be in what could not be read. The name is filled in where that is cheap.
-        ``check_cancelled`` is
-        called at least every second while the Panel is waited for, and may raise.
+        The sources with definitions come first, the Panel only for start and restart. Then come the kept definitions (stop, kill), then the
+        containers. An unreadable definition has its kept name, so that an action on it can report the fault. The result has a name if that
+        is cheap. ``check_cancelled`` runs at least every second during a wait, and may raise.
+
+        Raises `ServerNotFound`, `AmbiguousServer`, and the error of an unreadable source that may have the server.
         """
         wanted = text.strip() if len(text) <= _LONGEST_NAME else ""
         uuid = parse_uuid(wanted)
@@ -186,7 +177,7 @@ class ServerSearch:
         return next(Server(uuid, name) for uuid, name in found.items())
 
     def identify_to_look(self, text: str, *, check_cancelled: CheckCancelled = no_check) -> Server:
-        """As `identify` for a stop, which needs no definition; the Panel is asked for what is not at hand, once, for 10 s at most."""
+        """Identify as for a stop, without a definition; if needed, the Panel gets one try of at most 10 s."""
         try:
             server = self.identify(text, PowerAction.STOP, check_cancelled=check_cancelled)
         except ServerNotFound:
@@ -236,14 +227,13 @@ class ServerSearch:
             return ()
 
     def _is_at_hand(self, uuid: str) -> bool:
-        """Tell if the Panel need not be asked for the server."""
         try:
             return self._set.panel is None or self._listing.has(uuid)
         except PowerError:
             return False
 
     def _name(self, source: Listed, uuid: str, trouble: Trouble) -> str | None:
-        """The server's name; where its definition cannot be read the one it had last, None if nobody knows that."""
+        """Return the server's name; the kept one if its definition cannot be read, None if that is unknown."""
         name = source.name(uuid)
         if name is None:
             trouble.unread.setdefault(uuid, source.place(uuid))
@@ -269,10 +259,10 @@ class ServerSearch:
 
 
 class Sources:
-    """All sources of one call; threads may share them. What does not end an action is a sentence in ``warnings``, once each.
+    """All sources of one call. Thread-safe. ``warnings`` holds faults that do not end an action, each once.
 
-    Start and restart ask the first that has the server: the task, the Panel if there is one, the directory. Stop and kill never ask the
-    Panel: what it said earlier in this call, and what was kept of it, take its place.
+    Start and restart use the first source that has the server: the task, the Panel if there is one, the directory. Stop and kill make no
+    request to the Panel: its earlier answers of this call, and kept definitions, replace it.
     """
 
     def __init__(self, sources: SourceSet) -> None:
@@ -282,17 +272,14 @@ class Sources:
 
     @property
     def warnings(self) -> list[str]:
-        """Return sentences, each once, about what does not end an action."""
         return self._set.warnings
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition:
-        """The definition of the first source that has the server; what the others say does not matter.
+        """Return the definition of the first source that has the server.
 
-        ``again`` has the Panel say it anew, instead of taking what it was listed with. ``check_cancelled`` is called at least every second
-        where that takes long, and may raise.
-
-        Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, `SourceDenied`, and `SourceUnreachable`, unless the settings'
-        ``allow_stale`` lets the last definition seen take its place.
+        ``again`` makes a new request to the Panel instead of using the list. ``check_cancelled`` runs at least every second during a wait,
+        and may raise. Raises `ServerNotFound`, `DefinitionInvalid`, `MissingLibrary`, `SourceDenied`, and `SourceUnreachable`, unless
+        ``allow_stale`` lets the last seen definition replace it.
         """
         for source in self._set.first_wins if parse_uuid(uuid) == uuid else ():
             try:
@@ -306,15 +293,12 @@ class Sources:
         raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
 
     def glance(self) -> None:
-        """Have the Panel say what this node's servers are, unless it was asked, with little patience: see `definition_as_asked`."""
+        """Read the Panel's list with little patience, unless it was read; see `definition_as_asked`."""
         if not self._set.glanced:
             self._set.glance_at_panel(no_check)
 
     def definition_as_asked(self, uuid: str) -> Definition:
-        """The definition that a boot would use, by what the Panel said earlier in this call; nobody is asked for it.
-
-        Raises as `definition`, and `SourceUnreachable` where the Panel was not asked.
-        """
+        """Return a boot's definition without a new request. Raises as `definition`, and `SourceUnreachable` before any request."""
         panel = self._set.panel
         found = self._set.given.definition(uuid)
         if found is None and panel is not None:
@@ -328,16 +312,16 @@ class Sources:
         return found
 
     def task_definition(self, uuid: str) -> Definition | None:
-        """The task's own definition, which overrides how a run was created to be stopped; a broken one counts as absent, with a warning."""
+        """Return the task's own definition, which overrides the stop settings of a run's creation; a broken one is None, with a warning."""
         return self._tolerantly(self._set.given, uuid)
 
     def definition_for_stop(self, uuid: str) -> Definition | None:
-        """The first readable definition of those that need no Panel to be asked; None if there is none. A broken one is a warning."""
+        """Return the first readable definition that needs no request to the Panel, or None. A broken one is a warning."""
         candidates = (self._tolerantly(source, uuid) for source in self._set.stop_order)
         return next((definition for definition in candidates if definition is not None), None)
 
     def surely_lacks(self, uuid: str) -> bool:
-        """Tell if all that a boot asks could be read now, and has no such server; False where a disk may not be mounted."""
+        """Tell if all sources of a boot are readable and lack the server; False if a disk may not be mounted."""
         panel, files = self._set.panel, self._set.files
         if panel is not None:
             return panel.seen is not None and uuid not in panel.seen.servers
@@ -345,11 +329,11 @@ class Sources:
             found, kept = set(files.uuids()), set(self._set.keeps.uuids())
         except PowerError:
             return False
-        # A directory that has lost all of several servers may be the place where their disk belongs.
+        # A directory that lost all of several servers may be the mount point of a missing disk.
         return os.path.isdir(files.path) and uuid not in found and (bool(found) or kept <= {uuid})
 
     def keep(self, definition: Definition) -> None:
-        """Keep a good definition for later stops and kills, and the Panel's list with it. Never raises: failing to is a warning."""
+        """Keep a good definition for later stops and kills, and the Panel's list. Never raises: a failure is a warning."""
         try:
             (self._set.from_panel or self._set.keeps).keep(definition)
         except (OSError, ValueError) as error:
@@ -358,11 +342,11 @@ class Sources:
         self.keep_list()
 
     def fetched_at(self, uuid: str) -> float | None:
-        """Return the moment when the Panel said the definition returned last, by the monotonic clock; None for one not from there."""
+        """Return the monotonic time at which the Panel gave the last definition; None for one from another source."""
         return None if self._set.panel is None else self._set.panel.fetched_at(uuid)
 
     def keep_list(self) -> None:
-        """Keep the Panel's list if it was read: for actions that may write. Never raises: failing to is a warning."""
+        """Keep the Panel's list if it was read, for actions that may write. Never raises: a failure is a warning."""
         try:
             if self._set.from_panel is not None:
                 self._set.from_panel.keep_list()
@@ -376,7 +360,7 @@ class Sources:
         return f"neither the task, nor {panel}, nor {self._set.files.path} has one; act on the server's own node, or move it on the Panel"
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
-        """Return the kept definition for a directory out of reach. For the Panel `FromPanel` does it: the server may have moved."""
+        """Return the kept definition for an unreachable directory. `FromPanel` does this for the Panel: the server may have moved."""
         kept = self._tolerantly(self._set.keeps, uuid) if self._set.settings.allow_stale and self._set.panel is None else None
         if kept is None:
             raise error

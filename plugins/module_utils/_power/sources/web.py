@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP exchanges with a time limit, a bound on each answer, and a token that reaches no other host."""
+"""HTTP requests with a time limit, a size limit for answers, and a token that goes to no other host."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ from .web_answers import Answer, Untrusted, WebFault, answer_of, head_of, refuse
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
-#: Of an answer whose head alone counts, this much is read, so that its connection can be kept.
+#: How much of an ignored body is read, so that its connection can be kept.
 _DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
-#: Connections that are kept for later; more may be in use at a time.
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
@@ -38,11 +37,11 @@ _ADDRESS = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class Trust:
-    """The hosts that a token may reach.
+    """The hosts that may receive a token.
 
-    TLS is verified against the system's certificates, the library's and those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names, or those
-    in the file or directory ``ca_path`` alone, unless ``verify`` is False. Without ``proxies`` those of the environment are not used.
-    Without TLS, ``vouching`` says which listeners of this machine may have the token; None: all.
+    TLS is verified against certificates of the system, of the library, and of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; with ``ca_path`` only
+    against that file or directory; ``verify`` False skips this. ``proxies``: use those of the environment. Without TLS, ``vouching``
+    decides which local listeners may have the token; None: all.
     """
 
     verify: bool = True
@@ -53,9 +52,9 @@ class Trust:
 
 @dataclass
 class Exchange:
-    """One exchange in a thread of its own: its result, and the sockets to cut when its time is over."""
+    """One exchange in its own thread: its result, and the sockets to cut at the time limit."""
 
-    #: There is an answer or an error. The body of an answer may still be read where its head counts, until it is over.
+    #: Set at an answer or an error. With ``head_counts`` the body may still be read, until ``over``.
     answered: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
     answer: Answer | None = None
@@ -64,7 +63,7 @@ class Exchange:
     sockets: list[Any] = field(default_factory=list)
 
     def uses(self, connection: Any) -> None:
-        """Remember a socket; an abandoned exchange cuts it at once."""
+        """Register a socket; an abandoned exchange cuts it at once."""
         self.sockets.append(connection)
         if self.abandoned:
             self.abandon()
@@ -74,13 +73,13 @@ class Exchange:
         self.abandoned = True
         for connection in self.sockets:
             with contextlib.suppress(OSError, ValueError):
-                # A close does not wake a thread that reads. A shutdown by TLS would send the thread's next bytes in the clear, so this is
-                # the one below TLS. TLS within TLS has no shutdown, but a ``socket``.
+                # A close does not wake a reading thread. A shutdown by TLS would send the thread's next bytes in the clear, so this one is
+                # below TLS. TLS within TLS has no shutdown, but a ``socket``.
                 socket.socket.shutdown(getattr(connection, "socket", connection), socket.SHUT_RDWR)
 
 
 class Web:
-    """An HTTP API below one address. Safe between threads; connections are kept for later exchanges."""
+    """An HTTP API below one address. Thread-safe; it keeps connections for later exchanges."""
 
     def __init__(
         self,
@@ -94,8 +93,8 @@ class Web:
     ) -> None:
         """``authorization`` is the header's value, empty for none; ``largest`` bounds the body of an answer, in bytes.
 
-        ``verbatim`` does not mask the ``value`` of a good answer: for values that are used and never shown.
-        Raises `WebFault` for an address that is none or holds a user, and for headers that cannot be sent.
+        ``verbatim`` leaves the ``value`` of a good answer unmasked: for values that are never shown. Raises `WebFault` for a bad address,
+        an address with a user, and headers that cannot be sent.
         """
         self._base = checked_address(base)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "identity", **(headers or {})}
@@ -109,7 +108,7 @@ class Web:
         self._trust = trust or Trust()
         self._guard = threading.Lock()
         self._session: Any = None
-        #: The ``exchange`` of the thread that runs, for the sockets it uses.
+        #: The running thread's ``exchange``, which collects its sockets.
         self._current = threading.local()
 
     def ask(
@@ -122,10 +121,10 @@ class Web:
         seconds: float,
         check_cancelled: CheckCancelled = no_check,
     ) -> Answer:
-        """Return the answer to one request, whatever its status; ``path`` begins with ``/``, and a ``body`` not None is sent as JSON.
+        """Return the answer to one request, with any status; ``path`` begins with ``/``, and ``body`` is sent as JSON.
 
-        The whole exchange takes at most ``seconds``; ``check_cancelled`` is called at least every half second and may raise. A redirect
-        is never followed. Raises `WebFault` where there is no whole answer or it is a redirect, `Untrusted`, `MissingLibrary`.
+        The exchange takes at most ``seconds``; ``check_cancelled`` runs at least every half second and may raise. Raises `WebFault` for an
+        incomplete answer or a redirect, `Untrusted`, `MissingLibrary`.
         """
         request: dict[str, Any] = {"method": method, "url": self._base + path, "params": params, "headers": self._headers}
         if body is not None:
@@ -135,21 +134,21 @@ class Web:
     def send(
         self, path: str, content: bytes, headers: Mapping[str, str], *, seconds: float, check_cancelled: CheckCancelled = no_check
     ) -> Answer:
-        """Post these bytes with these headers, and return the head of the answer, whatever its body; else as `ask`."""
+        """Post these bytes with these headers; return the head of the answer without its body. See `ask`."""
         if not all(_SENDABLE.fullmatch(value) for value in headers.values()):
             raise WebFault("a header holds characters that cannot be sent", lasting=True)
         request = {"method": "POST", "url": self._base + path, "data": content, "headers": {**self._headers, **headers}}
         return self._exchange(request, seconds, check_cancelled, head_counts=True)
 
     def close(self) -> None:
-        """Close the connections that are kept, and those in use when they are done. Raises nothing."""
+        """Close idle connections now, and used ones after their exchange. Raises nothing."""
         with self._guard:
             session, self._session = self._session, None
         if session is not None:
             session.close()
 
     def _exchange(self, request: Mapping[str, Any], seconds: float, check_cancelled: CheckCancelled, *, head_counts: bool) -> Answer:
-        """Run it in a thread: the library's time limit bounds a single read only, and no name look-up."""
+        """Run it in a thread: the library's timeout bounds only a single read, and no name look-up."""
         requests, exchange, deadline = library(), Exchange(), Deadline.after(SYSTEM_CLOCK, seconds)
         try:
             threading.Thread(
@@ -177,7 +176,7 @@ class Web:
     def _run(self, requests: Any, exchange: Exchange, request: Mapping[str, Any], head_counts: bool) -> None:
         self._current.exchange = exchange
         try:
-            # The environment's proxies alone: the session would also use its netrc file and its certificates.
+            # Only the environment's proxies: the session would also use its netrc file and certificates.
             proxies = requests.utils.get_environ_proxies(request["url"]) if self._trust.proxies else {}
             options = {"verify": self._trust.verify, "proxies": proxies, "allow_redirects": False, "stream": True}
             with self._opened(requests).request(**request, **options) as response:
@@ -196,7 +195,7 @@ class Web:
             exchange.over.set()
 
     def _opened(self, requests: Any) -> Any:
-        """Return the session; made once, since reading the system's certificates takes a while."""
+        """Return the session, made once: reading the system's certificates takes a while."""
         with self._guard:
             if self._session is None:
                 from http.cookiejar import DefaultCookiePolicy
@@ -221,25 +220,24 @@ class Web:
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
     def _body(self, response: Any, largest: int) -> bytes:
-        """Read the body as it comes, uncompressed. Raises `WebFault` where it is too large."""
         body, raw = bytearray(), response.raw
-        # Else urllib3 before version 2 takes half an answer for a whole one.
+        # Without this, urllib3 before version 2 accepts half an answer.
         raw.enforce_content_length = True
         refuse_negative_chunks(raw._fp)
-        # Not by the library's `stream`, which reads the size of a chunk without a limit.
+        # The library's `stream` reads a chunk size without a limit.
         while chunk := raw.read(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > largest:
-                # The library would read to the end, and there may be none.
+                # The library would read to the end, which may never come.
                 self._current.exchange.abandon()
                 raise WebFault(f"its answer is larger than {largest} bytes", lasting=True)
-        # Another exchange may have the connection now.
+        # Another exchange may use the connection now.
         self._current.exchange.sockets.clear()
         return bytes(body)
 
 
 def checked_address(base: str) -> str:
-    """Return an address as `Web` uses it. Raises `WebFault`, which does not show it, for one that it refuses."""
+    """Return an address in the form that `Web` uses. Raises `WebFault`, which does not show it, for a bad one."""
     trimmed = base.rstrip("/")
     try:
         parts = urlsplit(trimmed)
@@ -254,7 +252,7 @@ def checked_address(base: str) -> str:
 
 
 def library() -> Any:
-    """Return the library that speaks HTTP. Raises `MissingLibrary`."""
+    """Return the HTTP library. Raises `MissingLibrary`."""
     try:
         import requests
         import requests.adapters
@@ -264,7 +262,6 @@ def library() -> Any:
 
 
 def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
-    """Return the TLS context for `Trust`. Raises `WebFault`."""
     import urllib3.exceptions
     from urllib3 import __version__ as version  # type: ignore[attr-defined]
 
@@ -281,24 +278,21 @@ def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
     except OSError as error:
         where = "the certificates to verify it by" if trust.ca_path is None else trust.ca_path
         raise WebFault(f"{where} cannot be read: {error.strerror or 'no certificates in it'}", lasting=True) from error
-    # Python 3.13 is stricter than other clients: certificates of many private authorities lack what it wants.
+    # Python 3.13 is stricter than other clients: certificates of many private authorities lack required fields.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     # urllib3 before version 2 compares names itself, and gives TLS none.
     context.check_hostname = trust.verify and int(version.partition(".")[0]) >= 2
     if not trust.verify:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         context.verify_mode = ssl.CERT_NONE
-    # The library sets this for each connection, which frees the value that another thread may just be sending.
+    # The library sets this for each connection, and so frees a value that another thread may be sending.
     context.set_alpn_protocols(["http/1.1"])
     context.set_alpn_protocols = lambda _protocols: None  # type: ignore[assignment, method-assign]
     return context
 
 
 def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
-    """The transport of a session, also through a proxy: with our TLS context, and connections that tell ``current.exchange`` their sockets.
-
-    Its connections raise `Untrusted` as ``vouching`` says.
-    """
+    """Return the transport of a session: our TLS context, registered sockets, and `Untrusted` as ``vouching`` says."""
     import urllib3.connection
     import urllib3.connectionpool
 
@@ -315,7 +309,7 @@ def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.l
 
         def request(self: Any, *args: Any, **kwargs: Any) -> Any:
             if getattr(self, "sock", None) is not None:
-                # From an earlier exchange.
+                # The socket may be from an earlier exchange.
                 current.exchange.uses(self.sock)
             return kind.request(self, *args, **kwargs)
 
@@ -354,7 +348,7 @@ def _too_late(seconds: float) -> WebFault:
 
 
 def _fault(requests: Any, error: BaseException, seconds: float) -> WebFault | None:
-    """The fault in our words, since the libraries' may quote a proxy's password; None for an error that is no fault of the exchange."""
+    """Return the fault in our words: the libraries' may quote a proxy's password. None for an unrelated error."""
     import urllib3.exceptions
 
     if not isinstance(error, (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError)):

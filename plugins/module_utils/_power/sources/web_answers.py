@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The answers of `web`: parsed, with the token masked, and without more than a bound of values; pure."""
+"""The answers of `web`: parsed, with the token masked, and with a limited number of values; pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from ..model.schema import is_nested_deeper, one_line, values_in
 _SHOWN_CHARACTERS = 500
 #: Python before 3.11 turns digits into a number in quadratic time.
 _LONGEST_NUMBER = 1000
-#: Deeper than any useful answer.
 _DEEPEST = 100
-#: A page of 100 servers holds some thousand each; this many take up to 75 MiB of memory. A masked answer is a second copy.
+#: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
 
 
 class WebFault(Exception):
-    """No usable answer. The text is the reason, fit for the end of a sentence; ``lasting``: a retry soon does not help."""
+    """No usable answer. The text is the reason, as the end of a sentence; ``lasting``: a retry soon does not help."""
 
     def __init__(self, reason: str, *, lasting: bool = False) -> None:
         super().__init__(reason)
@@ -37,9 +36,9 @@ class Untrusted(WebFault):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON, None where there is none; ``text`` its beginning.
+    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON or None; ``text`` is its beginning.
 
-    The token is masked in all of it; see `Web` for the one exception. ``size`` is that of the body, in bytes; ``values`` is the count of
+    The token is masked everywhere; see `Web` for the one exception. ``size`` is that of the body in bytes; ``values`` is the count of
     `values_in`.
     """
 
@@ -52,14 +51,13 @@ class Answer:
 
 
 def refuse_compressed(response: Any, mask: TokenMask) -> None:
-    """Raise `WebFault` for a compressed answer."""
     why = compression_fault(mask.text(response.headers.get("Content-Encoding", "")))
     if why:
         raise WebFault(why, lasting=response.status_code < 500)
 
 
 def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
-    """Return the answer in a response of the library, with its body. Raises `WebFault` where it holds too many values."""
+    """Return the answer in a response of the library, with its body. Raises `WebFault` if it holds too many values."""
     status, values = int(response.status_code), values_in(body)
     is_plain = verbatim and 200 <= status < 300
     most = _MOST_VALUES if is_plain else _MOST_MASKED
@@ -82,8 +80,6 @@ def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
 
 
 def _parsed(body: bytes) -> Any:
-    """Return the JSON in a body; None where there is none, or too much for the parser."""
-
     def number(digits: str) -> int:
         if len(digits) > _LONGEST_NUMBER:
             raise ValueError("too long for a number")

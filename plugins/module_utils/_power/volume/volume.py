@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A server's data directory: safe access, usage and ownership.
 
-Whatever lies in a data directory was written by the server's process, so it is hostile until proven otherwise. Every access starts at
-a descriptor of the data directory and goes down one name at a time with ``O_NOFOLLOW``; symbolic links are refused even where they
-stay inside. Only the path of the data directory itself, which the administrator owns, may lead through links, its last part excepted.
+The server's process writes the data directory, so its content may be hostile. Every access starts at a descriptor of the directory and goes
+down one name at a time with ``O_NOFOLLOW``, so symbolic links are refused. Only the administrator's path to the data directory may have
+links, except in its last part.
 """
 
 from __future__ import annotations
@@ -24,32 +24,30 @@ from .volume_walk import DIRECTORY, Bounds, Survey, Walk, reason_of, shown_path
 
 __all__ = ["FILE_LIMIT", "FileRefusedError", "names_of", "read_file", "replace_file"]
 
-#: The largest configuration file that is read: such files are written by hand or by the server, and go through memory.
+#: The largest configuration file that is read, since it is held in memory.
 FILE_LIMIT = 16 * 1024 * 1024
-#: What a write goes to before it is renamed. One name, so that what a crash left behind is replaced by the next write; where it
-#: cannot be, because the server made a directory of that name, a random name of its own.
+#: The name that a write uses before its rename. A fixed name, so that the next write replaces leftovers of a crash; a random one if a
+#: directory has this name.
 _FRESH = b".fleet-power.new"
-#: Bytes of a name, as Linux has it. A path has no longest: it is never handed over as a whole.
+#: Bytes of a name in Linux. Paths have no limit: no call gets a whole path.
 _LONGEST_NAME = 255
-#: How often, and after how many seconds each, a file is tried on which some process holds a lease, which it is told to give back.
+#: Tries, and seconds between them, to open a file on which a process holds a lease.
 _LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
 
 
 @dataclass(frozen=True)
 class _NewFile:
-    """A file as it will be written: what survives of the one that is there, or what a new one gets."""
-
     mode: int
     uid: int
     gid: int
 
 
 class FileRefusedError(Exception):
-    """A file that is not touched, and why; becomes ``PrebootFailed`` where its path is known."""
+    """A refused file and the reason; becomes ``PrebootFailed`` once its path is known."""
 
 
 def names_of(relative: str, verb: str) -> list[bytes]:
-    """Return the names that lead to a file, ``..`` resolved by its text as Wings does: no link can give it another meaning here."""
+    """Return the names that lead to a file. ``..`` is resolved in the text as in Wings: no link can change its meaning here."""
     parts: list[str] = []
     for part in relative.split("/"):
         if part == "..":
@@ -63,18 +61,18 @@ def names_of(relative: str, verb: str) -> list[bytes]:
     if not parts or "\0" in relative:
         raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path names no file")
     try:
-        # Not os.fsencode: what a definition means by "é" must not depend on this process's locale.
+        # Not os.fsencode: the meaning of "é" in a definition must not depend on this process's locale.
         names = [part.encode("utf-8", "surrogateescape") for part in parts]
     except UnicodeEncodeError as error:
         raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: the path is not valid Unicode") from error
-    # Said before anything is opened: a name below a directory that is missing would come to light only when it is written.
+    # Checked early: below a missing directory, the name would fail only at the write.
     if max(map(len, names)) > _LONGEST_NAME:
         raise PrebootFailed(f"Cannot {verb} file {shown_path(relative)}: a name in its path is longer than {_LONGEST_NAME} bytes")
     return names
 
 
 def _regular(parent: int, name: bytes, uid: int | None) -> os.stat_result | None:
-    """Look at what is there by ``name``; None if nothing is. Refuses what is not a regular file of the server's own."""
+    """Return the status of ``name``, or None if it is missing. Refuses anything but a regular file of the server."""
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -93,7 +91,6 @@ def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
 
 
 def read_file(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | None:
-    """Return the bytes of a file, or None if it is missing."""
     try:
         held = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except FileNotFoundError:
@@ -112,10 +109,10 @@ def read_file(parent: int, name: bytes, limit: int, uid: int | None) -> bytes | 
 
 
 def _open_held(held: int) -> int:
-    """Open for reading what ``held`` (``O_PATH``) is, whatever has its name now: opening a FIFO or a device already does something."""
+    """Open the file of ``held`` (``O_PATH``) for reading, whatever has its name now: opening a FIFO or a device has side effects."""
     for _unused in range(_LEASE_TRIES):
         try:
-            # Without waiting: the server's process may hold a lease, and the kernel gives it 45 s to return it.
+            # Without waiting: the kernel gives a lease holder 45 s to return it.
             return os.open(f"/proc/self/fd/{held}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except BlockingIOError:
             time.sleep(_LEASE_SECONDS)
@@ -123,9 +120,8 @@ def _open_held(held: int) -> int:
 
 
 def _create_fresh(parent: int) -> tuple[bytes, int]:
-    """Make a new empty file to write to. Return its name and an open descriptor."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    # What is wrong with the directory itself is said by the open.
+    # The open reports faults of the directory itself.
     with contextlib.suppress(OSError):
         os.unlink(_FRESH, dir_fd=parent)
     try:
@@ -136,7 +132,7 @@ def _create_fresh(parent: int) -> tuple[bytes, int]:
 
 
 def replace_file(parent: int, name: bytes, content: bytes, uid: int, gid: int) -> None:
-    """Replace a file of the server's own, which keeps its owner and permission bits; a new one gets ``uid:gid`` and 0644."""
+    """Replace a file of the server, which keeps its owner and permission bits; a new one gets ``uid:gid`` and 0644."""
     present = _regular(parent, name, uid)
     target = _NewFile(0o644, uid, gid)
     if present is not None:
@@ -164,13 +160,13 @@ def _write(parent: int, name: bytes, content: bytes, target: _NewFile) -> None:
 
 
 class Volume:
-    """The data directory of one server. ``path`` is absolute. Errors are ``PrebootFailed``, naming the path and the reason."""
+    """The data directory of one server. ``path`` is absolute. Errors are ``PrebootFailed`` with the path and the reason."""
 
     def __init__(self, path: str) -> None:
-        self.path = path.rstrip("/") or "/"  # a slash at the end would lead through a link
+        self.path = path.rstrip("/") or "/"  # a slash at the end would follow a link
 
     def owner(self) -> int | None:
-        """The user it belongs to; None if it is not there as a real directory."""
+        """Return its user; None if it is no real directory."""
         try:
             found = os.stat(self.path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -180,14 +176,14 @@ class Volume:
         return found.st_uid if stat.S_ISDIR(found.st_mode) else None
 
     def exists(self) -> bool:
-        """Tell whether it is there as a real directory; a symbolic link in its place counts as missing."""
+        """Tell whether it is a real directory; a symbolic link counts as missing."""
         return self.owner() is not None
 
     def create(self, uid: int, gid: int) -> bool:
-        """Make it: mode 0700, owned by ``uid:gid``; missing parents 0711, owned by whoever runs this. True if it was made.
+        """Create it with mode 0700 and ``uid:gid``; missing parents get 0711 and our user. True if it was created.
 
-        Anything else in its place, a symbolic link included, is an error. What could not be given to its owner is removed again, so
-        that a directory without the right owner is never taken for a world.
+        Anything else in its place is an error, also a symbolic link. If the owner cannot be set, it is removed again: a directory with the
+        wrong owner must not look like a world.
         """
         try:
             _make_parents(os.path.dirname(os.path.abspath(self.path)))
@@ -216,14 +212,11 @@ class Volume:
         owner: tuple[int, int] | None,
         altered: Callable[[], None] = lambda: None,
     ) -> Survey:
-        """Measure everything below in one walk and, where ``owner`` (uid, gid) is given, give it what differs. See ``Survey``.
+        """Measure everything in one walk, and give it to ``owner`` (uid, gid) if given. See ``Survey``.
 
-        The walk ends at its ``bounds``, and says so; what was found until then is told.
-
-        ``altered`` is called for whatever was given to the owner, since the walk may end half way. ``check_cancelled`` is called at
-        first and then
-        several times a second; what it raises ends the walk. What vanishes or moves meanwhile is no error, and a data directory that is
-        missing is empty.
+        The walk ends at its ``bounds`` with a partial result. It calls ``altered`` for each changed owner, since it may end early. It calls
+        ``check_cancelled`` at first and then several times a second; an exception ends the walk. Vanishing or moving files are no error,
+        and a missing directory is empty.
         """
         root = self._root()
         if root is None:
@@ -231,10 +224,10 @@ class Volume:
         return Walk(root, self.path, check_cancelled, bounds, owner, altered).survey()
 
     def read_text(self, relative: str, limit: int = FILE_LIMIT, *, uid: int | None = None) -> bytes | None:
-        """The bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.
+        """Return the bytes of a file, or None if it is missing. ``relative`` is confined; a leading ``/`` means the data directory.
 
-        An error: ``..`` above the data directory, a symbolic link anywhere, anything but a regular file, more than ``limit`` bytes,
-        and a file with several hard links that does not belong to ``uid`` (not given: to nobody): it may be somebody else's.
+        Errors: ``..`` above the data directory, a symbolic link, anything but a regular file, more than ``limit`` bytes, and a file with
+        several hard links that does not belong to ``uid``: it may be another user's.
         """
         parts = names_of(relative, "read")
         try:
@@ -244,10 +237,10 @@ class Volume:
             raise self._file_failed("read", relative, error) from error
 
     def write(self, relative: str, content: bytes, *, uid: int, gid: int) -> None:
-        """Replace a file atomically and durably, under the conditions of ``read_text``; other hard links to it keep the old content.
+        """Replace a file atomically and durably, with the errors of ``read_text``; other hard links keep the old content.
 
-        A file that is there keeps its owner and its permission bits; a new one gets ``uid:gid`` and 0644, missing parents ``uid:gid``
-        and 0755. After an error the old file is untouched.
+        An existing file keeps its owner and permission bits; a new one gets ``uid:gid`` and 0644, missing parents ``uid:gid`` and 0755.
+        After an error the old file is unchanged.
         """
         parts = names_of(relative, "write")
         try:
@@ -270,7 +263,7 @@ class Volume:
 
     @contextlib.contextmanager
     def _parent(self, parts: list[bytes], make: tuple[int, int] | None = None) -> Iterator[int | None]:
-        """A descriptor of the directory that ``parts`` lead to; None where one is missing and ``make`` (uid, gid) is not given."""
+        """Yield a descriptor of the directory ``parts``; None if it is missing and ``make`` (uid, gid) is not given."""
         here = self._root()
         try:
             for part in parts:
@@ -300,11 +293,10 @@ def _make_parents(path: str) -> None:
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o711)
-            os.chmod(directory, 0o711)  # whatever the umask is: the servers' users must get through
+            os.chmod(directory, 0o711)  # against the umask: the servers' users must get through
 
 
 def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
-    """Give an open directory its owner and mode, and close it."""
     try:
         status = os.fstat(descriptor)
         if (status.st_uid, status.st_gid) != (uid, gid):
@@ -315,7 +307,6 @@ def _own_directory(descriptor: int, mode: int, uid: int, gid: int) -> None:
 
 
 def _enter(parent: int, name: bytes, make: tuple[int, int] | None) -> int | None:
-    """Open a directory below ``parent``; missing: make it, or None."""
     try:
         return os.open(name, DIRECTORY, dir_fd=parent)
     except FileNotFoundError:

@@ -1,13 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One walk over a data directory that its owner may rearrange meanwhile: how much is in it, and whose it is.
+"""One walk over a data directory that may change meanwhile: its size and its owners.
 
-The walk holds a handful of descriptors however deep the tree is, and never recurses. It goes down by name with ``O_NOFOLLOW`` and up
-by ``..``, which is believed only where it is the directory the walk came down through.
-
-Other file systems mounted below are walked like the rest, as Wings and ``du`` do: a server cannot mount, while a subvolume of its own
-making (btrfs) looks like another file system and would be a way around the disk limit.
+The walk holds few descriptors at any depth, and never recurses. It goes down by name with ``O_NOFOLLOW`` and up by ``..``, after a check
+that this is the directory it came from. Like Wings and ``du``, it includes mounted file systems: a server cannot mount, but its btrfs
+subvolumes look like other file systems and would evade the disk limit.
 """
 
 from __future__ import annotations
@@ -25,31 +23,30 @@ from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PrebootFailed
 from ..model.schema import visible
 
-#: What to do about errors that do not say it.
+#: Advice for errors that give none.
 _ADVICE = {
     errno.EPERM: "only root may do that, and nobody where it is immutable, as lsattr shows",
     errno.EROFS: "mount it writable",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",
 }
-#: How a directory is opened: never through a link, and without waiting where something else has its name.
+#: Flags that open a directory without following links or waiting.
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: Seconds between two looks: a look costs more than most directories do, and a kill waits for no more than a second.
+#: Seconds between two checks: a check costs more than most directories, and a kill waits at most a second.
 LOOK_SECONDS = 0.25
-#: How many entries are looked at in one go, between two glances at the clock: a slow disk has these within half a second.
+#: Entries between two looks at the clock: a slow disk reads these within half a second.
 _BATCH = 32
-#: Levels of directories. What is kept of each until the walk comes up again takes memory, and nobody's files lie so deep.
+#: Levels of directories: each takes memory, and real files are never so deep.
 _DEEPEST = 100_000
-#: The bits of a mode that say what a file is.
 _KIND = 0o170000
 _REGULAR, _DIRECTORY = stat.S_IFREG, stat.S_IFDIR
-#: What opening a name says when the directory that was listed there is no longer one.
+#: Errors for a listed directory that has changed or vanished.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much of a walk there may be: whoever owns the directory may make more ahead of it, without end."""
+    """The limits of a walk: the directory's owner may add files without end."""
 
     seconds: float
     entries: int
@@ -57,12 +54,11 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Survey:
-    """The findings of a walk.
+    """The result of a walk.
 
-    ``bytes``: apparent size of all regular files, a file with several hard links counted once. ``files``: their number.
-    ``chowned``: how many entries were given to the owner. ``left_alone``: how many were not, though they are another's: files with
-    several hard links (they may be somebody else's files) and devices. ``unreadable``: directories this process may not look into.
-    ``cut``: why the walk ended before it was over, as what the directory does; empty where it did not.
+    ``bytes``: apparent size of all regular files, each inode once. ``files``: their number. ``chowned``: entries that got the owner.
+    ``left_alone``: entries of others that did not: devices, and files with several hard links, which may be another user's. ``unreadable``:
+    directories that this process may not read. ``cut``: why the walk ended early, as text after the directory; empty if it did not.
     """
 
     bytes: int
@@ -74,13 +70,13 @@ class Survey:
 
 
 def shown_path(text: str, limit: int = 200) -> str:
-    """``text`` fit for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters of it."""
+    """Return ``text`` for a message: one line, no control characters, no invalid UTF-8, at most ``limit`` characters."""
     cut = text if len(text) <= limit else text[:limit] + "..."
     return visible(cut)
 
 
 def reason_of(error: Exception) -> str:
-    """Why something failed, and what to do about it where that is known, for the end of a message."""
+    """Return the reason of an error, with advice if known, for the end of a message."""
     if not isinstance(error, OSError):
         return str(error)
     advice = _ADVICE.get(error.errno or 0)
@@ -89,8 +85,6 @@ def reason_of(error: Exception) -> str:
 
 @dataclass
 class _Level:
-    """A directory on the way from the root to where the walk is, and its subdirectories that are still to be walked."""
-
     __slots__ = ("identity", "name", "pending")
     name: str
     identity: tuple[int, int]
@@ -98,11 +92,11 @@ class _Level:
 
 
 class _CutError(Exception):
-    """The walk has met a bound; its text says which, as what the directory does."""
+    """The walk has reached a limit; the text says which, as text after the directory."""
 
 
 class Walk:
-    """One walk. Takes over ``root``, an open directory, and closes it. ``path`` is for messages alone."""
+    """One walk. It takes over and closes the open directory ``root``. ``path`` is only for messages."""
 
     def __init__(
         self,
@@ -128,7 +122,7 @@ class Walk:
         self._bytes = self._files = self._chowned = self._left_alone = self._unreadable = 0
 
     def survey(self) -> Survey:
-        """Walk, once, as far as the bounds allow. Raises ``PrebootFailed``, or what ``check_cancelled`` raises."""
+        """Walk once, within the bounds. Raises ``PrebootFailed``, or what ``check_cancelled`` raises."""
         cut = ""
         try:
             self._walk()
@@ -153,7 +147,7 @@ class Walk:
                 self._ascend()
 
     def _glance(self) -> None:
-        """Look, if the last look is a while ago. Called wherever the walk might spend long without. Raises `_CutError` at the deadline."""
+        """Check for cancellation from time to time; call it in every long loop. Raises `_CutError` at the deadline."""
         if self._next_look.is_over:
             self._look()
             self._next_look = Deadline.after(SYSTEM_CLOCK, LOOK_SECONDS)
@@ -161,7 +155,6 @@ class Walk:
             raise _CutError(f"takes longer than {self._bounds.seconds:g} s to look through")
 
     def _count(self, entries: int) -> None:
-        """So many more were met. Raises `_CutError` if they are too many, or lie too deep."""
         self._entries_left -= entries
         if self._entries_left < 0:
             raise _CutError(f"holds more than {self._bounds.entries} files and directories")
@@ -180,7 +173,7 @@ class Walk:
             raise self._failed("open", name, error) from error
         try:
             pending = self._visit(name, below)
-            if pending:  # else it is done already, as most are, and needs no way back up
+            if pending:  # most directories have no subdirectories and are done
                 self._levels.append(_Level(name, _identity(os.fstat(below)), pending))
                 self._here, below = below, self._here
         finally:
@@ -202,7 +195,7 @@ class Walk:
         self._here = above
 
     def _find_again(self) -> int:
-        """The way up is not the way down any more: go down from the root as far as it still is, and give up what lies below that."""
+        """After a move on the way up, go down again from the root as far as possible, and give up lower levels."""
         here = os.dup(self._root)
         try:
             for depth, level in enumerate(self._levels[1:], start=1):
@@ -219,7 +212,6 @@ class Walk:
         return here
 
     def _visit(self, name: str, directory: int) -> list[str]:
-        """Take an open directory: its owner, then everything in it but its subdirectories, whose names are returned."""
         if self._owner is not None:
             status = os.fstat(directory)
             if (status.st_uid, status.st_gid) != self._owner:
@@ -227,10 +219,7 @@ class Walk:
         return self._scan(directory, name)
 
     def _scan(self, directory: int, name: str) -> list[str]:
-        """Count and own what is in a directory; the names of its subdirectories.
-
-        The inner loop of the walk: names are local, and for an ordinary file nothing is called.
-        """
+        """The inner loop of the walk: names are local, and an ordinary file needs no call."""
         owner, below = self._owner, []
         with os.scandir(directory) as listing:
             for entries, statuses in self._looked_at(listing, name):
@@ -241,7 +230,7 @@ class Walk:
                         if status.st_nlink == 1 or self._is_new(status):
                             files += 1
                             size += status.st_size
-                    elif kind == _DIRECTORY:  # its owner is looked at once it is open
+                    elif kind == _DIRECTORY:  # its owner is checked once it is open
                         below.append(entry.name)
                         continue
                     if owner is not None and (status.st_uid != owner[0] or status.st_gid != owner[1]):
@@ -251,7 +240,7 @@ class Walk:
         return below
 
     def _looked_at(self, listing: Iterator[os.DirEntry[str]], name: str) -> Iterator[tuple[list[os.DirEntry[str]], list[os.stat_result]]]:
-        """Yield the entries of a directory batch by batch: a comprehension makes the walk of large directories a tenth faster."""
+        """Yield the entries of a directory in batches: a comprehension makes large directories a tenth faster."""
         while True:
             self._glance()
             entries = list(itertools.islice(listing, _BATCH))
@@ -263,7 +252,7 @@ class Walk:
                     statuses = [entry.stat(follow_symlinks=False) for entry in entries]
                 except FileNotFoundError:
                     entries, statuses = _still_there(entries)
-            except PermissionError:  # the names may be listed, and that is all
+            except PermissionError:  # the names are readable, but not the entries
                 self._unreadable += 1
                 return
             except OSError as error:
@@ -271,13 +260,12 @@ class Walk:
             yield entries, statuses
 
     def _is_new(self, status: os.stat_result) -> bool:
-        """Tell whether a file with several hard links is met for the first time."""
         before = len(self._several_links)
         self._several_links.add(_identity(status))
         return len(self._several_links) > before
 
     def _own(self, directory: int, owner: tuple[int, int], directory_name: str, name: str) -> None:
-        """Give an entry to the owner. What is decided and what is changed is one and the same inode, held without being opened."""
+        """Set the owner of an entry. Check and change use the same inode, held without opening it."""
         try:
             entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         except FileNotFoundError:
@@ -289,7 +277,7 @@ class Walk:
             if others or kind in (stat.S_IFBLK, stat.S_IFCHR):
                 self._left_alone += 1
             elif (status.st_uid, status.st_gid) != owner:
-                # chown takes no O_PATH descriptor; the kernel's link to it leads to that very inode, even if it is a symbolic link.
+                # chown takes no O_PATH descriptor; the kernel's link leads to the same inode, even for a symbolic link.
                 self._chown(f"/proc/self/fd/{entry}", owner, f"{directory_name}/{name}")
         finally:
             os.close(entry)
@@ -312,7 +300,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _still_there(entries: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]], list[os.stat_result]]:
-    """Those of them that did not vanish meanwhile."""
     there, statuses = [], []
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):
@@ -322,7 +309,6 @@ def _still_there(entries: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]
 
 
 def _open_same(level: _Level, parent: int) -> int | None:
-    """Open a directory the walk has been in; None if there is no such directory by that name any more."""
     try:
         directory = os.open(level.name, DIRECTORY, dir_fd=parent)
     except OSError:
