@@ -251,9 +251,8 @@ from ansible_collections.fleet.power.plugins.module_utils._archive import compil
 
 
 def main() -> None:
-    """Run the module."""
     compile_once()
-    # Not before that: it brings the core, which is what takes long to compile.
+    # This import brings in the core, so it must follow `compile_once`.
     from ansible_collections.fleet.power.plugins.module_utils._options import run_limits_module
 
     run_limits_module()
