@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: options_fault
-short_description: Why a run cannot give options to all modules
+short_description: Find options that some modules do not have
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)

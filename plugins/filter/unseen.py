@@ -30,11 +30,11 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the servers
+- name: Read the servers
   fleet.power.server_power_info:
   register: seen
 
-- name: Go no further unless all of them were seen
+- name: Stop unless the result is complete
   ansible.builtin.assert:
     that: seen | fleet.power.unseen | length == 0
     fail_msg: "{{ seen | fleet.power.unseen | join('; ') }}"
