@@ -396,8 +396,8 @@ servers:
       sample: suspended
     msg:
       description:
-        - The reason in a sentence. In check mode, the stop timeout of a server that the action would stop. If the task names one server and it
-          fails, this is RV(msg) too; in an ad hoc command only there.
+        - The reason in a sentence. In check mode, the stop timeout of a server that the action would stop. If the task names one server and
+          it fails, this is RV(msg) too; in an ad hoc command only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
