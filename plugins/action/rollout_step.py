@@ -97,7 +97,6 @@ class ActionModule(ActionBase):
         return result
 
     def _checked(self) -> dict[str, Any]:
-        """Return the task's checked options. Raises `RolloutError`."""
         try:
             _unused, validated = self.validate_argument_spec(argument_spec(_OPTIONS), required_if=_NEEDED)
         except AnsibleError as error:
@@ -199,7 +198,6 @@ class ActionModule(ActionBase):
         return {}
 
     def _blame(self) -> dict[str, Any]:
-        """Fail on a node where something went wrong, or for a reason that belongs to no node."""
         return {"failed": True, "msg": report.blame(self._files.load(self._asked["run"]), self._play.here())}
 
     def _confirm(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows a job: shows its news as they come, and returns its result as the task's.
+"""Follows a job: shows its news as it comes, and returns its result as the task's.
 
 The controller asks the node again and again, and each answer waits for news. So a task reports while it runs, and survives a lost
 connection.

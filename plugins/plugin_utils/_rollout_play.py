@@ -14,7 +14,6 @@ from ansible_collections.fleet.power.plugins.plugin_utils._controller_user impor
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value, raw_variables
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
-#: Keys that a rolling run reads of an answer.
 _NEEDED = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
 
 

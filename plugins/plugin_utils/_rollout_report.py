@@ -68,7 +68,7 @@ class RunReport:
         if not os.path.exists(self._state):
             return
         if lines:
-            # One write, so that news of other processes do not mix in.
+            # One write, so that no news of other processes mixes in.
             with contextlib.suppress(OSError), open(self._news, "ab", buffering=0) as file:
                 file.write(noted(host, lines, time.time()).encode())
         self.renew()
@@ -112,7 +112,6 @@ class RunReport:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn a `RolloutError` into a message."""
         try:
             yield
         except RolloutError as error:

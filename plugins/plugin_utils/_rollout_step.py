@@ -29,7 +29,6 @@ from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import
 
 #: Seconds between two looks at the clock: it may be set, and the machine may sleep.
 _LOOK_SECONDS = 1.0
-#: Seconds between reminders of a wait.
 _REMIND_SECONDS = 1800.0
 
 
@@ -170,7 +169,6 @@ class RolloutSteps:
         self._page.tell(line)
 
     def _answers(self, record: Record, number: int, name: str) -> dict[str, Mapping[str, Any]]:
-        """Return the results that each node of a batch registered under a name."""
         nodes = {str(row.node) for row in record.in_batch(number)}
         return {node: self._play.answer(node, name) or {} for node in nodes}
 

@@ -19,7 +19,6 @@ def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
     return str(result.get("msg") or otherwise).removeprefix(_PREFIX)
 
 
-#: The code of an incomplete list of servers.
 LIST_INCOMPLETE = Incomplete.code
 #: The code of an unseen server whose node gives none.
 NOT_SEEN = "not_seen"

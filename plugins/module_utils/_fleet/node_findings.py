@@ -26,7 +26,6 @@ from .._power.sources.web_answers import WebFault
 EXTENSIONS = DefinitionDirectory.extensions
 #: The most bytes of a definition.
 LARGEST = DefinitionDirectory.largest
-#: The most faults in one sentence.
 _TOLD = 5
 #: The most repeated keys of one definition: a hostile one has a hundred thousand.
 _MOST_REPEATED = 100
@@ -180,7 +179,6 @@ class _Pairs(list[Any]):
 
 
 def _repeated_keys(content: bytes, *, is_json: bool) -> list[str]:
-    """Return the dotted keys that a valid definition has more than once: the last value counts."""
     text = content.decode("utf-8-sig")
     whole = json.loads(text, object_pairs_hook=_Pairs) if is_json else _written(root_node(text))
     found: list[str] = []

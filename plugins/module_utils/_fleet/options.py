@@ -57,7 +57,6 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
-#: By prefix: options of the roles' argument specs, and variables that only playbooks use.
 _NAMES = {
     "power": "action become hosts options priorities servers",
     "status": "snapshot states",
@@ -86,7 +85,6 @@ VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for
 RENAMED = {"maintenance_record": "maintenance_record", "maintenance_left_ok": "maintenance_left_ok"}
 #: Ansible's name for the words of ``-e NAME=TEXT`` after the first. Otherwise they are lost.
 _CUT = "_raw_params"
-#: The most edits between a misspelt name and ours.
 _EDITS = 2
 #: With a prefix of this length, the whole name may be misspelt: it is hardly another word.
 _LONG_PREFIX = 7

@@ -22,7 +22,6 @@ REMIND_SECONDS = 20.0
 #: While servers only wait for players, which may take hours.
 REMIND_OF_PLAYERS_SECONDS = 300.0
 _SECOND = 1.0
-#: The most hosts and servers that a line names.
 _NAMED = 3
 _LONGEST_NAME = 40
 #: The largest number and the longest word in news; others are not ours.
@@ -44,7 +43,7 @@ _DOING = {
     "stopping": "stopping",
     "starting": "starting",
 }
-#: The limit of a phase, if the news have it.
+#: The limit of a phase, if the news has it.
 _UNTIL = {"stop": "SIGKILL at", PLAYERS: "at most until", COUNTDOWN: "due at"}
 _SHOWN: dict[str, tuple[type, ...]] = {
     "servers": (int,),
@@ -117,7 +116,7 @@ class Board:
 
     @property
     def holds(self) -> bool:
-        """True if news are not yet shown."""
+        """True if some news is not yet shown."""
         return bool(self._held)
 
     @property
@@ -155,7 +154,6 @@ class Board:
             yield _summed_up(rest)
 
     def _reminder(self, now: float) -> Iterator[str]:
-        """Yield the oldest running action."""
         going = [(each["since"], host, each) for host, entry in self._hosts.items() for each in entry["now"].values()]
         if going:
             since, host, news = min(going, key=lambda each: each[0])
@@ -177,7 +175,6 @@ def pace(followed: int) -> tuple[float, float]:
 
 
 def _rank(news: Mapping[str, Any]) -> bool:
-    """Sort lines about hosts and failures first."""
     return "said" not in news and not _is_failure(news)
 
 
@@ -249,7 +246,6 @@ def _is_sane(value: Any) -> bool:
 
 
 def _clock(moment: str) -> str:
-    """Return the time of day of a timestamp, in the local zone."""
     try:
         return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
     except (ValueError, OverflowError):

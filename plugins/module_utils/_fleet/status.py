@@ -47,7 +47,6 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-#: The most nodes or servers that a sentence names.
 _NAMED = 3
 _LONGEST_REASON = 300
 
@@ -61,11 +60,9 @@ class NodeSeen:
     servers: Sequence[Mapping[str, Any]] = ()
     error: str | None = None
     reachable: bool = True
-    #: Why its list is incomplete; None if it is complete.
     lacking: str | None = None
     #: The node's facts about its supervisor; None without any.
     supervisor: Mapping[str, Any] | None = None
-    #: The node's facts about its events.
     events: Mapping[str, Any] | None = None
 
     @property

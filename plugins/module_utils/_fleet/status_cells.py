@@ -66,7 +66,6 @@ def moment(timestamp: object, now: datetime) -> str | None:
 
 
 def _lock_words(lock: Mapping[str, Any], now: datetime) -> str:
-    """Describe a lock: its action, its phase, and the limit of that."""
     deadline = moment(lock.get("phase_deadline"), now)
     until = "" if deadline is None else f" until {deadline}"
     action, phase = (str(lock.get(name) or "unknown") for name in ("action", "phase"))

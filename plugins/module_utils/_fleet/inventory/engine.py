@@ -242,7 +242,6 @@ def _within(seconds: float, work: Callable[[], _Value], connection: Connection) 
         try:
             found.append(work())
         except BaseException as error:
-            # The waiting thread raises it.
             faults.append(error)
 
     thread = threading.Thread(target=run, name="engine", daemon=True)

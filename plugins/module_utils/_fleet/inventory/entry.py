@@ -81,7 +81,6 @@ class SourceReading:
 
 
 _NUMBERS = ("priority", "panel_id")
-#: The type of each field that is not None.
 _TYPES: Mapping[str, type] = {
     each.name: {"suspended": bool, "outdated": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str)
     for each in fields(ServerEntry)
@@ -163,9 +162,7 @@ def variables_of(entry: ServerEntry) -> dict[str, Any]:
 #: Safe in a host pattern, in a file name below host_vars, and in a shell.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
-#: Group of servers with an unknown state.
 POWER_UNKNOWN = "power_unknown"
-#: Group of servers whose containers differ from their definitions.
 POWER_OUTDATED = "power_outdated"
 _RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
 _NO_SLUG = re.compile(r"[^a-z0-9]+")
@@ -302,7 +299,6 @@ def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str
 
 
 def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str]) -> str | None:
-    """Return a warning about a server on a foreign node, None about any other."""
     home = homes.get(entry.uuid)
     if reading.kind not in _LOOKED or home == entry.node:
         return None

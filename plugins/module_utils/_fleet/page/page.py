@@ -28,7 +28,6 @@ REFRESH_SECONDS = 5
 _NAME, _MESSAGE, _SHORT_MESSAGE, _LINE = 60, 500, 120, 200
 #: The number of failures with details and a log; further ones get one line.
 _AT_LENGTH = 50
-#: Rows of tables that may be long.
 _BATCHES, _NODES, _TOP, _NAMES = 100, 500, 10, 50
 
 

@@ -67,7 +67,7 @@ def _note(found: dict[tuple[str, str], LiveServer], host: str, news: Mapping[str
     key = host, str(news["server"])[:_LONGEST_WORD]
     began = datetime.fromtimestamp(at).astimezone() - timedelta(seconds=seconds)
     known = found.setdefault(key, LiveServer(began))
-    # News arrive after the event.
+    # News arrives after the event.
     known.began, known.seconds = min(known.began, began), seconds
     if isinstance(news.get("outcome"), str):
         known.outcome, known.code = news["outcome"][:_LONGEST_WORD], str(news.get("code") or "")[:_LONGEST_WORD]
@@ -98,7 +98,6 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 WORDS = {kind: words for kind, (words, _phases) in _KINDS.items()}
 DOWN_WORDS = {"down": "down", "booting": "up, not ready"}
 _KIND_OF = {phase: kind for kind, (_words, phases) in _KINDS.items() for phase in phases}
-#: The width of a timeline in its own units.
 WIDTH = 1000.0
 #: The least width of a bar, so that it is visible.
 _NARROWEST = 2.0

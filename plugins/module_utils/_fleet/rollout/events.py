@@ -30,7 +30,6 @@ from .values import RolloutError
 #: The two notifications of a rolling run. The second has one id for all its event types.
 BEGUN, CLOSED = "begun", "closed"
 _NAMESPACE = UUID("5b0a4a0e-2f0b-4c1c-9d5a-3f6d1c7e8a42")
-#: The most failed servers in an event.
 _MOST_NAMED = 20
 _INTERRUPTED = "its command ended before it did"
 

@@ -45,7 +45,6 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
 
 
 def _expanded(given: object) -> object:
-    """Return the list with expanded paths and without empty values."""
     if not isinstance(given, list):
         return given
     return [_paths(each) if isinstance(each, Mapping) else each for each in given]
@@ -58,7 +57,6 @@ def _paths(rule: Mapping[str, object]) -> dict[str, object]:
 
 #: Seconds for all receivers together, at the beginning and at the end.
 SEND_SECONDS = 5.0
-#: The part of it in which threads end by themselves.
 _GRACE_SECONDS = 0.3
 _FIRST_PAUSE = 0.5
 
@@ -231,7 +229,6 @@ class RunNotifications:
 
     @contextlib.contextmanager
     def _warned(self) -> Iterator[None]:
-        """Turn a `RolloutError` into a warning."""
         try:
             yield
         except RolloutError as error:

@@ -114,7 +114,6 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
 
 
-#: The most servers of a node, and the most nodes, that a line names.
 _NAMED = 3
 _NODES = 3
 _LONGEST_NAME = 40

@@ -14,7 +14,6 @@ from ..._power.model.errors import LEFT_TO_PLAYERS, PlayersUnknown
 from .values import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
-#: The most rows that a sentence names.
 _NAMED = 3
 #: The JSON types of the fields' annotations. A boolean counts only as bool.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -46,11 +45,9 @@ class Row:
     waited: float = 0
     changed: bool = False
     state: str = ""
-    #: Whether its node may act on it now.
     in_flight: bool = False
     #: The run whose key its node got, while the outcome is unknown. The next request has the same key.
     asked_by: str = ""
-    #: Whether the action applies in any state.
     any_state: bool = False
     #: Whether an earlier part of the run tried it: its container may then match its definition although it is not done.
     again: bool = False
@@ -61,7 +58,6 @@ class Row:
     phases: list[Any] = field(default_factory=list)
     #: The downtime of the action: ``from`` when, ``seconds`` until the next run, ``ready_seconds`` until that run was ready.
     downtime: dict[str, Any] = field(default_factory=dict)
-    #: The end of a failed server's log.
     log: list[Any] = field(default_factory=list)
     #: Whether it is in no batch because its facts are unknown, so that it may not match the selection.
     unseen: bool = False
@@ -107,7 +103,6 @@ class Record:
     #: Whether a server's container must be outdated in its turn.
     outdated: bool = False
     skip_suspended: bool = False
-    #: The allowed number of failures.
     budget: int = 0
     #: Whether the run continues over the budget.
     goes_on: bool = False
@@ -139,7 +134,6 @@ class Record:
     #: The most seconds of a batch: once, and for each round of a node.
     longest_once: float = 0
     longest_round: float = 0
-    #: The node that is the canary, if one was named.
     canary: str = ""
     #: Whether an earlier part of a resumed run had a successful canary.
     canary_passed: bool = False

@@ -19,7 +19,6 @@ from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
 
-#: The number and length of the last lines of a log.
 _LINES, _LINE_CHARACTERS = 8, 200
 #: The most that a node may report of one server.
 _PHASES, _PHASE_CHARACTERS = 60, 20

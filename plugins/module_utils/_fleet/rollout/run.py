@@ -57,9 +57,7 @@ def turns(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-#: The most characters of a task's failure.
 LONGEST_MESSAGE = 500
-#: The last lines of a log in a message.
 _LINES = 3
 
 
@@ -109,19 +107,16 @@ def _fell(row: Row, end: Mapping[str, Any] | None) -> None:
 
 
 def _end_of(row: Row, run: tuple[str, str] | None, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the end of a run from a node's journal, None without one."""
     ends = (told_of(row, answer) or {}).get("crashes") or ()
     return next((each for each in ends if (each.get("container"), each.get("started_at")) == run), None)
 
 
 def _run(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the run that an action named, None without one."""
     run = entry.get("run")
     return (str(run.get("container")), str(run.get("started_at"))) if isinstance(run, Mapping) else None
 
 
 def _run_seen(row: Row, answer: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the run of a server's container that is up, None if it is down."""
     entry = told_of(row, answer)
     if entry is None or entry.get("state") == OFFLINE:
         return None
@@ -280,7 +275,6 @@ def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
         # Its process was killed or broke. The node's journal knows the effects.
         row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), message_of(answer)
     elif entries is None and answer.get("code"):
-        # No action was possible.
         row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), message_of(answer), True
     elif entries is None:
         row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)

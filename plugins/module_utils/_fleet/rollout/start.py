@@ -66,9 +66,7 @@ class _PlayAnswers:
     """The answers of the play's nodes, and the selection of the resumed run."""
 
     seen: Mapping[str, Answer | None]
-    #: The servers of each node that listed some.
     told: Mapping[str, Sequence[Mapping[str, Any]]]
-    #: The same servers as candidates, by node and UUID.
     known: Mapping[tuple[str, str], Candidate]
     asked: Criteria
     is_to_be_seen: Callable[[str], bool]
@@ -132,7 +130,6 @@ def servers_of(answer: Answer | None) -> Sequence[Mapping[str, Any]] | None:
 
 
 def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | None:
-    """Return a row's server as a candidate; or None, and ``taken`` gets a row with the reason."""
     node, asked = str(row.node), answers.asked
     if node not in answers.seen:
         taken.rows.append(_ended(row, NOT_DONE, "", "Its node is not in this play"))
@@ -207,7 +204,6 @@ def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | 
 
 
 def _any_state(row: Row) -> bool:
-    """Tell whether the action applies in any state: the run may have stopped the server for a restart."""
     return row.any_state or _was_tried(row)
 
 
@@ -217,7 +213,6 @@ def _was_tried(row: Row) -> bool:
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
-    """Return the good outcome of the run's own action on the server, None without one."""
     mine = [each for each in _operations(entry) if is_of_run(each.get("reason"), run)]
     return next((each["outcome"] for each in mine if each.get("outcome") in (DONE, UNCHANGED)), None)
 

@@ -31,9 +31,7 @@ DID_NOT_STAY_UP = "did_not_stay_up"
 CRASHED = "crashed"
 BEFORE_BATCH_FAILED = "before_batch_failed"
 STILL_IN_FLIGHT = "still_in_flight"
-#: The action may end after the deadline.
 DEADLINE = "deadline"
-#: The code of an action that another one replaced.
 SUPERSEDED = Superseded.code
 
 ACTIONS = tuple(action.value for action in POWER_ACTIONS)
