@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
-# Everything is run from the checkout, called what it will be called once installed, through a link below .build.
+# All tools run in the checkout, through a link below .build with the installed collection's name.
 CHECKOUT := $(CURDIR)
 VENV := $(CHECKOUT)/.venv
 TREE := $(CHECKOUT)/.build/ansible_collections/fleet/power
@@ -17,7 +17,7 @@ NODES_OF_LAB := tests/lab/nodes
 export PATH := $(VENV)/bin:$(PATH)
 # For processes that tests start: they do not read pyproject.toml.
 export PYTHONPATH := $(CHECKOUT)/.build
-# Whoever starts a test starts dozens of interpreters, and compiling takes each of them longer than what it is started for.
+# A test starts dozens of interpreters. Without byte code, each would compile for longer than it works.
 unexport PYTHONDONTWRITEBYTECODE
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CHECKOUT)/.build/hypothesis
 
@@ -29,18 +29,18 @@ ARGS ?=
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
 
-##### to look at
+##### to try
 
 .PHONY: demo demo-down
-demo: link ## servers powered in real containers, in under two minutes
+demo: link ## servers in real containers, in under two minutes
 	@tests/lab/needs demo
 	@tests/demo/run $(VENV)
 
-demo-down: ## remove everything that the demo made
+demo-down: ## remove the demo
 	@tests/demo/down
 
 .PHONY: shim
-shim: link ## the HTTP face on the demo's servers, until Ctrl-C
+shim: link ## the HTTP shim on the demo's servers, until Ctrl-C
 	@tests/lab/needs demo
 	@$(DEMO_VENV)
 	@tests/demo/shim
@@ -51,13 +51,13 @@ lab: venv ## as root: real nodes with servers on this machine; how many: make la
 	@$(NODES_OF_LAB) up $(or $(NODES),3)
 	@tests/lab/populate $(or $(SERVERS),4)
 
-lab-down: ## remove the nodes and all they have
+lab-down: ## remove the nodes with their servers
 	@$(NODES_OF_LAB) down
 
 ##### to check
 
 .PHONY: test needs lint sanity sanity-quick unit integration fleet machines fresh installed
-test: needs venv ## everything below, up to installed, two of them at a time
+test: needs venv ## all checks from lint to installed, two at a time
 	@MAKE='$(MAKE)' tests/tools/side_by_side $(CHECKOUT)/.build/beside.log fresh lint fleet machines sanity-quick installed -- unit integration
 
 needs:
@@ -86,7 +86,7 @@ lint: venv ## ruff, mypy, codespell, prose, yamllint, ansible-lint, antsibull, r
 sanity: venv ## ansible-test sanity on a copy
 	@tests/tools/sanity $(VENV)
 
-sanity-quick: venv # without those that take longer than all others, and are asked by matrix, or that ruff is asked instead
+sanity-quick: venv # without the slowest tests, which matrix runs, and those that ruff covers
 	@tests/tools/sanity $(VENV) --skip-test pylint --skip-test import --skip-test pep8
 
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
@@ -99,15 +99,15 @@ fleet: venv ## as root: on real nodes, which it empties; one file alone: make fl
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: what needs real nodes, which only root can boot"; else \
 	$(NODES_OF_LAB) run $(or $(NODES),5) $(if $(ARGS),--bare 1) -- $(PYTEST) $(or $(ARGS),-n 3 --maxschedchunk 1 --durations 10 tests/fleet); fi
 
-machines: venv ## as root: on a machine with a kernel of its own, whose power is cut
+machines: venv ## as root: on a virtual machine, with power cuts
 	@if [ "$$(id -u) $$(uname -m)" != "0 x86_64" ]; then echo "not checked: power cuts, on a machine that only root can boot, on x86-64 alone"; else \
 	$(NODES_OF_LAB) run 0 --machines 1 -- $(PYTEST) $(or $(ARGS),tests/machines); fi
 
-fresh: venv ## as root: the demo on a machine that has nothing, made for it; removed afterwards
+fresh: venv ## as root: the demo on a new, bare machine, removed afterwards
 	@if [ "$$(id -u)" != 0 ]; then echo "not checked: the demo on a fresh machine, which only root can make"; else \
 	tests/lab/fresh run $(PYTEST) $(or $(ARGS),tests/fresh); fi
 
-installed: build ## the collection as a user installs it, from its file
+installed: build ## the collection installed from its file
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec tests/tools/installed $(VENV) "$$@"' installed -m installed tests/integration/test_module.py tests/integration/test_shim_life.py
 
 .PHONY: targets
@@ -157,7 +157,7 @@ owner: ## set the placeholders: make owner REPOSITORY=https://github.com/acme/ac
 	@tests/tools/owner "$(REPOSITORY)" "$(NAMESPACE)"
 
 .PHONY: venv link clean
-venv: link ## the tools in .venv, at the first time or when what they are made from has changed
+venv: link ## the tools in .venv; renewed after changed requirements
 	@tests/lab/needs venv
 	@$(DEMO_VENV) tests/requirements.txt
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Takes the steps of role node that need no node: it reads definitions and settings on the controller.
 
-They hold secrets, and a task's arguments may be shown: so it takes them from the variables itself.
+It reads the variables itself, because they hold secrets and Ansible may show a task's arguments.
 """
 
 from __future__ import annotations
@@ -25,20 +25,17 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value
 
-#: In bytes; what Ansible Vault encrypts becomes about four times as large.
+#: In bytes. Ansible Vault makes a text about four times as large.
 _LARGEST_FILE = 8 * LARGEST
 _STEPS = ("definitions", "validate", "together")
 
 
 class ActionModule(ActionBase):
-    """The steps. Nothing is done on a node."""
-
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the step that the task names."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _unused, options = self.validate_argument_spec({"step": {"type": "str", "required": True, "choices": _STEPS}})
         self._vars = task_vars or {}
@@ -52,14 +49,12 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, **steps[options["step"]]()}
 
     def _definitions(self) -> dict[str, Any]:
-        """Tell which definitions the node gets, and which not."""
         files, listed = self._read_definitions()
         found = self._found
         told = {"files": files, "listed": listed, "broken": found.broken, "refused": in_one(found.refused), "faults": in_one(found.faults)}
         return {**told, "given": bool(self._value("node_definitions_dir") or self._value("node_definitions"))}
 
     def _validate(self) -> dict[str, Any]:
-        """Look at all that the node is given, and show what was found."""
         misspelt = given_fault(self._loader, self._vars)
         if misspelt:
             return {"failed": True, "msg": misspelt}
@@ -85,7 +80,7 @@ class ActionModule(ActionBase):
         }
 
     def _together(self) -> dict[str, Any]:
-        """Warn of servers that several nodes are given. Fail if nothing was looked at: the variables are not where they should be."""
+        """Warn of servers that several nodes get. Fail if no node gets anything: the variables are probably in the wrong place."""
         nodes = self._vars["ansible_play_hosts_all"]
         looked = {str(node): dict(self._vars["hostvars"][node].get("__node_validated") or {}) for node in nodes}
         if not any(each.get("given") for each in looked.values()):
@@ -111,15 +106,15 @@ class ActionModule(ActionBase):
     # ----- reading
 
     def _value(self, name: str) -> Any:
-        """Return what a variable is for this node, None if it is not set. Raises `AnsibleError`."""
+        """Return the evaluated variable of this node, None if it is not set. Raises `AnsibleError`."""
         return plain_value(self._templar.template(self._vars[name])) if self._vars.get(name) else None
 
     def _read_definitions(self) -> tuple[list[str], list[str]]:
-        """Look at all definitions; return the names of the directory's files, and the UUIDs of the list. Raises `AnsibleError`."""
+        """Check all definitions; return the names of the directory's files, and the UUIDs of the list. Raises `AnsibleError`."""
         directory, listed = self._value("node_definitions_dir") or "", self._value("node_definitions") or []
         files = self._list(directory) if directory else []
         if directory and not (files or listed or self._found.refused) and boolean(self._value("node_definitions_purge"), strict=False):
-            # An empty directory is more often a wrong one than one that means it.
+            # An empty directory is more often a mistake than a wish.
             self._found.refuse(directory, "it has no definition, and node_definitions_purge would remove all of the node")
         for name in files:
             place, uuid = os.path.join(directory, name), parse_uuid(os.path.splitext(name)[0])
@@ -137,13 +132,13 @@ class ActionModule(ActionBase):
             self._found.refuse(directory, f"{why}; set node_definitions_dir to one, best with its full path")
             return []
         found = sorted(name for name in names if name.endswith(EXTENSIONS) and not name.startswith("."))
-        # A name that is not UTF-8 is no uuid; it only has to be fit for a message.
+        # A name that is not UTF-8 is no UUID. The message must still show it.
         return [os.fsencode(name).decode(errors="backslashreplace") for name in found]
 
     def _look_at_file(self, place: str, name: str, uuid: str) -> None:
         path = os.path.realpath(os.path.dirname(place)) + "/" + name
         try:
-            # A link might lead to any file of the controller.
+            # A link can lead to any file of the controller.
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 self._found.refuse(place, "it is no regular file, and links are not followed")
                 return
@@ -152,7 +147,7 @@ class ActionModule(ActionBase):
         except OSError as error:
             self._found.refuse(place, f"it cannot be read: {error.strerror}")
             return
-        # One that is larger than this is never decrypted: its size is the fault that is found.
+        # The check of the size reports a larger file, so there is no need to decrypt it.
         if len(content) <= _LARGEST_FILE and is_encrypted(content):
             try:
                 content = self._loader.get_text_file_contents(path).encode()
@@ -168,14 +163,13 @@ class ActionModule(ActionBase):
         for index, (uuid, raw) in enumerate(zip(uuids, listed)):
             place = f"node_definitions[{index}]"
             if uuid:
-                # As the node will read it.
+                # The node reads it in this form.
                 self._found.look_at_definition(place, f"{uuid}.json", uuid, json.dumps(raw, default=str).encode())
             else:
                 self._found.refuse(place, "it has no settings.uuid that is a uuid, such as 01234567-89ab-4cde-8f01-23456789abcd")
         return uuids
 
     def _look_at(self, name: str, look: Callable[[str, Any], None]) -> bool:
-        """Look at what a variable is; tell if it is set."""
         try:
             value = self._value(name)
         except AnsibleError as error:

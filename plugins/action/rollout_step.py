@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One step of a rolling run, on the controller: reads what nodes answered, keeps the run's file, decides what comes next."""
+"""One step of a rolling run, on the controller: reads the answers of nodes, keeps the record, decides what follows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import RolloutSteps, await_window, notifications_of, seconds_since
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import plain_value
 
-#: Options and what must be given for which step; what ``given`` holds is judged where it is understood.
+#: The options, and below them those that a step requires. `understand` checks the content of ``given``.
 _OPTIONS = {
     "step": Option("str", required=True, choices=("clear", "take_up", "plan", "next", "soak", "blame", "confirm")),
     "given": Option("dict"),
@@ -60,16 +60,15 @@ _NEEDED += [("step", step, ["file", "run"]) for step in ("next", "soak", "blame"
 
 
 class ActionModule(ActionBase):
-    """The steps of a run. Nothing is done on a node."""
+    """The steps of a rolling run. They do nothing on a node."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take the step that the task names."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         result["changed"] = False
-        # As it came, until it is known to be good: where the result goes must be known even if it is not.
+        # Not checked yet: a refusal of the options also goes into the result file that they name.
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
         self._notifications = notifications_of(self._play, self._templar, check=self._check)
@@ -90,7 +89,7 @@ class ActionModule(ActionBase):
             if self._asked.get("step") == "next":
                 result["failed_nodes"] = self._play.left()[:1]
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
-                # There is no run that could tell of it at its end.
+                # No rolling run exists yet that could report this at its end.
                 with contextlib.suppress(RolloutError):
                     self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
         if self._notifications.warnings:
@@ -98,7 +97,6 @@ class ActionModule(ActionBase):
         return result
 
     def _checked(self) -> dict[str, Any]:
-        """The task's options as what they are to be. Raises `RolloutError`."""
         try:
             _unused, validated = self.validate_argument_spec(argument_spec(_OPTIONS), required_if=_NEEDED)
         except AnsibleError as error:
@@ -110,22 +108,21 @@ class ActionModule(ActionBase):
         return asked
 
     def _clear(self) -> dict[str, Any]:
-        """Remove the last run's result, before all else: nobody may take it for this run's, also if this run finds no node."""
+        """Remove the result of the last rolling run first, so that you never take it for the new one."""
         self._files.forget_result()
         if not self._asked["nodes"]:
             raise RolloutError("Cannot find a node to act on: no host of the inventory is meant (power_hosts, the group nodes by default)")
         return {}
 
     def _take_up(self) -> dict[str, Any]:
-        """Wait until the run may begin; return its window, and what a resumed one must wait for, until when: the runs that may still be in
-        flight, and their nodes."""
+        """Wait until the rolling run may begin; return its window, and the earlier runs and nodes that may still have actions in flight."""
         fault = self._play.variables_fault(self._loader) or options_fault("rollout_options (power_options)", self._asked["options"])
         if fault:
             raise RolloutError(fault)
         self._files.forget_result()
         window, old = self._window(), self._files.to_resume() if self._asked["resume"] else None
         if self._asked["given"] is not None:
-            # What is wrong is told now, not when the window opens, with nobody there.
+            # Faults appear now, not when the window opens and you have left.
             understand(self._asked["given"], self._play.nodes(), old)
             self._notifications.require_good()
         await_window(window.not_before or 0, check=self._check)
@@ -135,11 +132,9 @@ class ActionModule(ActionBase):
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
 
     def _window(self) -> Window:
-        """Return the window that the run is given, as it is now: one that is resumed on another day has another."""
         return read_window(self._asked["given"] or {}, time.time())
 
     def _plan(self) -> dict[str, Any]:
-        """Decide which servers are meant, in which batches; make the run's file."""
         run_files = self._files
         seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
         start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
@@ -158,7 +153,7 @@ class ActionModule(ActionBase):
             if record.for_players:
                 speak(progress.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
             if not self._check:
-                # Ctrl-C ends Ansible before anything could be said.
+                # After Ctrl-C Ansible ends at once and shows nothing more.
                 speak(f"If it is interrupted, {report.going_on(record, path)}")
         self._notifications.begin(record, path)
         return {
@@ -172,7 +167,6 @@ class ActionModule(ActionBase):
         }
 
     def _turns(self, record: Record) -> dict[str, list[dict[str, Any]]]:
-        """Return the batches that each node has tasks for, and what each is called."""
         rows: dict[int, list[Row]] = {}
         for row in record.rows:
             rows.setdefault(row.batch, []).append(row)
@@ -183,11 +177,11 @@ class ActionModule(ActionBase):
         return {node: [told[number] for number in numbers] for node, numbers in turns(record, self._play.left()).items() if numbers}
 
     def _next(self) -> dict[str, Any]:
-        """Count the batch before, and begin the next one; where none may begin any more, report, and fail unless all ended well."""
+        """Count the batch before and begin the next. If no batch may begin, report, and fail unless all ended well."""
         return self._course.go_on(self._asked["batch"], self._tasks_fault)
 
     def _tasks_fault(self) -> str:
-        """Why the file of tasks cannot be used; empty if it can. Ansible would take all nodes out of the play for it, or break off."""
+        """Return why the file of tasks is unusable, or an empty text. Ansible would remove all nodes from the play, or break off."""
         if not self._asked["tasks"]:
             return ""
         try:
@@ -200,16 +194,14 @@ class ActionModule(ActionBase):
         return ""
 
     def _soak(self) -> dict[str, Any]:
-        """Let time pass in which servers are to stay up."""
         self._course.soak(self._asked["batch"])
         return {}
 
     def _blame(self) -> dict[str, Any]:
-        """Fail on a node where something went wrong, or for what is no node's fault."""
         return {"failed": True, "msg": report.blame(self._files.load(self._asked["run"]), self._play.here())}
 
     def _confirm(self) -> dict[str, Any]:
-        """Fail where a run was begun in this command and has not told of its end: something has ended its play, and all seemed well."""
+        """Fail if a rolling run of this command has not reported its end: its play broke off, although all looked well."""
         path = self._files.own
         if not path or not os.path.exists(path):
             return {"skipped": True}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adds to a server_limits task who asks, and the server of a host that is one; nothing else."""
+"""Adds the origin to a server_limits task, and the server if the host is one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adds to a server_power task who asks, and the server of a host that is one, and follows what takes longer than a moment."""
+"""Adds the origin to a server_power task, and the server if the host is one; follows a job to its end."""
 
 from __future__ import annotations
 
@@ -28,20 +28,18 @@ from ansible_collections.fleet.power.plugins.plugin_utils._server_action import 
 
 
 class ActionModule(OriginAction):
-    """The action plugin that runs before the module of the same name."""
-
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Return what the module answers; one that takes longer than a moment is followed to its end."""
+        """Return the module's result. An action that takes longer than `AFTER_SECONDS` becomes a job, and this waits for its end."""
         if self._task.async_val or self._task.check_mode or not is_followed(os.environ):
             return super()._executed(arguments, task_vars)
         environment = list(self._task.environment or ())
         self._task.environment = environment
         answer = self._followed(arguments, task_vars, environment)
-        # Where the node has no place for what a job is followed by, the action has not begun.
+        # The node has no directory for the files of a job, so the action has not begun.
         return super()._executed(arguments, task_vars) if UNFOLLOWED in answer else answer
 
     def _followed(self, arguments: dict[str, Any], task_vars: dict[str, Any], environment: list[Any]) -> dict[str, Any]:
-        """Return what the module answers in the end, or why its node cannot have it followed."""
+        """Return the final result, or the module's answer that its node cannot run jobs."""
         job, elapsed, may_have_begun = new_job(), Elapsed(), None
         lost, run_of_ansible, host = None, os.getppid(), str(task_vars.get("inventory_hostname", ""))
         node = self._node_of_task(task_vars, arguments, environment)
@@ -49,7 +47,7 @@ class ActionModule(OriginAction):
             try:
                 answer = super()._executed(arguments, task_vars)
                 if answer.get("module_stdout") == "" and int(answer.get("rc") or 0) < 0:
-                    # Whatever made the connection was killed, as by a machine that is out of memory.
+                    # The process that makes the connection was killed, for example for want of memory.
                     raise AnsibleConnectionFailure(str(answer.get("msg")))
             except AnsibleConnectionFailure as error:
                 if not (was_lost(error) or was_reached(host)):
@@ -62,11 +60,11 @@ class ActionModule(OriginAction):
             with TaskProgress(host, mute=is_secret or not is_shown(os.environ), reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
                 ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost, may_have_begun)
-        # Such as the interpreter that was found.
+        # The first answer has more keys, such as the discovered interpreter.
         return {**answer, **ended}
 
     def _ssh_tries_again(self) -> bool:
-        """Tell if SSH runs a command again by itself: an error is that of its last try alone."""
+        """Tell whether SSH repeats a command by itself: then an error describes the last try only."""
         try:
             return int(self._connection.get_option("reconnection_retries")) > 0
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -85,13 +83,13 @@ class ActionModule(OriginAction):
         def fetch(job: str) -> dict[str, Any]:
             found: dict[str, Any] = self._execute_module("fleet.power.server_power_job", module_args={"job": job}, task_vars=task_vars)
             if "module_stdout" in found:
-                # It could not be run, as where sudo fails for once. That tells nothing of the action.
+                # The module could not start, for example because sudo failed. The action may still have run.
                 raise AnsibleError(str(found.get("msg")))
             return found
 
         def disconnect() -> None:
             if self._connection.transport == "ssh":
-                # Else a connection that is shared and hangs is taken again.
+                # Otherwise the next command uses the same shared connection, which hangs.
                 with contextlib.suppress(AnsibleError):
                     self._connection.reset()
             self._connection.close()

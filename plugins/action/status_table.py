@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints what server_power_info returned on all nodes of the play as one table; nothing is sent to a node.
+"""Prints the results of server_power_info on all nodes of the play as one table, without a connection to a node.
 
-It reads the hosts' variables itself: templates over hundreds of servers would take longer than looking at them.
+It reads the hosts' variables itself, because templates over hundreds of servers take long.
 """
 
 from __future__ import annotations
@@ -30,13 +30,11 @@ _STATES = [state.value for state in PowerState]
 
 
 class ActionModule(ActionBase):
-    """The whole of fleet.power.status_table."""
-
     _supports_check_mode = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Print the table, write the snapshot where one is wanted, and fail if a node or a server could not be looked at."""
+        """Print the table, write the snapshot if the task asks for one, and fail if a node or a server could not be read."""
         variables: dict[str, Any] = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         _unused, options = self.validate_argument_spec(
@@ -47,7 +45,7 @@ class ActionModule(ActionBase):
             }
         )
         hosts: Mapping[str, Mapping[str, Any]] = variables["hostvars"]
-        # What was registered outlives a play: of a host that this one has lost, or never had, it tells of an earlier one.
+        # Registered results outlive a play: those of a host outside this play are from an earlier one.
         active = set(variables["ansible_play_hosts"])
         nodes = [
             node_seen(host, dict(_connection(hosts[host])), hosts[host].get(options["seen"]) if host in active else None)
@@ -64,7 +62,7 @@ class ActionModule(ActionBase):
 
 
 def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """How a host is reached. A variable whose template cannot be evaluated is left out: the host was not reached by it, and says so."""
+    """Yield the connection variables of a host. It skips a template that fails: Ansible did not use it to connect."""
     for name in CONNECTION:
         try:
             value = variables.get(name)

@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check in YAML that options may be given to looking and acting alike; one answer for all roles and playbooks."""
+"""The filter that checks the options which all tasks of a role or playbook share."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: options_fault
-short_description: Why a run cannot give options to all modules
+short_description: Find options that some modules do not have
 version_added: 1.0.0
 author:
   - The fleet.power contributors (@fleet-power)
@@ -49,8 +49,5 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.options import 
 
 
 class FilterModule:
-    """The filter under its name."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Filters by name."""
         return {"options_fault": lambda given, variable: options_fault(variable, given)}

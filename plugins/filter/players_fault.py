@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check in YAML that what is asked for the sake of players makes sense, before anything is done."""
+"""The filter that checks the options for players before an action begins."""
 
 from __future__ import annotations
 
@@ -49,8 +49,5 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.options import 
 
 
 class FilterModule:
-    """The filter under its name."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Filters by name."""
         return {"players_fault": players_fault}

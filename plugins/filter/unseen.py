@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The question in YAML what a look at servers did not show; one answer for all roles, playbooks and plays of users."""
+"""The filter that lists what a look at servers did not show."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the servers
+- name: Read the servers
   fleet.power.server_power_info:
   register: seen
 
-- name: Go no further unless all of them were seen
+- name: Stop unless the result is complete
   ansible.builtin.assert:
     that: seen | fleet.power.unseen | length == 0
     fail_msg: "{{ seen | fleet.power.unseen | join('; ') }}"
@@ -55,8 +55,5 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result imp
 
 
 class FilterModule:
-    """The filter under its name."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Filters by name."""
         return {"unseen": lambda result, among=None: unseen_in(result, among)}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers as inventory hosts: what was read of them, put into Ansible's inventory; where it comes from is decided below."""
+"""Servers as inventory hosts: reads the sources, and adds hosts, groups and variables to Ansible's inventory."""
 
 from __future__ import annotations
 
@@ -180,22 +180,20 @@ from ansible_collections.fleet.power.plugins.plugin_utils._inventory_cache impor
 from ansible_collections.fleet.power.plugins.plugin_utils._inventory_nodes import Nodes
 
 _ENDINGS = ("fleet_power.yml", "fleet_power.yaml")
-#: Options whose values may be templates: what else a file says is meant as it is.
+#: Only the values of these options are evaluated as templates.
 _TEMPLATED = ("ssh_args", "snapshot", "panel_url", "panel_api_key")
 _UNREAD = "fleet_power_unread"
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]
-    """Servers as hosts."""
-
     NAME = "fleet.power.servers"
 
     def verify_file(self, path: str) -> bool:
-        """Tell by its name whether the file is meant for this plugin."""
+        """Tell by its name whether the file is for this plugin."""
         return bool(super().verify_file(path)) and path.endswith(_ENDINGS)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
-        """Read all sources, or the cache, and add hosts, groups and variables. Every failure is one sentence."""
+        """Read all sources, or the cache; add hosts, groups and variables. Raises `AnsibleParserError` with one sentence."""
         super().parse(inventory, loader, path, cache)
         config = self._read_config_data(path)
         try:
@@ -212,7 +210,6 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._add(picture, wanted, nodes)
 
     def _chosen(self) -> dict[str, Any]:
-        """The options, with the templates of the file evaluated."""
         options = {name: self.get_option(name) for name in self._options}
         self.templar.available_variables = self._vars
         for name in _TEMPLATED:
@@ -235,7 +232,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     # ----- reading
 
     def _read(self, wanted: InventoryOptions, path: str, cache: bool) -> Read:
-        """Return what the cache has, or what all sources tell; only what is whole is kept."""
+        """Return the cache's content, or read all sources. Only a complete reading goes into the cache."""
         kept = ReadingCache(self.NAME, self._cache, self.get_cache_key(path), wanted) if self.get_option("cache") else None
         readings = None if kept is None or not cache else kept.kept()
         if readings is not None:
@@ -249,7 +246,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return read
 
     def _tell_unread(self, read: Read) -> None:
-        """Tell of every source and node that is not in the inventory as a whole: in a warning, and in a variable that plays can look at."""
+        """Report each unread source and node in a warning, and in a variable for plays."""
         for said, sources in (("is not in the inventory", read.absent), ("may have servers that are not in the inventory", read.partial)):
             for source, sentence in sources.items():
                 self.display.warning(f"{self.NAME}: {source} {said}: {sentence}")
@@ -274,7 +271,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 self._construct(names[entry.uuid])
 
     def _groups(self, picture: Picture, *, knows_state: bool) -> dict[str, list[str]]:
-        """The groups of each server, all made, and those that a pattern such as ``state_running:!suspended`` names with nobody in them."""
+        """Return the groups of each server. Also add empty groups, so that a pattern such as ``state_running:!suspended`` finds them."""
         always = [*(f"state_{state.value}" for state in PowerState), POWER_UNKNOWN] if knows_state else []
         always += ["suspended"] if picture.knows_suspension else []
         always += [POWER_OUTDATED] if picture.knows_outdated else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check in YAML that no variable is misspelt; one answer for all roles and playbooks."""
+"""The lookup that checks the names of variables."""
 
 from __future__ import annotations
 
@@ -48,8 +48,6 @@ from ansible_collections.fleet.power.plugins.plugin_utils._variables import give
 
 
 class LookupModule(LookupBase):
-    """The lookup."""
-
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
-        """Return the sentence."""
+        """Return one sentence, empty without a fault."""
         return [given_fault(self._loader, variables or {}, terms)]

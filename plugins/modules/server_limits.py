@@ -114,8 +114,8 @@ servers:
   description:
     - One entry for each server, in the given order. A server that is named twice has one. Null and empty fields are left out.
     - If the task names several servers, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
-    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). One that ended V(done),
-      V(unchanged) or V(skipped) is brief, without C(changed).
+    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). Brief entries also lack
+      C(changed), even for one server.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
@@ -251,9 +251,8 @@ from ansible_collections.fleet.power.plugins.module_utils._archive import compil
 
 
 def main() -> None:
-    """Run the module."""
     compile_once()
-    # Not before that: it brings the core, which is what takes long to compile.
+    # This import brings in the core, so it must follow `compile_once`.
     from ansible_collections.fleet.power.plugins.module_utils._options import run_limits_module
 
     run_limits_module()

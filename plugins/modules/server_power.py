@@ -65,9 +65,9 @@ options:
     choices: [offline, starting, running, stopping]
   if_meant_up:
     description:
-      - Act only on servers that should be up, so whose last action that ended V(done) or V(unchanged) was V(start) or V(restart). The
+      - Act only on servers that should be up. Their last action with the outcome V(done) or V(unchanged) was V(start) or V(restart). The
         others are V(skipped), code C(not_selected). Checked before the action and again under the lock.
-      - With V(start), this starts servers that crashed or went down with their node. Servers that somebody stopped or killed stay down.
+      - With V(start), this starts servers that crashed or went down with their node. Stopped or killed servers stay down.
       - Refused for V(stop) and V(kill), and with O(api_url). If the journal cannot be read or was just made again after damage, the code is
         C(intent_unknown).
     type: bool
@@ -108,7 +108,7 @@ options:
     default: false
   stagger:
     description:
-      - Least seconds between the beginnings of two servers, V(0) to V(3600). Servers without anything to do do not count.
+      - Least seconds between the beginnings of two servers, V(0) to V(3600). Unchanged servers do not count.
       - No effect with O(action=kill) and in check mode.
     type: int
     default: 0
@@ -355,8 +355,8 @@ servers:
   description:
     - One entry for each server, in the given order. A server that is named twice has one. Null and empty fields are left out.
     - If the task names several servers, or V(all), an entry that ended V(done), V(unchanged) or V(skipped) is brief.
-    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). One that ended V(done),
-      V(unchanged) or V(skipped) is brief, without C(changed), C(run) and C(preboot).
+    - In an ad hoc command without C(-v) and without O(origin), entries have neither C(action) nor C(operation). Brief entries also lack
+      C(changed), C(run) and C(preboot), even for one server.
   type: list
   elements: dict
   returned: when the servers could be acted on at all
@@ -396,8 +396,8 @@ servers:
       sample: suspended
     msg:
       description:
-        - The reason in a sentence. In check mode, the stop timeout of a server that would be stopped. If the task names one server and it
-          fails, this is RV(msg) too; in an ad hoc command only there.
+        - The reason in a sentence. In check mode, the stop timeout of a server that the action would stop. If the task names one server and
+          it fails, this is RV(msg) too; in an ad hoc command only there.
       type: str
       returned: when there is one
       sample: "Cannot restart server 566bf9d7-c55a-45f8-91a6-e55e9b9b1325: it is suspended"
@@ -422,7 +422,7 @@ servers:
       returned: in check mode, when the server would be stopped
       contains:
         seconds:
-          description: How many.
+          description: The seconds.
           type: int
           returned: always
           sample: 120
@@ -475,17 +475,17 @@ servers:
       returned: when O(players_at_most) or O(warn) was given and the server was up
       contains:
         online:
-          description: How many people. Null if unknown.
+          description: Number of players. Null if unknown.
           type: int
           returned: always
           sample: 3
         max:
-          description: How many may play. Null if unknown.
+          description: Number of places. Null if unknown.
           type: int
           returned: always
           sample: 20
         unknown_reason:
-          description: Why nobody can tell. Null if it is known.
+          description: Why the number is unknown. Null if it is known.
           type: str
           returned: always
           sample: "the game at 127.0.0.1:25565 refuses connections: nothing listens there"
@@ -647,9 +647,8 @@ from ansible_collections.fleet.power.plugins.module_utils._archive import compil
 
 
 def main() -> None:
-    """Run the module."""
     compile_once()
-    # Not before that: it brings the core, which is what takes long to compile.
+    # This import brings in the core, so it must follow `compile_once`.
     from ansible_collections.fleet.power.plugins.module_utils._options import run_power_module
 
     run_power_module()

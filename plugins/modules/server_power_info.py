@@ -62,7 +62,7 @@ options:
     default: 0
   crashes:
     description:
-      - Return this many last ended runs of each server, at most 100, also those that somebody stopped. The journal has no more.
+      - Return this many last ended runs of each server, at most 100, also those that an action stopped. The journal has no more.
       - No effect with O(api_url).
     type: int
     default: 0
@@ -233,7 +233,7 @@ servers:
       contains:
         is_outdated:
           description: >-
-            Whether it is outdated. V(null) if nobody can tell. A warning says why, unless it is for want of a definition.
+            Whether it is outdated. V(null) if unknown. A warning says why, unless it has no definition.
           type: bool
           returned: always
           sample: true
@@ -342,7 +342,7 @@ servers:
       sample: {"at": "2026-01-31T12:00:00.000Z", "origin": "alice@web1", "up": true}
     last_operation:
       description:
-        - The last operation that goes on, changed something, or failed. V(unchanged) and V(skipped) operations count only if the journal
+        - The last operation that runs, changed something, or failed. V(unchanged) and V(skipped) operations count only if the journal
           has no other. V(null) if it has none.
       type: dict
       returned: not through an endpoint
@@ -362,9 +362,9 @@ servers:
       contains:
         state:
           description:
-            - V(ok), nothing is to be done; V(backoff), it is down, to be started; V(crash_loop), it has crashed too often in a row, and
-              is tried once an hour; V(flapping), it is up, and has crashed more than 5 times in 24 hours.
-            - V(stays_down), it is down, and stays so, as C(verdict) says; V(off), the node's policy exempts it, as C(why) says.
+            - V(ok), the supervisor does nothing; V(backoff), it is down and will be started; V(crash_loop), it crashed too often in a row,
+              with one try an hour. V(flapping), it is up and crashed more than 5 times in 24 hours.
+            - V(stays_down), it is down and stays so, see C(verdict); V(off), the node's policy exempts it, see C(why).
           type: str
           returned: always
           sample: backoff
@@ -385,7 +385,7 @@ servers:
           sample: null
         verdict:
           description:
-            - What the end of its last run is taken for, V(null) while it is up, and where nobody has judged it.
+            - The verdict on its last run, V(null) while it is up or has no verdict yet.
             - V(crashed), V(ended) (by itself, exit code 0), V(ended_unobserved), V(stopped), V(restarting), V(engine_stopped),
               V(stopped_externally), V(initially_down).
           type: str
@@ -432,18 +432,18 @@ servers:
           returned: always
           sample: 3
     crashes:
-      description: The last ended runs, newest first, V(null) if the journal cannot be read. There where O(crashes) is not V(0).
+      description: The last ended runs, newest first, V(null) if the journal cannot be read. Only if O(crashes) is not V(0).
       type: list
       elements: dict
       returned: not through an endpoint
       contains:
         verdict:
-          description: What the end is taken for, as above; V(pending) as long as nobody has judged it.
+          description: The verdict on the run, as above; V(pending) until there is one.
           type: str
           returned: not through an endpoint
           sample: crashed
         exit_code:
-          description: Exit code, V(null) if it is not known.
+          description: Exit code, V(null) if unknown.
           type: int
           returned: not through an endpoint
           sample: 3
@@ -453,7 +453,7 @@ servers:
           returned: not through an endpoint
           sample: false
         seconds:
-          description: How long it was up, V(null) if that is not known.
+          description: How long it was up, V(null) if unknown.
           type: float
           returned: not through an endpoint
           sample: 93.5
@@ -463,7 +463,7 @@ servers:
           returned: not through an endpoint
           sample: "2026-01-31T04:12:00.123456789Z"
         container:
-          description: Id of its container. With C(started_at) the name of the run, as C(run) of M(fleet.power.server_power) has it.
+          description: Id of its container. With C(started_at) it identifies the run, as in C(run) of M(fleet.power.server_power).
           type: str
           returned: not through an endpoint
           sample: 4d2f1b...
@@ -558,7 +558,7 @@ events:
       returned: always
       sample: "2026-01-31T00:00:00.000Z"
     enabled:
-      description: Whether events are kept on this node, V(null) if that cannot be told.
+      description: Whether the node keeps events, V(null) if unknown.
       type: bool
       returned: always
       sample: true
@@ -629,9 +629,8 @@ from ansible_collections.fleet.power.plugins.module_utils._archive import compil
 
 
 def main() -> None:
-    """Run the module."""
     compile_once()
-    # Not before that: it brings the core, which is what takes long to compile.
+    # This import brings in the core, so it must follow `compile_once`.
     from ansible_collections.fleet.power.plugins.module_utils._options import run_info_module
 
     run_info_module()

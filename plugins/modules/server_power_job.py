@@ -77,7 +77,6 @@ from ansible_collections.fleet.power.plugins.module_utils._job import FOLLOW, ab
 
 
 def main() -> None:
-    """Run the module."""
     module = AnsibleModule(argument_spec={"job": {"type": "str", "required": True}})
     try:
         path = job_path(module.params["job"])
@@ -93,7 +92,7 @@ def main() -> None:
         module.fail_json("Cannot tell how the action ended: its process left no answer; see server_power_info", code="interrupted")
     if ended is None:
         module.exit_json(changed=False, **{FOLLOW: {"job": path, "python": sys.executable}})
-    # As the action itself would have printed it.
+    # As the action itself would print it.
     sys.stderr.buffer.write(errors)
     sys.stdout.buffer.write(output)
     raise SystemExit(code)

@@ -11,7 +11,7 @@ import socket
 
 
 def controller_user() -> str:
-    """Return user and machine; the user by number where it has no name: a container may be given an id that no user has."""
+    """Return user and machine. A user without a name (a container may run under any id) is shown by number."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

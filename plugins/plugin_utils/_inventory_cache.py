@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers kept in Ansible's cache of inventories: only what is whole, and only for the options it was read with."""
+"""Readings in Ansible's inventory cache: only complete ones, valid for the options of their reading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.optio
 
 
 class ReadingCache:
-    """The entry of one inventory file. ``name`` is the plugin's, for messages."""
+    """The cache entry of one inventory file. ``name`` is the plugin's, for messages."""
 
     def __init__(self, name: str, cache: MutableMapping[str, Any], key: str, wanted: InventoryOptions) -> None:
         self._name = name
@@ -26,11 +26,10 @@ class ReadingCache:
         self._identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
 
     def keep(self, readings: tuple[SourceReading, ...]) -> None:
-        """Write them down."""
         self._cache[self._key] = {"schema": SCHEMA, "identity": self._identity, "readings": to_plain(readings)}
 
     def kept(self) -> tuple[SourceReading, ...] | None:
-        """Return what was kept, None if it is of another version or was kept for other options."""
+        """Return the readings, None if another version or other options wrote them."""
         try:
             kept = self._cache[self._key]
             if kept["schema"] != SCHEMA or kept["identity"] != self._identity:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes of servers' hosts: what a server's host takes from the host that is its node."""
+"""The nodes behind the servers' hosts: each server's host takes its connection from the host of its node."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ansible.vars.plugins import get_vars_from_inventory_sources
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading, is_address
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions
 
-#: A server must never be reached under its own name: another machine may have it.
+#: Ansible must never connect to a server's own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"
 _NOT_A_CONNECTION = ("ansible_group_priority", "ansible_facts")
 
 
 class Nodes:
-    """The nodes as the inventory has them: what sources call them here, and how their servers' hosts are reached."""
+    """The nodes in the inventory: their names there, and the connections of their servers' hosts."""
 
     def __init__(self, wanted: InventoryOptions, readings: tuple[SourceReading, ...], inventory: Any, loader: Any) -> None:
         self._inventory = inventory
@@ -33,7 +33,7 @@ class Nodes:
         self._hosts: dict[str, str] = {}
         self._variables: dict[str | None, dict[str, Any]] = {}
         for reading in readings:
-            # A cache may have been written by somebody else.
+            # Another user may have written the cache.
             self._addresses.update({name: address for name, address in reading.addresses.items() if is_address(str(address))})
             self._connections.update(reading.connections)
 
@@ -43,7 +43,7 @@ class Nodes:
         return {*self._given, *self._connections}
 
     def host_of(self, kind: SourceKind, name: str) -> str:
-        """The inventory's name for the node that a source calls so: only the Panel has names of its own."""
+        """Return the inventory's name for a source's node: only the Panel has names of its own."""
         if kind is not SourceKind.PANEL:
             return name
         if name not in self._hosts:
@@ -64,7 +64,7 @@ class Nodes:
         return name
 
     def variables(self, node: str | None) -> dict[str, Any]:
-        """How the hosts of a node's servers are reached; computed once a node."""
+        """Return the connection variables for the servers of a node; computed once for each node."""
         if node not in self._variables:
             self._variables[node] = self._reached(node)
         return self._variables[node]
@@ -83,7 +83,7 @@ class Nodes:
         }
 
     def _of_host(self, node: str) -> dict[str, Any]:
-        """The connection variables of the host that is the node. A template means what it means there, and is left to it."""
+        """Return the connection variables of the node's host. Its templates must be evaluated for that host."""
         host = self._inventory.hosts.get(node)
         if host is None:
             return {}

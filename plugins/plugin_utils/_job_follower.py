@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Following an action that goes on at a node: its news are shown as they come, and its result is that of the task.
+"""Follows a job: shows its news as it comes, and returns its result as the task's.
 
-The module hands over an action that takes longer than a moment. It is asked for its news again and again, each time until it has some; so a
-task speaks while it runs, and outlives its connection: what is not heard is asked for again.
+The controller asks the node again and again, and each answer waits for news. So a task reports while it runs, and survives a lost
+connection.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from ansible_collections.fleet.power.plugins.module_utils._job import (
 )
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
 
-#: Seconds that a task may take before it is followed, and that a node may be out of reach meanwhile.
+#: Seconds that an action may take before it becomes a job, and that its node may be out of reach.
 AFTER_SECONDS = 2.0
 LOST_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
-#: What ssh says where there never was a connection, whatever its LogLevel: nothing was begun. Of one that has ended it may say nothing.
+#: With these messages of ssh there never was a connection, so nothing has begun. ssh may end a connection without a message.
 _NEVER_THERE = (
     *("connect to host", "Could not resolve", "Permission denied", "Connection refused", "No route to host", "Host key verification"),
     *("kex_exchange_identification", "Too many authentication failures", "no matching host key", "Bad owner or permissions"),
 )
-#: What a result may have to be taken as it was printed. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes
-#: them from what a module returns: a node could take over others, and the controller.
+#: Keys of a result that needs no second request. Ansible acts on other keys, such as ``add_host`` and ``_ansible_…``, and removes them from
+#: a module's result: with them a node could take over other nodes and the controller.
 _PLAIN_KEYS = frozenset(("action", "changed", "code", "diff", "failed", "invocation", "msg", "servers", "summary"))
 
 Answer = TypeVar("Answer")
@@ -48,28 +48,27 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class NodeOfTask:
-    """The node of a task, as an action plugin reaches it. Each raises `AnsibleConnectionFailure`."""
+    """The node of a task, as an action plugin uses it. Each call raises `AnsibleConnectionFailure`."""
 
-    #: Runs a command line, and returns what it printed.
+    #: Runs a command line; returns its output.
     run: Callable[[str], str]
-    #: Asks for the result of a job by its id.
+    #: Returns the result of a job by its id.
     fetch: Callable[[str], dict[str, Any]]
-    #: Runs the module itself, as the text in its environment asks. Its job is begun once only, however often this is called.
+    #: Runs the module, with the text in its environment. Repeated calls begin the job only once.
     begin: Callable[[str], dict[str, Any]]
-    #: Gives up the connection, so that the next question makes a new one.
+    #: Closes the connection; the next call makes a new one.
     disconnect: Callable[[], None]
-    #: Says of a job that nobody waits for it any more.
     give_up: Callable[[str], None]
 
 
 def new_job() -> str:
-    """Return the id of a job."""
+    """Return a new id of a job."""
     return secrets.token_hex(16)
 
 
 @contextlib.contextmanager
 def asking_to_follow(environment: list[Any], text: str) -> Iterator[None]:
-    """Have the module told, by its environment, that what takes long is followed."""
+    """Put the request for a job into the module's environment."""
     asked = {VARIABLE: text}
     environment.append(asked)
     try:
@@ -79,29 +78,29 @@ def asking_to_follow(environment: list[Any], text: str) -> Iterator[None]:
 
 
 def is_followed(variables: Mapping[str, str]) -> bool:
-    """Tell if tasks are followed at all; ``FLEET_POWER_FOLLOW=0`` in the controller's environment says no."""
+    """Tell whether actions may become jobs; ``FLEET_POWER_FOLLOW=0`` in the controller's environment says no."""
     return variables.get("FLEET_POWER_FOLLOW", "1") != "0"
 
 
 def is_shown(variables: Mapping[str, str]) -> bool:
-    """Tell if progress is shown; ``FLEET_POWER_PROGRESS=0`` in the controller's environment says no."""
+    """Tell whether to show progress; ``FLEET_POWER_PROGRESS=0`` in the controller's environment says no."""
     return variables.get("FLEET_POWER_PROGRESS", "1") != "0"
 
 
 def was_lost(error: AnsibleConnectionFailure) -> bool:
-    """Tell if a connection may have ended that there was, so that a module may have begun."""
+    """Tell whether there may have been a connection, so that a module may have begun."""
     return not any(words in str(error) for words in _NEVER_THERE)
 
 
 class Elapsed:
-    """The time since this was made, by whichever clock has more: one may be set, the other stands still while the machine sleeps."""
+    """The time since its creation, by the clock with the larger value: one can be set, the other stops while the machine sleeps."""
 
     def __init__(self) -> None:
         self._began = time.monotonic(), time.time()
 
     @property
     def seconds(self) -> float:
-        """How long it is, or longer."""
+        """The time that passed, or more."""
         monotonic, wall = self._began
         return max(time.monotonic() - monotonic, time.time() - wall)
 
@@ -110,21 +109,18 @@ class JobFollower:
     """Follows one job of one task."""
 
     def __init__(self, node: NodeOfTask, job: str, progress: TaskProgress, run_of_ansible: int) -> None:
-        """``run_of_ansible`` is the process that this one is a worker of, as it was before the module was run."""
+        """``run_of_ansible`` is the process id of this worker's parent, from before the module ran."""
         self._node = node
         self._job = job
         self._progress = progress
-        #: Since when its node is out of reach. A question may take a minute to be answered, which is no silence.
+        #: Since when the node is out of reach. An answer may take a minute; that is no silence.
         self._lost_since: float | None = None
         self._run_of_ansible = run_of_ansible
-        #: Since when the job may have begun.
+        #: Since when the job may exist.
         self._elapsed: Elapsed | None = None
 
     def result(self, followed: Mapping[str, Any]) -> dict[str, Any]:
-        """Show the news of the job until it ends; return its result.
-
-        ``followed`` is what the module told of it. Raises `AnsibleConnectionFailure` if its node stays out of reach.
-        """
+        """Show the news of a job until it ends; return its result. Raises `AnsibleConnectionFailure` if the node stays out of reach."""
         offset = 0
         while True:
             news = self._patiently(lambda: self._news(followed, offset))  # noqa: B023
@@ -144,9 +140,9 @@ class JobFollower:
             time.sleep(_RETRY_SECONDS)
 
     def rejoined(self, error: AnsibleConnectionFailure, elapsed: Elapsed | None) -> dict[str, Any]:
-        """Return the result of a module whose connection was lost before it could answer; ``elapsed`` is since when it may have begun.
+        """Return the result of a module that lost its connection before its answer. ``elapsed``: since when it may have begun.
 
-        Where it is certain that it has not, it is begun now. The node may answer that it has no place for the files of a job.
+        If it certainly has not begun, it begins now. The node may answer that it has no directory for the files of a job.
         """
         self._elapsed = elapsed
         self._lose(error)
@@ -154,7 +150,7 @@ class JobFollower:
         return self.result(answer[FOLLOW]) if FOLLOW in answer else answer
 
     def _fetched_or_begun(self) -> dict[str, Any]:
-        """Ask for the result of the job, each time anew before it is begun: an answer of the try before may have been lost."""
+        """Ask for the result before each try to begin the job: the answer of the last try may be lost."""
         answer = self._node.fetch(self._job)
         why = self._why_unknown(answer) if answer.get(ABSENT) else ""
         if answer.get(ABSENT) and not why:
@@ -163,7 +159,7 @@ class JobFollower:
         return _interrupted("whether the action has begun", why) if answer.get(ABSENT) else answer
 
     def _why_unknown(self, absent: Mapping[str, Any]) -> str:
-        """Return why it is not certain, by the answer that there is no such job, that the action has not begun; empty if it is."""
+        """Return why the action may have begun, although the node has no such job; empty if it certainly has not."""
         age = absent.get("fleet_age")
         if not isinstance(age, float) or asked_for({VARIABLE: asking(self._job, AFTER_SECONDS, absent)}) is None:
             return "the node does not say since when it has been up"
@@ -176,7 +172,7 @@ class JobFollower:
         return ""
 
     def _news(self, followed: Mapping[str, Any], offset: int) -> dict[str, Any] | None:
-        """Wait for news of the job; return None if nobody can tell."""
+        """Wait for news of the job; return None if nothing can be read."""
         gather, patience = self._progress.pace
         python, job = str(followed["python"]), str(followed["job"])
         words = (python, os.path.join(job, "wait"), job, str(offset), f"{gather:.1f}", f"{patience:.1f}")
@@ -186,7 +182,7 @@ class JobFollower:
         """Ask until there is an answer, or the node has been out of reach for too long."""
         while True:
             if os.getppid() != self._run_of_ansible:
-                # A worker of Ansible outlives one that was killed. Nothing new is to begin then, and nobody comes back.
+                # A worker outlives a killed Ansible. It must begin nothing, and no process waits for its result.
                 with contextlib.suppress(AnsibleError):
                     self._node.give_up(self._job)
                 raise AnsibleError("Cannot follow the action any longer: the run of Ansible has ended")
@@ -201,7 +197,7 @@ class JobFollower:
                 return answer
 
     def _lose(self, error: AnsibleError) -> None:
-        """Get over an error, or raise it."""
+        """Let an error pass, or raise it if the node has been out of reach for too long."""
         now = time.monotonic()
         if self._lost_since is None:
             self._lost_since = now
@@ -217,10 +213,7 @@ def _interrupted(what: str, why: str) -> dict[str, Any]:
 
 
 def _plain_result(text: str | None) -> dict[str, Any] | None:
-    """Return what a module printed, if that is plain JSON of its own keys. Anything else is fetched; this saves a question.
-
-    Ansible marks its own types, as those of warnings.
-    """
+    """Return a module's output if it is plain JSON with only `_PLAIN_KEYS`, without Ansible's own types: this saves a request."""
     if not text or "__ansible_type" in text:
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -230,7 +223,7 @@ def _plain_result(text: str | None) -> dict[str, Any] | None:
 
 
 def _parsed(output: str) -> dict[str, Any] | None:
-    """Return the last line that is news; a terminal, a profile or sudo may have printed others."""
+    """Return the last line of news; a terminal, a profile or sudo may print others."""
     for line in reversed(output.splitlines()):
         if line.lstrip().startswith('{"fleet_lines"'):
             with contextlib.suppress(ValueError, RecursionError):

@@ -13,37 +13,36 @@ import sys
 from ansible import constants
 from ansible.utils.display import Display
 
-#: Callbacks whose standard output people read. Of any other it is not known, and those of programs are among them.
-#: The last one is ansible-runner's: what its terminal shows becomes events, but for standard error.
+#: Callbacks whose standard output people read. Other callbacks may print for programs. awx_display is ansible-runner's: it turns all output
+#: but standard error into events.
 _READ_BY_PEOPLE = frozenset(("default", "minimal", "oneline", "debug", "tree", "awx_display"))
 
 
 def speak(text: str) -> None:
-    """Show a text of one line or several, whatever the verbosity."""
+    """Show a text, with any verbosity."""
     Display().display(text, stderr=not is_read_by_people(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")))
 
 
 def is_read_by_people(callback: object) -> bool:
-    """Tell if a callback plugin, by its name with or without its collection, prints what people read."""
+    """Tell whether people read the output of a callback plugin. Its name may include the collection."""
     return str(callback).rpartition(".")[2] in _READ_BY_PEOPLE
 
 
 class LineByLine(io.TextIOWrapper):
-    """A stream of this process that is written line by line, and of which the rest goes nowhere once nobody reads it any more.
+    """A stream that writes each line at once, and drops the rest once its reader has closed it.
 
-    Into a pipe, as in CI, Ansible's output would come all at the end, since it is never flushed. And the thread that prints what workers
-    say ends at the first error of a pipe, as of ``| head``: then the run would wait for their results for ever.
+    Ansible never flushes, so a pipe, as in CI, would get all output at the end. Ansible's printing thread ends at the first error of a
+    pipe, as with ``| head``; then Ansible would wait for results without end.
     """
 
     @classmethod
     def over(cls, stream: io.TextIOWrapper) -> LineByLine:
-        """Return one in the place of another, which must be kept: it would close the file as it goes."""
+        """Replace another stream. Keep the other one: its destructor would close the file."""
         with contextlib.suppress(BrokenPipeError):
             stream.flush()
         return cls(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
 
     def write(self, text: str) -> int:
-        """Write a text."""
         try:
             return super().write(text)
         except BrokenPipeError:
@@ -51,7 +50,6 @@ class LineByLine(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Write what is held."""
         try:
             super().flush()
         except BrokenPipeError:
@@ -64,26 +62,23 @@ class LineByLine(io.TextIOWrapper):
 
 
 def _print_at_once() -> None:
-    """Have what is no terminal written line by line.
-
-    To be called before a task's worker is forked, since the worker's lines are printed by the process that forks it.
-    """
+    """Make streams that are no terminal write each line at once. Call it in the process that forks workers: it prints their lines."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        # One that was put in its place, as by a test, is left alone.
+        # Leave a replaced stream alone, for example that of a test.
         with contextlib.suppress(OSError, ValueError):
             is_plain = isinstance(stream, io.TextIOWrapper) and not isinstance(stream, LineByLine)
             if is_plain and stream.fileno() == number and not stream.isatty():
                 setattr(sys, name, LineByLine.over(stream))
 
 
-# A plugin is imported by that process, for each task before it begins.
+# The forking process imports a plugin before each of its tasks.
 _print_at_once()
 
 
-#: Columns where there is no terminal: in a file, a pipe, the log of a CI job.
+#: Columns without a terminal: in a file, a pipe, a CI log.
 NO_TERMINAL = 120
-#: Ansible takes a narrower terminal, and none, for one with a column more.
+#: The least value of Ansible's `Display.columns`, also without a terminal. It is one less than the terminal has.
 _ANSIBLES_LEAST = 79
 _STANDARD_OUTPUT = 1
 
@@ -95,18 +90,18 @@ def _width() -> int | None:
         return None
 
 
-#: A task runs in a fork whose own standard output leads nowhere. But the action plugin is loaded before, to see whether it may run once for
-#: all hosts, in the process that has the terminal; so this is too.
+#: A task's fork has no terminal. The process with the terminal loads the action plugin earlier, to check whether it runs once for all
+#: hosts.
 _AS_LOADED = _width()
 
 
 def terminal_width() -> int:
-    """Return the columns that ``COLUMNS`` says, else those of the terminal that standard output is, else `NO_TERMINAL`."""
+    """Return the columns of ``COLUMNS``, else of the terminal on standard output, else `NO_TERMINAL`."""
     wished = os.environ.get("COLUMNS", "")
     if wished.isdecimal() and int(wished) > 0:
         return int(wished)
     if _AS_LOADED is not None:
         return _AS_LOADED
-    # Loaded in the fork after all: what Ansible saw when it began, as long as that cannot be no terminal.
+    # This module was loaded in the fork: use Ansible's own value, unless it may mean no terminal.
     seen = Display().columns or 0
     return seen + 1 if seen > _ANSIBLES_LEAST else NO_TERMINAL

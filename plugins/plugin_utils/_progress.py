@@ -1,10 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The progress of a run, shown as it is told.
-
-The forks of a run share nothing but its directory for temporary files: the board is there.
-"""
+"""Shows the progress of tasks. The forks of Ansible share a board in its directory for temporary files."""
 
 from __future__ import annotations
 
@@ -25,10 +22,10 @@ _LOOK_AGAIN_SECONDS = 0.1
 
 
 class TaskProgress:
-    """The progress of one task on one host: a context, in which it is followed."""
+    """The progress of one task on one host: a context around the job."""
 
     def __init__(self, host: str, *, mute: bool = False, reports: bool = True) -> None:
-        """``mute`` shows nothing; ``reports``: a rolling run's report may have it."""
+        """``mute`` shows nothing. With ``reports`` the report of a rolling run gets the news."""
         self._host = host
         self._mute = mute
         self._path = os.path.join(constants.DEFAULT_LOCAL_TMP, _FILE)
@@ -43,7 +40,7 @@ class TaskProgress:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Show what is left, unless others go on who will."""
+        """Show the rest, unless other tasks still run and will show it."""
         while not self._mute:
             with self._board() as board:
                 board.end(self._host)
@@ -54,12 +51,12 @@ class TaskProgress:
 
     @property
     def pace(self) -> tuple[float, float]:
-        """For how long to gather news at the node, and to wait for the first, in seconds."""
+        """Seconds for which the node gathers news, and waits for the first."""
         gather, patience = pace(self._followed)
         return (patience, patience) if self._mute else (gather, patience)
 
     def take(self, lines: Sequence[str]) -> None:
-        """Show what the node told since it was asked last."""
+        """Show the news since the last answer."""
         if self._report is not None:
             self._report.note(self._host, lines)
         if not self._mute:
@@ -82,11 +79,11 @@ class TaskProgress:
 
     @contextlib.contextmanager
     def _board(self) -> Iterator[Board]:
-        """The board, while nobody else has it. What cannot be read or kept is begun anew: progress is never worth a failure."""
+        """Return the board under its lock. An unreadable board begins anew: progress must never cause a failure."""
         board, file = Board({}), None
         with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError, ValueError):
-                # Without a buffer, closing it can fail for nothing that was not written.
+                # Without a buffer, its close has nothing left to write and cannot fail.
                 opened = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
                 file = held.enter_context(opened)
                 fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The play that a rolling run is in: its nodes, and what tasks registered for each."""
+"""The play of a rolling run: its nodes, and the results that tasks registered for each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from ansible_collections.fleet.power.plugins.plugin_utils._controller_user impor
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value, raw_variables
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")
-#: What a run reads of an answer.
 _NEEDED = ("servers", "complete", "code", "msg", "module_stderr", "unreachable", "before_batch_failed")
 
 
 class RolloutPlay:
-    """A play as a task's variables show it."""
+    """A play, read from a task's variables."""
 
     def __init__(self, task: Any, task_vars: Mapping[str, Any]) -> None:
         self._task = task
         self._vars = task_vars
 
     def nodes(self) -> list[str]:
-        """Return all nodes of the play, those lost before the run included. Raises `RolloutError` for a play that cannot roll out."""
+        """Return all nodes of the play, including lost ones. Raises `RolloutError` for a play that cannot roll out."""
         everywhere, active = list(self._vars["ansible_play_hosts_all"]), set(self._vars["ansible_play_hosts"])
         if set(self._vars["ansible_play_batch"]) != active:
             raise RolloutError("Cannot roll out in a play that has serial: each part would be a run of its own; use rollout_serial")
@@ -38,31 +37,29 @@ class RolloutPlay:
 
     @property
     def asked_by(self) -> str:
-        """Who runs the play, and which it is."""
         play = self._vars.get("ansible_play_name")
         return f"{controller_user()} (play {play})" if play else controller_user()
 
     def here(self) -> str:
-        """Return the node that the task is for."""
         return str(self._vars["inventory_hostname"])
 
     def left(self) -> list[str]:
-        """Return the nodes that are not lost, in the order in which Ansible takes them."""
+        """Return the reachable nodes, in Ansible's order."""
         active = set(self._vars["ansible_play_hosts"])
         return [str(node) for node in self._vars["ansible_play_batch"] if node in active]
 
     def sets(self, name: str) -> bool:
-        """Tell whether a variable may be anything but empty, for any node: as it is written, since it may have others in it."""
+        """Tell whether any node sets a variable. Its template is not evaluated, since it may need others."""
         if self._vars.get(name):
             return True
         return any(raw_variables(self._vars["hostvars"], node).get(name) for node in self.left())
 
     def variables_fault(self, loader: Any) -> str:
-        """Return why extra variables cannot be used, empty if they can; Ansible warns of others that are misspelt."""
+        """Return why extra variables are unusable, or an empty text. Other misspelt variables give a warning."""
         return given_fault(loader, self._vars, self._vars["ansible_play_hosts_all"])
 
     def value(self, name: str, templar: Any) -> Any:
-        """Return what a variable is for the node that the task is for, None if it is not set. Raises `RolloutError`."""
+        """Return the evaluated variable for the task's node, None if it is not set. Raises `RolloutError`."""
         if not self._vars.get(name):
             return None
         try:
@@ -71,10 +68,7 @@ class RolloutPlay:
             raise RolloutError(f"Cannot use {name}: {error.message}") from error
 
     def answer(self, node: str, name: str) -> dict[str, Any] | None:
-        """Return what a node's task registered, None if there is nothing.
-
-        Registered results outlive plays: a node that is out of this one registered nothing in it.
-        """
+        """Return the registered result of a node, None without one. Results outlive plays, so a node outside this play has none."""
         if node not in self._vars["ansible_play_hosts"]:
             return None
         found = self._vars["hostvars"][node].get(name)

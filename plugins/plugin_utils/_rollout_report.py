@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a rolling run, a page that is renewed as the run goes, by whichever process of Ansible comes to know more.
+"""The report of a rolling run: a page that any process of Ansible renews when it gets news.
 
-They share nothing but Ansible's directory for temporary files: what is reported where stands there, and the news of the batch under way.
-Renewing costs no more than a twentieth of a processor, and once a run has begun, no failure of its report ends it.
+The processes share a state and the batch's news in Ansible's directory for temporary files. No failure of the report ends the rolling run.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values 
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 
 _FILE = "fleet-power-report"
-#: Of the time, so much at most goes into renewing.
+#: The largest part of the time that renewing takes.
 _MOST_OF_TIME = 0.05
 _CONSEQUENCE = "it is renewed no more"
 
 
 class RunReport:
-    """The report of the run that this command is at, if it has one. ``temporary`` is a directory that Ansible cleans up."""
+    """The report of this command's rolling run, if it has one. ``temporary`` is a directory that Ansible removes."""
 
     def __init__(self, temporary: str) -> None:
         self._state = os.path.join(temporary, _FILE)
         self._news = f"{self._state}-news"
 
     def begin(self, path: str, record: Record) -> None:
-        """Write the report of a run that begins; an empty path means that it has none. Raises `RolloutError`."""
+        """Write the first report; an empty path means no report. Raises `RolloutError`."""
         for left in (self._state, self._news):
             with contextlib.suppress(OSError):
                 os.unlink(left)
@@ -49,13 +48,13 @@ class RunReport:
         run_files.write(self._state, {"path": path, "run": record.run, "next_at": time.monotonic() + REFRESH_SECONDS})
 
     def follow(self, file: str) -> None:
-        """Note in which file the run is kept: from now on its report is renewed."""
+        """Note the file of the record: from now on the report is renewed."""
         with self._held() as state:
             if state:
                 state["file"] = file
 
     def tell(self, doing: str, left: float | None = None, *, batch_begins: bool = False) -> None:
-        """Note what the run is at from now on, and about how many seconds it still takes; news of a batch are those since its beginning."""
+        """Note the current step and the estimated seconds that are left. A batch that begins drops the news of the last."""
         with self._held() as state:
             if state:
                 state.update(doing=doing, left=left)
@@ -65,24 +64,24 @@ class RunReport:
         self.renew()
 
     def note(self, host: str, lines: Sequence[str]) -> None:
-        """Note what a node told of its servers, and renew the report if it is time to."""
+        """Note a node's news of its servers, and renew the report if it is time."""
         if not os.path.exists(self._state):
             return
         if lines:
-            # In one piece, so that those of others are not in the middle of it.
+            # One write, so that no news of other processes mixes in.
             with contextlib.suppress(OSError), open(self._news, "ab", buffering=0) as file:
                 file.write(noted(host, lines, time.time()).encode())
         self.renew()
 
     def renew(self) -> None:
-        """Renew the report if it is time to."""
-        # Where somebody else is at it, there is nothing to do.
+        """Renew the report if it is time."""
+        # If another process renews it, there is nothing to do.
         with self._held(patiently=False) as state:
             if "file" in state and time.monotonic() >= state["next_at"]:
                 self._write(state)
 
     def end(self, record: Record, going_on: Sequence[str], result: Mapping[str, Any]) -> None:
-        """Write the report of a run that is over."""
+        """Write the final report."""
         with self._held() as state:
             if not state or state["run"] != record.run:
                 return
@@ -95,7 +94,7 @@ class RunReport:
             state.clear()
 
     def _write(self, state: dict[str, Any]) -> None:
-        """Write the report anew; how long that takes says when it may be again."""
+        """Write the report; the time that this takes sets the earliest next time."""
         began = time.monotonic()
         with self._told():
             record = run_files.load(str(state["file"]))
@@ -113,7 +112,6 @@ class RunReport:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Say of what went wrong, and go on."""
         try:
             yield
         except RolloutError as error:
@@ -121,7 +119,7 @@ class RunReport:
 
     @contextlib.contextmanager
     def _held(self, *, patiently: bool = True) -> Iterator[dict[str, Any]]:
-        """What is reported where, while nobody else has it; empty if nothing is, or somebody else is at it. Emptied, it is removed."""
+        """Return the shared state under its lock; empty without a report, or if another process has it. An emptied state is removed."""
         state: dict[str, Any] = {}
         with contextlib.ExitStack() as held:
             file = None
@@ -141,5 +139,4 @@ class RunReport:
 
 
 def _local() -> datetime:
-    """Return the time as whoever watches has it."""
     return datetime.fromtimestamp(time.time()).astimezone()

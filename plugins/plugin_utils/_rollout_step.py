@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a rolling run on the controller: waits, batches, and the report at the end."""
+"""The steps of a rolling run on the controller: waits, batches, and the final report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
 
-#: Seconds between two looks at the clock, which somebody may set, and whose machine may sleep.
+#: Seconds between two looks at the clock: it may be set, and the machine may sleep.
 _LOOK_SECONDS = 1.0
-#: What is waited for is told again after so long.
 _REMIND_SECONDS = 1800.0
 
 
 def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
-    """Wait, and do something each second. Raises `AnsibleError` if the run of Ansible ends meanwhile."""
+    """Wait, and call ``meanwhile`` each second. Raises `AnsibleError` if Ansible ends meanwhile."""
     run, until = os.getppid(), time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         meanwhile()
@@ -42,10 +41,7 @@ def wait_for(seconds: float, meanwhile: Callable[[], None]) -> None:
 
 
 def await_window(not_before: float, *, check: bool) -> None:
-    """Wait for a moment, in seconds since 1970, by a clock that may be set meanwhile, and tell of it; in check mode tell alone.
-
-    Raises `AnsibleError` if the run of Ansible ends meanwhile.
-    """
+    """Wait for a moment, in seconds since 1970, and report it; check mode only reports. Raises `AnsibleError` if Ansible ends."""
     run, told = os.getppid(), None
     while (left := not_before - time.time()) > 0:
         if check:
@@ -58,21 +54,19 @@ def await_window(not_before: float, *, check: bool) -> None:
 
 
 def _look_after(seconds: float, run: int) -> None:
-    """Sleep for a moment of a wait that has so long to go."""
     time.sleep(min(seconds, _LOOK_SECONDS))
     if os.getppid() != run:
-        # A worker of Ansible outlives one that was ended. It must not go on by itself, hours later, nor write into a file that others
-        # have taken up.
+        # A worker outlives an ended Ansible. It must not continue hours later, nor write a file that another command has resumed.
         raise AnsibleError("Cannot wait any longer: the run of Ansible has ended")
 
 
 def notifications_of(play: RolloutPlay, templar: Any, *, check: bool) -> RunNotifications:
-    """Return how those of the role's variable are told; in check mode nobody is."""
+    """Return the notifications for the role's receivers; check mode has none."""
     return RunNotifications(lambda: () if check else read_receivers(play.value(VARIABLE, templar)), socket.gethostname())
 
 
 class RolloutSteps:
-    """A run as one step of it finds it in its file and in its play."""
+    """One step of a rolling run, made of its record and its play."""
 
     def __init__(
         self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, notifications: RunNotifications
@@ -86,22 +80,21 @@ class RolloutSteps:
         self._check = run_files.check
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
-        """Count the batch before and begin this one; without a number, or where none may begin any more, report.
+        """Count the last batch and begin this one. Without a number, or if no batch may begin, report.
 
-        ``fault`` returns why this one cannot be begun, empty if it can. Returns the task's result: what is asked of each node, or
-        the verdict.
+        ``fault`` returns why this batch must not begin, or an empty text. Returns the task's result: the work of each node, or the verdict.
         """
         try:
             record, work = self._advance(number, fault)
         except RolloutError as error:
-            # What is on the disk can be told of all the same.
+            # The record on the disk can still be reported.
             record = self._files.load(self._run)
             record.stopped = str(error)
             return {"failed_nodes": self._play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
         return self._report(record) if work is None else {"work": work}
 
     def soak(self, number: int) -> None:
-        """Let time pass in which the servers of a batch are to stay up, if any were acted on."""
+        """Wait while the servers of a batch must stay up, if any was acted on."""
         record = self._files.load(self._run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
             self._say(progress.soak_line(record, number, self._waits.soak, _local()))
@@ -131,7 +124,7 @@ class RolloutSteps:
         return record, work
 
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
-        """Tell if a batch that begins after a pause may not be over in time; then the run has stopped."""
+        """Tell whether a batch after a pause may end too late; then the rolling run has stopped."""
         seconds = pause + longest(record, [number], self._waits)
         fault = "" if self._check else progress.deadline_fault(record, number, seconds, time.time())
         if fault:
@@ -139,7 +132,7 @@ class RolloutSteps:
         return bool(fault)
 
     def _pass_over(self, record: Record, until: int) -> None:
-        """Count the batches for which no node is left that could have begun them. Raises `RolloutError` where one is."""
+        """Count the batches whose nodes are all lost. Raises `RolloutError` if one has a node left."""
         left = set(self._play.left())
         for number in range(record.begun + 1, until):
             if record.stopped:
@@ -154,7 +147,7 @@ class RolloutSteps:
             raise RolloutError(f"Cannot go on: batch {until} was begun before")
 
     def _begin(self, record: Record, number: int) -> dict[str, Any]:
-        """Begin a batch. What is in flight stands in the file before a node is asked."""
+        """Begin a batch. The record has the actions in flight before a node gets the request."""
         work = begin(record, number)
         record.batch_began_at = timestamp(datetime.now(timezone.utc))
         self._files.save(record)
@@ -172,17 +165,15 @@ class RolloutSteps:
         self._say(progress.end_line(record, number, _local()))
 
     def _say(self, line: str) -> None:
-        """Tell what the run is at, on the terminal and in its report."""
         speak(line)
         self._page.tell(line)
 
     def _answers(self, record: Record, number: int, name: str) -> dict[str, Mapping[str, Any]]:
-        """Return what each node of a batch registered under a name."""
         nodes = {str(row.node) for row in record.in_batch(number)}
         return {node: self._play.answer(node, name) or {} for node in nodes}
 
     def _report(self, record: Record) -> dict[str, Any]:
-        """Tell of the whole run; the result fails the task unless all ended well. The file stays only where something is left."""
+        """Report the whole rolling run; the result fails the task unless all ended well. The record stays only if work is left."""
         keeps = bool(record.left or record.failed)
         resume_file = self._files.own if keeps and not self._check else None
         ended_at = timestamp(datetime.now(timezone.utc))
@@ -203,10 +194,9 @@ class RolloutSteps:
 
 
 def _local() -> datetime:
-    """Return the time as whoever watches has it."""
     return datetime.now().astimezone()
 
 
 def seconds_since(began_at: str) -> float:
-    """Return how long ago a timestamp is."""
+    """Return the seconds since a timestamp."""
     return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()

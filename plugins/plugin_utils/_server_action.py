@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tasks on a host that is a server: they mean that server, unless they name others, and run few at a time on a node."""
+"""Tasks on a host that is a server: they act on that server by default, and few run on one node at a time."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import AD_HOC
 from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
 
-#: The names of option server. Written out: loading the declared options takes longer than all else that is done here.
+#: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
-#: Tasks on the servers of one node at a time, in one run of Ansible. They share a connection, on which sshd allows ten sessions unless it
-#: is told otherwise; so two runs fit.
+#: Tasks at a time on the servers of one node, in one Ansible. They share a connection, on which sshd allows ten sessions by default. So two
+#: Ansibles fit.
 AT_ONCE = 5
 _LOOK_AGAIN_SECONDS = 0.2
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
 
 
 class ServerAction(ActionBase):  # type: ignore[misc]
-    """An action plugin that runs the module of its own name, for the server of a host that is one where the task names none."""
+    """An action plugin that runs the module of its own name. A task that names no server gets the server of its host."""
 
     _supports_async = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Run the module with the task's arguments and what is added to them."""
+        """Run the module with the task's arguments and the added ones."""
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
         arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
@@ -43,24 +43,22 @@ class ServerAction(ActionBase):  # type: ignore[misc]
         return result
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Return what the module answers."""
         answer: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
         return answer
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments with what else the module is given."""
         del task_vars
         return arguments
 
     def _node(self, task_vars: Mapping[str, Any]) -> str | None:
-        """The node whose connection is shared with other hosts, None for a host that is no server."""
+        """Return the node whose connection several hosts share, None for a host that is no server."""
         if not task_vars.get("server_uuid") or task_vars.get("server_node") is None:
             return None
         return str(self._templar.template(task_vars["server_node"]))
 
 
 class OriginAction(ServerAction):
-    """One that also says who asks, where the task does not."""
+    """A server action that adds the origin, unless the task gives one."""
 
     def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
         return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
@@ -72,17 +70,14 @@ class OriginAction(ServerAction):
 
 
 def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, Any], templar: Any) -> dict[str, Any]:
-    """A task's arguments, with the server that its host is, where they name none.
-
-    An empty server is a mistake that the module tells, not one that is left out.
-    """
+    """Return a task's arguments. If they name no server, they get the server of the host; the module refuses an empty one."""
     if task_vars.get("server_uuid") and all(arguments.get(name) is None for name in _SERVER_NAMES):
         return {**arguments, "server": templar.template(task_vars["server_uuid"])}
     return dict(arguments)
 
 
 def was_reached(host: str) -> bool:
-    """Tell if a task of this collection has had an answer of a host before, in this run."""
+    """Tell whether a task of this collection has reached a host earlier in this Ansible."""
     return os.path.exists(_reached(host))
 
 
@@ -92,7 +87,7 @@ def _note_reached(host: str) -> None:
 
 
 def _reached(host: str) -> str:
-    """Return the file that says so: the forks of a run share nothing but its directory for temporary files."""
+    """Return the mark of a reached host, in the only directory that all forks share."""
     return os.path.join(constants.DEFAULT_LOCAL_TMP, f"fleet-power-reached-{_short(host)}")
 
 
@@ -102,10 +97,7 @@ def _short(name: str) -> str:
 
 @contextlib.contextmanager
 def _turn(node: str | None, folder: str | None = None) -> Iterator[None]:
-    """Wait until fewer than `AT_ONCE` tasks of this run are at a node, and be one of them. None is not waited for.
-
-    The forks of a run share nothing but its directory for temporary files. A lock there ends with the fork that has it.
-    """
+    """Wait to be one of `AT_ONCE` tasks of this Ansible on a node. A fork's lock ends with the fork. None does not wait."""
     if node is None:
         yield
         return

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables of a play: their plain values, and why some cannot be used. Each role and playbook asks that first."""
+"""Variables of a play: their plain values, and the check that each role and playbook makes first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.options import 
 
 
 def plain_value(value: Any) -> Any:
-    """A value as nothing but Python's own types: those of a template are more than JSON and files should see."""
+    """Return a value in Python's own types: JSON and files must not get the types of templates."""
     if isinstance(value, Mapping):
         return {str.__str__(str(key)): plain_value(each) for key, each in value.items()}
     if isinstance(value, str):
@@ -30,10 +30,10 @@ def plain_value(value: Any) -> Any:
 
 
 def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] = ()) -> str:
-    """Return why variables cannot be used, as a sentence; empty if they can.
+    """Return why variables are unusable, as a sentence; empty without a fault.
 
-    Extra variables that are misspelt are refused, and so are old names from anywhere. In the inventory and in plays, a misspelt variable
-    of the host that ``variables`` belong to, or of ``hosts``, gives a warning.
+    It refuses misspelt extra variables, and old names from anywhere. Misspelt variables of the inventory or a play only give a warning:
+    those of ``variables``, and of ``hosts``.
     """
     extra = load_extra_vars(loader)
     names = set(variables).union(*(raw_variables(variables["hostvars"], host) for host in hosts))
@@ -48,6 +48,6 @@ def given_fault(loader: Any, variables: Mapping[str, Any], hosts: Iterable[str] 
 
 
 def raw_variables(hostvars: Any, host: str) -> Mapping[str, Any]:
-    """Return a host's variables as they are written: some may have others in them that cannot be had."""
+    """Return a host's variables without evaluating them: some may need others that are missing."""
     found: Mapping[str, Any] = hostvars.raw_get(host) if hasattr(hostvars, "raw_get") else hostvars[host]
     return found

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files on the controller, JSON above all: whole or as they were, and for their owner's eyes only."""
+"""Files on the controller, mostly JSON, readable only by their owner. A write is complete or changes nothing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ def write_json(path: str, value: object) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a text, mode 0600, so that whoever reads the file at any moment finds the old text or the new one.
-
-    It is on the disk when this returns. The directory must be there. Raises OSError.
-    """
+    """Write a text, mode 0600, to disk. A reader always finds the old text or the new one. Raises OSError."""
     folder, name = os.path.split(os.path.abspath(path))
-    # A file of mkstemp is its owner's alone.
+    # mkstemp makes a file for its owner alone.
     descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -15,45 +15,44 @@ _PREFIX = "Task failed: "
 
 
 def reason_in(result: Mapping[str, Any], otherwise: str) -> str:
-    """Return the reason that a result gives, ``otherwise`` where it gives none."""
+    """Return the reason in a result, or ``otherwise``."""
     return str(result.get("msg") or otherwise).removeprefix(_PREFIX)
 
 
-#: The code of a list of servers that is not whole.
 LIST_INCOMPLETE = Incomplete.code
-#: The code of a server that was not seen, where its node gives none.
+#: The code of an unseen server whose node gives none.
 NOT_SEEN = "not_seen"
 
 
 def is_unseen(entry: Mapping[str, Any]) -> bool:
-    """Tell whether an entry is of a server that is known, and of which nothing could be seen."""
+    """Tell whether an entry is a known server without facts."""
     return entry.get("state") is None
 
 
 def code_of(entry: Mapping[str, Any]) -> str:
-    """The code of an entry that is unseen."""
+    """Return the code of an unseen entry."""
     return str(entry.get("code") or NOT_SEEN)
 
 
 def reason_of(told: Mapping[str, Any]) -> str:
-    """Why an entry is unseen, or what a result says, in one line."""
+    """Return the reason of an unseen entry or of a result, in one line."""
     return " ".join(reason_in(told, "it gave no reason").split())
 
 
 def called(entry: Mapping[str, Any]) -> str:
-    """A server by its name, else its short id, else as it was asked for."""
+    """Return a server's name, else its short id, else the name in the request."""
     return str(entry.get("name") or entry.get("short_id") or entry.get("server"))
 
 
 def list_fault(result: Mapping[str, Any]) -> str | None:
-    """Why the list of a node's servers is not whole, in one line; None where it is."""
+    """Return why the list of a node's servers is incomplete, in one line; None if it is complete."""
     return None if result.get("complete", True) else reason_of(result)
 
 
 def unseen_in(result: Mapping[str, Any], among: Collection[str] | None = None) -> list[str]:
-    """Return a sentence for each thing that a look did not show. ``among``: only those that matter for these servers, by UUID.
+    """Return a sentence for each thing that a look did not show, or only for these servers (``among``, by UUID).
 
-    A list that is not whole matters for those of them that it lacks. A look that failed showed nothing, whatever its task made of that.
+    An incomplete list matters for the servers that it lacks. A failed look shows nothing, even if its task ignores errors.
     """
     if "servers" not in result and not result.get("skipped"):
         return [f"Cannot see any server: {reason_of(result)}"] if among is None or among else []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with the definitions and settings of a node, found before the node gets them; pure."""
+"""Faults in the definitions and settings of a node, found before the node gets them; pure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,17 @@ from .._power.receivers.receiver import check_address
 from .._power.sources.web import checked_address
 from .._power.sources.web_answers import WebFault
 
-#: What the name of a definition's file ends with.
 EXTENSIONS = DefinitionDirectory.extensions
-#: How many bytes a definition may have.
+#: The most bytes of a definition.
 LARGEST = DefinitionDirectory.largest
-#: How many faults one sentence names.
 _TOLD = 5
-#: How many repeated keys of one definition are found; a hostile one has a hundred thousand.
+#: The most repeated keys of one definition: a hostile one has a hundred thousand.
 _MOST_REPEATED = 100
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault or a warning. ``place`` is a file or a variable; ``key`` is dotted, and empty where the whole place is meant."""
+    """A fault or a warning. ``place`` is a file or a variable; ``key`` is dotted, and empty for the whole place."""
 
     place: str
     key: str
@@ -43,19 +41,17 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """Place and message."""
         return f"{self.place}: {self.msg}"
 
     def facts(self) -> dict[str, str]:
-        """The finding as a task returns it."""
         return {"place": self.place, "key": self.key, "msg": self.msg}
 
 
 @dataclass
 class NodeFindings:
-    """What was found of one node. ``refused`` names no server, so that no definition of the node may be written; ``faults`` has it too.
+    """The findings of one node. ``refused`` faults name no server: they stop all definitions of the node. ``faults`` has them too.
 
-    ``broken`` are the names of files that may not be written: the definition that the node has of these servers stays.
+    ``broken`` are the names of faulty files. The node keeps its old definitions of these servers.
     """
 
     faults: list[Finding] = field(default_factory=list)
@@ -71,12 +67,12 @@ class NodeFindings:
         return sorted(self._servers)
 
     def refuse(self, place: str, msg: str) -> None:
-        """Add a fault that no server can be named for."""
+        """Add a fault that belongs to no server."""
         self.refused.append(Finding(place, "", msg))
         self.faults.append(self.refused[-1])
 
     def look_at_definition(self, place: str, name: str, uuid: str, content: bytes | str) -> None:
-        """Look at a definition of the file ``name`` for the server ``uuid``: its text, or why it cannot be read."""
+        """Check a definition from the file ``name`` for the server ``uuid``: its bytes, or why they cannot be read."""
         if uuid in self._servers:
             self.refuse(place, f"this is a second definition of server {uuid}, beside {self._servers[uuid][0]}; keep one of them")
             return
@@ -92,15 +88,15 @@ class NodeFindings:
             self.broken.append(name)
 
     def look_at_settings(self, place: str, raw: object) -> None:
-        """Look at settings of the node; files that they name are the node's, and are not looked at."""
+        """Check settings of the node. Files that they name are on the node, so they are not checked."""
         self._gather(place, lambda location: read_settings(raw, location, _ADDRESSES))
 
     def look_at_receivers(self, place: str, raw: object) -> None:
-        """Look at receivers of events as role node takes them."""
+        """Check receivers of events in the form of role node."""
         self._gather(place, lambda location: _require_receivers(read_receiver_rules(raw, ""), ""))
 
     def end(self) -> None:
-        """Add what only shows once every definition is known. Servers that share a name work, and can be called by their UUID alone."""
+        """Add faults across definitions. Servers with the same name work, but only by UUID."""
         places: dict[str, list[str]] = {}
         for place, name in self._servers.values():
             places.setdefault(name, []).append(place)
@@ -110,7 +106,7 @@ class NodeFindings:
                 self.warnings.append(Finding(which[-1], "settings.meta.name", f"settings.meta.name {msg}"))
 
     def failure(self, node: str) -> str:
-        """Return every fault in one sentence; empty if there is none."""
+        """Return every fault in one sentence; empty without a fault."""
         return f"Cannot use what {node} is given: {in_one(self.faults)}" if self.faults else ""
 
     def _look_at_text(self, place: str, name: str, uuid: str, content: bytes) -> None:
@@ -169,7 +165,7 @@ def _require_receivers(rules: Iterable[ReceiverRule], key: str) -> None:
     gathered.end()
 
 
-#: What a node would only refuse once it uses it.
+#: Without these a node would refuse the setting only when it uses it.
 _ADDRESSES = (
     Check(("docker.host",), _require_engine),
     Check(("endpoint.url",), lambda values: _require_address("endpoint.url", values["endpoint.url"])),
@@ -179,11 +175,10 @@ _ADDRESSES = (
 
 
 class _Pairs(list[Any]):
-    """The keys and values of a map, in the order in which they are written."""
+    """The keys and values of a map, in their written order."""
 
 
 def _repeated_keys(content: bytes, *, is_json: bool) -> list[str]:
-    """Return the dotted keys that a definition, which can be read, has more than once: of these the last value counts."""
     text = content.decode("utf-8-sig")
     whole = json.loads(text, object_pairs_hook=_Pairs) if is_json else _written(root_node(text))
     found: list[str] = []
@@ -192,7 +187,7 @@ def _repeated_keys(content: bytes, *, is_json: bool) -> list[str]:
 
 
 def _written(node: Any) -> Any:
-    """Return a node of YAML, None for an empty text, with its maps as `_Pairs`. A merge (``<<``) may be written more than once."""
+    """Return a YAML node with its maps as `_Pairs`, None for an empty text. A merge (``<<``) may repeat."""
     if node is None:
         return None
     if node.id == "mapping":
@@ -214,11 +209,10 @@ def _note_repeated(value: Any, location: KeyLocation) -> None:
 
 
 def listed_uuid(raw: object) -> str:
-    """Return the UUID that a definition gives itself; empty if it gives none that is one."""
+    """Return a definition's own UUID, or an empty text."""
     return uuid_in(raw) or ""
 
 
 def in_one(findings: list[Finding]) -> str:
-    """Return findings as a part of one sentence."""
     more = f"; and {len(findings) - _TOLD} more" if len(findings) > _TOLD else ""
     return "; ".join(finding.sentence for finding in findings[:_TOLD]) + more

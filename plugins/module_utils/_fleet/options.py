@@ -1,22 +1,26 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variables of roles and playbooks: options, notice for players, and names that are misspelt; pure."""
+"""Variables of roles and playbooks: options, notice for players, and misspelt names; pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from .._power.model.errors import SettingsInvalid
-from .._power.model.players import PLAYER_OPTIONS, PlayerPolicy, read_policy
+from .._power.model.players import PLAYER_OPTIONS
+from .._power.model.players import PlayerPolicy
+from .._power.model.players import read_policy
 from .._power.model.request import PowerAction
-from .._power.options import POWER_OPTIONS, SHARED_OPTIONS
+from .._power.options import POWER_OPTIONS
+from .._power.options import SHARED_OPTIONS
 
 
 def options_fault(variable: str, given: Iterable[object]) -> str | None:
-    """Why options must not be given in ``variable``, as a sentence; None if all may. ``given`` are their names, or a map with these."""
+    """Return why ``variable`` must not have these options, as a sentence; None if all are allowed. ``given`` are names, or a map."""
     if isinstance(given, (str, bytes)):
         return f"Cannot use {variable}: it is text; give a map of options"
     aliases = {alias for option in SHARED_OPTIONS.values() for alias in option.aliases}
@@ -30,16 +34,13 @@ _WHOLE = re.compile(r"\s*[+-]?\d{1,12}\s*", re.ASCII)
 
 
 def player_policy(action: str, given: Mapping[str, Any]) -> PlayerPolicy | None:
-    """Return what an action owes the players by options that are ``given``, None if nothing; what is None was not given.
-
-    Raises `SettingsInvalid`. Numbers may be text, and a list text with commas, as on a command line.
-    """
+    """Return an action's notice for players, None without options. Numbers and lists may be text. Raises `SettingsInvalid`."""
     options = {name: _typed(name, given[name]) for name in PLAYER_OPTIONS if given.get(name) is not None}
     return read_policy(action, PowerAction(action).traits.regards_players, options)
 
 
 def players_fault(given: Mapping[str, Any], action: str) -> str | None:
-    """Why options for the sake of players make no sense for an action, as a sentence; None if they do."""
+    """Return why an action cannot have these options for players, as a sentence; None if it can."""
     try:
         player_policy(action, given)
     except SettingsInvalid as error:
@@ -48,7 +49,7 @@ def players_fault(given: Mapping[str, Any], action: str) -> str | None:
 
 
 def _typed(name: str, value: object) -> object:
-    """Return a value as the module's option would have it; one that it would refuse is left as it is."""
+    """Return a value in the option's type; a wrong value stays unchanged."""
     kind = POWER_OPTIONS[name].type
     if kind == "list":
         each = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
@@ -60,7 +61,6 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and _WHOLE.fullmatch(value) else value
 
 
-#: By prefix. Options of the roles' argument specs, and what the playbooks take besides.
 _NAMES = {
     "power": "action become hosts options priorities servers",
     "status": "snapshot states",
@@ -85,23 +85,19 @@ _NAMES = {
     """,
 }
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix, names in _NAMES.items() for name in names.split())
-#: Old names of variables, with their names now: docs/renames.md.
+#: Old names of variables, with their new names: docs/renames.md.
 RENAMED = {"maintenance_memory": "maintenance_record", "maintenance_pass_over": "maintenance_left_ok"}
-#: What Ansible calls the words of ``-e NAME=TEXT`` after the first. They would be lost.
+#: Ansible's name for the words of ``-e NAME=TEXT`` after the first. Otherwise they are lost.
 _CUT = "_raw_params"
-#: A name this near to one of ours is taken for a slip.
 _EDITS = 2
-#: Beside a prefix this long the name may be misspelt anywhere: another word is hardly that near to it.
+#: With a prefix of this length, the whole name may be misspelt: it is hardly another word.
 _LONG_PREFIX = 7
-#: The rest of a name that is this long may be misspelt beside a wrong prefix of ours.
+#: A rest of this length may be misspelt after a wrong prefix of ours.
 _LONG_REST = 8
 
 
 def likely_meant(name: str) -> list[str]:
-    """Return which variables an unknown name is likely meant to be; empty for one of ours, and for one that has nothing to do with us.
-
-    Case, underscores and hyphens do not count.
-    """
+    """Return the variables that an unknown name probably stands for, without case, underscores and hyphens; empty for other names."""
     prefix, _underscore, rest = name.partition("_")
     if name in VARIABLES:
         return []
@@ -115,14 +111,14 @@ def likely_meant(name: str) -> list[str]:
         return sorted(ours for ours, count in edits.items() if count == least)
     if prefix != "power":
         return []
-    # The playbooks' own variables begin with power_, so a role's is easily sought there.
+    # The playbooks' own variables begin with power_, so users look for a role's variable there.
     reach = _EDITS if len(rest) >= _LONG_REST else 0
     others = (ours for ours in VARIABLES if ours.startswith(("rollout_", "maintenance_")))
     return sorted(ours for ours in others if _edits(rest, ours.partition("_")[2]) <= reach)
 
 
 def variables_fault(given: Iterable[str]) -> str:
-    """Return why variables of the command line cannot be used, as a sentence; empty if they can."""
+    """Return why variables of the command line are unusable, as a sentence; empty without a fault."""
     if _CUT in given:
         return (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
@@ -133,18 +129,17 @@ def variables_fault(given: Iterable[str]) -> str:
 
 
 def renamed_fault(names: Iterable[str]) -> str:
-    """Return the refusal of variables under their old names, as a sentence; empty if there are none."""
+    """Return the refusal of old names of variables, as a sentence; empty without one."""
     found = [f"{name} is now {RENAMED[name]}" for name in sorted(names) if name in RENAMED]
     return f"Cannot use variables under their old names: {', '.join(found)}; rename them; nothing was done" if found else ""
 
 
 def slip_words(name: str, meant: Iterable[str]) -> str:
-    """Return an unknown name with those that are likely meant."""
+    """Return an unknown name with its likely meanings."""
     return f"{name} (did you mean {' or '.join(meant)}?)"
 
 
 def _reach(prefix: str, ours: str) -> int:
-    """Return within how many edits of a variable of ours a name with a prefix is a slip."""
     own = ours.partition("_")[0]
     return _EDITS if prefix == own or len(own) >= _LONG_PREFIX else 0
 
@@ -154,7 +149,7 @@ def _plain(name: str) -> str:
 
 
 def _edits(one: str, other: str) -> int:
-    """Return how many letters are to be put in, left out, replaced, or swapped with the next, to make one of the other."""
+    """Return the number of letters to insert, remove, replace, or swap with the next."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for at, letter in enumerate(one, 1):

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers are at while tasks act on them, as lines that a person reads: one a change, summed up where there would be too many; pure.
+"""The progress of servers while tasks act on them, in lines for people: one for each change, or sums if there are too many; pure.
 
-The tasks of a run on all its hosts share one board, which is kept as JSON between them.
+All tasks of one Ansible share a board, kept as JSON between them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from typing import Any
 from .._power.model.errors import LEFT_TO_PLAYERS
 from .._power.model.news import COUNTDOWN, PLAYERS
 
-#: Lines in any second, and seconds after which what goes on is told again.
+#: The most lines in a second, and the seconds between reminders.
 MOST_A_SECOND = 3
 REMIND_SECONDS = 20.0
-#: Where nothing goes on but waits for players, which may take hours.
+#: While servers only wait for players, which may take hours.
 REMIND_OF_PLAYERS_SECONDS = 300.0
 _SECOND = 1.0
-#: Hosts and servers that a line names.
 _NAMED = 3
 _LONGEST_NAME = 40
-#: What a number or a word of news has at most; beyond it is no news of ours.
+#: The largest number and the longest word in news; others are not ours.
 _GREATEST = 10**7
 _LONGEST_WORD = 5000
 _DOING = {
@@ -41,57 +40,54 @@ _DOING = {
     "locked": "waiting for its lock",
     PLAYERS: "waiting for players",
     COUNTDOWN: "counting down",
-    # The states that an endpoint tells.
     "stopping": "stopping",
     "starting": "starting",
 }
-#: What a phase lasts until, where that is told.
+#: The limit of a phase, if the news has it.
 _UNTIL = {"stop": "SIGKILL at", PLAYERS: "at most until", COUNTDOWN: "due at"}
-#: The fields of news that a line has, and their types.
 _SHOWN: dict[str, tuple[type, ...]] = {
     "servers": (int,),
     "seconds": (int, float),
     **dict.fromkeys(("server", "name", "action", "phase", "deadline", "outcome", "code", "why"), (str,)),
 }
 _FAILURES = ("refused", "cancelled", "failed")
-#: What is no change.
 _QUIET = ("unchanged", "skipped")
 
 
 class Board:
-    """The state of all servers that tasks of one run act on, and what of it is still to be told.
+    """The state of all servers that the tasks of one Ansible act on, and the news not yet shown.
 
-    Moments are in seconds since 1970. ``state`` is what `state` returned; an empty one is that of a run that begins.
+    Moments are in seconds since 1970. ``state`` is a result of `state`, empty at the beginning.
     """
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._hosts: dict[str, dict[str, Any]] = dict(state.get("hosts", {}))
         self._told: list[float] = list(state.get("told", ()))
-        #: What is to be told: host, and the news of one of its servers.
+        #: News not yet shown: the host, and the news of one of its servers.
         self._held: list[tuple[str, dict[str, Any]]] = list(state.get("held", ()))
 
     def state(self) -> dict[str, Any]:
-        """Return all of it, as JSON has it."""
+        """Return the board for JSON."""
         return {"hosts": self._hosts, "told": self._told, "held": self._held}
 
     def begin(self, host: str) -> None:
-        """A task on a host is followed from now on. What others of earlier tasks have counted is over."""
+        """Begin a task on a host. The first task drops the counts of earlier ones."""
         if not self.followed:
             self._hosts.clear()
         self._of(host)["followed"] = True
 
     def end(self, host: str) -> None:
-        """A task on a host is over."""
+        """End a task on a host."""
         if host in self._hosts:
             self._hosts[host].update(followed=False, now={})
 
     @property
     def followed(self) -> int:
-        """The number of hosts whose tasks are followed."""
+        """The number of hosts with a running task."""
         return sum(bool(each["followed"]) for each in self._hosts.values())
 
     def take(self, host: str, lines: Sequence[str], now: float) -> None:
-        """Note what a host told, line by line. What becomes of a server before it was told is told no more, but for its end."""
+        """Add a host's lines of news. A newer phase of a server replaces an unshown one; its end is always shown."""
         for news in filter(None, map(_read, lines)):
             if "servers" in news:
                 self._of(host)["servers"] += int(news["servers"])
@@ -99,7 +95,7 @@ class Board:
                 self._note(host, news, now)
 
     def lines(self, now: float) -> list[str]:
-        """Return the lines to show now, so that no second has too many; what is left over is held."""
+        """Return the lines to show now, within the limit for a second; the rest is kept."""
         free = self.free(now)
         if self._held and free:
             lines = [*self._composed(free)]
@@ -111,16 +107,16 @@ class Board:
         return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
 
     def say(self, host: str, text: str) -> None:
-        """Have something told of a host itself."""
+        """Add a line about the host itself."""
         self._held.append((host, {"said": text}))
 
     def free(self, now: float) -> int:
-        """Return how many lines this second may still have."""
+        """Return how many more lines this second allows."""
         return MOST_A_SECOND - sum(0 <= now - moment < _SECOND for moment in self._told)
 
     @property
     def holds(self) -> bool:
-        """True if something is still to be told."""
+        """True if some news is not yet shown."""
         return bool(self._held)
 
     @property
@@ -148,7 +144,7 @@ class Board:
         self._held.append((host, news))
 
     def _composed(self, free: int) -> Iterator[str]:
-        """Yield at most so many lines for all that is held: what failed first, the rest summed up where it is too much."""
+        """Yield at most ``free`` lines: failures first, and a sum of the rest if needed."""
         held, self._held = sorted(self._held, key=lambda each: _rank(each[1])), []
         alone = held if len(held) <= free else held[: free - 1]
         for host, news in alone:
@@ -158,7 +154,6 @@ class Board:
             yield _summed_up(rest)
 
     def _reminder(self, now: float) -> Iterator[str]:
-        """Yield what has gone on for the longest."""
         going = [(each["since"], host, each) for host, entry in self._hosts.items() for each in entry["now"].values()]
         if going:
             since, host, news = min(going, key=lambda each: each[0])
@@ -175,20 +170,16 @@ class Board:
 
 
 def pace(followed: int) -> tuple[float, float]:
-    """Return for how long a host's news are gathered, and after how long it answers without any, in seconds.
-
-    Each answer costs the controller something, so that the more hosts there are, the more each has to tell at a time.
-    """
+    """Return seconds to gather news, and to answer without any. With more hosts, answers are rarer and have more news."""
     return max(0.5, min(30.0, followed * followed / 10)), max(10.0, min(60.0, followed * 4.0))
 
 
 def _rank(news: Mapping[str, Any]) -> bool:
-    """Rank what is said of a host, and what failed, before all else."""
     return "said" not in news and not _is_failure(news)
 
 
 def _is_for_players(news: Mapping[str, Any]) -> bool:
-    """Tell if a server was left to its players, which no budget counts as a failure."""
+    """Tell whether a server was left to its players: no failure budget counts it."""
     return news.get("outcome") == "refused" and news.get("code") in LEFT_TO_PLAYERS
 
 
@@ -211,7 +202,7 @@ def _summed_up(held: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def _kind(news: Mapping[str, Any]) -> str:
-    """Return the words for what became of several servers, or is told of several hosts."""
+    """Return the words for an outcome that several servers share, or for a line of several hosts."""
     if "said" in news:
         return str(news["said"])
     if news.get("outcome"):
@@ -234,12 +225,12 @@ def _name(news: Mapping[str, Any]) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a line that is one: whoever names hosts and servers may have put anything into it."""
+    """Return a text in one line: names of hosts and servers may have any content."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _read(line: str) -> dict[str, Any] | None:
-    """Return the news in a line, as far as they can be understood; None for what is none."""
+    """Return the valid news in a line, None without any."""
     try:
         news = json.loads(line)
     except (ValueError, TypeError, RecursionError):
@@ -250,12 +241,11 @@ def _read(line: str) -> dict[str, Any] | None:
 
 
 def _is_sane(value: Any) -> bool:
-    """Tell if a value can be shown: one that fails when it is would fail every task of the run, since they share the board."""
+    """Tell whether a value can be shown. On the shared board, an error would fail every task."""
     return len(value) <= _LONGEST_WORD if isinstance(value, str) else 0 <= value <= _GREATEST
 
 
 def _clock(moment: str) -> str:
-    """Return the time of day of a timestamp, in the zone of whoever reads."""
     try:
         return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
     except (ValueError, OverflowError):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fleet as it was seen: what server_power_info said on each node, as a table, as a snapshot, and in a sentence; pure."""
+"""The status of the fleet: results of server_power_info as a table, as a snapshot, and in a sentence; pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
 from .table import Column, plural, render_within, render_wrapped, wrapped
 
-#: Of the snapshot. A reader refuses a greater number, and ignores fields that it does not know.
+#: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
 SCHEMA = 1
-#: The variables of a node that say how it is reached, as far as they are no secrets: a snapshot has no others, written or read.
+#: The connection variables of a node that are no secrets: a snapshot has no others, in either direction.
 CONNECTION = (
     "ansible_host",
     "ansible_port",
@@ -47,35 +47,32 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-#: Of many nodes or servers, a sentence names so many.
 _NAMED = 3
 _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
 class NodeSeen:
-    """One node and its servers, in order, and why they may not be all; or why it could not be looked at. Both in a sentence."""
+    """One node and its servers in order, or the reason of a failed look, in a sentence."""
 
     node: str
     connection: Mapping[str, Any]
     servers: Sequence[Mapping[str, Any]] = ()
     error: str | None = None
     reachable: bool = True
-    #: Why the list of its servers is not whole; None if it is.
     lacking: str | None = None
-    #: What the node tells of its supervisor; None where it does not.
+    #: The node's facts about its supervisor; None without any.
     supervisor: Mapping[str, Any] | None = None
-    #: And of its events.
     events: Mapping[str, Any] | None = None
 
     @property
     def unseen(self) -> list[Mapping[str, Any]]:
-        """Its servers that are known, and of which nothing could be seen."""
+        """Its servers without facts."""
         return [entry for entry in self.servers if is_unseen(entry)]
 
 
 def node_seen(node: str, variables: Mapping[str, Any], result: Mapping[str, Any] | None) -> NodeSeen:
-    """Read a node's result of server_power_info; None is no result. ``variables`` are the node's, of which `CONNECTION` is kept."""
+    """Read a node's result of server_power_info, None without one. From its ``variables`` only `CONNECTION` is kept."""
     connection = {name: variables[name] for name in CONNECTION if variables.get(name) is not None}
     if result is None or result.get("skipped"):
         return NodeSeen(node, connection, error="Cannot tell: the node was not asked, or an earlier task failed on it")
@@ -93,11 +90,9 @@ def _order(entry: Mapping[str, Any]) -> tuple[int, str, str]:
 
 
 def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now: datetime, width: int) -> list[str]:
-    """The table of all servers in ``width`` columns, one line a server, then a count and the reason for each node and server that could not
-    be looked at.
+    """Return the table of all servers in ``width`` columns, a count, and the reason of each unread node and server.
 
-    Of servers in other ``states`` than these the table has none, but the count has all, and what was not seen is shown all the same; empty
-    is any state.
+    ``states`` limits the rows; empty is any state. Unread servers always have a row, and the count has all.
     """
     rows: list[Sequence[object]] = []
     for each in nodes:
@@ -109,7 +104,7 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
     events = [(each.node, each.events) for each in nodes]
     below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes]), *event_lines(events)]
     columns = _columns(rows)
-    # Where no game is known, nobody asks for players; and where nothing is outdated, nobody need read that.
+    # Without games there is no column of players; without outdated containers no column of differences.
     for index in (_OUTDATED, _PLAYERS):
         if all(row[index] is None for row in rows):
             columns, rows = _without(columns, index), [_without(row, index) for row in rows]
@@ -124,7 +119,7 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[Column]:
-    """The columns; that of the states never has less than the longest state and the sign that something is cut."""
+    """Return the columns; that of states has room for the longest state and the sign of a cut."""
     longest = max((len(str(row[_STATE]).partition(", ")[0]) for row in rows), default=0)
     return [*_COLUMNS[:_STATE], replace(_COLUMNS[_STATE], least=longest + 1), *_COLUMNS[_STATE + 1 :]]
 
@@ -134,7 +129,7 @@ def _without(cells: Sequence[Any], index: int) -> list[Any]:
 
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
-    """One sentence if any node could not be looked at, or not all of its servers could be seen."""
+    """Return one sentence if a node or one of its servers could not be read."""
     dark = [each.node for each in nodes if each.error is not None]
     part = [each.node for each in nodes if each.error is None and not _is_whole(each)]
     told = [f"look at {_some(dark, nodes)}"] if dark else []
@@ -143,7 +138,7 @@ def failure(nodes: Sequence[NodeSeen]) -> str | None:
 
 
 def faults(nodes: Sequence[NodeSeen]) -> dict[str, str]:
-    """Return a sentence for each node of which something was not seen."""
+    """Return a sentence for each incomplete node."""
     return {each.node: _fault(each) for each in nodes if not _is_whole(each)}
 
 
@@ -172,7 +167,7 @@ def _fault(seen: NodeSeen) -> str:
 
 
 def snapshot(nodes: Sequence[NodeSeen], now: datetime) -> dict[str, Any]:
-    """Return the fleet as a snapshot, for programs that read it later."""
+    """Return the fleet as a snapshot for programs."""
     return {"schema": SCHEMA, "written_at": timestamp(now), "nodes": [_kept(each) for each in nodes]}
 
 
@@ -188,7 +183,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
     return (
         node,
         entry.get("short_id"),
-        # Where the terminal has no room for ids, a server without a name still has one.
+        # A narrow terminal has no column for ids. A server without a name still shows its id here.
         entry.get("name") or entry.get("short_id"),
         ", ".join(_state_words(entry, container)),
         player_words(entry),
@@ -200,7 +195,7 @@ def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]
 
 
 def _outdated_words(entry: Mapping[str, Any]) -> str | None:
-    """Say in what a container differs from its definition; None if it does not, and if nobody can tell."""
+    """Return the differences of a container from its definition; None if there are none or they are unknown."""
     told: Mapping[str, Any] = entry.get("outdated") or {}
     return (", ".join(told.get("differs") or ()) or "yes") if told.get("is_outdated") is True else None
 
@@ -232,13 +227,11 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
 
 
 def _receivers(events: EventFacts, now: datetime, width: int) -> list[str]:
-    """The receivers that have not taken all of their events."""
     rows = receiver_rows(events, now)
     return ["", *render_wrapped(("RECEIVER", "EVENTS"), rows, width).split("\n")] if rows else []
 
 
 def _errors(nodes: Sequence[NodeSeen], width: int) -> list[str]:
-    """The reasons for all that was not seen: of nodes, of lists, of servers."""
     rows = [(each.node, each.error) for each in nodes if each.error is not None]
     rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
     rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]

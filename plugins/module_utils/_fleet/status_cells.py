@@ -16,7 +16,7 @@ from .table import plural
 
 
 def player_words(entry: Mapping[str, Any]) -> str | None:
-    """Return how many play on a server, of how many, or that it is unknown, and why; None where nobody knows which game it plays."""
+    """Return the number of players and slots, or the reason why it is unknown; None without a known game."""
     players = entry.get("players")
     if not isinstance(players, Mapping):
         return None
@@ -27,20 +27,17 @@ def player_words(entry: Mapping[str, Any]) -> str | None:
 
 
 def countdown_words(countdown: Mapping[str, Any], due: str) -> str:
-    """Return what waits for players, and until when: a countdown ends in the action, a wait may end before its time."""
+    """Return a wait for players and its limit: a countdown ends exactly then, a wait may end earlier."""
     action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
     return f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"
 
 
-#: Before and after this, the year says more than the time of day.
+#: Beyond this the year says more than the time of day.
 _NEAR = timedelta(days=180)
 
 
 def act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str | None, str | None]:
-    """Return what is done to a server, or was done last, by whom, and why.
-
-    Whoever holds its lock comes before whoever waits for its players, and both before what has ended.
-    """
+    """Return the action of the lock holder, else of a wait for players, else the last one: what, by whom, and why."""
     lock: Mapping[str, Any] = entry.get("lock") or {}
     countdown: Mapping[str, Any] = entry.get("countdown") or {}
     operation: Mapping[str, Any] = entry.get("last_operation") or {}
@@ -54,7 +51,7 @@ def act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str 
 
 
 def moment(timestamp: object, now: datetime) -> str | None:
-    """Return a timestamp as far as it tells anything: today's without the day, an old one without the time."""
+    """Return a short timestamp: today's without the date, an old one without the time."""
     if timestamp is None:
         return None
     text = str(timestamp)[:19]
@@ -69,7 +66,6 @@ def moment(timestamp: object, now: datetime) -> str | None:
 
 
 def _lock_words(lock: Mapping[str, Any], now: datetime) -> str:
-    """Describe a lock: the action that holds it, its phase, and until when that may last."""
     deadline = moment(lock.get("phase_deadline"), now)
     until = "" if deadline is None else f" until {deadline}"
     action, phase = (str(lock.get(name) or "unknown") for name in ("action", "phase"))
@@ -85,7 +81,7 @@ def _operation_words(operation: Mapping[str, Any], now: datetime) -> str | None:
 
 
 def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Return who asked, and why: the reason, else the play without its task, or what else the origin has in brackets."""
+    """Return the user, and the reason: that of the request, else the play without its task, else the rest of the origin."""
     who, _bracket, where = str(act.get("origin") or "").partition(" (")
     where = where.removesuffix(")")
     if where.startswith("play "):
@@ -93,7 +89,7 @@ def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return who or None, str(act.get("reason") or "") or where or None
 
 
-#: What a server that is down was found to be, where nothing is done about it.
+#: Verdicts of a server that is down and stays down.
 _LEFT = {
     Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
     Verdict.ENDED.value: "ended",
@@ -110,7 +106,7 @@ _PAUSES = {
 
 
 def supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what there is to say of a server's supervision. ``meant up`` says so of what nobody is known to bring back."""
+    """Yield the words about a server's supervision. ``meant up``: it should be up, but no supervisor is known to start it."""
     told: Mapping[str, Any] = entry.get("supervision") or {}
     is_down = entry.get("state") == PowerState.OFFLINE.value and not entry.get("lock")
     down = list(_down_words(told)) if is_down else []
@@ -123,12 +119,12 @@ def supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how a server that is down ended, what was tried since, and when it is tried again."""
+    """Yield how a server that is down ended, the attempts since, and the next one."""
     state, verdict, count = told.get("state"), told.get("verdict"), told.get("consecutive_crashes") or 0
     if state == SupervisionState.CRASH_LOOP.value:
         yield f"crash loop ({plural(count, 'crash', 'crashes')})"
     elif state == SupervisionState.STAYS_DOWN.value and verdict in _LEFT:
-        # Of the others the exit code says nothing: it is that of whatever stopped them.
+        # For the other verdicts the exit code only says how it was stopped.
         code = f" (exit code {told['exit_code']})" if verdict == Verdict.ENDED.value and told.get("exit_code") is not None else ""
         yield f"{_LEFT[verdict]}{code}"
     elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
@@ -140,7 +136,7 @@ def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def supervisor_lines(nodes: Sequence[tuple[str, Mapping[str, Any] | None]]) -> list[str]:
-    """Return a line for the nodes without a supervisor, and one for each reason for which others start nothing; none where nobody knows."""
+    """Return a line for nodes without a supervisor, and one for each reason of paused ones; none for unknown nodes."""
     missing = [node for node, told in nodes if told is not None and told.get("running") is False]
     paused: dict[str, list[str]] = {}
     for node, told in nodes:
@@ -150,13 +146,13 @@ def supervisor_lines(nodes: Sequence[tuple[str, Mapping[str, Any] | None]]) -> l
     return lines + [f"Supervisor paused, {_PAUSES.get(why, why)}: {', '.join(named)}" for why, named in sorted(paused.items())]
 
 
-#: Of each node by its name; None where it tells nothing, as one of an earlier version.
+#: By the node's name; None without facts, for example from an earlier version.
 EventFacts = Sequence[tuple[str, "Mapping[str, Any] | None"]]
 _LONGEST_ERROR = 200
 
 
 def event_lines(nodes: EventFacts) -> list[str]:
-    """Return a line for all receivers together, and one for the nodes that send nothing. None where no node has events."""
+    """Return a line for all receivers together, and one for nodes without events. None if no node has events."""
     told = [(node, each) for node, each in nodes if each is not None]
     receivers = [receiver for _node, each in told for receiver in each.get("receivers") or ()]
     still = [node for node, each in told if each.get("enabled") and each.get("running") is False]
@@ -164,14 +160,14 @@ def event_lines(nodes: EventFacts) -> list[str]:
     lines = [_counts(receivers)] if receivers else []
     if still:
         lines.append(f"fleet-power-events does not run: {', '.join(still)}")
-    # Where no node at all has any, nobody waits for them.
+    # If no node has events, the operator does not expect any.
     if without and len(without) < len(told):
         lines.append(f"No events: {', '.join(without)}")
     return lines
 
 
 def receiver_rows(nodes: EventFacts, now: datetime) -> list[tuple[str, str]]:
-    """Return a receiver's name and what has become of its events, for each that has not taken all of them."""
+    """Return the name and the problem of each receiver that has not taken all its events."""
     return [
         (f"{node}, {receiver['receiver']}", ", ".join(words))
         for node, told in nodes
@@ -187,7 +183,7 @@ def _counts(receivers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _words(receiver: Mapping[str, Any], now: datetime, *, is_sending: bool) -> Iterator[str]:
-    """Yield what is wrong with a receiver. Events that only just wait are on their way."""
+    """Yield the problems of a receiver. Events that wait for a short time are normal."""
     waiting, failing_since = receiver.get("waiting") or 0, receiver.get("failing_since")
     if receiver.get("off"):
         yield "switched off"

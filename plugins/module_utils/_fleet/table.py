@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 GAP = "  "
-#: A cell is cut here: one long message must not push all others off the screen.
+#: One long cell must not push the others off the screen.
 _LONGEST_CELL = 200
 _ELLIPSIS = "…"
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The table, a line of headings and one for each row, without a newline at its end.
+    """Return the table: a line of headings and one for each row, without a final newline.
 
-    None is shown as ``-``, what a terminal would act on as ``?``, blanks as a blank. Columns of numbers are aligned to the right; a
-    character that takes two columns counts as two. Raises ValueError for a row that has not as many cells as there are headings.
+    None becomes ``-``, a control character ``?``, white space a blank. Columns of numbers are right-aligned; wide characters count as two.
+    Raises ValueError for a row of another length.
     """
     for row in rows:
         if len(row) != len(headings):
@@ -28,12 +28,12 @@ def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def numeric(rows: Sequence[Sequence[object]], columns: int) -> list[bool]:
-    """Tell of each column whether it has numbers alone, and any."""
+    """Tell for each column whether it has only numbers, and at least one."""
     return [_is_numeric([row[column] for row in rows]) for column in range(columns)]
 
 
 def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str:
-    """The table of these texts, each column as wide as its widest."""
+    """Return the table of these texts, each column as wide as its widest."""
     widths = [max(width_of(line[column]) for line in lines) for column in range(len(to_the_right))]
     return "\n".join(
         GAP.join(_aligned(cell, width, right) for cell, width, right in zip(line, widths, to_the_right)).rstrip() for line in lines
@@ -41,12 +41,11 @@ def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """A number of things; ``nouns`` is their plural where that is not the noun with an s."""
+    """Return a number of things; ``nouns`` is an irregular plural."""
     return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def text_of(cell: object) -> str:
-    """A value as it is shown."""
     if cell is None:
         return "-"
     if isinstance(cell, bool):
@@ -58,25 +57,25 @@ def text_of(cell: object) -> str:
 
 
 def width_of(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """Return the number of terminal columns of a text."""
     return len(text) if text.isascii() else sum(_columns(character) for character in text)
 
 
 def cut(text: str, width: int, *, ends_count: bool = False) -> str:
-    """Return as much of a text as so many columns have room for. An ellipsis stands for its end or, if that counts, its middle."""
+    """Return a text cut to a width. An ellipsis replaces its end or, with ``ends_count``, its middle."""
     if width_of(text) <= width:
         return text
     room = max(0, width - 1)
     tail = _beginning(reversed(text), room // 2)[::-1] if ends_count else ""
     while tail and not _columns(tail[0]):
-        # A mark of a character that is not there would be put on the ellipsis.
+        # A leading combining mark would attach to the ellipsis.
         tail = tail[1:]
     head = _beginning(text, room - width_of(tail))
     return f"{head}{_ELLIPSIS}{tail}" if width > 0 else ""
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return a text in lines of at most so many columns, broken between words where they fit. Nothing of it is lost."""
+    """Return a text in lines of a width, broken between words if possible."""
     lines: list[str] = []
     for word in _printed(text).split():
         if lines and width_of(f"{lines[-1]} {word}") <= width:
@@ -87,7 +86,6 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _pieces(word: str, width: int) -> Iterator[str]:
-    """Yield a word, in pieces if it is longer than a line."""
     while width_of(word) > width:
         head = _beginning(word, max(2, width))
         yield head
@@ -96,7 +94,6 @@ def _pieces(word: str, width: int) -> Iterator[str]:
 
 
 def _beginning(characters: Iterable[str], width: int) -> str:
-    """Return the first characters that so many columns have room for."""
     return "".join(_fitting(characters, width))
 
 
@@ -136,11 +133,11 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, how much of it must be seen, and which others it gives way to.
+    """A column, its least width, and when it gives way to others.
 
-    ``enough`` columns of the terminal are as good as all of it: rather than have less, a column that may go is left out. ``least`` is what
-    is left of one that never goes. ``goes`` is when it is left out, the lowest first; None is never. ``fills`` is when it gets what is left
-    of the terminal, the lowest first.
+    ``enough`` columns of the terminal are as good as its full width; with less, a column that can go is left out. ``least`` is the least
+    width of a column that never goes. ``goes`` orders the columns that are left out, the lowest first; None is never. ``fills`` orders the
+    columns that get the spare width, the lowest first.
     """
 
     heading: str
@@ -148,12 +145,12 @@ class Column:
     least: int = 0
     goes: int | None = None
     fills: int = 0
-    #: Cut in its middle: names that belong together often differ at their end alone.
+    #: Cut in its middle: names of one group often differ only at their end.
     ends_count: bool = False
 
 
 def render_within(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: int) -> str:
-    """The table as `render` has it, in so many columns of a terminal. What has no room is left out, or cut with an ellipsis."""
+    """Return the table as `render` does, in a terminal's width. It leaves out or cuts columns without room."""
     lines = [[text_of(cell) for cell in line] for line in ([column.heading for column in columns], *rows)]
     taken = [max(width_of(line[index]) for line in lines) for index in range(len(columns))]
     empty = [all(row[index] is None for row in rows) for index in range(len(columns))]
@@ -168,9 +165,9 @@ def render_within(columns: Sequence[Column], rows: Sequence[Sequence[object]], w
 
 
 def render_wrapped(headings: tuple[str, str], rows: Sequence[tuple[str, str]], width: int) -> str:
-    """A table of names and sentences in so many columns of a terminal. The sentences are whole, on as many lines as they take."""
+    """Return a table of names and sentences in a terminal's width. Sentences wrap and stay whole."""
     named = max(width_of(text_of(line[0])) for line in (headings, *rows))
-    # Beside a name that fills the terminal there would be no room for a sentence.
+    # Leave room for a sentence beside a very long name.
     named = min(named, width // 2)
     lines = []
     for name, sentence in (headings, *rows):
@@ -180,9 +177,9 @@ def render_wrapped(headings: tuple[str, str], rows: Sequence[tuple[str, str]], w
 
 
 def fitted(columns: Sequence[Column], widths: Sequence[int], empty: Sequence[bool], width: int) -> list[int | None]:
-    """Return how wide each column is to be, None for one that is left out. ``widths`` are what they would take, ``empty`` says nothing.
+    """Return the width of each column, None for one that is left out. ``widths`` are the full widths, ``empty`` marks empty columns.
 
-    What is empty goes before all else, as far as it may go. Where even what never goes does not fit, the table is wider.
+    Empty columns go first. If even the columns that never go do not fit, the table is wider.
     """
     kept = list(range(len(columns)))
     enough = [min(taken, column.enough or taken) for column, taken in zip(columns, widths)]
@@ -202,7 +199,7 @@ def _whole(kept: Sequence[int], widths: Sequence[int] | dict[int, int]) -> int:
 
 
 def _shrink(given: dict[int, int], columns: Sequence[Column], width: int) -> None:
-    """Take from what is widest, one by one, until it fits or all have no more than their least."""
+    """Narrow the widest columns, one by one, until the table fits or all have their least width."""
     while _whole(list(given), given) > width:
         spare = {index: wide - min(wide, columns[index].least or wide) for index, wide in given.items()}
         if not any(spare.values()):

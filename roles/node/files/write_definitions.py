@@ -1,14 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring a directory of definitions in line with what is read from standard input; runs on the node, with the standard library alone.
+"""Make a directory of definitions match standard input; runs on the node, with the standard library alone.
 
-Standard input is JSON: ``directory``, ``files`` (text by file name), ``broken`` (names of files whose servers keep what they have),
-``group``, ``purge`` and ``check``. Each file appears whole, with mode 0640, or not at all. A server has one file: another one of the same
-uuid goes. Only files that could be definitions are ever removed. Names of what was written and removed go to standard output, as JSON;
-nothing that stands in a definition does.
+Standard input is JSON: ``directory``, ``files`` (text by file name), ``broken`` (files that stay as they are), ``group``, ``purge`` and
+``check``. Each write is atomic, with mode 0640. A server has one file: others of the same UUID go. Only definitions are ever removed.
+Standard output has the names of written and removed files as JSON, without their content.
 
-With ``lay_out`` the directory is left alone. Another one is made that has what would be in it; its path goes to standard output.
+With ``lay_out`` the directory stays, and standard output has the path of a new one with the result.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-#: What a definition's file is called: any other name would be read by nobody, or lead out of the directory.
+#: Other names have no reader, or could lead out of the directory.
 NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(json|yml|yaml)")
 MODE = 0o640
 
@@ -33,7 +32,7 @@ MODE = 0o640
 def write_definitions(
     directory: str, files: Mapping[str, str], *, gid: int, purge: bool, check: bool, broken: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Write what differs, remove what must go; the names of both. With ``check`` only look. Raises OSError; ValueError for a wrong name."""
+    """Write and remove files; return their names. ``check`` changes nothing. Raises OSError, ValueError for a wrong name."""
     for name in files:
         if NAME.fullmatch(name) is None:
             raise ValueError(f"Cannot write the definition {name!r}: it is not named by a uuid in lower case; name it so")
@@ -44,7 +43,7 @@ def write_definitions(
     if not check:
         for name in written:
             _write(directory, name, files[name].encode(), gid)
-        # Last: a server that changes from one extension to another has two files for a moment, which no start accepts, but never none.
+        # Last: during a change of extension a server has two files, which no start accepts, but never none.
         for name in removed:
             os.unlink(os.path.join(directory, name))
         if written or removed:
@@ -53,7 +52,7 @@ def write_definitions(
 
 
 def lay_out(directory: str, files: Mapping[str, str], *, purge: bool, broken: Collection[str]) -> str:
-    """Make a directory that has what `write_definitions` would leave in ``directory``; its path. Raises as that does."""
+    """Return a new directory with the result of `write_definitions`. Raises the same."""
     place = tempfile.mkdtemp(prefix="fleet-power-definitions.")
     try:
         for name in _names(directory):
@@ -70,14 +69,14 @@ def _stem(name: str) -> str:
 
 
 def _names(directory: str) -> list[str]:
-    """The files of a directory; one that does not exist, as in check mode, has none."""
+    """Return the files of a directory; in check mode it may be missing."""
     with suppress(FileNotFoundError):
         return [entry.name for entry in os.scandir(directory) if not entry.is_dir(follow_symlinks=False)]
     return []
 
 
 def _stands(path: str, text: bytes, gid: int) -> bool:
-    """Tell whether a file is there already as it should be, its owner, group and mode included."""
+    """Tell whether a file already has this text, owner, group and mode."""
     try:
         found = os.lstat(path)
         if not stat.S_ISREG(found.st_mode) or (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (os.geteuid(), gid, MODE):
@@ -109,7 +108,7 @@ def _sync(directory: str) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems cannot sync a directory, and say that this is no such file.
+        # Some file systems cannot sync a directory.
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -126,7 +125,7 @@ def _gid(group: str, check: bool) -> int:
 
 
 def main() -> None:
-    """Do what standard input says, or end with one sentence."""
+    """Do the request of standard input, or end with one sentence."""
     asked = json.load(sys.stdin)
     what = {"files": asked["files"], "purge": asked["purge"], "broken": asked["broken"]}
     try:

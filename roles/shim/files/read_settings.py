@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what the settings of this node mean for the HTTP face: ``read_settings.py FILE [NETWORK...]``, on the node, with the library.
+"""Print the node's settings for the HTTP shim as JSON: ``read_settings.py FILE [NETWORK...]``, on the node, with the library.
 
-Standard output is JSON; no secret is in it. What the service could not work with is one sentence on standard error.
+Standard output has no secret. Standard error has one sentence if the service could not work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SOCKET = "unix://"
 
 
 def meaning(path: str, networks: Sequence[str]) -> Mapping[str, object]:
-    """Read what the role needs to know. Raises ValueError and `PowerError`, whose texts say what is wrong."""
+    """Return the facts for the role. Raises ValueError and `PowerError` with the reason."""
     settings = load_settings(path)
     if not settings.token.strip():
         raise ValueError(f"{path} has no token; set token in node_settings, and {_ROLE}")
@@ -52,7 +52,7 @@ def meaning(path: str, networks: Sequence[str]) -> Mapping[str, object]:
 
 
 def _mind_directories(settings: Settings) -> None:
-    """They are made by root, for the group: whoever made one for himself would shut the others out."""
+    """Refuse missing directories: root must make them for the group, or their maker would exclude others."""
     try:
         gid = grp.getgrnam(settings.group).gr_gid
     except KeyError:
@@ -66,7 +66,7 @@ def _mind_directories(settings: Settings) -> None:
             raise ValueError(f"{directory} is not open to the group {settings.group}; {_ROLE}")
     if not os.path.isdir(settings.data):
         raise ValueError(f"{settings.data} is no directory; {_ROLE}")
-    # Where nothing names an owner, root and others mean different ones.
+    # Without a named owner, root and other users have different defaults.
     try:
         pwd.getpwuid(settings.uid)
     except KeyError:
@@ -74,12 +74,12 @@ def _mind_directories(settings: Settings) -> None:
 
 
 def _network(text: str) -> Mapping[str, str]:
-    """A network in the one way that firewalls write it."""
+    """Return a network in the firewalls' notation."""
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"{text} in shim_firewall_sources is no network, as 192.0.2.0/24 is one") from None
-    # ufw keeps no rule for it that could be told from one for the other family, or be found again.
+    # ufw's rule for it looks like the rule of the other family, so it could not be found again.
     if network.prefixlen == 0:
         raise ValueError(f"{text} in shim_firewall_sources is everybody; set shim_firewall to none, and open the port as you open others")
     single = network.prefixlen == network.max_prefixlen
@@ -87,7 +87,7 @@ def _network(text: str) -> Mapping[str, str]:
 
 
 def main() -> None:
-    """Print what the settings mean, or end with one sentence."""
+    """Print the facts, or end with one sentence."""
     try:
         json.dump(meaning(sys.argv[1], sys.argv[2:]), sys.stdout)
     except (PowerError, ValueError) as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The containers of a node, asked of its engine once: state and labels, nothing that a container or a lock would have to be asked for."""
+"""The containers of a node in one request to its engine: state and labels, without a look at a single container or lock."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .options import NodeWanted
 
 _LARGEST = 64 * 1024 * 1024
 _DEEPEST = 100
-#: Nothing that ssh or a shell would take for something else.
+#: ssh and a shell take these for nothing else.
 _HOST = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9._:\]-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]*")
 _SAID_CHARACTERS = 300
@@ -39,7 +39,7 @@ _END_SECONDS = 2.0
 
 
 def ssh_command(address: str, arguments: Sequence[str], seconds: int) -> list[str]:
-    """The command that connects to the engine at ``ssh://[USER@]HOST[:PORT]``. Raises `SettingsInvalid` for an address that is none."""
+    """Return the command that connects to an engine at ``ssh://[USER@]HOST[:PORT]``. Raises `SettingsInvalid` for another address."""
     parts = urlsplit(address)
     try:
         user, host, port = parts.username, parts.hostname, parts.port
@@ -48,14 +48,14 @@ def ssh_command(address: str, arguments: Sequence[str], seconds: int) -> list[st
     good = host is not None and _HOST.fullmatch(host) and (user is None or _USER.fullmatch(user))
     if not good or host is None or parts.password is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise SettingsInvalid(f"Cannot use docker_host={shown_host(address)!r}: expected ssh://USER@HOST, perhaps with a port")
-    # The first of several counts: the file's own arguments go before ours.
+    # ssh uses the first of several values: the file's own arguments go before ours.
     ours = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={seconds}"]
     login = [*(["-l", user] if user else []), *(["-p", str(port)] if port else [])]
     return ["ssh", *arguments, *ours, *login, "--", host, "docker system dial-stdio"]
 
 
 def listed_over_ssh(address: str, arguments: Sequence[str], seconds: int) -> Any:
-    """The engine's list of all containers, within ``seconds``. Raises `EngineUnreachable`, `EngineError`, `SettingsInvalid`."""
+    """Return the engine's list of all containers, within ``seconds``. Raises `EngineUnreachable`, `EngineError`, `SettingsInvalid`."""
     command = ssh_command(address, arguments, seconds)
     ours, theirs = socket.socketpair()
     with ours:
@@ -79,7 +79,7 @@ def _asked(ssh: subprocess.Popen[bytes], ours: socket.socket, shown: str, second
             ours.shutdown(socket.SHUT_RDWR)
         ssh.kill()
 
-    # Read beside, or an ssh that says much would wait for a reader for ever.
+    # A thread reads the error output; otherwise ssh would block on a full pipe.
     listener = threading.Thread(target=lambda: said.append(_last_words(ssh)), name="ssh", daemon=True)
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
@@ -108,7 +108,6 @@ def _asked(ssh: subprocess.Popen[bytes], ours: socket.socket, shown: str, second
 
 
 def _last_words(ssh: subprocess.Popen[bytes]) -> bytes:
-    """The end of what a process says on its error output, until it closes it."""
     said = b""
     while ssh.stderr is not None and (piece := os.read(ssh.stderr.fileno(), _SAID_BYTES)):
         said = (said + piece)[-_SAID_BYTES:]
@@ -125,7 +124,7 @@ def _exchange(sock: socket.socket) -> tuple[int, bytes]:
     if len(body) > _LARGEST:
         raise ValueError(f"its answer is larger than {_LARGEST} bytes")
     if answer.length:
-        # The library does not mind where it was asked for no more than so many.
+        # The library ignores a short answer after a read with a limit.
         raise ValueError("its answer was cut off")
     return answer.status, body
 
@@ -145,7 +144,7 @@ def _value(status: int, body: bytes, shown: str) -> Any:
 
 
 def _why(said: bytes, error: BaseException) -> str:
-    """Return the reason that ssh or the node's shell gives: its last line, since a greeting may stand before it."""
+    """Return the last line of ssh or the node's shell: a greeting may stand before it."""
     lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     if not lines:
         return _line(str(error) or error.__class__.__name__)
@@ -164,16 +163,16 @@ def _end(ssh: subprocess.Popen[bytes]) -> None:
 
 
 _Value = TypeVar("_Value")
-#: What holds a process, and what holds none, of Docker and of Podman; of any other state nobody can tell.
+#: States with and without a process, of Docker and of Podman. Any other state is unknown.
 _LIVE = frozenset(("running", "paused", "restarting", "stopping"))
 _DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
-#: Beyond the time limit of one exchange: for a name that is looked up and a client that is made.
+#: Added to the timeout of one exchange, for name resolution and the client.
 _SLACK_SECONDS = 2.0
 _NO_ENGINE = "is it a Docker Engine that answers there"
 
 
 def read_engine(node: NodeWanted, timeout: int) -> SourceReading:
-    """The servers that have a container on a node. Raises `EngineUnreachable`, `EngineError`, `MissingLibrary`."""
+    """Return the servers that have a container on a node. Raises `EngineUnreachable`, `EngineError`, `MissingLibrary`."""
     connection = node.connection(timeout)
     if connection.host.startswith("ssh://"):
         rows: Any = listed_over_ssh(connection.host, node.ssh_args, timeout)
@@ -196,7 +195,7 @@ def _listed(connection: Connection) -> Any:
     except sdk.transport_errors as error:
         raise connection.unreachable("Cannot list the containers", error) from error
     except (KeyError, TypeError, ValueError) as error:
-        # What the library makes of an error that is not worded as an engine words it.
+        # The library raises these for an error that has not an engine's form.
         raise EngineError(f"Cannot list the containers: the answer cannot be understood; {_NO_ENGINE}") from error
     finally:
         client.close()
@@ -209,7 +208,7 @@ def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[ServerEntry]:
         if uuid is None:
             continue
         live = row.get("State") in _LIVE
-        # One that is being replaced stands beside its successor: what runs is the server.
+        # During a replacement two containers exist: the live one is the server.
         if uuid not in found or live:
             found[uuid] = ServerEntry(
                 uuid=uuid,
@@ -223,7 +222,7 @@ def _entries(node: str, rows: Sequence[Mapping[str, Any]]) -> list[ServerEntry]:
 
 
 def _doubtful(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Servers whose live container somebody may have renamed: what its labels say it may have from its image."""
+    """Return servers whose live container may be renamed: its server label may also come from its image."""
     claimed = (claimed_server(row) for row in rows if row.get("State") in _LIVE and server_of(row) is None)
     return tuple(dict.fromkeys(uuid for uuid in claimed if uuid is not None))
 
@@ -235,7 +234,7 @@ def _state(told: object) -> str | None:
 
 
 def _within(seconds: float, work: Callable[[], _Value], connection: Connection) -> _Value:
-    """Return or raise what ``work`` does, in ``seconds``; the library's time limit bounds a single read only."""
+    """Return or raise the outcome of ``work`` in ``seconds``; the library's timeout limits a single read only."""
     found: list[_Value] = []
     faults: list[BaseException] = []
 
@@ -243,7 +242,6 @@ def _within(seconds: float, work: Callable[[], _Value], connection: Connection) 
         try:
             found.append(work())
         except BaseException as error:
-            # It belongs to the thread that waits.
             faults.append(error)
 
     thread = threading.Thread(target=run, name="engine", daemon=True)

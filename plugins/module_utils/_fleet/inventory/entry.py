@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers as hosts: what a source knows of each, their names, and the picture of all sources."""
+"""Servers as hosts: the facts of each source, the hosts' names, and the picture of all sources."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from ..._power.endpoint.answers import plain_text
 from ..._power.model.server import PowerState, parse_uuid
 
-#: Of the cache: raised when a reader of the form below would misread an older one.
+#: Of the cache. Raise it when this code would misread an older cache.
 SCHEMA = 1
 _STATES = frozenset(state.value for state in PowerState)
-#: Labels that say who made a container or its image, and nothing of the server.
+#: Labels about the maker of a container or its image, not about the server.
 _FOREIGN_LABELS = ("fleet.power.", "org.opencontainers.", "org.label-schema.", "com.docker.")
 _WINGS_LABELS = ("Service", "ContainerType")
 _MOST_LABELS = 64
-#: An address that a host may have although no inventory has it: nothing that ssh takes for an option, a user or a port.
+#: An address that another source gives a host: ssh cannot take it for an option, a user or a port.
 _ADDRESS = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}")
 
 
@@ -38,7 +38,7 @@ class SourceKind(str, Enum):
 
 @dataclass(frozen=True)
 class ServerEntry:
-    """One server as one source tells it; None is what it does not tell. ``node`` is the name that the source has for its node."""
+    """One server from one source; None is unknown. ``node`` is the source's name for the node."""
 
     uuid: str
     node: str | None = None
@@ -62,11 +62,11 @@ class ServerEntry:
 
 @dataclass(frozen=True)
 class SourceReading:
-    """All that one source tells. ``node`` is the node that was looked at, None for a source of many.
+    """The content of one source. ``node`` is the node that was read, None for a source of many.
 
-    ``connections`` holds variables, ``addresses`` a host name, by the source's own names for nodes. ``missing`` are nodes that it knows of
-    and could not look at, with a sentence each; ``lacking`` those of which it may have told only some servers. ``doubtful`` are servers, by
-    UUID, whose container may run on the node under another name: nobody can tell.
+    ``connections`` holds variables and ``addresses`` a host name, by the source's own names for nodes. ``missing`` are known nodes that
+    could not be read, with a sentence each; ``lacking`` are nodes with an incomplete list. ``doubtful`` are the UUIDs of servers whose
+    container may run under another name.
     """
 
     kind: SourceKind
@@ -81,7 +81,6 @@ class SourceReading:
 
 
 _NUMBERS = ("priority", "panel_id")
-#: The type of each field, None aside.
 _TYPES: Mapping[str, type] = {
     each.name: {"suspended": bool, "outdated": bool, "labels": dict}.get(each.name, int if each.name in _NUMBERS else str)
     for each in fields(ServerEntry)
@@ -90,32 +89,30 @@ _VARIABLES = tuple((each.name, f"server_{each.name}") for each in fields(ServerE
 
 
 def is_address(text: str) -> bool:
-    """Tell if a text from outside looks like the name or the IP address of a host."""
+    """Tell whether a text looks like the name or the IP address of a host."""
     return _ADDRESS.fullmatch(text) is not None
 
 
 def text_or_none(value: object) -> str | None:
-    """Text from outside as one line, or None where there is none."""
+    """Return a text in one line, or None without one."""
     return plain_text(value) or None
 
 
 def state_or_none(value: object) -> str | None:
-    """The power state that a value names, or None."""
     return value if isinstance(value, str) and value in _STATES else None
 
 
 def whole_or_none(value: object) -> int | None:
-    """A whole number of a size that counts something, or None."""
+    """Return a whole number below 2^63, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
 
 
 def flag_or_none(value: object) -> bool | None:
-    """A boolean, or None."""
     return value if isinstance(value, bool) else None
 
 
 def labels_or_none(value: object) -> dict[str, str] | None:
-    """The labels that are the server's own, at most 64 of them by name; None where none are told."""
+    """Return the server's own labels, at most 64 by name; None for no labels."""
     if not isinstance(value, Mapping):
         return None
     pairs = ((plain_text(name), plain_text(text)) for name, text in value.items() if isinstance(name, str) and isinstance(text, str))
@@ -124,7 +121,7 @@ def labels_or_none(value: object) -> dict[str, str] | None:
 
 
 def to_plain(readings: Iterable[SourceReading]) -> list[dict[str, Any]]:
-    """Readings as values that JSON can hold."""
+    """Return readings as values for JSON."""
     return [{**_set(reading), "kind": reading.kind.value, "entries": [_set(entry) for entry in reading.entries]} for reading in readings]
 
 
@@ -133,7 +130,7 @@ def _set(value: Any) -> dict[str, Any]:
 
 
 def from_plain(value: Any) -> list[SourceReading]:
-    """Read what `to_plain` made. Raises `ValueError` for anything else."""
+    """Read the values of `to_plain`. Raises `ValueError` for anything else."""
     try:
         return [_reading(dict(each)) for each in value]
     except (TypeError, KeyError, AttributeError) as error:
@@ -147,7 +144,7 @@ def _reading(plain: dict[str, Any]) -> SourceReading:
 
 
 def _entry(plain: Mapping[str, Any]) -> ServerEntry:
-    """An entry as it was written: the cache may be a file that somebody else has written to."""
+    """Read one entry with checks: another user may have written the cache."""
     for name, value in plain.items():
         if not isinstance(value, _TYPES[name]):
             raise ValueError(f"a server whose {name} is none")
@@ -157,17 +154,15 @@ def _entry(plain: Mapping[str, Any]) -> ServerEntry:
 
 
 def variables_of(entry: ServerEntry) -> dict[str, Any]:
-    """The host variables of a server: each there, each always of one type or null."""
+    """Return the host variables of a server. All exist, and each has one type or is null."""
     told = {variable: getattr(entry, name) for name, variable in _VARIABLES}
     return {**told, "server_short_id": entry.short_id, "server_labels": dict(entry.labels or {})}
 
 
-#: Nothing that a pattern of hosts, a file name below host_vars or a shell would take for something else.
+#: Safe in a host pattern, in a file name below host_vars, and in a shell.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LIKE_SHORT_ID = re.compile(r"[0-9a-f]{8}", re.IGNORECASE)
-#: Servers of which a state was asked for, and none told.
 POWER_UNKNOWN = "power_unknown"
-#: Servers whose containers are not what their definitions say.
 POWER_OUTDATED = "power_outdated"
 _RESERVED = frozenset(("all", "ungrouped", "localhost", "nodes", "127.0.0.1"))
 _NO_SLUG = re.compile(r"[^a-z0-9]+")
@@ -175,10 +170,9 @@ _LONGEST_LABEL = 100
 
 
 def host_names(entries: Sequence[ServerEntry], ways: Sequence[str], taken: Collection[str]) -> dict[str, str]:
-    """The host name of each server by UUID: the first of ``ways`` that gives one that is safe, its own alone, and not ``taken``.
+    """Return a host name by UUID: the first of ``ways`` that is safe, unique and not ``taken``; at last the UUID.
 
-    What looks like a short id or a UUID is never taken from a name: an owner could call a server as another one is called. The UUID comes
-    last, whatever the ways.
+    A name that looks like a short id or a UUID is never used: an owner could imitate another server.
     """
     names: dict[str, str] = {}
     used = {*taken, *_RESERVED}
@@ -205,14 +199,13 @@ def _way(way: str) -> Callable[[ServerEntry], str | None]:
 
 
 def _chosen(name: str | None) -> str | None:
-    """A name that somebody chose, or None where it is no good as a host's."""
     if name is None or not _SAFE.fullmatch(name) or _LIKE_SHORT_ID.fullmatch(name) or parse_uuid(name) is not None:
         return None
     return name
 
 
 def _slug(name: str | None) -> str | None:
-    """A name in small letters, digits and hyphens: ``Cobalt Survival`` is ``cobalt-survival``."""
+    """Return a name in small letters, digits and hyphens: ``Cobalt Survival`` becomes ``cobalt-survival``."""
     if name is None:
         return None
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
@@ -220,10 +213,7 @@ def _slug(name: str | None) -> str | None:
 
 
 def groups_of(entry: ServerEntry, *, knows_state: bool = False) -> Iterator[str]:
-    """The names of a server's groups, before they are made safe. A prefix keeps what an owner chose out of all other groups.
-
-    ``knows_state`` is whether states are asked for at all: a server without one could not be seen then.
-    """
+    """Yield a server's raw group names, with prefixes against an owner's words; ``knows_state`` adds the unknown states."""
     if entry.node is not None:
         yield f"node_{entry.node}"
     if entry.state is not None:
@@ -253,7 +243,7 @@ _LIVE = tuple(state.value for state in PowerState if state is not PowerState.OFF
 
 @dataclass(frozen=True)
 class Picture:
-    """Every server once, by node and name; what is known of states, suspension and containers at all; and what there is to warn of."""
+    """Every server once, by node and name; the kinds of facts that are known; and warnings."""
 
     entries: tuple[ServerEntry, ...]
     knows_state: bool
@@ -263,7 +253,7 @@ class Picture:
 
 
 def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind, str], str]) -> Picture:
-    """The servers of all readings. ``host_of`` gives the inventory's name for the node that a source calls so."""
+    """Return the servers of all readings. ``host_of`` maps a source's name for a node to the inventory's."""
     ordered = sorted(readings, key=lambda reading: _ORDER.index(reading.kind) if reading.kind not in _LOOKED else len(_LOOKED))
     found: dict[str, ServerEntry] = {}
     homes = _homes(ordered, host_of)
@@ -277,7 +267,7 @@ def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind,
             elif reading.kind in _LOOKED or homes.get(entry.uuid) in (None, entry.node):
                 found[entry.uuid] = _over(found.get(entry.uuid), entry)
             else:
-                # It has moved since: of where it was, nothing counts but what it is.
+                # The server has moved: the old node's facts about its place and state no longer count.
                 found[entry.uuid] = _over(found.get(entry.uuid), replace(entry, node=None, state=None, outdated=None))
     looked = {reading.node: reading.kind for reading in ordered if reading.node is not None}
     seen: dict[tuple[str, str | None], str | None] = {(uuid, reading.node): None for reading in ordered for uuid in reading.doubtful}
@@ -293,7 +283,7 @@ def picture_of(readings: Sequence[SourceReading], host_of: Callable[[SourceKind,
 
 
 def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str], str]) -> dict[str, str]:
-    """The node of each server that the Panel has, or else the one that was looked at and has it, running rather than not."""
+    """Return the node of each server: the Panel's, else the node that has it, preferably running."""
     panel: dict[str, str] = {}
     live: dict[str, tuple[bool, str]] = {}
     for reading in readings:
@@ -309,7 +299,6 @@ def _homes(readings: Iterable[SourceReading], host_of: Callable[[SourceKind, str
 
 
 def _stray(entry: ServerEntry, reading: SourceReading, homes: Mapping[str, str]) -> str | None:
-    """Return a warning about a server that was seen on a node that is not its own, None about any other."""
     home = homes.get(entry.uuid)
     if reading.kind not in _LOOKED or home == entry.node:
         return None
@@ -325,11 +314,11 @@ def _over(older: ServerEntry | None, newer: ServerEntry) -> ServerEntry:
 
 
 def _as_looked_at(entry: ServerEntry, looked: Mapping[str, SourceKind], seen: Mapping[tuple[str, str | None], str | None]) -> ServerEntry:
-    """Correct a state that somebody else told by the node's own word: an engine without its container has it offline."""
+    """Prefer the node's own answer about a state: without a container on its engine, the server is offline."""
     kind = looked.get(entry.node or "")
     if kind is None:
         return entry
     if (entry.uuid, entry.node) in seen:
-        # Also where it has the server, and cannot tell its state.
+        # Also if the node has the server with an unknown state.
         return replace(entry, state=seen[entry.uuid, entry.node])
     return replace(entry, state=PowerState.OFFLINE.value if kind is SourceKind.ENGINE else None)

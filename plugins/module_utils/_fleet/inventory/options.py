@@ -17,10 +17,10 @@ from ..._power.model.errors import SettingsInvalid
 from ..._power.model.option import Option
 from ..._power.model.schema import describe, printable
 
-#: A node's name stands in templates and group names; what an inventory host may be called anyway.
+#: A node's name appears in templates and group names.
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _LABEL = re.compile(r"label:.+")
-#: Ways of naming a host that have no parameter.
+#: Ways of naming a host without a parameter.
 WAYS = ("name", "slug", "short_id", "uuid")
 _ENGINE_TEXT = ("ca_path", "client_cert", "client_key", "tls_hostname", "api_version")
 _ENGINE_FLAGS = ("tls", "validate_certs")
@@ -31,7 +31,7 @@ _TIMEOUT = Option("int", least=1, most=600)
 
 @dataclass(frozen=True)
 class NodeWanted:
-    """One node: how it is looked at, if it is, and what its servers' hosts get. The token is shown nowhere."""
+    """One node: how to read it, and the variables for its servers' hosts. No message shows the token."""
 
     name: str
     docker_host: str | None = None
@@ -46,17 +46,16 @@ class NodeWanted:
 
     @property
     def is_looked_at(self) -> bool:
-        """True if the node itself is asked."""
         return self.docker_host is not None or self.url is not None
 
     def connection(self, timeout: int) -> Connection:
-        """How its engine is reached. The environment of whoever calls names another engine, and does not count."""
+        """Return the connection to its engine. The user's environment may name another engine, so it does not count."""
         return connect({**self.engine, "docker_host": self.docker_host, "timeout": timeout}, None, variables={})
 
 
 @dataclass(frozen=True)
 class PanelWanted:
-    """The Panel, and the key for its Application API, which is shown nowhere."""
+    """The Panel, and the key for its Application API. No message shows the key."""
 
     url: str
     key: str = field(repr=False)
@@ -66,7 +65,7 @@ class PanelWanted:
 
 @dataclass(frozen=True)
 class InventoryOptions:
-    """All that the file asks for. ``timeout`` is in seconds, for one exchange."""
+    """The options of the file. ``timeout`` is in seconds, for one exchange."""
 
     nodes: tuple[NodeWanted, ...]
     panel: PanelWanted | None
@@ -76,16 +75,13 @@ class InventoryOptions:
     timeout: int
 
     def identity(self) -> list[Any]:
-        """Return all that decides what is read, without secrets: a cache written for another identity is of no use."""
+        """Return the options that decide the content, without secrets. A cache with another identity is useless."""
         nodes = [[node.name, node.docker_host, node.url, sorted(map(str, node.engine.items())), list(node.ssh_args)] for node in self.nodes]
         return [nodes, None if self.panel is None else self.panel.url, self.snapshot]
 
 
 def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> InventoryOptions:
-    """The options of an inventory file, as the documentation lists them; ``where`` makes a path of one that may be relative to the file.
-
-    Raises `SettingsInvalid`, in one sentence that names the option.
-    """
+    """Return the checked options of an inventory file. ``where`` resolves relative paths. Raises `SettingsInvalid` naming the option."""
     nodes = _nodes(options.get("nodes"), _ssh_args("ssh_args", options.get("ssh_args")))
     snapshot = options.get("snapshot") or None
     panel = _panel(options)
@@ -104,7 +100,7 @@ def wanted_of(options: Mapping[str, Any], where: Callable[[str], str]) -> Invent
 
 
 def refuse_unknown(given: Sequence[str], known: Sequence[str], what: str) -> None:
-    """Raise `SettingsInvalid` for a name that is none: misspelt, it would be passed over, and servers with it."""
+    """Raise `SettingsInvalid` for an unknown name: otherwise a misspelt key would silently lose servers."""
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
@@ -190,7 +186,6 @@ def _text(option: str, key: str, given: Mapping[str, Any]) -> str | None:
     if value is not None and not isinstance(value, str):
         secret = key == "token"
         raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value, secret=secret)}, expected text (put it in quotes)")
-    # Whatever was known of where it stands is of no use from here on.
     return None if value is None or not value.strip() else str(value).strip()
 
 

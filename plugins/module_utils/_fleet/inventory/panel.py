@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers that the Panel has, asked of its Application API: which there are and where they belong, but not what state they are in."""
+"""The servers of the Panel, from its Application API: their nodes and eggs, without power states."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PER_PAGE = 100
 _MOST_PAGES = 1000
 _AT_ONCE = 4
 _TRIES = 3
-#: Seconds before the second try, and how it grows; the Panel's own word, where it gives one, counts up to the longest.
+#: Seconds before the second try, their growth, and the most seconds that a Retry-After of the Panel can ask for.
 _PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
 _WAIT = 429
 
@@ -33,10 +33,9 @@ Sleep = Callable[[float], None]
 
 
 def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> SourceReading:
-    """All servers that the Panel has, with the names of its nodes. Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`,
-    `MissingLibrary`.
+    """Return all servers of the Panel, with the names of its nodes. ``timeout`` is in seconds, for each exchange; three tries.
 
-    ``timeout`` bounds each exchange, in seconds; one without an answer is tried three times.
+    Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`.
     """
     api = _Api(wanted, timeout, sleep)
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -46,7 +45,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
             others = list(pool.map(lambda number: api.page("/servers", number), range(2, _last_page(api, first) + 1)))
             nodes, (eggs, warnings) = asked_nodes.result(), asked_eggs.result()
         except BaseException:
-            # Else every page would still be asked for.
+            # Otherwise the pool still requests every page.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     found: dict[str, ServerEntry] = {}
@@ -63,7 +62,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
 
 
 class _Api:
-    """The Application API. Threads may share it. The key is in none of its errors."""
+    """The Application API. Threads may share it. No error shows the key."""
 
     def __init__(self, wanted: PanelWanted, timeout: int, sleep: Sleep) -> None:
         self.address = shown_address(wanted.url)
@@ -79,7 +78,6 @@ class _Api:
         self._web.close()
 
     def page(self, path: str, number: int, **params: str) -> Mapping[str, Any]:
-        """A page of a list."""
         answer = self._asked(path, {"page": number, "per_page": _PER_PAGE, **params})
         if answer.status in (401, 403):
             raise SourceDenied(
@@ -123,7 +121,6 @@ def _asked_pause(answer: Answer, usual: float) -> float:
 
 
 def _told(answer: Answer) -> str:
-    """An error as the Panel words it."""
     try:
         first = answer.value["errors"][0]
         words = text_or_none(first.get("detail")) or text_or_none(first.get("code"))
@@ -159,7 +156,7 @@ def _nodes(api: _Api) -> dict[int, Mapping[str, Any]]:
 
 
 def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:
-    """The eggs by number; without them servers are found all the same, so that a fault here is a warning."""
+    """Return the eggs by number, and warnings: servers are complete without eggs."""
     try:
         return _numbered(_eggs_in_nests(api)), ()
     except SourceUnreachable as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All sources of an inventory, read side by side; one that cannot be read takes nothing from the others."""
+"""Reads all sources of an inventory at the same time. A failed source does not affect the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .panel import read_panel
 
 
 def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
-    """The servers that an endpoint tells of. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
+    """Return the servers of an endpoint. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
     endpoint = Endpoint(node.url or "", node.token, verify=node.verify, ca_path=node.ca_path, timeout=float(timeout))
     with contextlib.closing(endpoint):
         entries = tuple(_endpoint_entry(node.name, seen) for seen in endpoint.listed())
@@ -57,7 +57,7 @@ _DEEPEST = 100
 
 
 def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
-    """Read a snapshot, with a warning where it is older than ``max_age`` seconds (0: however old). Raises `SourceUnreachable`."""
+    """Read a snapshot; warn if it is older than ``max_age`` seconds (0: never). Raises `SourceUnreachable`."""
     snapshot = _loaded(path)
     nodes = snapshot.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, Mapping) and text_or_none(node.get("node")) for node in nodes):
@@ -83,7 +83,7 @@ def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
 
 def _loaded(path: str) -> Mapping[str, Any]:
     try:
-        # A pipe in its place would be waited for.
+        # Otherwise a pipe in its place would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -150,13 +150,13 @@ def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...
     return (f"the snapshot {path} is {age / 60:.0f} minutes old, more than snapshot_max_age={max_age} s; run fleet.power.status again",)
 
 
-#: Nodes asked at a time: each over ssh is a process of this machine.
+#: Nodes at a time: each over ssh is a process of the controller.
 _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Unread:
-    """A source that could not be read: a node's name, ``snapshot`` or ``panel``, and why, in one sentence."""
+    """A failed source: a node's name, ``snapshot`` or ``panel``, and the reason in one sentence."""
 
     source: str
     sentence: str
@@ -164,19 +164,19 @@ class Unread:
 
 @dataclass(frozen=True)
 class Read:
-    """The sources that were read, in the order of the file, and those that could not be."""
+    """The readings in the order of the file, and the failed sources."""
 
     readings: tuple[SourceReading, ...]
     unread: tuple[Unread, ...]
 
     @property
     def absent(self) -> dict[str, str]:
-        """Return what is not in the inventory, with a sentence each: sources, and nodes that a source lacks and nobody else looked at."""
+        """Return what the inventory lacks, with a sentence each: failed sources, and nodes that no source could read."""
         return {**{each.source: each.sentence for each in self.unread}, **self._not_looked_at("missing")}
 
     @property
     def partial(self) -> dict[str, str]:
-        """Nodes that may have servers which are not in the inventory, with a sentence each: a list was not whole, nobody else looked."""
+        """Return nodes with incomplete lists that no other source could read, with a sentence each."""
         return self._not_looked_at("lacking")
 
     def _not_looked_at(self, name: str) -> dict[str, str]:
@@ -186,7 +186,7 @@ class Read:
 
 
 def read_all(wanted: InventoryOptions) -> Read:
-    """Read every source that is asked for. Raises nothing of what a source raises as `PowerError`."""
+    """Read every source. A `PowerError` of a source becomes an `Unread`."""
     works = _works(wanted)
     with ThreadPoolExecutor(min(_AT_ONCE, len(works))) as pool:
         found = list(pool.map(lambda work: _one(*work), works))

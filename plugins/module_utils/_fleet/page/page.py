@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a run as an HTML page. Values are plain and bounded; the template escapes them."""
+"""The report of a rolling run as an HTML page. Values are plain and bounded; the template escapes them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ from ..rollout.values import NOT_DONE
 from ..table import plural
 from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, Timelines, by_node, longest_down, slowest, timelines
 
-#: Seconds after which the page of a run that goes on loads itself again.
+#: Seconds after which the page of an unfinished rolling run reloads.
 REFRESH_SECONDS = 5
 _NAME, _MESSAGE, _SHORT_MESSAGE, _LINE = 60, 500, 120, 200
-#: So many failures are told at length, with the end of the log; of so many others one line.
+#: The number of failures with details and a log; further ones get one line.
 _AT_LENGTH = 50
-#: Rows of tables that may be long.
 _BATCHES, _NODES, _TOP, _NAMES = 100, 500, 10, 50
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The moment that a page shows: when, what the run is doing, how one goes on with it (`report.parts_of_going_on`), about how many
-    seconds it still takes, and the news of what is under way. ``result`` is that of a run that is over."""
+    """One state of the page: the time, the current step, how to resume (`report.parts_of_going_on`), about how many seconds are left, and
+    the live news.
+
+    ``result`` is set at the end.
+    """
 
     now: datetime
     doing: str = ""
@@ -46,7 +48,6 @@ class Shown:
 
 
 def view(record: Record, shown: Shown) -> dict[str, Any]:
-    """Return all that the page shows."""
     kind, verdict = _verdict(record, shown)
     found = timelines(record, shown.live, shown.now)
     counts = report.counts(record)
@@ -86,7 +87,6 @@ def _verdict(record: Record, shown: Shown) -> tuple[str, str]:
 
 
 def _tiles(record: Record, counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The numbers that come first: the budget, then how many ended how."""
     failed = record.failures
     tiles = [{"value": str(failed), "label": f"failures, {record.budget} allowed", "kind": "bad" if failed > record.budget else ""}]
     for name in ("done", "unchanged", "failed", "refused", "cancelled", "unknown", "skipped"):
@@ -126,7 +126,6 @@ def _window(record: Record) -> str:
 
 
 def _failures(record: Record) -> dict[str, Any]:
-    """All that failed, the first at length."""
     failed = [*record.failed_before, *(row for row in record.rows if row.is_failure)]
     whole = [
         {**_failure(row, _MESSAGE), "down_words": _down_words(row), "log": [one_line(str(line), _LINE) for line in row.log]}
@@ -140,7 +139,6 @@ def _failure(row: Row, longest: int) -> dict[str, Any]:
 
 
 def _left(record: Record) -> dict[str, Any]:
-    """Who was left alone for players, and what has not had its turn because the run has stopped."""
     waiting = [row for row in record.rows if row.outcome == NOT_DONE and row.server is not None]
     players = [row for row in waiting if row.is_for_players]
     others = [row for row in waiting if record.stopped and not row.is_for_players]
@@ -159,7 +157,6 @@ def _batches(record: Record, shown: Shown) -> dict[str, Any]:
         rows.setdefault(row.batch, []).append(row)
     numbers = [number for number in range(1, record.batches + 1) if rows.get(number)]
     if len(numbers) > _BATCHES:
-        # Those that went wrong, and those about the one that the run is at.
         bad = [number for number in numbers if any(row.is_failure for row in rows[number])][: _BATCHES // 2]
         near = [number for number in numbers if number > record.begun - _BATCHES // 2][: _BATCHES // 2]
         chosen = sorted({*bad, *near})
@@ -219,7 +216,6 @@ def _timed_row(timed: TimedLine) -> dict[str, Any]:
 
 
 def _legend(found: Timelines) -> list[dict[str, str]]:
-    """What the colours mean that there are."""
     lines = [each.line for batch in found.batches for each in batch.lines]
     bars = {each.kind for line in lines for each in line.bars}
     down = {each.kind for line in lines for each in line.down}
@@ -273,19 +269,18 @@ _HERE = Path(__file__).parent
 
 
 def page(record: Record, shown: Shown) -> str:
-    """Return the page of a run as one text."""
     return str(_template().render(view(record, shown)))
 
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    # Ansible brings it along.
+    # Ansible requires jinja2.
     from jinja2 import Environment
     from markupsafe import Markup
 
     style = (_HERE / "page.css").read_text()
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False)
-    # The style sheet is our own. The page allows itself this one alone, by its hash.
+    # The page allows only this style sheet, by its hash.
     environment.globals.update(style=Markup(style), style_hash=_hash(style))
     return environment.from_string((_HERE / "page.html.j2").read_text())
 

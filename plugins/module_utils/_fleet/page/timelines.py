@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The timelines of a run: rows of servers, batch by batch, and bars for their phases and downtime; pure."""
+"""The timelines of a rolling run: one row per server in each batch, with bars for phases and downtime; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..rollout.progress import batch_name, span
 from ..rollout.record import Record, Row
 from ..rollout.report import moment_of
 
-#: News of one server beyond these, and longer words, are none of ours.
+#: More news of one server, and longer words, are not ours.
 _MOST_PHASES = 60
 _LONGEST_WORD = 200
 _LONGEST_SECONDS = 10.0**8
@@ -25,7 +25,7 @@ _LONGEST_SECONDS = 10.0**8
 
 @dataclass
 class LiveServer:
-    """One server whose action is under way, or has ended since its batch began. Times are the controller's, as the news came."""
+    """One server of the current batch with an action, running or ended. Times are the controller's, at the arrival of news."""
 
     began: datetime
     phases: list[tuple[str, float]] = field(default_factory=list)
@@ -34,21 +34,20 @@ class LiveServer:
     code: str = ""
 
     def ended(self, now: datetime) -> datetime:
-        """Return when it ended, or now."""
+        """Return the end of the action, or now."""
         return self.began + timedelta(seconds=self.seconds) if self.outcome else max(now, self.began)
 
 
-#: By node and server.
 Live = Mapping[tuple[str, str], LiveServer]
 
 
 def noted(host: str, lines: Sequence[str], at: float) -> str:
-    """Return what a node told, and when, as `read_live` reads it: so many seconds since 1970."""
+    """Return a node's news as a line for `read_live`; ``at`` is in seconds since 1970."""
     return json.dumps({"host": host, "at": at, "lines": list(lines)}) + "\n"
 
 
 def read_live(texts: Iterable[str]) -> Live:
-    """Return what all nodes told, by the texts of `noted` in their order; what is none is passed over."""
+    """Return the news of all nodes from lines of `noted`, in their order; invalid lines do not count."""
     found: dict[tuple[str, str], LiveServer] = {}
     for text in texts:
         told = _parsed(text)
@@ -68,7 +67,7 @@ def _note(found: dict[tuple[str, str], LiveServer], host: str, news: Mapping[str
     key = host, str(news["server"])[:_LONGEST_WORD]
     began = datetime.fromtimestamp(at).astimezone() - timedelta(seconds=seconds)
     known = found.setdefault(key, LiveServer(began))
-    # News come some time after what they tell.
+    # News arrives after the event.
     known.began, known.seconds = min(known.began, began), seconds
     if isinstance(news.get("outcome"), str):
         known.outcome, known.code = news["outcome"][:_LONGEST_WORD], str(news.get("code") or "")[:_LONGEST_WORD]
@@ -83,7 +82,7 @@ def _parsed(text: object) -> Any:
         return None
 
 
-#: What the phases of an action, and the states that an endpoint tells, are drawn as, in the order of the legend.
+#: How a phase of an action, or a state from an endpoint, is drawn, in the order of the legend.
 _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "wait": ("waiting for its turn", ("", LOCKED, "queue")),
     "players": ("waiting for players", (PLAYERS,)),
@@ -97,19 +96,18 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "act": ("at work", ()),
 }
 WORDS = {kind: words for kind, (words, _phases) in _KINDS.items()}
-#: What is drawn below them.
 DOWN_WORDS = {"down": "down", "booting": "up, not ready"}
 _KIND_OF = {phase: kind for kind, (_words, phases) in _KINDS.items() for phase in phases}
-#: The width of a timeline, in units of its own.
 WIDTH = 1000.0
-#: What is shorter is drawn as wide as this, so that it is seen.
+#: The least width of a bar, so that it is visible.
 _NARROWEST = 2.0
 
 
 @dataclass(frozen=True)
 class Timed:
-    """One server's action in time: its beginning and end by the clock of its node, its phases with the seconds after which each began, its
-    downtime as the record has it, and whether it goes on."""
+    """The times of one server's action by its node's clock: begin, end, phases with their first seconds, downtime; and whether it still
+    runs.
+    """
 
     row: Row
     began: datetime
@@ -119,7 +117,7 @@ class Timed:
 
     @classmethod
     def of_row(cls, row: Row) -> Timed | None:
-        """Return what a record knows of a server; None where it knows no times."""
+        """Return the times from a record; None without times."""
         began = moment_of(row.began_at)
         if began is None or row.seconds is None:
             return None
@@ -127,13 +125,13 @@ class Timed:
 
     @property
     def seconds(self) -> float:
-        """How long it took, or has taken by now."""
+        """The duration until the end or until now."""
         return (self.ended - self.began).total_seconds()
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A part of a timeline: where it begins and how wide it is, in its units."""
+    """A part of a timeline: its left edge and width, in units of the timeline."""
 
     kind: str
     x: float
@@ -143,13 +141,13 @@ class Bar:
 
 @dataclass(frozen=True)
 class Frame:
-    """The time that a timeline shows: that of a batch, by the controller's clock."""
+    """The time span of a timeline: that of a batch, by the controller's clock."""
 
     began: datetime
     ended: datetime
 
     def bar_of(self, kind: str, began: datetime, ended: datetime, title: str = "") -> Bar:
-        """Return the bar from one moment to another."""
+        """Return the bar between two moments."""
         whole = max((self.ended - self.began).total_seconds(), 0.001)
         left, right = (min(max((each - self.began).total_seconds() / whole, 0.0), 1.0) * WIDTH for each in (began, ended))
         width = max(right - left, _NARROWEST)
@@ -158,21 +156,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars of one server, and those of its downtime."""
+    """The bars of one server, and of its downtime."""
 
     bars: Sequence[Bar]
     down: Sequence[Bar] = field(default_factory=tuple)
 
 
 def shift_of(frame: Frame, group: Sequence[Timed]) -> timedelta:
-    """Return by how much at least the clock of a node is off, as what it told of a batch shows: all of that happened within the batch."""
+    """Return the least error of a node's clock: all its actions of a batch happened within that batch."""
     early = max((frame.began - each.began for each in group), default=timedelta())
     late = min((frame.ended - each.ended for each in group), default=timedelta())
     return early if early > timedelta() else min(late, timedelta())
 
 
 def bars_of(timed: Timed, frame: Frame, shift: timedelta) -> Bars:
-    """Return the bars of a server."""
     began = timed.began + shift
     bars = [
         frame.bar_of(kind, began + timedelta(seconds=first), began + timedelta(seconds=last), f"{WORDS[kind]} {last - first:.1f} s")
@@ -182,7 +179,7 @@ def bars_of(timed: Timed, frame: Frame, shift: timedelta) -> Bars:
 
 
 def _parts(timed: Timed) -> Iterator[tuple[str, float, float]]:
-    """Yield each kind of work with the seconds at which it began and ended; what lies beside each other and is of one kind is one."""
+    """Yield each kind of work with its first and last second; neighbours of one kind become one."""
     whole = timed.seconds
     if not timed.phases:
         yield "act", 0.0, whole
@@ -212,17 +209,15 @@ def _down(timed: Timed, frame: Frame, shift: timedelta) -> Iterator[Bar]:
         yield frame.bar_of("booting", up, began + timedelta(seconds=ready), f"not ready for {ready - seconds:.1f} s more")
 
 
-#: Up to so many servers, each that was acted on has a row. Beyond, those that failed, those under way, and the slowest.
+#: Up to this number each server has a row. Beyond it: failed, running and the slowest servers.
 MANY = 200
 _FAILED, _SLOWEST, _UNDER_WAY = 200, 50, 50
-#: A node's clock that is off by less is not worth a word.
+#: A smaller error of a node's clock is not shown.
 _CLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class TimedLine:
-    """One server as a timeline shows it."""
-
     row: Row
     line: Bars
     seconds: float
@@ -231,7 +226,7 @@ class TimedLine:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The servers of one batch in its own time."""
+    """The servers of one batch in its own time span."""
 
     name: str
     began: datetime
@@ -241,7 +236,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Timelines:
-    """All of them; ``left_out`` is how many servers have no row, ``clocks`` the nodes whose clocks are off, and by how many seconds."""
+    """All timelines; ``left_out`` counts servers without a row, ``clocks`` has nodes with wrong clocks, and the error in seconds."""
 
     batches: Sequence[Timeline] = ()
     left_out: int = 0
@@ -249,7 +244,6 @@ class Timelines:
 
 
 def timelines(record: Record, live: Live, now: datetime) -> Timelines:
-    """Return the timelines of a run as it is now."""
     timed = [each for each in (_timed(row, live, now) for row in record.rows if row.server is not None) if each is not None]
     chosen = timed if len(timed) <= MANY else _chosen(timed)
     frames = _frames(record, now)
@@ -271,19 +265,19 @@ def timelines(record: Record, live: Live, now: datetime) -> Timelines:
 
 
 def slowest(record: Record, count: int) -> list[Row]:
-    """Return the servers that took longest."""
+    """Return the servers with the longest actions."""
     known = [row for row in record.rows if row.server is not None and row.seconds]
     return sorted(known, key=lambda row: row.seconds or 0.0, reverse=True)[:count]
 
 
 def longest_down(record: Record, count: int) -> list[Row]:
-    """Return the servers that were down, or not ready, for longest, as far as that is known."""
+    """Return the servers with the longest known downtime."""
     known = [row for row in record.rows if row.downtime.get("seconds") is not None]
     return sorted(known, key=lambda row: float(row.downtime.get("ready_seconds") or row.downtime["seconds"]), reverse=True)[:count]
 
 
 def by_node(record: Record) -> list[dict[str, Any]]:
-    """Return what nodes sum up, those with failures first."""
+    """Return a summary of each node, those with failures first."""
     rows: dict[str, list[Row]] = {}
     for row in record.rows:
         if row.node is not None and row.server is not None:
@@ -312,7 +306,6 @@ def _timed(row: Row, live: Live, now: datetime) -> Timed | None:
 
 
 def _chosen(timed: Sequence[Timed]) -> list[Timed]:
-    """Choose those that have a row where there are many, in the order in which they come."""
     failed = [each for each in timed if each.row.is_failure and not each.goes_on][:_FAILED]
     going_on = [each for each in timed if each.goes_on][:_UNDER_WAY]
     slow = sorted((each for each in timed if not each.goes_on), key=lambda each: each.seconds, reverse=True)[:_SLOWEST]
@@ -321,7 +314,7 @@ def _chosen(timed: Sequence[Timed]) -> list[Timed]:
 
 
 def _frames(record: Record, now: datetime) -> dict[int, Frame]:
-    """Return the time of each batch; that of the one under way ends now."""
+    """Return the time span of each batch; the current batch ends now."""
     found = {}
     times = [*record.batch_times, [record.begun, record.batch_began_at, ""]]
     for number, began_at, ended_at in times:

@@ -27,23 +27,22 @@ from .record import Record, Row
 from .report import going_on, result
 from .values import RolloutError
 
-#: The two moments of a run that are told. The second has one id, whatever it turns out to be.
+#: The two notifications of a rolling run. The second has one id for all its event types.
 BEGUN, CLOSED = "begun", "closed"
 _NAMESPACE = UUID("5b0a4a0e-2f0b-4c1c-9d5a-3f6d1c7e8a42")
-#: So many of the servers that went wrong are named.
 _MOST_NAMED = 20
 _INTERRUPTED = "its command ended before it did"
 
 
 def begun_event(record: Record) -> Event | None:
-    """Return that a run has begun; None if it has nothing to do, or must not begin."""
+    """Return the event of a begin; None if there is nothing to do, or the rolling run must not begin."""
     if not record.batches or record.stopped:
         return None
     return _event(record, BEGUN, EventType.ROLLOUT_BEGUN, record.began_at, _plan(record))
 
 
 def closing_event(record: Record, told: Mapping[str, Any]) -> Event:
-    """Return that a run is over, of which ``told`` is the result for programs."""
+    """Return the event of an end; ``told`` is the result for programs."""
     kind = EventType.ROLLOUT_STOPPED if record.stopped else EventType.ROLLOUT_ENDED
     names = ("ok", "msg", "stopped", "ended_at", "seconds", "counts", "budget", "resume_file")
     data = {
@@ -57,7 +56,7 @@ def closing_event(record: Record, told: Mapping[str, Any]) -> Event:
 
 
 def missed_events(old: Record, now: str) -> list[Event]:
-    """Return what the command of a run that is taken up did not come to tell, ``now`` as timestamp; nothing where it told of its end."""
+    """Return the events that the interrupted command of a resumed rolling run did not write. ``now`` is a timestamp."""
     if not old.tells or CLOSED in old.told:
         return []
     begun = None if BEGUN in old.told else begun_event(old)
@@ -67,12 +66,11 @@ def missed_events(old: Record, now: str) -> list[Event]:
 
 
 def word_of(event: Event) -> str:
-    """Return which of the two moments of its run an event tells."""
+    """Return which of the two notifications an event is."""
     return BEGUN if event.type is EventType.ROLLOUT_BEGUN else CLOSED
 
 
 def _plan(record: Record) -> dict[str, Any]:
-    """What is known of a run when it begins."""
     meant = [row for row in record.rows if row.batch > 0]
     return {
         "run": record.run,
@@ -101,7 +99,7 @@ def _event(record: Record, word: str, kind: EventType, at: str, data: Mapping[st
 FOLDER = "rollout-events"
 KEPT_SECONDS = 86400
 _SCHEMA = 1
-#: What the name of a file ends with in addition once a look has found that it has waited for a day.
+#: The first look that finds an event older than a day adds this ending.
 _OLD = ".old"
 _NAME = re.compile(rf"[0-9a-f]+-(?:{BEGUN}|{CLOSED})-[0-9a-f]{{16}}\.json(?:{re.escape(_OLD)})?")
 _LOOK_SECONDS = 0.05
@@ -109,45 +107,41 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class WaitingEvent:
-    """An event of a run, and the name of the file in which it waits for a receiver."""
+    """An event of a rolling run, and the name of the file in which it waits for a receiver."""
 
     name: str
     run: str
-    #: When, in nanoseconds since 1970.
     written: int
     event: Event
 
 
 class WaitingEvents:
-    """The events that wait beside the file of a run."""
+    """The waiting events beside a record."""
 
     def __init__(self, run_file: str) -> None:
         self._folder = os.path.join(os.path.dirname(run_file), FOLDER)
 
     def require_own(self) -> None:
-        """Raise `RolloutError` unless the directory is the user's alone, or is not there yet."""
+        """Raise `RolloutError` unless the directory is missing, or belongs to the user alone."""
         with contextlib.suppress(FileNotFoundError):
             os.close(self._opened())
 
     def add(self, run: str, event: Event, receivers: Iterable[Receiver]) -> None:
-        """Have an event of a run wait for those of the receivers that are told of it; where it waits already, it does so once.
-
-        Raises `RolloutError`.
-        """
+        """Let an event wait for each receiver that wants it; an event that already waits stays. Raises `RolloutError`."""
         for receiver in receivers:
             if not is_told(receiver, event):
                 continue
             self.require_own()
             path = os.path.join(self._folder, f"{run}-{word_of(event)}-{_digest(receiver)}.json")
             if not os.path.exists(path):
-                # By this they come in the order in which they were written.
+                # The order of sending.
                 written = time.time_ns()
                 value = {"type": event.type.value, "at": event.at, "id": event.id, "data": dict(event.data)}
                 whole = {"schema": _SCHEMA, "receiver": receiver.name, "run": run, "written": written, "event": value}
                 run_files.write(path, whole, "receivers are not told of it")
 
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
-        """Return what waits for a receiver, run by run, the oldest first."""
+        """Return the events for a receiver, run by run, the oldest first."""
         found: list[WaitingEvent] = []
         self._each(f"-{_digest(receiver)}.json", lambda folder, name: found.extend(_read(folder, name)))
         first: dict[str, int] = {}
@@ -156,14 +150,14 @@ class WaitingEvents:
         return sorted(found, key=lambda each: (first[each.run], each.run, word_of(each.event)))
 
     def remove(self, waiting: Iterable[WaitingEvent]) -> None:
-        """Let go of events that were taken, or that nobody takes any more. What cannot be removed is sent again, under the same id."""
+        """Remove delivered or unwanted events. If a removal fails, the next round sends the event again under the same id."""
         names = {each.name for each in waiting}
         self._each(".json", lambda folder, name: os.unlink(name, dir_fd=folder) if name in names else None)
 
     def drop_older(self, now: float) -> int:
-        """Let go of what has waited for a day, whoever it is for, and return how many these were; ``now`` is in seconds since 1970.
+        """Drop events of all receivers that have waited for a day; return their number. ``now`` is in seconds since 1970.
 
-        Two looks in a row must say so, since a clock may be wrong for a moment. Between them it has another name, and is not sent.
+        Two looks in a row must agree, since a clock may be wrong for a moment. Between them the event has another name, and is not sent.
         """
         dropped: list[str] = []
 
@@ -181,7 +175,7 @@ class WaitingEvents:
 
     @contextlib.contextmanager
     def alone(self, receiver: Receiver, deadline: Deadline) -> Iterator[bool]:
-        """Be the only one who sends to a receiver, so that none is sent twice; false if another run still does at the deadline."""
+        """Lock a receiver, so that each event is sent once; false if another rolling run still sends at the deadline."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             folder = self._opened()
@@ -190,7 +184,7 @@ class WaitingEvents:
             finally:
                 os.close(folder)
         except (OSError, RolloutError):
-            # What can be read can be sent: it is known by its id.
+            # Sending without a lock is safe: receivers know the event by its id.
             yield True
             return
         try:
@@ -199,7 +193,7 @@ class WaitingEvents:
             os.close(descriptor)
 
     def _each(self, end: str | tuple[str, ...], act: Callable[[int, str], object]) -> None:
-        """Do something with each file whose name ends so, given the directory's descriptor; a file that cannot be acted on is left."""
+        """Call ``act`` with the directory's descriptor and each name that ends so; errors leave the file."""
         with contextlib.suppress(OSError, RolloutError):
             folder = self._opened()
             try:
@@ -211,7 +205,7 @@ class WaitingEvents:
                 os.close(folder)
 
     def _opened(self) -> int:
-        """Open the directory. Raises `FileNotFoundError` where there is none, `RolloutError` where it is not the user's alone."""
+        """Open the directory. Raises `FileNotFoundError` without one, `RolloutError` unless it belongs to the user alone."""
         try:
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -234,12 +228,12 @@ class WaitingEvents:
 
 
 def is_told(receiver: Receiver, event: Event) -> bool:
-    """Tell if a receiver is told of an event of a run: not if it is for some servers alone, whose runs are others' as well."""
+    """Tell whether a receiver gets an event of a rolling run. A receiver for certain servers does not."""
     return not receiver.servers and (not receiver.types or event.type in receiver.types)
 
 
 def tells_of_runs(receiver: Receiver) -> bool:
-    """Tell if a receiver is told of runs at all."""
+    """Tell whether a receiver gets events of rolling runs at all."""
     return not receiver.servers and (not receiver.types or not receiver.types.isdisjoint(ROLLOUT_TYPES))
 
 
@@ -256,14 +250,14 @@ def _lock(descriptor: int, deadline: Deadline) -> bool:
                 return False
             deadline.pause(_LOOK_SECONDS)
         except OSError:
-            # Where the file system knows no locks, it is as if nobody else were there.
+            # A file system without locks counts as free.
             return True
         else:
             return True
 
 
 def _read(folder: int, name: str) -> list[WaitingEvent]:
-    """Read a file; nothing for what is none of ours, which is let go of in a day."""
+    """Read a file; nothing for an invalid one, which goes after a day."""
     try:
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), encoding="utf-8") as file:
             value: Any = json.load(file)

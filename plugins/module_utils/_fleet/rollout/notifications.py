@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Notifications of receivers of rolling runs: all at the same time, in bounded time."""
+"""Notifications of rolling runs: to all receivers at the same time, in bounded time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES = ("url_file", "secret_file")
 
 
 def read_receivers(given: object) -> tuple[Receiver, ...]:
-    """Return those of a list of receivers that are told of runs. Raises `RolloutError`, which shows neither address nor secret."""
+    """Return the receivers in a list that get events of rolling runs. Raises `RolloutError` without an address or a secret."""
     if given is None:
         return ()
     try:
@@ -45,7 +45,6 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
 
 
 def _expanded(given: object) -> object:
-    """Return the list with the paths in it as they are for whoever runs the command, and without what is empty."""
     if not isinstance(given, list):
         return given
     return [_paths(each) if isinstance(each, Mapping) else each for each in given]
@@ -56,19 +55,15 @@ def _paths(rule: Mapping[str, object]) -> dict[str, object]:
     return {name: os.path.expanduser(value) if name in _FILES and isinstance(value, str) else value for name, value in said.items()}
 
 
-#: For how long a run waits for all its receivers together, each time.
+#: Seconds for all receivers together, at the beginning and at the end.
 SEND_SECONDS = 5.0
-#: Of that, what is left to those who then end by themselves.
 _GRACE_SECONDS = 0.3
 _FIRST_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
 class Undelivered:
-    """A receiver that has not taken all that waits for it, and why, as the end of a sentence.
-
-    One that is gone wants none any more; ``retry_after`` has the seconds for which another asked to be left alone.
-    """
+    """A receiver with waiting events, the reason, whether it wants no more, and the seconds of its Retry-After."""
 
     receiver: str
     reason: str
@@ -77,14 +72,14 @@ class Undelivered:
 
 
 def send_all(waiting: WaitingEvents, receivers: Sequence[Receiver], controller: str, *, again: bool) -> list[Undelivered]:
-    """Send what waits for each receiver; ``again``: as long as there is time, also what was not taken at first. Raises nothing."""
+    """Send the waiting events to each receiver; ``again``: retry while there is time. Raises nothing."""
     deadline = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS - _GRACE_SECONDS)
     end = Deadline.after(SYSTEM_CLOCK, SEND_SECONDS)
     rounds = [_Round(waiting, receiver, controller, deadline) for receiver in receivers]
     threads = [threading.Thread(target=each.run, args=(again,), name="receiver", daemon=True) for each in rounds]
     begun = []
     for thread in threads:
-        # Where no thread can be had, it is as if it had not come back.
+        # Without a thread the receiver counts as one that did not answer.
         with contextlib.suppress(RuntimeError):
             thread.start()
             begun.append(thread)
@@ -94,18 +89,17 @@ def send_all(waiting: WaitingEvents, receivers: Sequence[Receiver], controller: 
 
 
 class _Round:
-    """What is tried for one receiver, in a thread of its own."""
+    """The attempts for one receiver, in a thread."""
 
     def __init__(self, waiting: WaitingEvents, receiver: Receiver, controller: str, deadline: Deadline) -> None:
         self._waiting = waiting
         self._receiver = receiver
         self._controller = controller
         self._deadline = deadline
-        #: As long as it has not come back.
+        #: Until the thread has ended.
         self.undelivered: Undelivered | None = Undelivered(receiver.name, "it has not answered in time")
 
     def run(self, again: bool) -> None:
-        """Try until all is taken, or the time is over."""
         if not self._waiting.of(self._receiver):
             self.undelivered = None
             return
@@ -115,7 +109,7 @@ class _Round:
         except PowerError as error:
             self.undelivered = Undelivered(self._receiver.name, str(error))
         except Exception as error:
-            # A fault of ours must not end the run, and what it says may hold anything.
+            # A bug must not end the rolling run, and its message may have any content.
             self.undelivered = Undelivered(self._receiver.name, f"internal error ({type(error).__name__})")
 
     def _tried(self, again: bool) -> Undelivered | None:
@@ -135,7 +129,7 @@ class _Round:
             client.close()
 
     def _once(self, client: WebhookClient) -> Undelivered | None:
-        """Try each that waits once, but none of a run of which an earlier one was not taken."""
+        """Try each waiting event once, but no event after a failed one of the same run."""
         left, undelivered = self._waiting.of(self._receiver), None
         while left and not self._deadline.is_over:
             message = message_of(self._receiver, [each.event for each in left], controller_source(self._controller), self._controller)
@@ -156,9 +150,9 @@ class _Round:
 
 
 class RunNotifications:
-    """Those who are told of a run. What could not be done is in ``warnings``.
+    """The notifications of a rolling run; failures are in ``warnings``.
 
-    ``receivers`` reads who they are when it matters, and may raise `RolloutError`: what was good as the run began need not be at its end.
+    ``receivers`` reads the receivers each time, and may raise `RolloutError`: a valid value may become invalid.
     """
 
     def __init__(self, receivers: Callable[[], Sequence[Receiver]], controller: str) -> None:
@@ -167,13 +161,13 @@ class RunNotifications:
         self.warnings: list[str] = []
 
     def require_good(self) -> None:
-        """Raise `RolloutError` if a receiver makes no sense: before anything is done, and where somebody hears it."""
+        """Raise `RolloutError` if a receiver is invalid, before the rolling run begins."""
         self._read()
 
     def expect(self, record: Record, old: Record | None, file: str) -> None:
-        """Note in a run that is about to begin whether anybody is told of it; write what the one that it goes on with has left unsent.
+        """Note in a new record whether it has receivers; write the unsent events of the record that it resumes.
 
-        From the moment at which the new run is in ``file`` nobody would know of that. Raises `RolloutError` if events cannot wait there.
+        The new record replaces the old one in ``file``, so this is the last chance. Raises `RolloutError` if events cannot wait there.
         """
         with self._warned():
             record.tells = bool(self._read())
@@ -184,7 +178,7 @@ class RunNotifications:
                 self._write(file, old.run, event)
 
     def begin(self, record: Record, file: str) -> None:
-        """Tell that the run in this file has begun, after what is left of others."""
+        """Send the event of the begin, after earlier unsent events."""
         if not record.tells:
             return
         event = begun_event(record)
@@ -198,17 +192,17 @@ class RunNotifications:
                 run_files.save(file, record)
 
     def close(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
-        """Write that the run is over; whoever writes the record then has that as well."""
+        """Write the event of the end; note it in the record, which the caller saves."""
         if record.tells and self._write(file, record.run, closing_event(record, result)):
             record.told.append(CLOSED)
 
     def end(self, record: Record, file: str) -> None:
-        """Tell that the run is over."""
+        """Send the event of the end."""
         if record.tells:
             self._send(record, file, again=True)
 
     def break_off(self, record: Record, file: str, result: Mapping[str, Any]) -> None:
-        """Tell that something has ended the run's play."""
+        """Write and send the event of a broken play."""
         self.close(record, file, result)
         with self._warned():
             run_files.save(file, record)
@@ -235,7 +229,6 @@ class RunNotifications:
 
     @contextlib.contextmanager
     def _warned(self) -> Iterator[None]:
-        """Have what went wrong be a warning."""
         try:
             yield
         except RolloutError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The progress of a run: lines for the terminal, the time that is left, and the worst case; pure."""
+"""The progress of a rolling run: lines for the terminal, the time that is left, and the worst case; pure."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ from .record import Record, Row, outcome_words, some_of
 from .values import BOOTS, DONE, parse_seconds
 from .window import moment_in, shown
 
-#: Seconds from a stop to SIGKILL where neither the run nor, for all that is known here, a definition says another number.
+#: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
 STOP_SECONDS = 600
 
 
 @dataclass(frozen=True)
 class LongestBatch:
-    """Seconds that a batch may take: ``once`` for all of its servers, and ``each_round``, as often as a node takes up servers anew."""
+    """Seconds that a batch may take: ``once``, plus ``each_round`` for each round of a node."""
 
     once: float = 0
     each_round: float = 0
 
     def seconds(self, rounds: int) -> float:
-        """Return how long a batch of so many rounds may take."""
+        """Return the longest time of a batch of so many rounds."""
         return self.once + max(rounds, 1) * self.each_round
 
 
 def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | None) -> LongestBatch:
-    """Return it for the role's variables, without their prefix. Raises `RolloutError` for what are no seconds.
+    """Return it from the role's variables without their prefix. Raises `RolloutError` for wrong seconds.
 
-    Players are waited for by all servers at once, from the request on, and without a slot; so is a lock, since who waits for one lets
-    others pass. But as many count down at a time as are acted on, of which the first are done at the latest when the wait for players is
-    over. A kill waits for nobody.
+    All servers wait for players and for locks at the same time, without a slot. Countdowns do take slots, so each round has one; the first
+    ends at the latest when the wait for players does. A kill does not wait.
     """
     if action == PowerAction.KILL.value:
         return LongestBatch()
@@ -59,15 +58,15 @@ def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:
     return float(default) if value is None else parse_seconds(name, value)
 
 
-#: Servers of one node that are acted on at a time where the run does not say how many: what a small node makes of it.
+#: Servers of one node at a time without a setting of the rolling run: the default of a small node.
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Waits:
-    """What the run was told to wait, in seconds, and what it takes at a time.
+    """The waits of a rolling run in seconds, and its parallelism.
 
-    ``max_parallel`` is how many servers of one node, ``forks`` how many nodes; 0: as many as the node likes, and all.
+    ``max_parallel``: servers at a time on one node (0: the node's default). ``forks``: nodes at a time (0: all).
     """
 
     pause: float = 0
@@ -77,24 +76,17 @@ class Waits:
 
 
 def note_time(record: Record, number: int, seconds: float, waits: Waits) -> None:
-    """Keep how long a batch took from its beginning to its count, but for the time in which it waited for players.
-
-    One in which nothing was done tells nothing of the others.
-    """
+    """Add the duration of a batch without its soak and its wait for players. A batch without actions does not count."""
     rows = record.in_batch(number)
     if any(row.outcome == DONE for row in rows):
-        # They are waited for side by side. What was done meanwhile on servers where nobody plays is in it, too.
+        # Servers wait for players side by side. Meanwhile actions run on servers without players.
         acted = max((row.seconds or 0) - row.waited for row in rows)
         record.acting += max(seconds - waits.soak - max(row.waited for row in rows), acted, 0)
         record.rounds += rounds(record, waits.max_parallel)[number]
 
 
 def remaining(record: Record, number: int, waits: Waits) -> float | None:
-    """Return about how many seconds a run takes from the beginning of a batch to its end; None while there is nothing to go by.
-
-    What is done at a time has taken so long on the average of the batches in which something was done. Pauses and soaks are known; how
-    long players will be waited for nobody knows, and is not in it.
-    """
+    """Return the estimated seconds from this batch to the end, without unknown waits for players; None without data."""
     if not record.rounds or record.check:
         return None
     left, found = range(number, record.batches + 1), rounds(record, waits.max_parallel)
@@ -103,22 +95,18 @@ def remaining(record: Record, number: int, waits: Waits) -> float | None:
 
 
 def longest(record: Record, numbers: Iterable[int], waits: Waits) -> float:
-    """Return how many seconds these batches may take at the longest, one after the other, without pauses.
-
-    A node that Ansible has no fork for begins when another one is done.
-    """
+    """Return the most seconds of these batches, one after the other, without pauses. Nodes wait for a free fork of Ansible."""
     most, taken, nodes = LongestBatch(record.longest_once, record.longest_round), rounds(record, waits.max_parallel), nodes_of(record)
     turns = {each: math.ceil(nodes[each] / (waits.forks or nodes[each])) for each in numbers}
     return sum(waits.soak + count * most.seconds(taken[each]) for each, count in turns.items())
 
 
 def nodes_of(record: Record) -> Counter[int]:
-    """Return how many nodes are in each batch."""
     return Counter(batch for batch, _node in {(row.batch, row.node) for row in record.rows if row.batch})
 
 
 def rounds(record: Record, max_parallel: int) -> dict[int, int]:
-    """Return how often each batch takes up servers anew: of the node that has the most of them in it, so many at a time."""
+    """Return the rounds of each batch: those of its largest node, with so many servers at a time."""
     counts = Counter((row.batch, row.node) for row in record.rows if row.batch)
     most: dict[int, int] = {}
     for (batch, _node), count in counts.items():
@@ -126,19 +114,17 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
 
 
-#: A line names so many servers of a node, and so many nodes one by one.
 _NAMED = 3
 _NODES = 3
 _LONGEST_NAME = 40
 
 
 def batch_name(record: Record, number: int) -> str:
-    """Return what a batch is called in a line."""
     return f"Batch {number} of {record.batches}{' (canary)' if number <= record.canaries else ''}"
 
 
 def servers_of_rows(rows: Sequence[Row]) -> str:
-    """Return the servers of a batch by their nodes: the first few by name, many nodes summed up."""
+    """Return the servers of a batch by node: the first by name, or sums for many nodes."""
     by_node = [(str(node), list(group)) for node, group in groupby(rows, key=lambda row: row.node)]
     if len(by_node) <= _NODES:
         return "; ".join(f"{node} {_names(group)}" for node, group in by_node)
@@ -147,7 +133,7 @@ def servers_of_rows(rows: Sequence[Row]) -> str:
 
 
 def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
-    """Return the line on a batch that begins: which servers, how long the run has taken, and about how long it will."""
+    """Return the line of a begin of a batch: its servers, the time so far, and the estimated rest."""
     text = f"{_clock(now)} {batch_name(record, number)}: {servers_of_rows(record.in_batch(number))}"
     told = [f"{span(_since(record.began_at, now))} so far"] if number > 1 else []
     left = remaining(record, number, waits)
@@ -157,7 +143,6 @@ def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
 
 
 def end_line(record: Record, number: int, now: datetime) -> str:
-    """Return the line on a batch that was counted."""
     rows = record.in_batch(number)
     text = outcome_words(rows)
     bad = [row for row in rows if row.is_failure]
@@ -168,13 +153,13 @@ def end_line(record: Record, number: int, now: datetime) -> str:
 
 
 def passed_line(record: Record, number: int, now: datetime) -> str:
-    """Return the line on a batch that no node is left for."""
+    """Return the line of a batch whose nodes are all lost."""
     servers = plural(len(record.in_batch(number)), "server")
     return f"{_clock(now)} {batch_name(record, number)} passed over, since its nodes are lost: {servers} unknown"
 
 
 def worst_line(record: Record, waits: Waits) -> str:
-    """Return the line on how long a run that waits for players may take at the longest."""
+    """Return the line about the longest time of a rolling run that waits for players."""
     nodes = nodes_of(record)
     seconds = longest(record, nodes, waits) + waits.pause * (len(nodes) - 1)
     each = f": {len(nodes)} batches, and each waits for its own players" if len(nodes) > 1 else ""
@@ -184,22 +169,20 @@ def worst_line(record: Record, waits: Waits) -> str:
 
 
 def pause_line(number: int, seconds: float, now: datetime) -> str:
-    """Return the line on the wait before a batch."""
     return f"{_clock(now)} Waiting {seconds:g} s before batch {number}, until {_clock(now + timedelta(seconds=seconds))}"
 
 
 def window_line(not_before: float, now: float) -> str:
-    """Return the line on the wait for the moment before which nothing is begun."""
     return f"{shown(now, now)} Waiting until {shown(not_before, now)}, in {span(not_before - now)}: nothing is begun before"
 
 
 def no_window_line(not_before: float, now: float) -> str:
-    """Return the line that says in check mode that it would be waited."""
+    """Return the line of check mode about the wait for the window."""
     return f"{shown(now, now)} Not waiting until {shown(not_before, now)}, since nothing is to be changed"
 
 
 def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
-    """Return why a batch must not begin that may take so long; empty where it may."""
+    """Return why a batch of so many seconds must not begin, or an empty text."""
     deadline = moment_in(record.deadline) if record.deadline else math.inf
     if now + seconds <= deadline:
         return ""
@@ -209,20 +192,19 @@ def deadline_fault(record: Record, number: int, seconds: float, now: float) -> s
 
 
 def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: datetime) -> str:
-    """Return the line on the wait for what earlier runs may still have in flight."""
+    """Return the line of the wait for actions of earlier runs."""
     some = ", ".join(nodes) if len(nodes) <= _NODES else f"{', '.join(nodes[:_NODES])} and {len(nodes) - _NODES} more nodes"
     until = _clock(now + timedelta(seconds=seconds))
     return f"{_clock(now)} Waiting for what run {', '.join(runs)} still has in flight on {some}, until {until} at the longest"
 
 
 def soak_line(record: Record, number: int, seconds: float, now: datetime) -> str:
-    """Return the line on the time during which the servers of a batch must stay up."""
     until = _clock(now + timedelta(seconds=seconds))
     return f"{_clock(now)} {batch_name(record, number)}: seeing for {seconds:g} s, until {until}, whether its servers stay up"
 
 
 def span(seconds: float) -> str:
-    """Return a time in words of two units at most."""
+    """Return seconds in words, with at most two units."""
     whole = max(round(seconds), 0)
     if whole < 60:
         return f"{whole} s"
@@ -234,7 +216,7 @@ def span(seconds: float) -> str:
 
 
 def _rounded(seconds: float) -> float:
-    """Return an estimate without figures that it does not have."""
+    """Round an estimate up, so that it does not look exact."""
     unit = 5 if seconds < 60 else 10 if seconds < 300 else 60
     return math.ceil(seconds / unit) * unit
 
@@ -245,7 +227,7 @@ def _names(rows: Sequence[Row]) -> str:
 
 
 def _name(row: Row) -> str:
-    """Return a server's name, which is its owner's to choose, as a terminal can bear it."""
+    """Return a server's name safe for a terminal: its owner may choose any text."""
     return one_line(row.name or str(row.server), _LONGEST_NAME)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run as it is kept: what it means, what became of each server, what is left. Also the form of the resume file; pure."""
+"""The record of a rolling run: its request, the outcome of each server, and what is left. Also the resume file's form; pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from ..._power.model.errors import LEFT_TO_PLAYERS, PlayersUnknown
 from .values import FAILURES, GOOD, NOT_DONE, OUTCOMES, UNKNOWN, RolloutError
 
 SCHEMA = 1
-#: Of many rows, a sentence names so many.
 _NAMED = 3
-#: What the fields' annotations mean of JSON. A boolean is none of these.
+#: The JSON types of the fields' annotations. A boolean counts only as bool.
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),
@@ -31,70 +30,67 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass
 class Row:
-    """One server of the run, or, without a server, a node whose servers are not known."""
+    """One server of the rolling run, or, without a server, a node with unknown servers."""
 
     node: str | None
     server: str | None
     name: str = ""
-    #: The batch it is in, from 1; 0: it comes into none.
+    #: From 1; 0: it is in no batch.
     batch: int = 0
     outcome: str = NOT_DONE
     code: str = ""
     msg: str = ""
     seconds: float | None = None
-    #: For how long of that it waited for players.
+    #: The part of the seconds that it waited for players.
     waited: float = 0
     changed: bool = False
     state: str = ""
-    #: Whether a node may be at it just now.
     in_flight: bool = False
-    #: The run under whose key its node was asked, as long as nobody knows what came of it. It is asked again under the same.
+    #: The run whose key its node got, while the outcome is unknown. The next request has the same key.
     asked_by: str = ""
-    #: Whether it is acted on whatever state it is in then.
     any_state: bool = False
-    #: Whether an earlier part of the run has tried it, so that its container may be what its definition says although it is not done.
+    #: Whether an earlier part of the run tried it: its container may then match its definition although it is not done.
     again: bool = False
-    #: Whether it was not touched, although it failed.
+    #: Whether it failed before any change.
     untouched: bool = False
-    #: When its action was taken up, by its node's clock; then each phase and after how many seconds it began.
+    #: The begin of its action by its node's clock; then each phase and its first second.
     began_at: str = ""
     phases: list[Any] = field(default_factory=list)
-    #: For how long the action had it down: ``from`` then, ``seconds`` to the next run, ``ready_seconds`` until that was ready.
+    #: The downtime of the action: ``from`` when, ``seconds`` until the next run, ``ready_seconds`` until that run was ready.
     downtime: dict[str, Any] = field(default_factory=dict)
-    #: Of one that failed, the end of its log.
     log: list[Any] = field(default_factory=list)
-    #: Whether it came into no batch because nothing could be seen of it: nobody knows whether it is meant.
+    #: Whether it is in no batch because its facts are unknown, so that it may not match the selection.
     unseen: bool = False
 
     @property
     def is_failure(self) -> bool:
-        """True if the row uses up the budget."""
+        """True if the row uses up the failure budget."""
         return self.outcome in FAILURES
 
     @property
     def is_for_players(self) -> bool:
-        """True if the server was left alone for those who play on it."""
+        """True if the server was left to its players."""
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
     def is_known_to_be_played(self) -> bool:
-        """True if the server was left alone for those who play on it, and not because nobody could be counted."""
+        """True if the server was left to players that were counted."""
         return self.is_for_players and self.code != PlayersUnknown.code
 
     @property
     def is_left(self) -> bool:
-        """True if the row is still to be done: nothing was tried, or nobody knows what came of it."""
+        """True if the row is still to do: no action was tried, or the outcome is unknown."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
 
     @property
     def called(self) -> str:
-        """The server in few words, with its node."""
+        """The server with its node, for a sentence."""
         return " ".join(text for text in (self.node, self.name or self.server) if text)
 
 
 @dataclass
 class Record:
-    """A run. ``given`` are the role's variables that say which servers are meant."""
+    """A rolling run. ``given`` are the role's variables that select servers."""
 
     run: str
     action: str
@@ -102,80 +98,76 @@ class Record:
     given: dict[str, Any]
     reason: str = ""
     check: bool = False
-    #: States a server must still be in when its turn comes; empty: any.
+    #: The states that a server must have in its turn; empty: any.
     only: list[str] = field(default_factory=list)
-    #: Whether only servers are meant whose containers are outdated when their turn comes.
+    #: Whether a server's container must be outdated in its turn.
     outdated: bool = False
     skip_suspended: bool = False
-    #: How many failures are allowed.
     budget: int = 0
-    #: Whether a run out of budget goes on all the same.
+    #: Whether the run continues over the budget.
     goes_on: bool = False
-    #: Whether the run ends well although servers were left to those who play on them.
+    #: Whether servers left to their players count as success.
     left_ok: bool = False
-    #: How many batches there are, how many of them, the first, are the canary's, and how many were begun.
+    #: The numbers of all batches, of the canary's (the first ones), and of those that began.
     batches: int = 0
     canaries: int = 0
     begun: int = 0
-    #: When the last one was begun; empty: none was.
+    #: The begin of the last batch; empty: none began.
     batch_began_at: str = ""
-    #: The number of each batch that was counted, and when it was begun and counted, by the controller's clock.
+    #: Of each counted batch: its number, its begin and its count, by the controller's clock.
     batch_times: list[Any] = field(default_factory=list)
-    #: Who runs it.
     by: str = ""
-    #: The run that this one goes on with; empty: none.
+    #: The id of the resumed run; empty: none.
     resumes: str = ""
-    #: Whether receivers are told of it; of which of its events messages were written, and which receivers were already complained of.
+    #: Whether it has receivers; the written notifications; and the receivers with a warning.
     tells: bool = False
     told: list[str] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
-    #: How many seconds the counted batches took in which something was done, without pauses and soaks, and how often they took up servers.
+    #: The seconds of counted batches with actions, without pauses and soaks, and their rounds.
     acting: float = 0
     rounds: int = 0
-    #: Whether players are waited for, or told, before their server has its turn.
+    #: Whether actions wait for players or warn them.
     for_players: bool = False
-    #: When a batch may begin, and when all is to be over, as timestamps; empty: at any time.
+    #: The begin of the window and the deadline, as timestamps; empty: none.
     not_before: str = ""
     deadline: str = ""
-    #: Seconds that a batch may take at the longest: once, and each time that a node takes up servers anew.
+    #: The most seconds of a batch: once, and for each round of a node.
     longest_once: float = 0
     longest_round: float = 0
-    #: The node that is the canary, where one was named.
     canary: str = ""
-    #: Whether an earlier part of a resumed run had a canary that came through.
+    #: Whether an earlier part of a resumed run had a successful canary.
     canary_passed: bool = False
-    #: The process that is at it, as `liveness` tells it; empty: none is.
+    #: The process that runs it, in the form of `liveness`; empty: none.
     owner: dict[str, Any] = field(default_factory=dict)
-    #: Why no other batch begins; empty: it goes on.
+    #: Why no further batch begins; empty: the run continues.
     stopped: str = ""
     rows: list[Row] = field(default_factory=list)
-    #: UUIDs of servers that earlier parts of a resumed run had seen, as long as it has nodes whose servers are not all known.
+    #: UUIDs that earlier parts of a resumed run saw, while some nodes' servers are not all known.
     seen_before: list[str] = field(default_factory=list)
-    #: What earlier parts of a resumed run failed at, and this one does not try again.
+    #: Failed rows of earlier parts that this run does not retry.
     failed_before: list[Row] = field(default_factory=list)
 
     @property
     def failures(self) -> int:
-        """How much of the budget is used up."""
+        """The used part of the failure budget."""
         return sum(row.is_failure for row in self.rows)
 
     def in_batch(self, number: int) -> list[Row]:
-        """Return the rows of a batch."""
         return [row for row in self.rows if row.batch == number]
 
     @property
     def left(self) -> list[Row]:
-        """The rows that the next run is to do."""
+        """The rows for the next run."""
         return [row for row in self.rows if row.is_left]
 
     @property
     def failed(self) -> list[Row]:
-        """The rows that were tried and went wrong, in this run or before it."""
+        """The rows that failed, in this run or before it."""
         return [*self.failed_before, *(row for row in self.rows if row.is_failure and not row.is_left)]
 
     @property
     def has_good_canary(self) -> bool:
-        """True if all that had to go before the others came through, in this run or before it."""
+        """True if the canary succeeded, in this run or before it."""
         if self.canary_passed or 0 < self.canaries < self.begun:
             return True
         first = [row for row in self.rows if 0 < row.batch <= self.canaries]
@@ -183,25 +175,25 @@ class Record:
 
     @property
     def needs_failed(self) -> bool:
-        """True if the next run can only go on by trying again what failed: nothing else is left, of its canary or at all."""
+        """True if the next run can only retry failed rows: no other row is left, of its canary or at all."""
         if self.canary and not self.has_good_canary and any(row.node == self.canary for row in self.failed):
             return not any(row.node == self.canary for row in self.left)
         return not self.left
 
     @property
     def is_good(self) -> bool:
-        """True if every server that is meant ended done, unchanged or skipped by request, or was left to its players where it may be."""
+        """True if every selected server is done, unchanged, skipped on request, or left to its players when that is allowed."""
         return not self.failures and all(self.left_ok and row.is_known_to_be_played for row in self.left)
 
 
 def some_of(rows: Sequence[Row]) -> str:
-    """Some of the rows that failed, each with its code."""
+    """Return some of the failed rows, each with its code."""
     told = [f"{row.called}: {row.code or row.outcome}" for row in rows[:_NAMED]]
     return "; ".join([*told, "..."] if len(rows) > _NAMED else told)
 
 
 def outcome_words(rows: Sequence[Row]) -> str:
-    """Return how many of these servers ended how; those that were left alone for players apart."""
+    """Return the number of servers for each outcome; those left to players apart."""
     for_players = sum(row.is_for_players for row in rows)
     counts = Counter(row.outcome for row in rows if not row.is_for_players)
     told = [f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES if counts[outcome]]
@@ -209,13 +201,13 @@ def outcome_words(rows: Sequence[Row]) -> str:
 
 
 def run_key(run: str) -> str:
-    """Return the key of a run, with which the reasons of its actions begin; under it the nodes do each server once."""
+    """Return the key of a run. The reasons of its actions begin with it, and a node acts once on each server under it."""
     return f"rollout {run}"
 
 
 def to_json(record: Record) -> dict[str, Any]:
-    """The record as it is written. What people look for in a resume file comes first."""
-    # Not `asdict`, which copies each phase of each server.
+    """Return the record for JSON, with the fields that people look for first."""
+    # `asdict` would copy each phase of each server.
     whole = {**vars(record), "failed_before": [vars(row) for row in record.failed_before]}
     rows = [vars(row) for row in whole.pop("rows")]
     head = {"schema": SCHEMA, "run": whole.pop("run"), "action": whole.pop("action")}
@@ -224,7 +216,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(value: object, name: str) -> Record:
-    """The record that was written. Raises `RolloutError` for what is none, naming the file."""
+    """Read a record. Raises `RolloutError` naming the file for an invalid one."""
     if not isinstance(value, Mapping) or not isinstance(value.get("servers"), list):
         raise RolloutError(f"Cannot resume from {name}: it is no resume file", "resume_invalid")
     if value.get("schema") != SCHEMA:
@@ -249,7 +241,7 @@ def _rows(name: str, value: object) -> list[Row]:
 
 
 def _fields(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a dataclass from ``value``. Raises `RolloutError` naming one that is missing or of another type."""
+    """Return the fields of a dataclass. Raises `RolloutError` naming a field that is missing or has the wrong type."""
     found = {}
     for each in fields(of):
         if each.name in ("rows", "failed_before"):
@@ -264,7 +256,6 @@ def _fields(of: type, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is(value: object, annotation: str) -> bool:
-    """Tell whether a value of JSON has the type of a field's annotation."""
     if isinstance(value, bool):
         return annotation == "bool"
     if annotation == "list[str]":

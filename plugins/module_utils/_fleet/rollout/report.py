@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a run: numbers, times and servers; pure."""
+"""The report of a rolling run: numbers, times and servers; pure."""
 
 from __future__ import annotations
 
@@ -19,35 +19,34 @@ from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
 
-#: Of a log, so many last lines are kept, each so long.
 _LINES, _LINE_CHARACTERS = 8, 200
-#: What a node may tell at most of one server.
+#: The most that a node may report of one server.
 _PHASES, _PHASE_CHARACTERS = 60, 20
 _LONGEST_SECONDS = 10.0**8
 
 
 def note_timing(row: Row, entry: Mapping[str, Any]) -> None:
-    """Keep when a server's action was taken up, its phases and downtime, and the end of its log where it failed."""
+    """Keep a server's begin, phases and downtime, and the end of its log if it failed."""
     row.began_at, row.phases, row.downtime = _began_at(entry), _phases(entry), _downtime(entry)
     if row.is_failure and row.state == OFFLINE:
-        # A run that has come and gone since did not end the downtime.
+        # A run that came and went since did not end the downtime.
         row.downtime = {name: value for name, value in row.downtime.items() if name == "from"}
     row.log = _log(entry) if row.is_failure else []
 
 
 def moment_of(text: object) -> datetime | None:
-    """Return the moment of a timestamp, as nodes, engines and the run itself write it."""
+    """Return the moment of a timestamp, in the forms of nodes, engines and records."""
     return engine_time(text) if isinstance(text, str) else None
 
 
 def downtime_of(record: Record) -> dict[str, Any]:
-    """Return for how many servers it is known how long the run had them down, how long that was in all, and the longest of them."""
+    """Return the number of servers with a known downtime, its sum, and the longest."""
     found = [float(row.downtime["seconds"]) for row in record.rows if "seconds" in row.downtime]
     return {"servers": len(found), "seconds": round(sum(found), 3), "longest": max(found, default=0.0)}
 
 
 def _began_at(entry: Mapping[str, Any]) -> str:
-    """Return when the action was taken up: so many seconds before it ended."""
+    """Return the begin of the action: its end less its seconds."""
     operation = entry.get("operation")
     ended = moment_of(operation.get("ended_at")) if isinstance(operation, Mapping) else None
     seconds = _number(entry.get("seconds"))
@@ -64,7 +63,7 @@ def _phases(entry: Mapping[str, Any]) -> list[Any]:
 
 
 def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the downtime with its beginning, which follows from that of the run that ended it."""
+    """Return the downtime with its begin, computed from the run that ended it."""
     told, run = entry.get("downtime"), entry.get("run")
     if not isinstance(told, Mapping):
         return {}
@@ -88,7 +87,6 @@ def _listed(value: object) -> Sequence[Any]:
 
 
 def _number(value: object) -> float | None:
-    """Return a number of seconds; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LONGEST_SECONDS:
         return None
     return float(value)
@@ -100,13 +98,12 @@ _SHORT_ID = 8
 
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:
-    """A row for each server, those that went wrong last: the end of a long table is what is seen."""
+    """Return a row for each server, failures last: the end of a long table is visible."""
     return [_cells(row) for row in sorted(record.rows, key=_weight)]
 
 
 def counts(record: Record) -> dict[str, int]:
-    """How many servers ended how, and all of them; how many of the not done were left alone for players; and of how many nodes it is not
-    known which servers they have."""
+    """Return the number of servers for each outcome and in all, of servers left to players, and of nodes with unknown servers."""
     servers = [row for row in record.rows if row.server is not None]
     found = Counter(row.outcome for row in servers)
     nodes = len(record.rows) - len(servers)
@@ -120,7 +117,7 @@ def counts(record: Record) -> dict[str, int]:
 
 
 def summary(record: Record) -> str:
-    """A line of counts, and why the run stopped if it did."""
+    """Return a line of counts, and the reason if the run stopped."""
     found = counts(record)
     said = outcome_words([row for row in record.rows if row.server is not None])
     begun = f" in {record.begun} of {plural(record.batches, 'batch', 'batches')}" if record.batches else ""
@@ -135,12 +132,12 @@ def summary(record: Record) -> str:
 
 
 def blame(record: Record, node: str) -> str:
-    """Return why a node fails: for what went wrong there, or for what is no node's fault."""
+    """Return why a node fails: its own failures, or a reason that belongs to no node."""
     return blamed(record).get(node) or f"Cannot end the {record.action} well: {summary(record)}"
 
 
 def blamed(record: Record) -> dict[str, str]:
-    """Return a sentence for each node on which something went wrong."""
+    """Return a sentence for each node with failures."""
     found: dict[str, list[Row]] = {}
     for row in record.rows:
         if (row.is_failure or row.is_for_players) and row.node is not None:
@@ -149,12 +146,11 @@ def blamed(record: Record) -> dict[str, str]:
 
 
 def going_on(record: Record, resume_file: str) -> str:
-    """Return how the next run does what this one has left."""
     return "".join(parts_of_going_on(record, resume_file))
 
 
 def parts_of_going_on(record: Record, resume_file: str) -> list[str]:
-    """Return the same in parts, of which every second one is what is typed."""
+    """Return the same in parts; every second part is typed text."""
     text = ["go on with the same command and ", _typed("rollout_resume", resume_file)]
     again = _typed("rollout_resume_failed", "true")
     if record.needs_failed:
@@ -163,13 +159,12 @@ def parts_of_going_on(record: Record, resume_file: str) -> list[str]:
 
 
 def _typed(name: str, value: str) -> str:
-    """Return a variable as it is given in a shell."""
     plain = re.fullmatch(r"[\w./~+:@%-]+", value)
     return f"-e {name}={value}" if plain else f"-e {shlex.quote(json.dumps({name: value}))}"
 
 
 def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:
-    """The result for programs. ``ok`` is whether the run's exit code is 0."""
+    """Return the result for programs. ``ok`` is whether the exit code is 0."""
     return {
         "schema": SCHEMA,
         "run": record.run,
@@ -194,10 +189,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
 
 
 def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bool = False) -> dict[str, Any]:
-    """Return the last task's own result, made of the run's: short, since Ansible prints that of a task that failed, and all was told.
-
-    ``left_ok`` is that of the run: servers left to their players are well then, unless these could not be counted.
-    """
+    """Return a short result, since Ansible prints that of a failed task. ``left_ok``: servers left to counted players are well."""
     fields = {name: told[name] for name in ("run", "resume_file", "counts")}
     if told["ok"]:
         return fields
@@ -215,7 +207,7 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bo
 
 
 def no_result(msg: str, code: str, *, ended_at: str) -> dict[str, Any]:
-    """The result of a run that could not begin."""
+    """Return the result of a run that could not begin."""
     return {"schema": SCHEMA, "ok": False, "code": code, "msg": msg, "ended_at": ended_at, "servers": []}
 
 

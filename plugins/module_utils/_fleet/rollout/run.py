@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The course of a run: it begins a batch, counts its answers, and decides whether the next may begin; pure."""
+"""The course of a rolling run: begins a batch, counts its answers, and decides whether the next may begin; pure."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from .values import (
 
 
 def turns(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
-    """Return the batches that each node, in the play's order, has tasks for: its own, and some that it only passes by.
+    """Return the batches for which each node has tasks: its own, and some that it only passes. Nodes are in the play's order.
 
-    Ansible lays out included tasks as it meets them, node after node. So a node also has those before its last one that no node before
-    it has: then the order is that of the batches, although later nodes bring more.
+    Ansible orders included tasks as it meets them, node after node. So a node also has each batch before its last one that no earlier node
+    has. Then batches run in order, although later nodes add more.
     """
     own: dict[str, set[int]] = {node: set() for node in nodes}
     for row in record.rows:
@@ -57,16 +57,14 @@ def turns(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-#: Of a task's failure no more is shown than this.
 LONGEST_MESSAGE = 500
-#: The last lines of a log that a message has.
 _LINES = 3
 
 
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Have a server fail that is not at the end of the soak in the run that its action named, or, where none is, the first look saw."""
+    """Fail a server that is not up at the end of the soak, in the run of its action, or else in the run of the first look."""
     named = _run(told_of(row, answer) or {})
-    # What an endpoint tells has no container ids, and what an older node answers no run.
+    # An endpoint gives no container ids, and an older node gives no run.
     first, last = named or _run_seen(row, before), _run_seen(row, after)
     blind = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
     unseen = next((entry for entry in (told_of(row, each) for each in (before, after)) if entry is not None and is_unseen(entry)), None)
@@ -77,7 +75,7 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     elif last is None or first != last:
         end = _end_of(row, first, after)
         _fell(row, end)
-        # How long it was down by its action is not how long it was down.
+        # The downtime of the action is no longer the whole downtime.
         row.downtime = {}
         if last is None:
             row.state, ended_at = OFFLINE, (end or {}).get("ended_at")
@@ -85,13 +83,13 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
 
 
 def told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the entry of a server in an answer, None if it has none."""
+    """Return the entry of a server in an answer, None without one."""
     entries = answer.get("servers")
     return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
 
 
 def message_of(answer: Mapping[str, Any]) -> str:
-    """Return why a node gave no answer on its servers."""
+    """Return why a node did not answer for its servers."""
     return reason_in(answer, str(answer.get("module_stderr") or "It gave no answer"))[:LONGEST_MESSAGE]
 
 
@@ -109,19 +107,16 @@ def _fell(row: Row, end: Mapping[str, Any] | None) -> None:
 
 
 def _end_of(row: Row, run: tuple[str, str] | None, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return what a node's journal has of a run's end; None if it has nothing."""
     ends = (told_of(row, answer) or {}).get("crashes") or ()
     return next((each for each in ends if (each.get("container"), each.get("started_at")) == run), None)
 
 
 def _run(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the run that an action named, None if it named none."""
     run = entry.get("run")
     return (str(run.get("container")), str(run.get("started_at"))) if isinstance(run, Mapping) else None
 
 
 def _run_seen(row: Row, answer: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the run of a server's container that is up, None if it is not."""
     entry = told_of(row, answer)
     if entry is None or entry.get("state") == OFFLINE:
         return None
@@ -129,9 +124,9 @@ def _run_seen(row: Row, answer: Mapping[str, Any]) -> tuple[str, str] | None:
     return str(container.get("id") or ""), str(container.get("started_at") or "")
 
 
-#: Codes of servers that a node passed over although they were asked for: their turn never came.
+#: Codes of requested servers that a node left out: their turn never came.
 _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
-#: Codes of a task that broke off and so does not know what it has done.
+#: Codes of a task that broke off, so that its effects are unknown.
 _BROKEN = ("interrupted", INTERNAL_ERROR)
 
 
@@ -144,7 +139,6 @@ def plan(record: Record, batches: Sequence[Batch]) -> None:
 
 
 def row_of(candidate: Candidate, **more: Any) -> Row:
-    """A candidate's row."""
     return Row(
         node=candidate.node,
         server=candidate.server,
@@ -158,14 +152,14 @@ def row_of(candidate: Candidate, **more: Any) -> Row:
 
 
 def stop_over_budget(record: Record) -> None:
-    """Stop the run if more has failed than is allowed."""
+    """Stop the run if its failures exceed the budget."""
     used = record.failures
     if not record.stopped and used > record.budget and not record.goes_on:
         record.stopped = f"{used} failed, {record.budget} allowed"
 
 
 def stop_for_deadline(record: Record, number: int, fault: str) -> None:
-    """Stop the run before a batch that may not be over in time; ``fault`` says why. What is left of it says so, too."""
+    """Stop the run before a batch that may end too late. ``fault`` is the reason; the rows that are left get it, too."""
     record.stopped = fault
     for row in record.rows:
         if row.batch >= number and row.outcome == NOT_DONE:
@@ -173,21 +167,21 @@ def stop_for_deadline(record: Record, number: int, fault: str) -> None:
 
 
 def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
-    """Begin a batch: what is asked of each node. From here on its servers are in flight."""
+    """Begin a batch; return the work of each node. From now on its servers are in flight."""
     record.begun = number
     is_canary = number <= record.canaries
     left = 0 if is_canary else record.budget - record.failures
     work: dict[str, dict[str, Any]] = {}
     for row in record.in_batch(number):
         row.in_flight, row.asked_by = True, row.asked_by or record.run
-        # The servers of a batch have one key: those that an earlier run asked for keep its, so that none is done by both.
+        # All servers of a batch share one key. Servers of an earlier request keep their key, so that both requests act only once.
         asked = work.setdefault(str(row.node), {"servers": [], "only": list(record.only), "once": run_key(row.asked_by)})
         asked["servers"].append(row.server)
         asked["outdated"] = record.outdated and not row.again
         if row.any_state:
             asked["only"] = []
     for asked in work.values():
-        # A bound that cannot be passed would only keep the node from acting on all at once.
+        # A limit that cannot be exceeded only prevents the node from acting on all servers at once.
         if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
             asked["max_failures"] = max(left, 0)
     return work
@@ -199,10 +193,10 @@ def count(
     answers: Mapping[str, Mapping[str, Any]],
     soak: tuple[Mapping[str, Mapping[str, Any]], Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Count what came of a batch, and stop the run if it must not go on.
+    """Count the outcomes of a batch, and stop the run if it must not continue.
 
-    ``answers`` has for each node what its task returned; a node without one was lost on the way. ``soak`` has what each node told of its
-    servers right after, and at the end of the time during which they must stay up.
+    ``answers`` has the task's result of each node; a node without one is lost. ``soak`` has the nodes' facts of their servers before and
+    after the soak.
     """
     rows = record.in_batch(number)
     for row in rows:
@@ -216,7 +210,7 @@ def count(
 
 
 def _judge_canary(record: Record, number: int) -> None:
-    """Stop the run if its canary has not come through. Who was left alone for players has not failed, and shows nothing either."""
+    """Stop the run if its canary did not succeed. A server left to its players is neither a failure nor a success."""
     if number > record.canaries or record.stopped:
         return
     first = [row for row in record.rows if 0 < row.batch <= number]
@@ -227,31 +221,31 @@ def _judge_canary(record: Record, number: int) -> None:
 
 
 def _may_come_yet(row: Row, record: Record) -> bool:
-    """Tell whether a node may still do what it was asked for: nobody knows, or an earlier run's task may have it queued."""
+    """Tell whether a node may still act: the outcome is unknown, or the task of an earlier run may have it queued."""
     ended = row.outcome in GOOD or row.code in (DID_NOT_STAY_UP, CRASHED)
     return row.outcome == UNKNOWN or (row.asked_by != record.run and not ended)
 
 
 def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
-    """The row of a node that did not tell which servers it has."""
+    """Return the row of a node that did not list its servers."""
     if answer is None or answer.get("unreachable"):
         return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=message_of(answer or {}))
     return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=message_of(answer))
 
 
 def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
-    """The rows of nodes that answered, and may have more servers than they told of."""
+    """Return a row for each node with an incomplete list."""
     told = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
     return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:LONGEST_MESSAGE]) for node, fault in told.items() if fault]
 
 
 def unseen_row(candidate: Candidate) -> Row:
-    """The row of a server that may be meant, and of which nothing could be seen."""
+    """Return the row of a server without facts that may be selected."""
     return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:LONGEST_MESSAGE], unseen=True)
 
 
 def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
-    """Stop the run for what could not be seen: a server that was not, or stands in no list, may be one that is meant."""
+    """Stop the run for unseen servers and incomplete lists: they may contain selected servers."""
     servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
     if not dark:
         return
@@ -263,7 +257,7 @@ def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
 
 
 def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
-    """The row of a suspended server that is meant and may not boot."""
+    """Return the row of a selected, suspended server that must not boot."""
     msg = f"Cannot {action} server {candidate.server}: it is suspended"
     return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
 
@@ -278,15 +272,14 @@ def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     elif not answer or answer.get("unreachable"):
         row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(answer)
     elif entries is None and answer.get("code") in _BROKEN:
-        # Its process was killed, or broke: what it did is in the node's journal.
+        # Its process was killed or broke. The node's journal knows the effects.
         row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), message_of(answer)
     elif entries is None and answer.get("code"):
-        # Nothing could be done at all.
         row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), message_of(answer), True
     elif entries is None:
         row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)
     else:
-        # An answer to what was asked before, of a node that was lost since.
+        # The answer belongs to an earlier request; the node was lost since.
         row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
 
 
@@ -311,7 +304,7 @@ def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
 
 
 def _is_done_by_another(row: Row, record: Record) -> bool:
-    """Tell if a server that somebody else acted on, while its players were waited for, is as the run wants it, or not meant any more."""
+    """Tell whether another action brought a server into the wanted state, or out of the selection, during the wait for players."""
     if bool(record.only) and row.state not in record.only:
         return True
     return bool(row.state) and (row.state != OFFLINE) == (record.action in BOOTS)

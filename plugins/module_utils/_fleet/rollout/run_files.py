@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a run on the controller, readable by their owner alone. A write replaces the whole file."""
+"""The files of a rolling run on the controller, readable by their owner alone. A write replaces the whole file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def write(path: str, value: object, consequence: str = "nothing more is begun") 
 
 
 def write_whole(path: str, text: str, consequence: str = "nothing more is begun") -> None:
-    """Write a text so that whoever reads the file at any moment finds the old text or the new one.
-
-    Raises `RolloutError`, which says what follows from it.
-    """
+    """Write a text; a reader always finds the old text or the new one. Raises `RolloutError` with the consequence."""
     _written(path, lambda: write_text(path, text), consequence)
 
 
@@ -62,10 +59,10 @@ def point(path: str, name: str) -> None:
 
 
 def keep_newest(folder: str, names: re.Pattern[str], count: int) -> None:
-    """Remove all but the newest files of a directory whose names match; what cannot be removed stays."""
+    """Remove all but the newest matching files of a directory; errors leave a file."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         found = [entry for entry in entries if names.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
-        # Another run may be at the same.
+        # Another rolling run may do the same.
         aged = [(_written_at(entry), entry.path) for entry in found]
         for _written, path in sorted(aged, reverse=True)[count:]:
             with contextlib.suppress(OSError):
@@ -80,7 +77,7 @@ def _written_at(entry: os.DirEntry[str]) -> int:
 
 
 def remove(path: str) -> None:
-    """Remove a file that may be there. Raises `RolloutError`."""
+    """Remove a file that may exist. Raises `RolloutError`."""
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -91,13 +88,13 @@ def remove(path: str) -> None:
 
 @contextlib.contextmanager
 def alone(path: str) -> Iterator[None]:
-    """Be the only one at this file while another run might take it up at the same moment. Raises `RolloutError`."""
+    """Lock a file against another rolling run that resumes it. Raises `RolloutError`."""
     try:
         descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
     except OSError as error:
         raise RolloutError(f"Cannot read {path}: {error.strerror or error}", "resume_invalid") from error
     try:
-        # Where the file system knows no locks, it is as if nobody else were there.
+        # A file system without locks counts as free.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -106,12 +103,12 @@ def alone(path: str) -> Iterator[None]:
 
 
 def this_command() -> dict[str, Any]:
-    """The command that this process is part of. Each step of a run has a process of its own, whose parent lives as long as the command."""
+    """Return the process of this command. Each step has a process of its own, whose parent lives as long as the command."""
     return {"pid": os.getppid(), "start": start_of(os.getppid()), "boot": boot_id()}
 
 
 def is_at_it(owner: Mapping[str, Any]) -> bool:
-    """Tell whether ``owner`` is another command, and lives; one on another machine is taken for dead."""
+    """Tell whether ``owner`` is another live command. A command on another machine counts as dead."""
     if not owner or owner == this_command():
         return False
     try:
@@ -121,12 +118,11 @@ def is_at_it(owner: Mapping[str, Any]) -> bool:
 
 
 def save(path: str, record: Record) -> None:
-    """Write the run as it is now."""
     write(path, to_json(record))
 
 
 def load(path: str) -> Record:
-    """The run that was written. Raises `RolloutError` naming the file."""
+    """Read a record. Raises `RolloutError` naming the file."""
     return from_json(_read(path), path)
 
 
@@ -143,39 +139,34 @@ def _read(path: str) -> Any:
 
 
 _FOLDER = "~/.ansible/fleet_power"
-#: The default: a link to the result of the run that ended last. Each run has a file of its own beside it.
+#: The default: a link to the newest result. Each rolling run has a file of its own beside it.
 _LINK = f"{_FOLDER}/rollout.json"
 _RESULTS = re.compile(r"rollout-[0-9a-f]{8}\.json")
-#: So many results are kept. A night's run for three months, and a file of 5,000 servers has 3.3 MB.
+#: Enough for a daily rolling run over three months. A result of 5,000 servers has 3.3 MB.
 _KEPT_RESULTS = 100
 _CONSEQUENCE = "what was done is told above alone"
 
 
 class RunFiles:
-    """The paths of a run's files, from a step's options. In check mode, what outlives the command is neither written nor removed.
-
-    ``temporary`` is a directory that Ansible cleans up.
-    """
+    """The paths of a rolling run's files. Check mode changes no lasting file. Ansible removes the directory ``temporary``."""
 
     def __init__(self, asked: Mapping[str, Any], temporary: str, *, check: bool) -> None:
         self._temporary = temporary
         self.check = check
-        #: The file of the run; empty before it has one, as are the others that are not asked for.
+        #: Empty before the record exists. The other paths are empty unless the task asks for them.
         self.own = _path(asked.get("file"))
-        #: The file of the run to go on with.
         self.resume = _path(asked.get("resume"))
         self._kept = _path(asked.get("resume_file"))
         self._result = _path(asked.get("result_file"))
-        #: The page that is renewed as the run goes.
         self.report = "" if check else _path(asked.get("report"))
 
     def forget_result(self) -> None:
-        """Remove the last run's result, which nobody may take for this one's."""
+        """Remove the last result, so that you never take it for the new one."""
         if self._result and not self.check:
             remove(self._result)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write the result of the run where one is wanted: into the very file that was asked for, or into one of its own."""
+        """Write the result if the task asks for one: to the requested path, or to a file of its own."""
         if not self._result or self.check:
             return
         if self._result != _path(_LINK):
@@ -187,7 +178,7 @@ class RunFiles:
         keep_newest(folder, _RESULTS, _KEPT_RESULTS)
 
     def to_resume(self) -> Record:
-        """Read the run to go on with. Raises `RolloutError` if another command is at it."""
+        """Read the record to resume. Raises `RolloutError` if another command runs it."""
         record = load(self.resume)
         if record.owner and is_at_it(record.owner):
             raise RolloutError(
@@ -197,36 +188,35 @@ class RunFiles:
         return record
 
     def place(self, record: Record, old: Record | None) -> str:
-        """Return where a run is kept: a resumed one where it was, one that only shows what it would do where Ansible cleans up."""
+        """Return the record's path: that of the resumed record, or in check mode a temporary file."""
         if self.check:
             return os.path.join(self._temporary, f"rollout-{record.run}.json")
         return self.resume if old is not None else self._kept or os.path.expanduser(f"{_FOLDER}/resume-{record.run}.json")
 
     def begin(self, record: Record, old: Record | None) -> str:
-        """Write a run that begins, and return where."""
+        """Write a new record; return its path."""
         path = self.place(record, old)
         record.owner = this_command()
         save(path, record)
         return path
 
     def load(self, run: str) -> Record:
-        """Read this run; two that share a file must not take each other's servers for their own."""
+        """Read the record. Raises `RolloutError` if another run has replaced it."""
         record = load(self.own)
         if record.run != run:
             raise RolloutError(f"Cannot go on: {self.own} is that of another run by now, {record.run}", "resume_invalid")
         return record
 
     def save(self, record: Record) -> None:
-        """Write this run as it is now."""
         save(self.own, record)
 
     def end(self, record: Record, resume_file: str | None) -> None:
-        """Leave the run to whoever goes on with it in ``resume_file``, or remove it where there is none."""
-        # One that only showed what it would do is removed with Ansible's own.
+        """Release the record for a resume, or remove it without a ``resume_file``."""
+        # Ansible removes the temporary file of check mode.
         if resume_file is None and not self.check:
             remove(self.own)
             return
-        # Whoever goes on with it need not wait for the end of this command.
+        # A resume need not wait for the end of this command.
         record.owner = {}
         save(self.own, record)
 

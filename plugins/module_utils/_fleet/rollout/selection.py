@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of a run, their order, and their batches; pure."""
+"""The servers of a rolling run, their order, and their batches; pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Criteria:
-    """The action that is asked for, and criteria for its servers. Every criterion that is given must hold."""
+    """The action, and the criteria for its servers. A server must meet all of them."""
 
     action: str
     #: None: all of them.
@@ -44,15 +44,15 @@ class Criteria:
     states: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     eggs: tuple[str, ...] = ()
-    #: Whether only those whose containers are not what their definitions say. One of which nobody can tell is meant: its node says why.
+    #: Whether the container must be outdated. If that is unknown, the server counts: its node decides.
     outdated: bool = False
-    #: Whether a suspended server that is meant is passed over, and not a failure.
+    #: Whether to skip a suspended server instead of a failure.
     skip_suspended: bool = False
     priorities: Priorities = field(default_factory=Priorities)
 
     @property
     def only(self) -> tuple[str, ...]:
-        """The states that a server must still be in when its turn comes; empty: any. Some actions on all mean those that are up."""
+        """The states that a server must have in its turn; empty: any. For some actions, "all" means servers that are up."""
         if self.names is None and PowerAction(self.action).traits.all_means_up:
             return tuple(state for state in UP if not self.states or state in self.states)
         return self.states
@@ -60,10 +60,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Choice:
-    """The servers that are meant; those of them that are suspended and so may not boot; names that no node has.
-
-    ``unseen`` are those that may be meant for all that is known: nothing could be seen of them.
-    """
+    """The selected servers, the suspended ones that must not boot, names without a server, and servers without facts."""
 
     chosen: tuple[Candidate, ...]
     suspended: tuple[Candidate, ...] = ()
@@ -72,7 +69,7 @@ class Choice:
 
 
 def criteria(given: Mapping[str, Any]) -> Criteria:
-    """The role's variables, without their prefix, as criteria. Raises `RolloutError` for those that make no sense."""
+    """Return the criteria from the role's variables without their prefix. Raises `RolloutError` for invalid ones."""
     action = one_of("action", given.get("action"), ACTIONS)
     names: tuple[str, ...] | None = text_list("servers", given.get("servers"))
     if not names:
@@ -99,23 +96,23 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
 
 
 def candidates(seen: Mapping[str, Sequence[Mapping[str, Any]]], asked: Criteria) -> list[Candidate]:
-    """Every server that the nodes told of, with the priority that counts for it."""
+    """Return every server of the nodes, with its effective priority."""
     return [_candidate(node, entry, asked.priorities) for node, entries in seen.items() for entry in entries]
 
 
 def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
-    """The servers that are meant. Raises `RolloutError` for a name that means more than one server."""
+    """Return the selected servers. Raises `RolloutError` for a name of several servers."""
     known = list(known)
     found, missing = _found(known, asked.names)
     if any(parse_uuid(name) is None for name in missing):
-        # What is missing may be the name of one that did not tell its own.
+        # A missing name may belong to a server with an unknown name.
         found += [candidate for candidate in known if candidate.unseen and not candidate.name and candidate not in found]
     meant = [candidate for candidate in found if candidate.unseen or _meets(candidate, asked)]
     return replace(part(meant, asked), missing=tuple(missing))
 
 
 def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
-    """The servers meant, parted into those that may be acted on, those that may not because they are suspended, and the unseen."""
+    """Return the servers in three parts: ready for the action, suspended, and unseen."""
     boots = asked.action in BOOTS
     seen: list[Candidate] = []
     suspended: list[Candidate] = []
@@ -126,7 +123,7 @@ def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
 
 
 def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
-    """Those that one of the names means, be it of others as well."""
+    """Return the servers that one of the names fits, even if it is ambiguous."""
     found = list(known)
     return [candidate for candidate in found if any(_matches([candidate], name) for name in names)]
 
@@ -134,7 +131,7 @@ def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
 def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
     uuid, name = str(entry["server"]), str(entry.get("name") or "")
     own = entry.get("priority")
-    # Somebody who boots it has it down for a moment.
+    # Another action boots it, so it is down only for a moment.
     boots = entry.get("state") == "offline" and (entry.get("lock") or {}).get("action") in BOOTS
     return Candidate(
         node=node,
@@ -153,7 +150,7 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
 
 
 def _is_outdated(entry: Mapping[str, Any]) -> bool | None:
-    """Tell whether a container is outdated; one that is not there is not, and of what does not tell nobody knows."""
+    """Tell whether a container is outdated; a missing one is not. None is unknown."""
     if "outdated" not in entry:
         return None
     told = (entry["outdated"] or {"is_outdated": False}).get("is_outdated")
@@ -177,7 +174,7 @@ def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[
 
 
 def _matches(known: list[Candidate], name: str) -> list[Candidate]:
-    """By UUID, else by short id, else by name: as the nodes themselves understand it."""
+    """Match by UUID, else by short id, else by name, as the nodes do."""
     uuid = parse_uuid(name)
     if uuid is not None:
         return [candidate for candidate in known if candidate.server == uuid]
@@ -215,25 +212,25 @@ def _priorities(value: object) -> Priorities:
 
 @dataclass(frozen=True)
 class Pacing:
-    """How a run is cut: nodes at a time, servers of one node at a time, and what goes before all others."""
+    """The form of batches: nodes at a time, servers of one node at a time, and the canary."""
 
     serial: tuple[Amount, ...] = ()
     #: 0: all of a node's servers.
     batch_size: int = 0
-    #: So many servers, or those of this node, go first and alone; 0: none do.
+    #: A number of servers, or a node, that goes first and alone; 0: none.
     canary: int | str = 0
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Servers that are acted on together. They have one priority."""
+    """Servers that the nodes act on together. They have one priority."""
 
     servers: tuple[Candidate, ...]
     canary: bool = False
 
 
 def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
-    """The role's variables, without their prefix. Raises `RolloutError` for those that make no sense."""
+    """Return the pacing from the role's variables without their prefix. Raises `RolloutError` for invalid ones."""
     canary = given.get("canary", 0) or 0
     if canary not in nodes:
         if isinstance(canary, str) and not canary.isdigit():
@@ -243,7 +240,7 @@ def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
 
 
 def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, pace: Pacing) -> list[Batch]:
-    """The servers as batches, the canary's first. No batch mixes priorities: lowest first, highest first where servers are taken down."""
+    """Return the batches, the canary's first. Each has one priority: lowest first, or highest first for actions that stop servers."""
     order = {node: number for number, node in enumerate(nodes)}
     sign = -1 if action in TAKES_DOWN else 1
     ordered = sorted(
@@ -262,7 +259,7 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
     chosen = {(candidate.node, candidate.server) for candidate in first}
     rest = [candidate for candidate in ordered if (candidate.node, candidate.server) not in chosen]
     steps = _steps(pace.serial, len({candidate.node for candidate in candidates}))
-    # The canary is cut like all others, but the ladder of serial begins after it.
+    # The canary has the same batch size, but the steps of serial begin after it.
     return [
         *(Batch(cut, canary=True) for cut in _cut(first, itertools.repeat(len(nodes)), pace.batch_size)),
         *(Batch(cut) for cut in _cut(rest, steps, pace.batch_size)),
@@ -274,7 +271,7 @@ def _canary(ordered: list[Candidate], canary: int | str) -> list[Candidate]:
 
 
 def _steps(serial: tuple[Amount, ...], total: int) -> Iterator[int]:
-    """How many nodes each step takes, for ever; at least one, and all of them where nothing or 0 is said."""
+    """Yield the number of nodes of each step, without end: at least one, and all nodes for 0 or an empty serial."""
     for amount in serial[:-1]:
         yield _nodes(amount, total)
     last = serial[-1] if serial else Amount()
@@ -286,7 +283,7 @@ def _nodes(amount: Amount, total: int) -> int:
 
 
 def _cut(ordered: list[Candidate], steps: Iterator[int], size: int) -> Iterator[tuple[Candidate, ...]]:
-    # What is meant in any state, or was asked for before, is asked for otherwise than the rest.
+    # Servers of any state and servers of an earlier request need a separate request.
     for _alike, same in itertools.groupby(ordered, key=lambda each: (each.priority, each.again, each.any_state, each.asked_by)):
         by_node = [list(servers) for _node, servers in itertools.groupby(same, key=lambda each: each.node)]
         while by_node:

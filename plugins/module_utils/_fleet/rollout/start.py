@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The start of a run: a new one, or the rest of an earlier one; pure."""
+"""The start of a rolling run: a new one, or the rest of an earlier one; pure."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ Answer = Mapping[str, Any]
 
 @dataclass
 class TakenUp:
-    """The beginning of a resumed run: the servers it acts on, and rows of those for which nothing is left to do, or can be done."""
+    """The beginning of a resumed run: the servers to act on, and rows for the others."""
 
     choice: Choice = field(default_factory=lambda: Choice(()))
     rows: list[Row] = field(default_factory=list)
-    #: Those of the rows whose server, or list of servers, could not be seen on a node that answered.
+    #: The rows whose server or list a reachable node could not show.
     dark: list[Row] = field(default_factory=list)
 
     def darken(self, rows: Iterable[Row]) -> None:
-        """Take in rows of what could not be seen."""
+        """Add rows of unseen servers and lists."""
         for row in rows:
             self.rows.append(row)
             self.dark.append(row)
@@ -63,38 +63,33 @@ class TakenUp:
 
 @dataclass(frozen=True)
 class _PlayAnswers:
-    """The nodes of the play as they were looked at, and what the resumed run asks of their servers."""
+    """The answers of the play's nodes, and the selection of the resumed run."""
 
-    #: Each node's answer, None where there is none.
     seen: Mapping[str, Answer | None]
-    #: The servers of each node that told of some.
     told: Mapping[str, Sequence[Mapping[str, Any]]]
-    #: These servers as they could be acted on, by node and UUID.
     known: Mapping[tuple[str, str], Candidate]
     asked: Criteria
     is_to_be_seen: Callable[[str], bool]
 
     @classmethod
     def of(cls, seen: Mapping[str, Answer | None], asked: Criteria, is_to_be_seen: Callable[[str], bool]) -> _PlayAnswers:
-        """Read the nodes' answers."""
         told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
         return cls(seen, told, {(each.node, each.server): each for each in candidates(told, asked)}, asked, is_to_be_seen)
 
 
 def is_of_run(reason: object, run: str) -> bool:
-    """Tell by its reason whether an action is one of this run."""
+    """Tell by its reason whether an action belongs to this run."""
     return isinstance(reason, str) and (reason == run_key(run) or reason.startswith(f"{run_key(run)}:"))
 
 
 def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
-    """Tell whether an action of the run on a server is in flight: it holds the lock, waits for players, or has not ended, as while it waits
-    for readiness."""
+    """Tell whether an action of the run is in flight: it holds the lock, waits for players, or has no outcome yet."""
     under_way = (each for each in _operations(entry) if not each.get("outcome"))
     return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, entry.get("countdown") or {}, *under_way))
 
 
 def flying(record: Record) -> dict[str, list[str]]:
-    """The nodes that may still be at what interrupted runs asked of them, and these runs."""
+    """Return the nodes that may still act for interrupted runs, and these runs."""
     rows = [row for row in record.left if row.node and row.asked_by]
     return {"nodes": sorted({str(row.node) for row in rows}), "runs": sorted({row.asked_by for row in rows})}
 
@@ -107,10 +102,10 @@ def take_up(
     again: bool = False,
     is_to_be_seen: Callable[[str], bool] = lambda _state: False,
 ) -> TakenUp:
-    """Take up what is left of ``old``, where ``seen`` has what each node of the play told. ``again``: also what failed.
+    """Resume ``old`` with ``seen``, the answer of each node of the play. ``again``: retry failures, too.
 
-    ``is_to_be_seen`` says of a power state whether a server that was brought up meanwhile is asked for again: under its key it is not
-    done twice, but its readiness is awaited and its soak made up for. Raises `RolloutError` for a name that means more than one server.
+    ``is_to_be_seen`` tells by its power state whether a server that came up meanwhile is requested again. Its key prevents a second action,
+    but the node awaits its readiness and the soak follows. Raises `RolloutError` for a name of several servers.
     """
     answers = _PlayAnswers.of(seen, asked, is_to_be_seen)
     taken = TakenUp()
@@ -129,13 +124,12 @@ def take_up(
 
 
 def servers_of(answer: Answer | None) -> Sequence[Mapping[str, Any]] | None:
-    """The servers that a node told of; None if it told of none because something went wrong."""
+    """Return the servers of an answer; None if it is missing or failed."""
     servers = None if answer is None else answer.get("servers")
     return servers if isinstance(servers, list) else None
 
 
 def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | None:
-    """Return a server that is left, to be acted on; or None, and ``taken`` gets a row that says why not."""
     node, asked = str(row.node), answers.asked
     if node not in answers.seen:
         taken.rows.append(_ended(row, NOT_DONE, "", "Its node is not in this play"))
@@ -168,10 +162,10 @@ def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | 
 
 
 def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria, taken: TakenUp) -> Candidate | None:
-    """A server that was meant, as it is to be acted on; or a row that says that it is not meant any more."""
+    """Return a selected server as a candidate, or a row if it is no longer selected."""
     any_state, again = _any_state(row), _was_tried(row)
     candidate = replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
-    # The node acts on it whatever was chosen, unless somebody is told there to have wanted it down.
+    # The node acts on it in any state, unless its journal says that it should be down.
     fell = asked.action in BOOTS and candidate.state == OFFLINE and is_meant_up(entry)
     if asked.only and not any_state and not fell and candidate.state not in asked.only:
         taken.rows.append(_ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile"))
@@ -183,7 +177,7 @@ def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate
 
 
 def _unseen(old: Record, answers: _PlayAnswers, taken: TakenUp, back: Sequence[Candidate]) -> Choice:
-    """Choose servers on nodes that had not told of all, and among those ``back`` in sight; tell names that had not been found."""
+    """Choose servers on nodes with incomplete lists, and among those in ``back``; report names that were missing."""
     seen, told, asked = answers.seen, answers.told, answers.asked
     nodes = [row.node for row in old.left if row.node is not None and row.server is None]
     taken.rows += [node_fault(node, seen[node]) for node in nodes if node in seen and node not in told]
@@ -192,7 +186,7 @@ def _unseen(old: Record, answers: _PlayAnswers, taken: TakenUp, back: Sequence[C
     if asked.names is not None:
         dark = (Candidate(str(row.node), str(row.server), row.name) for row in old.left if row.unseen)
         asked = replace(asked, names=(*names, *(each.server for each in named(dark, asked.names))))
-    # What an earlier part of the run saw there has come into it.
+    # An earlier part of the run has already handled the servers that it saw there.
     before = {*old.seen_before, *(row.server for row in old.rows)}
     fresh = {node: [entry for entry in told[node] if entry.get("server") not in before] for node in nodes if node in told}
     choice = choose([*candidates(fresh, asked), *back], asked)
@@ -202,7 +196,7 @@ def _unseen(old: Record, answers: _PlayAnswers, taken: TakenUp, back: Sequence[C
 
 
 def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | None:
-    """Why it is not known how a server stands, as a code and a sentence; None if it is known. One may be what a list lacks."""
+    """Return why a server's state is unknown, as a code and a sentence; None if it is known. An incomplete list may lack it."""
     if entry is not None:
         return (code_of(entry), reason_of(entry)) if is_unseen(entry) else None
     fault = list_fault(answer)
@@ -210,30 +204,28 @@ def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | 
 
 
 def _any_state(row: Row) -> bool:
-    """Tell whether a server is acted on in any state: it may have been stopped for a restart."""
     return row.any_state or _was_tried(row)
 
 
 def _was_tried(row: Row) -> bool:
-    """Tell whether something may have been done to a server: it may be down, or have a new container that did not come up."""
+    """Tell whether the run may have changed a server: it may be down, or have a new container that did not start."""
     return row.again or bool(row.asked_by) or (row.outcome != NOT_DONE and not row.unseen)
 
 
 def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
-    """How the run's own action on the server ended, if it ended as it should."""
     mine = [each for each in _operations(entry) if is_of_run(each.get("reason"), run)]
     return next((each["outcome"] for each in mine if each.get("outcome") in (DONE, UNCHANGED)), None)
 
 
 def _done_meanwhile(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
-    """Make a row of an action that its node finished while nobody looked. A server that is offline and meant to be up did not stay up."""
+    """Return the row of an action that its node finished meanwhile. If the server should be up but is offline, it failed."""
     if asked.action in BOOTS and entry.get("state") == OFFLINE and is_meant_up(entry):
         return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
     return _ended(row, outcome, "", "Its node had done it when the run was taken up")
 
 
 def is_meant_up(entry: Mapping[str, Any] | None) -> bool:
-    """Tell whether the node's journal says that a server is to be up."""
+    """Tell whether the node's journal says that a server should be up."""
     return ((entry or {}).get("intent") or {}).get("up") is True
 
 
@@ -250,13 +242,13 @@ def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     return ended
 
 
-#: Which servers are meant: a resumed run means those that the first one did.
+#: The selection: a resumed run keeps that of the first one.
 _SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "priorities")
 
 
 @dataclass(frozen=True)
 class Start:
-    """Of whom and when: the run's id, its beginning, whether it is only to say what it would do, the window it has, and who asks."""
+    """The run's id and begin, check mode, the window, and the user."""
 
     run: str
     began_at: str
@@ -267,7 +259,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Understood:
-    """What a run is asked for, as far as no node need be asked about it. ``given`` are the variables that count."""
+    """The checked request without any facts of nodes. ``given`` are the effective variables."""
 
     given: Mapping[str, Any]
     criteria: Criteria
@@ -278,10 +270,7 @@ class Understood:
 
 
 def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | None = None) -> Understood:
-    """Read the role's variables, without their prefix, for a play of these nodes; a run that is resumed knows which servers it means.
-
-    Raises `RolloutError` for what makes no sense, whatever the nodes say.
-    """
+    """Check the role's variables for a play of these nodes. A resumed run keeps its selection. Raises `RolloutError`."""
     if old is not None:
         given = {**given, **{name: old.given[name] for name in _SELECTION if name in old.given}}
     asked = criteria(given)
@@ -295,10 +284,10 @@ def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | Non
 
 
 def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start: Start, old: Record | None = None) -> Record:
-    """The run, with all its batches, stopped if it must not even begin.
+    """Return the record with all batches, stopped if the run must not begin.
 
-    ``given`` are the role's variables without their prefix; ``seen`` has what each node of the play told, None for one that was lost;
-    ``old`` is the run that is resumed. Raises `RolloutError` for what makes no sense: nothing was done then.
+    ``given`` are the role's variables without their prefix. ``seen`` has the answer of each node of the play, None for a lost one. ``old``
+    is the record to resume. Raises `RolloutError` for an invalid request, before any change.
     """
     understood = understand(given, list(seen), old)
     given, asked, pace = understood.given, understood.criteria, understood.pacing
@@ -345,12 +334,11 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
 
 
 def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
-    """Choose the servers of a run that does not resume another."""
     told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
     choice = choose(candidates(told, asked), asked)
     taken = TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
     if asked.names is None or choice.missing:
-        # Of servers that are all named, and found, no list need tell.
+        # If all servers are named and found, an incomplete list does not matter.
         taken.darken(list_rows({node: seen[node] for node in told}))
     if choice.missing and not taken.rows and all(each.name for each in choice.unseen):
         raise RolloutError(
@@ -360,7 +348,7 @@ def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
 
 
 def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Return a test: servers that an earlier run left in this power state are looked at, as nobody saw them become ready or stay up."""
+    """Return a test by power state: was a server of an earlier run not yet seen ready or soaked?"""
     wait = given.get("wait_for", WAITS[0])
     soaks = parse_seconds("soak", given.get("soak", 0)) > 0
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)
@@ -383,7 +371,7 @@ def _check_canary(record: Record, canary: str, lost: set[str | None], taken: Tak
     if canary in lost and not record.canaries:
         record.stopped = f"the canary, node {canary}, cannot be asked"
     elif any(row.node == canary and row.outcome not in GOOD for row in taken.rows):
-        # What was in flight there when the run before was ended.
+        # The command before ended with actions in flight there.
         record.stopped = "the canary failed"
     elif record.canaries or not taken.choice.chosen:
         return
@@ -397,6 +385,6 @@ def _check_canary(record: Record, canary: str, lost: set[str | None], taken: Tak
 
 
 def _missing(name: str, untouched: bool) -> Row:
-    """A server that no node knows; it may be on one that could not be asked."""
+    """Return the row of a server that no node has; an unreachable node may have it."""
     msg = f"No node that could be asked has server {name}"
     return Row(None, name, outcome=FAILED, code="server_not_found", msg=msg, untouched=untouched)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Values of a rolling run: outcomes, error codes, servers, and numbers of variables; pure."""
+"""Values of a rolling run: outcomes, codes, servers, and numbers in variables; pure."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from ..._power.model.request import DEFAULT_PRIORITY, POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
 
-#: Outcomes of the node, and two of the run: it is not known what became of a server; its turn never came.
+#: The outcomes of nodes, and two of the rolling run: the outcome is unknown; its turn never came.
 DONE, UNCHANGED, SKIPPED = Outcome.DONE.value, Outcome.UNCHANGED.value, Outcome.SKIPPED.value
 REFUSED, CANCELLED, FAILED = Outcome.REFUSED.value, Outcome.CANCELLED.value, Outcome.FAILED.value
 UNKNOWN, NOT_DONE = "unknown", "not_done"
 OUTCOMES = (DONE, UNCHANGED, SKIPPED, REFUSED, CANCELLED, FAILED, UNKNOWN, NOT_DONE)
 GOOD = (DONE, UNCHANGED, SKIPPED)
-#: These use up the budget.
+#: These use up the failure budget.
 FAILURES = (REFUSED, CANCELLED, FAILED, UNKNOWN)
 
-#: Codes of the run's own; all others come from the nodes.
+#: The rolling run's own codes; all others come from the nodes.
 NODE_UNREACHABLE = "node_unreachable"
 NO_ANSWER = "no_answer"
 DID_NOT_STAY_UP = "did_not_stay_up"
 CRASHED = "crashed"
 BEFORE_BATCH_FAILED = "before_batch_failed"
 STILL_IN_FLIGHT = "still_in_flight"
-#: What would be done may last beyond the time by which the run is to be over.
 DEADLINE = "deadline"
-#: The code of an action that another one has made needless, or overruled.
 SUPERSEDED = Superseded.code
 
 ACTIONS = tuple(action.value for action in POWER_ACTIONS)
@@ -49,7 +47,7 @@ _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%")
 
 
 class RolloutError(Exception):
-    """The run cannot begin or go on; ``code`` is stable, as those of the nodes are."""
+    """The rolling run cannot begin or continue; ``code`` is stable, like the nodes' codes."""
 
     def __init__(self, message: str, code: str = "settings_invalid") -> None:
         super().__init__(message)
@@ -58,7 +56,7 @@ class RolloutError(Exception):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A server of a node as it was seen before the run."""
+    """A server of a node before the rolling run."""
 
     node: str
     server: str
@@ -68,33 +66,33 @@ class Candidate:
     suspended: bool = False
     egg: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: Whether it is acted on whatever state it is found in, although the run means certain states.
+    #: Whether the action applies in any state, although the selection has states.
     any_state: bool = False
-    #: The run that its node may still be asked for it by; empty: none.
+    #: The run whose request its node may still have; empty: none.
     asked_by: str = ""
-    #: Whether its container is not what its definition says; None: nobody can tell.
+    #: None: unknown.
     outdated: bool | None = False
-    #: Whether an earlier part of the run has tried it: what it was chosen by may be gone.
+    #: Whether an earlier part of the run tried it: the selection may no longer fit.
     again: bool = False
-    #: Why nothing could be seen of it, as a code and a sentence; empty: it was seen.
+    #: Why its facts are unknown, as a code and a sentence; empty: they are known.
     unseen: str = ""
     msg: str = ""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """A number of things, or a part of all of them."""
+    """A number of things, or a percentage."""
 
     count: int = 0
     percent: float | None = None
 
     def of(self, total: int) -> int:
-        """How many of ``total`` that is, rounded down."""
+        """Return the number of ``total``, rounded down."""
         return self.count if self.percent is None else int(Fraction(str(self.percent)) * total / 100)
 
 
 def parse_amount(name: str, value: object) -> Amount:
-    """A whole number, or text with a percent sign. Raises `RolloutError` naming the variable for anything else."""
+    """Read a whole number, or text with a percent sign. Raises `RolloutError` naming the variable."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Amount(count=value)
     text = value.strip() if isinstance(value, str) else ""
@@ -107,13 +105,13 @@ def parse_amount(name: str, value: object) -> Amount:
 
 
 def parse_serial(value: object) -> tuple[Amount, ...]:
-    """How many nodes at a time, one amount for each step; the last counts for all that follow. Empty means all nodes."""
+    """Read one amount of nodes for each step; the last repeats. Empty means all nodes."""
     steps = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return tuple(parse_amount("serial", step) for step in steps)
 
 
 def parse_count(name: str, value: object) -> int:
-    """A whole number from 0. Raises `RolloutError` naming the variable."""
+    """Read a whole number from 0. Raises `RolloutError` naming the variable."""
     amount = parse_amount(name, value)
     if amount.percent is not None:
         raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a whole number from 0")
@@ -121,7 +119,7 @@ def parse_count(name: str, value: object) -> int:
 
 
 def parse_seconds(name: str, value: object) -> float:
-    """Seconds from 0. Raises `RolloutError` naming the variable."""
+    """Read seconds from 0. Raises `RolloutError` naming the variable."""
     try:
         seconds = float(str(value))
     except ValueError:
@@ -132,7 +130,7 @@ def parse_seconds(name: str, value: object) -> float:
 
 
 def parse_flag(name: str, value: object) -> bool:
-    """Yes or no, or text that says so. Raises `RolloutError` naming the variable for anything else."""
+    """Read a boolean, or its text. Raises `RolloutError` naming the variable."""
     found = _FLAGS.get(str(value).strip().lower())
     if found is None:
         raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected true or false")
@@ -140,14 +138,14 @@ def parse_flag(name: str, value: object) -> bool:
 
 
 def one_of(name: str, value: object, choices: Sequence[str]) -> str:
-    """Text that is one of ``choices``. Raises `RolloutError` naming the variable and all of them."""
+    """Read one of ``choices``. Raises `RolloutError` naming the variable and all choices."""
     if not isinstance(value, str) or value not in choices:
         raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected one of {', '.join(choices)}")
     return value
 
 
 def text_list(name: str, value: object) -> tuple[str, ...]:
-    """A list of text, or one text that is a list of one or has commas. Raises `RolloutError` naming the variable."""
+    """Read a list of text, or one text with commas. Raises `RolloutError` naming the variable."""
     each = value.split(",") if isinstance(value, str) else value
     if not isinstance(each, Sequence) or not all(isinstance(item, str) for item in each):
         raise RolloutError(f"Cannot use rollout_{name}={value!r}: expected a list of text (put numbers in quotes)")

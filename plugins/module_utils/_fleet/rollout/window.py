@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The window of a run: the moment before which nothing is begun, and the one by which all is to be over; no clock is read.
+"""The window of a rolling run: its begin and its deadline; no clock is read.
 
-Either is given as a time of day or as ISO 8601, in the controller's zone unless one is named. Moments are seconds since 1970: what a clock
-on the wall shows is only ever made of them, since it shows some times twice a year and others not at all.
+Each is a time of day or ISO 8601, by default in the controller's zone. Moments are seconds since 1970: a wall clock shows some times twice
+a year and skips others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from .values import RolloutError
 
 _DAY = 24 * 3600.0
-#: A run that waits for longer was not meant to.
+#: A longer wait is probably a mistake.
 LONGEST_AHEAD_SECONDS = 31 * _DAY
 _TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.\d{1,9})?)?"
 _OFFSET = r"Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d"
@@ -31,14 +31,13 @@ _LONGEST_SHOWN = 60
 
 @dataclass(frozen=True)
 class Window:
-    """When a run may begin something, in seconds since 1970; None: from now on, and for ever."""
+    """When batches may begin, in seconds since 1970; None: no limit."""
 
     not_before: float | None = None
     deadline: float | None = None
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Window:
-        """Read what `facts` returned."""
         return cls(*(moment_in(str(facts[name])) if facts.get(name) else None for name in ("not_before", "deadline")))
 
     def facts(self) -> dict[str, str | None]:
@@ -48,7 +47,7 @@ class Window:
 
 @dataclass(frozen=True)
 class _ClockTime:
-    """A moment as it was written: a time on the wall of a zone, on one day or on any. None as zone is the controller's."""
+    """A moment as written: a time of day in a zone, with or without a date. Zone None is the controller's."""
 
     name: str
     text: str
@@ -57,7 +56,7 @@ class _ClockTime:
     zone: tzinfo | None
 
     def next_after(self, moment: float) -> float:
-        """Return the moment itself where it has a date, else the first that comes later than another."""
+        """Return the moment of the date, or the first such time of day after another moment."""
         if self.date is not None:
             return self._on(self.date)
         today = datetime.fromtimestamp(moment, self.zone).replace(tzinfo=None, fold=0, hour=0, minute=0, second=0, microsecond=0)
@@ -68,10 +67,10 @@ class _ClockTime:
 
 
 def read_window(given: Mapping[str, Any], now: float) -> Window:
-    """Return the window that variables mean at a moment. Raises `RolloutError` for what is no moment.
+    """Return the window of the variables at a moment. Raises `RolloutError` for invalid ones.
 
-    Of two times of day, the deadline that comes first means that the window is open now. One with a date is what it says; a deadline
-    that is a time of day is then the first after it.
+    With two times of day, a deadline before the begin means that the window is open now. After a begin with a date, a deadline without one
+    is the first such time after it.
     """
     begin, end = _written("not_before", given.get("not_before")), _written("deadline", given.get("deadline"))
     not_before = None if begin is None else _reachable(begin, begin.next_after(now), now)
@@ -83,26 +82,23 @@ def read_window(given: Mapping[str, Any], now: float) -> Window:
     if begin.date is None and deadline < not_before:
         return Window(None, deadline)
     if deadline <= not_before:
-        # Also in a night in which clocks are put past both.
+        # Possible in a night whose clock change skips both.
         raise RolloutError(f"Cannot use rollout_deadline={end.text}: it is not later than rollout_not_before={begin.text} when that comes")
     return Window(not_before, deadline)
 
 
 def moment_of(wall: datetime, zone: tzinfo | None) -> float:
-    """Return when the clocks of a zone show a time, None being the machine's.
-
-    One that they show twice is the first; one that they never show is the moment at which they are put past it.
-    """
+    """Return when a zone's clocks show a time; zone None is the controller's. A repeated time is the first; a skipped one is the change."""
     first = wall.replace(tzinfo=zone, fold=0).timestamp()
     if _shown_at(first, zone) == wall:
         return first
-    # The clocks are put forward between these two, each as if they had been, or never were.
+    # The clocks change between these two moments.
     before, after = int(wall.replace(tzinfo=zone, fold=1).timestamp()), int(first)
     return float(_first_moment(lambda moment: _shown_at(moment, zone) > wall, before, after))
 
 
 def shown(moment: float, now: float) -> str:
-    """Return a moment as whoever watches has it: the time, and the day where that is another one."""
+    """Return a moment in local time, with its date if that is not today."""
     then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now)
     return f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M:%S}"
 
@@ -113,7 +109,7 @@ def moment_in(timestamp: str) -> float:
 
 
 def _first_moment(holds: Callable[[int], bool], before: int, after: int) -> int:
-    """Return the first whole second for which something holds that does at the last of them, and not at the first."""
+    """Return the first whole second that satisfies ``holds``: ``after`` does, and ``before`` does not."""
     while after - before > 1:
         middle = (before + after) // 2
         before, after = (before, middle) if holds(middle) else (middle, after)
@@ -131,7 +127,6 @@ def _reachable(written: _ClockTime, moment: float, now: float) -> float:
 
 
 def _written(name: str, value: object) -> _ClockTime | None:
-    """Read one variable; None if it is not given. Raises `RolloutError`."""
     if value is None or value == "":
         return None
     if isinstance(value, datetime):
@@ -155,7 +150,7 @@ def _day(name: str, text: str, date: str) -> datetime:
         day = datetime.strptime(date, "%Y-%m-%d")
     except ValueError:
         day = None
-    # Beyond these, what is a day in one zone is none in another.
+    # Beyond these years, a day may not exist in every zone.
     if day is None or not 1970 < day.year < 9999:
         raise RolloutError(f"{_refused(name, text)}: there is no such day")
     return day
