@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.fleet.power.plugins.module_utils._fleet.json_file import write_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import write_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     CONNECTION,
     failure,

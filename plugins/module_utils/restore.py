@@ -25,7 +25,7 @@ from ._power.actions.many.bulk import Target, perform_each
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
-from ._power.host.maintenance import MEMORY, maintenance_of
+from ._power.host.pauses import MEMORY, maintenance_of
 from ._power.model.caller import RESTORE_ORIGIN, Caller
 from ._power.model.errors import NotSelected, ServerNotFound, Suspended
 from ._power.model.report import is_failure

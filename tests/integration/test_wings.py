@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.host import wings as wings_module
-from ansible_collections.fleet.power.plugins.module_utils._power.host.wings import wings_pid
+from ansible_collections.fleet.power.plugins.module_utils._power.host import pauses as wings_module
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import wings_pid
 
 from .lab import Lab, wait_until
 

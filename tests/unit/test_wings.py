@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host.wings import Remembered, wings_pid
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import Remembered, wings_pid
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
 
 

@@ -6,17 +6,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._power.model.errors import SettingsInvalid
-from .._power.model.players import PLAYER_OPTIONS
-from .._power.model.players import PlayerPolicy
-from .._power.model.players import read_policy
+from .._power.model.players import PLAYER_OPTIONS, PlayerPolicy, read_policy
 from .._power.model.request import PowerAction
-from .._power.options import POWER_OPTIONS
-from .._power.options import SHARED_OPTIONS
+from .._power.options import POWER_OPTIONS, SHARED_OPTIONS
 
 
 def options_fault(variable: str, given: Iterable[object]) -> str | None:

@@ -25,8 +25,7 @@ from .http.listener import Listener
 from .http.log import Log
 from .http.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes, Metrics, document
-from .routes.events import EventRoutes
-from .routes.power import PowerRoutes
+from .routes.power import EventRoutes, PowerRoutes
 from .routes.router import Backend, Router, routes_of
 from .routes.servers import ServerRoutes
 from .servers.census import Census

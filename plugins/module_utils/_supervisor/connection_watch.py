@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from .._power.actions.node.node import Node
 from .._power.engine.event_stream import ContainerEvent
 from .._power.host.concurrency import map_concurrently
-from .._power.host.maintenance import maintenance_pause
+from .._power.host.pauses import maintenance_pause
 from .._power.host.system_log import announce_line
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline

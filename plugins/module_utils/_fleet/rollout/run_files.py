@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a rolling run on the controller, readable by their owner alone. A write replaces the whole file."""
+"""Files on the controller, mostly JSON, readable only by their owner. A write is complete or changes nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,38 @@ import json
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._power.definitions.definition_text import json_fault
 from ..._power.host.liveness import boot_id, lives, start_of
 from ..._power.host.own_files import sync_directory
-from ..json_file import write_json, write_text
 from .record import Record, from_json, to_json
 from .values import RolloutError
+
+
+def write_json(path: str, value: object) -> None:
+    """Write JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text, mode 0600, to disk. A reader always finds the old text or the new one. Raises OSError."""
+    folder, name = os.path.split(os.path.abspath(path))
+    # mkstemp makes a file for its owner alone.
+    descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
+    sync_directory(folder)
 
 
 def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:

@@ -1,14 +1,16 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes that look at servers, and those that change them without a power action: commands, logs, sync."""
+"""Routes of servers: lists, one server, logs, commands, sync, players."""
 
 from __future__ import annotations
 
 import os
 import platform
+import threading
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
@@ -17,7 +19,9 @@ from ..._power.actions.turn.limits import set_limits
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.definitions.supervision import policy_of
-from ..._power.model.errors import EngineError, PowerError
+from ..._power.games.game import Game
+from ..._power.model.errors import EngineError, PowerError, internal_error
+from ..._power.model.players import PlayerCount
 from ..._power.model.request import PowerAction, Request, WaitFor, new_operation_id
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState, Server
@@ -26,17 +30,69 @@ from ..http import replies
 from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
 from ..http.worker_pool import WorkerPool
-from ..servers.player_counts import PlayerCounts
 from ..servers.server_cache import KnownServer
 from ..servers.wings_view import Machine, ServerFlags, Uses, Utilization, server_entry, system_entry, system_entry_2, unseen_entry
 from . import schemas
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
+_FRESH_SECONDS = 5.0
+#: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
+_WAIT_SECONDS = 0.5
+_SILENT = PlayerCount(why="the game has not answered yet")
+
+
+@dataclass
+class _Asked:
+    """One question to a game: its time, and the answer once it is there."""
+
+    since: float
+    answered: threading.Event = field(default_factory=threading.Event)
+    count: PlayerCount = _SILENT
+
+
+class PlayerCounts:
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._asked: dict[str, _Asked] = {}
+
+    def of(self, uuid: str, game: Game) -> PlayerCount:
+        """Return the players, a few seconds old at most; unknown if the game does not answer at once."""
+        now = time.monotonic()
+        with self._guard:
+            asked = self._asked.get(uuid)
+            if asked is None or (asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS):
+                asked = self._begin(uuid, game, now)
+        asked.answered.wait(_WAIT_SECONDS)
+        return asked.count
+
+    def _begin(self, uuid: str, game: Game, now: float) -> _Asked:
+        old = [each for each, asked in self._asked.items() if asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS]
+        for each in old:
+            del self._asked[each]
+        asked = self._asked[uuid] = _Asked(now)
+
+        def ask() -> None:
+            try:
+                asked.count = game.players()
+            except Exception as error:
+                # A fault of ours must not hide the rest of the server.
+                asked.count = PlayerCount(why=internal_error(error))
+            finally:
+                asked.answered.set()
+
+        try:
+            threading.Thread(target=ask, name="players", daemon=True).start()
+        except RuntimeError as error:
+            asked.count = PlayerCount(why=str(error))
+            asked.answered.set()
+        return asked
+
+
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
 _THREADS = 8
 _MOST_LINES = 100
 #: How long a stop waits for its turn after a sync finds a suspension.
-_WAIT_SECONDS = 30
+_SERVERS_WAIT_SECONDS = 30
 #: How long new limits wait for their turn after a sync: the client waits, too.
 _LIMIT_WAIT_SECONDS = 5
 _SYNC = "sync"
@@ -207,7 +263,7 @@ class ServerRoutes:
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
-                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
+                await self._actions.take(known.server, PowerAction.STOP, _SERVERS_WAIT_SECONDS, origin)
             except (ShuttingDown, TooMany, NotKept) as error:
                 return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from ...host.library_faults import reason_of
-from ...host.maintenance import maintenance_pause
+from ...host.pauses import maintenance_pause
 from ...journal.intents import Intent
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable

@@ -16,7 +16,7 @@ from ...engine.connection import connect
 from ...engine.docker_engine import DockerEngine
 from ...engine.engine import Engine
 from ...games.game import Games, ProfiledGames
-from ...host.wings import Remembered, wings_pid
+from ...host.pauses import Remembered, wings_pid
 from ...journal.journal import Journal
 from ...locking.countdown import Countdowns
 from ...locking.generation import KillGenerations

@@ -57,7 +57,7 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
     if request.check:
-        from .dry_run import dry_run
+        from .no_change import dry_run
 
         return progress.result(*ending_of(context, dry_run))
     return tell(context, ending_of(context, _act))
@@ -90,7 +90,7 @@ def _act(context: ActionContext) -> Ending:
     identify(context, killing=is_kill)
     same = same_action(context)
     if same is not None and same.outcome:
-        from .already_up import found_done
+        from .no_change import found_done
 
         return found_done(context, same)
     if is_kill:
@@ -99,7 +99,7 @@ def _act(context: ActionContext) -> Ending:
         return kill(context)
     checked = check(context)
     if checked.is_up:
-        from .already_up import found_up
+        from .no_change import found_up
 
         return found_up(context, checked.seen)
     turn = _turn(context, checked)
