@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds bad English, by the rules in pyproject.toml: `prose.py` in the strict paths, `prose.py FILE...`, or `prose.py --all` to count."""
+"""Finds bad English, by the rules in pyproject.toml: `prose.py` in all its paths, or `prose.py FILE...`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ SENTENCE = re.compile(r"[^\s|][^|]*?(?:(?<!e\.g)(?<!i\.e)[.!?][\"')*]*(?=\s)|(?=
 BULLET = re.compile(r"\s*(?:(?:[*#|-]|\d+\.)\s+)*")
 NOT_MD = re.compile(r"(?m)<!--[\s\S]*?-->|^ *```[\s\S]*?^ *```$|(?<=\n\n)    (?! *[-*\d]).*\n(?:(?:    .*)?\n)*")
 # Directives with their content, labels, options, and the lines below headings.
-NOT_RST = re.compile(r"(?m)^( *)\.\.(?! (?:list-table|warning)::).*\n(?:(?:\1 +\S.*)?\n)*|^ *:[\w-]+:(?: .*)?$|^ *\.\. \S+::|^[=~-]+$")
+NOT_RST = re.compile(r"(?m)^( *)\.\.(?! (?:csv-table|warning)::).*\n(?:(?:\1 +\S.*)?\n)*|^ *:[\w-]+:(?: .*)?$|^ *\.\. \S+::|^[=~-]+$")
+CELL_END = re.compile(r"(?m)(?<=[^ ])\", ?\"?|(?<=[^ ])\"$")  # of a table as CSV
 # A link is replaced by its text; code and quotations by one sign.
 MARKUP = re.compile(
     r"``[\s\S]+?``|(?::[\w.:+-]+:)?`([^`<]+?)\s*<[^`>]+>`_{0,2}|\[([^\]]+)\]\([^)\s]+\)|\b[LR]\(([^,)]+),[^)]*\)"
@@ -85,7 +86,8 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
     elif path.suffix == ".yml":
         chunks = of_yaml(1, text, [] if "fragments" in path.parts else SETTINGS["keys"])
     else:
-        chunks = paragraphs(1, (NOT_RST if path.suffix == ".rst" else NOT_MD).sub(lambda code: "\n" * code[0].count("\n"), text))
+        plain = (NOT_RST if path.suffix == ".rst" else NOT_MD).sub(lambda code: "\n" * code[0].count("\n"), text)
+        chunks = paragraphs(1, CELL_END.sub(".", plain))
     found, lines, prose = [], text.split("\n"), [""] * (text.count("\n") + 1)
     for first, marked in chunks:
         chunk = MARKUP.sub(lambda part: (part[1] or part[2] or part[3] or "¤").replace("\n", " ") + "\n" * part[0].count("\n"), marked)
@@ -106,14 +108,14 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
 
 def main(arguments: list[str]) -> int:
     CheckRegistry().register_many(general_checks)
-    counting = arguments == ["--all"]
-    globbed = [path for pattern in SETTINGS["all" if counting else "strict"] for path in CHECKOUT.glob(pattern)]
-    paths = globbed if counting or not arguments else [Path(argument).resolve() for argument in arguments]
+    paths = [Path(argument).resolve() for argument in arguments] or [
+        path for pattern in SETTINGS["paths"] for path in CHECKOUT.glob(pattern)
+    ]
     found = {path.relative_to(CHECKOUT): each for path in sorted(paths) if (each := findings(path, path.read_text()))}
-    counts = sorted(f"{len(each):5} {path}" for path, each in found.items())
-    for line in counts if counting else [f"{path}:{line}: {what}" for path, each in found.items() for line, what in each]:
-        print(line)
-    return int(bool(found) and not counting)
+    for path, each in found.items():
+        for line, what in each:
+            print(f"{path}:{line}: {what}")
+    return int(bool(found))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_many_looks_within_some_seconds_ask_the_game_once(monkeypatch: pytest.Mo
 
 
 def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 0.05)
     monkeypatch.setattr(servers, "_FRESH_SECONDS", 0.0)
     counts, game = PlayerCounts(), Hanging()
     began = time.monotonic()
@@ -50,5 +50,5 @@ def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monke
     assert (found, game.looks) == ({PlayerCount(why="the game has not answered yet")}, 1)
     monkeypatch.setattr(servers, "_FRESH_SECONDS", 60.0)
     game.let_go.set()
-    monkeypatch.setattr(servers, "_WAIT_SECONDS", 20.0)
+    monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 20.0)
     assert (counts.of(UUID, game), game.looks) == (PlayerCount(0, 20), 1)

@@ -3,5 +3,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The core: power actions on the servers of one node, from a request to its result.
 
-The front doors import `call`, `options` and what they show; nobody outside the collection may import anything below here.
+The front doors import `call`, `options` and the values they show. Code outside the collection imports nothing from here.
 """

@@ -37,7 +37,7 @@ from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 _FRESH_SECONDS = 5.0
 #: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
-_WAIT_SECONDS = 0.5
+_PLAYERS_SECONDS = 0.5
 _SILENT = PlayerCount(why="the game has not answered yet")
 
 
@@ -62,7 +62,7 @@ class PlayerCounts:
             asked = self._asked.get(uuid)
             if asked is None or (asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS):
                 asked = self._begin(uuid, game, now)
-        asked.answered.wait(_WAIT_SECONDS)
+        asked.answered.wait(_PLAYERS_SECONDS)
         return asked.count
 
     def _begin(self, uuid: str, game: Game, now: float) -> _Asked:
@@ -92,7 +92,7 @@ _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers 
 _THREADS = 8
 _MOST_LINES = 100
 #: How long a stop waits for its turn after a sync finds a suspension.
-_SERVERS_WAIT_SECONDS = 30
+_WAIT_SECONDS = 30
 #: How long new limits wait for their turn after a sync: the client waits, too.
 _LIMIT_WAIT_SECONDS = 5
 _SYNC = "sync"
@@ -263,7 +263,7 @@ class ServerRoutes:
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
-                await self._actions.take(known.server, PowerAction.STOP, _SERVERS_WAIT_SECONDS, origin)
+                await self._actions.take(known.server, PowerAction.STOP, _WAIT_SECONDS, origin)
             except (ShuttingDown, TooMany, NotKept) as error:
                 return replies.unexpected(request.id, note=f"suspended, and not stopped: {type(error).__name__}")
         return Reply(204)
