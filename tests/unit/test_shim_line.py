@@ -64,6 +64,23 @@ def test_sixteen_may_wait(running: int) -> None:
     assert line.has_room(kill=True)
 
 
+def test_who_waited_too_long_leaves_and_who_has_begun_does_not() -> None:
+    running, late, patient = ticket("stop", deadline=1.0), ticket("start", deadline=2.0), ticket("start", deadline=9.0)
+    line = line_of(running, late, patient)
+    line.next()
+    assert line.late(2.0) == [late]
+    assert line.tickets == [running, patient]
+
+
+def test_who_tries_once_begins_only_if_nobody_is_before_it() -> None:
+    alone = ticket("start", once=True, deadline=0.0)
+    line = line_of(alone)
+    assert line.next() == [alone]
+    behind = ticket("stop", once=True, deadline=60.0)
+    line.take(behind)
+    assert (line.next(), line.late(0.0)) == ([], [behind])
+
+
 EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st.integers(0, 3)), max_size=40)
 
 
