@@ -72,15 +72,6 @@ def test_who_waited_too_long_leaves_and_who_has_begun_does_not() -> None:
     assert line.tickets == [running, patient]
 
 
-def test_who_tries_once_begins_only_if_nobody_is_before_it() -> None:
-    alone = ticket("start", once=True, deadline=0.0)
-    line = line_of(alone)
-    assert line.next() == [alone]
-    behind = ticket("stop", once=True, deadline=60.0)
-    line.take(behind)
-    assert (line.next(), line.late(0.0)) == ([], [behind])
-
-
 EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st.integers(0, 3)), max_size=40)
 
 

@@ -170,11 +170,6 @@ def test_no_name_leads_out(disk: Disk, name: str) -> None:
     assert os.listdir(disk.volume) == []
 
 
-def links(disk: Disk) -> dict[str, str]:
-    """Where the links point that a server may leave in the place of ``conf``."""
-    return {"absolute": str(disk.outside), "relative": "../outside", "up and down": "../volume/../outside", "root": "/", "itself": "conf"}
-
-
 @BOTH
 @pytest.mark.parametrize("target", ["{outside}/canary", "../outside/canary", "../outside/new", "inside.txt"])
 def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) -> None:
