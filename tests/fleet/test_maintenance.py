@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .lab import Lease, adhoc, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
-from .maintenance import FAR_SECONDS, MARK, MEMORY, boot_of, run_with, starts, text_of, times, work
+from .maintenance import FAR_SECONDS, MARK, MEMORY, boot_of, memory, run_with, starts, text_of, times, work
 from .ran import words_of
 
 
@@ -210,3 +210,34 @@ def test_a_second_run_is_refused_while_the_first_is_at_the_node(lease: Lease, tm
     assert ran.rc == 0, ran.output
     assert text_of(node, MARK) == "once\n"
     assert node.is_up(uuid_of(each))
+
+
+@pytest.mark.long
+def test_a_run_of_another_controller_is_taken_over_only_on_request(lease: Lease) -> None:
+    (node,) = lease(1)
+    holder = {"by": "alice@web1", "controller": "web1", "pid": 4711}
+    kept = memory(node, holder=holder)
+    refused = playbook("maintenance", [node])
+    assert refused.rc != 0
+    assert "alice@web1 began a run on web1 that may still be at the maintenance of this node, process 4711" in words_of(refused)
+    assert "add -e maintenance_take_over=true" in words_of(refused)
+    assert text_of(node, MEMORY) == kept
+    assert playbook("maintenance", [node], maintenance_take_over="true").rc == 0
+    assert text_of(node, MEMORY) == ""
+
+
+@pytest.mark.long
+def test_a_memory_that_is_not_understood_is_refused_by_name_and_kept(lease: Lease) -> None:
+    (node,) = lease(1)
+    where = f"Cannot read /{MEMORY} on {node.name}: it is"
+    node.write(f"/{MEMORY}", '{"schema": 1, "phase": "st')
+    ran = playbook("maintenance", [node])
+    assert ran.rc != 0
+    assert f"{where} no JSON; correct it, or start by hand what should be up and remove it" in words_of(ran)
+    assert text_of(node, MEMORY) == '{"schema": 1, "phase": "st'
+
+    kept = memory(node, schema=2)
+    ran = playbook("maintenance", [node])
+    assert ran.rc != 0
+    assert f"{where} of version 2, written by a newer fleet.power; update this one" in words_of(ran)
+    assert text_of(node, MEMORY) == kept

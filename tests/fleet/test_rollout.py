@@ -141,6 +141,20 @@ def test_batches_of_a_lost_node_are_counted_and_the_others_go_on(lease: Lease, t
     assert recap(ran) == {first.name: 1, second.name: 0, third.name: 0, "localhost": 0}
 
 
+@pytest.mark.long
+def test_a_node_whose_task_before_the_batch_fails_keeps_its_servers_as_they_are(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    here, there = server("here"), server("there")
+    bring_up({first: [here], second: [there]})
+    before = runs_of(second, [there])
+    tasks = tmp_path / "before.yml"
+    tasks.write_text(json.dumps([{"name": "Warn the players", "ansible.builtin.shell": f"test $(hostname) = {first.name}"}]))
+    ran = playbook("rolling_restart", [first, second], rollout_before_batch_tasks=str(tasks), rollout_serial=0, rollout_max_failures=1)
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"here": "done", "there": "failed before_batch_failed"}
+    assert runs_of(second, [there]) == before
+
+
 def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     slow, later = server("slow", STOP_SECONDS=10), server("later")

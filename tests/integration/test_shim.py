@@ -75,6 +75,21 @@ def test_actions_run_in_the_order_accepted(lab: Lab, shim: Shim) -> None:
     assert [each["state"] for each in ended] == ["starting", "offline", "starting", "starting", "offline"]
 
 
+def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
+    server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
+    stopping(lab, shim, server, 300)
+    for _unused in range(16):
+        shim.took(server, "start", 300)
+    answer = shim.power(server, "start", 300)
+    assert answer.status == 503
+    assert "error" in answer.json
+    # Who tries once does not wait, and needs no room.
+    assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
+    assert shim.power(server, "start", 300).status == 503
+    assert outcome(shim.done(server, "kill")) == ("done", "")
+    assert outcome(shim.done(server, "start")) == ("done", "")
+
+
 def test_a_kill_overtakes_and_cancels_what_was_accepted_before_it(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     stop = stopping(lab, shim, server, 60)

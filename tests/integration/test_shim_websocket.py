@@ -206,6 +206,29 @@ def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab
     assert lab.node().journal.operations.of(server) == []
 
 
+@pytest.mark.long
+def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
+    server = lab.server(NOISE=20)
+    shim.done(server, "start")
+
+    async def story() -> None:
+        async with console(shim, server, lasts=1.5) as page:
+            await page.until("token expiring")
+            await page.until("console output")
+            await page.until("token expired")
+            told = len(page.heard)
+            await page.send("set state", "kill")
+            assert await page.until("jwt error") == "jwt: exp claim is invalid"
+            await asyncio.sleep(1.2)
+            assert [event for _at, event, _text in page.heard[told:]] == ["jwt error"]
+            await page.auth(lasts=600)
+            await page.until("status", "running", after=told)
+            await page.until("console output", after=told)
+
+    asyncio.run(story())
+    assert lab.is_up(server)
+
+
 # ----- what it cannot do
 
 
@@ -334,6 +357,20 @@ def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
             opened = await open_console(session, shim, server)
             await opened.auth()
             await opened.close()
+
+    asyncio.run(story())
+
+
+def test_who_asks_too_often_is_told_and_not_served(bare: tuple[Lab, Shim]) -> None:
+    lab, shim = bare
+    server = lab.server()
+
+    async def story() -> None:
+        async with console(shim, server) as page:
+            for _unused in range(8):
+                await page.send("set state", "explode")
+            assert await page.until("throttled") == "set state"
+            assert len(page.texts("daemon error")) <= 5
 
     asyncio.run(story())
 

@@ -46,3 +46,8 @@ def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controlle
     assert re.fullmatch(rf"start {up} \(Cobalt\) done {asked}", done)
     assert re.fullmatch(rf"start {overdue} \(Overdue\) refused suspended {asked}: Cannot start server .*", refused)
     assert re.match(r"start Nobody refused server_not_found in \d+\.\d s", unknown)
+
+
+def test_check_mode_says_nothing(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
+    controller.run_module(through=syslog.through, **controller.options(action="start", server=lab.server(), _ansible_check_mode=True))
+    assert lines_of(syslog) == []

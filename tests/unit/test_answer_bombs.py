@@ -161,8 +161,9 @@ def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviou
         ("inspect", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
         ("pull", unending(b'{"status":"'), "a part of its answer is larger than 4 MiB"),
         ("pull", unending(b'{"message":"', number=500), "its answer is larger than 1 MiB"),
+        ("servers", compressed(TWICE, "gzip, gzip"), "its answer is compressed (gzip, gzip), and only plain answers are read"),
     ],
-    ids=["answer", "list", "error", "part", "refusal"],
+    ids=["answer", "list", "error", "part", "refusal", "compressed"],
 )
 def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
     server: Recorder, call: str, behaviour: Behaviour, why: str

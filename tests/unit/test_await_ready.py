@@ -78,6 +78,9 @@ class TestRunning:
         (warning,) = waiting.progress.warnings
         assert UUID in warning and done[0] in warning and "takes too long" in warning
 
+    def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
+        assert waiting.wait(done=()) == 0.0
+
 
 class TestHealthy:
     def test_it_is_when_the_engine_says_so(self, fake: FakeNode, waiting: Waiting) -> None:
@@ -85,6 +88,10 @@ class TestHealthy:
         waiting.later(3, lambda: fake.engine.change(UUID, health="unhealthy"))
         waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
         assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
+
+    def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
+        assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
+        assert "has no HEALTHCHECK" in waiting.progress.warnings[0]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 300])

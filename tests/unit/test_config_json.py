@@ -79,6 +79,15 @@ def test_deep_nesting_is_a_fault_at_once(text: str) -> None:
     assert time.process_time() - began < 1
 
 
+def test_a_byte_order_mark_a_missing_last_newline_and_odd_blanks_stay() -> None:
+    assert edited('\ufeff\r\n{ "a"\t:1 ,"b" : [ ] }', ("a", 2), ("b[0]", "x")) == '\ufeff\r\n{ "a"\t:2 ,"b" : ["x"] }'
+
+
+def test_numbers_and_escapes_that_no_rule_names_keep_their_spelling() -> None:
+    text = '{"id": 123456789012345678901, "r": 1.10e+05, "z": -0, "t": "\\u00e9\\/\\ud83d\\ude00", "raw": "\udcff", "x": 1}'
+    assert edited(text, ("x", 2)) == text.replace('"x": 1', '"x": 2')
+
+
 KEYS = st.text(st.sampled_from("abc é"), min_size=1, max_size=3)
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
 TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inner, max_size=3), st.lists(inner, max_size=3)), max_leaves=12)

@@ -170,6 +170,17 @@ def test_hostile_text_is_a_fault_at_once(text: str) -> None:
     assert time.process_time() - began < 2
 
 
+def test_aliases_of_aliases_are_never_written_out() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40)]
+    bomb = "\n".join([*lines, "port: 1", ""])
+    began = time.process_time()
+    assert edited(bomb, ("port", 2)) == bomb.replace("port: 1", "port: 2")
+    assert "more than 200000 places" in str(fault(bomb, ("a39" + ".*" * 40, "y", "no")))
+    assert edited("&a [*a]\n", ("*" + ".*" * 60, 1)) == "&a [*a]\n"
+    assert time.process_time() - began < 3
+
+
 def test_too_many_values_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_read, "MOST_VALUES", 1000)
     assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection, connect, load_sdk
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable, MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import shown_host
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
@@ -124,6 +125,18 @@ def test_a_certificate_that_is_not_there_is_an_error_of_the_settings(tmp_path: P
     options: dict[str, Any] = {"client_cert": __file__, "client_key": __file__, name: str(tmp_path / "none.pem")}
     with pytest.raises(SettingsInvalid, match=f"^Cannot use {name}='{tmp_path}/none.pem': there is no such file, or it may not be read$"):
         Connection(host="tcp://127.0.0.1:1", tls=True, **options).client(load_sdk(), None)
+
+
+@pytest.mark.parametrize("module, package", [("docker", "docker"), ("requests", "requests")])
+def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("docker", "requests")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        MissingLibrary,
+        match=f"{sys.executable} cannot import {package} .*; install the Debian package python3-{package}, or {package} from PyPI",
+    ):
+        load_sdk()
 
 
 VERSION = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"ApiVersion":"1.45"}'

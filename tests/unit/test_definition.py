@@ -306,6 +306,14 @@ class TestSecrets:
         assert "hunter" not in str(caught.value)
         assert "hunter" not in str(caught.value.facts)
 
+    def test_a_name_with_an_equals_sign_is_shown_up_to_it(self) -> None:
+        with pytest.raises(DefinitionInvalid, match=r"settings\.environment\.TOKEN=\.\.\. is not the name of a variable"):
+            parse(with_value("settings.environment", {"TOKEN=hunter22": None}))
+
+    def test_an_unknown_key_is_shown_without_the_value_that_became_part_of_it(self) -> None:
+        raw = {**minimal(), "token:hunter22": None, "token=hunter22": None, "a.b:hunter22": None}
+        assert parse(raw).warnings == ("unknown keys ignored: token:..., token=..., a.b:...",)
+
 
 JSON = st.recursive(
     st.none()

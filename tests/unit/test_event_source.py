@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gzip
 import json
 import os
 import runpy
@@ -270,6 +271,21 @@ def test_whatever_a_node_answers_it_is_asked_again_from_the_same_place(hostile: 
             assert [request.query["after"] for request in asked[1:3]] == ["box:1", "box:1"]
 
     run(hold)
+
+
+def test_a_compressed_answer_is_not_asked_for_and_not_decompressed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SOURCE["_pauses"].__globals__, "_FIRST_PAUSE", 0.05)
+    bomb = _answer(200, gzip.compress(json.dumps(page(1)).encode()), **{"Content-Encoding": "gzip"})
+
+    async def hold() -> None:
+        async with followed(bomb, page(2)) as (asked, queue, _task):
+            assert await take(queue) == "id-2"
+            assert asked[0].headers["Accept-Encoding"] == "identity"
+
+    run(hold)
+    assert "its answer is compressed (gzip), and only plain answers are read; trying again" in caplog.text
 
 
 def test_a_redirect_takes_the_token_nowhere() -> None:

@@ -217,6 +217,19 @@ def test_ten_thousand_events_of_one_server_do_not_delay_anothers_crash(post: Pos
     assert post.client.taken[0].get("data", {"count": 51})["count"] == 51
 
 
+def test_a_journal_that_was_begun_anew_is_read_from_its_beginning(post: Post) -> None:
+    post.client.answer = lambda _body: FAILED
+    post.write(ALPHA, BETA)
+    post.through(timedelta(seconds=1))
+    post.journal.events.close()
+    post.journal.events.open()
+    post.client.answer = lambda _body: TAKEN
+    post.write(BETA)
+    post.through(timedelta(minutes=1))
+    assert post.client.taken[0]["data"]["count"] == 2
+    assert post.client.numbers == [1]
+
+
 def test_who_wants_no_more_is_left_alone_until_the_service_begins_anew(post: Post, lines: list[str]) -> None:
     post.client.answer = lambda _body: Posted(Taking.GONE, "it answered with status 410")
     post.write(ALPHA, BETA)

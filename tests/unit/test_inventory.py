@@ -312,3 +312,10 @@ def test_a_cache_of_another_version_or_kind_is_read_anew(
     asked = len(panel.asked)
     assert inventory.read().hosts == ["lobby-1"]
     assert len(panel.asked) > asked
+
+
+def test_the_cache_holds_no_secret(inventory: Inventory, panel: ApplicationPanel, wings: Wings, tmp_path: Path) -> None:
+    inventory.read(**cached(panel, tmp_path, nodes={"node-1": {"url": wings.url, "token": TOKEN}}))
+    kept = _cache_file(tmp_path).read_text()
+    assert LOBBY["uuid"] in kept
+    assert not any(secret in kept for secret in (KEY, TOKEN, "hidden-password-1234"))

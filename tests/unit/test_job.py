@@ -103,6 +103,15 @@ def test_a_home_that_is_somebody_elses_is_none_to_act_in_and_none_to_believe(hom
         ended_job(job_path(NAME))
 
 
+@pytest.mark.parametrize("open_to", [0o750, 0o701, 0o777])
+def test_a_home_that_others_may_look_into_is_none(home: Path, open_to: int) -> None:
+    home.mkdir()
+    home.chmod(open_to)
+    with pytest.raises(PermissionError):
+        Job(NAME)
+    assert list(home.iterdir()) == []
+
+
 def test_files_that_cannot_all_be_made_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_unused: object) -> None:
         raise OSError(28, "No space left on device")

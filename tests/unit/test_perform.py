@@ -44,11 +44,23 @@ class TestBeforeAnythingIsStopped:
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert result.msg.startswith(f"Cannot {action} server {UUID}: it is suspended")
 
+    @pytest.mark.parametrize("action", ["stop", "kill"])
+    def test_suspended_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
+        fake.up()
+        fake.define(suspended=True)
+        assert ending(fake.perform(action)) == ("done", "", True)
+
     def test_a_definition_that_cannot_be_understood_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text('{"settings": {"uuid": 5}}')
         result = fake.perform("restart")
         assert ending(result) == ("refused", "definition_invalid", False)
+        assert fake.live
+
+    def test_a_definition_that_is_gone_is_refused(self, fake: FakeNode) -> None:
+        fake.up()
+        fake.file.unlink()
+        assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
         assert fake.live
 
 
@@ -338,6 +350,10 @@ class TestCheckMode:
         assert result.state_planned == (after if result.plan else None)
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
+
+    def test_refusals_that_are_certain_refuse(self, fake: FakeNode) -> None:
+        fake.define(suspended=True)
+        assert ending(fake.perform("start", check=True)) == ("refused", "suspended", False)
 
 
 class TestWings:

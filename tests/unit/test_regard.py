@@ -93,6 +93,11 @@ class TestWarned:
         assert 60 <= result.player_wait.seconds < 62
         assert played.record is None
 
+    def test_what_would_be_refused_warns_nobody(self, played: Played) -> None:
+        played.fake.define(suspended=True)
+        result = played.ask(**WARN)
+        assert result.code == "suspended" and not played.game.heard and played.seconds < 1 and played.game.looks == 0
+
 
 class TestWaiting:
     @pytest.mark.parametrize("online", [3, None])
@@ -339,3 +344,8 @@ class TestCheckMode:
         assert result.msg.endswith("): it would be left after 5 s")
         # It goes on all the same.
         assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
+
+    def test_who_plays_is_told_and_nobody_is_waited_for(self, played: Played) -> None:
+        result = played.ask(**WARN, request={"check": True})
+        assert result.outcome.value == "done" and result.players is not None and result.players.online == 3
+        assert played.seconds == 0 and not played.game.heard and played.record is None

@@ -117,6 +117,27 @@ def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> Non
     assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
 
 
+def test_settings_that_no_module_could_use_do_not_pass_the_check_before_they_are_written(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    role = FILES.parent
+    check = yaml.safe_load((role / "vars" / "main.yml").read_text())["__node_try_settings"]
+    (task,) = (each for each in yaml.safe_load((role / "tasks" / "settings.yml").read_text())[0]["block"] if "copy" in str(each))
+    assert "__node_try_settings" in task["ansible.builtin.copy"]["validate"] and task["no_log"] and task["diff"] is False
+    file = tmp_path / "config.yml"
+    for text, said in (
+        ("token: hunter22\nsystem: {stop_timeout: 30}", ""),
+        ("token: hunter22\nsystem: {stop_timeout: soon}", "system.stop_timeout"),
+        ("token: hunter22\ndocker: {host: 'tcp://10.0.0.1:99999'}", "docker.host"),
+    ):
+        file.write_text(text)
+        ran = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", check, CHECKOUT / ".build", file], capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode == 0) == (not said)
+        assert said in ran.stderr.splitlines()[-1] if said else not ran.stderr
+        assert "hunter22" not in ran.stderr
+
+
 @pytest.mark.parametrize(
     "name",
     ["../../escaped.json", f"../{ONE}.json", "lobby.json", f"{ONE[:-1]}.json", f"{ONE.replace('1', 'A')}.json", f"{ONE}.json\n", ONE],

@@ -101,6 +101,13 @@ def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]
     assert "use rollout_serial" in controller.plan()["msg"]
 
 
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_a_play_whose_nodes_do_not_wait_for_each_other_is_refused(controller: Controller, strategy: str) -> None:
+    controller.nodes(fleet(2, 1))
+    controller.strategy = strategy
+    assert f"with strategy {strategy}" in controller.plan()["msg"]
+
+
 @pytest.mark.parametrize("name", ["next", "soak", "blame"])
 def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controller, tmp_path: Path, name: str) -> None:
     controller.nodes(fleet(1, 1))
@@ -115,6 +122,25 @@ def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller
     (tmp_path / "home").write_text("a file where the directory should be")
     controller.nodes(fleet(1, 1))
     assert controller.plan()["code"] == "file_unwritable"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
+)
+def test_bad_tasks_before_the_batch_stop_the_run_before_any_node_is_asked(
+    controller: Controller, tmp_path: Path, text: str | None, said: str
+) -> None:
+    controller.nodes(fleet(1, 1))
+    file = controller.plan()["file"]
+    tasks = tmp_path / "before.yml"
+    if text is not None:
+        tasks.write_text(text)
+    begun = controller.begin(file, 1, tasks=str(tasks))
+    assert begun["failed"]
+    assert begun["failed_nodes"] == ["node-1"]
+    assert said in controller.step("blame", here="node-1", file=file)["msg"]
+    assert controller.result["counts"]["not_done"] == 1
+    assert said in controller.result["stopped"]
 
 
 def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,21 @@ def test_what_is_not_taken_is_sent_first_by_the_next_run_under_the_same_id(
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
 
 
+def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
+    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
+    tell(controller, chat)
+    chat.status = 500
+    run(controller)
+    first = controller.run
+    monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
+    with told() as other:
+        tell(controller, other)
+        run(controller)
+        assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
+
+
 def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

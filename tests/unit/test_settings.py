@@ -199,6 +199,11 @@ class TestValues:
         assert "hunter22" not in str(caught.value)
         assert "123456" not in str(caught.value)
 
+    def test_a_value_that_became_part_of_an_unknown_key_is_not_shown(self) -> None:
+        assert parse({"token:hunter22": None, "docker": {"key=hunter22": 1}}).warnings == (
+            "settings config.yml: unknown keys ignored: token:..., docker.key=...",
+        )
+
     @settings(max_examples=60, deadline=None)
     @given(
         st.sampled_from([key.name for key in KEYS]),

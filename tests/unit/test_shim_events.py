@@ -65,6 +65,14 @@ def test_each_event_is_told_once_in_order_and_all_lost_ones_are_counted(present:
     assert cursor == Cursor("box", state.last)
 
 
+@pytest.mark.parametrize("lost", [Cursor("other", 3), Cursor("other", 99), Cursor("box", 6)], ids=str)
+def test_whose_place_is_gone_begins_at_the_oldest_and_is_told_so(lost: Cursor) -> None:
+    state = OutboxState("box", 5, 3)
+    assert lost.start_in(state) == 0
+    page = page_after(lost, state, [3, 4, 5], 100)
+    assert (page.reset, page.dropped, page.cursor) == (True, 2, Cursor("box", 5))
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     node = Node(tmp_path)
@@ -131,5 +139,24 @@ def test_who_hangs_up_leaves_nothing_that_waits_and_nobody_looks_any_more(journa
             await asyncio.sleep(0.01)
         write(journal, "one")
         assert operations(await asyncio.wait_for(again, 20.0)) == ["one"]
+
+    asyncio.run(run())
+
+
+def test_an_outbox_that_is_begun_anew_or_removed_ends_the_wait(journal: Journal) -> None:
+    async def run() -> None:
+        followers = followers_of(journal.events)
+        write(journal, "one")
+        before = end_of(journal)
+        waiting = asyncio.ensure_future(followers.read(Place(before, 100), 60.0))
+        while not followers.waiting:
+            await asyncio.sleep(0.01)
+        journal.events.close()
+        assert await asyncio.wait_for(waiting, 20.0) is None
+        assert await followers.read(Place(before, 100), 60.0) is None
+        journal.events.open()
+        told = shown(await followers.read(Place(before, 100), 60.0))
+        assert (told["reset"], told["events"], told["dropped"]) == (True, [], 0)
+        assert told["cursor"] == str(end_of(journal)) != str(before)
 
     asyncio.run(run())

@@ -64,6 +64,14 @@ def test_sixteen_may_wait(running: int) -> None:
     assert line.has_room(kill=True)
 
 
+def test_who_waited_too_long_leaves_and_who_has_begun_does_not() -> None:
+    running, late, patient = ticket("stop", deadline=1.0), ticket("start", deadline=2.0), ticket("start", deadline=9.0)
+    line = line_of(running, late, patient)
+    line.next()
+    assert line.late(2.0) == [late]
+    assert line.tickets == [running, patient]
+
+
 EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st.integers(0, 3)), max_size=40)
 
 

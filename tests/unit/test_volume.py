@@ -170,11 +170,6 @@ def test_no_name_leads_out(disk: Disk, name: str) -> None:
     assert os.listdir(disk.volume) == []
 
 
-def links(disk: Disk) -> dict[str, str]:
-    """Where the links point that a server may leave in the place of ``conf``."""
-    return {"absolute": str(disk.outside), "relative": "../outside", "up and down": "../volume/../outside", "root": "/", "itself": "conf"}
-
-
 @BOTH
 @pytest.mark.parametrize("target", ["{outside}/canary", "../outside/canary", "../outside/new", "inside.txt"])
 def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) -> None:
@@ -255,6 +250,18 @@ def test_everything_becomes_the_servers_links_and_not_their_targets(disk: Disk) 
     disk.assert_untouched()
 
 
+@AS_ROOT
+def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
+    try:
+        os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
+    except PermissionError:
+        pytest.skip("no device can be made here")
+    assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
+    assert owner_of(disk.volume / "disk") == (0, 0)
+    with pytest.raises(PrebootFailed, match="not a regular file"):
+        read(disk, "disk")
+
+
 class KillAfter:
     """A look that sees a kill after a number of looks."""
 
@@ -285,6 +292,15 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
             assert open_descriptors() == before
 
     disk.act(act)
+
+
+@BOTH
+def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
+    for number in range(200):
+        os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
+    looks: list[None] = []
+    assert Volume(str(disk.volume)).survey(lambda: looks.append(None), UNBOUNDED, owner=None).files == 200
+    assert len(looks) >= 6
 
 
 def descriptors() -> list[str]:
