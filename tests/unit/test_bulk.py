@@ -1,20 +1,30 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call over many servers, whatever each of them does: results in the order asked, none lost, and as many threads as there can be."""
+"""A call over many servers: results in order, priorities, and bounded threads."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import threading
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target, perform_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode, open_call
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT
 from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -156,3 +166,93 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     results = perform_each(targets(4, action), act, Limiter(max_parallel), [50, -1, 70, 50])
     assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
     assert len(begun) == 4
+
+
+COBALT = Server(UUID, "Cobalt")
+
+
+def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UUID,), **given: int) -> list[int]:
+    """The priorities of the servers named in a call."""
+    call = _OnNode(fake.build())
+    return call.priorities(call.targets(names, fake.request(action, server="")), given)
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_priority_is_the_given_else_of_settings_else_of_definition_else_100(fake: FakeNode, action: str) -> None:
+    assert priority(fake, action) == [100]
+    fake.define(meta={"name": "Cobalt", "priority": 7})
+    assert priority(fake, action) == [7]
+    fake.configure(system={"priorities": {"Cobalt": 5}})
+    assert priority(fake, action) == [5]
+    assert priority(fake, action, Cobalt=0) == [0]
+
+
+def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
+    fake.file.unlink()
+    call = _OnNode(fake.build())
+    targets = call.targets((UUID,), fake.request("start", server=""))
+    fake.interrupted = True
+    with pytest.raises(InterruptedBySignal):
+        call.priorities(targets, {})
+
+
+def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
+    assert _OnNode(fake.node).meant_up() == []
+    fake.up()
+    assert _OnNode(fake.node).meant_up() == [COBALT]
+    fake.perform("stop")
+    assert _OnNode(fake.node).meant_up() == []
+
+
+def test_a_directory_of_the_task_takes_the_place_of_the_settings_one(tmp_path: Path) -> None:
+    settings = tmp_path / "config.yml"
+    places = {"definitions": "here", "state_directory": "state", "lock_directory": "locks"}
+    settings.write_text(json.dumps({"system": {name: str(tmp_path / place) for name, place in places.items()}}))
+    for name, priority in (("here", 1), ("there", 2)):
+        (tmp_path / name).mkdir()
+        definition = {"settings": {"uuid": UUID, "meta": {"priority": priority}, "container": {"image": "game:1"}}}
+        (tmp_path / name / f"{UUID}.json").write_text(json.dumps(definition))
+    found = []
+    for more in ({}, {"definitions_dir": str(tmp_path / "there")}):
+        with contextlib.closing(open_call({"config": str(settings), **more}, read_only=True)) as call:
+            found += call.priorities([Target(Request("x", PowerAction.START, "", datetime.now(timezone.utc)), COBALT)], {})
+    assert found == [1, 2]
+
+
+BARE = f"""
+import json, os, threading, time
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
+{AT_THE_LIMIT}
+"""
+
+
+def told(script: str) -> object:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", BARE + script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_those_threads_that_there_are_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_threads(monkeypatch, 2)
+    names = map_concurrently(lambda _number: threading.current_thread().name, range(50))
+    assert None not in names
+    assert threading.current_thread().name not in names
+
+
+def test_without_a_thread_it_is_done_by_the_one_who_asks() -> None:
+    script = "print(json.dumps(map_concurrently(lambda each: (each, threading.current_thread() is threading.main_thread()), range(20))))"
+    assert told(script) == [[number, True] for number in range(20)]
+
+
+def test_without_a_thread_nothing_more_is_begun_when_the_time_is_up() -> None:
+    script = """
+begun = []
+def look(number):
+    begun.append(number)
+    time.sleep(0.05)
+    return number
+found = map_concurrently(look, range(1000), 0.2)
+print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: len(begun)] == begun, set(found[len(begun) :]) == {None}]))
+"""
+    assert told(script) == [True] * 4

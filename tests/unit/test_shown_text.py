@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Results hold nothing that a terminal acts on, whatever a definition, a file of the server, its log or a request holds."""
+"""Text in results and logs is safe for a terminal and holds no secret."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import mask
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
     Detail,
     diff,
@@ -21,7 +23,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.report im
     summary,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import one_line
 from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
+from hypothesis import given
+from hypothesis import strategies as st
 
 #: Clears the screen, by two introducers; turns the direction of what follows; overwrites the line; rings.
 EVIL = "a\x1b[2J\x9b31m\u202eb\rc\x07\u2028"
@@ -103,3 +108,66 @@ def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None
         "refused",
     )
     assert acted_on([entry, told.warnings, shown(busy)]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "masked"),
+    [
+        ("token=hunter22!", ["hunter22"], "token=********!"),
+        ("no secret", ["hunter22"], "no secret"),
+        ("hunter22hunter22", ["hunter22"], "****************"),
+        ("hunter22-long", ["hunter22", "hunter22-long"], "********"),
+        ("abcdefgh", ["abcdef", "cdefgh"], "********"),
+        ("a.c abc", ["a.c"], "******** abc"),
+        ("text", ["", "absent"], "text"),
+    ],
+)
+def test_each_stretch_of_secrets_is_masked(text: str, secrets: list[str], masked: str) -> None:
+    assert mask(text, secrets) == masked
+
+
+@given(st.text("ab*", max_size=30), st.sets(st.text("ab", min_size=6, max_size=8), max_size=4))
+def test_no_secret_survives(text: str, secrets: set[str]) -> None:
+    masked = mask(text, secrets)
+    assert not any(secret in masked for secret in secrets)
+    assert mask(text, sorted(secrets)) == masked
+
+
+@given(text=st.text("ab", max_size=60), secrets=st.lists(st.text("ab", min_size=1, max_size=9), max_size=3))
+def test_mask_covers_what_a_look_at_every_place_would(text: str, secrets: list[str]) -> None:
+    found = sorted((at, at + len(secret)) for secret in secrets for at in range(len(text)) if text.startswith(secret, at))
+    merged: list[tuple[int, int]] = []
+    for start, end in found:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    expected = text
+    for start, end in reversed(merged):
+        expected = expected[:start] + "*" * 8 + expected[end:]
+    assert mask(text, secrets) == expected
+
+
+@pytest.mark.parametrize("foul", ["\n", "\0", "\x1b", "\x9b", "\u2028", "\u202e", "\ud800"])
+def test_nothing_in_it_moves_a_cursor_or_ends_a_line(foul: str) -> None:
+    assert one_line(f"a{foul}b{foul}") == "a b"
+
+
+def test_what_is_longer_is_cut_and_looks_so() -> None:
+    assert one_line("x" * 1000) == "x" * 1000
+    assert one_line("x" * 1001) == "x" * 997 + "..."
+    assert one_line("\n" * 5000 + "x") == "..."
+    assert one_line("abcdefgh", 6) == "abc..."
+
+
+def test_words_in_other_alphabets_stay() -> None:
+    assert one_line("Größe 大きさ 🎮") == "Größe 大きさ 🎮"
+
+
+@pytest.mark.parametrize("secret", ["hunter22-is-secret", "hunter22\nis\tsecret", "hunter22-is-secret\n"])
+@pytest.mark.parametrize("before", [*range(970, 1003), 0])
+def test_a_secret_that_the_engine_repeats_is_masked_also_where_its_words_were_cut(fake: FakeNode, secret: str, before: int) -> None:
+    progress = fake.progress()
+    progress.secrets = frozenset((secret, "another-secret"))
+    said = EngineError(f"Cannot create it: {one_line('x' * before + secret + ' and so on')}")
+    assert "h" not in progress.sentence(said).partition(": ")[2].replace("...", "")

@@ -1,14 +1,17 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a definition, the settings or a configuration file: in words of ours, at its place, and with nothing of the file."""
+"""Faults of definitions, settings and configuration files, and JSON that is too deep."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
@@ -17,6 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.def
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import is_nested_deeper
+from hypothesis import given
+from hypothesis import strategies as st
 
 #: Texts that are not YAML; line and column; and words of the sentence.
 NOT_YAML: list[tuple[str, str, str]] = [
@@ -127,3 +133,41 @@ def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
                 assert "Zq7" not in str(error) and "k9V" not in str(error), str(error)
                 assert str(error).isprintable()
     assert told > 1500
+
+
+VALUES = st.recursive(
+    st.none() | st.text(alphabet='[]{}"\\a'), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+def depth_of(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max((depth_of(each) for each in inner), default=0)
+
+
+@given(VALUES)
+def test_it_is_the_depth_of_the_value(value: Any) -> None:
+    depth = depth_of(value)
+    assert not is_nested_deeper(json.dumps(value), depth)
+    assert depth == 0 or is_nested_deeper(json.dumps(value), depth - 1)
+
+
+@pytest.mark.parametrize("text", ["[" * 65, "[" * 1_000_000, '{"a":' * 65, '["[]", ' * 65])
+def test_what_is_too_deep_is_told_of_even_if_it_never_ends(text: str) -> None:
+    assert is_nested_deeper(text, 64)
+
+
+@pytest.mark.parametrize("text", ["[]" * 100, '["' + "[" * 100, '["' + '\\"[' * 100, "]" * 100 + "[" * 150, "", '"'])
+def test_what_is_wide_or_text_is_not_deep(text: str) -> None:
+    assert not is_nested_deeper(text, 64)
+
+
+@pytest.mark.parametrize("piece", ["[],", '"[",', '\\"[', '"\\', "[" + '"' * 3])
+def test_a_large_text_takes_time_in_proportion(piece: str) -> None:
+    small, large = piece * 20_000, piece * 200_000
+    began = time.process_time()
+    is_nested_deeper(small, 10**9)
+    is_nested_deeper("[" * 10 + small, 9)
+    middle = time.process_time()
+    is_nested_deeper("[" * 10 + large, 10**7)
+    assert time.process_time() - middle < 100 * (middle - began + 0.01)

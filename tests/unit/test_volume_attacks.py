@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data directory made to hurt: too deep, too many, too large, and on disks that refuse. The races are in test_volume_races.py."""
+"""A data directory made to hurt: too deep, too many, too large, and on disks that refuse. The races are in test_volume_looks.py."""
 
 from __future__ import annotations
 
