@@ -50,5 +50,4 @@ def lease() -> Iterator[Lease]:
 
 @pytest.fixture
 def node(lease: Lease) -> Node:
-    """One leased node."""
     return lease(1)[0]

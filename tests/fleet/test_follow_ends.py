@@ -40,25 +40,21 @@ Moment = Callable[[Node, list[Definition]], None]
 
 
 def in_the_first_moment(node: Node, servers: list[Definition]) -> None:
-    """Before the task is followed."""
     await_hold(node, servers[0])
 
 
 def in_a_question(node: Node, servers: list[Definition]) -> None:
-    """While the node is asked for news."""
     await_hold(node, servers[1])
     await_poll(node)
     time.sleep(0.2)
 
 
 def between_questions(node: Node, servers: list[Definition]) -> None:
-    """While it is not."""
     await_hold(node, servers[1])
     await_gap(node)
 
 
 def stop_begun(node: Node, servers: list[Definition]) -> Watch:
-    """Begin to stop them, one after the other."""
     options = {"action": "stop", "server": [uuid_of(each) for each in servers], "max_parallel": 1}
     return Watch(adhoc_begun([node], "server_power", options))
 
@@ -153,7 +149,6 @@ def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node) ->
 
 
 def is_waited_for(node: Node, servers: list[Definition]) -> bool:
-    """Tell if the players of all servers are waited for."""
     records = [node.root / f"run/fleet-power/{uuid_of(each)}.countdown" for each in servers]
     return all(record.exists() and record.read_text().strip() for record in records)
 
@@ -194,7 +189,6 @@ NOTICED, CONNECTING = 8, 12
 
 
 def stop_begun_with(node: Node, servers: Sequence[Definition], **options: object) -> Watch:
-    """Begin to stop servers, ad hoc."""
     return Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": [uuid_of(each) for each in servers], **options}))
 
 

@@ -187,7 +187,6 @@ STAGGER = 2
 
 
 def make(node: Node, *servers: dict[str, Any]) -> None:
-    """Make it a node with these servers."""
     short = {"node_python": "none", "node_user": "", "node_check": False, "node_supervise": False}
     ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, **short)
     assert ran.rc == 0, ran.output

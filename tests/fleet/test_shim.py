@@ -19,7 +19,6 @@ from .shim import LIBRARIES, SERVICE, TOKEN, UNIT, accepted, ask, begun, done, e
 
 @pytest.fixture
 def stand_ins(node: Node) -> Iterator[StandIns]:
-    """Firewalls that keep rules and do nothing else."""
     made = StandIns(node)
     yield made
     made.remove()
@@ -216,7 +215,6 @@ def test_a_real_firewall_lets_in_whom_it_is_told_and_nobody_else_any_more(online
 
 
 def is_let_in(node: Node) -> bool:
-    """Tell whether this machine reaches the service."""
     try:
         socket.create_connection((node.address, 8080), 3).close()
     except OSError:

@@ -223,7 +223,6 @@ class Grown:
 
     @classmethod
     def made(cls, node: Node, **variables: object) -> Grown:
-        """Make it of this node, through the collection in use."""
         found = cls(node, server("up"), server("crashed"), server("stopped"), server("killed"))
         made(playbook("node", [node], **{**SHORT, "node_definitions": found.servers, **variables}))
         act(node, "start")
@@ -233,11 +232,9 @@ class Grown:
 
     @property
     def servers(self) -> list[dict[str, Any]]:
-        """Return all its servers."""
         return [self.up, self.crashed, self.stopped, self.killed]
 
     def are_up(self) -> list[bool]:
-        """Tell which are up, in that order."""
         return [self.node.is_up(uuid_of(each)) for each in self.servers]
 
     def cut_power(self) -> None:
@@ -255,7 +252,6 @@ class Grown:
 
 @pytest.fixture
 def grown(node: Node) -> Grown:
-    """Such a node without a supervisor."""
     found = Grown.made(node, node_supervise=False)
     crash(node, found.crashed)
     wait_until(lambda: not node.is_up(uuid_of(found.crashed)), "it has crashed")

@@ -76,7 +76,6 @@ def forbid(path: Path) -> None:
 
 @contextlib.contextmanager
 def forbidden_socket(path: Path) -> Iterator[None]:
-    """A socket that others own."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -149,7 +148,6 @@ SECRET = "correct-horse-battery-staple"
 
 
 def arguments_of_all_processes() -> Iterator[str]:
-    """The command line of every process of this machine."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             yield path.read_bytes().decode(errors="replace")
@@ -174,12 +172,10 @@ def run_watched(controller: Controller, tasks: list[Mapping[str, object]], *argu
 
 
 def files_with_the_secret(root: Path) -> list[str]:
-    """The files below a directory that hold the secret."""
     return [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 def journal_text(lab: Lab) -> str:
-    """Everything that the journal has, as text."""
     with contextlib.closing(sqlite3.connect(lab.root / "state" / "journal.sqlite")) as journal:
         return "\n".join(journal.iterdump())
 

@@ -76,14 +76,12 @@ def test_two_calls_act_on_each_server_one_after_the_other_and_report_the_truth(
 
 
 def control_c(controller: Controller, options: dict[str, Any]) -> tuple[Running, Callable[[Running], None]]:
-    """Ctrl-C on a playbook."""
     options = {name: value for name, value in options.items() if name not in ("config", "docker_host")}
     play = controller.start_play([controller.task(options.pop("action"), options.pop("server"), **options)])
     return play, lambda running: running.signal_all(signal.SIGINT)
 
 
 def terminate(controller: Controller, options: dict[str, Any]) -> tuple[Running, Callable[[Running], None]]:
-    """SIGTERM to the module alone."""
     return controller.module(**options), lambda running: running.signal(signal.SIGTERM)
 
 

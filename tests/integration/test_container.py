@@ -28,7 +28,6 @@ DROPPED = {"SETPCAP", "MKNOD", "AUDIT_WRITE", "NET_RAW", "DAC_OVERRIDE", "FOWNER
 
 
 def inside(lab: Lab, uuid: str, script: str) -> str:
-    """What a shell in the container prints."""
     command = lab.client.exec_create(uuid, ["/bin/sh", "-c", script])
     return str(lab.client.exec_start(command["Id"]).decode().strip())
 
@@ -176,7 +175,6 @@ PAGE = 4096
 
 
 def in_force(lab: Lab, uuid: str, what: str) -> str:
-    """What the container's own control group says."""
     return inside(lab, uuid, f"cat /sys/fs/cgroup/{FILES[what][UNIFIED]}").split()[0]
 
 

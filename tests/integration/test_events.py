@@ -223,7 +223,6 @@ def open_receiver() -> Iterator[EventReceiver]:
 
 
 def sending(lab: Lab, receiver: EventReceiver) -> SendingNode:
-    """The sender of the lab's node, with one receiver."""
     lab.write_settings(events={"receivers": [{"name": "all", "url": receiver.url}]})
     return SendingNode.beside(lab.root, lab.config)
 

@@ -33,13 +33,11 @@ class Stranger:
         return {key: value for key, value in self.lab.container(self.uuid).items() if key != "ExecIDs"}, text
 
     def volume_exists(self) -> bool:
-        """Whether the engine still has the anonymous volume."""
         return self.volume in {found["Name"] for found in self.lab.client.volumes()["Volumes"] or ()}
 
 
 @pytest.fixture
 def stranger(lab: Lab) -> Iterator[Stranger]:
-    """Somebody else's container."""
     uuid = lab.server()
     lab.outsider(uuid, Image=WITH_VOLUME, User="0:0", OpenStdin=True)
     lab.await_ready(uuid)

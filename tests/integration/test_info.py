@@ -14,7 +14,6 @@ from .lab import IMAGE, Lab
 
 
 def foretell(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
-    """The module's result in check mode, run as on a node."""
     return controller.run_module(
         **controller.options(action=action, server=server, _ansible_check_mode=True, _ansible_diff=True, **options)
     )
@@ -78,12 +77,10 @@ FIELDS = [
 
 
 def look(controller: Controller, **options: object) -> dict[str, Any]:
-    """The module's result, run as on a node."""
     return controller.run_module("server_power_info", **controller.options(**options))
 
 
 def look_at(controller: Controller, server: str, **options: object) -> dict[str, Any]:
-    """The entry of one server."""
     (entry,) = look(controller, server=server, **options)["servers"]
     assert isinstance(entry, dict)
     return entry

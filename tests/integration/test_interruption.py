@@ -22,23 +22,19 @@ from .sshd import Sshd, running_sshd
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """One sshd for the tests here that need no more."""
     with running_sshd(tmp_path_factory.mktemp("sshd")) as running:
         yield running
 
 
 def control_c(playbook: Running, _sshd: Sshd) -> None:
-    """What a terminal does on Ctrl-C."""
     playbook.signal_all(signal.SIGINT)
 
 
 def kill_ssh(_playbook: Running, sshd: Sshd) -> None:
-    """The controller's ssh dies."""
     sshd.kill_clients()
 
 
 def cut_connection(_playbook: Running, sshd: Sshd) -> None:
-    """The connection breaks."""
     sshd.kill_sessions()
 
 
@@ -67,14 +63,11 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a controller reaches the node."""
-
     pipelining: bool
     become: bool
 
@@ -160,17 +153,14 @@ def test_a_module_with_a_signal_finishes_what_it_has_begun_and_reports_the_rest(
 
 
 def hang_up(module: Running) -> None:
-    """SIGHUP to the whole group, as when a terminal goes away."""
     module.signal_all(signal.SIGHUP)
 
 
 def close_output(module: Running) -> None:
-    """Nobody reads what it has to say."""
     module.close_output()
 
 
 def kill_parent(module: Running) -> None:
-    """SIGKILL to the process that Ansible started."""
     module.signal(signal.SIGKILL)
 
 

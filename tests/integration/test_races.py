@@ -279,7 +279,6 @@ def _await_events(lab: Lab, lives: Lives, uuid: str) -> None:
 
 
 def _settle(lab: Lab, lives: Lives, uuid: str, seed: int) -> None:
-    """Whatever was left, a kill ends it for good."""
     kill = lab.power("kill", uuid, wait_seconds=0)
     assert kill.outcome.value in ("done", "unchanged"), f"seed {seed}: {kill}"
     time.sleep(0.1)
@@ -349,7 +348,6 @@ def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
 
 @pytest.fixture(params=["read-only disk", "full disk", "a file in its place"])
 def unusable(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Path]:
-    """A lock directory in which no lock file can be made."""
     directory = lab.root / "no-locks"
     if request.param == "a file in its place":
         directory.write_text("")

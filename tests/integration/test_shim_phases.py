@@ -194,7 +194,6 @@ def managed(lab: Lab, panel: FakePanel, *, listed: bool = True, **options: objec
 
 
 def press(shim: Shim, uuid: str, action: str) -> Answer:
-    """A press of a button on the Panel."""
     return shim.ask("POST", f"/api/servers/{uuid}/power", {"action": action}, **PANEL)
 
 
@@ -205,7 +204,6 @@ def ended_by_panel(shim: Shim, answer: Answer) -> tuple[str, str]:
 
 
 def suspend(lab: Lab, panel: FakePanel, uuid: str, *, suspended: bool) -> None:
-    """Suspend a server on the Panel, which tells nobody."""
     raw = panel.guests[uuid].raw
     panel.put({**raw, "settings": {**raw["settings"], "suspended": suspended}})
 

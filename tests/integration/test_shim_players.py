@@ -20,8 +20,6 @@ from .shim import Shim, again, shim_on
 
 
 class PlayedOverHttp(Played):
-    """The same, asked for and shown over HTTP."""
-
     def took(self, shim: Shim, action: str, **fields: Any) -> str:
         """Ask for an action; where its operation can be read."""
         answer = shim.ask("POST", f"/api/servers/{self.uuid}/power", {"action": action, **fields})
@@ -29,7 +27,6 @@ class PlayedOverHttp(Played):
         return answer.headers["location"]
 
     def shown(self, shim: Shim) -> dict[str, Any]:
-        """The server as it is shown alone."""
         answer = shim.ask("GET", f"/api/servers/{self.uuid}")
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json

@@ -30,7 +30,6 @@ def resident(shim: Shim) -> float:
 
 
 def cpu_seconds(shim: Shim) -> float:
-    """How much it has used so far."""
     fields = Path(f"/proc/{shim.child.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -133,12 +133,10 @@ Change = Callable[[Lab, str], object]
 
 
 def docker(**settings: Any) -> Change:
-    """Change the node's docker settings."""
     return lambda lab, uuid: lab.write_settings(docker=settings)
 
 
 def edit(**settings: Any) -> Change:
-    """Change the server's definition."""
     return lambda lab, uuid: lab.edit(uuid, **settings)
 
 
@@ -181,13 +179,11 @@ def test_what_the_engine_would_refuse_is_refused_while_the_server_is_up(lab: Lab
 
 @pytest.fixture
 def published(lab: Lab) -> Iterator[tuple[Lab, int]]:
-    """A node whose servers publish ports, and a free one."""
     lab.write_settings(docker={"network": {"network_mode": "bridge", "interface": "127.0.0.1"}})
     yield lab, free_port()
 
 
 def publish(lab: Lab, uuid: str, port: int, address: str = "127.0.0.1") -> None:
-    """Have a server publish a port from its next start on."""
     lab.edit(uuid, allocations={"default": {"ip": address, "port": port}, "mappings": {address: [port]}})
 
 

@@ -27,7 +27,6 @@ def outsider(lab: Lab, uuid: str, *, environment: tuple[str, ...] = (), **config
 
 
 def stop_report(result: Any) -> tuple[str, str, bool]:
-    """Outcome, way and whether it was forced."""
     return result.outcome.value, result.stop.how, result.stop.forced
 
 
@@ -84,7 +83,6 @@ class RefusedSignals:
         self._engine: DockerEngine = engine
 
     def signal(self, name: str, signal: str) -> bool:
-        """Ask for a signal that does not exist."""
         return self._engine.signal(name, signal if signal == "SIGKILL" else "SIGNONE")
 
     def __getattr__(self, name: str) -> Any:

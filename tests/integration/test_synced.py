@@ -38,12 +38,10 @@ class Traces:
 
 
 def is_result(descriptor: int, _open_on: str, call: str) -> bool:
-    """Tell if a call writes the result of a module."""
     return descriptor == 1 and "{" in call
 
 
 def is_http(_descriptor: int, open_on: str, call: str) -> bool:
-    """Tell if a call answers over HTTP."""
     return open_on.startswith("TCP") and '"HTTP/1.1 2' in call
 
 
@@ -116,7 +114,6 @@ def test_facts_are_told_once_what_another_process_wrote_is_on_the_disk(lab: Lab,
 
 @contextlib.contextmanager
 def traced_shim(lab: Lab, traces: Traces) -> Iterator[Shim]:
-    """The HTTP face, traced from when it listens to its end."""
     with shim_on(lab) as shim:
         command = [*traced(traces.output), "-p", str(shim.child.pid)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
@@ -159,13 +156,11 @@ LINE = re.compile(r"<(?P<priority>\d+)>fleet-power\[\d+\]: (?P<text>.*)")
 
 @pytest.fixture
 def syslog(tmp_path: Path) -> Iterator[PrivateSyslog]:
-    """A syslog of the test's own."""
     with PrivateSyslog(tmp_path / "syslog") as private:
         yield private
 
 
 def lines_of(syslog: PrivateSyslog) -> list[tuple[int, str]]:
-    """Priority and text of each line with our tag."""
     found = [LINE.fullmatch(line.rstrip("\0\n")) for line in syslog.close()]
     return [(int(match["priority"]), match["text"]) for match in found if match is not None]
 

@@ -58,7 +58,6 @@ _LONELY = 64321
 
 @contextmanager
 def process_called_wings() -> Iterator[int]:
-    """A living process of that name, run by the lonely user."""
     child = os.fork()
     if child == 0:
         name = os.open("/proc/self/comm", os.O_WRONLY)

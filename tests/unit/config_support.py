@@ -25,8 +25,6 @@ ENDINGS = frozenset({"cut", "crlf", "latin1", "bom"})
 
 @dataclass(frozen=True)
 class Case:
-    """One file, its rules and what becomes of it."""
-
     parser: str
     name: str
     before: str

@@ -32,8 +32,6 @@ READY = ("regex:^ready$",)
 
 
 class Waiting:
-    """A server that has just been started, and the wait for it."""
-
     def __init__(self, fake: FakeNode) -> None:
         fake.define(process={"startup": {"done": list(READY)}})
         fake.up()

@@ -172,7 +172,6 @@ COBALT = Server(UUID, "Cobalt")
 
 
 def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UUID,), **given: int) -> list[int]:
-    """The priorities of the servers named in a call."""
     call = _OnNode(fake.build())
     return call.priorities(call.targets(names, fake.request(action, server="")), given)
 

@@ -67,8 +67,6 @@ def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place
 
 
 class Silent(Scripted):
-    """A web that never answers, but looks up as it promises."""
-
     def ask(self, method: str, path: str, *, check_cancelled: CheckCancelled = no_check, **_unused: Any) -> Answer:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:

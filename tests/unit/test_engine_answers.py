@@ -179,7 +179,6 @@ STOP_ID = "ab" * 32
 
 
 def note(root: Path, text: str | bytes, container: str = STOP_ID) -> Path:
-    """Write a container's file as the engine has it."""
     path = root / "containers" / container / "config.v2.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -24,8 +24,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 
 
 class Client:
-    """A client that only notes that it was closed."""
-
     api_version = "1.45"
 
     def __init__(self) -> None:

@@ -40,8 +40,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox, store
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, WebhookMessage
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
@@ -94,8 +93,6 @@ class FakeClient:
 
 
 class Post:
-    """A node with an outbox, and one receiver of its events."""
-
     def __init__(self, node: Node) -> None:
         self.journal: Journal = node.journal()
         self.journal.events.open()
@@ -122,7 +119,6 @@ class Post:
         return self.delivery_worker.turn(OutboxSight(outbox, self.ages.older_than(KEPT_SECONDS)))
 
     def through(self, span: timedelta = timedelta()) -> None:
-        """Go on for a while, and until nothing is due."""
         end = self.clock.now() + span
         while True:
             seconds = self.step()
@@ -303,7 +299,7 @@ def event(number: int, server: str = "a") -> Event:
 
 
 def seen(*servers: str, start: int = 1) -> DeliveryPlan:
-    plan = DeliveryPlan(Delivery("outbox_of", start - 1))
+    plan = DeliveryPlan(Delivery("outbox", start - 1))
     plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
     return plan
 
@@ -364,8 +360,6 @@ LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 
 
 class SetClock:
-    """A clock that stands where the test sets it."""
-
     seconds = 0.0
 
     def now(self) -> datetime:
@@ -458,8 +452,6 @@ def test_of_what_cannot_be_read_all_events_are_new(text: str) -> None:
 
 
 class ShiftedClock:
-    """The real time, and a wall clock that is set."""
-
     ahead = timedelta()
 
     def now(self) -> datetime:

@@ -249,8 +249,6 @@ def refused_why(serve: Callable[[socket.socket], object], seconds: float = 10.0)
 
 
 def answering(*packets: bytes) -> Callable[[socket.socket], object]:
-    """A game that answers a login with these packets."""
-
     def serve(connection: socket.socket) -> None:
         rcon_request(connection)
         connection.sendall(b"".join(packets))

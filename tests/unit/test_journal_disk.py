@@ -53,7 +53,6 @@ def everything(journal: Journal) -> None:
 
 
 def numbered(node: Node, number: int) -> bytes:
-    """A closed journal with another schema number."""
     perform(node.journal())
     with closing(sqlite3.connect(node.file)) as connection:
         connection.execute(f"PRAGMA user_version = {number}")

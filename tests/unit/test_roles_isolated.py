@@ -92,7 +92,6 @@ ONE, TWO = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-0000
 
 
 def program(name: str) -> ModuleType:
-    """A program of the role, which belongs to no package."""
     spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -138,7 +137,6 @@ def test_python_runs_from_the_library_with_nothing_else_of_ours(tmp_path: Path) 
 
 
 def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str, Any]:
-    """What the role writes to standard input of the program."""
     return {
         "directory": str(directory),
         "files": files,

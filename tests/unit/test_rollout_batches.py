@@ -179,7 +179,6 @@ def test_outdated_narrows_a_restart_alone(action: str) -> None:
 
 
 def run_of(batches: Sequence[Sequence[str]]) -> Record:
-    """A run whose batches have servers of these nodes."""
     record = Record("1b2c3d4e", "restart", "2026-01-31T12:00:00.000Z", {}, batches=len(batches))
     record.rows = [Row(node, f"{node}-{number}", batch=number) for number, nodes in enumerate(batches, 1) for node in nodes]
     return record

@@ -116,7 +116,6 @@ def test_a_canary_that_does_not_come_through_stops_the_run_whatever_the_budget(b
 
 
 def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, Any]:
-    """What a look at a server of the soak shows."""
     return told(info(number, state=state, container={"started_at": started_at}))
 
 
@@ -287,7 +286,6 @@ def skipped(servers: list[str], code: str = "players_online") -> dict[str, Any]:
 
 
 def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
-    """Go through a batch in which the named nodes answer so."""
     asked = servers_of(begin(record, number))
     given = {name.replace("_", "-"): answer for name, answer in answers.items()}
     count(record, number, {node: given.get(node) or ended(servers) for node, servers in asked.items()})

@@ -125,8 +125,6 @@ def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
 
 
 class TestEverything:
-    """Whatever is defined, and whatever has a container, by uuid."""
-
     def test_it_is_what_is_defined_and_what_has_a_container_each_once(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.unlink()

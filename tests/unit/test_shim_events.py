@@ -100,8 +100,6 @@ def end_of(journal: Journal) -> Cursor:
 
 
 class CountingEvents(RecordedEvents):
-    """Events that count how often the outbox is looked at."""
-
     def __init__(self, events: RecordedEvents) -> None:
         super().__init__(events._store)
         self.looks = 0

@@ -141,8 +141,6 @@ OLD, NEW = "the-token-that-counts-now", "the-token-that-comes-after-it"
 
 
 class World:
-    """The settings file of one process, and what it logs."""
-
     def __init__(self, root: Path) -> None:
         self.path = root / "config.yml"
         self._root = root

@@ -39,8 +39,6 @@ from hypothesis import strategies as st
 
 
 class Closed(Member):
-    """A member of whom only the close code is of interest."""
-
     def __init__(self) -> None:
         super().__init__(cast("Any", None), lambda: None, "r", "127.0.0.1", lambda _member: None)
         self.code: int | None = None

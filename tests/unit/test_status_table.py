@@ -84,8 +84,6 @@ def test_a_host_that_the_play_has_lost_has_no_answer_though_an_earlier_play_had_
 
 
 class _Broken(dict[str, Any]):
-    """Variables of which one cannot be evaluated, as a host's are."""
-
     def get(self, key: str, default: Any = None) -> Any:
         if key == "ansible_user":
             raise AnsibleError("'nobody' is undefined")
@@ -136,7 +134,6 @@ TERMINAL_SEEN = {
 
 
 def table_in(output: str) -> list[str]:
-    """The lines of the table that a run printed."""
     lines = output.replace("\r\n", "\n").split("\n")
     first = next(number for number, line in enumerate(lines) if line.startswith("NODE"))
     return lines[first : lines.index("", first)]

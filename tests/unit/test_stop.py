@@ -29,7 +29,6 @@ def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Pro
 
 
 def up(fake: FakeNode, stop_way: object, **fields: Any) -> Snapshot:
-    """The server, up, created with that way to stop."""
     fake.define(process={"stop": stop_way})
     return fake.up(**fields)
 

@@ -30,7 +30,6 @@ SINCE = "2026-03-01T11:00:00.000Z"
 
 
 def look(fake: FakeNode, crashes: int = 0) -> Described:
-    """What a reader is told, as the module builds its node."""
     settings = fake.node.settings
     journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, fake.clock, read_only=True)
     return describe((UUID,), replace(fake.build(), journal=journal), FactOptions(crashes=crashes), remember=lambda uuid, run: None)

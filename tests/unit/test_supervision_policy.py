@@ -232,7 +232,6 @@ SINCE = "2026-01-31T12:00:00.000Z"
 
 @contextmanager
 def opened(directory: Path) -> Iterator[int]:
-    """The file of the lock, made if it is missing."""
     descriptor = os.open(directory / SUPERVISOR_LOCK, os.O_RDWR | os.O_CREAT, 0o660)
     try:
         yield descriptor

@@ -18,8 +18,6 @@ _SIZE = 1024 * 1024
 
 
 class FullDisk:
-    """A watched server whose state directory is a small disk."""
-
     def __init__(self, watched: Watched, disk: Path) -> None:
         self.watched = watched
         self._disk = disk

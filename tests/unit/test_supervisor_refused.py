@@ -35,7 +35,6 @@ def told(watched: Watched) -> list[str]:
 
 
 def recorded(watched: Watched) -> list[str]:
-    """The codes of the supervisor's starts in the journal."""
     rows = watched.fake.node.journal.operations.of(UUID)
     return [row.code for row in reversed(rows) if row.origin == "supervisor"]
 

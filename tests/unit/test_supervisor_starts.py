@@ -293,8 +293,6 @@ class TestPolicy:
 
 
 class TestOver:
-    """Runs that are over before anybody has seen them up."""
-
     def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
         watched.up()
         watched.end()
@@ -330,7 +328,6 @@ def boot(watched: Watched) -> bool:
 
 
 def left(watched: Watched, code: int = 0) -> None:
-    """Have it end in a way that is told and left."""
     watched.up()
     assert not watched.end(code).due
     assert not watched.turn()

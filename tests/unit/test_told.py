@@ -168,7 +168,6 @@ def test_nothing_in_it_can_begin_another_line_or_move_a_terminals_cursor(name: s
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A daemon that reads the system log, or not."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(str(tmp_path / "log"))
         daemon.settimeout(10)

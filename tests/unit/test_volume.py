@@ -256,8 +256,6 @@ def test_everything_becomes_the_servers_links_and_not_their_targets(disk: Disk) 
 
 
 class KillAfter:
-    """A look that sees a kill after a number of looks."""
-
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
         self.number = 0

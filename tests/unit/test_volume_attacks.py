@@ -58,7 +58,6 @@ def write(disk: Disk, content: bytes = b"new\n", name: str = "a.txt") -> None:
 
 @contextmanager
 def leased(path: Path, *, gives_back: bool = False) -> Iterator[None]:
-    """Hold a write lease on a file, as its server could."""
     path.write_bytes(b"old\n")
     descriptor = os.open(path, os.O_RDWR)
     give_back = (lambda _number, _frame: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)) if gives_back else signal.SIG_IGN
