@@ -92,7 +92,7 @@ sanity-quick: venv # without the slowest tests, which matrix runs, and those tha
 unit: venv ## no engine needed; one file alone: make unit ARGS=tests/unit/test_plan.py
 	$(PYTEST) $(or $(ARGS),-n 3 --dist worksteal tests/unit)
 
-integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_stop.py
+integration: venv ## on a real engine; one file alone: make integration ARGS=tests/integration/test_kill.py
 	@$(ENGINE) run bash -c 'tests/lab/image/build && exec $(PYTEST) "$$@"' integration $(or $(ARGS),-n 4 --dist worksteal tests/integration)
 
 fleet: venv ## as root: on real nodes, which it empties; one file alone: make fleet ARGS=tests/fleet/test_lab.py

@@ -88,7 +88,6 @@ def _chosen(names: Sequence[str]) -> Iterator[tuple[str, Measure]]:
 
 
 def _measured(name: str, measure: Measure, host: str) -> Iterator[Row]:
-    """What is measured on a node of its own, told as it comes."""
     print(f"measuring {name} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="work-", dir=HOME) as work, contextlib.contextmanager(lab_on)(Path(work) / "node", host) as lab:
         for row in measure(lab):

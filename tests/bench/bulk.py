@@ -41,12 +41,10 @@ class _Field:
         return self.commands.own(server=list(self.uuids), action="restart")
 
     def whole(self) -> float:
-        """Ours as its user waits for it."""
         with Restarts(self.lab, self.uuids):
             return self.commands.ad_hoc(POWER, self.options()).seconds
 
     def on_node(self) -> Round:
-        """Ours as it runs on the node."""
         payload = self.commands.payload(POWER, self.options())
 
         def run() -> float:

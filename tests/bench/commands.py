@@ -35,7 +35,6 @@ class Done:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result that a module run by itself has printed."""
         (line,) = (line for line in self.output.splitlines() if line.startswith("{"))
         result: dict[str, Any] = json.loads(line)
         return result
@@ -75,7 +74,6 @@ class Commands:
         return done, list(peaks.values())
 
     def play(self, *tasks: Mapping[str, object]) -> Done:
-        """A whole run of a playbook of these tasks."""
         playbook = self._root / "play.yml"
         playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
         return self._run([_tool("ansible-playbook"), str(playbook)], {})

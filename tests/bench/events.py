@@ -22,7 +22,6 @@ _ROUNDS, _A_SECOND, _ENDS = 30, 1000, 400
 
 
 def measure(lab: Lab) -> Iterator[Row]:
-    """The rows of the table."""
     yield _beside(lab)
     yield _of_an_end(lab.root)
 

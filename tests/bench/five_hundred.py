@@ -29,7 +29,6 @@ class _Field:
 
 
 def measure(lab: Lab, names: Sequence[str]) -> Iterator[Row]:
-    """The rows of those names."""
     with servers(lab, _COUNT) as uuids:
         field = _Field(lab, Commands(lab), uuids)
         for name in names:
@@ -37,7 +36,6 @@ def measure(lab: Lab, names: Sequence[str]) -> Iterator[Row]:
 
 
 def _idle(field: _Field) -> list[Row]:
-    """Nothing to do."""
     options = field.commands.own(server=list(field.uuids), action="start")
     payload = field.commands.payload(POWER, options)
     times = []
@@ -66,7 +64,6 @@ def _inspects(field: _Field, options: Mapping[str, object]) -> tuple[Counter[str
 
 
 def _info(field: _Field) -> list[Row]:
-    """Looking at all."""
     payload = field.commands.payload(INFO, field.commands.own())
     times = []
     for _round in range(_ROUNDS):
@@ -95,7 +92,6 @@ def _memory(field: _Field) -> list[Row]:
 
 
 def _supervised(field: _Field) -> list[Row]:
-    """Supervised, and nothing happens."""
     return list(supervisor.idle(field.lab, _COUNT))
 
 

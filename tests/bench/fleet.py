@@ -45,7 +45,6 @@ def filled(nodes: Sequence[lab.Node], count: int) -> list[list[str]]:
 
 
 def succeeds(ran: lab.Ran) -> lab.Ran:
-    """A run that must end well."""
     if ran.rc != 0:
         raise RuntimeError(ran.output[-3000:])
     return ran
@@ -99,7 +98,6 @@ def floor(nodes: Sequence[lab.Node], uuids: Sequence[Sequence[str]]) -> float:
 
 
 def status(nodes: Sequence[lab.Node]) -> list[Row]:
-    """One table of a whole fleet."""
     chosen = nodes[:_NODES]
     filled(chosen, -(-_FLEET // _NODES))
     where = lab.inventory(chosen)
@@ -115,13 +113,11 @@ ROWS: Mapping[str, Callable[[Sequence[lab.Node]], list[Row]]] = {
 
 @contextlib.contextmanager
 def leased(count: int) -> Iterator[list[lab.Node]]:
-    """Nodes of the lab, as good as new before and after."""
     with contextlib.contextmanager(lab.leases)() as lease:
         yield lease(count)
 
 
 def main(names: Sequence[str]) -> int:
-    """Measure the rows that are named, or all."""
     unknown = set(names) - set(ROWS)
     if unknown:
         print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)

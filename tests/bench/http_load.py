@@ -89,8 +89,6 @@ def _in_a_process(work: Callable[[], Any]) -> Any:
 
 
 class _Client(asyncio.Protocol):
-    """One connection."""
-
     def __init__(self, requests: Iterator[bytes]) -> None:
         self.waits: list[float] = []
         self.statuses: Counter[int] = Counter()

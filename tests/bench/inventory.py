@@ -46,7 +46,6 @@ def measure(root: Path) -> Iterable[Row]:
 
 
 def _listing(directory: Path, name: str) -> Round:
-    """A command that reads an inventory and shows one host."""
     command = [str(Path(sys.executable).with_name("ansible")), "-i", str(directory / name), "game-1", "--list-hosts"]
     variables = {"PATH": os.environ["PATH"], "HOME": str(directory), "LANG": "C.UTF-8", "ANSIBLE_CONFIG": str(directory / "ansible.cfg")}
 

@@ -30,7 +30,6 @@ def measure(root: Path) -> Row:
 
 
 def _write(node: Node) -> tuple[float, int]:
-    """Seconds, and the number of warnings."""
     barrier = FORK.Barrier(_PROCESSES + 1)
     answers = FORK.SimpleQueue()
     processes = [FORK.Process(target=_writers, args=(node, number, barrier, answers), daemon=True) for number in range(_PROCESSES)]

@@ -87,7 +87,6 @@ class Restarts:
             assert after[1] != before[1], f"{name} was not restarted"
 
     def _runs(self) -> list[tuple[str, str]]:
-        """Id and StartedAt of each."""
         found = [self._lab.container(name) for name in self._names]
         states = [(each, each["State"]) for each in found if each is not None and each["State"]["Running"]]
         assert len(states) == len(self._names), "one of them is not up"

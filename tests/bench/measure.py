@@ -35,7 +35,6 @@ class Spread:
 
     @property
     def median(self) -> float:
-        """The middle one."""
         return statistics.median(self.samples)
 
     def quantile(self, share: float) -> float:
@@ -43,13 +42,11 @@ class Spread:
         return sorted(self.samples)[max(0, math.ceil(share * len(self.samples)) - 1)]
 
     def text(self) -> str:
-        """Median, and the range of all but the outermost tenths."""
         factor, decimals = _SHOWN[self.unit]
         median, low, high = (f"{factor * value:.{decimals}f}" for value in (self.median, self.quantile(0.1), self.quantile(0.9)))
         return f"{median} {self.unit} ({low} to {high})"
 
     def shown_in(self, unit: str) -> Spread:
-        """The same samples in another unit of time."""
         return Spread(self.samples, unit)
 
 
@@ -68,11 +65,9 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether the target is met."""
         return self.value <= self.target
 
     def facts(self) -> dict[str, Any]:
-        """The row as plain values."""
         medians = {"ours_median": self.ours.median, "other_median": None if self.other is None else self.other.median}
         return {**asdict(self), **medians, "met": self.met}
 
@@ -90,13 +85,11 @@ def alternately(ways: Sequence[Round], rounds: int, warm_up: int = 0) -> list[Sp
 
 
 def in_turn(ours: Round, other: Round, rounds: int, warm_up: int = 2) -> tuple[Spread, Spread]:
-    """The samples of two ways, taken alternately."""
     mine, others = alternately([ours, other], rounds, warm_up)
     return mine, others
 
 
 def ratio(what: str, ours: Spread, other: Spread, other_name: str, target: float, notes: Sequence[str] = ()) -> Row:
-    """A row that compares medians by division."""
     return Row(what, ours, other, other_name, ours.median / other.median, target, "times", tuple(notes))
 
 

@@ -81,7 +81,6 @@ def start(lab: Lab) -> Row:
 
 
 def _end(lab: Lab, uuid: str) -> None:
-    """Have the server offline, whoever started it."""
     if lab.is_up(uuid):
         lab.client.kill(uuid)
     wait_until(lambda: not lab.is_up(uuid), "the end of the server")

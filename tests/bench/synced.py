@@ -74,7 +74,6 @@ def _syncing_by(sync: Callable[[str], None]) -> Iterator[None]:
 
 
 def _restart(lab: Lab, uuids: Sequence[str]) -> None:
-    """Restart servers as one task does on the node."""
     asked = Request("", PowerAction.RESTART, "", datetime.now(timezone.utc))
     with closing(open_call({"config": str(lab.config), "docker_host": lab.docker_host})) as call:
         results = perform_each(call.targets(uuids, asked), call.act, Limiter(8))

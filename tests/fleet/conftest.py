@@ -15,13 +15,12 @@ from .lab import Lease, Node
 
 #: Begun first, the longest in front: no worker shall be left with one of them at the end.
 LONGEST = (
-    "test_supervised_changed",
+    "test_supervised",
     "test_node",
     "test_shim",
-    "test_supervised",
     "test_readme",
     "test_deploy",
-    "test_rollout_lost_nodes",
+    "test_rollout_faults",
 )
 
 
@@ -51,5 +50,4 @@ def lease() -> Iterator[Lease]:
 
 @pytest.fixture
 def node(lease: Lease) -> Node:
-    """One leased node."""
     return lease(1)[0]

@@ -35,8 +35,6 @@ esac
 
 
 class StandIns:
-    """Those of one node."""
-
     def __init__(self, node: Node) -> None:
         self._node = node
         for name, script in (("ufw", _UFW), ("firewall-cmd", _FIREWALL_CMD)):
@@ -48,9 +46,7 @@ class StandIns:
         self._node.ssh(f"printf %s {shlex.quote(lines)} >{_RULES}{kind}")
 
     def rules(self, kind: str) -> list[str]:
-        """The rules that there are."""
         return self._node.ssh(f"cat {_RULES}{kind}").splitlines()
 
     def remove(self) -> None:
-        """Remove all of it."""
         self._node.ssh(f"rm -f {_PLACE}/ufw {_PLACE}/firewall-cmd {_RULES}*")

@@ -66,11 +66,9 @@ class Watch:
 
     @property
     def said(self) -> list[Said]:
-        """Return the lines of progress up to now."""
         return list(self._said)
 
     def texts(self) -> list[str]:
-        """Return what those lines say."""
         return [each.text for each in self._said]
 
     def ends(self, what: str) -> dict[str, float]:
@@ -78,7 +76,6 @@ class Watch:
         return {name: each.moment for each in self._said for name in told([each.text], what)}
 
     def await_text(self, text: str, seconds: float = 60) -> Said:
-        """Wait for a line of progress that has a text."""
         said: Said = wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)
         return said
 
@@ -87,7 +84,6 @@ class Watch:
         return float(wait_until(lambda: self.ends(what).get(name), f"it is told: {name} {what}", seconds))
 
     def finish(self) -> Ran:
-        """Wait for the end of the run."""
         ran = self.going.finish()
         self._thread.join(10)
         return ran
@@ -145,7 +141,6 @@ def lasting(value: Any) -> Any:
 
 
 def only_result(ran: Ran) -> dict[str, Any]:
-    """Return the result of a run that had one."""
     assert len(ran.results) == 1, ran.output
     result: dict[str, Any] = ran.results[0]["result"]
     return result
@@ -195,7 +190,6 @@ def settled(node: Node, servers: Sequence[Definition], action: str = "stop", qui
 
 
 def name_of(definition: Definition) -> str:
-    """Return a server's name."""
     return str(definition["settings"]["meta"]["name"])
 
 
@@ -223,7 +217,6 @@ def await_poll(node: Node) -> None:
 
 
 def await_gap(node: Node) -> None:
-    """Wait until nobody does, between two questions."""
     await_poll(node)
     wait_until(lambda: len(pythons(node)) == 1, "a question has been answered", 30)
 

@@ -73,8 +73,6 @@ def inventory(nodes: Sequence[Node], **variables: object) -> Path:
 
 
 class Going:
-    """A run of Ansible that goes on, in a session of its own."""
-
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path = CHECKOUT) -> None:
         test = current()
         # Files: an open connection that outlives the run would keep a pipe open.
@@ -95,17 +93,14 @@ class Going:
 
     @property
     def pid(self) -> int:
-        """The process, and its group."""
         return self._child.pid
 
     @property
     def stdout(self) -> str:
-        """Return all it has said up to now."""
         return self._stdout.read_text()
 
     @property
     def stderr(self) -> str:
-        """Return all it has said on standard error up to now."""
         return self._stderr.read_text()
 
     def results(self) -> tuple[dict[str, Any], ...]:
@@ -115,7 +110,6 @@ class Going:
         return tuple(json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n"))
 
     def is_going(self) -> bool:
-        """Tell whether it has not ended yet."""
         return self._child.poll() is None
 
     def interrupt(self) -> None:
@@ -123,7 +117,6 @@ class Going:
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGKILL to its whole group."""
         self._signal(signal.SIGKILL)
         self._child.wait()
 
@@ -132,7 +125,6 @@ class Going:
             os.killpg(self._child.pid, number)
 
     def finish(self, seconds: float = RUN_SECONDS) -> Ran:
-        """Wait for its end."""
         try:
             rc = self._child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -224,7 +216,6 @@ def adhoc(
 
 
 def bring_up(servers: Mapping[Node, Sequence[Mapping[str, Any]]]) -> None:
-    """Define servers, and start all that their nodes have."""
     for node, definitions in servers.items():
         node.define(*definitions)
     results = adhoc(list(servers), "server_power", "server=all action=start wait_for=running")

@@ -21,7 +21,6 @@ FAR_SECONDS = 120.0
 
 
 def run_with(node: Node, running: list[dict[str, Any]], offline: list[dict[str, Any]]) -> None:
-    """Define servers, and have some of them run."""
     node.define(*running, *offline)
     names = ",".join(uuid_of(each) for each in running)
     result = adhoc([node], "fleet.power.server_power", f"server={names} action=start wait_for=running")[node.name]
@@ -29,7 +28,6 @@ def run_with(node: Node, running: list[dict[str, Any]], offline: list[dict[str, 
 
 
 def starts(node: Node, *definitions: dict[str, Any]) -> list[int]:
-    """How often the journal says that each server was started."""
     names = ",".join(uuid_of(each) for each in definitions)
     shown = adhoc([node], "fleet.power.server_power_info", f"server={names} operations=100")[node.name]
     found = {each["server"]: [(row["action"], row["outcome"]) for row in each["operations"]] for each in shown["servers"]}
@@ -44,7 +42,6 @@ def times(node: Node, definition: dict[str, Any]) -> tuple[str, str]:
 
 
 def text_of(node: Node, path: str) -> str:
-    """A file of a node, empty if there is none, or no node."""
     with contextlib.suppress(OSError, AssertionError):
         return (node.root / path).read_text(errors="replace")
     return ""

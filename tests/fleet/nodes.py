@@ -31,7 +31,6 @@ LEASE_SECONDS = 300.0
 
 
 def home() -> Path:
-    """The lab's directory."""
     found = Path(os.environ.get("FLEET_LAB") or CHECKOUT / ".build" / "lab")
     if not (found / "inventory.yml").exists():
         pytest.fail("there is no lab of nodes; run these tests by: make fleet")
@@ -61,39 +60,30 @@ class Faults:
     node: str
 
     def halt(self) -> None:
-        """Pull the plug."""
         nodes_command("halt", self.node)
 
     def boot(self) -> None:
-        """Plug it in again, and wait for SSH and its engine."""
         nodes_command("boot", self.node)
 
     def reboot(self) -> None:
-        """Let it reboot in order, and wait until it is back."""
         nodes_command("reboot", self.node)
 
     def freeze(self) -> None:
-        """Let its engine answer nothing any more."""
         nodes_command("freeze", self.node)
 
     def thaw(self) -> None:
-        """Let its engine answer again."""
         nodes_command("thaw", self.node)
 
     def cut(self) -> None:
-        """Cut it off the network."""
         nodes_command("cut", self.node)
 
     def join(self) -> None:
-        """Join it to the network again."""
         nodes_command("join", self.node)
 
     def stop_engine(self) -> None:
-        """Stop its engine, and the servers with it."""
         nodes_command("stop-engine", self.node)
 
     def start_engine(self) -> None:
-        """Start its engine."""
         nodes_command("start-engine", self.node)
 
     def disk(self, mib: int, path: str) -> None:
@@ -110,7 +100,6 @@ class Node:
 
     @property
     def faults(self) -> Faults:
-        """Return the way to its faults."""
         return Faults(self.name)
 
     def ssh(self, command: str, check: bool = True) -> str:
@@ -159,20 +148,17 @@ class Node:
         raise AssertionError(f"{self.name} is halted")
 
     def is_halted(self) -> bool:
-        """Tell whether it is down, or just between two boots."""
         try:
             return not self.root
         except AssertionError:
             return True
 
     def write(self, path: str, content: str) -> None:
-        """Write a file on it."""
         place = self.root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(content)
 
     def define(self, *definitions: Mapping[str, Any]) -> None:
-        """Write definitions into its directory."""
         for definition in definitions:
             self.write(f"/etc/fleet-power/servers/{definition['settings']['uuid']}.json", json.dumps(definition))
 
@@ -198,7 +184,6 @@ class Node:
         return found
 
     def is_up(self, uuid: str) -> bool:
-        """Tell whether a server's container runs."""
         found = self.container(uuid)
         return found is not None and bool(found["State"]["Running"])
 
@@ -213,8 +198,6 @@ class Node:
 
 
 class Lease(Protocol):
-    """Takes free nodes of the lab and returns them as good as new."""
-
     def __call__(self, count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
         """``bare``: nodes without Docker, as new. ``renewed``: also what roles have installed on them is gone, which takes a boot."""
 

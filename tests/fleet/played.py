@@ -24,8 +24,6 @@ GAMES = {
 
 
 class Network:
-    """A node with servers that people play on."""
-
     def __init__(self, node: Node, **online: int) -> None:
         self.node = node
         self.servers = {name: server(name) for name in online}

@@ -12,8 +12,6 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of Ansible that has ended."""
-
     rc: int
     stdout: str
     stderr: str
@@ -23,17 +21,14 @@ class Ran:
 
     @property
     def output(self) -> str:
-        """All it said."""
         return self.stdout + self.stderr
 
 
 def changes(ran: Ran) -> list[str]:
-    """The tasks that changed something."""
     return sorted({each["task"].partition(" : ")[2] or each["task"] for each in ran.results if each["result"].get("changed")})
 
 
 def made(ran: Ran) -> Ran:
-    """A run that must have ended well."""
     assert ran.rc == 0, ran.output
     return ran
 

@@ -44,13 +44,11 @@ def operations(node: Node, definition: Definition, action: str = "restart") -> l
 
 
 def result_of(home: Path) -> dict[str, Any]:
-    """The result that the run wrote for programs."""
     read: dict[str, Any] = json.loads((home / ".ansible/fleet_power/rollout.json").read_text())
     return read
 
 
 def resume_files(home: Path) -> list[Path]:
-    """The resume files that there are."""
     return sorted((home / ".ansible/fleet_power").glob("resume-*.json"))
 
 

@@ -21,8 +21,6 @@ COLLECTION = ("extensions", "galaxy.yml", "meta", "playbooks", "plugins", "roles
 
 @dataclass
 class Test:
-    """The test that runs in this process."""
-
     directory: Path
     #: Where Ansible finds this collection.
     collections: Path
@@ -32,7 +30,6 @@ class Test:
     files: int = 0
 
     def file(self, name: str) -> Path:
-        """A path of a new file of its own."""
         self.files += 1
         return self.directory / f"{self.files}-{name}"
 
@@ -41,7 +38,6 @@ _tests: list[Test] = []
 
 
 def current() -> Test:
-    """Return the test that runs in this process."""
     return _tests[-1]
 
 
@@ -67,7 +63,6 @@ def collections() -> Path:
 
 
 def collection_root() -> Path:
-    """Return the root of the collection that this test runs."""
     return collection_in(collections())
 
 

@@ -48,7 +48,6 @@ def server(
 
 
 def uuid_of(definition: Mapping[str, Any]) -> str:
-    """The uuid in a definition."""
     return str(definition["settings"]["uuid"])
 
 

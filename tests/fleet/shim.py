@@ -84,7 +84,6 @@ def done(node: Node, definition: Mapping[str, Any], action: str) -> dict[str, An
 
 
 def begun(node: Node, location: str) -> None:
-    """Wait until an operation has begun."""
     wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "it has begun")
 
 

@@ -69,7 +69,6 @@ def began(node: Node, server: Mapping[str, Any]) -> datetime:
 
 
 def facts(node: Node, *servers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return all that is told of servers, in their order."""
     asked = {"server": [uuid_of(each) for each in servers], "operations": 100, "crashes": 10}
     found = {each["server"]: each for each in adhoc([node], "server_power_info", asked)[node.name]["servers"]}
     return [found[uuid_of(each)] for each in servers]

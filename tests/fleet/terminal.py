@@ -59,11 +59,9 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """Return all that was shown."""
         return "".join(text for _moment, text in self.shown)
 
     def type(self, keys: str) -> None:
-        """Press keys."""
         os.write(self._terminal, keys.encode())
 
     def finish(self, seconds: float = 120) -> int:

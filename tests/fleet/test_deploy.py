@@ -37,7 +37,6 @@ class Repository:
             (directory / f"{uuid_of(definition)}.json").write_text(json.dumps(definition))
 
     def deploy(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the script as a pipeline does."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "DEPLOY_"))},
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -59,7 +58,6 @@ class Repository:
         return self.place / "deploy-resume.json"
 
     def outcomes(self) -> dict[str, str]:
-        """How each server ended, by name."""
         return {entry["name"]: entry["outcome"] for entry in self.result["servers"]}
 
 
@@ -82,7 +80,6 @@ class Team:
         shutil.copy(inventory([node], node_definitions_dir=where), self.repository.place / "inventory.yml")
 
     def release(self, *, image: str | None = None, **environment: object) -> None:
-        """Commit new definitions of both servers."""
         for definition in (self.first, self.second):
             changed = copy.deepcopy(definition)
             changed["settings"]["environment"].update(environment)
@@ -98,12 +95,10 @@ class Team:
         return [self.node.is_up(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def definitions(self) -> dict[str, str]:
-        """A checksum of each definition on the node, by UUID."""
         lines = self.node.ssh("cd /etc/fleet-power/servers && sha256sum *").splitlines()
         return {line.split()[1].removesuffix(".json"): line.split()[0] for line in lines}
 
     def releases(self) -> list[str]:
-        """The variable RELEASE of each server's container."""
         uuids = " ".join(uuid_of(definition) for definition in (self.first, self.second))
         return re.findall(r"RELEASE=(\w+)", self.node.ssh(f"docker inspect --format '{{{{.Config.Env}}}}' {uuids}"))
 

@@ -16,7 +16,6 @@ SECRET = "hunter2-and-some"
 
 
 def jobs_of(node: Node) -> set[str]:
-    """Return the directories of jobs at a node."""
     return set(node.ssh(f"find {JOBS} -mindepth 1 -maxdepth 1 -type d 2>/dev/null || true").split())
 
 
@@ -26,7 +25,6 @@ def unpacked(node: Node) -> set[str]:
 
 
 def be_ten_minutes_later(node: Node) -> None:
-    """Let what sleeps until a job's files are to go wake up."""
     # As what removes them marks those that it has found ended.
     node.ssh(f"find {JOBS} -name rc -exec chmod 400 {{}} +")
     sleeping = node.ssh("pgrep -f '^sleep [0-9]+$'").split()

@@ -24,7 +24,6 @@ UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
 
 
 def block(word: str) -> Example:
-    """The block of commands that has a word in it."""
     (found,) = (each for each in examples(GUIDES / "how_do_i_guide.rst") if each.language == "console" and word in each.text)
     return found
 

@@ -33,7 +33,6 @@ class Directory:
         return self.root
 
     def engines(self, *nodes: Node, **options: Any) -> Path:
-        """A file that asks the engines of nodes over ssh."""
         connection, _unused = lab_inventory("nodes")
         words = [word for word in shlex.split(connection["ansible_ssh_args"]) if not word.startswith("Control")]
         settings = [word for word in words if word != "-o"]
@@ -55,7 +54,6 @@ def groups_in(where: Path, seconds: float = 60) -> tuple[dict[str, list[str]], R
 
 @pytest.fixture
 def two(lease: Lease, tmp_path: Path) -> tuple[list[Node], Directory]:
-    """Two nodes, and the inventories of them."""
     nodes = lease(2)
     return nodes, Directory(tmp_path, nodes)
 

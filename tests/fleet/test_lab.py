@@ -23,7 +23,6 @@ IMAGE_NAME = IMAGE.lstrip("~")
 
 
 def docker(node: Node, *arguments: str, check: bool = True) -> str:
-    """Docker's client on this machine, at the node's engine."""
     environment = {**os.environ, "DOCKER_HOST": node.docker_host}
     return subprocess.run(["docker", *arguments], env=environment, capture_output=True, text=True, check=check, timeout=30).stdout.strip()
 
@@ -43,7 +42,6 @@ def answers(node: Node) -> bool:
 
 @contextmanager
 def nothing_changed(node: Node) -> Iterator[None]:
-    """The other node keeps running."""
     before = node.ssh("cat /proc/sys/kernel/random/boot_id")
     yield
     assert answers(node)
@@ -148,12 +146,10 @@ class Checkout:
 
     @property
     def slot(self) -> str:
-        """The number of its lab, or nothing."""
         path = self.place / ".build" / "lab" / "slot"
         return path.read_text().strip() if path.exists() else ""
 
     def left(self, slot: str) -> list[str]:
-        """Return what is left of its lab on this machine."""
         processes = [
             str(path)
             for path in Path("/proc").glob("[0-9]*/cgroup")
@@ -170,14 +166,12 @@ class Checkout:
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a file that may go away at any time."""
     with contextlib.suppress(OSError):
         return path.read_text()
     return ""
 
 
 def alive(status: Path) -> bool:
-    """Tell whether a process is more than a row in the table."""
     return re.search(r"^State:\s+[^ZX]", text_of(status), re.MULTILINE) is not None
 
 

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role node on real nodes: from a machine to a node, and a second time nothing."""
+"""Role node on real nodes, and the start of servers after a boot."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
 from ansible_collections.fleet.power.tests.integration.panel_server import closing
 
-from .lab import Lease, Node, adhoc, inventory, playbook, server, uuid_of, wait_until
+from .lab import Lease, Node, adhoc, inventory, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made, refusal
 from .shim import library_of, pid_of
 from .supervised import BACK_SECONDS, EVENTS, RESTORE, SECRET, SHORT, SUPERVISOR, crash, is_back, libraries, units
@@ -180,3 +181,52 @@ def test_modules_and_unit_run_in_a_virtual_environment(online: Node) -> None:
     assert units(online) == {SUPERVISOR: "enabled active"}
     assert f'"{python}"' in online.ssh(f"systemctl cat {SUPERVISOR} | grep ^ExecStart")
     assert "docker.service" in online.ssh(f"systemctl show --property=After {SUPERVISOR}").replace(".service.service", "")
+
+
+STAGGER = 2
+
+
+def make(node: Node, *servers: dict[str, Any]) -> None:
+    short = {"node_python": "none", "node_user": "", "node_check": False, "node_supervise": False}
+    ran = playbook("node", [node], node_definitions=list(servers), node_restore_stagger=STAGGER, **short)
+    assert ran.rc == 0, ran.output
+
+
+def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
+    """Act on servers, or on all; the result."""
+    return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
+
+
+def began(node: Node, each: dict[str, Any]) -> datetime:
+    """Return the moment a server was started, in whole microseconds."""
+    return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
+
+
+@pytest.mark.long
+def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(node: Node) -> None:
+    proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
+    crashed = server("crashed", priority=200, CRASH_AFTER=2)
+    stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
+    meant = (proxy, lobby, game, crashed)
+    make(node, *meant, stopped, killed, overdue, never)
+    act(node, "start", *meant, stopped, killed, overdue)
+    act(node, "stop", stopped)
+    act(node, "kill", killed)
+    overdue["settings"]["suspended"] = True
+    node.define(overdue)
+    wait_until(lambda: not node.is_up(uuid_of(crashed)), "the server has crashed")
+
+    node.faults.halt()
+    node.faults.boot()
+
+    assert restored(node) == "exited success"
+    times = [began(node, each) for each in meant]
+    assert times == sorted(times)
+    # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
+    assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
+    assert [node.is_up(uuid_of(each)) for each in (proxy, lobby, game)] == [True] * 3
+    assert [node.is_up(uuid_of(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
+    facts = {each["server"]: each for each in adhoc([node], "server_power_info")[node.name]["servers"]}
+    assert {facts[uuid_of(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
+    # What it is meant to be has not been forgotten with its suspension.
+    assert facts[uuid_of(overdue)]["intent"]["up"] is True

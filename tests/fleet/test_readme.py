@@ -70,7 +70,6 @@ def test_every_command_of_the_fleet_page_does_what_it_says(lease: Lease) -> None
 
 
 def blocks(heading: str) -> list[Example]:
-    """The blocks of a section of the README."""
     lines = README.read_text().splitlines()
     first = lines.index(f"## {heading}") + 1
     last = next((number for number in range(first, len(lines)) if lines[number].startswith("## ")), len(lines))

@@ -1,20 +1,25 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run that is cut off, refused or worked beside does nothing twice, and its result and resume file tell the truth."""
+"""Rolling runs with faults: cut off, lost nodes, receivers, players."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
 
-from .lab import Lease, adhoc, bring_up, playbook, playbook_begun, server, uuid_of, wait_until
-from .rollout import is_stopping, is_unlocked, operations, outcomes, result_of, resume_files, runs_of
+from .followed import PATIENCE, UNFOLLOWED
+from .lab import Lease, adhoc, bring_up, inventory, playbook, playbook_begun, server, uuid_of, wait_until
+from .maintenance import MARK, MEMORY, boot_of, work
+from .ran import recap, words_of
+from .rollout import is_stopping, is_unlocked, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 
 @pytest.mark.long
@@ -87,3 +92,245 @@ def test_two_controllers_at_once_restart_no_server_twice_at_the_same_time(lease:
         # Each needs its own 1.5 seconds for the stop.
         ends = [datetime.fromisoformat(operation["ended_at"].replace("Z", "+00:00")).timestamp() for operation in done]
         assert all(two - one >= 1.5 for one, two in itertools.pairwise(ends))
+
+
+@pytest.mark.long
+def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    slow, later = server("slow", STOP_SECONDS=8), server("later")
+    bring_up({node: [slow, later]})
+    address = tmp_path / "address"
+    with told() as chat, told() as hanging, told() as redirecting, told() as elsewhere:
+        hanging.hangs = 600
+        redirecting.status, redirecting.answer_headers = 308, {"Location": elsewhere.url}
+        chat.status = 503
+        address.write_text(f"{chat.url}/planted-path")
+        receivers = [
+            {"name": "chat", "url": "{{ lookup('ansible.builtin.file', __address) }}", "secret": SECRET},
+            {"name": "hanging", "url": hanging.url},
+            {"name": "redirecting", "url": redirecting.url},
+        ]
+        asked = {"rollout_receivers": receivers, "__address": str(address), "rollout_batch_size": 1, "rollout_priorities": {"slow": 1}}
+        shown = {"ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "true"}
+        going = playbook_begun("rolling_restart", [node], "-vvv", surroundings=shown, **asked)
+        wait_until(lambda: is_stopping(node, slow), "it is being stopped", 90)
+        going.kill()
+        said = going.stdout + going.stderr
+        assert set(chat.types) == {"rollout.begun"}
+        first = chat.events[0][1]
+        chat.status = 200
+        chat.sent.clear()
+
+        (resume,) = resume_files(tmp_path)
+        ran = playbook("rolling_restart", [node], "-vvv", rollout_resume=str(resume), **asked)
+        assert ran.rc == 0, ran.output
+        second = result_of(tmp_path)["run"]
+        assert chat.events == [
+            (f"rollout.{word}", run) for run, words in ((first, ("begun", "stopped")), (second, ("begun", "ended"))) for word in words
+        ]
+        assert len({each.value["id"] for each in chat.sent}) == 4
+        assert chat.sent[1].value["data"]["stopped"] == "its command ended before it did"
+        assert chat.sent[2].value["data"]["resumes"] == first
+        assert elsewhere.sent == []
+    assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
+    # Each of the others is complained of once in a run.
+    for name in ("hanging", "redirecting"):
+        assert [ran.output.count(f"Cannot tell receiver {name} of run {run}: ") for run in (first, second)] == [0, 1], ran.output
+    said += ran.output + "".join(path.read_text() for path in (tmp_path / ".ansible").rglob("*.json"))
+    assert "planted-path" not in said and SECRET not in said
+
+
+@pytest.mark.long
+def test_who_is_skipped_for_players_stops_nothing_and_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    played, empty = server("played"), server("empty")
+    bring_up({first: [played], second: [empty]})
+    second.ssh(f"docker stop -t 1 {uuid_of(empty)}")
+    before = runs_of(first, [played])
+
+    # One that is down has no players.
+    ran = playbook("rolling_restart", [first, second], power_servers="played,empty", rollout_players_at_most=0, rollout_warn_message="x")
+    assert ran.rc == 2
+    result = result_of(tmp_path)
+    assert outcomes(result) == {"played": "not_done players_unknown", "empty": "done"}
+    assert (result["stopped"], result["budget"]) == (None, {"allowed": 0, "used": 0})
+    assert (result["counts"]["not_done"], result["counts"]["for_players"]) == (1, 1)
+    assert "restart of 2 in 2 of 2 batches: 1 done, 1 skipped for players" in ran.stdout
+    assert recap(ran) == {first.name: 1, second.name: 0, "localhost": 0}
+    assert runs_of(first, [played]) == before
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{first.name} played: players_unknown"]
+
+    resumed = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
+    assert resumed.rc == 0, resumed.output
+    assert outcomes(result_of(tmp_path)) == {"played": "done"}
+    assert resume_files(tmp_path) == []
+
+
+@pytest.mark.long
+def test_a_run_that_was_killed_while_it_waited_for_players_is_taken_up(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    played = server("played")
+    bring_up({node: [played]})
+    polite = {"rollout_players_at_most": 0, "rollout_max_delay": 600}
+    going = playbook_begun("rolling_restart", [node], **polite)
+    wait_until(lambda: "waiting for players" in going.stdout, "it waits for players", 60)
+    going.kill()
+    (resume,) = resume_files(tmp_path)
+    assert json.loads(resume.read_text())["not_done"] == [f"{node.name} played: in flight"]
+    resumed = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_resume_wait=300)
+    assert resumed.rc == 0, resumed.output
+    assert outcomes(result_of(tmp_path)) == {"played": "done"}
+    assert len([row for row in operations(node, played) if row["outcome"] == "done"]) == 1
+
+
+@pytest.mark.long
+def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    played, other = server("played", priority=1), server("other")
+    bring_up({first: [played], second: [other]})
+    second.ssh(f"docker stop -t 1 {uuid_of(other)}")
+    before = boot_of(first), boot_of(second), runs_of(first, [played])
+    todo = {"maintenance_reboot": True, "maintenance_tasks": work(tmp_path, f"touch /{MARK}"), "maintenance_players_at_most": 0}
+
+    ran = playbook("maintenance", [first, second], **todo)
+    assert ran.rc != 0
+    assert f"Cannot maintain {first.name}: players may be on played; it was neither worked on nor rebooted" in words_of(ran)
+    assert recap(ran) == {first.name: 1, second.name: 0}
+    assert (boot_of(first), runs_of(first, [played])) == (before[0], before[2])
+    assert boot_of(second) != before[1]
+    assert [(node.root / MARK).exists() for node in (first, second)] == [False, True]
+    assert not (first.root / MEMORY).exists()
+
+    del todo["maintenance_players_at_most"]
+    again = playbook("maintenance", [first], **todo)
+    assert again.rc == 0, again.output
+    assert boot_of(first) != before[0]
+    assert first.is_up(uuid_of(played))
+
+
+@pytest.mark.long
+def test_an_unreachable_node_counts_and_the_others_are_done_within_the_budget(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    here, there = server("here"), server("there")
+    bring_up({first: [here], second: [there]})
+    before = runs_of(first, [here]), runs_of(second, [there])
+    # The first node of the play is the one that is lost: what runs once, runs on it.
+    first.faults.cut()
+    try:
+        ran = playbook("rolling_restart", [first, second])
+        assert ran.rc == 2
+        assert (runs_of(first, [here]), runs_of(second, [there])) == before
+        assert outcomes(result_of(tmp_path)) == {first.name: "unknown node_unreachable", "there": "not_done"}
+        (resume,) = resume_files(tmp_path)
+
+        ran = playbook("rolling_restart", [first, second], rollout_max_failures=1, rollout_resume=str(resume))
+        assert ran.rc == 2
+        assert outcomes(result_of(tmp_path)) == {first.name: "unknown node_unreachable", "there": "done"}
+        assert [line.split()[:5] for line in table_of(ran)[2:]] == [[first.name, "-", "-", "unknown", "node_unreachable"]]
+    finally:
+        first.faults.join()
+    ran = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
+    assert ran.rc == 0, ran.output
+    assert outcomes(result_of(tmp_path)) == {"here": "done"}
+    assert len(operations(second, there)) == 1
+
+
+@pytest.mark.samples("one_call")
+@pytest.mark.parametrize(("how", "patience"), [(UNFOLLOWED, 0), ({}, PATIENCE)], ids=["one_call", "followed"])
+def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_own(
+    lease: Lease, tmp_path: Path, how: dict[str, str], patience: float
+) -> None:
+    first, second = lease(2)
+    lost, waiting, other = server("lost", STOP_SECONDS=8), server("waiting"), server("other")
+    bring_up({first: [lost, waiting], second: [other]})
+    before = runs_of(first, [lost])
+    variables = {"rollout_max_failures": 1, "rollout_serial": 0, "rollout_batch_size": 1}
+    going = playbook_begun("rolling_restart", [first, second], surroundings=how, **variables)
+    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    first.faults.cut()
+    cut_at = time.monotonic()
+    try:
+        ran = going.finish()
+        # Three words of ServerAlive, two seconds apart, for its first batch; nobody connects to it for the second.
+        assert ran.rc == 2
+        assert outcomes(result_of(tmp_path))["other"] == "done"
+        assert outcomes(result_of(tmp_path))["lost"] == "unknown node_unreachable"
+        wait_until(lambda: runs_of(first, [lost]) != before and is_unlocked(first, lost), "it has ended by itself")
+        assert patience < time.monotonic() - cut_at < patience + 60
+    finally:
+        first.faults.join()
+    (resume,) = resume_files(tmp_path)
+    ran = playbook("rolling_restart", [first, second], rollout_resume=str(resume))
+    assert ran.rc == 0, ran.output
+    assert outcomes(result_of(tmp_path))["lost"] == "done"
+    assert [each["outcome"] for each in operations(first, lost)] == ["done"]
+    assert [len(operations(node, each)) for node, each in ((first, waiting), (second, other))] == [1, 1]
+
+
+@pytest.mark.long
+def test_a_dead_node_is_noticed_within_the_time_of_the_checkouts_own_configuration(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    lost, other = server("lost", STOP_SECONDS=4), server("other")
+    bring_up({first: [lost], second: [other]})
+    # Four words, 15 seconds apart, as ansible.cfg has it, where the lab has a shorter time of its own. Then it is tried again for a while.
+    where = inventory([first, second])
+    written = json.loads(where.read_text())
+    words = written["all"]["vars"]["ansible_ssh_args"].split(" -o ")
+    written["all"]["vars"]["ansible_ssh_args"] = " -o ".join(word for word in words if not word.startswith("ServerAlive"))
+    # A connection of its own, not the one that is open still.
+    written["all"]["vars"]["ansible_control_path_dir"] += "/own"
+    where.write_text(json.dumps(written))
+    going = playbook_begun("rolling_restart", where, rollout_max_failures=1)
+    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    first.faults.cut()
+    cut_at = time.monotonic()
+    try:
+        ran = going.finish()
+        assert 55 < time.monotonic() - cut_at - PATIENCE < 100
+    finally:
+        first.faults.join()
+    assert ran.rc == 2
+    assert outcomes(result_of(tmp_path)) == {"lost": "unknown node_unreachable", "other": "done"}
+
+
+@pytest.mark.long
+def test_a_node_cut_off_with_servers_queued_does_none_of_them_twice(lease: Lease, tmp_path: Path) -> None:
+    (node,) = lease(1)
+    servers = [server(f"s{number}", BOOT_SECONDS=6) for number in range(3)]
+    bring_up({node: servers})
+    before = runs_of(node, servers)
+    # One at a time: while one becomes ready nobody holds a lock, and what is queued behind it shows nowhere.
+    going = playbook_begun("rolling_restart", [node], rollout_max_parallel=1)
+    wait_until(lambda: runs_of(node, servers)["s0"] != before["s0"], "the first is started", 60)
+    node.faults.cut()
+    try:
+        assert going.finish().rc != 0
+    finally:
+        node.faults.join()
+    assert set(outcomes(result_of(tmp_path)).values()) == {"unknown node_unreachable"}
+    (resume,) = resume_files(tmp_path)
+    ran = playbook("rolling_restart", [node], rollout_resume=str(resume))
+    assert ran.rc == 0, ran.output
+    assert set(outcomes(result_of(tmp_path)).values()) <= {"done", "unchanged"}
+    assert [[said["outcome"] for said in operations(node, each)].count("done") for each in servers] == [1, 1, 1]
+
+
+@pytest.mark.long
+def test_a_node_that_reboots_in_mid_run_counts_and_the_next_run_starts_its_servers(lease: Lease, tmp_path: Path) -> None:
+    first, second = lease(2)
+    lost, other = server("lost", STOP_SECONDS=8), server("other")
+    bring_up({first: [lost], second: [other]})
+    going = playbook_begun("rolling_restart", [first, second], rollout_max_failures=1)
+    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    first.faults.reboot()
+    ran = going.finish()
+    assert ran.rc == 2
+    said = outcomes(result_of(tmp_path))
+    assert said["other"] == "done"
+    assert said["lost"] != "done"
+    (resume,) = resume_files(tmp_path)
+    ran = playbook("rolling_restart", [first, second], rollout_resume=str(resume), rollout_resume_failed=True)
+    assert ran.rc == 0, ran.output
+    assert first.is_up(uuid_of(lost))
+    assert len(operations(second, other)) == 1

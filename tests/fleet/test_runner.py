@@ -43,7 +43,6 @@ class Job:
         return int((self.artifacts / "rc").read_text())
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """The events of one kind, in the order in which they came."""
         every = [json.loads(path.read_text()) for path in (self.artifacts / "job_events").glob("*.json")]
         return [event for event in sorted(every, key=lambda event: event["counter"]) if event["event"] == kind]
 
@@ -63,7 +62,6 @@ def prepared(directory: Path, nodes: Sequence[Node], **variables: object) -> Job
 
 
 def ran(job: Job, playbook: str) -> Job:
-    """Run it here."""
     _runner("run", str(job.directory), "--playbook", playbook, "--ident", "job", "--quiet")
     return job
 

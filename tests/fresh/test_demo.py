@@ -35,7 +35,6 @@ def enter(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def said(*command: str) -> str:
-    """Return the output of a command that must end well."""
     ran = enter(*command)
     assert ran.returncode == 0, ran.stdout
     return ran.stdout
@@ -48,8 +47,6 @@ def state() -> list[str]:
 
 @dataclass(frozen=True)
 class Seen:
-    """The machine before, during and after the demo."""
-
     refused: subprocess.CompletedProcess[str]
     operations: list[dict[str, Any]]
     up: list[str]
@@ -88,7 +85,6 @@ def journal(directory: Path, copy: Path) -> list[dict[str, Any]]:
 
 
 def of(seen: Seen, name: str) -> list[tuple[str, str, str]]:
-    """Action, outcome and code of each operation on a server."""
     return [(row["action"], row["outcome"], row["code"] or "") for row in seen.operations if row["name"] == name]
 
 

@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 
 
 def main(config: str, docker_host: str, action: str, server: str, given: str) -> None:
-    """Perform and print."""
     fields: dict[str, Any] = json.loads(given)
     if fields.pop("gate", False):
         _await_go()

@@ -30,13 +30,11 @@ def docker_host() -> str:
 
 @pytest.fixture
 def lab(tmp_path: Path, docker_host: str) -> Iterator[Lab]:
-    """A node of the test's own."""
     yield from lab_on(tmp_path, docker_host)
 
 
 @pytest.fixture
 def controller(lab: Lab, tmp_path: Path) -> Controller:
-    """Ansible, with the lab's node as its only host."""
     return Controller(lab, tmp_path / "controller")
 
 

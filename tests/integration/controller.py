@@ -43,13 +43,11 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The result of the only task."""
         assert len(self.results) == 1, self.output
         return self.results[0]
 
     @property
     def server(self) -> dict[str, Any]:
-        """The entry of the only server of the only task."""
         assert len(self.result.get("servers", ())) == 1, self.output
         entry: dict[str, Any] = self.result["servers"][0]
         return entry
@@ -73,11 +71,9 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """The process, and its group."""
         return self._child.pid
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process alone."""
         self._child.send_signal(number)
 
     def signal_all(self, number: int) -> None:
@@ -85,12 +81,10 @@ class Running:
         os.killpg(self.pid, number)
 
     def close_output(self) -> None:
-        """Read no more of its output."""
         assert self._child.stdout is not None
         self._child.stdout.close()
 
     def wait(self, seconds: float = RUN_SECONDS) -> Run:
-        """Wait for its end."""
         output = ""
         if self._child.stdout is not None and not self._child.stdout.closed:
             output = self._child.communicate(timeout=seconds)[0]
@@ -140,24 +134,19 @@ class Controller:
         return {"config": str(self.lab.config), "docker_host": self.lab.docker_host, **more}
 
     def task(self, action: str, server: object, **more: object) -> dict[str, object]:
-        """A task that acts on servers of this node."""
         return {"name": f"{action} it", MODULE: self.options(action=action, server=server, **more)}
 
     def power(self, action: str, server: object, *arguments: str, **more: object) -> Run:
-        """A playbook with one such task."""
         return self.play([self.task(action, server, **more)], *arguments)
 
     def info(self, *arguments: str, **more: object) -> Run:
-        """A playbook that looks at servers of this node."""
         return self.play([{INFO: self.options(**more)}], *arguments)
 
     def play(self, tasks: Sequence[Mapping[str, object]], *arguments: str, **play: object) -> Run:
-        """Run a playbook of these tasks to its end."""
         with self.start_play(tasks, *arguments, **play) as running:
             return running.wait()
 
     def start_play(self, tasks: Sequence[Mapping[str, object]], *arguments: str, **play: object) -> Running:
-        """Start a playbook of these tasks."""
         playbook = self.root / f"play-{self._runs}.yml"
         # JSON is YAML, and has no surprises.
         common = {"name": "the play", "hosts": "all", "gather_facts": False, "environment": {"TMPDIR": str(self.root / "tmp")}}
@@ -183,7 +172,6 @@ class Controller:
     def run_module(
         self, name: str = "server_power", *, through: Sequence[str] = (), environment: Mapping[str, str] | None = None, **options: object
     ) -> dict[str, Any]:
-        """Run a module by itself to its end."""
         with self.module(name, through=through, environment=environment, **options) as running:
             return result_of(running.wait())
 
@@ -241,7 +229,6 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """The result that a module run by itself has printed."""
     lines = [line for line in run.output.splitlines() if line.startswith("{")]
     assert len(lines) == 1, run.output
     result: dict[str, Any] = json.loads(lines[0])

@@ -39,7 +39,6 @@ class Seen:
 
     @property
     def changes(self) -> bool:
-        """Whether it asks for a change."""
         return self.method not in ("GET", "HEAD")
 
 
@@ -54,7 +53,6 @@ class Hold:
         self._held: Seen | None = None
 
     def takes(self, request: Seen, before: list[Seen]) -> bool:
-        """Whether this is the request to hold."""
         if self._released.is_set() or request.method != self._method or not self._pattern.search(request.path):
             return False
         if self._after is not None and not any(other.changes and self._after.search(other.path) for other in before):
@@ -70,16 +68,13 @@ class Hold:
         return not self._dropped
 
     def await_arrival(self, seconds: float = _SOON_SECONDS) -> None:
-        """Wait until the request is here."""
         assert self._arrived.wait(seconds), f"{self._method} {self._pattern.pattern} did not come within {seconds} s"
 
     @property
     def arrived(self) -> bool:
-        """Whether the request is, or was, here."""
         return self._arrived.is_set()
 
     def release(self) -> None:
-        """Let it and all that follow go on."""
         self._released.set()
 
     def drop(self) -> None:
@@ -104,19 +99,16 @@ class Refusal:
         self._method, self._pattern = method, re.compile(pattern)
 
     def takes(self, request: Seen) -> bool:
-        """Whether this is a request to refuse."""
         return request.method == self._method and self._pattern.search(request.path) is not None
 
     @property
     def answer(self) -> bytes:
-        """What the engine is made to say."""
         body = b'{"message":"input/output error"}'
         head = f"HTTP/1.1 {self.status} Failed\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
 
 def at_once(_request: Seen) -> float:
-    """No delay."""
     return 0.0
 
 
@@ -154,7 +146,6 @@ class EngineProxy:
         return refusal
 
     def refusal_of(self, request: Seen) -> Refusal | None:
-        """What refuses a request."""
         return next((refusal for refusal in self._refusals if refusal.takes(request)), None)
 
     def freeze(self) -> None:
@@ -162,11 +153,9 @@ class EngineProxy:
         self._open.clear()
 
     def thaw(self) -> None:
-        """Go on with all that came meanwhile."""
         self._open.set()
 
     def listen(self) -> None:
-        """Be there (again)."""
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._path))
@@ -195,7 +184,6 @@ class EngineProxy:
             link.cut_client()
 
     def close(self) -> None:
-        """Let go of everything, for good."""
         self.vanish()
         for hold in self._holds:
             hold.drop()
@@ -206,7 +194,6 @@ class EngineProxy:
             link.close()
 
     def await_open(self) -> None:
-        """Wait as long as this is frozen."""
         self._open.wait()
 
     def arrive(self, request: Seen) -> Hold | None:
@@ -217,7 +204,6 @@ class EngineProxy:
         return taker
 
     def forget(self, link: _Link) -> None:
-        """A connection is over."""
         with self._guard:
             self._links.discard(link)
 

@@ -41,7 +41,6 @@ class Told:
     acts: list[str] = field(default_factory=list)
 
     def say(self, act: str, wish: bool | None) -> None:
-        """Note what was done, and what it is to be by that."""
         self.acts.append(f"{time.time():.3f} {act} -> {wish}")
         self.wish = wish
 

@@ -38,7 +38,6 @@ class EventReceiver(Recorder):
 
     @property
     def numbers(self) -> list[int]:
-        """The places in the outbox of all that it was sent."""
         return [int(event["sequence"]) for event in self.got if "sequence" in event]
 
 
@@ -60,7 +59,6 @@ class SendingNode:
         return node
 
     def say(self, **receivers: dict[str, Any]) -> None:
-        """Write settings with these receivers, by name."""
         settings = {
             "system": {"state_directory": str(self.root / "state"), "lock_directory": str(self.root / "locks")},
             "events": {"node": "node-1", "receivers": [{"name": name, **keys} for name, keys in receivers.items()]},
@@ -68,22 +66,18 @@ class SendingNode:
         self.config.write_text(json.dumps(settings))
 
     def journal(self) -> Journal:
-        """The node's journal."""
         return build_journal(load_settings(str(self.config)), SYSTEM_CLOCK)
 
     def write(self, *servers: Server | None, **data: object) -> None:
-        """Write a crash of each server."""
         with closing(self.journal()) as journal:
             for server in servers:
                 assert journal.events.write(Event(EventType.SERVER_CRASHED, timestamp(SYSTEM_CLOCK.now()), data, server))
 
     def told(self) -> dict[str, dict[str, Any]]:
-        """What readers are told of each receiver."""
         with closing(self.journal()) as journal:
             return {each["receiver"]: each for each in journal.deliveries.told() or ()}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the program to its end."""
         return subprocess.run([*self._command, *arguments], capture_output=True, text=True, timeout=30, check=False, cwd="/")
 
     @property
@@ -91,7 +85,6 @@ class SendingNode:
         return [sys.executable, "-m", f"{PACKAGE}.events", "--config", str(self.config)]
 
     def begin(self, *, ready: bool = True) -> SendingNode:
-        """Begin to send, and wait until each receiver is known."""
         with self.errors.open("a") as errors:
             self.child = subprocess.Popen(self._command, cwd="/", stdout=subprocess.DEVNULL, stderr=errors, text=True)
         if ready:
@@ -101,13 +94,11 @@ class SendingNode:
 
     @property
     def is_running(self) -> bool:
-        """Whether the record says that it does."""
         record = read_events_record(str(self.root / "state"))
         assert self.child is not None and self.child.poll() is None, self.errors.read_text()
         return record is not None and record.pid == self.child.pid
 
     def kill(self) -> None:
-        """SIGKILL it."""
         assert self.child is not None
         self.child.kill()
         self.child.wait()
@@ -128,7 +119,6 @@ class SendingNode:
 
 
 def await_true(predicate: Callable[[], object], what: str, seconds: float = 30.0) -> None:
-    """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not predicate():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"

@@ -54,17 +54,14 @@ class Act:
 
     @property
     def ended_at(self) -> float:
-        """When it ended, if it did."""
         return float("inf") if self.result is None else _seconds(self.result["operation"]["ended_at"])
 
     @property
     def changes(self) -> list[Seen]:
-        """The changes it asked for."""
         return [request for request in self.requests if request.changes]
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended as it should."""
         return self.result is not None and self.result["outcome"] in ("done", "unchanged")
 
     def __str__(self) -> str:
@@ -83,7 +80,6 @@ class Lives:
         self.runs: list[Run] = []
 
     def note(self, event: dict[str, Any]) -> None:
-        """Take in an event of the engine."""
         actor = event["Actor"]
         if actor["Attributes"].get("name") != self._uuid:
             return
@@ -119,7 +115,6 @@ def _seconds(text: str) -> float:
 
 @contextmanager
 def lives_of(lab: Lab, uuid: str) -> Iterator[Lives]:
-    """Watch the engine's events of a server."""
     import docker
 
     client = docker.APIClient(base_url=lab.docker_host, version="auto")
@@ -140,7 +135,6 @@ def lives_of(lab: Lab, uuid: str) -> Iterator[Lives]:
 
 
 def violations(acts: Sequence[Act], runs: Sequence[Run]) -> list[str]:
-    """Everything that must not have happened but did."""
     checks: tuple[Callable[[Sequence[Act], Sequence[Run]], Iterator[str]], ...] = (_kills_won, _one_at_a_time, _told_the_truth)
     return [found for check in checks for found in check(acts, runs)]
 

@@ -75,7 +75,6 @@ class Lab:
 
     @property
     def config(self) -> Path:
-        """The settings file."""
         return self.root / "config.yml"
 
     def write_settings(self, **sections: Any) -> None:
@@ -118,11 +117,9 @@ class Lab:
         return uuid
 
     def define(self, uuid: str, definition: Mapping[str, Any]) -> None:
-        """Write a definition into the directory."""
         (self.root / "servers" / f"{uuid}.json").write_text(json.dumps(definition))
 
     def definition(self, uuid: str) -> dict[str, Any]:
-        """Read a definition back from the directory."""
         loaded: dict[str, Any] = json.loads((self.root / "servers" / f"{uuid}.json").read_text())
         return loaded
 
@@ -134,7 +131,6 @@ class Lab:
         self.define(uuid, definition)
 
     def volume(self, uuid: str) -> Path:
-        """The server's data directory, whether it is there or not."""
         return self.root / "volumes" / uuid
 
     def outsider(self, uuid: str, *, host: Mapping[str, Any] | None = None, **config: Any) -> str:
@@ -164,7 +160,6 @@ class Lab:
         return request_on(node or self.node(), action, server, **fields)
 
     def power(self, action: str, server: str, *, options: Mapping[str, Any] | None = None, **fields: Any) -> Result:
-        """Perform an action in this process."""
         node = self.node(**(options or {}))
         try:
             return perform(self.request(action, server, node, **fields), node)
@@ -189,7 +184,6 @@ class Lab:
         return other
 
     def generation(self, uuid: str) -> int:
-        """How often the server was killed."""
         return self.node().generations.read(uuid)
 
     def container(self, uuid: str) -> dict[str, Any] | None:
@@ -203,12 +197,10 @@ class Lab:
         return found
 
     def is_up(self, uuid: str) -> bool:
-        """Whether the server's container runs."""
         found = self.container(uuid)
         return found is not None and bool(found["State"]["Running"])
 
     def log(self, uuid: str) -> str:
-        """The log of the server's container."""
         return str(self.client.logs(uuid).decode().replace("\r\n", "\n"))
 
     def await_ready(self, uuid: str, line: str = "ready") -> None:
@@ -261,7 +253,6 @@ class Actor:
 
     @property
     def pid(self) -> int:
-        """The process."""
         return self._child.pid
 
     def await_gate(self) -> None:
@@ -277,16 +268,13 @@ class Actor:
         self._child.stdin = None
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
         self._child.send_signal(signal.SIGKILL)
         self._child.wait()
 
     def signal(self, number: int) -> None:
-        """Send a signal."""
         self._child.send_signal(number)
 
     def result(self, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait for its result, as the module would show it."""
         output, _unused = self._child.communicate(timeout=seconds)
         loaded: dict[str, Any] = json.loads(output)
         return loaded
@@ -303,7 +291,6 @@ class Actor:
 
 
 def lab_on(root: Path, docker_host: str) -> Iterator[Lab]:
-    """A node, cleaned up at the end."""
     import docker
 
     client = docker.APIClient(base_url=docker_host, version="auto")

@@ -57,12 +57,10 @@ def power_each(
 
 
 def servers(lab: Lab, count: int, **environment: object) -> list[str]:
-    """Servers that have never run."""
     return [lab.server(**environment) for _unused in range(count)]
 
 
 def started(lab: Lab, count: int, **environment: object) -> list[str]:
-    """Servers that are up and ready."""
     uuids = servers(lab, count, **environment)
     assert {result.outcome.value for result in power_each(lab, "start", uuids, wait_for="running")} == {"done"}
     return uuids
@@ -94,7 +92,6 @@ def endings(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def shown_endings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The same of a module's result."""
     return [(entry["outcome"], entry.get("code", "")) for entry in result["servers"]]
 
 
@@ -135,7 +132,6 @@ def await_ended(lab: Lab, action: str, uuids: Sequence[str]) -> None:
 
 
 def seconds(text: str) -> float:
-    """A time of a result or of the journal."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 

@@ -32,7 +32,6 @@ def build(docker_host: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -84,13 +83,11 @@ class Player:
                 self._seen.append(json.loads(line))
 
     def await_joined(self) -> Player:
-        """Wait until he stands in the world."""
         wait_until(lambda: ["joined"] in self._seen or self.is_gone, "the player joins", _JOIN_SECONDS)
         assert ["joined"] in self._seen, self._seen
         return self
 
     def chat(self) -> list[str]:
-        """The lines of his chat, as he reads them."""
         return [seen[1] for seen in list(self._seen) if seen[0] == "chat"]
 
     def await_chat(self, part: str) -> str:
@@ -104,7 +101,6 @@ class Player:
         return self._process.poll() is not None
 
     def leave(self) -> None:
-        """Leave as people do."""
         if not self.is_gone:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(20)
@@ -121,7 +117,6 @@ class Player:
 
 @contextlib.contextmanager
 def playing(port: int, name: str = "alice") -> Iterator[Player]:
-    """A player who has joined, and is gone at the end."""
     player = Player(port, name)
     try:
         yield player.await_joined()

@@ -46,12 +46,10 @@ class OwnEngine:
 
     @property
     def pid_file(self) -> str:
-        """Where it writes its process's id."""
         return f"{self._root}/pid"
 
     @property
     def pid(self) -> int:
-        """Its process."""
         assert self._process is not None
         return self._process.pid
 
@@ -65,11 +63,9 @@ class OwnEngine:
         return self._client
 
     def engine(self) -> DockerEngine:
-        """It, as the core sees it."""
         return DockerEngine(Connection(host=self.host))
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
         root = self._root
         command = ["dockerd", f"--config-file={root}/daemon.json", f"--data-root={root}/data"]
         command += [f"--exec-root={root}/exec", f"--pidfile={self.pid_file}", f"--host={self.host if self._listener is None else 'fd://'}"]
@@ -81,7 +77,6 @@ class OwnEngine:
         wait_until(self._answers, "the engine answers", _START_SECONDS)
 
     def shut_down(self) -> None:
-        """Ask it to end, as the system does."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -89,11 +84,9 @@ class OwnEngine:
         self._end(signal.SIGKILL)
 
     def begin_shutdown(self) -> None:
-        """Ask it to end, and wait for nothing."""
         os.kill(self.pid, signal.SIGTERM)
 
     def await_end(self) -> None:
-        """Wait until its process is gone."""
         assert self._process is not None
         self._process.wait(60)
 
@@ -111,14 +104,12 @@ class OwnEngine:
         return str(self.client.create_container_from_config(body, name)["Id"])
 
     def load_image(self, docker_host: str) -> None:
-        """Take the test server's image over from another engine."""
         import docker
 
         with contextlib.closing(docker.APIClient(base_url=docker_host, version="auto")) as other:
             self.client.load_image(b"".join(other.get_image(IMAGE[1:])))
 
     def clean(self) -> None:
-        """Remove its containers, end it, and remove all it has."""
         if self._process is not None and self._process.poll() is None:
             for row in self.client.containers(all=True):
                 self.client.remove_container(row["Id"], force=True)

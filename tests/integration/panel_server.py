@@ -41,14 +41,11 @@ class Asked:
 
 
 class Answering:
-    """One request that is being answered."""
-
     def __init__(self, handler: BaseHTTPRequestHandler, closing: threading.Event) -> None:
         self._handler = handler
         self.closing = closing
 
     def json(self, status: int, value: object, **headers: str) -> None:
-        """A whole answer."""
         self.raw(status, json.dumps(value).encode(), promised=None, **headers)
 
     def raw(self, status: int, content: bytes, *, promised: int | None = None, **headers: str) -> None:
@@ -61,12 +58,10 @@ class Answering:
         self.write(content)
 
     def write(self, content: bytes) -> None:
-        """Bytes as they are."""
         self._handler.wfile.write(content)
         self._handler.wfile.flush()
 
     def cut(self) -> None:
-        """Close the connection after this answer."""
         self._handler.close_connection = True
 
 
@@ -74,12 +69,10 @@ Behaviour = Callable[[Answering], None]
 
 
 def status(number: int, code: str = "HttpException", detail: str = "An unexpected error was encountered") -> Behaviour:
-    """An error as the Panel words it."""
     return lambda answer: answer.json(number, {"errors": [{"code": code, "status": str(number), "detail": detail}]})
 
 
 def value(content: object, number: int = 200) -> Behaviour:
-    """An answer that is JSON, whatever it says."""
     return lambda answer: answer.json(number, content)
 
 
@@ -89,18 +82,15 @@ def text(content: bytes, number: int = 200) -> Behaviour:
 
 
 def redirect(to: str, number: int = 302) -> Behaviour:
-    """Somewhere else."""
     return lambda answer: answer.raw(number, b"", Location=to)
 
 
 def truncated(answer: Answering) -> None:
-    """A beginning, and then the connection is closed."""
     answer.raw(200, b'{"settings": {"uuid": ', promised=1000)
     answer.cut()
 
 
 def silent(answer: Answering) -> None:
-    """Nothing, until the Panel is closed."""
     answer.closing.wait(30)
     answer.cut()
 
@@ -113,7 +103,6 @@ def dripping(answer: Answering) -> None:
 
 
 def dripping_headers(answer: Answering) -> None:
-    """The same before the body."""
     answer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
     while not answer.closing.wait(0.05):
         answer.write(b"x")
@@ -155,7 +144,6 @@ class Recorder:
         self._thread.start()
 
     def close(self) -> None:
-        """Close the port, and end what is still being answered."""
         if not self._closing.is_set():
             self._closing.set()
             self._server.shutdown()
@@ -166,19 +154,15 @@ class Recorder:
         self._faults.insert(0, _Fault(re.compile(of), behaviour, times))
 
     def well(self) -> None:
-        """No faults any more."""
         self._faults.clear()
 
     def count(self, of: str = "") -> int:
-        """How many requests matched."""
         return sum(re.search(of, asked.path) is not None for asked in self.asked)
 
     def answer(self, asked: Asked, answering: Answering) -> None:
-        """What it says where it has no fault."""
         answering.json(200, {})
 
     def serve(self, asked: Asked, answering: Answering) -> None:
-        """Note a request and answer it."""
         with self._guard:
             self.asked.append(asked)
             fault = next((each for each in self._faults if each.times != 0 and each.pattern.search(asked.path)), None)
@@ -199,8 +183,6 @@ class Guest:
 
 
 class FakePanel(Recorder):
-    """The Panel's API for nodes, over definitions by uuid."""
-
     def __init__(self, *definitions: Mapping[str, Any], certificate: Path | None = None, port: int = 0) -> None:
         self.guests: dict[str, Guest] = {}
         for definition in definitions:
@@ -213,7 +195,6 @@ class FakePanel(Recorder):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a node's settings need to ask it."""
         return {"remote": self.url, "token_id": TOKEN_ID, "token": TOKEN}
 
     def answer(self, asked: Asked, answering: Answering) -> None:
@@ -278,7 +259,6 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
 
 @contextlib.contextmanager
 def closing(server: Any) -> Iterator[Any]:
-    """The server, closed after use."""
     try:
         yield server
     finally:

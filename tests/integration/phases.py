@@ -29,7 +29,6 @@ CREATE, RENAME, PULL = r"/containers/create", r"/containers/[^/]+/rename", r"/im
 
 
 def named(cases: Sequence[Sequence[str]]) -> list[str]:
-    """The names of test cases that are made of words."""
     return ["-".join(case) for case in cases]
 
 
@@ -39,12 +38,10 @@ def start_of(_uuid: str) -> str:
 
 
 def inspect_of(uuid: str) -> str:
-    """The path that reads a server's container."""
     return rf"/containers/{uuid}/json$"
 
 
 def kill_of(uuid: str) -> str:
-    """The path of a kill of a server."""
     return rf"/containers/{uuid}/kill"
 
 
@@ -57,7 +54,6 @@ class Kept:
     hold: Hold | None
 
     def let_go(self, *, lost: bool = False) -> None:
-        """Let the request go on, or lose it."""
         if self.hold is not None:
             if lost:
                 self.hold.drop()
@@ -139,7 +135,6 @@ def _is_new_run(lab: Lab, uuid: str, before: dict[str, Any] | None) -> bool:
 
 @contextmanager
 def meanwhile(action: Callable[[], Result]) -> Iterator[Future[Result]]:
-    """Perform an action beside what the test does."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(action)
 

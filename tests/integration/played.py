@@ -26,24 +26,20 @@ class Played:
         self.play(online)
 
     def play(self, online: int | str) -> None:
-        """Have so many play from now on."""
         fresh = self.lab.volume(self.uuid) / "players.fresh"
         fresh.write_text(f"{online}\n")
         fresh.replace(fresh.with_name("players"))
 
     def said(self) -> list[str]:
-        """What players were told."""
         said = self.lab.volume(self.uuid) / "said"
         return said.read_text().splitlines() if said.exists() else []
 
     def run(self) -> str:
-        """When the run that is up was started."""
         container = self.lab.container(self.uuid)
         assert container is not None
         return str(container["State"]["StartedAt"])
 
     def is_waited_for(self, phase: str = "waiting") -> bool:
-        """Tell if somebody waits for its players, or tells them."""
         found = self.lab.node().countdowns.running(self.uuid)
         return found is not None and found.phase == phase
 

@@ -52,7 +52,6 @@ class PrivateSyslog:
             self._lines.append(datagram.decode())
 
     def close(self) -> list[str]:
-        """Everything that was logged, in order."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
             end.connect(self._socket.getsockname())
             end.send(b"")

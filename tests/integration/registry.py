@@ -28,11 +28,9 @@ class Registry:
 
     @property
     def address(self) -> str:
-        """Host and port, as an image's name has them."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
-        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -67,7 +65,6 @@ class Registry:
 
 @contextlib.contextmanager
 def registry() -> Iterator[Registry]:
-    """A registry, as long as a test needs it."""
     found = Registry()
     try:
         yield found

@@ -37,13 +37,10 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON."""
         return json.loads(self.body)
 
 
 class Shim:
-    """One process of the HTTP face on a settings file."""
-
     def __init__(self, config: Path, docker_host: str, log: Path, who: Mapping[str, Any] | None = None, **environment: str) -> None:
         """``who`` are the user and the groups that it runs as, as `subprocess` calls them."""
         self.config = config
@@ -69,7 +66,6 @@ class Shim:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
         parts = urlsplit(self.url)
         return str(parts.hostname), int(parts.port or 0)
 
@@ -80,13 +76,11 @@ class Shim:
         return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The lines of one kind that this process wrote."""
         return [entry for entry in self.entries()[self._before :] if entry["event"] == event]
 
     def ask(
         self, method: str, path: str, body: object = None, *, token: str | None = TOKEN, seconds: float = 60.0, **headers: str
     ) -> Answer:
-        """One request on a connection of its own."""
         connection = http.client.HTTPConnection(*self.address, timeout=seconds)
         given = {} if token is None else {"Authorization": f"Bearer {token}"}
         given.update((name.replace("_", "-"), value) for name, value in headers.items())
@@ -99,7 +93,6 @@ class Shim:
             connection.close()
 
     def power(self, uuid: str, action: str, wait_seconds: int | None = None) -> Answer:
-        """Ask for a power action."""
         body = {"action": action} if wait_seconds is None else {"action": action, "wait_seconds": wait_seconds}
         return self.ask("POST", f"/api/servers/{uuid}/power", body)
 
@@ -118,7 +111,6 @@ class Shim:
         return found
 
     def done(self, uuid: str, action: str, wait_seconds: int | None = None) -> dict[str, Any]:
-        """Ask for a power action, and wait for its end."""
         found = self.operation(self.took(uuid, action, wait_seconds), wait=60)
         assert found["outcome"] is not None, found
         return found
@@ -139,11 +131,9 @@ class Shim:
         return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
     def signal(self, number: int) -> None:
-        """Send a signal."""
         self.child.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
         self.signal(signal.SIGKILL)
         self.child.wait()
 
@@ -153,7 +143,6 @@ class Shim:
         return self.child.wait(seconds)
 
     def close(self) -> None:
-        """It is gone after this."""
         if self.child.poll() is None:
             self.kill()
         if self.child.stderr is not None:
@@ -179,10 +168,8 @@ def shim_on(lab: Lab, **sections: Any) -> Shim:
 
 
 def again(lab: Lab, **environment: str) -> Shim:
-    """The HTTP face on a node as it is configured."""
     return Shim(lab.config, lab.docker_host, lab.root / "shim.log", **environment)
 
 
 def bare_lab(root: Path) -> Iterator[Lab]:
-    """A node without an engine."""
     yield Lab(root, NO_ENGINE, None)

@@ -61,7 +61,6 @@ class Sshd:
         }
 
     def kill_clients(self) -> None:
-        """SIGKILL every ssh that is connected to it."""
         _kill(pid for pid, arguments in _processes() if arguments[0].endswith("ssh") and f"Port={self._port}" in arguments)
 
     def kill_sessions(self) -> None:
@@ -69,7 +68,6 @@ class Sshd:
         _kill(pid for pid in _descendants(self._process.pid) if _name(pid).startswith("sshd"))
 
     def close(self) -> None:
-        """End it and what it serves."""
         _kill([*_descendants(self._process.pid), self._process.pid])
         self._process.wait()
 
@@ -114,7 +112,6 @@ _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/
 
 
 def _tool(name: str) -> str:
-    """The full path, without which sshd does not start."""
     path = shutil.which(name, path=_PATH)
     assert path is not None, name
     return path

@@ -49,8 +49,6 @@ class Done:
 
 @dataclass
 class Life:
-    """One run of a server as the engine's events told it."""
-
     container: str
     began: float
     ended: float = 0.0
@@ -85,7 +83,6 @@ class Rounds:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
-        """Listen to the engine no more."""
         self._events.close()
 
     def play(self) -> None:
@@ -141,7 +138,6 @@ class Rounds:
         return up or any((row.run.container, row.run.started_at) == newest for row in rows)
 
     def violations(self) -> Iterator[str]:
-        """What is not as it should be."""
         for story in self.stories.values():
             rows, up = rows_of(self._lab, story.uuid), self._lab.is_up(story.uuid)
             found = [*self._of_state(story, rows, up), *self._of_rows(story, rows)]

@@ -31,8 +31,6 @@ SHUTDOWN_SECONDS = 30.0
 
 
 class Supervising:
-    """The program, begun, and ended with the block that it is for."""
-
     def __init__(self, lab: Lab, *arguments: str) -> None:
         self._lab = lab
         self._arguments = arguments
@@ -53,7 +51,6 @@ class Supervising:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it lives, and has looked."""
         record = read_record(str(self._lab.root / "state"))
         if record is None or record.pid != self.child.pid:
             return False
@@ -64,20 +61,16 @@ class Supervising:
             node.journal.close()
 
     def kill(self) -> None:
-        """SIGKILL it."""
         self.child.kill()
         self.child.wait()
 
     def begin_again(self) -> None:
-        """Begin another one in place of one that is dead."""
         self.child = self._begin()
 
     def freeze(self) -> None:
-        """Have it neither see nor do anything for a while."""
         self.child.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it go on."""
         self.child.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Supervising:
@@ -125,7 +118,6 @@ class SupervisingHere:
 
 
 def run_of(lab: Lab, uuid: str) -> Run:
-    """The newest run of a server."""
     found = lab.container(uuid)
     assert found is not None
     return Run(found["Id"], found["State"]["StartedAt"])
@@ -177,5 +169,4 @@ def die_in_restart(lab: Lab, uuid: str, actor: Actor) -> None:
 
 
 def state_directory(lab: Lab) -> Path:
-    """Where the node keeps what it knows."""
     return lab.root / "state"

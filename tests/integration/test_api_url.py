@@ -22,7 +22,6 @@ NO_ENGINE = "unix:///nobody/listens/here.sock"
 
 @pytest.fixture(name="server")
 def wings_server() -> Iterator[WingsServer]:
-    """Wings with no server yet."""
     with wings() as server:
         yield server
 

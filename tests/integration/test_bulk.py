@@ -124,7 +124,6 @@ STALE_SECONDS = 1.0
 
 @pytest.fixture
 def boot_slots(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Set how many servers are booted at a time."""
     return lambda count: monkeypatch.setattr(limiter, "default_slots", lambda: count)
 
 
@@ -136,7 +135,6 @@ def one_in_phase(lab: Lab, uuids: list[str], phase: str) -> tuple[str, str]:
 
 
 def environment_of(lab: Lab, uuid: str) -> list[str]:
-    """The environment of the server's container."""
     container = lab.container(uuid)
     assert container is not None
     environment: list[str] = container["Config"]["Env"]

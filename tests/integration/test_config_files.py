@@ -67,7 +67,6 @@ FORMATS = (
 
 
 def config(file: str, parser: str, *rules: Mapping[str, Any]) -> dict[str, Any]:
-    """A file of a definition."""
     return {"file": file, "parser": parser, "replace": list(rules)}
 
 
@@ -82,7 +81,6 @@ def defined(lab: Lab, *configs: Mapping[str, Any], **more: Any) -> str:
 
 
 def start(lab: Lab, uuid: str) -> None:
-    """Have it up and ready."""
     result = lab.power("start", uuid, wait_for="running")
     assert ended(result) == ("done", ""), result.msg
 
@@ -121,7 +119,6 @@ def test_one_file_of_each_format_is_brought_in_line_once(lab: Lab) -> None:
 
 
 def writing_at_its_stop(lab: Lab, file: str, content: str, *configs: Mapping[str, Any]) -> str:
-    """A server that writes a file of its own while it stops."""
     script = f"trap 'printf \"{content}\" >{file}; exit 0' TERM; echo ready; while :; do sleep 9 & wait $!; done"
     image = lab.image(f"ENTRYPOINT {json.dumps(['/bin/sh', '-c', script])}")
     uuid = defined(lab, *configs, image=image, stop={"type": "signal", "value": "SIGTERM"})
@@ -159,7 +156,6 @@ def test_existing_files_keep_owner_and_mode_and_new_ones_get_the_servers(lab: La
 
 
 def owner_of(path: Path) -> tuple[int, int]:
-    """Of the file itself."""
     return path.lstat().st_uid, path.lstat().st_gid
 
 
@@ -243,7 +239,6 @@ def small_disk(lab: Lab) -> Iterator[Path]:
 
 
 def fill(directory: Path) -> Path:
-    """Use every byte of a small disk."""
     assert os.path.ismount(directory) and os.statvfs(directory).f_blocks * os.statvfs(directory).f_frsize <= MIB
     ballast = directory / "ballast"
     with ballast.open("wb", buffering=0) as file:

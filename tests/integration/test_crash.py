@@ -21,7 +21,6 @@ from .phases import EVERY_PHASE, Kept, kept_in, named, start_of, starts_since, w
 
 
 def leftover(lab: Lab, uuid: str) -> Leftover | None:
-    """What readers see of unfinished work."""
     return lab.node().locks.leftover(uuid)
 
 

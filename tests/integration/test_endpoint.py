@@ -53,7 +53,6 @@ def endpoint_of(server: WingsServer, token: str = TOKEN, **options: Any) -> Endp
 def perform(
     where: WingsServer | Endpoint, what: WingsMachine | str, action: str, interrupted: Callable[[], bool] = lambda: False, **fields: Any
 ) -> Result:
-    """One action, as a front door asks for it."""
     endpoint = where if isinstance(where, Endpoint) else endpoint_of(where)
     text = what if isinstance(what, str) else what.uuid
     fields = {"wait_timeout": 5, **fields}

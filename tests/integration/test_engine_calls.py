@@ -35,12 +35,10 @@ def asked(proxy: EngineProxy) -> list[str]:
 
 
 def connections(proxy: EngineProxy) -> int:
-    """How many are open."""
     return len(proxy._links)
 
 
 def in_parallel(node: Node, lab: Lab, action: str, uuids: list[str]) -> list[Result]:
-    """An action on each server, each in a thread of its own."""
     requests = [lab.request(action, uuid, node) for uuid in uuids]
     with ThreadPoolExecutor(len(uuids)) as pool:
         return list(pool.map(lambda request: perform(request, node), requests))

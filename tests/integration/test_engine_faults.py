@@ -32,12 +32,10 @@ UNFINISHED = ("start", "stop")
 
 
 def told(result: dict[str, Any]) -> tuple[str, str]:
-    """Outcome and code."""
     return result["outcome"], result["code"]
 
 
 def left(lab: Lab, uuid: str) -> str | None:
-    """The phase that readers see left unfinished."""
     found = lab.node().locks.leftover(uuid)
     return None if found is None else found.phase.value
 

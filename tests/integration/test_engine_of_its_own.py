@@ -41,21 +41,17 @@ class Follower:
         self._thread.start()
 
     def of(self, container: str) -> list[Told]:
-        """What happened to a container, in order."""
         return [_told(event) for event in self.events if event.container == container]
 
     def await_told(self, container: str, *told: Told) -> None:
-        """Wait until exactly this has happened to a container."""
         wait_until(lambda: len(self.of(container)) >= len(told), f"{told} of {container}")
         assert self.of(container) == list(told)
 
     def await_end(self) -> None:
-        """Wait for the end of the stream."""
         self._thread.join(30)
         assert not self._thread.is_alive()
 
     def close(self) -> None:
-        """End it."""
         self.stream.close()
         self.await_end()
 
@@ -75,13 +71,11 @@ def _told(event: ContainerEvent) -> Told:
 
 @pytest.fixture(name="own", scope="module")
 def start_engine(docker_host: str) -> Iterator[OwnEngine]:
-    """One that tests do not end."""
     yield from own_engine(docker_host)
 
 
 @pytest.fixture(name="mortal")
 def start_mortal_engine(docker_host: str) -> Iterator[OwnEngine]:
-    """One of the test's own, to be ended."""
     yield from own_engine(docker_host)
 
 

@@ -43,15 +43,12 @@ class Reader:
             json.dump(arguments, self.child.stdin)
 
     def taken(self) -> list[dict[str, Any]]:
-        """What was taken, in its order."""
         return [json.loads(line) for line in self.output.read_text().splitlines()] if self.output.exists() else []
 
     def ids(self) -> list[str]:
-        """The ids of the events that were taken."""
         return [entry["payload"]["id"] for entry in self.taken()]
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """It is gone after this."""
         self.child.send_signal(number)
         self.child.wait(20.0)
 

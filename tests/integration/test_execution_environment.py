@@ -34,7 +34,6 @@ PYTHON = "/usr/bin/python3"
 
 
 def called(*command: str, directory: Path, seconds: float = 900, **variables: str) -> str:
-    """The output of a command, which must end well."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # The builder of before: BuildKit is a package of its own, which not every engine has.
     environment = {**os.environ, "PATH": path, "DOCKER_BUILDKIT": "0", **variables}
@@ -93,7 +92,6 @@ def test_it_has_the_collection_and_all_that_the_collection_asks_for(image: str) 
 
 
 def results_of(job: Path) -> dict[str, Any]:
-    """What each task of a job returned, by its name."""
     events = [json.loads(path.read_text()) for path in (job / "artifacts/job/job_events").glob("*.json")]
     return {event["event_data"]["task"]: event["event_data"]["res"] for event in events if event["event"] == "runner_on_ok"}
 

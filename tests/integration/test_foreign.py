@@ -1,17 +1,25 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers that somebody else made: a stranger's is never removed unasked, Wings' are taken over and their world is untouched."""
+"""Containers of strangers, and a living Wings daemon."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.host import pauses as wings_module
+from ansible_collections.fleet.power.plugins.module_utils._power.host.pauses import wings_pid
 
-from .lab import Lab, ended
+from .lab import Lab, ended, wait_until
 
 WINGS = {"Service": "Pterodactyl", "ContainerType": "server_process"}
 WITH_VOLUME = "fleet-power/testserver:sigint"
@@ -33,13 +41,11 @@ class Stranger:
         return {key: value for key, value in self.lab.container(self.uuid).items() if key != "ExecIDs"}, text
 
     def volume_exists(self) -> bool:
-        """Whether the engine still has the anonymous volume."""
         return self.volume in {found["Name"] for found in self.lab.client.volumes()["Volumes"] or ()}
 
 
 @pytest.fixture
 def stranger(lab: Lab) -> Iterator[Stranger]:
-    """Somebody else's container."""
     uuid = lab.server()
     lab.outsider(uuid, Image=WITH_VOLUME, User="0:0", OpenStdin=True)
     lab.await_ready(uuid)
@@ -141,3 +147,124 @@ def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab
     assert lab.is_up(other)
     assert ended(lab.power("start", uuid)) == ("done", "")
     assert (lab.is_up(uuid), lab.is_up(other)) == (True, True)
+
+
+def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
+    uuid = lab.up()
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    result = perform(lab.request("kill", uuid, node), node)
+    assert (result.outcome.value, result.state.value) == ("done", "offline")
+    assert any("Wings (pid 4321)" in warning for warning in result.warnings)
+
+
+@pytest.mark.samples("-start", "-restart", "check-stop")
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+@pytest.mark.parametrize("check", [False, True], ids=["", "check"])
+def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, action: str, check: bool) -> None:
+    uuid = lab.server() if action == "start" else lab.up()
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    before = lab.container(uuid)
+    result = perform(lab.request(action, uuid, node, check=check), node)
+    assert (result.outcome.value, result.code, result.changed) == ("refused", "wings_active", False)
+    assert "HTTP endpoint" in result.msg
+    assert "stop Wings" in result.msg
+    assert lab.container(uuid) == before
+
+
+def test_beside_wings_that_is_allowed_everything_goes_on(lab: Lab) -> None:
+    uuid = lab.server()
+    lab.write_settings(system={"allow_wings": True})
+    node = replace(lab.node(), wings_pid=lambda: 4321)
+    for action in ("start", "kill"):
+        result = perform(lab.request(action, uuid, node), node)
+        assert (result.outcome.value, [warning for warning in result.warnings if "Wings" in warning]) == ("done", [])
+
+
+#: A user that nothing else on this machine acts as: a process called wings of root's would be seen by every other test.
+_LONELY = 64321
+
+
+@contextmanager
+def process_called_wings() -> Iterator[int]:
+    child = os.fork()
+    if child == 0:
+        name = os.open("/proc/self/comm", os.O_WRONLY)
+        os.setuid(_LONELY)
+        os.write(name, b"wings")
+        signal.pause()
+    try:
+        wait_until(lambda: Path(f"/proc/{child}/comm").read_text() == "wings\n", "it has its name")
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def wings_seen_by(user: int) -> int:
+    """The pid that ``wings_pid`` finds when another user asks, 0 for none."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(user)
+        os.write(writing, str(wings_pid() or 0).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as source:
+        found = int(source.read())
+    os.waitpid(child, 0)
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_process_called_wings_is_wings_only_where_root_or_we_run_it() -> None:
+    with process_called_wings() as pid:
+        assert wings_seen_by(_LONELY) == pid
+        # A server's own process may call itself what it likes.
+        assert wings_seen_by(0) != pid
+        assert wings_seen_by(_LONELY + 1) != pid
+    assert wings_seen_by(_LONELY) != pid
+
+
+@contextmanager
+def container_process(name: str, user: int, *flags: str) -> Iterator[int]:
+    """A living process of that name and user in a pid namespace of its own, as an engine's containers have them."""
+    script = f"printf {name} > /proc/self/comm; read _line"
+    command = ["unshare", *flags, "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    # So many groups put what tells its namespaces far down in what the kernel says of it.
+    outside = subprocess.Popen(command, stdin=subprocess.PIPE, user=user, group=user, extra_groups=range(700_000, 710_000))
+
+    def inside() -> list[str]:
+        return Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
+
+    try:
+        wait_until(lambda: any(Path(f"/proc/{pid}/comm").read_text() == f"{name}\n" for pid in inside()), "it has its name")
+        yield int(inside()[0])
+    finally:
+        left = inside()
+        outside.kill()
+        outside.communicate()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "it has ended")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_tenant_of_our_own_rootless_engine_cannot_pass_for_wings() -> None:
+    with container_process("wings", _LONELY, "--user", "--map-root-user") as pid:
+        assert os.stat(f"/proc/{pid}").st_uid == _LONELY
+        assert wings_seen_by(_LONELY) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's process is root's")
+def test_a_wings_of_roots_in_a_container_is_wings(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Under its own name every other test on this machine would see it.
+    monkeypatch.setattr(wings_module, "_NAME", b"wings-of-a-test\n")
+    with container_process("wings-of-a-test", 0) as pid:
+        assert wings_pid() == pid
+        assert wings_seen_by(_LONELY) == pid
+
+
+def test_a_process_called_wings_that_root_runs_is_wings(tmp_path: Path) -> None:
+    for pid, name in (("1", "systemd"), ("77", "wings2"), ("78", "wings"), ("self", "wings")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text(f"{name}\n")
+    (tmp_path / "79").mkdir()  # it ended while we looked
+    assert wings_pid(proc=str(tmp_path)) == 78

@@ -26,8 +26,6 @@ HANGS = ("sh", "-c", "sleep 1001 & sleep 1002")
 
 
 class Commands:
-    """One server that is up, and commands in its container."""
-
     def __init__(self, lab: Lab) -> None:
         self.uuid = lab.up()
         self.engine: Engine = lab.node().engine
@@ -37,15 +35,12 @@ class Commands:
         self._lab = lab
 
     def run(self, *words: str, seconds: float = 20.0, most_bytes: int = 4096) -> CommandEnd:
-        """Run a command."""
         return self.engine.commands.run(self.container, words, seconds=seconds, most_bytes=most_bytes)
 
     def shell(self, script: str, **bounds: float) -> CommandEnd:
-        """Run a script."""
         return self.run("sh", "-c", script, **bounds)  # type: ignore[arg-type]
 
     def running(self) -> list[str]:
-        """What runs in the container beside the server itself."""
         rows = self._lab.client.top(self.container, ps_args="-eo pid,args")["Processes"]
         return [line for _pid, line in rows if "testserver" not in line]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""server_power_info: what it tells of servers, which ones it tells of, and that it neither waits, changes nor fails."""
+"""The module server_power_info and check mode: they read the node and leave no trace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,64 @@ import pytest
 
 from .controller import Controller, warnings_of
 from .lab import IMAGE, Lab
-from .test_check_mode import trace
+
+
+def foretell(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
+    return controller.run_module(
+        **controller.options(action=action, server=server, _ansible_check_mode=True, _ansible_diff=True, **options)
+    )
+
+
+def trace(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Size and time of everything the node has, the controller's own files aside."""
+    files = (path for path in lab.root.rglob("*") if "controller" not in path.relative_to(lab.root).parts)
+    return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.samples("start-False-plan0-starting", "restart-True-plan3-starting", "kill-True-plan4-offline")
+@pytest.mark.parametrize(
+    "action, up, plan, after",
+    [
+        ("start", False, ["preboot", "start"], "starting"),
+        ("restart", False, ["preboot", "start"], "starting"),
+        ("stop", True, ["stop"], "offline"),
+        ("restart", True, ["stop", "preboot", "start"], "starting"),
+        ("kill", True, ["kill"], "offline"),
+    ],
+)
+def test_what_would_be_done_is_told_and_not_done(
+    lab: Lab, controller: Controller, action: str, up: bool, plan: list[str], after: str
+) -> None:
+    uuid = lab.up(name="Cobalt") if up else lab.server(name="Cobalt")
+    traces, container = trace(lab), lab.container(uuid)
+    result = foretell(controller, action, uuid)
+    (entry,) = result["servers"]
+    state = "running" if up else "offline"
+    assert (entry["outcome"], entry["changed"], entry["plan"], result["changed"]) == ("done", True, plan, True)
+    assert (entry["state_before"], entry["state"]) == (state, state)
+    assert result["diff"] == [{"before": f"Cobalt: {state}\n", "after": f"Cobalt: {after}\n"}]
+    assert trace(lab) == traces
+    assert lab.container(uuid) == container
+
+
+def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, controller: Controller) -> None:
+    uuid = lab.server()
+    run = controller.play([controller.task(action, uuid) for action in ("start", "stop", "restart", "kill")], "--check", "--diff")
+    assert run.code == 0, run.output
+    assert [result["changed"] for result in run.results] == [True, False, True, False]
+    assert f"-server-{uuid[:8]}: offline" in run.output and f"+server-{uuid[:8]}: starting" in run.output
+    assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
+
+
+def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Controller) -> None:
+    uuid = lab.up(STOP_SECONDS=60)
+    with lab.actor("stop", uuid) as stop:
+        lab.await_phase(uuid, "stop")
+        (entry,) = foretell(controller, "restart", uuid, wait_seconds=300)["servers"]
+        assert entry["lock"]["holder"]["pid"] == stop.pid
+    assert (entry["outcome"], entry["state"]) == ("done", "stopping")
+    assert entry["seconds"] < 20
+
 
 FIELDS = [
     *("server", "short_id", "name", "state", "startup", "suspended", "priority", "egg", "labels"),
@@ -20,12 +77,10 @@ FIELDS = [
 
 
 def look(controller: Controller, **options: object) -> dict[str, Any]:
-    """The module's result, run as on a node."""
     return controller.run_module("server_power_info", **controller.options(**options))
 
 
 def look_at(controller: Controller, server: str, **options: object) -> dict[str, Any]:
-    """The entry of one server."""
     (entry,) = look(controller, server=server, **options)["servers"]
     assert isinstance(entry, dict)
     return entry
@@ -95,3 +150,57 @@ def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
     assert [[entry[name] for name in names] for entry in result["servers"]] == [["running", *[None] * 4]] * 2
     assert len([warning for warning in warnings_of(result) if "journal" in warning]) == 1
     assert trace(lab) == traces
+
+
+NOTHING = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "next_start": [], "why": None}
+
+
+def outdated(controller: Controller, uuid: str) -> dict[str, Any]:
+    found: dict[str, Any] = look_at(controller, uuid)["outdated"]
+    return found
+
+
+def test_what_the_engine_makes_of_a_container_is_what_its_definition_says(lab: Lab, controller: Controller) -> None:
+    """Whatever an engine fills in, leaves out or cannot do: it does not count."""
+    everything = {"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0", "io_weight": 300, "oom_disabled": True}
+    servers = [lab.up(build=build) for build in ({}, everything, {"swap": -1}, {"memory_limit": 64, "swap": -1, "io_weight": 500})]
+    lab.write_settings(docker={"container_pid_limit": -1})
+    servers.append(lab.up(labels={"tier": "front"}))
+    found = {entry["server"]: entry["outdated"] for entry in look(controller)["servers"]}
+    lab.write_settings(docker={"container_pid_limit": 512})
+    assert found[servers[-1]] == NOTHING
+    assert [outdated(controller, uuid) for uuid in servers[:-1]] == [NOTHING] * 4
+    assert outdated(controller, servers[-1])["in_place"] == ["docker.container_pid_limit"]
+
+
+def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: Controller) -> None:
+    uuid = lab.up(build={"memory_limit": 64})
+    lab.client.update_container(uuid, mem_limit=100_000_000, memswap_limit=100_000_000)
+    assert outdated(controller, uuid)["in_place"] == ["docker.overhead"]
+    lab.edit(uuid, build={"memory_limit": 64, "cpu_limit": 50})
+    lab.client.update_container(uuid, mem_limit="73600000", memswap_limit="73600000", cpu_quota=50_000, cpu_period=100_000, cpu_shares=1024)
+    before = lab.container(uuid)
+    assert outdated(controller, uuid) == NOTHING and before is not None
+    # It is what the definition says, so that it is no reason for a new one.
+    assert lab.power("restart", uuid).outcome.value == "done"
+    after = lab.container(uuid)
+    assert after is not None and after["Id"] == before["Id"]
+
+
+def test_a_restart_of_what_is_outdated_restarts_that_and_nothing_else(lab: Lab, controller: Controller) -> None:
+    changed, same, down = lab.up(), lab.up(), lab.up()
+    lab.power("stop", down)
+    for uuid in (changed, down):
+        lab.edit(uuid, labels={"tier": "front"})
+    before = {uuid: lab.container(uuid) for uuid in (changed, same, down)}
+    options = controller.options(server=[changed, same], action="restart", outdated=True)
+    foreseen = controller.run_module("server_power", _ansible_check_mode=True, **options)
+    result = controller.run_module("server_power", **options)
+    for found in (foreseen, result):
+        assert [(entry["outcome"], entry.get("code")) for entry in found["servers"]] == [("done", None), ("skipped", "not_selected")]
+    assert lab.container(same) == before[same]
+    again = controller.run_module("server_power", **controller.options(server=[changed, down], action="restart", outdated=True))
+    # One that is named and down is restarted as any other is that is named.
+    assert [entry["outcome"] for entry in again["servers"]] == ["skipped", "done"]
+    refused = controller.run_module("server_power", **controller.options(server=[same], action="start", outdated=True))
+    assert refused["code"] == "settings_invalid" and "it narrows restart alone" in refused["msg"]

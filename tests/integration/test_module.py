@@ -18,12 +18,10 @@ from .lab import Lab
 
 
 def act(controller: Controller, action: str, server: object, **options: object) -> dict[str, Any]:
-    """The module's result, run as on a node."""
     return controller.run_module(**controller.options(action=action, server=server, **options))
 
 
 def only(result: dict[str, Any]) -> dict[str, Any]:
-    """The entry of the only server."""
     assert len(result["servers"]) == 1
     entry: dict[str, Any] = result["servers"][0]
     return entry

@@ -53,7 +53,6 @@ class Managed:
         lab.write_settings(**panel.settings)
 
     def server(self, *, listed: bool = True, **options: Any) -> str:
-        """Define a server on the Panel."""
         uuid = self.lab.server(**options)
         self.panel.put(self.lab.definition(uuid), listed=listed)
         (self.lab.root / "servers" / f"{uuid}.json").unlink()
@@ -69,7 +68,6 @@ class Managed:
         return uuid
 
     def run(self, uuid: str) -> tuple[str, str]:
-        """Which life of which container it is."""
         found = self.lab.container(uuid)
         assert found is not None and found["State"]["Running"]
         return str(found["Id"]), str(found["State"]["StartedAt"])

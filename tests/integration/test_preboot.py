@@ -22,7 +22,6 @@ OWNER = (12345, 12346)
 
 @pytest.fixture(autouse=True)
 def owner(lab: Lab) -> None:
-    """Data belongs to nobody this machine knows."""
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
 
 
@@ -36,7 +35,6 @@ def refused_restart(lab: Lab, uuid: str) -> Any:
 
 
 def changed_steps(result: Any) -> list[str]:
-    """The pre-boot steps that changed something."""
     return [step.step for step in result.preboot if step.changed]
 
 
@@ -114,7 +112,6 @@ def test_an_image_that_cannot_be_had_is_known_before_the_stop(lab: Lab, pull: st
 
 
 def mounted(lab: Lab, uuid: str) -> dict[str, tuple[str, bool]]:
-    """Source and whether it may be written, by target."""
     return {mount["Destination"]: (mount["Source"], mount["RW"]) for mount in lab.container(uuid)["Mounts"]}
 
 

@@ -44,8 +44,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Restore:
-    """The program, begun."""
-
     def __init__(self, lab: Lab, archive: Path, arguments: tuple[str, ...]) -> None:
         command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-m", f"{PACKAGE}.restore", "--config", str(lab.config)]
         environment = {**os.environ, "PYTHONPATH": str(archive), "DOCKER_HOST": lab.docker_host}
@@ -64,7 +62,6 @@ Begin = Callable[..., Restore]
 
 @pytest.fixture
 def begin(lab: Lab, archive: Path) -> Iterator[Begin]:
-    """Begin the program with more arguments."""
     begun: list[Restore] = []
 
     def restore(*arguments: str, node: Lab = lab) -> Restore:

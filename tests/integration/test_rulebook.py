@@ -33,7 +33,6 @@ PATIENCE = 90.0
 
 @pytest.fixture(scope="module")
 def programs() -> str:
-    """Where ansible-rulebook is."""
     made = subprocess.run([Path(__file__).parents[1] / "lab" / "rulebook"], check=True, stdout=subprocess.PIPE, text=True)
     return made.stdout.strip()
 
@@ -67,7 +66,6 @@ class Rulebook:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Running]:
-        """It has begun, and follows."""
         environment = {
             "PATH": f"{self._programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.root),
@@ -81,7 +79,6 @@ class Rulebook:
             yield running
 
     def paged(self) -> list[str]:
-        """The ids of the events that somebody was paged for."""
         text, found = (self.pages.read_text() if self.pages.exists() else ""), []
         decoder = json.JSONDecoder()
         while text:

@@ -29,7 +29,6 @@ AT = "2026-03-01T12:00:00.250Z"
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The node of the tests that leave its process as it was."""
     return Lab(tmp_path_factory.mktemp("node"), NO_ENGINE, None)
 
 
@@ -55,7 +54,6 @@ def shim(shared_shim: Shim, journal: Journal) -> Iterator[Shim]:
 
 @pytest.fixture(name="node")
 def bare_node(tmp_path: Path) -> Lab:
-    """A node of the test's own."""
     return Lab(tmp_path, NO_ENGINE, None)
 
 
@@ -83,8 +81,6 @@ def numbers(told: dict[str, Any]) -> list[int]:
 
 
 class Waiting:
-    """A client that waits for events, in a thread."""
-
     def __init__(self, shim: Shim, after: str, wait: int = 60, token: str = TOKEN) -> None:
         self.answers: list[Answer] = []
         self.seconds = 0.0

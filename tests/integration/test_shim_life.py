@@ -138,7 +138,6 @@ def test_an_engine_that_never_answers_keeps_nobody_from_being_accepted(tmp_path:
 
 
 def certificate(directory: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for this machine, signed by itself."""
     cert, key = directory / f"{name}.crt", directory / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]

@@ -1,19 +1,24 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face is killed with SIGKILL in every phase of an action: what it leaves behind, what is told of it, and what comes next."""
+"""Actions over HTTP: killed in each phase, with a readiness line, and with a Panel."""
 
 from __future__ import annotations
 
+import signal
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 
 from .engine_proxy import EngineProxy, Hold
 from .lab import IMAGE, Lab, wait_until
-from .many import assert_all_free, phases
+from .many import FOR_EVER, assert_all_free, phases
+from .panel_server import TOKEN, FakePanel, closing
 from .phases import CREATE, PULL, RENAME, inspect_of, kill_of, named, server_for, start_of, waiting_containers
-from .shim import again, shim_on
+from .shim import Answer, Shim, again, shim_on
 
 #: "look": before the lock; "create": still in the phase of the pull, making the container.
 KILLED_IN = [
@@ -113,3 +118,134 @@ def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: La
         assert waiting_containers(lab, server) == []
         assert lab.is_up(server)
         assert [each["action"] for each in shim.ask("GET", f"/api/servers/{server}/operations").json[:3]] == ["start", "kill", action]
+
+
+def took(shim: Shim, uuid: str, action: str, **fields: Any) -> str:
+    """Ask for an action that must be accepted; where its operation can be read."""
+    answer = shim.ask("POST", f"/api/servers/{uuid}/power", {"action": action, **fields})
+    assert answer.status == 202, (answer.status, answer.body)
+    return answer.headers["location"]
+
+
+def ended_ready(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return entry["outcome"], entry.get("code", ""), entry["state"]
+
+
+def await_awaiting(shim: Shim, location: str) -> None:
+    wait_until(lambda: shim.operation(location).get("awaits") == "running", "its server is up, and awaited")
+
+
+def test_a_start_is_done_when_its_container_runs_or_when_it_is_ready_as_it_was_asked(lab: Lab) -> None:
+    slow, quick = lab.server(BOOT_SECONDS=1), lab.server(BOOT_SECONDS=FOR_EVER)
+    with shim_on(lab) as shim:
+        location = took(shim, slow, "restart", wait_for="running")
+        await_awaiting(shim, location)
+        assert ended_ready(shim.done(quick, "start")) == ("done", "", "starting")
+        found = shim.operation(location, wait=30)
+        assert ended_ready(found) == ("done", "", "running")
+        assert "ready" in [each["phase"] for each in found["phases"]]
+        late = shim.operation(took(shim, quick, "start", wait_for="running", wait_timeout=0), wait=30)
+        assert ended_ready(late) == ("failed", "start_timeout", "starting")
+        refused = shim.ask("POST", f"/api/servers/{slow}/power", {"action": "start", "wait_for": "soon"})
+        assert (refused.status, refused.json["code"]) == (422, "settings_invalid")
+
+
+def test_the_process_after_a_killed_one_waits_for_what_was_accepted_before_it(lab: Lab) -> None:
+    server = lab.server(BOOT_SECONDS=1)
+    with shim_on(lab) as shim, lab.node().locks.acquire(server, lab.request("stop", server), wait_seconds=5, clock=SYSTEM_CLOCK):
+        location = took(shim, server, "start", wait_for="running", wait_seconds=60)
+        shim.kill()
+    with again(lab) as shim:
+        assert shim.events("resumed")[0]["actions"] == 1
+        await_awaiting(shim, location)
+        assert ended_ready(shim.operation(location, wait=30)) == ("done", "", "running")
+
+
+def test_asked_to_end_it_does_not_say_done_of_a_server_that_is_not_ready(lab: Lab) -> None:
+    server = lab.server(BOOT_SECONDS=3)
+    with shim_on(lab) as shim:
+        location = took(shim, server, "start", wait_for="running")
+        await_awaiting(shim, location)
+        shim.signal(signal.SIGTERM)
+        assert shim.child.wait(60.0) == 0
+    with again(lab) as shim:
+        assert ended_ready(shim.operation(location)) == ("done", "", "running")
+
+
+#: What the Panel sends with every request to a node.
+PANEL = {"token": TOKEN, "Accept": "application/json", "Content_Type": "application/json"}
+
+
+@pytest.fixture(name="panel")
+def fake_panel(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePanel]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with closing(FakePanel()) as panel:
+        lab.write_settings(**panel.settings, api={"port": 0})
+        lab.config.chmod(0o600)
+        yield panel
+
+
+def managed(lab: Lab, panel: FakePanel, *, listed: bool = True, **options: object) -> str:
+    """A server that the Panel alone knows; ``listed``: it is this node's."""
+    uuid = lab.server(**options)  # type: ignore[arg-type]
+    panel.put(lab.definition(uuid), listed=listed)
+    (lab.root / "servers" / f"{uuid}.json").unlink()
+    return uuid
+
+
+def press(shim: Shim, uuid: str, action: str) -> Answer:
+    return shim.ask("POST", f"/api/servers/{uuid}/power", {"action": action}, **PANEL)
+
+
+def ended_by_panel(shim: Shim, answer: Answer) -> tuple[str, str]:
+    assert answer.status == 202, (answer.status, answer.body)
+    found = shim.ask("GET", f"{answer.headers['location']}?wait=60", token=TOKEN, seconds=90.0).json
+    return found["outcome"], found.get("code", "")
+
+
+def suspend(lab: Lab, panel: FakePanel, uuid: str, *, suspended: bool) -> None:
+    raw = panel.guests[uuid].raw
+    panel.put({**raw, "settings": {**raw["settings"], "suspended": suspended}})
+
+
+def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePanel) -> None:
+    server = managed(lab, panel, name="Cobalt")
+    with again(lab) as shim:
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", **PANEL).status == 200, "the server is known")
+        assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
+        lab.await_ready(server)
+        shown = shim.ask("GET", f"/api/servers/{server}", **PANEL).json
+        assert (shown["state"], shown["configuration"]["meta"]["name"]) == ("running", "Cobalt")
+        assert shim.ask("POST", f"/api/servers/{server}/commands", {"commands": ["hello"]}, **PANEL).status == 204
+        assert ended_by_panel(shim, press(shim, server, "restart")) == ("done", "")
+        assert ended_by_panel(shim, press(shim, server, "kill")) == ("done", "")
+        origin = shim.ask("GET", f"/api/servers/{server}/operations", **PANEL).json[0]["origin"]
+        assert origin.startswith("127.0.0.1 (token ")
+        assert shim.ask("GET", "/nothing", **PANEL).headers["access-control-allow-origin"] == panel.url
+
+
+def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_server(lab: Lab, panel: FakePanel) -> None:
+    server = managed(lab, panel)
+    with again(lab) as shim:
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
+        assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
+        suspend(lab, panel, server, suspended=True)
+        assert shim.ask("POST", f"/api/servers/{server}/sync", b"", token=TOKEN).status == 204
+        wait_until(lambda: not lab.is_up(server), "the suspended server is stopped")
+        assert press(shim, server, "start").status == 400
+        suspend(lab, panel, server, suspended=False)
+        assert shim.ask("POST", f"/api/servers/{server}/sync", b"", token=TOKEN).status == 204
+        assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
+
+
+def test_a_suspension_that_nobody_synced_is_seen_by_the_action(lab: Lab, panel: FakePanel) -> None:
+    server = managed(lab, panel)
+    with again(lab) as shim:
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
+        assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
+        suspend(lab, panel, server, suspended=True)
+        # The list read last counts for a moment.
+        time.sleep(1.1)
+        assert ended_by_panel(shim, press(shim, server, "restart")) == ("refused", "suspended")
+        assert lab.is_up(server)
+        assert press(shim, server, "restart").status == 400

@@ -1,23 +1,25 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions with regard to players over HTTP: they hold up nobody, and go on whatever becomes of the process that accepted them."""
+"""Actions with regard to players: over HTTP, and of many servers in one call."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 
+from .controller import Controller
 from .lab import Lab, wait_until
+from .many import assert_all_free, beside, endings, power_each
 from .played import GAMES, PATIENT, Played
 from .shim import Shim, again, shim_on
 
 
 class PlayedOverHttp(Played):
-    """The same, asked for and shown over HTTP."""
-
     def took(self, shim: Shim, action: str, **fields: Any) -> str:
         """Ask for an action; where its operation can be read."""
         answer = shim.ask("POST", f"/api/servers/{self.uuid}/power", {"action": action, **fields})
@@ -25,7 +27,6 @@ class PlayedOverHttp(Played):
         return answer.headers["location"]
 
     def shown(self, shim: Shim) -> dict[str, Any]:
-        """The server as it is shown alone."""
         answer = shim.ask("GET", f"/api/servers/{self.uuid}")
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json
@@ -86,3 +87,45 @@ def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab)
     assert (found["players"]["online"], found["player_wait"]["marks"], found["player_wait"]["announced"]) == (2, [2], True)
     assert found["operation"]["id"] == restart.rpartition("/")[2]
     assert lab.node().countdowns.all_abandoned() == {}
+
+
+def restart(lab: Lab, servers: list[Played], *, max_parallel: int = 0, max_failures: int | None = None, **options: Any) -> list[Result]:
+    uuids = [each.uuid for each in servers]
+    return power_each(lab, "restart", uuids, max_parallel=max_parallel, max_failures=max_failures, players=options)
+
+
+def test_who_may_go_at_once_goes_first_and_who_waits_holds_no_slot(lab: Lab) -> None:
+    servers = [Played(lab, online) for online in (2, 2, 0, 0)]
+    first, second, *empty = servers
+    runs = [each.run() for each in servers]
+    with beside(
+        lambda: restart(lab, servers, max_parallel=1, players_at_most=0, max_delay=600), lambda: first.play(0), lambda: second.play(0)
+    ) as call:
+        wait_until(lambda: all(each.run() != run for each, run in zip(empty, runs[2:])), "those without players were restarted")
+        assert [each.run() for each in servers[:2]] == runs[:2] and all(each.is_waited_for() for each in servers[:2])
+        second.play(0)
+        wait_until(lambda: second.run() != runs[1], "that whose players left was restarted")
+        assert first.is_waited_for()
+        first.play(0)
+        results = call.result(20)
+    assert endings(results) == [("done", "")] * 4
+    assert_all_free(lab, [each.uuid for each in servers])
+
+
+def test_players_are_told_together_and_it_happens_to_all_at_the_same_moment(lab: Lab) -> None:
+    servers = [Played(lab) for _each in range(3)]
+    results = restart(lab, servers, warn=[4, 2])
+    assert endings(results) == [("done", "")] * 3
+    for each, result in zip(servers, results):
+        assert [line.rpartition(" in ")[0] for line in each.said()] == ["Server restart"] * 2
+        assert result.player_wait is not None and result.player_wait.announced is True and result.player_wait.seconds >= 3.5
+    moments = [datetime.fromisoformat(each.run()[:19]) for each in servers]
+    assert (max(moments) - min(moments)).total_seconds() <= 5
+
+
+def test_the_module_says_who_played_and_what_was_done_for_their_sake(lab: Lab, controller: Controller) -> None:
+    played = Played(lab)
+    message = '{server}\n{action} {time}; "stop" {reason}'
+    done = controller.power("restart", played.uuid, warn=[2], warn_message=message, reason="new map").server
+    assert (done["outcome"], done["players"]["online"], done["player_wait"]["marks"]) == ("done", 2, [2])
+    assert played.said() == ['Cobalt restart 2 seconds; "stop" new map']

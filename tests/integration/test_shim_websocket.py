@@ -31,7 +31,6 @@ def running_shim(lab: Lab) -> Iterator[Shim]:
 
 @pytest.fixture(name="bare")
 def shim_without_engine(tmp_path: Path) -> Iterator[tuple[Lab, Shim]]:
-    """What needs no container needs no engine."""
     lab = Lab(tmp_path, NO_ENGINE, None)
     with shim_on(lab, **ALLOWED) as shim:
         yield lab, shim

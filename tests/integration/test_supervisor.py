@@ -1,16 +1,41 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is meant to be up is up: a server that crashes is started again, one that somebody stopped is not."""
+"""The supervisor restarts servers that crash, survives its own end, and pauses."""
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_record
+from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, service
 
-from .lab import Lab, ended, wait_until
-from .supervisors import Supervising, await_run_after, await_verdicts, crash, die_in_restart, run_of, verdicts
+from .controller import Controller
+from .engine_proxy import EngineProxy
+from .engine_rounds import EngineRounds
+from .lab import Lab, ended, lab_on, wait_until
+from .own_engine import own_engine
+from .supervised_rounds import Rounds
+from .supervisors import (
+    Supervising,
+    SupervisingHere,
+    await_run_after,
+    await_verdicts,
+    crash,
+    die_in_restart,
+    rows_of,
+    run_of,
+    state_directory,
+    verdicts,
+)
 
 
 def test_a_crashed_server_is_started_again_and_has_one_row_that_tells_all(lab: Lab) -> None:
@@ -97,3 +122,265 @@ def test_the_first_server_of_a_node_that_crashes_while_it_is_dead_was_up_before(
         supervising.begin_again()
         await_run_after(lab, uuid, before)
         await_verdicts(lab, uuid, "crashed")
+
+
+def test_a_second_supervisor_says_who_is_first_and_leaves_it_alone(lab: Lab) -> None:
+    uuid = lab.up()
+    with Supervising(lab) as first:
+        second = Supervising(lab)
+        assert second.child.wait(20) == 1
+        (line,) = second.errors.read_text().splitlines()
+        assert re.fullmatch(
+            rf"Cannot supervise: process {first.child.pid}, since \S+, does already; look at fleet-power-supervisor", line
+        ), line
+        await_run_after(lab, uuid, crash(lab, uuid))
+
+
+def test_a_signal_to_end_has_it_finish_the_start_that_it_has_begun(lab: Lab, proxy: EngineProxy) -> None:
+    uuid = lab.up()
+    with Supervising(lab.at(proxy.host)) as supervising:
+        held = proxy.hold("POST", r"/start$")
+        before = crash(lab, uuid)
+        held.await_arrival()
+        supervising.child.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            supervising.child.wait(1.0)
+        held.release()
+        assert supervising.child.wait(20) == 0
+        assert lab.is_up(uuid)
+        (row,) = rows_of(lab, uuid)
+        assert (row.run, row.due, row.next_run) == (before, False, run_of(lab, uuid))
+
+
+#: Where it is killed: a request of its start or the answer to it that does not come through, and whether that is carried out.
+DEATHS = {
+    "before the start came to the engine": {"answer": False, "dropped": True},
+    "while the start is under way": {"answer": False, "dropped": False},
+    "after the start, before it is written down": {"answer": True, "dropped": False},
+}
+
+
+@pytest.mark.samples("after the start, before it is written down")
+@pytest.mark.parametrize("dies", DEATHS)
+def test_a_supervisor_killed_in_a_start_leaves_one_row_and_one_run(lab: Lab, proxy: EngineProxy, dies: str) -> None:
+    uuid = lab.up()
+    with Supervising(lab.at(proxy.host)) as supervising:
+        held = proxy.hold("POST", r"/start$", answer=DEATHS[dies]["answer"])
+        before = crash(lab, uuid)
+        held.await_arrival()
+        supervising.kill()
+        (held.drop if DEATHS[dies]["dropped"] else held.release)()
+        supervising.begin_again()
+        supervising.await_ready()
+        after = await_run_after(lab, uuid, before)
+        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
+        time.sleep(0.5)
+        (row,) = rows_of(lab, uuid)
+        assert (run_of(lab, uuid), row.consecutive_crashes, row.next_run) == (after, 1, after)
+        crash(lab, uuid)
+        newest, _first = await_verdicts(lab, uuid, "crashed", "crashed")
+        assert newest.consecutive_crashes == 2
+
+
+@pytest.mark.samples("leave-2")
+@pytest.mark.parametrize(
+    "crash_after, clean_exit", [(2, "leave"), (2, "restart"), (1, "restart")], ids=["leave-2", "restart-2", "restart-1"]
+)
+def test_a_server_with_exit_code_0_comes_back_only_if_asked_for_and_ready(lab: Lab, crash_after: int, clean_exit: str) -> None:
+    lab.write_settings(supervisor={"clean_exit": clean_exit})
+    uuid = lab.server(CRASH_AFTER=crash_after, EXIT_CODE=0, BOOT_SECONDS=1.5)
+    with Supervising(lab):
+        lab.power("start", uuid)
+        run = run_of(lab, uuid)
+        row = await_verdicts(lab, uuid, "ended")[-1]
+        assert (row.exit_code, row.run) == (0, run)
+        if (crash_after, clean_exit) == (2, "restart"):
+            await_run_after(lab, uuid, run)
+            return
+        time.sleep(1.0)
+        assert (lab.is_up(uuid), row.due, verdicts(lab, uuid)) == (False, False, ["ended"])
+
+
+def paused(lab: Lab) -> str | None:
+    record = read_record(str(state_directory(lab)))
+    return None if record is None else record.paused
+
+
+def await_paused(lab: Lab, why: str) -> None:
+    wait_until(lambda: paused(lab) == why, f"paused: {why!r}")
+
+
+MEMORIES = {
+    "one that goes on": (json.dumps({"phase": "stopping"}), "maintenance"),
+    "one of another version": (json.dumps({"stage": 3}), "maintenance_unreadable"),
+    "broken": ('{"phase": ', "maintenance_unreadable"),
+    "nested": ("[" * 100_000, "maintenance_unreadable"),
+}
+
+
+@pytest.mark.samples("one that goes on")
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab: Lab, memory: str) -> None:
+    uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
+    with Supervising(lab):
+        text, why = MEMORIES[memory]
+        file.write_text(text)
+        # It is looked for before a start, if that was not done just now.
+        time.sleep(connection_watch._DUE_PAUSE_SECONDS)
+        before = crash(lab, uuid)
+        (row,) = await_verdicts(lab, uuid, "crashed")
+        await_paused(lab, why)
+        time.sleep(1.0)
+        assert (row.due, lab.is_up(uuid)) == (True, False)
+        file.unlink()
+        await_run_after(lab, uuid, before)
+        await_paused(lab, "")
+
+
+@pytest.fixture(name="wings")
+def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The pid of Wings for supervisors of this process, if one is in the list; what they look for comes sooner."""
+    found: list[int] = []
+    build = service.build_node
+    monkeypatch.setattr(
+        service, "build_node", lambda *given, **named: replace(build(*given, **named), wings_pid=lambda: found[0] if found else None)
+    )
+    monkeypatch.setattr(connection_watch, "_PAUSE_SECONDS", 0.2)
+    return found
+
+
+def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_left(lab: Lab, wings: list[int]) -> None:
+    first, second = lab.up(), lab.up()
+    with SupervisingHere(lab):
+        wings.append(4321)
+        await_paused(lab, "wings")
+        crash(lab, first)
+        time.sleep(1.0)
+        assert (lab.is_up(first), verdicts(lab, first)) == (False, [])
+        wings.clear()
+        await_verdicts(lab, first, "initially_down")
+        await_paused(lab, "")
+        time.sleep(0.5)
+        assert not lab.is_up(first)
+        await_run_after(lab, second, crash(lab, second))
+        assert ended(lab.power("start", first)) == ("done", "")
+        await_run_after(lab, first, crash(lab, first))
+
+
+def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_watch, "_ALL_SECONDS", 0.5)
+    lab.write_settings(supervisor={"max_restarts": 0})
+    uuid = lab.up()
+    with SupervisingHere(lab):
+        before = crash(lab, uuid)
+        (row,) = await_verdicts(lab, uuid, "crashed")
+        time.sleep(1.5)
+        assert (lab.is_up(uuid), row.due, row.consecutive_crashes) == (False, True, 1)
+        lab.edit(uuid, environment={"FIXED": "yes"})
+        await_run_after(lab, uuid, before)
+        wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row says what answered it")
+        crash(lab, uuid)
+        assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].consecutive_crashes == 1
+        assert ended(lab.power("start", uuid)) == ("done", "")
+        wait_until(lambda: not any(row.due for row in rows_of(lab, uuid)), "no start is due")
+
+
+def race(lab: Lab, seed: int, *, servers: int, rounds: int) -> None:
+    """Play rounds; what is wrong names the seed."""
+    # Rounds crash each server more often in a row than it would be started again for.
+    lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
+    uuids = [lab.up(STOP_SECONDS=number % 3 / 4, EXIT_CODE=number % 2) for number in range(servers)]
+    with Supervising(lab) as supervising:
+        played = Rounds(lab, supervising, uuids, seed)
+        try:
+            for number in range(rounds):
+                played.play()
+                played.await_quiet()
+                found = list(played.violations())
+                assert not found, "\n".join([f"seed {seed}, round {number}", *found])
+        finally:
+            played.close()
+
+
+def test_a_few_rounds_break_no_promise(lab: Lab) -> None:
+    race(lab, 1, servers=4, rounds=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_hundreds_of_rounds_break_no_promise(lab: Lab, seed: int) -> None:
+    race(lab, seed, servers=8, rounds=13)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(200, 203))
+def test_rounds_in_each_of_which_the_engine_ends_break_no_promise(tmp_path: Path, docker_host: str, seed: int) -> None:
+    for own in own_engine(docker_host):
+        for lab in lab_on(tmp_path, own.host):
+            lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
+            uuids = [lab.up(STOP_SECONDS=number % 3 / 4, EXIT_CODE=number % 2) for number in range(6)]
+            with Supervising(lab) as supervising:
+                played = EngineRounds(lab, own, supervising, uuids, seed)
+                for number in range(8):
+                    played.play()
+                    played.await_quiet()
+                    found = list(played.violations())
+                    assert not found, "\n".join([f"seed {seed}, round {number}", *found])
+
+
+def look(controller: Controller, uuid: str, **options: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entry of a server, and the whole result, as the module returns them on a node."""
+    told = controller.run_module("server_power_info", **controller.options(server=uuid, **options))
+    (entry,) = told["servers"]
+    return entry, told
+
+
+def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, controller: Controller) -> None:
+    # The engine stamps what a server says at once some milliseconds before its start.
+    uuid = lab.up(BOOT_SECONDS=0.5)
+    entry, told = look(controller, uuid)
+    assert told["supervisor"] == {"running": False, "since": None, "paused": None}
+    assert (entry["supervision"]["state"], entry["supervision"]["running"]) == ("ok", False)
+    with Supervising(lab):
+        for _crash in range(2):
+            before = crash(lab, uuid)
+            after = await_run_after(lab, uuid, before, 30)
+            wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is ready", 30)
+        entry, told = look(controller, uuid, crashes=5)
+        assert told["supervisor"]["running"] is True and told["supervisor"]["since"]
+        supervision = entry["supervision"]
+        assert [supervision[name] for name in ("state", "verdict", "next_at", "consecutive_crashes", "crashes_today")] == [
+            "ok",
+            None,
+            None,
+            2,
+            2,
+        ]
+        newest = entry["crashes"][0]
+        assert [newest[name] for name in ("verdict", "exit_code", "consecutive_crashes", "origin")] == ["crashed", 137, 2, None]
+        assert (newest["container"], newest["started_at"]) == (before.container, before.started_at) != (after.container, after.started_at)
+        assert len(entry["crashes"]) == 2 and any("ready" in line for line in newest["log"])
+        # The third in a row is answered after twenty seconds.
+        crash(lab, uuid)
+        await_verdicts(lab, uuid, "crashed", "crashed", "crashed")
+        entry, _told = look(controller, uuid)
+        supervision = entry["supervision"]
+        assert [supervision[name] for name in ("state", "verdict", "exit_code", "consecutive_crashes")] == ["backoff", "crashed", 137, 3]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", supervision["next_at"])
+    entry, told = look(controller, uuid)
+    assert told["supervisor"]["running"] is False
+    assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
+
+
+def test_a_waiting_action_learns_how_its_run_ended_after_a_supervised_start(lab: Lab) -> None:
+    uuid = lab.server(BOOT_SECONDS=600)
+    with Supervising(lab), lab.actor("start", uuid, wait_for="running", wait_timeout=60) as start:
+        wait_until(lambda: lab.is_up(uuid), "it boots", 30)
+        # Longer than the supervisor needs to see that it is up.
+        time.sleep(1.0)
+        named = run_of(lab, uuid)
+        crash(lab, uuid)
+        await_run_after(lab, uuid, named)
+        result = start.result()
+    assert (result["outcome"], result["code"], result["exit_code"]) == ("failed", "start_failed", 137)
+    assert result["run"] == {"container": named.container, "started_at": named.started_at}

@@ -32,7 +32,6 @@ class StateDisk:
         self._keeper.journal.supervisor.set_values([("test", "")])
 
     def spoil(self, kind: str) -> None:
-        """Fill it, or remount it read-only."""
         assert os.path.ismount(self._path)
         if kind == "read-only":
             # It is opened again when it is read. No disk can be made read-only that somebody writes to.
@@ -49,16 +48,13 @@ class StateDisk:
         leave_room(self._path, kibibytes)
 
     def mend(self) -> None:
-        """Have it take something again."""
         (self._path / "filler").unlink() if (self._path / "filler").exists() else self._remount("rw")
 
     def says_up(self, uuid: str) -> bool:
-        """Whether the server is meant to be up, by the journal."""
         intent = self._keeper.journal.intents.of(uuid)
         return intent is not None and intent.up
 
     def close(self) -> None:
-        """Close the journal."""
         self._keeper.journal.close()
 
     def _remount(self, how: str) -> None:
@@ -68,7 +64,6 @@ class StateDisk:
 
 @contextmanager
 def on_small_disk(lab: Lab) -> Iterator[StateDisk]:
-    """The node's state directory on such a disk, for a block."""
     with small_disk(state_directory(lab), _BYTES) as path:
         disk = StateDisk(lab, path)
         try:

@@ -38,7 +38,6 @@ class Fleet:
 
     @property
     def down(self) -> tuple[str, ...]:
-        """Those that nobody may start."""
         return self.stopped, self.stopped_externally
 
 

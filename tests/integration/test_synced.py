@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a module or the HTTP face answers survives a power cut: all that was written was synced first, as the trace of its calls shows."""
+"""Answers survive a power cut, and each end has its line in the syslog."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.tests.unit.trace_support import Answers, an
 
 from .controller import Controller
 from .lab import Lab, wait_until
+from .private_syslog import PrivateSyslog
 from .shim import Shim, shim_on
 
 
@@ -37,12 +38,10 @@ class Traces:
 
 
 def is_result(descriptor: int, _open_on: str, call: str) -> bool:
-    """Tell if a call writes the result of a module."""
     return descriptor == 1 and "{" in call
 
 
 def is_http(_descriptor: int, open_on: str, call: str) -> bool:
-    """Tell if a call answers over HTTP."""
     return open_on.startswith("TCP") and '"HTTP/1.1 2' in call
 
 
@@ -115,7 +114,6 @@ def test_facts_are_told_once_what_another_process_wrote_is_on_the_disk(lab: Lab,
 
 @contextlib.contextmanager
 def traced_shim(lab: Lab, traces: Traces) -> Iterator[Shim]:
-    """The HTTP face, traced from when it listens to its end."""
     with shim_on(lab) as shim:
         command = [*traced(traces.output), "-p", str(shim.child.pid)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
@@ -149,3 +147,39 @@ def test_the_http_face_accepts_an_action_once_that_is_on_the_disk(lab: Lab) -> N
     found = traces.answers(is_http)
     assert found.not_synced == [()] * 2
     assert str(lab.root / "state" / "journal.sqlite-wal") in found.written
+
+
+# Facility daemon (3); severity informational (6) or warning (4).
+INFORMATIONAL, WARNING = 3 * 8 + 6, 3 * 8 + 4
+LINE = re.compile(r"<(?P<priority>\d+)>fleet-power\[\d+\]: (?P<text>.*)")
+
+
+@pytest.fixture
+def syslog(tmp_path: Path) -> Iterator[PrivateSyslog]:
+    with PrivateSyslog(tmp_path / "syslog") as private:
+        yield private
+
+
+def lines_of(syslog: PrivateSyslog) -> list[tuple[int, str]]:
+    found = [LINE.fullmatch(line.rstrip("\0\n")) for line in syslog.close()]
+    return [(int(match["priority"]), match["text"]) for match in found if match is not None]
+
+
+def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
+    up, overdue = lab.server(name="Cobalt"), lab.server(name="Overdue", suspended=True)
+    controller.run_module(
+        through=syslog.through,
+        **controller.options(action="start", server=[up, overdue, "Nobody"], origin="alice@web1", reason="the players wait"),
+    )
+    found = {text.split()[1]: (priority, text) for priority, text in lines_of(syslog)}
+    (first, done), (second, refused), (third, unknown) = found[up], found[overdue], found["Nobody"]
+    assert (first, second, third) == (INFORMATIONAL, WARNING, WARNING)
+    asked = r"in \d+\.\d s by alice@web1 for 'the players wait' operation [-0-9a-f]{36}"
+    assert re.fullmatch(rf"start {up} \(Cobalt\) done {asked}", done)
+    assert re.fullmatch(rf"start {overdue} \(Overdue\) refused suspended {asked}: Cannot start server .*", refused)
+    assert re.match(r"start Nobody refused server_not_found in \d+\.\d s", unknown)
+
+
+def test_check_mode_says_nothing(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
+    controller.run_module(through=syslog.through, **controller.options(action="start", server=lab.server(), _ansible_check_mode=True))
+    assert lines_of(syslog) == []

@@ -43,8 +43,6 @@ def token(server: str, *permissions: str, key: str = TOKEN, lasts: float = 600.0
 
 
 class Console:
-    """One websocket of one server."""
-
     def __init__(self, server: str, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.server = server
         self.socket = socket
@@ -75,12 +73,10 @@ class Console:
         await self.until("auth success")
 
     def texts(self, event: str) -> list[str]:
-        """The texts of all events of one kind."""
         return [text for _at, name, text in self.heard if name == event]
 
     @property
     def states(self) -> list[str]:
-        """The states told so far."""
         return self.texts("status")
 
     async def until(self, event: str, part: str = "", *, seconds: float = SOON_SECONDS, after: int = 0) -> str:

@@ -27,7 +27,6 @@ class WingsProcess:
 
     @property
     def age(self) -> float:
-        """Seconds since its start."""
         return time.monotonic() - self._started
 
     def end_after(self, seconds: float) -> None:
@@ -86,12 +85,10 @@ class WingsMachine:
 
     @property
     def state(self) -> str:
-        """What Wings says."""
         return self._states[-1][1]
 
     @property
     def alive(self) -> bool:
-        """Whether a process is there, which Wings does not tell."""
         process = self._process
         return process is not None and not process.ended.is_set()
 

@@ -72,8 +72,6 @@ def power_body(body: bytes) -> tuple[object, int]:
 
 @dataclass
 class Asked:
-    """One request that came by."""
-
     method: str
     path: str
     body: Any = None
@@ -137,11 +135,9 @@ class WingsServer:
         return machine
 
     def fault(self, kind: str, **fields: Any) -> None:
-        """Something goes wrong with the next requests of a method."""
         self.faults.append(Fault(kind, **fields))
 
     def posts(self) -> list[Any]:
-        """The bodies of the power requests so far."""
         return [asked.body for asked in self.asked if asked.method == "POST"]
 
     def close(self) -> None:
@@ -170,7 +166,6 @@ class WingsServer:
 
 @contextlib.contextmanager
 def wings(**options: Any) -> Iterator[WingsServer]:
-    """A Wings of the test's own."""
     server = WingsServer(**options)
     try:
         yield server
@@ -316,7 +311,6 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200, entry)
 
     def _faulty(self) -> bool:
-        """Whether something goes wrong with this request, and has."""
         with self.wings.guard:
             fault = next((each for each in self.wings.faults if each.times > 0 and each.method == self.command), None)
             if fault is not None:

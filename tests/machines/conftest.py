@@ -28,5 +28,4 @@ def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
 
 @pytest.fixture
 def machine() -> Machine:
-    """A machine that is as good as new."""
     return leased()

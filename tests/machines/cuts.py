@@ -86,13 +86,10 @@ class Story:
 
     @property
     def is_told(self) -> bool:
-        """Tell whether a good end was told."""
         return self.told.get("outcome") in GOOD
 
 
 class Cuts:
-    """A machine with servers, and all cuts of its power."""
-
     def __init__(self, machine: Machine, seed: int) -> None:
         self._machine = machine
         self._seed = seed
@@ -112,11 +109,9 @@ class Cuts:
         machine.ssh("sync")
 
     def faults(self, kind: str) -> list[str]:
-        """What did not hold after the cuts of a kind."""
         return [f"seed {self._seed}: {fault}" for story in self._stories if story.kind == kind for fault in story.faults]
 
     def summary(self, kind: str) -> str:
-        """The cuts of a kind, counted."""
         of_kind = [story for story in self._stories if story.kind == kind]
         told, held = sum(story.was_told for story in of_kind), sum(not story.faults for story in of_kind)
         return f"seed {self._seed}: {kind}: {len(of_kind)} cuts, {told} after a good end was told; after {held} of them all held"

@@ -17,7 +17,6 @@ class Machine(Node):
     """A machine of the lab. It is looked at over SSH: it shares no kernel with the tests."""
 
     def ssh_words(self) -> list[str]:
-        """The words of a command on it, before the command."""
         return self._ssh()
 
     def cut_power(self) -> None:
@@ -25,11 +24,9 @@ class Machine(Node):
         nodes_command("halt", self.name)
 
     def boot(self) -> None:
-        """Switch it on, and wait for SSH and its engine."""
         nodes_command("boot", self.name)
 
     def write(self, path: str, content: str) -> None:
-        """Write a file on it."""
         place = shlex.quote(path)
         command = f"mkdir -p $(dirname {place}) && cat >{place}"
         subprocess.run([*self.ssh_words(), command], input=content, capture_output=True, text=True, check=True)

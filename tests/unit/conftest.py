@@ -31,7 +31,6 @@ def node_fixture(tmp_path: Path) -> Iterator[journal_support.Node]:
 
 @pytest.fixture(name="fake")
 def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
-    """A node with a fake engine and a clock of its own."""
     fake = FakeNode(tmp_path)
     yield fake
     fake.close()
@@ -41,7 +40,6 @@ def fake_node(tmp_path: Path) -> Iterator[FakeNode]:
 def engine_of_a_script(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[scripted_engine.ScriptedEngine]:
-    """An engine of which the test says every byte."""
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         # The library below the SDK believes these more than what it is told.
         monkeypatch.delenv(variable, raising=False)

@@ -304,7 +304,6 @@ class FakeEngine:
         self.fail(call, EngineUnreachable(f"Cannot {call}: no answer"), late=late, times=times)
 
     def refuse(self, call: str, message: str = "refused") -> None:
-        """Have the next call answered by an error."""
         self.fail(call, EngineError(message, status=500))
 
     def find(self, name: str) -> Snapshot | None:
@@ -411,7 +410,6 @@ class FakeEngine:
 
     @staticmethod
     def happen(happenings: list[Callable[[], object]]) -> None:
-        """Have the next of several things happen, if there is one."""
         if happenings:
             happenings.pop(0)()
 

@@ -102,7 +102,6 @@ class FakeNode:
         return self.node
 
     def build(self) -> Node:
-        """The node as a process of its own would build it."""
         settings = parse_settings({"system": self._system, **self._settings}, where="config.yml")
         journal = Journal(settings.state_directory, settings.lock_directory, settings.group, self.clock)
         self._journals.append(journal)

@@ -26,8 +26,6 @@ resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
 class ForkedModule:
-    """A module that was started, and what it has noted."""
-
     def __init__(self, script: str, notes: Path, *arguments: str) -> None:
         self.notes = notes
         command = [sys.executable, "-c", script, str(notes), *arguments]
@@ -48,7 +46,6 @@ class ForkedModule:
         return self.parent.returncode, output, errors
 
     def stop_reading(self) -> None:
-        """Close its standard output, as a connection that ends."""
         assert self.parent.stdout is not None
         self.parent.stdout.close()
 

@@ -52,7 +52,6 @@ def panel_server(name: str, number: int = 1, **attributes: Any) -> dict[str, Any
 
 
 def many_servers(count: int) -> list[dict[str, Any]]:
-    """Servers on both nodes, every tenth of them suspended."""
     return [panel_server(f"game-{number}", number, node=1 + number % 2, suspended=number % 10 == 0) for number in range(1, count + 1)]
 
 

@@ -28,8 +28,6 @@ _FILE = "servers.fleet_power.yml"
 
 @dataclass(frozen=True)
 class Parsed:
-    """An inventory that was read, and the warnings on the way."""
-
     data: Any
     warnings: tuple[str, ...]
     loader: Any
@@ -53,7 +51,6 @@ class Parsed:
 
     @property
     def unread(self) -> list[str]:
-        """What the variable of all hosts says was not read."""
         found: list[str] = self.data.groups["all"].vars["fleet_power_unread"]
         return found
 

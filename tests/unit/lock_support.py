@@ -111,7 +111,6 @@ def small_disk(path: Path, size: int = _SMALL) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Use up all that is left of a small disk."""
     assert os.path.ismount(disk)
     with pytest.raises(OSError), open(disk / "filler", "wb", buffering=0) as filler:
         for _unused in range(_SMALL):

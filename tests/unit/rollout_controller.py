@@ -114,7 +114,6 @@ class Controller:
 
 
 def new_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
-    """A controller whose files, time and lines are the test's."""
     made = Controller(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "local"))

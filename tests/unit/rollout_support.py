@@ -21,7 +21,6 @@ def uuid(number: int) -> str:
 
 
 def info(number: int, **more: Any) -> dict[str, Any]:
-    """What server_power_info says of a server that is up."""
     entry = {
         "server": uuid(number),
         "name": f"Server {number}",
@@ -40,12 +39,10 @@ def unseen(number: int, **more: Any) -> dict[str, Any]:
 
 
 def part(*entries: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a node that may have more servers."""
     return {"servers": list(entries), "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
 
 
 def told(*entries: dict[str, Any]) -> dict[str, Any]:
-    """The answer of a node that was looked at."""
     return {"servers": list(entries)}
 
 

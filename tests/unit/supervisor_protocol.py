@@ -14,20 +14,20 @@ from collections import deque
 from typing import NamedTuple
 
 from ansible_collections.fleet.power.tests.unit.kill_protocol import way_to
-from ansible_collections.fleet.power.tests.unit.supervisor_protocol_moves import Rules, outside_moves, system_moves
-from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import ALL_RULES, Rule
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_moves import Rules, outside_moves, supervisor_moves, system_moves
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import (
+    ALL_RULES,
     At,
     Cause,
     Left,
     Row,
+    Rule,
     Run,
     State,
     Verdict,
     Wish,
     badly_told,
 )
-from ansible_collections.fleet.power.tests.unit.supervisor_protocol_supervisor import supervisor_moves
 
 _LONG_AGO = Run(Cause.CRASH, telling=True, excused=True)
 #: What stands for a run of which nothing comes any more.

@@ -66,8 +66,6 @@ TWICE = gzip.compress(GZIP)
 
 
 def compressed(content: bytes, encoding: str, *, chunked: bool = False) -> Behaviour:
-    """An answer in an encoding, perhaps in one chunk."""
-
     def behaviour(answer: Answering) -> None:
         if chunked:
             head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nTransfer-Encoding: chunked\r\n\r\n{len(content):x}\r\n"

@@ -1,21 +1,36 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call over many servers, whatever each of them does: results in the order asked, none lost, and as many threads as there can be."""
+"""A call over many servers: results in order, priorities, bounded threads, and its pace."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Target, perform_each
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import FailureBudget
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot, Slots
+from ansible_collections.fleet.power.plugins.module_utils._power.call import _OnNode, open_call
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, FailureBudget, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
-from ansible_collections.fleet.power.tests.unit.thread_support import few_threads
+from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.forked_support import AT_THE_LIMIT
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PATIENCE = 10.0
@@ -156,3 +171,236 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     results = perform_each(targets(4, action), act, Limiter(max_parallel), [50, -1, 70, 50])
     assert [(result.server.uuid, result.outcome) for result in results] == [(f"u{number}", Outcome.DONE) for number in range(4)]
     assert len(begun) == 4
+
+
+COBALT = Server(UUID, "Cobalt")
+
+
+def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UUID,), **given: int) -> list[int]:
+    call = _OnNode(fake.build())
+    return call.priorities(call.targets(names, fake.request(action, server="")), given)
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
+def test_priority_is_the_given_else_of_settings_else_of_definition_else_100(fake: FakeNode, action: str) -> None:
+    assert priority(fake, action) == [100]
+    fake.define(meta={"name": "Cobalt", "priority": 7})
+    assert priority(fake, action) == [7]
+    fake.configure(system={"priorities": {"Cobalt": 5}})
+    assert priority(fake, action) == [5]
+    assert priority(fake, action, Cobalt=0) == [0]
+
+
+def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
+    fake.file.unlink()
+    call = _OnNode(fake.build())
+    targets = call.targets((UUID,), fake.request("start", server=""))
+    fake.interrupted = True
+    with pytest.raises(InterruptedBySignal):
+        call.priorities(targets, {})
+
+
+def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
+    assert _OnNode(fake.node).meant_up() == []
+    fake.up()
+    assert _OnNode(fake.node).meant_up() == [COBALT]
+    fake.perform("stop")
+    assert _OnNode(fake.node).meant_up() == []
+
+
+def test_a_directory_of_the_task_takes_the_place_of_the_settings_one(tmp_path: Path) -> None:
+    settings = tmp_path / "config.yml"
+    places = {"definitions": "here", "state_directory": "state", "lock_directory": "locks"}
+    settings.write_text(json.dumps({"system": {name: str(tmp_path / place) for name, place in places.items()}}))
+    for name, priority in (("here", 1), ("there", 2)):
+        (tmp_path / name).mkdir()
+        definition = {"settings": {"uuid": UUID, "meta": {"priority": priority}, "container": {"image": "game:1"}}}
+        (tmp_path / name / f"{UUID}.json").write_text(json.dumps(definition))
+    found = []
+    for more in ({}, {"definitions_dir": str(tmp_path / "there")}):
+        with contextlib.closing(open_call({"config": str(settings), **more}, read_only=True)) as call:
+            found += call.priorities([Target(Request("x", PowerAction.START, "", datetime.now(timezone.utc)), COBALT)], {})
+    assert found == [1, 2]
+
+
+BARE = f"""
+import json, os, threading, time
+from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrency import map_concurrently
+{AT_THE_LIMIT}
+"""
+
+
+def told(script: str) -> object:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", BARE + script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+def test_those_threads_that_there_are_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_threads(monkeypatch, 2)
+    names = map_concurrently(lambda _number: threading.current_thread().name, range(50))
+    assert None not in names
+    assert threading.current_thread().name not in names
+
+
+def test_without_a_thread_it_is_done_by_the_one_who_asks() -> None:
+    script = "print(json.dumps(map_concurrently(lambda each: (each, threading.current_thread() is threading.main_thread()), range(20))))"
+    assert told(script) == [[number, True] for number in range(20)]
+
+
+def test_without_a_thread_nothing_more_is_begun_when_the_time_is_up() -> None:
+    script = """
+begun = []
+def look(number):
+    begun.append(number)
+    time.sleep(0.05)
+    return number
+found = map_concurrently(look, range(1000), 0.2)
+print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: len(begun)] == begun, set(found[len(begun) :]) == {None}]))
+"""
+    assert told(script) == [True] * 4
+
+
+def in_thread(body: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    return thread
+
+
+def waiters(slots: Slots) -> int:
+    return len(slots._waiting)
+
+
+def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
+    slots, served = Slots(1), []
+    slots.take(0, no_check)
+    threads = []
+    for ticket in (5, 3, 4):
+        threads.append(in_thread(lambda ticket=ticket: (slots.take(ticket, no_check), served.append(ticket), slots.give_back())))
+        block_until(lambda: waiters(slots) == len(threads))
+    slots.give_back()
+    for thread in threads:
+        thread.join(10)
+    assert served == [3, 4, 5]
+
+
+def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
+    """Forty threads that wait, give up and come again, many times over."""
+    slots, busy, most, mutex = Slots(3), 0, 0, threading.Lock()
+
+    def give_up() -> None:
+        raise CancelledByKill("killed")
+
+    def come_and_go(seed: int) -> None:
+        nonlocal busy, most
+        choose = random.Random(seed)
+        for number in range(30):
+            try:
+                slots.take(1000 * number + seed, give_up if choose.random() < 0.3 else no_check)
+            except CancelledByKill:
+                continue
+            with mutex:
+                busy += 1
+                most = max(most, busy)
+            time.sleep(choose.random() * 0.002)
+            with mutex:
+                busy -= 1
+            slots.give_back()
+
+    threads = [in_thread(lambda seed=seed: come_and_go(seed)) for seed in range(40)]
+    for thread in threads:
+        thread.join(60)
+    assert most == 3
+    assert [slots.try_take() for _unused in range(4)] == [True, True, True, False]
+
+
+def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -> None:
+    slots = Slots(1)
+    slots.take(0, no_check)
+
+    def killed() -> None:
+        raise CancelledByKill("killed")
+
+    with pytest.raises(CancelledByKill):
+        slots.take(1, killed)
+    assert waiters(slots) == 0
+    slots.give_back()
+    assert slots.try_take()
+
+
+def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
+    limiter = Limiter(max_parallel=1)
+    first, second, third = (limiter.slot() for _unused in range(3))
+    order: list[str] = []
+    first.begin()
+
+    def step_aside() -> None:
+        with first.aside(no_check):
+            block_until(lambda: waiters(slots) == 1)
+        order.append("first")
+        first.leave()
+
+    def take_turn(slot: Slot, name: str) -> None:
+        slot.begin()
+        block_until(lambda: waiters(slots) >= 1 or name == "third")
+        order.append(name)
+        slot.leave()
+
+    slots = limiter.whole
+    assert slots is not None
+    threads = [in_thread(lambda: take_turn(second, "second"))]
+    block_until(lambda: waiters(slots) == 1)
+    threads.append(in_thread(lambda: take_turn(third, "third")))
+    block_until(lambda: waiters(slots) == 2)
+    threads.append(in_thread(step_aside))
+    for thread in threads:
+        thread.join(10)
+    assert order == ["second", "third", "first"]
+
+
+# ----- between the beginnings of two servers
+
+
+def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
+    limiter, begun = Limiter(stagger=0.3), []
+
+    def begin(slot: Slot) -> None:
+        slot.begin_apart("u", no_check)
+        begun.append(time.monotonic())
+
+    taken = [limiter.slot() for _unused in range(5)]
+    threads = [in_thread(lambda slot=slot: begin(slot)) for slot in taken]
+    for thread in threads:
+        thread.join(10)
+    gaps = [after - before for before, after in zip(begun, begun[1:])]
+    # A thread comes to look at the clock a moment after its turn.
+    assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
+
+
+def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
+    limiter, order = Limiter(stagger=0.05), []
+    taken = [limiter.slot() for _unused in range(4)]
+    assert limiter.stagger is not None
+    taken[0].begin_apart("u", no_check)
+    gate = limiter.stagger._gate
+    gate.take(-1, no_check)
+    threads = []
+    for number in (3, 1, 2):
+        threads.append(in_thread(lambda number=number: (taken[number].begin_apart("u", no_check), order.append(number))))
+        block_until(lambda: waiters(gate) == len(threads))
+    gate.give_back()
+    for thread in threads:
+        thread.join(10)
+    assert order == [1, 2, 3]
+
+
+class TestCountdowns:
+    def test_no_more_count_down_at_a_time_than_are_acted_on(self) -> None:
+        clock, limiter = FakeClock(), Limiter(max_parallel=2)
+        slots = [limiter.slot() for _each in range(3)]
+        assert [slot.begin_countdown(60, clock) is not None for slot in slots] == [True, True, False]
+        slots[0].end_countdown()
+        assert slots[2].begin_countdown(60, clock) is not None
+        slots[1].leave()
+        assert slots[0].begin_countdown(60, clock) is not None

@@ -1,17 +1,79 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every parser: its corpus, and what holds for all of them whatever comes in."""
+"""Every parser against its corpus and against the examples of the guide."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, placeholders
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
-from ansible_collections.fleet.power.tests.unit.config_support import CORPUS, Case, cases
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
+    ConfigFile,
+    ConfigRule,
+    Definition,
+    parse_definition,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, Example, csv_tables, examples, literals
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+CORPUS = Path(__file__).parent / "fixtures" / "config_files"
+ENDINGS = frozenset({"cut", "crlf", "latin1", "bom"})
+
+
+@dataclass(frozen=True)
+class Case:
+    parser: str
+    name: str
+    before: str
+    after: str
+    rules: tuple[ConfigRule, ...]
+
+    def check(self) -> None:
+        """The rules give the file that is expected, and nothing new when they are applied to that."""
+        parse = PARSERS[self.parser]
+        assert parse(self.before, self.rules) == self.after
+        assert parse(self.after, self.rules) == self.after
+        assert parse(self.before, ()) == self.before
+
+
+def cases(parser: str) -> list[Case]:
+    found = [_case(parser, path) for path in sorted((CORPUS / parser).iterdir())]
+    assert found, f"no cases of parser {parser}"
+    return found
+
+
+def _case(parser: str, directory: Path) -> Case:
+    raw = json.loads((directory / "rules.json").read_text(encoding="utf-8"))
+    rules = tuple(ConfigRule(rule["match"], rule["replace_with"], rule.get("if_value")) for rule in raw)
+    return Case(parser, directory.name, _text(directory / "before"), _text(directory / "after"), rules)
+
+
+def _text(path: Path) -> str:
+    text = path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
+    endings = _endings(path.parent.name)
+    if "cut" in endings:
+        text = text.removesuffix("\n")
+    if "crlf" in endings:
+        text = text.replace("\n", "\r\n")
+    if "latin1" in endings:
+        # As the core reads it: what is not UTF-8 comes through as surrogates.
+        text = text.encode("latin-1").decode("utf-8", "surrogateescape")
+    return f"\ufeff{text}" if "bom" in endings else text
+
+
+def _endings(name: str) -> set[str]:
+    return set(itertools.takewhile(ENDINGS.__contains__, reversed(name.split("-"))))
+
 
 CASES = [case for path in sorted(CORPUS.iterdir()) for case in cases(path.name)]
 PATIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -86,3 +148,70 @@ def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataO
 @given(case=st.sampled_from(CASES))
 def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
     assert PARSERS[case.parser](case.after, []) == case.after
+
+
+PAGE = GUIDES / "config_files_guide.rst"
+LINES = PAGE.read_text().splitlines()
+TABLES = csv_tables(PAGE)
+#: The parsers that have an example of their own; the other name has the same.
+SHOWN = sorted(set(PARSERS) - {"yml"})
+
+
+def definition() -> Definition:
+    return parse_definition(
+        {
+            "settings": {
+                "uuid": "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1",
+                "container": {"image": "registry.example.test/echo:1"},
+                "environment": {"BOT_TOKEN": "hunter-2-hunter", "NAME": "Cobalt"},
+                "allocations": {"default": {"ip": "192.0.2.10", "port": 25601}},
+                "build": {"threads": "0-1"},
+                "egg": {"id": "1"},
+            }
+        },
+        where="test",
+    )
+
+
+def expanded(parser: str, rules: list[dict[str, Any]]) -> tuple[ConfigRule, ...]:
+    raw = tuple(ConfigRule(rule["match"], rule["replace_with"], rule.get("if_value")) for rule in rules)
+    return placeholders.expand(ConfigFile("file", parser, raw), definition(), parse_settings({}, where="test")).rules
+
+
+def blocks() -> dict[str, dict[str, Example]]:
+    """Of each section of the page, its blocks of code by the word before them."""
+    found: dict[str, dict[str, Example]] = {}
+    for example in examples(PAGE):
+        above = LINES[: example.line - 1]
+        section = next(above[place - 1] for place in range(len(above) - 1, 0, -1) if re.fullmatch(r"[=~-]{3,}", above[place]))
+        word = next(line for line in reversed(above) if line)
+        found.setdefault(section.strip("`"), {})[word] = example
+    return found
+
+
+BLOCKS = blocks()
+
+
+# ----- the examples
+
+
+@pytest.mark.parametrize("parser", SHOWN)
+def test_an_example_is_what_the_parser_does(parser: str) -> None:
+    before, rules, after = (BLOCKS[parser][word].text for word in ("Before:", "Rules:", "After:"))
+    meant = expanded(parser, json.loads(rules))
+    assert before != after
+    assert PARSERS[parser](before, meant) == after
+    assert PARSERS[parser](after, meant) == after
+
+
+# ----- types and placeholders
+
+
+def placeholder_names() -> list[str]:
+    return [name for row in TABLES["Placeholders"] for cell in row for name in literals(cell) if "{{" in name]
+
+
+def test_every_placeholder_is_on_the_page() -> None:
+    known = {f"{{{{server.{name}}}}}" for name in placeholders._server_values(definition())}
+    known |= {f"{{{{config.{name}}}}}" for name in placeholders._node_values(parse_settings({}, where="test"))}
+    assert known | {"{{env.NAME}}", "{{server.build.env.NAME}}"} == set(placeholder_names())

@@ -1,16 +1,21 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration files of a boot: tried before a stop, applied after it, shown without secrets."""
+"""Configuration files of a boot: tried before a stop, applied after it, and the diff that a result shows."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 SECRET = "pa55: \"w\u00f6rd\" \\ & 'x'"
 PROPERTIES = "server.properties"
@@ -151,3 +156,110 @@ class TestEntriesThatMeet:
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
         assert reason in result.msg
         assert fake.engine.changes() == []
+
+
+FILE, OLD, NEW = "server.properties", b"# mine\nport=1\nmotd=kept\n", b"# mine\nport=25601\nmotd=kept\n"
+
+
+def die_at(call: str, volume: Path, *, after: bool = False) -> None:
+    """SIGKILL this process where it makes ``call`` of `os` the first time that a file is being written in ``volume``."""
+    original = getattr(os, call)
+
+    def last(*arguments: Any, **named: Any) -> Any:
+        if len(os.listdir(volume)) > 1:
+            if after:
+                original(*arguments, **named)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
+
+    setattr(os, call, last)
+
+
+def boot_killed_at(fake: FakeNode, call: str, *, after: bool = False) -> None:
+    """Start the server in a process of its own, which is killed there."""
+    child = os.fork()
+    if child == 0:
+        try:
+            # A journal of its own: no connection to a database survives a fork.
+            fake.node = fake.build()
+            die_at(call, fake.root / "volumes" / UUID, after=after)
+            fake.perform("start")
+        finally:
+            os._exit(1)
+    _pid, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "nothing killed the boot"
+
+
+@pytest.fixture(name="volume")
+def volume_of_a_server_that_is_down(fake: FakeNode) -> Path:
+    fake.down()
+    volume = fake.root / "volumes" / UUID
+    (volume / FILE).write_bytes(OLD)
+    fake.define(process={"configs": [{"file": FILE, "parser": "properties", "replace": [{"match": "port", "replace_with": 25601}]}]})
+    return volume
+
+
+@pytest.mark.parametrize("call", ["fchmod", "fsync", "rename"])
+def test_a_boot_killed_before_the_rename_leaves_the_old_file_whole(fake: FakeNode, volume: Path, call: str) -> None:
+    mode = (volume / FILE).stat().st_mode
+    boot_killed_at(fake, call)
+    assert (volume / FILE).read_bytes() == OLD
+    result = fake.perform("start", diff=True)
+    assert (result.outcome.value, [diff.path for diff in result.files]) == ("done", [FILE])
+    assert ((volume / FILE).read_bytes(), (volume / FILE).stat().st_mode) == (NEW, mode)
+    assert os.listdir(volume) == [FILE]
+
+
+def test_a_boot_killed_after_the_rename_leaves_the_new_file_whole(fake: FakeNode, volume: Path) -> None:
+    boot_killed_at(fake, "rename", after=True)
+    assert (volume / FILE).read_bytes() == NEW
+    number = (volume / FILE).stat().st_ino
+    result = fake.perform("start", diff=True)
+    assert (result.outcome.value, result.files, (volume / FILE).stat().st_ino) == ("done", (), number)
+    assert os.listdir(volume) == [FILE]
+
+
+FILES = (
+    ("yaml", 'k: "old"\n'),
+    ("yaml", "k: old\n"),
+    ("properties", "k=old\n"),
+    ("properties", "j=\u00e9\nk=old\n"),
+    ("properties", "k old\n"),
+    ("toml", 'k = "old"\n'),
+    ("json", '{"k": "old"}\n'),
+)
+SECRETS = (
+    "hunter\x07two",
+    "hunter\x1btwo",
+    "hunter\x7ftwo",
+    "hunter\x85two\u2028\u00e9",
+    "hunter\U000e0001two",
+    "hunter\ttwo\\\"'",
+    "=hunter\btwo:#!",
+)
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=ascii)
+@pytest.mark.parametrize("parser, before", FILES)
+def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser: str, before: str, secret: str) -> None:
+    after = PARSERS[parser](before, [ConfigRule("k", secret)])
+    assert "two" in after
+    shown = file_diff("f", before.encode(), after.encode(), [secret])
+    assert shown.before == before
+    assert "hunter" not in shown.after
+    assert "two" not in shown.after
+
+
+def test_what_a_terminal_acts_on_is_shown_as_an_escape_and_lines_stay_as_they_end() -> None:
+    before = "motd=\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp\u2066.\u200bexe\n\tk=\u0434\U0001f3ae\\\r\nover\rwritten\nnext\x0bline\u2028\x85"
+    shown = file_diff("a\x1b[2J\nb", before.encode(), b"\xff\r", ())
+    assert shown.path == "a\\x1b[2J\\nb"
+    assert shown.before == (
+        "motd=\\x1b[2J\\x1b]0;title\\x07\\x9b31m\\u202egnp\\u2066.\\u200bexe\n"
+        "\tk=\u0434\U0001f3ae\\\r\nover\\rwritten\nnext\\x0bline\\u2028\\x85"
+    )
+    assert shown.after == "\ufffd\\r"
+
+
+def test_a_secret_is_masked_before_its_characters_are_shown_as_escapes() -> None:
+    assert file_diff("f", b"k=hunter\x1btwo\x1b\n", b"", ["hunter\x1btwo"]).before == "k=********\\x1b\n"

@@ -1,25 +1,38 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rule says about a value, and the paths to it: the same in all files that have maps and lists."""
+"""Rules: their values, paths, regular expressions and placeholders mean the same in all formats."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import rules
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.paths import Every, Index, Key, Step, steps_of
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.placeholders import expand
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import (
     ABSENT,
     KEEP,
     ConfigFault,
     Number,
     Present,
+    one_child,
+    substitute,
     typed,
     wanted,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.xml_file import replace_xml
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigFile, ConfigRule, parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.host import regex_sandbox
 
 
 @pytest.mark.parametrize(
@@ -117,3 +130,310 @@ def test_a_hostile_path_is_read_in_no_time(match: str) -> None:
     with contextlib.suppress(ConfigFault):
         steps_of(ConfigRule(match, "x"))
     assert time.process_time() - began < 0.5
+
+
+PLACES = max(2, os.cpu_count() or 1)
+HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")
+
+
+def children() -> set[int]:
+    """The processes that this one has started and not yet taken leave of, dead ones included."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            found.add(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "template", "expected"),
+    [
+        (r"^(?:127\.0\.0\.1|localhost)(:[0-9]+)?$", "localhost:80", "10.0.0.1$1", "10.0.0.1:80"),
+        (r"^(?:127\.0\.0\.1|localhost)(:[0-9]+)?$", "db.localhost", "10.0.0.1$1", None),
+        ("(?P<n>a)(?<m>b)", "ab", "${m}${n}", "ba"),
+        ("(a)", "a", "$1x", ""),
+        ("(a)", "a", "${1}x $2 $$1 $ ${", "ax  $1 $ ${"),
+        ("a*", "baac", "x", "xbxcx"),
+        ("a$", "a\n", "x", None),
+        ("(?m)a$", "a\nb", "x", "x\nb"),
+        (r"[$]\$", "$$", "x", "x"),
+        (r"\d", "\u0663", "x", None),
+        (".", "\udce9\u00e9", "<$0>", "<\udce9><\u00e9>"),
+        ("", "", "x", "x"),
+    ],
+)
+def test_matches_are_replaced_as_in_go(pattern: str, text: str, template: str, expected: str | None) -> None:
+    assert substitute(pattern, text, template) == expected
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{2,1}", r"\p{L}", "[[:alpha:]]", "(" * 3000, "a" * 5000, "(?z)"])
+def test_a_pattern_that_is_none_is_a_fault(pattern: str) -> None:
+    with pytest.raises(ConfigFault, match="regular expression in if_value"):
+        substitute(pattern, "a", "x")
+
+
+def test_a_hostile_pattern_ends_after_a_second_of_cpu_and_leaves_no_process() -> None:
+    before, began = children(), time.monotonic()
+    with pytest.raises(ConfigFault, match="takes too long"):
+        substitute(*HOSTILE)
+    assert time.monotonic() - began < 9
+    assert children() == before
+
+
+def test_the_patterns_of_one_file_have_one_child_and_one_second_together() -> None:
+    before = children()
+    with one_child():
+        assert substitute("a", "a", "b") == "b"
+        (child,) = children() - before
+        assert substitute("b", "b", "c") == "c"
+        assert children() - before == {child}
+        with one_child():
+            assert substitute("c", "c", "d") == "d"
+        assert children() - before == {child}
+        with pytest.raises(ConfigFault, match="takes too long"):
+            substitute(*HOSTILE)
+        began = time.monotonic()
+        with pytest.raises(ConfigFault, match="together take too long"):
+            substitute("a", "a", "b")
+        assert time.monotonic() - began < 0.5
+    assert children() == before
+
+
+def test_a_result_that_grows_beyond_measure_is_a_fault() -> None:
+    with pytest.raises(ConfigFault, match="larger than 16 MiB"):
+        substitute("a+", "a" * 100_000, "$0" * 200)
+
+
+@pytest.mark.parametrize("path", ["/nowhere/python", "", None, "/bin/true", "/a\0b"])
+def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    monkeypatch.setattr(sys, "executable", path)
+    for _unused in range(PLACES + 1):
+        with pytest.raises(ConfigFault, match="cannot be started"):
+            substitute("a", "a", "b")
+
+
+def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_CHILD", "import time; print(flush=True); time.sleep(60)")
+    monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
+    before, began = children(), time.monotonic()
+    with pytest.raises(ConfigFault, match="takes too long"):
+        substitute("a", "a" * 4_000_000, "b")
+    assert time.monotonic() - began < 5
+    assert children() == before
+
+
+def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
+    monkeypatch.setattr(rules, "_CHILD", rules._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
+    assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
+
+
+def test_many_threads_share_few_places() -> None:
+    before, seen, done = children(), [], []
+
+    def ask() -> None:
+        with one_child():
+            done.append(substitute("a", "a", "b"))
+            seen.append(len(children() - before))
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=ask) for _unused in range(PLACES * 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == ["b"] * PLACES * 4
+    assert max(seen) <= PLACES
+    assert children() == before
+
+
+def test_a_child_that_dies_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_CHILD", "import sys; print(flush=True); sys.exit(3)")
+    with pytest.raises(ConfigFault):
+        substitute("a", "a" * 1_000_000, "b")
+
+
+UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+RAW: dict[str, Any] = {
+    "settings": {
+        "uuid": UUID,
+        "suspended": False,
+        "skip_egg_scripts": True,
+        "invocation": "java -jar x.jar",
+        "environment": {
+            "Motd": "a $1 & {{env.TOKEN}}",
+            "TOKEN": "t",
+            "EMPTY": "",
+            "PATTERN": "regex:(a+)+$",
+            "SERVER_PORT": "1",
+            "STARTUP": "x",
+            "TZ": "x",
+        },
+        "build": {"memory_limit": 2048, "swap": -1, "io_weight": 500, "cpu_limit": 150, "disk_space": 4096, "oom_killer": False},
+        "container": {"image": "~game:1"},
+        "allocations": {"default": {"ip": "10.0.0.5", "port": 25601}, "mappings": {"10.0.0.5": [25601]}},
+        "egg": {"id": "0b7a"},
+    }
+}
+NODE = {
+    "app_name": "Fleet",
+    "token": "node-secret",
+    "token_id": "id-secret",
+    "system": {"timezone": "Europe/Berlin", "user": {"uid": 1, "gid": 1}},
+}
+
+
+def expanded(rule: ConfigRule, parser: str = "file", **environment: str) -> ConfigRule:
+    raw = {"settings": {**RAW["settings"], "environment": {**RAW["settings"]["environment"], **environment}}}
+    definition = parse_definition(raw, where="test")
+    (found,) = expand(ConfigFile("f", parser, (rule,)), definition, parse_settings(NODE, where="test")).rules
+    return found
+
+
+def value(text: str) -> object:
+    return expanded(ConfigRule("k", text)).replace_with
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("server.uuid", UUID),
+        ("server.suspended", "false"),
+        ("server.service.egg", "0b7a"),
+        ("server.build.default.port", "25601"),
+        ("server.build.swap", "-1"),
+        ("server.build.image", "game:1"),
+        ("server.build.env.TOKEN", "t"),
+        ("env.TOKEN", "t"),
+        ("env.EMPTY", ""),
+        ("env.SERVER_MEMORY", "2048"),
+        ("config.docker.network.interface", "172.18.0.1"),
+        ("config.app_name", "Fleet"),
+        ("config.system.timezone", "Europe/Berlin"),
+    ],
+)
+def test_every_name_that_the_panel_and_wings_know_has_its_value(name: str, text: str) -> None:
+    assert value(f"{{{{{name}}}}}") == text
+    assert value(f"{{{{ {name} }}}}") == text
+    assert value(f"{{{{\t{name}  }}}}") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{player}}",
+        "{{VERSION}}",
+        "{env.TOKEN}",
+        "${env.TOKEN}",
+        "{{}}",
+        "{{my.env.TOKEN}}",
+        "{{env.a",
+        "{{env.{a}}}",
+    ],
+)
+def test_other_things_in_braces_stay(text: str) -> None:
+    assert value(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "env.MISSING",
+        "env.",
+        "server.name",
+        "config.remote",
+        "env.MY TOKEN",
+        "ENV.TOKEN",
+    ],
+)
+def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None:
+    rule = ConfigRule("k", f"a {{{{{name}}}}}")
+    with pytest.raises(ConfigFault, match=r"\{\{" + name.replace(".", r"\.") + r"\}\}") as raised:
+        expanded(rule)
+    assert raised.value.rule is rule
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("ip", ["10.0.0.5", "127.0.0.1"])
+def test_variables_are_those_that_the_container_gets(ip: str) -> None:
+    definition = parse_definition({"settings": {**RAW["settings"], "allocations": {"default": {"ip": ip, "port": 1}}}}, where="test")
+    node = parse_settings(NODE, where="test")
+    variables = container_spec(definition, node, data_directory="/d", image_id="i").config["Env"]
+    assert {entry.partition("=")[0] for entry in variables} > {"TZ", "STARTUP", "SERVER_MEMORY", "SERVER_IP", "SERVER_PORT", "TOKEN"}
+    for name, _equals, text in (entry.partition("=") for entry in variables):
+        for written in (f"{{{{env.{name}}}}}", f"{{{{server.build.env.{name}}}}}"):
+            (rule,) = expand(ConfigFile("f", "file", (ConfigRule("k", written),)), definition, node).rules
+            assert (name, rule.replace_with) == (name, text)
+
+
+def test_in_a_pattern_what_was_looked_up_is_text() -> None:
+    rule = expanded(ConfigRule("k", "{{env.MOTD}} $1", "regex:^{{server.build.default.ip}}(:[0-9]+)$"), "ini")
+    assert rule.if_value is not None
+    pattern = rule.if_value[len("regex:") :]
+    assert substitute(pattern, "10x0.0.5:1", str(rule.replace_with)) is None
+    assert substitute(pattern, "10.0.0.5:1", str(rule.replace_with)) == "a $1 & {{env.TOKEN}} :1"
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("$1{{server.build.default.port}}", "a:25601"),
+        ("${1}{{server.build.default.port}}", "a:25601"),
+        ("$1{{env.EMPTY}}2", "a:2"),
+        ("$${{env.ONE}}", "$1"),
+        ("${{env.ONE}}", "$1"),
+        ("${{{env.ONE}}}", "${1}"),
+        ("${he{{env.AD}}}", "${head}"),
+        ("{{env.DOLLAR}}1", "$1"),
+    ],
+)
+def test_what_was_looked_up_is_no_part_of_a_groups_name(template: str, written: str) -> None:
+    rule = expanded(ConfigRule("k", template, r"regex:^(?P<head>.*:)\d+$"), "ini", ONE="1", AD="ad", DOLLAR="$")
+    assert rule.if_value is not None
+    assert substitute(rule.if_value[len("regex:") :], "a:1", str(rule.replace_with)) == written
+
+
+@pytest.mark.parametrize("text", ["k={{env.LINES}}", "k={{env.END}}x", "{{env.END}}{{env.TOKEN}}", "{{env.RETURN}}x", "{{env.END}}\nx"])
+def test_in_a_file_of_lines_a_variable_cannot_add_lines(text: str) -> None:
+    variables = {"LINES": "a\nop=me", "END": "a\n", "RETURN": "a\r"}
+    rule = ConfigRule("k", text)
+    with pytest.raises(ConfigFault, match="would add lines") as raised:
+        expanded(rule, **variables)
+    assert raised.value.rule is rule
+    assert "op=me" not in str(raised.value)
+    assert expanded(rule, "json", **variables).replace_with != text
+
+
+def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:
+    with pytest.raises(ConfigFault):
+        expanded(ConfigRule("k", "x", "{{env.PATTERN}}"))
+
+
+class TestXml:
+    """A variable's value is written where the rule says, never where the value says."""
+
+    BEFORE = "<a><m name='kept'>old</m></a>"
+
+    def written(self, rule: ConfigRule, **environment: str) -> str:
+        return replace_xml(self.BEFORE, [expanded(rule, "xml", **environment)])
+
+    @pytest.mark.parametrize(
+        ("text", "environment"),
+        [
+            ("{{env.TEXT}}", {"TEXT": "[name='gone']"}),
+            ("{{env.TEXT}}", {"TEXT": "[name='x\ny']"}),
+            ("[{{env.TEXT}}='gone']", {"TEXT": "name"}),
+            ("[na{{env.TEXT}}", {"TEXT": "me='gone']"}),
+            ("{{env.TEXT}}{{env.MORE}}", {"TEXT": "[name='", "MORE": "gone']"}),
+        ],
+    )
+    def test_a_variable_cannot_make_an_attribute_of_a_text(self, text: str, environment: dict[str, str]) -> None:
+        rule = ConfigRule("a.m", text)
+        with pytest.raises(ConfigFault, match="would make an attribute") as raised:
+            self.written(rule, **environment)
+        assert raised.value.rule is rule
+        assert "gone" not in str(raised.value)

@@ -41,8 +41,6 @@ class TestPrecedence:
 
 
 class TestValuesThatAreNone:
-    """Each is refused before anything is done, naming who gave it."""
-
     @pytest.mark.parametrize(
         "host",
         ["banana", "npipe:////./pipe/docker_engine", "127.0.0.1:2375", "/var/run/docker.sock", "tcp:", "TCP://h:1"],

@@ -391,8 +391,6 @@ def test_an_egg_is_its_id_and_no_form_of_it_makes_a_definition_invalid(told: obj
 
 
 class Noted(dict[str, Any]):
-    """Values, and the names of those that were asked for."""
-
     def __init__(self, values: dict[str, Any]) -> None:
         super().__init__(values)
         self.read: set[str] = set()

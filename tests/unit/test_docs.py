@@ -148,7 +148,7 @@ def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
 def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        # A rulebook has rules; `test_events_guide` and `test_event_source` know more of it.
+        # A rulebook has rules; `test_event_forms` and `test_event_source` know more of it.
         assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))

@@ -1,28 +1,41 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client of an endpoint: which address it accepts, where its token goes, and what an answer means."""
+"""The client of an endpoint: its address, its token, its answers and its calls."""
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_server, read_servers
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import CheckCancelled, no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import (
     EndpointError,
     EndpointUnreachable,
+    InterruptedBySignal,
     PowerError,
     ServerNotFound,
     SettingsInvalid,
     Suspended,
+    UnsupportedByEndpoint,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
+from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, request, seen
 
 TOKEN = "the-token-of-the-node-alone"
 UUID = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
@@ -159,3 +172,168 @@ def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
     assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
     assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
     assert "secret-of-rcon" not in repr(read_server(told))
+
+
+def told(**fields: Any) -> dict[str, Any]:
+    configuration = {"uuid": UUID, "meta": {"name": "Cobalt"}, "environment": {"RCON": "rcon-secret"}, "container": {"image": "echo:1"}}
+    utilization = {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}, "state": "stopping"}
+    return {"state": "running", "is_suspended": False, "utilization": utilization, "configuration": configuration, **fields}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, [], {}, {"state": "up"}, {"state": ["running"]}, told(configuration={"uuid": OTHER})],
+    ids=str,
+)
+def test_what_is_not_the_server_asked_for_is_a_reason(value: object) -> None:
+    with pytest.raises(ValueError):
+        read_server(value, UUID)
+
+
+def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
+    token = "secrettoken"
+    text = f"a {token} b"
+
+    def masked(said: str) -> str:
+        return said.replace(token, "*")
+
+    value = {
+        "outcome": "failed",
+        **dict.fromkeys(("id", "server", "action", "msg"), text),
+        "code": token,
+        "stop": {"how": text, "forced": False, "seconds": 1},
+        "lock": {"holder": {text: text, token: 7}},
+        "preboot": [{"step": text, "msg": text}],
+        "log": [text, "x" * 990 + token],
+    }
+    operation = read_operation(value, masked)
+    assert (token[:6] in repr(operation), operation.msg, operation.code) == (False, "a * b", "")
+    server = told(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
+    assert [token in repr(each) for each in (read_server(server, UUID, masked), read_servers([server], masked))] == [False, False]
+
+
+#: What was seen, when that look was sent, and when its answer came.
+Look = tuple[Seen, float, float]
+
+
+def verdicts(before: Seen, *looks: Look) -> list[bool]:
+    runs = RunChanges(before)
+    return [runs.began_after(each, sent, at) for each, sent, at in looks]
+
+
+def up(uptime: int, sent: float, at: float | None = None) -> Look:
+    return seen(RUNNING, uptime), sent, sent if at is None else at
+
+
+def down(sent: float) -> Look:
+    return seen(OFFLINE), sent, sent
+
+
+def test_a_run_is_compared_with_the_time_at_which_the_look_was_sent() -> None:
+    # Offline was said too early: the old process, whose age was not known, is still there.
+    assert verdicts(seen(RUNNING), down(0.2), up(5000, 1, at=9)) == [False, False]
+    assert verdicts(seen(RUNNING), down(0.2), up(5000, 6, at=9)) == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_lag_delay_or_single_wrong_figure_makes_an_old_run_a_younger_one(seed: int) -> None:
+    chance = random.Random(seed)
+    age = chance.choice([0.3, 1.0, 3.0, 60.0])
+
+    def figure(moment: float, sampled: float) -> int:
+        return max(0, int((age + min(moment, sampled)) * 1000))
+
+    runs, now, sampled = RunChanges(seen(RUNNING, figure(0, 0))), 0.0, 0.0
+    for _look in range(200):
+        now += chance.uniform(0.05, 1.0)
+        if chance.random() < 0.5:
+            sampled = now
+        uptime = figure(now, sampled)
+        if chance.random() < 0.1:
+            # The next one is true again.
+            uptime, sampled = chance.choice([0, 1, 500, uptime // 2]), now
+            wrong = RunChanges.began_after(runs, *up(uptime, now, at=now + chance.uniform(0, 9)))
+            assert not wrong
+            now += 0.1
+            uptime = figure(now, now)
+        assert not runs.began_after(*up(uptime, now, at=now + chance.uniform(0, 9)))
+
+
+ELSEWHERE = "https://node1.example.test:8080"
+HERE = "http://127.0.0.1:8080"
+OURS, WINGS = "endpoint-token-of-the-settings", "token-of-wings"
+
+
+def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **options: str) -> str:
+    """The token that goes to the endpoint of these settings and options."""
+    taken: list[str] = []
+    monkeypatch.setattr(call_module, "Endpoint", lambda _url, token, **_unused: taken.append(token))
+    parsed = parse_settings(settings, where="the settings")
+    url = options.get("api_url", parsed.endpoint_url)
+    assert url
+    at_endpoint(url, options, parsed, SILENT)
+    return taken[0]
+
+
+def test_an_address_of_the_settings_gets_the_token_of_task_endpoint_or_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}
+    assert token(monkeypatch, settings, api_token="given") == "given"
+    assert token(monkeypatch, settings) == OURS
+    del settings["endpoint"]["token"]
+    assert token(monkeypatch, settings) == WINGS
+
+
+@pytest.mark.parametrize("url", [ELSEWHERE, "http://127.0.0.1.example.test", "https://localhost.example.test", "https://10.0.0.7"])
+def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url: str) -> None:
+    settings = parse_settings({"endpoint": {"url": "https://node2.example.test", "token": OURS}, "token": WINGS}, where="x")
+    with pytest.raises(SettingsInvalid, match="give api_token") as refusal:
+        at_endpoint(url, {"api_url": url}, settings, SILENT)
+    assert OURS not in str(refusal.value) and WINGS not in str(refusal.value)
+
+
+@pytest.mark.parametrize("given", ["", "  ", "\n"])
+@pytest.mark.parametrize("url", [HERE, ELSEWHERE])
+def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place(url: str, given: str) -> None:
+    settings = parse_settings({"endpoint": {"token": OURS}}, where="x")
+    with pytest.raises(SettingsInvalid, match="api_token is empty"):
+        at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
+
+
+class Silent(Scripted):
+    def ask(self, method: str, path: str, *, check_cancelled: CheckCancelled = no_check, **_unused: Any) -> Answer:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            check_cancelled()
+            time.sleep(0.01)
+        return answer(200, LISTED)
+
+
+class Unanswering(Answering):
+    def __init__(self) -> None:
+        super().__init__()
+        self._connection.web = Silent()
+
+
+def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:
+    call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
+    began = time.monotonic()
+    with pytest.raises(InterruptedBySignal, match="nothing was done"):
+        call.targets(["all"], request("stop"))
+    assert [target.server for target in call.targets(["Cobalt"], request("stop"))] == [None]
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"stop_timeout": 0},
+        {"definitions": [{}]},
+        {"outdated": True},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedByEndpoint, match=next(iter(given))):
+        check_options(given)

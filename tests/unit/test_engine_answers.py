@@ -1,15 +1,27 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's answers: to which server a container in a list belongs, and where its ports are published."""
+"""The engine's answers as values: lists, snapshots, events, logs, processes and notes of stops."""
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import listed_of, snapshot_of
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent, container_event
+from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
+from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life, manual_stop_mark
+from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer, Run
+from hypothesis import given
+from hypothesis import strategies as st
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OURS = {"fleet.power.server": UUID, "fleet.power.spec": "x"}
@@ -54,3 +66,170 @@ def test_a_snapshot_tells_where_each_port_of_a_live_container_is_published(bindi
     found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": {}, "HostConfig": {"PortBindings": bindings}})
     assert found.addresses == (addresses if live else {})
     assert found.ports == (frozenset(bindings or ()) if live else frozenset())
+
+
+ID = "a" * 64
+AT = 1_795_787_441_406_151_512
+
+
+def told(action: str = "die", **attributes: object) -> dict[str, Any]:
+    actor = {"ID": ID, "Attributes": {"image": "game", "name": UUID, **attributes}}
+    return {"status": action, "id": ID, "Type": "container", "Action": action, "Actor": actor, "time": AT // 10**9, "timeNano": AT}
+
+
+def test_a_signal_and_an_exit_code_are_read_from_their_texts() -> None:
+    assert container_event(told("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
+    assert container_event(told("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
+    assert container_event(told("start")) == ContainerEvent(AT, "start", ID, UUID)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["ID", "Attributes", "signal", "name"]) | st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(JSON, st.dictionaries(st.sampled_from(["Type", "Action", "Actor", "id", "time", "timeNano"]), JSON))
+def test_nothing_that_is_told_raises(whatever: object, changes: dict[str, Any]) -> None:
+    for event in (container_event(whatever), container_event({**told(), **changes})):
+        assert event is None or json.dumps(event.container)
+
+
+BEFORE, ENDED, FIRST, STARTED, LATER = (f"2026-01-31T12:00:0{second}Z" for second in ("1.9", "2.1", "4.1", "4.105", "5"))
+LOG = f"{BEFORE} of the run before\n{FIRST} ready\n{LATER} more\n".encode()
+
+
+class Client:
+    def __init__(self, **state: Any) -> None:
+        self.asked_since = 0
+        self._state = state
+
+    def inspect_container(self, _name: str) -> dict[str, Any]:
+        return {"State": self._state}
+
+    def logs(self, _name: str, *, since: int, **_options: Any) -> bytes:
+        self.asked_since = since
+        return LOG
+
+
+def log_of_run(client: Client) -> bytes:
+    engine = DockerEngine(Connection(api_version="1.45"))
+    engine._calls._clients._idle.append(client)
+    return engine.logs.of_run(Run("c1", STARTED))
+
+
+def test_a_line_stamped_between_the_last_end_and_the_start_belongs_to_the_run() -> None:
+    assert log_of_run(Client(Running=True, StartedAt=STARTED, FinishedAt=ENDED)) == b"ready\nmore\n"
+
+
+def test_the_first_run_of_a_container_has_all_of_its_log() -> None:
+    client = Client(Running=True, StartedAt=STARTED, FinishedAt="0001-01-01T00:00:00Z")
+    assert (log_of_run(client), client.asked_since > 0) == (b"of the run before\nready\nmore\n", True)
+
+
+@pytest.mark.parametrize("running, started", [(False, STARTED), (True, LATER)])
+def test_of_a_run_that_is_over_no_line_of_another_one_is_taken(running: bool, started: str) -> None:
+    assert log_of_run(Client(Running=running, StartedAt=started, FinishedAt=LATER)) == b"more\n"
+
+
+OWN_COMMAND = Path("/proc/self/comm").read_text().rstrip("\n")
+
+
+def own_life() -> str:
+    return f"{boot_id()}/{os.getpid()}/{start_of(os.getpid())}"
+
+
+@pytest.fixture(name="host")
+def listen(tmp_path: Path) -> str:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "s"))
+    listener.listen()
+    listener.detach()
+    return f"unix://{tmp_path}/s"
+
+
+def test_who_listens_is_the_engine_if_it_is_called_so(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "_COMMAND", OWN_COMMAND)
+    assert engine_life(host) == own_life()
+
+
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:2375", "ssh://somewhere", "", "unix:///nowhere/docker.sock", "unix://", "unix://a\0b"])
+def test_nobody_can_tell_of_an_engine_that_is_elsewhere_or_down(host: str) -> None:
+    assert engine_life(host) == ""
+
+
+def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_one(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = os.getpid()
+    commands = {listener: "systemd", os.getppid(): "dockerd"}
+    monkeypatch.setattr(engine_process, "_command_of", lambda pid: commands.get(pid, ""))
+    monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "none"), str(tmp_path / "pid")))
+    parent = f"{boot_id()}/{os.getppid()}/{start_of(os.getppid())}"
+    (tmp_path / "pid").write_text(f"{os.getppid()}\n")
+    monkeypatch.setattr(engine_process, "_processes", lambda: iter(()))
+    assert engine_life(host) == parent
+    for text in (str(listener), "999999999999999999999999999", "-1", "", "x" * 100, "\u0665"):
+        (tmp_path / "pid").write_text(text)
+        assert engine_life(host) == "", text
+
+
+STOP_ID = "ab" * 32
+
+
+def note(root: Path, text: str | bytes, container: str = STOP_ID) -> Path:
+    path = root / "containers" / container / "config.v2.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def noted(mark: object, **others: object) -> str:
+    return json.dumps({"ID": STOP_ID, "State": {}, "HasBeenManuallyStopped": mark, **others})
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_the_mark_is_what_the_engine_noted(tmp_path: Path, mark: bool) -> None:
+    note(tmp_path, noted(mark))
+    assert manual_stop_mark(str(tmp_path), STOP_ID) is mark
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        b"\xff\xfe",
+        "[" * 100_000,
+        noted(1),
+        noted(None),
+        noted(True, ID="cd" * 32),
+        noted(True, Config="x" * (8 * 1024 * 1024)),
+    ],
+    ids=range(8),
+)
+def test_what_does_not_say_it_is_not_known(tmp_path: Path, text: str | bytes) -> None:
+    note(tmp_path, text)
+    assert manual_stop_mark(str(tmp_path), STOP_ID) is None
+
+
+@pytest.mark.parametrize("container", ["", "ab", "../" + STOP_ID, STOP_ID.upper(), STOP_ID + "\n"])
+def test_only_a_full_id_names_a_file(tmp_path: Path, container: str) -> None:
+    note(tmp_path, noted(True))
+    assert manual_stop_mark(str(tmp_path), container) is None
+
+
+def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path: Path) -> None:
+    path = note(tmp_path, noted(True))
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert manual_stop_mark(str(tmp_path), STOP_ID) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert manual_stop_mark(str(tmp_path), STOP_ID) is None
+
+
+@pytest.mark.parametrize("root", ["", "containers", "/nowhere", "/\0"])
+def test_a_root_that_is_none_has_no_marks(root: str) -> None:
+    assert manual_stop_mark(root, STOP_ID) is None

@@ -1,32 +1,46 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One receiver's thread on a real journal, a step at a time, by a clock of the test's own: what it sends, keeps, lets go of and tells."""
+"""One receiver's thread on a real journal: its plan, the age of events, and the definitions it knows."""
 
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._events import delivery_worker as worker_module
+from ansible_collections.fleet.power.plugins.module_utils._events import service
+from ansible_collections.fleet.power.plugins.module_utils._events.delivery import DeliveryPlan, lane_of
 from ansible_collections.fleet.power.plugins.module_utils._events.delivery_worker import (
     DeliveryWorker,
     OutboxSight,
     OutboxWatch,
     Surroundings,
 )
-from ansible_collections.fleet.power.plugins.module_utils._events.service import KEPT_SECONDS, OutboxAges
+from ansible_collections.fleet.power.plugins.module_utils._events.service import (
+    FRESH_SECONDS,
+    KEPT_SECONDS,
+    MARK_SECONDS,
+    LocalDefinitions,
+    OutboxAges,
+    Sender,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_files import KeptDefinitions
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.receiver_keys import DISCORD
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import outbox, store
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, WebhookMessage
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
@@ -79,8 +93,6 @@ class FakeClient:
 
 
 class Post:
-    """A node with an outbox, and one receiver of its events."""
-
     def __init__(self, node: Node) -> None:
         self.journal: Journal = node.journal()
         self.journal.events.open()
@@ -107,7 +119,6 @@ class Post:
         return self.delivery_worker.turn(OutboxSight(outbox, self.ages.older_than(KEPT_SECONDS)))
 
     def through(self, span: timedelta = timedelta()) -> None:
-        """Go on for a while, and until nothing is due."""
         end = self.clock.now() + span
         while True:
             seconds = self.step()
@@ -294,3 +305,229 @@ def test_a_dead_receiver_neither_reads_all_that_waits_nor_writes_at_every_look(p
     assert len(saves) <= 25 and sum(last - first for first, last, *_uuid in reads) < 20 * 50
     post.through(timedelta(seconds=20))
     assert post.told["waiting"] == 50 and post.told["dropped"] == 1000
+
+
+def event(number: int, server: str = "a") -> Event:
+    return Event(EventType.SERVER_CRASHED, AT, {}, Server(server) if server else None, number=number)
+
+
+def seen(*servers: str, start: int = 1) -> DeliveryPlan:
+    plan = DeliveryPlan(Delivery("outbox", start - 1))
+    plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
+    return plan
+
+
+@dataclass
+class Outbox:
+    """A receiver that takes some events, at some times, and the outbox that has them; time passes as the plan says."""
+
+    events: list[Event]
+    now: float = 1000.0
+    taken: list[int] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+
+    def step(self, plan: DeliveryPlan, *, works: bool = True, poison: tuple[int, ...] = (), retry_after: float | None = None) -> bool:
+        name = next(iter(plan.due_lanes(self.now)), None)
+        if name is None:
+            return False
+        lane = plan.delivery.lanes[name]
+        first = next(each for each in self.events if each.number >= lane.number and lane_of(each) == name)
+        self.asked.append(self.now)
+        if works and first.number not in poison:
+            self.taken.append(first.number)
+            plan.taken(name, first.number, 1, AT)
+        else:
+            plan.failed([name], "no", now=self.now, at=AT, retry_after=retry_after, jitter=0.5)
+        return True
+
+    def until(self, plan: DeliveryPlan, moment: float, *, works: bool = True, poison: tuple[int, ...] = ()) -> None:
+        while self.now < moment:
+            if not self.step(plan, works=works, poison=poison):
+                due = plan.next_at(self.now)
+                self.now = moment if due is None else min(max(due, self.now + 0.001), moment)
+
+
+def outbox_of(plan: DeliveryPlan, *servers: str) -> Outbox:
+    return Outbox([event(number, server) for number, server in enumerate(servers, 1)])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_fails_each_server_gets_all_in_order(seed: int) -> None:
+    chance = random.Random(seed)
+    servers = [chance.choice("abcd") for _unused in range(60)]
+    plan = seen(*servers)
+    receiver = outbox_of(plan, *servers)
+    for _unused in range(5000):
+        if not receiver.step(plan, works=chance.random() < 0.5):
+            receiver.now += 1.0
+        if chance.random() < 0.05:
+            # As after a kill: it goes on by what was written.
+            plan = DeliveryPlan(plan.delivery)
+    assert sorted(receiver.taken) == list(range(1, 61))
+    for server in "abcd":
+        own = [number for number in receiver.taken if servers[number - 1] == server]
+        assert own == sorted(own)
+
+
+LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
+
+
+class SetClock:
+    seconds = 0.0
+
+    def now(self) -> datetime:
+        raise NotImplementedError
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def settings(root: Path, **more: str) -> Settings:
+    system = {"state_directory": str(root / "state"), "definitions": str(root / "servers")}
+    return parse_settings({"system": system, **more}, where="config.yml")
+
+
+def written(owner: str) -> dict[str, object]:
+    return {"settings": {"uuid": LOBBY.uuid, "container": {"image": "x"}, "labels": {"owner": owner}}, "process_configuration": {}}
+
+
+def write(directory: Path, owner: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{LOBBY.uuid}.json").write_text(json.dumps(written(owner)))
+
+
+def owner(at_hand: LocalDefinitions) -> str | None:
+    found = at_hand(LOBBY)
+    return None if found is None else dict(found.labels)["owner"]
+
+
+def test_a_file_counts_and_where_there_is_a_panel_what_that_said_last(tmp_path: Path) -> None:
+    assert owner(LocalDefinitions(settings(tmp_path))) is None
+    write(tmp_path / "servers", "alice")
+    KeptDefinitions(str(tmp_path / "state"), "").keep(parse_definition(written("bob"), where="x"))
+    assert owner(LocalDefinitions(settings(tmp_path))) == "alice"
+    with_panel = {"remote": "https://panel.example.test", "token": "t", "token_id": "i"}
+    assert owner(LocalDefinitions(settings(tmp_path, **with_panel))) == "bob"
+
+
+def test_a_file_that_is_broken_leaves_a_server_unknown(tmp_path: Path) -> None:
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / f"{LOBBY.uuid}.json").write_text("{")
+    assert owner(LocalDefinitions(settings(tmp_path))) is None
+
+
+def test_a_change_counts_soon_and_no_file_is_read_for_each_event(tmp_path: Path) -> None:
+    clock = SetClock()
+    at_hand = LocalDefinitions(settings(tmp_path), clock)
+    write(tmp_path / "servers", "alice")
+    assert owner(at_hand) == "alice"
+    write(tmp_path / "servers", "robert")
+    clock.seconds = FRESH_SECONDS - 1
+    assert owner(at_hand) == "alice"
+    clock.seconds = FRESH_SECONDS
+    assert owner(at_hand) == "robert"
+
+
+DAY, HOUR = 86400.0, 3600.0
+
+
+def test_events_grow_old_as_their_node_runs_and_seem_younger_by_minutes_at_most() -> None:
+    ages = OutboxAges()
+    for second in range(0, int(DAY), 10):
+        # An event every ten seconds.
+        ages.pass_to("boot", float(second), 1 + second // 10)
+        if second % 3600 == 0:
+            found = ages.older_than(HOUR)
+            assert max(0.0, second - HOUR - MARK_SECONDS - 20) / 10 <= found <= max(0.0, second - HOUR) / 10 + 1
+
+
+def test_a_boot_takes_no_age_away_and_adds_only_the_time_since_then() -> None:
+    ages = OutboxAges()
+    ages.pass_to("one", 1000.0, 7)
+    ages.pass_to("one", 1000.0 + DAY / 2, 7)
+    ages = OutboxAges.read(ages.written())
+    ages.pass_to("two", DAY / 2 - 10, 7)
+    assert ages.older_than(DAY) == 0
+    ages.pass_to("two", DAY / 2 + 10, 7)
+    assert ages.older_than(DAY) == 7
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"boot": "b", "seconds": "x", "marks": []}', '{"boot": "b", "seconds": 1, "marks": [1]}']
+)
+def test_of_what_cannot_be_read_all_events_are_new(text: str) -> None:
+    ages = OutboxAges.read(text)
+    ages.pass_to("b", 1e9, 5)
+    assert ages.older_than(0.0) == 0
+
+
+class ShiftedClock:
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+@pytest.fixture(name="clock")
+def wall_clock() -> ShiftedClock:
+    return ShiftedClock()
+
+
+@pytest.fixture(name="sender")
+def sender_of_a_node(tmp_path: Path, clock: ShiftedClock) -> Iterator[Sender]:
+    """A sender without receivers; what waits is for those that read the outbox."""
+    system = {"state_directory": str(tmp_path / "state"), "lock_directory": str(tmp_path / "locks")}
+    settings = parse_settings({"system": system}, where="config.yml")
+    sender = Sender(settings, lambda: False, clock)
+    yield sender
+    sender._journal.close()
+
+
+def looked(sender: Sender) -> int:
+    """Have it look, and tidy up; return how many events there are."""
+    sender._tidy_at = service.Deadline(service.SYSTEM_CLOCK, 0.0)
+    sender._look()
+    assert not sender._in_trouble
+    page = sender._journal.events.after(0, 100)
+    assert page is not None
+    return len(page.events)
+
+
+@pytest.mark.parametrize("days", [2, -2])
+def test_a_clock_wrong_by_days_for_a_moment_leaves_the_outbox(sender: Sender, clock: ShiftedClock, days: int) -> None:
+    assert looked(sender) == 0
+    sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+    assert looked(sender) == 1
+    clock.ahead = timedelta(days=days)
+    assert (looked(sender), sender._watch.sight.too_old) == (1, 0)
+    sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+    clock.ahead = timedelta()
+    assert (looked(sender), sender._watch.sight.too_old) == (2, 0)
+
+
+def pass_seconds(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    later = service.boot_seconds() + seconds
+    monkeypatch.setattr(service, "boot_seconds", lambda: later)
+
+
+def test_events_that_cannot_be_dropped_keep_their_age_and_are_dropped_later(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _each in range(2):
+        looked(sender)
+        sender._journal.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
+        pass_seconds(monkeypatch, MARK_SECONDS)
+        looked(sender)
+        pass_seconds(monkeypatch, DAY - HOUR)
+    pass_seconds(monkeypatch, HOUR)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(sender._journal.events), "drop_through", lambda _events, _number: False)
+        assert looked(sender) == 2
+    assert looked(sender) == 1

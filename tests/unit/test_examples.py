@@ -109,7 +109,6 @@ def names_like(documented: Mapping[str, Any], found: Mapping[str, Any]) -> dict[
 
 
 def full_result() -> Result:
-    """A result in which everything happened, which cannot be."""
     moment = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
     return Result(
         server=Server(UUID, "Cobalt"),

@@ -72,8 +72,6 @@ Start = Callable[[str], "FollowedModule"]
 
 
 class FollowedModule(ForkedModule):
-    """A module that may be handed over, and the files of its job."""
-
     def __init__(self, script: str, directory: Path) -> None:
         self.home = directory / "jobs"
         self.job = self.home / NAME
@@ -346,7 +344,6 @@ ACTS = 'followed(lambda interrupted, job: note("acted"))\n'
 
 
 def not_begun(module: FollowedModule) -> dict[str, Any]:
-    """It answers why it does not begin, and has done nothing."""
     code, output, errors = module.end()
     assert (code, errors, module.noted()) == (0, "", [])
     answer: dict[str, Any] = json.loads(output)

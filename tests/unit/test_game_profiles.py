@@ -1,23 +1,28 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which game a server has, where it is asked, and how its players get a message."""
+"""Which game a server has, its settings, and the message that its players get."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition, parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.game_keys import PROTOCOLS, GameProfile, Rcon
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game, ProfiledGames
+from ansible_collections.fleet.power.plugins.module_utils._power.games.message import LONGEST_MESSAGE, clean, filled, for_console, for_word
 from ansible_collections.fleet.power.plugins.module_utils._power.games.profiled import QUERIES, ProfiledGame
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server, Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_engine import FakeClock, FakeEngine
 from ansible_collections.fleet.power.tests.unit.game_support import RconGame, minecraft_game, quake_game, source_game
+from hypothesis import given
+from hypothesis import strategies as st
 
 LOBBY = Server("566bf9d7-c55a-45f8-91a6-e55e9b9b1325", "Lobby")
 EGG = "5d96cf7f-265b-4da9-8f0c-26ef4243ed52"
@@ -127,3 +132,136 @@ class TestAnnounce:
         with RconGame("another one").up() as address:
             why = game(self.RCON, self.rcon_snapshot(address[1])).announce("Hello")
         assert why == f"the game at 127.0.0.1:{address[1]} refuses the RCON password"
+
+
+LINE = "one line with {message} after a command, such as say {message}"
+
+
+def read(*rules: object, **profiles: object) -> Settings:
+    return parse_settings({"games": {"profiles": profiles, "rules": list(rules)}}, where="config.yml")
+
+
+def profile(**given: object) -> GameProfile:
+    return read(own=given).game_profiles["own"]
+
+
+def refusal(*rules: object, **profiles: object) -> str:
+    with pytest.raises(SettingsInvalid) as caught:
+        read(*rules, **profiles)
+    text = str(caught.value)
+    assert "\n" not in text and text.startswith("Cannot read settings config.yml: games.")
+    return text.removeprefix("Cannot read settings config.yml: ")
+
+
+class TestProfiles:
+    @pytest.mark.parametrize(
+        ("announce", "fields"),
+        [
+            ({"stdin": "alert {message}"}, {"stdin": "alert {message}"}),
+            ({"command": ["tell", "{message}"]}, {"command": ("tell", "{message}")}),
+            ({"command": ["sh", "-c", 'tell "$1"', "sh", "{message}"]}, {"command": ("sh", "-c", 'tell "$1"', "sh", "{message}")}),
+            ({"rcon": {"password_variable": "RCON_PASS"}}, {"rcon": Rcon("RCON_PASS", "say {message}")}),
+            ({"rcon": {"password_variable": "P", "port": 1, "command": "b {message}!"}}, {"rcon": Rcon("P", "b {message}!", 1)}),
+            ({"rcon": {"password_variable": "P", "port_variable": "Q"}}, {"rcon": Rcon("P", "say {message}", None, "Q")}),
+        ],
+    )
+    def test_players_are_told_in_one_way(self, announce: object, fields: dict[str, Any]) -> None:
+        assert profile(announce=announce) == GameProfile(**fields)
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+        ({}, ' says neither how it is asked who plays nor how they are told, expected query, announce or both'),
+        ({"query": "gamespy"}, '.query is "gamespy" (text), expected minecraft, a2s, quake3, or a map with command'),
+        ({"query": "a2s", "port": 0}, ".port is 0 (a whole number), expected a whole number from 1 to 65535"),
+        *(
+                ({"announce": {"stdin": text}}, f'.announce.stdin is "{shown}" (text), expected {LINE}')
+                for text, shown in (("say", "say"), (" {message}", " {message}"), ("a\nb {message}", "a?b {message}"))
+            ),
+        (
+                {"announce": {"command": ["/bin/sh", "-ec", "echo {message}"]}},
+                '.announce.command[2] has {message} in a script, expected it as a word after the script, which has it as "$1"',
+            ),
+        (
+                {"announce": {"rcon": {"password_variable": "hunter22!"}}},
+                ".announce.rcon.password_variable is text, expected the name of a variable, such as RCON_PASSWORD",
+            ),
+    ],
+    )  # fmt: skip
+    def test_a_bad_value_is_one_sentence_with_its_key_and_what_was_expected(self, given: object, sentence: str) -> None:
+        assert refusal(own=given) == f"games.profiles.own{sentence}"
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("rule", "sentence"),
+        [
+            ({"game": "minecraft"}, " says of no server that it is for it, expected one or more of server, egg, image and label"),
+            ({"server": "Lobby"}, ".game is missing, expected text that is not empty"),
+            ({"server": "Lobby", "game": 3}, ".game is 3 (a whole number), expected text (put it in quotes)"),
+            (
+                {"server": "Lobby", "game": "Minecraft"},
+                '.game is "Minecraft" (text), expected a profile: minecraft, own, quake3 or source',
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_bad_rule_is_one_sentence(self, rule: object, sentence: str) -> None:
+        assert refusal(rule, own={"query": "a2s"}) == f"games.rules[0]{sentence}"
+
+
+ANYTHING = st.text(st.characters(exclude_categories=()), max_size=400) | st.text(
+    "§\x1b[]31mk;\"'$@a\\/{}% \n\r\0\u202e\u200b\x9b\x07", max_size=80
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("two\r\nlines\vand\u2028more\u0085\ttoo", "two lines and more too"),
+        ("\x1b[31mred\x1b[0m \x1b]0;title\x07text \x1b]8;;http://x\x1b\\link \x9b1mbold", "red text link bold"),
+        ("§cRed §kmagic §§aa § alone", "Red magic a alone"),
+        ("\u202eright to left\u2066\u200b\u200d\ufeff", "right to left"),
+        ("{time} {} {0.__class__} %s ${HOME}", "{time} {} {0.__class__} %s ${HOME}"),
+    ],
+)
+def test_a_text_becomes_one_line_of_plain_text(text: str, line: str) -> None:
+    assert clean(text) == line
+
+
+@given(ANYTHING)
+def test_whatever_is_cleaned_is_one_printable_line_without_codes(text: str) -> None:
+    line = clean(text)
+    assert line.isprintable()
+    assert len(line) <= LONGEST_MESSAGE
+    assert not set(line) & set("§\n\r\0\x1b")
+    assert line == line.strip() == clean(line)
+    line.encode()
+
+
+@given(ANYTHING)
+def test_a_message_for_a_console_ends_no_command_and_no_quotation(text: str) -> None:
+    line = for_console(text)
+    assert not set(line) & set(';"\\\n\r\0§')
+    assert not re.search(r"@[A-Za-z]|\$[^0-9 .]", line)
+    assert clean(line) == line
+
+
+def test_a_message_is_no_option_of_a_program() -> None:
+    assert for_word("--help") == "help"
+    assert for_word("- /op somebody; $(x)") == "op somebody; $(x)"
+
+
+class TestFilled:
+    VALUES: ClassVar[dict[str, str]] = {"time": "10 minutes", "action": "restart", "reason": "Update", "server": "Lobby"}
+
+    def test_what_stands_in_a_value_is_not_filled_again(self) -> None:
+        assert filled("{server}: {reason}", {**self.VALUES, "server": "{reason}", "reason": "{time}\n§a{"}) == "{reason}: {time} {"
+
+    def test_a_long_reason_does_not_push_out_the_time(self) -> None:
+        line = filled("{reason} {action} in {time}", {**self.VALUES, "reason": "r" * 10_000})
+        assert line.endswith("... restart in 10 minutes")
+
+    @given(ANYTHING, st.fixed_dictionaries(dict.fromkeys(VALUES, ANYTHING)))
+    def test_whatever_is_filled_with_whatever_is_one_line(self, template: str, values: dict[str, str]) -> None:
+        line = filled(template, values)
+        assert line.isprintable() and "§" not in line and len(line) <= LONGEST_MESSAGE

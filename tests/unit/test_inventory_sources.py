@@ -106,8 +106,6 @@ open({record!r}, "w").write(repr(sys.argv[1:]))
 
 
 class Ssh:
-    """A command called ssh that does what a test wants of it."""
-
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._directory, self.record = root / "bin", root / "arguments"
         self._directory.mkdir()

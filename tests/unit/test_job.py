@@ -366,7 +366,6 @@ def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatc
 
 
 def give_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Say so, as a shell of this user does."""
     for each in ("_HOME_OF_ROOT", "_HOME_OF_OTHERS"):
         monkeypatch.setattr(_job, each, str(home))
     command = give_up_command(NAME).replace(f"{home}$user", str(home))

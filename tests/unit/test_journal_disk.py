@@ -1,15 +1,19 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A journal that cannot be used is warned of once, and never stands in the way of a power action."""
+"""A journal on a bad disk: damaged, unusable or read-only."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import sqlite3
+import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -27,8 +31,11 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
     NOON,
     FixedClock,
     Node,
+    begin,
     in_processes,
+    killed_after,
     perform,
+    result,
 )
 
 
@@ -46,7 +53,6 @@ def everything(journal: Journal) -> None:
 
 
 def numbered(node: Node, number: int) -> bytes:
-    """A closed journal with another schema number."""
     perform(node.journal())
     with closing(sqlite3.connect(node.file)) as connection:
         connection.execute(f"PRAGMA user_version = {number}")
@@ -170,3 +176,251 @@ def test_history_is_read_and_one_warning_given_on_a_disk_that_is(tmp_path: Path,
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run(["unshare", "-m", *script], capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def filled(node: Node) -> int:
+    journal = node.journal()
+    for number in range(60):
+        begin(journal, f"old-{number}")
+        journal.operations.end(result(f"old-{number}", msg="x" * 1000))
+    journal.close()
+    return node.file.stat().st_size
+
+
+def overwrite(node: Node) -> None:
+    node.file.write_bytes(os.urandom(filled(node)))
+
+
+def cut(size: int) -> Callable[[Node], None]:
+    def damage(node: Node) -> None:
+        whole = filled(node)
+        os.truncate(node.file, size if size > 0 else whole + size)
+
+    return damage
+
+
+def scribble(node: Node) -> None:
+    whole = filled(node)
+    with open(node.file, "r+b") as target:
+        target.seek(4096)
+        target.write(os.urandom(whole - 4096))
+
+
+def make_directory(node: Node) -> None:
+    (node.file / "below").mkdir(parents=True)
+
+
+def make_pipe(node: Node) -> None:
+    node.state.mkdir()
+    os.mkfifo(node.file)
+
+
+DAMAGE = {
+    "random bytes": overwrite,
+    "a few bytes left": cut(50),
+    "one page left": cut(4096),
+    "cut within a page": cut(9000),
+    "last page lost": cut(-4096),
+    "random pages": scribble,
+    "a directory": make_directory,
+    "a pipe": make_pipe,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_journal_is_renamed_aside_once_and_begun_anew_by_many_at_the_same_time(
+    node: Node, damage: Callable[[Node], None]
+) -> None:
+    damage(node)
+    told = node.state / "told"
+
+    def work(number: int, barrier: Any) -> None:
+        journal = node.journal()
+        barrier.wait(30)
+        perform(journal, f"new-{number}")
+        # What is damaged further back may be found by pruning only.
+        journal.operations.of(ALPHA.uuid, limit=1000)
+        perform(journal, f"newer-{number}")
+        journal.close()
+        with open(told, "a", encoding="utf-8") as target:
+            target.writelines(f"{warning}\n" for warning in journal.warnings)
+
+    in_processes(3, work)
+    assert len(node.set_aside()) == 1
+    warnings = told.read_text(encoding="utf-8").splitlines()
+    assert len(warnings) == 1 and node.set_aside()[0].name in warnings[0]
+    journal = node.journal()
+    found = {row.id for row in journal.operations.of(ALPHA.uuid, limit=1000)}
+    assert {f"newer-{number}" for number in range(3)} <= found
+    assert journal.warnings == []
+
+
+def test_an_empty_file_becomes_a_journal(node: Node) -> None:
+    node.state.mkdir()
+    node.file.touch()
+    in_processes(3, lambda number, barrier: (barrier.wait(30), perform(node.journal(), f"new-{number}"), None)[-1])
+    assert node.count() == 3 and node.set_aside() == []
+
+
+def test_the_log_of_a_damaged_journal_goes_aside_with_it_and_whoever_had_it_open_goes_on_in_the_new_one(node: Node) -> None:
+    whole = filled(node)
+    neighbour = node.journal()
+    perform(neighbour, "neighbour's old")
+
+    # In a process of its own: to close a file drops the locks that SQLite holds on it in the same process.
+    def work(number: int, barrier: Any) -> None:
+        with open(node.file, "r+b") as target:
+            target.write(os.urandom(whole))
+        journal = Node(node.state.parent).journal()
+        perform(journal, "new")
+        journal.close()
+
+    in_processes(1, work)
+    (aside,) = node.set_aside()
+    assert Path(f"{aside}-wal").stat().st_size > 0
+    perform(neighbour, "neighbour's new")
+    neighbour.close()
+    assert [row.id for row in node.journal().operations.of(ALPHA.uuid)] == ["neighbour's new", "new"]
+    assert neighbour.warnings == []
+
+
+def test_a_stale_log_beside_a_missing_journal_is_not_taken_for_its_own(node: Node) -> None:
+    killed_after(lambda: perform(node.journal(), "stale"))
+    node.file.unlink()
+    journal = node.journal()
+    perform(journal, "new")
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new"]
+    assert journal.warnings == []
+
+
+def test_a_journal_replaced_under_an_open_one_gets_the_rows(node: Node) -> None:
+    journal, neighbour = node.journal(), node.journal()
+    perform(journal, "lost")
+    os.rename(node.file, node.state / "moved")
+    perform(neighbour, "neighbour's")
+    perform(journal, "new")
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new", "neighbour's"]
+    journal.close()
+    neighbour.close()
+    assert node.count() == 2 and journal.warnings == neighbour.warnings == []
+
+
+def test_the_whole_state_directory_removed_under_an_open_journal_is_made_again(node: Node) -> None:
+    journal = node.journal()
+    perform(journal, "lost")
+    for path in node.state.iterdir():
+        path.unlink()
+    node.state.rmdir()
+    assert journal.operations.last(ALPHA.uuid) is None
+    perform(journal, "new")
+    assert [row.id for row in journal.operations.of(ALPHA.uuid)] == ["new"] and journal.warnings == []
+
+
+def test_a_link_in_its_place_is_not_followed(node: Node, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"")
+    node.state.mkdir()
+    node.file.symlink_to(target)
+    journal = node.journal()
+    perform(journal)
+    assert target.read_bytes() == b"" and node.file.is_symlink()
+    assert len(journal.warnings) == 1
+
+
+def test_read_only_creates_nothing_where_there_is_no_journal(node: Node) -> None:
+    journal = node.journal(read_only=True)
+    perform(journal)
+    journal.intents.set(ALPHA, Intent(True, "o", "", timestamp(NOON)))
+    journal.runs.see(ALPHA.uuid, SeenRun(Run("c", "t"), matchers=False))
+    assert journal.operations.last(ALPHA.uuid) is None and journal.intents.of(ALPHA.uuid) is None and journal.runs.of(ALPHA.uuid) is None
+    journal.close()
+    assert node.listing() == {} and journal.warnings == []
+
+
+def test_looking_into_a_journal_that_is_not_there_does_not_make_one(node: Node) -> None:
+    journal = node.journal()
+    assert journal.operations.last(ALPHA.uuid) is None
+    assert node.listing() == {} and journal.warnings == []
+
+
+def test_read_only_reads_a_closed_journal_and_leaves_it_as_it_was(node: Node) -> None:
+    writer = node.journal()
+    perform(writer)
+    writer.close()
+    before = node.listing(), node.file.read_bytes()
+    reader = node.journal(read_only=True)
+    perform(reader, "not written")
+    assert [row.id for row in reader.operations.of(ALPHA.uuid)] == ["op-1"]
+    assert (node.listing(), node.file.read_bytes()) == before and reader.warnings == []
+
+
+def test_read_only_sees_at_once_what_a_living_writer_writes(node: Node) -> None:
+    writer, reader = node.journal(), node.journal(read_only=True)
+    for number in range(3):
+        perform(writer, f"op-{number}")
+        before = set(node.listing())
+        row = reader.operations.last(ALPHA.uuid)
+        assert row is not None and row.id == f"op-{number}"
+        assert set(node.listing()) == before
+    writer.close()
+    assert sorted(os.listdir(node.state)) == ["journal.lock", "journal.sqlite"]
+
+
+def test_read_only_sees_what_a_killed_writer_wrote_and_leaves_its_files_alone(node: Node) -> None:
+    killed_after(lambda: perform(node.journal()))
+    before = set(node.listing())
+    assert str(node.file) + "-wal" in before
+    reader = node.journal(read_only=True)
+    row = reader.operations.last(ALPHA.uuid)
+    assert row is not None and row.outcome == "done"
+    assert set(node.listing()) == before and reader.warnings == []
+
+
+def test_a_writer_closes_only_when_no_reader_is_looking_for_its_log_but_waits_for_no_frozen_one(node: Node) -> None:
+    writer = node.journal()
+    perform(writer)
+    with open(node.state / "journal.lock", "rb") as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        closing_writer = threading.Thread(target=writer.close)
+        closing_writer.start()
+        closing_writer.join(0.1)
+        assert closing_writer.is_alive() and Path(f"{node.file}-wal").exists()
+        closing_writer.join(20)
+        assert not closing_writer.is_alive()
+
+
+def test_read_only_waits_while_a_writer_makes_replaces_or_closes_the_file(node: Node) -> None:
+    perform(node.journal())
+    reader, found = node.journal(read_only=True), []
+    reading = threading.Thread(target=lambda: found.append(reader.operations.last(ALPHA.uuid)))
+    with open(node.state / "journal.lock", "rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        reading.start()
+        reading.join(0.1)
+        assert reading.is_alive() and found == []
+    reading.join(20)
+    assert len(found) == 1 and found[0] is not None
+
+
+def test_read_only_creates_no_index_for_a_log_that_has_none(node: Node) -> None:
+    killed_after(lambda: perform(node.journal()))
+    os.unlink(str(node.file) + "-shm")
+    before = set(node.listing())
+    node.journal(read_only=True).operations.last(ALPHA.uuid)
+    assert set(node.listing()) == before
+
+
+def test_read_only_warns_of_a_damaged_journal_and_leaves_it(node: Node) -> None:
+    node.state.mkdir()
+    node.file.write_bytes(os.urandom(5000))
+    before = node.listing()
+    reader = node.journal(read_only=True)
+    assert reader.operations.last(ALPHA.uuid) is None and reader.runs.of(ALPHA.uuid) is None
+    assert len(reader.warnings) == 1 and node.listing() == before
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_the_files_are_open_to_the_group_whatever_the_umask(node: Node) -> None:
+    perform(node.journal())
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in node.state.iterdir()}
+    assert modes == dict.fromkeys(("journal.lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"), 0o660)

@@ -74,7 +74,6 @@ class Disk:
 
     @property
     def waiting(self) -> int:
-        """How many threads wait."""
         return len(self.group._turn._waiters)  # type: ignore[attr-defined]
 
 

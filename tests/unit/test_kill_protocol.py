@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.kill_protocol import walk
-from ansible_collections.fleet.power.tests.unit.kill_protocol_states import ALL_RULES, At, Rule
+from ansible_collections.fleet.power.tests.unit.kill_protocol import ALL_RULES, At, Rule, walk
 
 
 def test_with_every_rule_no_order_of_events_ends_badly() -> None:

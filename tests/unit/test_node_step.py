@@ -69,7 +69,6 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Step:
 
 
 def places(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """File name or variable, and key, of each fault."""
     return [(os.path.basename(fault["place"]), fault["key"]) for fault in result["faults"]]
 
 

@@ -33,8 +33,6 @@ def release_after(fake: FakeNode, seconds: float, lock: PowerLock) -> None:
 
 
 class TestBeforeAnythingIsStopped:
-    """A running server keeps running where it may not start again."""
-
     @pytest.mark.parametrize("action", ["start", "restart"])
     def test_suspended_is_refused(self, fake: FakeNode, action: str) -> None:
         run = (fake.up() if action == "restart" else fake.down()).run

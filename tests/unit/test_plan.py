@@ -1,17 +1,24 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan table, against a table written by hand a second time: every action in every state."""
+"""The plan table, an action under a key, and the origin of a request."""
 
 from __future__ import annotations
 
 import itertools
+import os
+import pwd
+from datetime import timedelta
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.context import keyed
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import default_origin
 from ansible_collections.fleet.power.plugins.module_utils._power.model.plan import TABLE, plan, planned_state
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import TRAITS, PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import PlanStep
-from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, PlanStep
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 CELLS = tuple(itertools.product(PowerAction, PowerState))
 STATES = ("offline", "starting", "running", "stopping")
@@ -61,3 +68,176 @@ def test_the_state_planned_follows_from_the_action(action: PowerAction, state: P
 
 def test_it_is_said_of_every_action_what_it_is_like() -> None:
     assert set(TRAITS) == set(PowerAction)
+
+
+KEY = "rollout 1b2c3d4e"
+
+
+def asked(reason: str = "") -> dict[str, str]:
+    return {"once": KEY, "reason": keyed(KEY, reason)}
+
+
+def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
+    """Another process has begun a restart, and let go of the lock."""
+    fake.node.journal.operations.begin(
+        operation=operation,
+        server=Server(UUID, "Name"),
+        action=PowerAction.RESTART,
+        origin="elsewhere",
+        reason=reason,
+        requested_at=fake.clock.now(),
+    )
+    return fake
+
+
+def end_elsewhere(fake: FakeNode, operation: str, outcome: Outcome) -> None:
+    progress = fake.progress("restart", operation=operation)
+    fake.node.journal.operations.end(progress.result(outcome, "" if outcome is Outcome.DONE else "start_timeout"))
+
+
+@pytest.mark.parametrize("action", ["restart", "stop", "kill", "start"])
+def test_the_second_of_two_is_unchanged_and_touches_nothing(fake: FakeNode, action: str) -> None:
+    (fake.down if action == "start" else fake.up)()
+    assert fake.perform(action, **asked("first")).outcome is Outcome.DONE
+    if action in ("stop", "kill"):
+        # Somebody wants it up again meanwhile.
+        assert fake.perform("start").outcome is Outcome.DONE
+    run, live = fake.seen().run, fake.live
+    again = fake.perform(action, **asked("second"))
+    assert (again.outcome, again.code, again.changed) == (Outcome.UNCHANGED, "", False)
+    assert (fake.seen().run, fake.live) == (run, live)
+    assert again.state is not None
+    intent = fake.node.journal.intents.of(UUID)
+    assert intent is not None
+    assert intent.up == live
+
+
+def test_another_key_another_action_and_a_key_that_only_begins_alike_are_done(fake: FakeNode) -> None:
+    fake.up()
+    assert fake.perform("restart", **asked()).outcome is Outcome.DONE
+    assert fake.perform("restart", once="rollout 1b2c", reason="rollout 1b2c").outcome is Outcome.DONE
+    assert fake.perform("restart").outcome is Outcome.DONE
+    assert fake.perform("stop", **asked()).outcome is Outcome.DONE
+
+
+def test_one_that_failed_is_tried_again(fake: FakeNode) -> None:
+    fake.up()
+    fake.define(suspended=True)
+    assert fake.perform("restart", **asked()).outcome is Outcome.REFUSED
+    fake.define()
+    assert fake.perform("restart", **asked()).outcome is Outcome.DONE
+
+
+@pytest.mark.parametrize("ended", [Outcome.DONE, Outcome.FAILED])
+def test_one_that_waits_for_readiness_elsewhere_is_awaited(fake: FakeNode, ended: Outcome) -> None:
+    run = fake.up().run
+    begin_elsewhere(fake, "elsewhere")
+    fake.clock.after(20, lambda: end_elsewhere(fake, "elsewhere", ended))
+    result = fake.perform("restart", **asked())
+    assert result.outcome is (Outcome.UNCHANGED if ended is Outcome.DONE else Outcome.DONE)
+    assert (fake.seen().run == run) == (ended is Outcome.DONE)
+
+
+def test_while_it_is_awaited_nobody_is_kept_from_the_server(fake: FakeNode) -> None:
+    fake.up()
+    begin_elsewhere(fake, "elsewhere")
+    taken = []
+    fake.clock.after(5, lambda: taken.append(fake.lock().release()))
+    fake.clock.after(20, lambda: end_elsewhere(fake, "elsewhere", Outcome.DONE))
+    assert fake.perform("restart", **asked()).outcome is Outcome.UNCHANGED
+    assert taken == [None]
+
+
+def test_one_that_does_not_end_is_refused_after_the_longer_of_both_limits(fake: FakeNode) -> None:
+    run = fake.up().run
+    begin_elsewhere(fake, "elsewhere")
+    began = fake.clock.now()
+    result = fake.perform("restart", **asked(), wait_seconds=5, wait_timeout=40)
+    assert (result.outcome, result.code) == (Outcome.REFUSED, "lock_timeout")
+    assert timedelta(seconds=40) <= fake.clock.now() - began < timedelta(seconds=42)
+    assert fake.seen().run == run
+
+
+def test_one_whose_process_died_is_done_again(fake: FakeNode) -> None:
+    run = fake.up().run
+    dead = fake.build()
+    dead.journal.operations.begin(
+        operation="dead",
+        server=Server(UUID, "Name"),
+        action=PowerAction.RESTART,
+        origin="",
+        reason=KEY,
+        requested_at=fake.clock.now(),
+    )
+    dead.journal.close()
+    assert fake.perform("restart", **asked()).outcome is Outcome.DONE
+    assert fake.seen().run != run
+
+
+def test_one_that_was_queued_for_long_finds_under_the_lock_that_another_has_done_it(fake: FakeNode) -> None:
+    fake.up()
+    request = fake.request("restart", **asked("queued"), wait_seconds=60)
+    lock = fake.lock()
+
+    def overtaken() -> None:
+        lock.release()
+        assert fake.perform("restart", **asked("quicker")).outcome is Outcome.DONE
+
+    fake.clock.after(10, overtaken)
+    result = perform(request, fake.node, Server(UUID))
+    assert result.outcome is Outcome.UNCHANGED
+    assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["unchanged", "done", "done"]
+
+
+def test_check_mode_foresees_it(fake: FakeNode) -> None:
+    fake.up()
+    assert fake.perform("restart", **asked()).outcome is Outcome.DONE
+    assert fake.perform("restart", check=True, **asked()).outcome is Outcome.UNCHANGED
+    assert fake.perform("restart", check=True, once="other", reason="other").outcome is Outcome.DONE
+
+
+def test_what_was_done_before_is_not_done_again_but_its_readiness_is_awaited(fake: FakeNode) -> None:
+    fake.define(process={"startup": {"done": ["ready"]}})
+    fake.up()
+    assert fake.perform("restart", **asked()).outcome is Outcome.DONE
+    run = fake.seen().run
+    late = fake.perform("restart", **asked(), wait_for="running", wait_timeout=5)
+    assert (late.outcome, late.code) == (Outcome.FAILED, "start_timeout")
+    fake.clock.after(3, lambda: fake.engine.logs.update({fake.seen().id: b"ready\n"}))
+    result = fake.perform("restart", **asked(), wait_for="running")
+    assert (result.outcome, result.state) == (Outcome.UNCHANGED, "running")
+    assert fake.seen().run == run
+
+
+UP = frozenset({PowerState.STARTING, PowerState.RUNNING})
+
+
+def test_a_server_that_fell_since_is_brought_up_and_a_stopped_one_is_not(fake: FakeNode) -> None:
+    fake.down()
+    assert fake.perform("restart", only=UP).code == "not_selected"
+    assert fake.perform("restart", only=UP, **asked()).outcome is Outcome.DONE
+    assert fake.perform("stop").outcome is Outcome.DONE
+    assert fake.perform("restart", only=UP, once="other", reason="other").code == "not_selected"
+
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.mark.parametrize(
+    "environ, origin",
+    [
+        ({}, ME),
+        ({"SUDO_USER": "alice"}, "alice"),
+        ({"SUDO_USER": ""}, ME),
+        ({"SSH_CONNECTION": "192.0.2.7 50022 192.0.2.1 22"}, f"{ME} from 192.0.2.7"),
+        ({"SSH_CLIENT": "192.0.2.7 50022 22"}, f"{ME} from 192.0.2.7"),
+        ({"SUDO_USER": "alice", "SSH_CONNECTION": "2001:db8::7 50022 2001:db8::1 22"}, "alice from 2001:db8::7"),
+    ],
+)
+def test_sudo_user_before_login_user_and_the_clients_address(environ: dict[str, str], origin: str) -> None:
+    assert default_origin(environ) == origin
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_001)
+    assert default_origin({}) == "2000000001"

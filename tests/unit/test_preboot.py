@@ -1,16 +1,19 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pre-boot: what is checked before anything is touched, and the steps that bring data directory and container in line."""
+"""Pre-boot: checks before any change, and the steps that follow."""
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.container import credentials_for
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import LABEL_SERVER, LABEL_SPEC
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.volume_support import made_ahead_of_the_walk, make_files
 
 MIB = 1024 * 1024
 
@@ -244,3 +247,88 @@ def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) 
     assert fake.engine.changes() == ["create", "remove"], "what waited is given up again"
     assert fake.engine.find(UUID) is not None
     assert (fake.volume / "server.properties").read_text() == "port=1\n"
+
+
+ME = (os.geteuid(), os.getegid())
+
+
+@pytest.mark.parametrize(
+    "limit, ownership", [(100, False), (0, True), (100, True)], ids=["a disk limit", "ownership", "a disk limit and ownership"]
+)
+def test_directories_made_ahead_of_the_walk_get_a_restart_refused(fake: FakeNode, limit: int, ownership: bool) -> None:
+    fake.up()
+    fake.define(build={"disk_space": limit})
+    fake.configure(system={"check_permissions_on_boot": ownership, "disk_check_timeout": 1})
+    with made_ahead_of_the_walk(fake.volume):
+        result = fake.perform("restart")
+    assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "disk_check_timeout", False, True)
+    assert fake.engine.changes() == []
+    assert f"its data directory {fake.volume} takes longer than 1 s to look through" in result.msg
+    assert "raise system.disk_check_timeout" in result.msg
+
+
+@pytest.mark.parametrize("action, is_up", [("restart", True), ("start", False)])
+def test_more_files_than_the_settings_allow_are_refused_and_as_many_are_not(fake: FakeNode, action: str, is_up: bool) -> None:
+    if is_up:
+        fake.up()
+    else:
+        fake.down()
+    make_files(fake.volume, range(100), ME)
+    fake.configure(system={"disk_check_entries": 99})
+    result = fake.perform(action)
+    assert (result.outcome.value, result.code, fake.live) == ("refused", "disk_check_timeout", is_up)
+    assert "holds more than 99 files and directories" in result.msg
+    fake.configure(system={"disk_check_entries": 100})
+    assert fake.perform(action).outcome.value == "done"
+
+
+def test_what_comes_in_during_the_stop_is_told_and_does_not_keep_the_server_down(fake: FakeNode) -> None:
+    fake.up()
+    fake.configure(system={"disk_check_entries": 50})
+
+    def fill(call: object) -> None:
+        if call == "signal":
+            make_files(fake.volume, range(100), ME)
+
+    fake.engine.witness = fill
+    result = fake.perform("restart")
+    assert (result.outcome.value, result.code, fake.live) == ("done", "", True)
+    assert [warning for warning in result.warnings if "holds more than 50 files and directories" in warning]
+
+
+HOST = "registry.example.com"
+
+
+@pytest.mark.parametrize(
+    "name, reference",
+    [
+        (HOST, f"{HOST}/team/game:1"),
+        (f"{HOST}/team", f"{HOST}/team/game"),
+        (f"{HOST}/team/game", f"{HOST}/team/game@sha256:1"),
+        (f"{HOST}:5000", f"{HOST}:5000/game"),
+        ("game", "game:1"),
+    ],
+)
+def test_a_name_that_begins_a_reference_in_whole_parts_has_its_credentials(name: str, reference: str) -> None:
+    assert credentials_for(reference, {name: {"username": "bot"}}) == {"username": "bot"}
+
+
+@pytest.mark.parametrize(
+    "name, reference",
+    [
+        (HOST, f"{HOST}.evil.net/game"),
+        (HOST, f"evil.net/{HOST}/game"),
+        (f"{HOST}:500", f"{HOST}:5000/game"),
+        (f"{HOST}/team", f"{HOST}/teams/game"),
+        ("", f"{HOST}/game"),
+    ],
+)
+def test_no_other_image_has_them(name: str, reference: str) -> None:
+    assert credentials_for(reference, {name: {"username": "bot"}}) is None
+
+
+def test_the_longest_name_counts_whatever_their_order() -> None:
+    registries = {"ghcr.io/acme/game": {"username": "game"}, "ghcr.io": {"username": "all"}, "ghcr.io/acme": {"username": "acme"}}
+    for image, user in {"ghcr.io/acme/game:1": "game", "ghcr.io/acme/web": "acme", "ghcr.io/acmes/web": "all"}.items():
+        assert credentials_for(image, registries) == {"username": user}
+        assert credentials_for(image, dict(reversed(registries.items()))) == {"username": user}

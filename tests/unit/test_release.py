@@ -40,7 +40,6 @@ def git(checkout: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of its own, with the tools of this one."""
     if not (CHECKOUT / ".git").exists() or not (CHECKOUT / ".venv/bin/antsibull-changelog").exists():
         pytest.skip("this is no checkout with its tools")
     copy = tmp_path / "checkout"

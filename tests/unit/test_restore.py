@@ -1,23 +1,30 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that starts what was meant to be up: its arguments, its lines, and that it is harmless to import."""
+"""Programs on a node: the start after a boot, process marks, and modules from an archive."""
 
 from __future__ import annotations
 
+import json
+import multiprocessing.connection
 import os
+import signal
 import subprocess
 import sys
+import threading
+import zipfile
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import restore
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMark, mark_is_alive
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
+from ansible_collections.fleet.power.tests.unit.lock_support import FORK, NO_GROUP, as_nobody_below, mode_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 COBALT = Server("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001", "Cobalt")
@@ -123,3 +130,122 @@ def test_an_error_is_one_line_and_never_a_traceback(
     assert restore.main([]) == 1
     told = capsys.readouterr()
     assert said in told.err and len(told.err.splitlines()) == 1 and "secret" not in told.err
+
+
+def test_a_mark_is_alive_from_open_to_close_and_leaves_nothing(tmp_path: Path) -> None:
+    directory = tmp_path / "locks"
+    mark = ProcessMark(str(directory), NO_GROUP)
+    assert not mark_is_alive(str(directory), mark.name)
+    mark.open()
+    mark.open()
+    assert mark_is_alive(str(directory), mark.name)
+    assert mode_of(directory / mark.name) == 0o660
+    mark.close()
+    mark.close()
+    assert not mark_is_alive(str(directory), mark.name)
+    assert os.listdir(directory) == []
+
+
+def live_until_killed(directory: str, parent: multiprocessing.connection.Connection) -> None:
+    mark = ProcessMark(directory, NO_GROUP)
+    mark.open()
+    parent.send(mark.name)
+    signal.pause()
+
+
+def test_a_mark_dies_with_its_process_even_by_sigkill(tmp_path: Path) -> None:
+    here, there = FORK.Pipe()
+    child = FORK.Process(target=live_until_killed, args=(str(tmp_path), there))
+    child.start()
+    name = here.recv()
+    assert mark_is_alive(str(tmp_path), name)
+    child.kill()
+    child.join(10)
+    assert not mark_is_alive(str(tmp_path), name)
+    assert (tmp_path / name).exists()
+
+
+def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path: Path) -> None:
+    mark = ProcessMark(str(tmp_path), NO_GROUP)
+    mark.open()
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.extend(mark_is_alive(str(tmp_path), mark.name) for _unused in range(300))
+
+    readers = [threading.Thread(target=look) for _unused in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(10)
+    assert len(seen) == 1200
+    assert all(seen)
+    mark.close()
+
+
+@pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
+def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None:
+    assert not mark_is_alive(str(tmp_path), name)
+
+
+def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
+    mark = ProcessMark(str(tmp_path), NO_GROUP)
+    mark.open()
+    with as_nobody_below(tmp_path / "x"):
+        assert mark_is_alive(str(tmp_path), mark.name)
+    mark.close()
+
+
+MODULE_UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
+
+#: Imports a package and a file of it from the archive; prints how often what was compiled, and where each says that it is.
+IMPORTING = """
+import json, sys
+compiled = []
+sys.addaudithook(lambda event, arguments: compiled.append(str(arguments[1])) if event == "compile" else None)
+sys.path.insert(0, sys.argv[1])
+from core._archive import compile_once
+compile_once()
+import core.package.part
+ours = [name for name in compiled if "package" in name]
+print(json.dumps([ours, core.package.__file__, core.package.part.__file__, core.package.part.VALUE]))
+"""
+
+
+def test_what_comes_from_an_archive_is_compiled_once(tmp_path: Path) -> None:
+    archive = tmp_path / "payload.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("core/__init__.py", "")
+        made.writestr("core/_archive.py", (MODULE_UTILS / "_archive.py").read_text())
+        made.writestr("core/package/__init__.py", "")
+        made.writestr("core/package/part.py", "VALUE = 5\n")
+    package, part = f"{archive}/core/package/__init__.py", f"{archive}/core/package/part.py"
+    command = [sys.executable, "-c", IMPORTING, str(archive)]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert told == [[package, part], package, part, 5]
+
+
+def test_what_does_not_come_from_one_is_imported_as_ever() -> None:
+    script = "import sys\nfrom ansible_collections.fleet.power.plugins.module_utils._archive import compile_once\n"
+    script += "before = list(sys.path_hooks)\ncompile_once()\nassert sys.path_hooks == before\n"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+CORE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_power"
+UTILS = "ansible_collections.fleet.power.plugins.module_utils"
+#: Each ends at settings that do not exist.
+PROGRAMS = ("events", "http_shim", "restore", "supervisor")
+IMPORTED = """
+import json, sys
+assert main(["--config", "/nowhere/config.yml"]) == 1
+print(json.dumps([name for name in sys.modules if "._power" in name]))
+"""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_imports_every_file_of_the_core_before_it_begins(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from {UTILS}.{program} import main\n{IMPORTED}"], capture_output=True, text=True, check=True
+    )
+    names = (path.relative_to(CORE.parent).with_suffix("").as_posix().replace("/", ".") for path in CORE.rglob("*.py"))
+    assert {f"{UTILS}.{name.removesuffix('.__init__')}" for name in names} <= set(json.loads(done.stdout))

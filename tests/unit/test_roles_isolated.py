@@ -1,21 +1,31 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever the roles run with a Python of the node finds no modules in the directory it is run in, which is whoever's logs in."""
+"""Role programs: an isolated Python, the library in one file, and rights."""
 
 from __future__ import annotations
 
+import errno
+import grp
+import importlib.util
+import json
+import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 yaml = pytest.importorskip("yaml")
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLE_FILES = Path(__file__).resolve().parents[2] / "roles"
 #: A flag that has Python run what is no file: then modules are looked for where it is run.
 _RUNS = re.compile(r"""(?<![\w-])['"]?(-c|-m)['"]?(?![\w-])""")
 _ISOLATED = re.compile(r"""(?<![\w-])['"]?-I['"]?(?![\w-])""")
@@ -38,10 +48,10 @@ def texts(value: object) -> Iterator[str]:
 def commands() -> list[tuple[str, str]]:
     """Those of the roles that run a Python so, with their files."""
     found = []
-    for path in sorted([*ROLES.glob("*/tasks/*.yml"), *ROLES.glob("*/handlers/*.yml")]):
+    for path in sorted([*ROLE_FILES.glob("*/tasks/*.yml"), *ROLE_FILES.glob("*/handlers/*.yml")]):
         for text in texts(yaml.safe_load(path.read_text())):
             if re.search("python|interpreter|__node_asked|__shim_asked", text) and _RUNS.search(text):
-                found.append((str(path.relative_to(ROLES)), text))
+                found.append((str(path.relative_to(ROLE_FILES)), text))
     return found
 
 
@@ -52,24 +62,248 @@ def test_every_python_that_a_role_runs_is_isolated(file: str, command: str) -> N
 
 
 def test_no_unit_is_run_where_others_may_put_modules() -> None:
-    for template in ROLES.glob("*/templates/*.service.j2"):
+    for template in ROLE_FILES.glob("*/templates/*.service.j2"):
         assert "WorkingDirectory" not in template.read_text()
 
 
 def test_each_service_has_a_bound_on_its_memory() -> None:
-    units = sorted(ROLES.glob("*/templates/*.service.j2"))
+    units = sorted(ROLE_FILES.glob("*/templates/*.service.j2"))
     assert len(units) == 4
     for unit in units:
         assert re.findall(r"^MemoryMax=(.*)$", unit.read_text(), re.MULTILINE) == [f"{{{{ {unit.parents[1].name}_memory_max }}}}"]
 
 
 def test_settings_of_a_node_are_read_without_what_lies_around(tmp_path: Path) -> None:
-    variables = yaml.safe_load((ROLES / "shim" / "vars" / "main.yml").read_text())
+    variables = yaml.safe_load((ROLE_FILES / "shim" / "vars" / "main.yml").read_text())
     for name in ("json", "grp", "ansible_collections"):
         (tmp_path / f"{name}.py").write_text("open('was-here', 'w')")
     library = str(Path(__file__).resolve().parents[2] / ".build")
-    script = (ROLES / "shim" / "files" / "read_settings.py").read_text()
+    script = (ROLE_FILES / "shim" / "files" / "read_settings.py").read_text()
     words = [sys.executable, "-I", "-B", "-c", variables["__shim_run_with_library"], library, str(tmp_path / "none.yml")]
     ran = subprocess.run(words, input=script, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 1 and ran.stderr.startswith("Cannot ") and len(ran.stderr.splitlines()) == 1
     assert not (tmp_path / "was-here").exists()
+
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FILES = CHECKOUT / "roles" / "node" / "files"
+MODULE_UTILS = CHECKOUT / "plugins" / "module_utils"
+ONE, TWO = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
+
+
+def program(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FILES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# ----- the library
+
+
+def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
+    subprocess.run([sys.executable, FILES / "pack.py", module_utils, target], check=True)
+    return target
+
+
+def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    # In another order, with other times and modes.
+    for path in sorted(MODULE_UTILS.rglob("*.py"), reverse=True):
+        copy = elsewhere / path.relative_to(MODULE_UTILS)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        os.chmod(copy, 0o600)
+        os.utime(copy, (1, 1))
+    assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
+
+
+def test_every_source_of_the_collection_is_in_the_library(tmp_path: Path) -> None:
+    names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
+    root = "ansible_collections/fleet/power/plugins/module_utils"
+    assert {f"{root}/{path.relative_to(MODULE_UTILS)}" for path in MODULE_UTILS.rglob("*.py")} <= names
+
+
+def test_python_runs_from_the_library_with_nothing_else_of_ours(tmp_path: Path) -> None:
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(packed(tmp_path / "library.zip"))}
+    words = [sys.executable, "-S", "-B", "-m", "ansible_collections.fleet.power.plugins.module_utils.restore", "--help"]
+    ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "--stagger" in ran.stdout
+
+
+# ----- the definitions
+
+
+def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str, Any]:
+    return {
+        "directory": str(directory),
+        "files": files,
+        "group": grp.getgrgid(os.getegid()).gr_name,
+        "purge": False,
+        "broken": [],
+        "check": False,
+        **more,
+    }
+
+
+def write(question: Mapping[str, object]) -> dict[str, list[str]]:
+    """Run the program as the role does, with the text of it on the command line; what it says."""
+    words = [sys.executable, "-c", (FILES / "write_definitions.py").read_text()]
+    ran = subprocess.run(words, input=json.dumps(question), capture_output=True, text=True, check=True)
+    done: dict[str, list[str]] = json.loads(ran.stdout)
+    return done
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Path:
+    """A directory of definitions with one server, and a file that is none."""
+    directory = tmp_path / "servers"
+    directory.mkdir()
+    (directory / "README").write_text("not a definition")
+    write(asked(directory, {f"{ONE}.json": "{}"}))
+    return directory
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(os.listdir(directory))
+
+
+def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> None:
+    question = asked(servers, {f"{ONE}.json": '{"a": 1}', f"{TWO}.yml": "settings: {}\n"})
+    assert write(question) == {"written": [f"{ONE}.json", f"{TWO}.yml"], "removed": []}
+    assert write(question) == {"written": [], "removed": []}
+    assert (servers / f"{TWO}.yml").read_text() == "settings: {}\n"
+    assert {(servers / f"{uuid}").stat().st_mode & 0o777 for uuid in (f"{ONE}.json", f"{TWO}.yml")} == {0o640}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../escaped.json", f"../{ONE}.json", "lobby.json", f"{ONE[:-1]}.json", f"{ONE.replace('1', 'A')}.json", f"{ONE}.json\n", ONE],
+)
+def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path, name: str) -> None:
+    before = names(servers)
+    words = [sys.executable, FILES / "write_definitions.py"]
+    question = json.dumps(asked(servers, {f"{TWO}.json": "{}", name: "{}"}, purge=True))
+    ran = subprocess.run(words, input=question, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Cannot write the definition ") and len(ran.stderr.splitlines()) == 1
+    assert (names(servers), names(servers.parent)) == (before, ["servers"])
+
+
+def test_purging_leaves_alone_what_no_server_is_read_from(servers: Path) -> None:
+    (servers / "notes.json").write_text("{}")
+    assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
+    assert "notes.json" in names(servers)
+
+
+def test_a_link_in_the_place_of_a_definition_is_replaced_not_followed(servers: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("{}")
+    (servers / f"{TWO}.json").symlink_to(outside)
+    assert write(asked(servers, {f"{TWO}.json": "[]"}))["written"] == [f"{TWO}.json"]
+    assert outside.read_text() == "{}" and not (servers / f"{TWO}.json").is_symlink()
+
+
+def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = program("write_definitions")
+
+    def no_space(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    before = names(servers)
+    with pytest.raises(OSError, match="No space left"):
+        module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=True, check=False)
+    assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
+
+
+def test_definitions_are_written_where_no_directory_can_be_synced(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    module = program("write_definitions")
+    done = module.write_definitions(str(servers), {f"{ONE}.json": "[1]"}, gid=os.getegid(), purge=False, check=False)
+    assert (done["written"], (servers / f"{ONE}.json").read_text()) == ([f"{ONE}.json"], "[1]")
+
+
+# ----- a broken definition, and a preview
+
+
+def test_what_a_node_has_of_a_server_stays_where_its_new_definition_is_broken(servers: Path) -> None:
+    for purge in (False, True):
+        assert write(asked(servers, {f"{TWO}.json": "{}"}, broken=[f"{ONE}.yml"], purge=purge))["removed"] == []
+    assert names(servers) == sorted(["README", f"{ONE}.json", f"{TWO}.json"])
+
+
+def test_a_preview_lays_out_what_would_be_there_and_leaves_the_directory_alone(servers: Path, tmp_path: Path) -> None:
+    three = ONE.replace("1", "3")
+    write(asked(servers, {f"{TWO}.json": "{}", f"{three}.json": "{}"}))
+    before = {name: (servers / name).read_bytes() for name in names(servers)}
+    question = asked(servers, {f"{ONE}.yml": "a: 1\n"}, broken=[f"{TWO}.json"], purge=True, lay_out=True)
+    words = [sys.executable, FILES / "write_definitions.py"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ran = subprocess.run(words, input=json.dumps(question), env=environment, capture_output=True, text=True, check=True)
+    place = Path(ran.stdout.strip())
+    assert (place.parent, place.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert {path.name: path.read_text() for path in place.iterdir()} == {
+        "README": "not a definition",
+        f"{ONE}.yml": "a: 1\n",
+        f"{TWO}.json": "{}",
+    }
+    assert {name: (servers / name).read_bytes() for name in names(servers)} == before
+
+
+RIGHTS_CHECKOUT = Path(__file__).parents[2]
+ASK = "from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.prepare import _acts_as_root; print(_acts_as_root())"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become somebody with some of its rights")
+@pytest.mark.parametrize(
+    ("rights", "acts_as_root"),
+    [("+chown,+dac_override,+fowner", "True"), ("+dac_override,+fowner", "False"), ("+chown,+dac_override", "False")],
+)
+def test_a_service_acts_as_root_with_all_three_rights_and_not_with_fewer(rights: str, acts_as_root: str) -> None:
+    somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+    told = subprocess.run(
+        [*somebody, sys.executable, "-c", ASK],
+        env={"PYTHONPATH": str(RIGHTS_CHECKOUT / ".build"), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == acts_as_root
+
+
+def test_root_acts_as_root() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", ASK], env={"PYTHONPATH": str(RIGHTS_CHECKOUT / ".build")}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == str(os.geteuid() == 0)
+
+
+def test_settings_that_no_module_could_use_do_not_pass_the_check_before_they_are_written(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    role = FILES.parent
+    check = yaml.safe_load((role / "vars" / "main.yml").read_text())["__node_try_settings"]
+    (task,) = (each for each in yaml.safe_load((role / "tasks" / "settings.yml").read_text())[0]["block"] if "copy" in str(each))
+    assert "__node_try_settings" in task["ansible.builtin.copy"]["validate"] and task["no_log"] and task["diff"] is False
+    file = tmp_path / "config.yml"
+    for text, said in (
+        ("token: hunter22\nsystem: {stop_timeout: 30}", ""),
+        ("token: hunter22\nsystem: {stop_timeout: soon}", "system.stop_timeout"),
+        ("token: hunter22\ndocker: {host: 'tcp://10.0.0.1:99999'}", "docker.host"),
+    ):
+        file.write_text(text)
+        ran = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", check, CHECKOUT / ".build", file], capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode == 0) == (not said)
+        assert said in ran.stderr.splitlines()[-1] if said else not ran.stderr
+        assert "hunter22" not in ran.stderr

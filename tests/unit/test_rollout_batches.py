@@ -1,17 +1,36 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order of a rolling run, and its batches."""
+"""The servers of a rolling run, their order, their batches and the longest time of a batch."""
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selection import Batch, batches, pacing
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import player_policy
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, longest, longest_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import stop_for_deadline, turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selection import (
+    Batch,
+    Choice,
+    batches,
+    candidates,
+    choose,
+    criteria,
+    pacing,
+)
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import Candidate, RolloutError
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in
+from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, uuid
+from hypothesis import given
+from hypothesis import strategies as st
 
 NODES = ["node-3", "node-1", "node-2"]
 
@@ -79,3 +98,162 @@ def test_at_any_pace_each_server_comes_once_and_no_batch_breaks_its_bounds(seed:
         assert not size or max(of_nodes) <= size
     order = [batch.servers[0].priority for batch in made if not batch.canary]
     assert order == sorted(order, reverse=action == "stop")
+
+
+EGG = "0f5a1a3c-9a10-4e27-8f43-0a7f5cf1a9d2"
+
+
+def chosen(*entries: dict[str, Any], node: str = "node-1", **given: Any) -> list[str]:
+    return [candidate.name for candidate in choice({node: list(entries)}, **given).chosen]
+
+
+def choice(seen: dict[str, list[dict[str, Any]]], **given: Any) -> Choice:
+    asked = criteria({"action": "restart", "servers": ["all"], **given})
+    return choose(candidates(seen, asked), asked)
+
+
+def test_a_restart_of_all_means_those_that_are_up() -> None:
+    states = ("offline", "starting", "running", "stopping")
+    assert chosen(*(info(number, name=state, state=state) for number, state in enumerate(states))) == ["starting", "running", "stopping"]
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_all(action: str) -> None:
+    (candidate,) = choice(
+        {"node-1": [info(1, state="offline", lock={"action": action}), info(2, state="offline", lock={"action": "stop"})]}
+    ).chosen
+    assert (candidate.name, candidate.state, candidate.any_state) == ("Server 1", "starting", True)
+
+
+@pytest.mark.parametrize("name", ["Lobby", uuid(7), uuid(7).upper(), "00000007"])
+def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
+    assert chosen(info(7, name="Lobby"), info(8, name="Other"), servers=[name]) == ["Lobby"]
+
+
+def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
+    with pytest.raises(RolloutError, match=r"meant by Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
+        choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
+    assert caught.value.code == "ambiguous_server"
+
+
+def test_every_criterion_must_hold() -> None:
+    fitting = info(1, name="fits", labels={"tier": "game", "zone": "eu"}, egg=EGG)
+    others = [
+        info(2, name="label", labels={"tier": "game", "zone": "us"}, egg=EGG),
+        info(3, name="no label", egg=EGG),
+        info(4, name="egg", labels={"tier": "game", "zone": "eu"}, egg=uuid(1)),
+        info(5, name="state", state="starting", labels={"tier": "game", "zone": "eu"}, egg=EGG),
+    ]
+    given: dict[str, Any] = {"labels": {"tier": "game", "zone": "eu"}, "eggs": [EGG.upper()], "states": ["running"]}
+    assert chosen(fitting, *others, **given) == ["fits"]
+
+
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> None:
+    found = choice({"node-1": [info(1), info(2, suspended=True)]}, action=action)
+    assert [each.name for each in found.chosen] == ["Server 1"]
+    assert [each.name for each in found.suspended] == ["Server 2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"action": ""}, "rollout_action='': expected one of start, stop, restart, kill"),
+        ({"servers": []}, "rollout_servers is empty"),
+        ({"servers": ["all", "Lobby"]}, "all stands alone"),
+        ({"states": ["offline"]}, "start them instead"),
+        ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error_that_names_the_variable_of_choice(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RolloutError, match=message):
+        criteria({"action": "restart", "servers": ["all"], **given})
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "kill"])
+def test_outdated_narrows_a_restart_alone(action: str) -> None:
+    with pytest.raises(RolloutError, match=f"Cannot {action} with rollout_outdated: it narrows restart alone"):
+        criteria({"action": action, "servers": ["all"], "outdated": True})
+    with pytest.raises(RolloutError, match="expected true or false"):
+        criteria({"action": "restart", "servers": ["all"], "outdated": "perhaps"})
+
+
+def run_of(batches: Sequence[Sequence[str]]) -> Record:
+    record = Record("1b2c3d4e", "restart", "2026-01-31T12:00:00.000Z", {}, batches=len(batches))
+    record.rows = [Row(node, f"{node}-{number}", batch=number) for number, nodes in enumerate(batches, 1) for node in nodes]
+    return record
+
+
+def laid_out(lists: Mapping[str, Sequence[int]], nodes: Sequence[str]) -> list[int]:
+    """What Ansible makes of what each node includes: each file where it was met first."""
+    met: list[int] = []
+    for node in nodes:
+        met += [number for number in lists[node] if number not in met]
+    return met
+
+
+@pytest.mark.parametrize(
+    ("batches", "lists"),
+    [
+        # Node after node: nobody has anything to pass by.
+        (["a", "a", "b", "b", "c"], {"a": [1, 2], "b": [3, 4], "c": [5]}),
+        # Priority after priority: the first node passes by.
+        (["a", "b", "c", "a", "b", "c"], {"a": [1, 2, 3, 4], "b": [2, 5], "c": [3, 6]}),
+        # A canary of the last node.
+        (["c", "a", "b"], {"a": [1, 2], "b": [3], "c": [1]}),
+        (["ab", "b"], {"a": [1], "b": [1, 2], "c": []}),
+        ([], {"a": [], "b": [], "c": []}),
+    ],
+)
+def test_a_node_has_its_own_batches_and_those_before_its_last_that_nobody_has_yet(batches: list[str], lists: dict[str, list[int]]) -> None:
+    assert turns(run_of(batches), ["a", "b", "c"]) == lists
+
+
+@given(st.lists(st.sets(st.sampled_from("abcdef"), min_size=1), max_size=12))
+def test_the_order_is_that_of_the_batches_and_each_node_has_its_own(batches: list[set[str]]) -> None:
+    nodes = "abcdef"
+    lists = turns(run_of([sorted(each) for each in batches]), nodes)
+    assert laid_out(lists, nodes) == list(range(1, len(batches) + 1))
+    for node in nodes:
+        assert lists[node] == sorted(set(lists[node]))
+        assert set(lists[node]) >= {number for number, each in enumerate(batches, 1) if node in each}
+
+
+POLITE = {"players_at_most": 0, "max_delay": 1000}
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "once", "each_round"),
+    [
+        ("restart", {}, 30, 600),
+        ("restart", {"stop_timeout": 60, "wait_for": "running"}, 30, 360),
+        ("restart", {"stop_timeout": "60", "wait_for": "healthy", "wait_timeout": "40", "soak": "7.5"}, 30, 100),
+        ("restart", {**POLITE, "players_at_most": 2, "warn": [300, 10], "stop_timeout": 60}, 730, 360),
+        ("start", {"wait_for": "running", "soak": 10, "stop_timeout": 60}, 30, 300),
+        ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
+    ],
+)
+def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once: float, each_round: float) -> None:
+    found = longest_batch(action, given, player_policy(action, given))
+    assert (found.once, found.each_round) == (once, each_round)
+    assert found.seconds(3) == once + 3 * each_round
+
+
+def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> None:
+    deadline = moment_in("2026-01-31T06:00:00Z")
+    given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
+    record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))
+    assert progress.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
+    all_done(record, 1)
+    fault = progress.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
+    assert fault.startswith("batch 2 may take 1 min, and all is to be over by ")
+    stop_for_deadline(record, 2, fault)
+    assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]
+    assert report.summary(record) == f"restart of 3 in 1 of 3 batches: 1 done, 2 not done; stopped: {fault}"
+    result = report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")
+    assert (result["ok"], result["window"]) == (False, {"not_before": None, "deadline": "2026-01-31T06:00:00Z"})
+    kept = from_json(to_json(record), "resume.json")
+    assert to_json(kept)["not_done"] == ["node-2 Server 200: deadline", "node-3 Server 300: deadline"]
+    # The next run has the window that it is given, and no other.
+    resumed = opened(fleet(3, 1), kept, run="5e6f7a8b")
+    assert (resumed.deadline, [row.server for row in resumed.rows]) == ("", [uuid(200), uuid(300)])

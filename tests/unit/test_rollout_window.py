@@ -36,7 +36,6 @@ def _in_berlin() -> Iterator[None]:
 
 
 def at(text: str, zone: str = BERLIN, fold: int = 0) -> float:
-    """When the clocks of a zone show a time."""
     return datetime.fromisoformat(text).replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold).timestamp()
 
 

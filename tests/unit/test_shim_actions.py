@@ -131,7 +131,6 @@ class World:
 
     @contextlib.contextmanager
     def slow(self) -> Iterator[None]:
-        """A journal that somebody else writes to all the time."""
         with contextlib.closing(sqlite3.connect(self.root / "journal.sqlite", isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield

@@ -1,14 +1,25 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The route that a request takes, and who is let in."""
+"""Requests to the HTTP shim and what it shows: routes, bodies, servers, players and disks."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http import replies
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.bodies import BodyEmpty, BodyInvalid, PowerBody, read_power_body
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replies import (
     PathMatch,
     PathTable,
@@ -16,8 +27,27 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replie
     cors_headers,
     refusal,
 )
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, _everything
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
+    VERSION,
+    ServerFlags,
+    Utilization,
+    server_entry,
+)
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
-from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_sources
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, load_settings, parse_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
+from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing, status
+from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .fake_engine import FakeClock, FakeEngine
 
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
 PATHS = PathTable((route.name, route.method, route.path) for route in ROUTES)
@@ -71,3 +101,157 @@ def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None
 )
 def test_only_proxies_that_are_trusted_say_who_asks(peer: str, forwarded: list[str], address: str) -> None:
     assert client_address(peer, forwarded, ("10.0.0.0/8",)) == address
+
+
+@pytest.mark.parametrize(
+    "given_wait, used",
+    [("null", 30), ("0", 0), ("-0", 0), ("300", 300), ("301", 30), ("-1", 30), (str(2**63 - 1), 30)],
+)
+def test_the_wait_that_counts(given_wait: str, used: int) -> None:
+    assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+    with contextlib.suppress(BodyEmpty, BodyInvalid):
+        read_power_body(body)
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(
+    action=VALUES, wait=VALUES, rest=st.dictionaries(st.sampled_from(["x", "y"]), VALUES), tail=st.sampled_from([b"", b" ", b"}", b"\x00"])
+)
+def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
+    action: object, wait: object, rest: dict[str, object], tail: bytes
+) -> None:
+    body = json.dumps({"action": action, "wait_seconds": wait, **rest}).encode() + tail
+    action_is_text = action is None or isinstance(action, str)
+    wait_is_whole = wait is None or (isinstance(wait, int) and not isinstance(wait, bool) and -(2**63) <= wait < 2**63)
+    if not (action_is_text and wait_is_whole):
+        with pytest.raises(BodyInvalid):
+            read_power_body(body)
+        return
+    found = read_power_body(body)
+    assert found.action == (PowerAction(action) if action in [each.value for each in PowerAction] else None)
+    assert found.wait_seconds == (wait if isinstance(wait, int) and 0 <= wait <= 300 else 30)
+
+
+def test_deep_nesting_is_refused_and_costs_nothing() -> None:
+    for opening in (b"[", b'{"a":'):
+        with pytest.raises(BodyInvalid):
+            read_power_body(b'{"a":' + opening * 20_000)
+
+
+FIXTURES = Path(__file__).parent / "fixtures" / "definitions"
+
+
+def stats(**fields: object) -> dict[str, object]:
+    return {
+        "read": "2026-03-01T12:00:00.5Z",
+        "cpu_stats": {"cpu_usage": {"total_usage": 2_500_000_000}},
+        "memory_stats": {"usage": 1000, "limit": 5000, "stats": {"inactive_file": 100}},
+        "networks": {"eth0": {"rx_bytes": 1, "tx_bytes": 2}, "eth1": {"rx_bytes": 10, "tx_bytes": 20}},
+        **fields,
+    }
+
+
+def test_a_container_that_does_not_run_uses_nothing() -> None:
+    assert use_of(stats(memory_stats={})) is None
+    assert use_of(stats(read="0001-01-01T00:00:00Z")) is None
+    assert use_of({}) is None
+
+
+def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> None:
+    raw = json.loads((FIXTURES / "paper.json").read_text())
+    raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
+    definition = parse_definition(raw, where="paper.json")
+    shown = [
+        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(environment=environment))
+        for environment in (False, True)
+    ]
+    assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"
+    assert shown[1]["configuration"]["invocation"] == definition.invocation
+
+
+def test_the_version_is_that_of_the_collection() -> None:
+    galaxy = yaml.safe_load((Path(__file__).resolve().parents[2] / "galaxy.yml").read_text())
+    assert galaxy["version"] == VERSION
+
+
+CACHED = "aaaaaaaa-0000-4000-8000-000000000001"
+
+
+def definition(*, suspended: bool) -> dict[str, object]:
+    return {"settings": {"uuid": CACHED, "suspended": suspended, "container": {"image": "game:1"}}}
+
+
+def node_of(panel: FakePanel, root: Path) -> SharedNode:
+    directories = {name: str(root / name) for name in ("lock_directory", "state_directory", "data", "definitions")}
+    engine = {"host": "unix:///nonexistent/engine.sock"}
+    (root / "config.yml").write_text(json.dumps({**panel.settings, "system": directories, "docker": engine}))
+    return SharedNode(load_settings(str(root / "config.yml")), {}, lambda: False)
+
+
+@pytest.mark.parametrize("panel_answers", [True, False])
+@pytest.mark.parametrize("beside", [{}, {"notes.yml": "a: 1"}, {f"{CACHED}.json": "{"}])
+def test_a_server_that_is_gone_is_known_no_more_whatever_is_wrong_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: dict[str, str], panel_answers: bool
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    gone, clock = "bbbbbbbb-0000-4000-8000-000000000002", FakeClock()
+    (tmp_path / "definitions").mkdir()
+    for name, text in beside.items():
+        (tmp_path / "definitions" / name).write_text(text)
+    with closing(FakePanel(definition(suspended=False))) as panel, closing(node_of(panel, tmp_path)) as node:
+        if not panel_answers:
+            panel.fault(status(500))
+        engine = FakeEngine(clock)
+        monkeypatch.setattr(node, "fresh_sources", lambda: build_sources(node.settings, engine, clock))
+        monkeypatch.setattr(node, "now", lambda: SimpleNamespace(engine=engine))
+        found, unlisted = _everything(node, {gone: KnownServer(Server(gone))})
+    # What a list that cannot be had lacks is not gone.
+    assert (gone in found) is not panel_answers
+    assert unlisted == (() if panel_answers else ("source_unreachable",))
+
+
+HELD = 10_000
+
+
+@pytest.fixture(name="data")
+def data_directories(tmp_path: Path) -> Iterator[Any]:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "file").write_bytes(b"a" * HELD)
+    yield SimpleNamespace(data=str(tmp_path), disk_check_timeout=600, disk_check_entries=10_000_000)
+
+
+def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, threads = threading.Event(), set()
+
+    def walk(_disks: Disks, _uuid: str, _settings: object, _bounds: object) -> tuple[int, bool]:
+        threads.add(threading.get_ident())
+        go.wait(20.0)
+        return 5, False
+
+    monkeypatch.setattr(Disks, "_walk", walk)
+    disks, uuids = Disks(), [str(number) for number in range(40)]
+    began = time.monotonic()
+    assert set(disks.of_each(uuids, data).values()) == {0}
+    assert time.monotonic() - began < 10.0
+    go.set()
+    block_until(lambda: set(disks.of_each(uuids, data).values()) == {5})
+    assert len(threads) == 1
+
+
+def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = Disks()
+    with monkeypatch.context() as patch:
+        few_threads(patch)
+        assert disks.of("0", data) == 0
+    block_until(lambda: disks.of("0", data) == HELD)

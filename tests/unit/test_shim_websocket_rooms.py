@@ -1,27 +1,44 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which clients have a place among the websockets, and which ones lose their token."""
+"""Websockets: tokens, places, and the messages that go over them."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
 
+import jwt
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages as websockets_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.claims import (
+    Claims,
+    Denials,
+    TokenRefused,
+    allows_origin,
+    check,
+    grants,
+    read_claims,
+)
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets, of_ending
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import ClientMessage, Rates, joined, read_frame
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.stats import ServerView, state_changes
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import all_codes
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Snapshot, Startup
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 class Closed(Member):
-    """A member of whom only the close code is of interest."""
-
     def __init__(self) -> None:
         super().__init__(cast("Any", None), lambda: None, "r", "127.0.0.1", lambda _member: None)
         self.code: int | None = None
@@ -84,3 +101,182 @@ def test_a_client_that_is_shut_out_has_no_token_even_if_it_does_not_read(monkeyp
 
 def use(at: float, cpu: float) -> Use:
     return Use(at=at, cpu_seconds=cpu, memory=1, memory_limit=2)
+
+
+KEY = "k" * 64
+SERVER = "7f9f2b60-6c32-4f4b-9d65-0d6a1dd9a3d1"
+NOW = 1_800_000_000.0
+
+
+def made(**claims: Any) -> str:
+    whole = {"iat": NOW, "nbf": NOW - 300, "exp": NOW + 600, "server_uuid": SERVER, "permissions": ["*"], "jti": "j"}
+    return jwt.encode({name: value for name, value in {**whole, **claims}.items() if value is not None}, KEY, algorithm="HS256")
+
+
+def why_not(text: str, now: float = NOW, oldest: float = NOW - 60) -> str:
+    try:
+        check(read_claims(text, KEY), SERVER, now, oldest)
+    except TokenRefused as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({}, ""),
+        ({"nbf": None, "aud": {}, "sub": 1, "jti": 5}, ""),
+        ({"exp": NOW}, "jwt: exp claim is invalid"),
+        ({"exp": True}, "jwt: exp claim is invalid"),
+        ({"iat": None}, "jwt: created too far in past (denylist)"),
+        ({"iat": NOW - 61}, "jwt: created too far in past (denylist)"),
+        ({"nbf": NOW + 1}, "jwt: nbf claim is invalid"),
+        ({"permissions": [["*"], 1, None]}, "jwt: missing connect permission"),
+        ({"server_uuid": None}, "jwt: server uuid mismatch"),
+    ],
+)
+def test_a_token_is_looked_at_as_wings_does(claims: dict[str, Any], reason: str) -> None:
+    assert why_not(made(**claims)) == reason
+
+
+def _part(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.b.c",
+        f"{_part({'alg': 'none'})}.{_part({'server_uuid': SERVER})}.",
+        f"{_part({'alg': 'HS256'})}.{_part([1])}.x",
+        jwt.encode({"exp": NOW + 600}, KEY, algorithm="HS512"),
+        made()[:-3],
+    ],
+)
+def test_what_is_no_token_of_ours_lets_nobody_in(text: str) -> None:
+    assert why_not(text) in ("jwt: malformed token", "jwt: HMAC verification failed")
+
+
+def test_the_star_is_every_permission_but_an_administrators() -> None:
+    assert grants({"*"}, "control.stop")
+    assert not grants({"*"}, "admin.websocket.errors")
+    assert grants({"admin.websocket.errors"}, "admin.websocket.errors")
+    assert not grants({"control"}, "control.stop")
+    assert not grants(set(), "control.stop")
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://panel.example.com", True),
+        ("https://panel.example.com:8443", False),
+        ("https://panel.example.com.evil.example.com", False),
+        ("https://other.example.com", True),
+        ("null", False),
+    ],
+)
+def test_only_pages_of_the_panel_and_of_allowed_origins_may_connect(origin: str | None, allowed: bool) -> None:
+    assert allows_origin(origin, "https://panel.example.com/", ("https://other.example.com",)) is allowed
+
+
+def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not() -> None:
+    denials = Denials()
+    denials.deny(["j"], NOW)
+    old, new, other = (
+        Claims(SERVER, frozenset("*"), NOW + 600, issued, jti=jti) for issued, jti in ((NOW - 1, "j"), (NOW + 1, "j"), (NOW, "k"))
+    )
+    assert [denials.has(claims) for claims in (old, new, other)] == [True, False, False]
+
+
+def test_denials_never_grow_without_end_and_outlive_a_clock_that_is_set() -> None:
+    denials = Denials()
+    for number in range(30_000):
+        denials.deny([str(number)], NOW + number / 1000)
+    assert len(denials) <= 20_000
+    denials.deny(["last"], NOW + 200_000)
+    assert denials.has(Claims(SERVER, frozenset("*"), NOW + 600, NOW, jti="29999"))
+
+
+OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, PowerState.RUNNING, PowerState.STOPPING
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"event":"send command","args":["say ","hello"]}', ClientMessage("send command", "say hello")),
+        ('{"event":"send logs","args":null}', ClientMessage("send logs")),
+        ('{"event":"send logs","args":[],"more":1}', ClientMessage("send logs")),
+        ('{"event":"Auth","args":["x"]}', None),
+        ('{"event":"auth","args":{"a":1}}', None),
+        ("[" * 4000, None),
+    ],
+)
+def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
+    assert read_frame(text) == message
+
+
+@pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])
+def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: str | None) -> None:
+    secret = "/srv/secret registry.example.com pid 7"
+    for outcome in Outcome:
+        ended = {"id": "i", "action": "stop", "outcome": outcome.value, "code": code, "msg": secret, "warnings": [secret]}
+        (text,) = of_ending(ended, whole=False)
+        assert secret not in text
+        assert "[i]" in text
+        assert secret in "".join(of_ending(ended, whole=True))
+
+
+@given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))
+def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbers: list[int], heard_from: int, read_until: int) -> None:
+    lines = [str(number).encode() for number in numbers]
+    heard_from, read_until = min(heard_from, len(lines)), min(read_until, len(lines))
+    # Output is heard before the log is read: nothing lies between.
+    read_until = max(heard_from, read_until)
+    assert joined(lines[:read_until], lines[heard_from:]) == lines
+
+
+def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:
+    rates = Rates(0.0)
+    assert sum(rates.pause(0.0) > 0 for _unused in range(20)) == 10
+    assert [rates.allows("auth", 0.0) for _unused in range(3)] == [True, True, False]
+    assert [rates.allows("auth", moment) for moment in (4.9, 5.1)] == [False, True]
+    assert sum(rates.allows("send command", 0.0) for _unused in range(20)) == 10
+    assert sum(rates.allows("set state", 0.0) for _unused in range(20)) == 4
+    assert sum(rates.tells(0.0) for _unused in range(20)) == 2
+
+
+def snapshot(run: str) -> Snapshot:
+    return Snapshot(id="c", name="n", live=bool(run), started_at=run)
+
+
+def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> ServerView:
+    return ServerView(state, startup, snapshot(run))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "states"),
+    [
+        (None, sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (sight(OFFLINE), sight(STARTING, "1", Startup.WAITING), [STARTING]),
+        (sight(OFFLINE), sight(RUNNING, "1", Startup.MATCHED), [STARTING, RUNNING]),
+        (sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (sight(RUNNING, "1"), sight(RUNNING, "2"), [OFFLINE, RUNNING]),
+        (sight(STOPPING, "1"), sight(RUNNING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING]),
+        (sight(RUNNING, "1"), sight(STOPPING, "1"), [STOPPING]),
+        (sight(OFFLINE), sight(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
+        (sight(RUNNING, "1"), sight(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
+        (sight(STOPPING, "1"), sight(OFFLINE), [OFFLINE]),
+    ],
+)
+def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
+    before: ServerView | None, after: ServerView, states: list[PowerState]
+) -> None:
+    assert state_changes(before, after) == states
+
+
+def test_a_run_said_to_run_is_not_said_to_start_when_a_start_takes_it_over() -> None:
+    by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
+    assert state_changes(by_others, taken_over, RUNNING) == []
+    assert state_changes(taken_over, ready, RUNNING) == []
+    assert state_changes(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]

@@ -1,10 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of the fleet tells every server and every node, whatever is known of it, and the snapshot keeps its format."""
+"""The table of the fleet shows every server, node and receiver."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from datetime import datetime, timezone
@@ -12,8 +13,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet import status
+from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result import unseen_in
+from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault, player_policy
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status_cells import event_lines, receiver_rows
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PLAYER_OPTIONS, read_policy
+from ansible_collections.fleet.power.plugins.module_utils._power.options import INFO_OPTIONS, POWER_OPTIONS, SHARED_OPTIONS
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=timezone.utc)
 UUID = "566bf9d7-c55a-45f8-91a6-e55e9b9b1325"
@@ -197,3 +205,148 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert [line.split()[0] for line in lines[1:6]] == ["node-1"] * 4 + ["node-2"]
     for state in ("running", "stopping", "offline", "unreachable"):
         assert any(state in line for line in lines[1:6])
+
+
+RECEIVERS_NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+FAILING = {"failing_since": "2026-01-31T04:12:01.000Z", "error": "it answered with status 503"}
+WAITING = {"waiting": 12, "oldest_at": "2026-01-31T04:12:00.123Z"}
+
+
+def receiver(name: str = "pager", **more: Any) -> dict[str, Any]:
+    nothing = {
+        "waiting": 0,
+        "oldest_at": None,
+        "off": False,
+        "failing_since": None,
+        "error": None,
+        "dropped": 0,
+        "sent": 5,
+        "sent_at": None,
+    }
+    return {"receiver": name, **nothing, **more}
+
+
+def events(*receivers: dict[str, Any], running: bool | None = True, kept: bool | None = True) -> dict[str, Any]:
+    return {"running": running, "since": None, "enabled": kept, "receivers": list(receivers) if kept else None}
+
+
+NONE = events(running=False, kept=False)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lines"),
+    [
+        ([], []),
+        ([events(receiver(), receiver("chat"))], ["Events: 2 receivers"]),
+        ([events(receiver(waiting=2)), events(receiver(waiting=1, dropped=4))], ["Events: 2 receivers, 3 wait, 4 dropped"]),
+        ([events(receiver(), running=False)], ["Events: 1 receiver", "fleet-power-events does not run: node-1"]),
+        ([events(), NONE, None, NONE], ["No events: node-2, node-4"]),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, Any] | None], lines: list[str]) -> None:
+    assert event_lines([(f"node-{number}", each) for number, each in enumerate(nodes, 1)]) == lines
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({}, None),
+        ({**WAITING, **FAILING}, "12 wait since 04:12:00, failing since 04:12:01, it answered with status 503"),
+        ({"off": True, "error": "it answers 410"}, "switched off, it answers 410"),
+        ({"dropped": 7}, "7 dropped"),
+        ({**FAILING, "error": "x" * 5000}, f"failing since 04:12:01, {'x' * 200}"),
+    ],
+    ids=str,
+)
+def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[str, Any], words: str | None) -> None:
+    assert receiver_rows([("node-1", events(receiver(**told)))], RECEIVERS_NOON) == ([] if words is None else [("node-1, pager", words)])
+
+
+GIVEN: list[dict[str, Any]] = [
+    {"players_at_most": 0, "max_delay": 600},
+    {"players_at_most": "0", "max_delay": "600", "on_max_delay": "proceed"},
+    {"warn": [600, 60], "warn_message": "{time}"},
+    {"warn": "600,300, 60", "players_at_most": "3", "max_delay": "1800"},
+    {"warn": ["60", 10]},
+    {"warn": "60"},
+]
+
+
+@pytest.mark.parametrize("given", GIVEN, ids=str)
+def test_values_are_understood_as_the_module_understands_them(given: dict[str, Any]) -> None:
+    spec = pytest.importorskip("ansible.module_utils.common.arg_spec")
+    options = {name: POWER_OPTIONS[name] for name in PLAYER_OPTIONS}
+    validated = spec.ArgumentSpecValidator(argument_spec(options)).validate(given)
+    assert validated.error_messages == []
+    assert player_policy("restart", given) == read_policy("restart", True, validated.validated_parameters)
+
+
+def test_what_is_null_was_not_given() -> None:
+    assert player_policy("start", dict.fromkeys(PLAYER_OPTIONS)) is None
+    assert player_policy("kill", {}) is None
+
+
+@pytest.mark.parametrize("action", ["start", "kill"])
+def test_an_action_that_has_no_regard_to_players_takes_none_of_it(action: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"Cannot {action} with warn: stop and restart alone"):
+        player_policy(action, {"warn": [10]})
+
+
+NAMES = [each for name, option in SHARED_OPTIONS.items() for each in (name, *option.aliases)]
+
+
+def test_what_both_modules_understand_may_be_given_by_any_of_its_names() -> None:
+    assert set(SHARED_OPTIONS) == set(POWER_OPTIONS) & set(INFO_OPTIONS) - {"server"}
+    assert options_fault("power_options", dict.fromkeys(NAMES, 1)) is None
+    assert options_fault("power_options", []) is None
+
+
+def test_a_task_names_its_servers_as_the_plugin_that_adds_one_knows() -> None:
+    pytest.importorskip("ansible.plugins.action")
+    known = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")._SERVER_NAMES
+    assert [("server", *options["server"].aliases) for options in (POWER_OPTIONS, INFO_OPTIONS)] == [known, known]
+
+
+@pytest.mark.parametrize("name", ["adopt", "wait_seconds", "server", "uuid", "tail", "confg"])
+def test_any_other_is_refused_by_name(name: str) -> None:
+    fault = options_fault("power_options", {name: 1, "config": "/x"})
+    assert fault is not None
+    assert fault.startswith(f"Cannot use {name} in power_options: only what looking and acting share may stand there: config, ")
+
+
+ONE, TWO, GONE = (f"{number:08x}-0000-4000-8000-000000000000" for number in (1, 2, 3))
+SEEN = {"server": ONE, "name": "Lobby", "state": "offline"}
+UNSEEN = {"server": TWO, "name": "", "short_id": TWO[:8], "state": None, "code": "engine_error", "msg": "Cannot inspect it:\n HTTP 500"}
+SENTENCE = "Cannot see server 00000002: Cannot inspect it: HTTP 500 (engine_error)"
+PART = {"servers": [SEEN], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
+LISTED = "Cannot list all servers: Cannot ask the Panel: HTTP 500"
+
+
+@pytest.mark.parametrize(
+    ("result", "among", "told"),
+    [
+        ({"servers": [SEEN], "complete": True}, None, []),
+        ({"failed": True, "msg": "no engine"}, None, ["Cannot see any server: no engine"]),
+        ({"failed": False, "failed_when_result": False, "msg": "no\n engine"}, [ONE], ["Cannot see any server: no engine"]),
+        ({"unreachable": True, "changed": False}, None, ["Cannot see any server: it gave no reason"]),
+        ({"failed": True, "msg": "no engine"}, [], []),
+        ({"servers": [SEEN, UNSEEN]}, None, [SENTENCE]),
+        ({"servers": [SEEN, UNSEEN]}, [ONE], []),
+        ({"servers": [SEEN, UNSEEN]}, [ONE, TWO], [SENTENCE]),
+        (PART, None, [LISTED]),
+        (PART, [ONE], []),
+        (PART, [ONE, GONE], [LISTED]),
+        ({**PART, "servers": [UNSEEN]}, None, [SENTENCE, LISTED]),
+    ],
+)
+def test_what_was_not_seen_is_a_sentence_each(result: dict[str, Any], among: list[str] | None, told: list[str]) -> None:
+    assert unseen_in(result, among) == told
+
+
+def test_plays_ask_it_by_a_filter() -> None:
+    pytest.importorskip("ansible.plugins.action")
+    plugin = importlib.import_module("ansible_collections.fleet.power.plugins.filter.unseen")
+    unseen = plugin.FilterModule().filters()["unseen"]
+    assert unseen({"servers": [SEEN, UNSEEN]}) == [SENTENCE]
+    assert unseen({"servers": [SEEN, UNSEEN]}, [ONE]) == []

@@ -1,19 +1,85 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The graceful stop: by which way, for how long, and that nothing but SIGKILL ends what does not want to."""
+"""The graceful stop, text for the standard input, and output of the container."""
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.progress import Progress
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.stop import stop_run
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Deframer, Output, write_once
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineUnreachable, StopFailed
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase, StopReport
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Snapshot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from ansible_collections.fleet.power.tests.unit.scripted_engine import ScriptedEngine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def frame(payload: bytes, stream: int = 1) -> bytes:
+    return bytes([stream, 0, 0, 0]) + len(payload).to_bytes(4, "big") + payload
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=8), st.data())
+def test_frames_come_apart_the_same_however_the_stream_is_cut(frames: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    stream = b"".join(frame(payload, number) for number, payload in frames)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    deframer = Deframer()
+    payload = b"".join(deframer.feed(stream[start:end]) for start, end in zip([0, *cuts], [*cuts, len(stream)]))
+    assert payload == b"".join(payload for _number, payload in frames)
+
+
+@pytest.fixture(name="duplex")
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def test_output_is_what_came_nothing_or_the_end(duplex: tuple[socket.socket, socket.socket]) -> None:
+    output = Output(duplex[0])
+    assert output.read(0.01) is None
+    duplex[1].sendall(b"ready")
+    assert output.read(5) == b"ready"
+    duplex[1].close()
+    assert output.read(5) == b""
+    output.close()
+    assert output.read(0.01) == b""
+    output.close()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+@pytest.mark.parametrize("first", [frame(b"first\n"), frame(b"first\n")[:5], frame(b"x" * 100_000), b""], ids=len)
+def test_what_comes_along_with_the_head_of_the_answer_is_read_as_all_that_follows(scripted: ScriptedEngine, first: bytes) -> None:
+    scripted.answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + first
+    output = DockerEngine(scripted.connection).logs.attach("a")
+    assert read(output, len(first)) == first
+    assert output.read(0.01) is None
+    scripted.say(b"second")
+    assert read(output, 6) == b"second"
+    scripted.hang_up()
+    assert output.read(5) == b""
+    output.close()
+
+
+def read(output: Output, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        chunk = output.read(5)
+        assert chunk, found
+        found += chunk
+    return found
 
 
 def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Progress:
@@ -24,7 +90,6 @@ def stop(fake: FakeNode, progress: Progress | None = None, **fields: Any) -> Pro
 
 
 def up(fake: FakeNode, stop_way: object, **fields: Any) -> Snapshot:
-    """The server, up, created with that way to stop."""
     fake.define(process={"stop": stop_way})
     return fake.up(**fields)
 
@@ -166,3 +231,54 @@ class TestFailure:
         assert progress.changed
         assert 3.0 <= fake.clock.monotonic() <= 3.6
         assert fake.node.observe(UUID).stop_left
+
+
+MORE_THAN_FITS = b"x" * 8_000_000
+
+
+@pytest.fixture(name="pair")
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_what_is_read_to_its_end_is_taken(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    read: list[bytes] = []
+
+    def engine() -> None:
+        while chunk := theirs.recv(65536):
+            read.append(chunk)
+        theirs.close()
+
+    thread = threading.Thread(target=engine)
+    thread.start()
+    assert write_once(ours, MORE_THAN_FITS, 20.0, until_taken=True)
+    thread.join()
+    assert b"".join(read) == MORE_THAN_FITS
+
+
+@pytest.mark.parametrize("text", [b"say\n", MORE_THAN_FITS], ids=["fits", "more than fits"])
+def test_what_nobody_reads_is_not_taken_within_its_time_whether_or_not_it_fits(
+    pair: tuple[socket.socket, socket.socket], text: bytes
+) -> None:
+    began = time.monotonic()
+    assert not write_once(pair[0], text, 0.3, until_taken=True)
+    assert 0.2 < time.monotonic() - began < 5.0
+    assert pair[0].fileno() == -1
+
+
+def test_who_does_not_ask_waits_for_nobody_but_the_socket(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, _theirs = pair
+    assert write_once(ours.dup(), b"stop\n", 60.0, until_taken=False)
+    with pytest.raises(socket.timeout):
+        write_once(ours, MORE_THAN_FITS, 0.2, until_taken=False)
+    assert ours.fileno() == -1
+
+
+def test_where_nobody_is_left_nothing_is_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    ours.sendall(b"before")
+    theirs.shutdown(socket.SHUT_WR)
+    assert write_once(ours, b"say\n", 60.0, until_taken=True)

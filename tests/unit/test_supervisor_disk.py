@@ -1,14 +1,17 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stop that the journal has no room for is obeyed all the same: the lock's record says it."""
+"""The supervisor on a full disk, and starts that are refused again and again."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn import perform
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import RecordedEvents
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.lock_support import fill, leave_room, small_disk
@@ -18,8 +21,6 @@ _SIZE = 1024 * 1024
 
 
 class FullDisk:
-    """A watched server whose state directory is a small disk."""
-
     def __init__(self, watched: Watched, disk: Path) -> None:
         self.watched = watched
         self._disk = disk
@@ -148,3 +149,73 @@ def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_do
     assert full.watched.end().due
     full.watched.await_start()
     assert (full.watched.row.due, full.watched.fake.live) == (False, False)
+
+
+OTHER = "11111111-1111-4111-8111-111111111111"
+
+
+@pytest.fixture(name="refusing")
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    refusing = Watched(tmp_path, monkeypatch)
+    (refusing.fake.file.with_name(f"{OTHER}.json")).write_text("{}")
+    RecordedEvents(refusing.fake.node.journal.store).open()
+    yield refusing
+    refusing.fake.close()
+
+
+def told(refusing: Watched) -> list[str]:
+    """The codes of the starts that receivers of events are told of."""
+    page = RecordedEvents(refusing.fake.node.journal.store).after(0, 1000)
+    assert page is not None
+    return [event.data["code"] for event in page.events if event.type.value == "action.ended" and event.data["origin"] == "supervisor"]
+
+
+def recorded(refusing: Watched) -> list[str]:
+    rows = refusing.fake.node.journal.operations.of(UUID)
+    return [row.code for row in reversed(rows) if row.origin == "supervisor"]
+
+
+class TestTold:
+    def test_each_reason_is_told_once_as_long_as_no_other_comes(self, refusing: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+        said: list[str] = []
+        monkeypatch.setattr(perform, "announce", lambda result, _request: said.append(result.code))
+        refusing.up()
+        refusing.end()
+        for given in ({"suspended": True}, {"environment": 3}, {"suspended": True}):
+            refusing.fake.define(**given)
+            for _try in range(3):
+                refusing.await_start()
+        codes = ["suspended", "definition_invalid", "suspended"]
+        assert told(refusing) == recorded(refusing) == said[1:] == codes
+        assert refusing.row.tries == 9
+
+
+class TestGone:
+    def test_one_whose_definition_is_gone_is_not_tried_any_more(self, refusing: Watched) -> None:
+        refusing.up()
+        refusing.end()
+        refusing.fake.file.unlink()
+        refusing.await_start()
+        row = refusing.row
+        assert (row.due, row.code, refusing.starter.seconds_left()) == (False, "server_not_found", None)
+        assert told(refusing) == ["server_not_found"]
+
+    @pytest.mark.parametrize("where", ["the directory is missing", "the directory is empty", "the directory is a link that leads nowhere"])
+    def test_where_nobody_can_tell_it_is_tried_until_the_definition_is_there(self, refusing: Watched, where: str) -> None:
+        """As a disk that is not mounted, or not yet."""
+        directory = refusing.fake.file.parent
+        aside = directory.with_name("aside")
+        refusing.up()
+        refusing.end()
+        os.rename(directory, aside)
+        if where == "the directory is empty":
+            directory.mkdir()
+            (refusing.fake.root / "state" / "definitions" / f"{OTHER}.json").write_text("{}")
+        elif where.endswith("nowhere"):
+            directory.symlink_to("/nowhere/at/all")
+        waits = [refusing.await_start() for _try in range(3)]
+        assert (waits, refusing.row.due, len(told(refusing))) == ([0, 10, 20], True, 1)
+        directory.unlink() if directory.is_symlink() else directory.exists() and directory.rmdir()
+        os.rename(aside, directory)
+        refusing.await_start()
+        assert refusing.fake.live

@@ -9,8 +9,7 @@ import functools
 
 import pytest
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol import CASTS, SHOWN_BY, Walk, walk
-from ansible_collections.fleet.power.tests.unit.supervisor_protocol_rules import ALL_RULES, Rule
-from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import At, Verdict
+from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import ALL_RULES, At, Rule, Verdict
 
 #: What is walked in two seconds, and yet comes by everything there is.
 _QUICK = ("two crashes", "a person at the engine", "the first look", "an engine shut down", "a journal begun anew")

@@ -1,13 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a server that ends again and again is started: counts, waits, what resets them, and what survives supervisor and clocks."""
+"""When the supervisor starts a server that ends again and again, and starts that are refused."""
 
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import Act, Target
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.runs import EndedRuns
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.service import due_after_boot
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -289,8 +293,6 @@ class TestPolicy:
 
 
 class TestOver:
-    """Runs that are over before anybody has seen them up."""
-
     def test_a_start_that_waits_for_its_turn_is_not_made_in_a_maintenance(self, watched: Watched) -> None:
         watched.up()
         watched.end()
@@ -314,3 +316,96 @@ class TestOver:
         assert row.verdict.value == "pending"
         watched.observer.look(UUID)
         assert (watched.row.verdict.value, watched.row.due) == ("crashed", True)
+
+
+def boot(watched: Watched) -> bool:
+    """Boot the machine, and do what is done then; tell if the server is up."""
+    watched.boot, watched.seconds = "b2", 20.0
+    watched.begin_anew()
+    watched.observer.look(UUID)
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    return watched.turn()
+
+
+def left(watched: Watched, code: int = 0) -> None:
+    watched.up()
+    assert not watched.end(code).due
+    assert not watched.turn()
+
+
+def test_what_was_left_before_comes_back(watched: Watched) -> None:
+    left(watched)
+    assert boot(watched)
+    assert watched.starts == 2
+
+
+def test_what_waited_for_its_next_try_comes_back_at_once(watched: Watched) -> None:
+    watched.up()
+    watched.end()
+    watched.await_start()
+    watched.end()
+    assert watched.starter.seconds_left() == 10
+    assert boot(watched)
+    assert watched.end().consecutive_crashes == 3
+
+
+def test_what_was_stopped_here_stays_down(watched: Watched) -> None:
+    watched.up()
+    assert watched.fake.perform("stop").outcome.value == "done"
+    assert not boot(watched)
+
+
+def test_what_a_kill_ended_before_it_could_write_its_intent_is_meant_to_be_down(watched: Watched) -> None:
+    """As a power cut in the middle of a kill leaves it: what the kill has synced is there, its intent and its lock's record are not."""
+    watched.up()
+    watched.fake.node.generations.raise_for(UUID)
+    watched.fake.engine.end(UUID, 137)
+    watched.pass_seconds(60)
+    assert not boot(watched)
+    intent = watched.fake.node.journal.intents.of(UUID)
+    assert intent is not None and not intent.up
+
+
+def test_what_a_person_stopped_at_the_engine_stays_down(watched: Watched) -> None:
+    watched.up()
+    row = watched.end(143, signalled=True)
+    assert (row.verdict.value, row.due) == ("stopped_externally", False)
+    assert not boot(watched)
+
+
+@pytest.mark.parametrize("ever_run", [True, False])
+def test_a_server_without_a_container_comes_back_if_it_is_meant_to_be_up(watched: Watched, ever_run: bool) -> None:
+    watched.up()
+    watched.fake.engine.end(UUID)
+    found = watched.fake.engine.find(UUID)
+    assert found is not None
+    del watched.fake.engine.containers[found.id]
+    if not ever_run:
+        watched.fake.node.journal.store.write(lambda connection: connection.execute("DELETE FROM runs"))
+    assert boot(watched)
+    assert watched.starts == 2
+    # Nobody saw how it ended.
+    assert watched.fake.node.journal.operations.of(UUID)[0].reason == "the machine has booted"
+
+
+def test_nothing_is_started_by_a_journal_that_does_not_tell_what_is_meant_to_be_up(watched: Watched) -> None:
+    left(watched)
+    file = watched.fake.root / "state" / "journal.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DELETE FROM intents")
+        connection.commit()
+    assert not boot(watched)
+    watched.fake.close()
+    file.unlink()
+    file.symlink_to("elsewhere")
+    with pytest.raises((JournalUnusable, OSError)):
+        due_after_boot(watched.fake.build())
+
+
+def test_what_ended_since_the_boot_is_left_as_it_was_told(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.up()
+    watched.boot, watched.seconds = "b2", 1e9
+    watched.begin_anew()
+    assert not watched.end(0).due
+    watched.starter.remember(due_after_boot(watched.fake.node))
+    assert not watched.turn()

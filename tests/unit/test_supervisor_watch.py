@@ -124,7 +124,6 @@ def test_beside_wings_it_waits_and_after_it_what_is_down_and_was_due_is_left(wat
 
 
 def seen_of(watched: Watched) -> SeenRun:
-    """The run that is up, as if it were of another container."""
     seen = watched.fake.node.journal.runs.known_of(UUID)
     assert seen is not None
     return replace(seen, run=replace(seen.run, container="d" * 64))

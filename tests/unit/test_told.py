@@ -1,24 +1,34 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The phases of an action that the caller sees, and when the action waits for the caller."""
+"""The phases of an action that the caller sees, and the syslog line of a server's end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
+from ansible_collections.fleet.power.plugins.module_utils._power.host import system_log as module
+from ansible_collections.fleet.power.plugins.module_utils._power.host.system_log import SystemLog, announce, line_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import News
-from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result, StopReport
+from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
 from ansible_collections.fleet.power.tests.unit import endpoint_support
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, OLD, RUNNING, FakeEndpoint
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 class Asker:
@@ -127,3 +137,47 @@ def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None
     caller = Caller(lambda: bool(gone), lambda: gone.append(True))
     result = perform_at(endpoint_support.request("stop"), endpoint, endpoint.clock, caller)
     assert (result.code, endpoint.asked) == ("interrupted_by_signal", [])
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+ANNOUNCED = "0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001"
+
+
+def ended(outcome: Outcome = Outcome.DONE, name: str = "Cobalt", **fields: Any) -> Result:
+    return Result(Server(ANNOUNCED, name), PowerAction.RESTART, outcome, "op-1", NOON, NOON, **{"seconds": 2.25, **fields})
+
+
+def asked(origin: str = "alice@web1", reason: str = "update") -> Request:
+    return Request(ANNOUNCED, PowerAction.RESTART, "op-1", NOON, origin=origin, reason=reason)
+
+
+def test_a_line_says_what_became_of_whom_and_who_asked() -> None:
+    assert line_of(ended(stop=StopReport("signal", forced=True, seconds=2.0)), asked()) == (
+        f"restart {ANNOUNCED} (Cobalt) done in 2.2 s forced by alice@web1 for 'update' operation op-1"
+    )
+    assert line_of(ended(Outcome.REFUSED, name="", code="suspended", msg="it is suspended"), asked("", "")) == (
+        f"restart {ANNOUNCED} refused suspended in 2.2 s operation op-1: it is suspended"
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
+def test_nothing_in_it_can_begin_another_line_or_move_a_terminals_cursor(name: str, origin: str, reason: str, msg: str) -> None:
+    assert line_of(ended(name=name, msg=msg), asked(origin, reason)).isprintable()
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(str(tmp_path / "log"))
+        daemon.settimeout(10)
+        monkeypatch.setattr(module, "_SYSTEM_LOG", SystemLog(str(tmp_path / "log")))
+        yield daemon
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up(reader: socket.socket) -> None:
+    began = time.monotonic()
+    for _number in range(2000):
+        announce(ended(), asked())
+    assert time.monotonic() - began < 8
+    assert ANNOUNCED in reader.recv(10_000).decode()

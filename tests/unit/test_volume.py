@@ -263,8 +263,6 @@ def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
 
 
 class KillAfter:
-    """A look that sees a kill after a number of looks."""
-
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed
         self.number = 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data directory made to hurt: too deep, too many, too large, and on disks that refuse. The races are in test_volume_races.py."""
+"""A data directory made to hurt: too deep, too many, too large, and on disks that refuse. The races are in test_volume_looks.py."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ def write(disk: Disk, content: bytes = b"new\n", name: str = "a.txt") -> None:
 
 @contextmanager
 def leased(path: Path, *, gives_back: bool = False) -> Iterator[None]:
-    """Hold a write lease on a file, as its server could."""
     path.write_bytes(b"old\n")
     descriptor = os.open(path, os.O_RDWR)
     give_back = (lambda _number, _frame: fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)) if gives_back else signal.SIG_IGN

@@ -1,23 +1,33 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A walk looks up at least every second, however slow the disk is, and not so often that a slow look makes it slow."""
+"""When a boot walks over the data directory, what the walk reports, and races with another process."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill
+from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, PrebootFailed
+from ansible_collections.fleet.power.plugins.module_utils._power.volume import volume_walk
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume import Volume
+from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds, Survey
+from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.volume_support import (
     UNBOUNDED,
+    Disk,
+    attacked,
+    exchange,
+    hostile_disk,
+    in_memory,
     make_deep,
     make_files,
     open_descriptors,
@@ -110,3 +120,200 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
         Volume(str(tmp_path)).survey(look, UNBOUNDED, owner=ME)
     assert time.monotonic() - began[2] < 1
     assert open_descriptors() == before
+
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+USAGE, BOTH = "usage", "usage and ownership"
+
+
+@pytest.fixture(name="walks")
+def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    walks: list[str] = []
+    original = Volume.survey
+
+    def survey(
+        volume: Volume,
+        check_cancelled: Callable[[], None],
+        bounds: Bounds,
+        *,
+        owner: tuple[int, int] | None,
+        altered: Callable[[], None] = lambda: None,
+    ) -> Survey:
+        walks.append(USAGE if owner is None else BOTH)
+        return original(volume, check_cancelled, bounds, owner=owner, altered=altered)
+
+    monkeypatch.setattr(Volume, "survey", survey)
+    return walks
+
+
+@pytest.mark.parametrize(
+    "limit, ownership, expected",
+    [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
+)
+def test_usage_and_ownership_share_one_walk(fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]) -> None:
+    """The walk for usage alone comes before anything is touched, and finds out whether there can be one."""
+    fake.down()
+    fake.define(build={"disk_space": limit})
+    fake.configure(system={"check_permissions_on_boot": ownership})
+    walks.clear()
+    assert fake.perform("start").outcome.value == "done"
+    assert walks == expected
+
+
+def test_a_kill_during_the_walk_ends_the_boot(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.down()
+    monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
+    for number in range(100):
+        (fake.volume / str(number)).mkdir()
+    listed, original = [], os.scandir
+
+    def scandir(path: int) -> object:
+        listed.append(path)
+        if len(listed) == 50:
+            fake.kill_elsewhere()
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    result = fake.perform("start")
+    monkeypatch.undo()
+    assert (result.outcome.value, result.code) == ("cancelled", "cancelled_by_kill")
+    assert len(listed) == 50
+    assert not fake.live
+
+
+@AS_ROOT
+def test_what_is_given_to_the_server_is_a_change_once_and_what_is_left_alone_is_told(fake: FakeNode) -> None:
+    fake.down()
+    settings = fake.build().settings
+    (fake.volume / "world").write_bytes(b"")
+    os.chown(fake.volume / "world", settings.uid + 1, settings.gid + 1)
+    stranger = fake.root / "somebody else's"
+    stranger.write_bytes(b"")
+    os.chown(stranger, settings.uid + 1, settings.gid + 1)
+    os.link(stranger, fake.volume / "link")
+    result = fake.perform("start")
+    assert {step.step: step.changed for step in result.preboot}["disk"]
+    assert any("1 devices and hard-linked files of other owners were left as they are" in warning for warning in result.warnings)
+    assert (fake.volume / "world").stat().st_uid == settings.uid
+    assert stranger.stat().st_uid == settings.uid + 1
+    fake.engine.end(UUID)
+    assert not {step.step: step.changed for step in fake.perform("start").preboot}["disk"]
+
+
+RACES_BOTH = pytest.mark.parametrize("disk", ["root", "nobody"], indirect=True)
+RACES_AS_ROOT = pytest.mark.parametrize("disk", ["root"], indirect=True)
+ROUNDS = pytest.mark.parametrize("rounds", [500, pytest.param(20_000, marks=pytest.mark.long)])
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
+    with hostile_disk(request.param) as made, in_memory(made):
+        yield made
+
+
+def own_everything(disk: Disk) -> None:
+    for path in (disk.volume, *disk.volume.rglob("*")):
+        os.chown(path, *disk.owner, follow_symlinks=False)
+
+
+def read(disk: Disk) -> object:
+    return Volume(str(disk.volume)).read_text("conf/canary", uid=disk.owner[0])
+
+
+def write(disk: Disk) -> object:
+    Volume(str(disk.volume)).write("conf/canary", b"inside", uid=disk.owner[0], gid=disk.owner[1])
+    return "written"
+
+
+class Giving:
+    """Walks that give everything to one user and the next time to another, so that there is always something to give."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._volume = Volume(str(disk.volume))
+        owners = (disk.owner, (disk.owner[0] + 1, disk.owner[1] + 1)) if disk.who == "root" else (disk.owner,)
+        self._owners = itertools.cycle(owners)
+
+    def __call__(self, _disk: Disk) -> object:
+        self._volume.survey(no_check, UNBOUNDED, owner=next(self._owners))
+        return "given"
+
+
+def run(disk: Disk, access: Callable[[Disk], object], attack: Callable[[], object], rounds: int, expected: set[object]) -> None:
+    """Both at once, as whoever acts, until there were enough rounds of either and every end that is expected was seen; no other is."""
+
+    def act() -> None:
+        before, seen, number = open_descriptors(), set[object](), 0
+        with attacked(attack) as attacks:
+            began = time.monotonic()
+            while number < rounds or attacks() < rounds or seen != expected:
+                number += 1
+                try:
+                    seen.add(access(disk))
+                except PrebootFailed as error:
+                    seen.add("refused")
+                    assert "Cannot" in str(error)
+                assert seen <= expected
+                assert time.monotonic() - began < 120, f"after {number} rounds and {attacks()} attacks only {seen} was seen"
+        assert open_descriptors() == before
+
+    disk.act(act)
+    disk.assert_untouched()
+
+
+def make_conf(disk: Disk) -> Path:
+    """conf/canary in the data directory, and what to put in a place in turn."""
+    conf = disk.volume / "conf"
+    conf.mkdir()
+    (conf / "canary").write_bytes(b"inside")
+    return conf
+
+
+@RACES_BOTH
+@ROUNDS
+@pytest.mark.parametrize("access", ["read", "write", "give"])
+def test_a_directory_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, access: str, rounds: int) -> None:
+    conf = make_conf(disk)
+    (disk.volume / "trap").symlink_to(disk.outside)
+    own_everything(disk)
+    accesses = {
+        "read": (read, {b"inside", "refused"}),
+        "write": (write, {"written", "refused"}),
+        "give": (Giving(disk), {"given"}),
+    }
+    run(disk, accesses[access][0], exchange(conf, disk.volume / "trap"), rounds, accesses[access][1])
+
+
+@RACES_BOTH
+@ROUNDS
+@pytest.mark.parametrize("access", ["read", "give"])
+def test_a_file_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, access: str, rounds: int) -> None:
+    conf = make_conf(disk)
+    (conf / "trap").symlink_to(disk.canary)
+    own_everything(disk)
+    swap = exchange(conf / "canary", conf / "trap")
+    if access == "read":
+        run(disk, read, swap, rounds, {b"inside", "refused"})
+    else:
+        run(disk, Giving(disk), swap, rounds, {"given"})
+
+
+@RACES_AS_ROOT
+@ROUNDS
+def test_a_tree_moved_out_and_back_never_takes_the_walk_to_what_lies_beside_it(disk: Disk, rounds: int) -> None:
+    """``x``, which is walked, and ``beside`` exchange what is in them: the walk comes up from ``y`` elsewhere than it went down."""
+    # Not in memory: there, what was renamed last is listed last or first, and the walk would have nothing left to go to.
+    tree = disk.outside.parent / "tree"
+    beside = tree / "beside"
+    for name in ("x", "beside"):
+        (tree / name / "y" / "z" / "end").mkdir(parents=True)
+        for number in range(20):
+            (tree / name / f"also {number}").mkdir()
+    inside = Volume(str(tree / "x"))
+    owners = itertools.cycle((disk.owner, (disk.owner[0] + 1, disk.owner[1] + 1)))
+
+    def walk(_disk: Disk) -> object:
+        inside.survey(no_check, UNBOUNDED, owner=next(owners))
+        return "walked"
+
+    run(disk, walk, exchange(tree / "x" / "y", beside / "y"), rounds, {"walked"})
+    assert {path.stat().st_uid for path in beside.iterdir() if path.name != "y"} == {beside.stat().st_uid} == {0}

@@ -174,7 +174,6 @@ def test_a_repr_of_an_answer_shows_nothing_of_it(server: Recorder) -> None:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The address of each connection that is made."""
     made: list[object] = []
     connect = socket.socket.connect
 

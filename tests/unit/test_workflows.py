@@ -60,7 +60,6 @@ _USES = re.compile(r"""^\s*(?:-\s+)?["']?uses["']?\s*:\s*(.*?)\s*$""", re.MULTIL
 
 
 def unpinned(text: str) -> list[str]:
-    """What a workflow uses that is not named by its commit."""
     return [each for each in _USES.findall(text) if not _PINNED.fullmatch(each)]
 
 

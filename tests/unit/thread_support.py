@@ -28,7 +28,6 @@ def block_until(told: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def few_threads(patch: pytest.MonkeyPatch, count: int = 0) -> None:
-    """Let the system have no more than so many threads for us."""
     left, start = [None] * count, threading.Thread.start
 
     def start_if_any(thread: threading.Thread) -> None:

@@ -48,7 +48,6 @@ class Told:
 
     @property
     def events(self) -> list[tuple[str, str]]:
-        """Type and run of what it was sent, in order."""
         return [(each.value["type"], each.value["data"]["run"]) for each in self.sent]
 
     @property

@@ -44,7 +44,6 @@ class Disk:
 
     @property
     def canary(self) -> Path:
-        """A file outside that whoever acts could read and write."""
         return self.outside / "canary"
 
     def act(self, function: Callable[[], None]) -> None:

@@ -29,7 +29,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_NAME = "cut"
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Kill this run, if it was asked to end here."""
         name = result.task.get_name().rpartition(" : ")[2]
         if result.is_changed() and os.environ.get("FLEET_POWER_CUT_AFTER") == name:
             Path(os.environ["FLEET_POWER_CUT"]).touch()

@@ -21,14 +21,11 @@ description:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """A callback beside the one that shows the results."""
-
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "record"
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """A task ended well."""
         self._record(result)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
@@ -36,7 +33,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._record(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        """The connection broke."""
         self._record(result)
 
     def _record(self, result: Any) -> None:
