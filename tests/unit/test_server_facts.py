@@ -222,8 +222,8 @@ def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Man
     games = {uuid: FakeGame() for uuid in uuids if uuid != uuids[2]}
     games[uuids[0]].online, games[uuids[1]].online = 3, None
     assert list(played(many, **games).values()) == [
-        {"online": 3, "max": 20, "why_unknown": None},
-        {"online": None, "max": None, "why_unknown": "no answer"},
+        {"online": 3, "max": 20, "unknown_reason": None},
+        {"online": None, "max": None, "unknown_reason": "no answer"},
         None,
         None,
     ]
