@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection under ansible-runner, which is how AWX runs it: a project of one-line playbooks, a job directory that does not last."""
+"""The collection under ansible-runner and under molecule."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from .lab import Lease, Node, bring_up, inventory, server
-from .scratch import collections
+from .lab import CHECKOUT, Going, Lease, Node, bring_up, environment, inventory, server, tool
+from .scratch import collection_root, collections
 
 pytest.importorskip("ansible_runner")
 RUNNER = str(Path(sys.executable).with_name("ansible-runner"))
@@ -85,3 +86,31 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
     (result,) = (event["event_data"]["res"] for event in job.events("runner_on_ok") if "servers" in event["event_data"]["res"])
     assert [(entry["name"], entry["state"]) for entry in result["servers"]] == [("Atlas", "running")]
     assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]
+
+
+#: How many nodes each scenario takes.
+SCENARIOS = {"default": 1, "rolling": 3}
+#: Longest that a whole scenario may take on a loaded machine.
+SECONDS = 420
+
+
+def test_every_scenario_is_run_here() -> None:
+    assert sorted(path.parent.name for path in (CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml")) == sorted(SCENARIOS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_converges_stays_so_and_is_what_it_should_be(lease: Lease, tmp_path: Path, scenario: str) -> None:
+    where = inventory(lease(SCENARIOS[scenario]))
+    variables = environment() | {
+        "FLEET_POWER_INVENTORY": str(where),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule"),
+    }
+    # Molecule writes one of its own.
+    del variables["ANSIBLE_CONFIG"]
+    ran = Going([tool("molecule"), "test", "--scenario-name", scenario], variables, collection_root()).finish(SECONDS)
+    assert ran.rc == 0, ran.output
+    # A sequence that was cut short by mistake would end well, too.
+    sequence = yaml.safe_load((CHECKOUT / "extensions" / "molecule" / scenario / "molecule.yml").read_text())["scenario"]["test_sequence"]
+    assert {"converge", "verify"} <= set(sequence)
+    assert "no hosts matched" not in ran.output

@@ -269,7 +269,7 @@ CHANGES = (
 
 
 @pytest.mark.long
-def test_what_is_down_when_a_node_gets_a_supervisor_stays_down_and_what_is_up_is_kept_up_from_then_on(grown: Grown) -> None:
+def test_a_new_supervisor_leaves_servers_down_and_keeps_the_others_up(grown: Grown) -> None:
     node, began = grown.node, grown.node.started_at(uuid_of(grown.up))
     assert changes(supervised(node)) == sorted(CHANGES)
     assert units(node) == {SUPERVISOR: "enabled active"}
@@ -284,9 +284,7 @@ def test_what_is_down_when_a_node_gets_a_supervisor_stays_down_and_what_is_up_is
 
 @pytest.mark.long
 @pytest.mark.parametrize("task", CHANGES)
-def test_a_change_that_is_cut_off_after_any_task_leaves_a_node_whose_next_boot_is_well_and_is_finished_later(
-    grown: Grown, task: str
-) -> None:
+def test_a_change_cut_off_after_any_task_leaves_a_node_that_boots(grown: Grown, task: str) -> None:
     cut_off("node", grown.node, after=task, **SHORT)
     assert grown.are_up() == [True, False, False, False]
     grown.cut_power()
@@ -307,9 +305,7 @@ REMOVALS = (
 
 @pytest.mark.long
 @pytest.mark.parametrize("task", REMOVALS)
-def test_a_removal_that_is_cut_off_after_any_task_leaves_a_node_whose_next_boot_is_well_and_is_finished_later(
-    node: Node, task: str
-) -> None:
+def test_a_removal_cut_off_after_any_task_leaves_a_node_that_boots(node: Node, task: str) -> None:
     grown = Grown.made(node)
     cut_off("node", node, after=task, **SHORT, node_supervise=False)
     grown.cut_power()

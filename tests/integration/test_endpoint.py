@@ -23,8 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 
 from .lab import ended
 from .panel_server import self_signed
-from .wings_machine import WingsMachine
-from .wings_server import TOKEN, WingsServer, wings
+from .wings_server import TOKEN, WingsMachine, WingsServer, wings
 
 CLOCK = SystemClock()
 
@@ -130,7 +129,7 @@ def test_an_endpoint_that_hangs_is_given_up_in_time(server: WingsServer) -> None
 @pytest.mark.parametrize("kind", ["error", "truncated", "cut", "html"])
 def test_trouble_while_an_action_goes_on_does_not_end_the_wait(server: WingsServer, kind: str) -> None:
     machine = server.machine(up_for=93.5)
-    machine.times.stop = 0.3
+    machine.stop_seconds = 0.3
     endpoint = endpoint_of(server)
     endpoint.look(machine.uuid)
 
@@ -144,7 +143,7 @@ def test_trouble_while_an_action_goes_on_does_not_end_the_wait(server: WingsServ
 
 def test_an_endpoint_that_goes_away_after_it_accepted_leaves_the_outcome_unknown(server: WingsServer, impatient: None) -> None:
     machine = server.machine(up_for=93.5)
-    machine.times.stop = 30
+    machine.stop_seconds = 30
 
     def break_it() -> None:
         await_state(machine, "stopping")
@@ -173,11 +172,8 @@ def test_an_unknown_certificate_is_refused_unless_it_is_given_or_not_checked(tmp
 def test_a_signal_ends_the_wait_and_the_action_goes_on(operations: bool) -> None:
     with wings(operations=operations) as server:
         machine = server.machine(up_for=93.5)
-        machine.times.stop = 1.5
+        machine.stop_seconds = 1.5
         result = perform(server, machine, "stop", lambda: machine.state == "stopping")
         assert ended(result) == ("failed", "outcome_unknown")
         assert "a signal ended the wait" in result.msg
         await_state(machine, "offline")
-
-
-# ----- an endpoint that tells how an action ended

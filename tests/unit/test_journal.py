@@ -128,7 +128,7 @@ def test_the_last_intent_stands(node: Node) -> None:
     assert journal.intents.of(ALPHA.uuid) == Intent(False, "o2", "bob", "2026-03-01T11:59:55.250Z")
 
 
-def test_that_a_server_is_meant_to_be_down_is_on_the_disk_since_it_would_come_up_after_a_power_loss(node: Node) -> None:
+def test_the_intent_that_a_server_stays_down_is_synced_to_the_disk(node: Node) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(True, "o1", "alice", timestamp(NOON)))
     assert waited_for_the_disk(journal) is False
@@ -147,7 +147,7 @@ def test_an_unchanged_start_overwrites_only_an_older_intent(node: Node, seconds:
     assert intent is not None and intent.operation == stands
 
 
-def test_an_unchanged_start_overwrites_an_intent_whose_time_is_yet_to_come_since_the_clock_was_set_back(node: Node) -> None:
+def test_an_unchanged_start_overwrites_an_intent_of_the_future(node: Node) -> None:
     journal = node.journal()
     journal.intents.set(ALPHA, Intent(False, "old", "", timestamp(NOON + timedelta(days=2))))
     journal.intents.set(ALPHA, Intent(True, "new", "", timestamp(NOON)), only_if_newer=NOON + timedelta(seconds=1))
@@ -172,7 +172,7 @@ def test_an_unchanged_start_gives_an_intent_to_a_server_that_has_none(node: Node
         (None, False, -1, "new"),
     ],
 )
-def test_an_unchanged_action_leaves_an_intent_that_says_the_same_since_it_was_asked_for(
+def test_an_unchanged_action_keeps_an_equal_intent_after_its_request(
     node: Node, before: bool | None, now: bool, asked: int, stands: str
 ) -> None:
     journal = node.journal()

@@ -228,9 +228,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_journal_is_renamed_aside_once_and_begun_anew_by_many_at_the_same_time(
-    node: Node, damage: Callable[[Node], None]
-) -> None:
+def test_many_processes_rename_a_damaged_journal_once_and_begin_a_new_one(node: Node, damage: Callable[[Node], None]) -> None:
     damage(node)
     told = node.state / "told"
 
@@ -262,7 +260,7 @@ def test_an_empty_file_becomes_a_journal(node: Node) -> None:
     assert node.count() == 3 and node.set_aside() == []
 
 
-def test_the_log_of_a_damaged_journal_goes_aside_with_it_and_whoever_had_it_open_goes_on_in_the_new_one(node: Node) -> None:
+def test_a_damaged_journal_is_renamed_with_its_log_and_writers_use_the_new_one(node: Node) -> None:
     whole = filled(node)
     neighbour = node.journal()
     perform(neighbour, "neighbour's old")
@@ -376,7 +374,7 @@ def test_read_only_sees_what_a_killed_writer_wrote_and_leaves_its_files_alone(no
     assert set(node.listing()) == before and reader.warnings == []
 
 
-def test_a_writer_closes_only_when_no_reader_is_looking_for_its_log_but_waits_for_no_frozen_one(node: Node) -> None:
+def test_a_writer_waits_with_its_close_for_readers_but_for_no_frozen_one(node: Node) -> None:
     writer = node.journal()
     perform(writer)
     with open(node.state / "journal.lock", "rb") as reader:

@@ -90,7 +90,7 @@ def test_where_nothing_sends_no_event_is_written_and_nobody_waits_for_one(node: 
     assert journal.warnings == []
 
 
-def test_an_end_of_an_action_is_told_with_who_asked_and_why_and_without_what_the_log_said(journal: Journal) -> None:
+def test_the_event_of_an_end_has_origin_and_reason_but_no_log(journal: Journal) -> None:
     begin(journal)
     journal.operations.end(result(outcome=Outcome.FAILED, code="start_failed", msg="It ended at once", log=(SECRET,)))
     (event,) = events(journal)
@@ -123,7 +123,7 @@ def test_an_action_that_never_began_and_one_that_was_accepted_are_told_when_they
     assert (second.server, second.data["origin"], second.data["outcome"]) == (BETA, "panel", "cancelled")
 
 
-def test_a_refusal_of_an_action_that_never_began_is_no_event_but_that_of_one_that_had_begun_is(journal: Journal) -> None:
+def test_a_refusal_is_an_event_only_if_the_action_had_begun(journal: Journal) -> None:
     journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin="bob@web2")
     journal.store.write(ended([(result("op-2", BETA, outcome=Outcome.REFUSED), "192.0.2.7 (user 5)")]))
     perform(journal, "op-3", outcome=Outcome.REFUSED)
@@ -131,7 +131,7 @@ def test_a_refusal_of_an_action_that_never_began_is_no_event_but_that_of_one_tha
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, RESTORE_ORIGIN])
-def test_a_refused_start_that_no_person_asked_for_is_told_since_nobody_gets_its_answer(journal: Journal, origin: str) -> None:
+def test_a_refused_start_without_a_caller_is_an_event(journal: Journal, origin: str) -> None:
     journal.operations.end(result("op-1", outcome=Outcome.REFUSED), origin=origin)
     assert [event.data["origin"] for event in events(journal)] == [origin]
 

@@ -39,7 +39,7 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["a journal per process", "a journal per writer"])
-def test_five_hundred_writers_in_four_processes_lose_no_row_and_never_meet_a_locked_journal(node: Node, shared: bool) -> None:
+def test_many_writers_lose_no_row_and_meet_no_locked_journal(node: Node, shared: bool) -> None:
     def writers(number: int, barrier: Any) -> None:
         ours = node.journal()
         warnings: list[str] = []
@@ -86,7 +86,7 @@ def _all_rows_are_whole(node: Node) -> None:
     assert journal.warnings == []
 
 
-def test_whoever_reads_while_others_open_write_and_close_sees_no_trouble_and_leaves_no_trace(node: Node) -> None:
+def test_reads_beside_writers_meet_no_error_and_leave_no_trace(node: Node) -> None:
     def work(number: int, barrier: Any) -> None:
         barrier.wait(30)
         for turn in range(60):

@@ -294,7 +294,7 @@ def test_one_that_cannot_be_synced_is_told_with_a_code_unless_it_has_another() -
     assert unchanged.msg.startswith("it is offline already; ")
 
 
-def test_on_a_full_disk_what_could_be_written_is_synced_and_the_rest_is_reported_once(tmp_path: Path) -> None:
+def test_a_full_disk_syncs_the_written_rows_and_reports_the_others_once(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
         journal = Journal(str(disk / "state"), str(tmp_path / "locks"), "no-such-group", FixedClock())
         perform(journal)

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,8 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.replie
     cors_headers,
     refusal,
 )
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes import servers
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.routes.servers import PlayerCounts
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.disks import Disks
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, _everything
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
@@ -40,9 +43,11 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.no
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import Settings, load_settings, parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import use_of
+from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
 from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing, status
+from ansible_collections.fleet.power.tests.unit.fake_node import OTHER, FakeGame
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 from hypothesis import given
 from hypothesis import strategies as st
@@ -255,3 +260,41 @@ def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, 
         few_threads(patch)
         assert disks.of("0", data) == 0
     block_until(lambda: disks.of("0", data) == HELD)
+
+
+class Hanging(FakeGame):
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def players(self) -> PlayerCount:
+        found = super().players()
+        self.let_go.wait(20.0)
+        return found
+
+
+def test_many_looks_within_some_seconds_ask_the_game_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, game = PlayerCounts(), FakeGame()
+    game.online = 3
+    with ThreadPoolExecutor(16) as pool:
+        found = set(pool.map(lambda _unused: counts.of(UUID, game), range(200)))
+    assert (found, game.looks) == ({PlayerCount(3, 20)}, 1)
+    counts.of(OTHER, game)
+    assert game.looks == 2
+    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 0.0)
+    game.online = 4
+    assert (counts.of(UUID, game), game.looks) == (PlayerCount(4, 20), 3)
+
+
+def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 0.05)
+    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 0.0)
+    counts, game = PlayerCounts(), Hanging()
+    began = time.monotonic()
+    found = {counts.of(UUID, game) for _unused in range(5)}
+    assert time.monotonic() - began < 10.0
+    assert (found, game.looks) == ({PlayerCount(why="the game has not answered yet")}, 1)
+    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 60.0)
+    game.let_go.set()
+    monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 20.0)
+    assert (counts.of(UUID, game), game.looks) == (PlayerCount(0, 20), 1)

@@ -1,9 +1,18 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables are aligned, harmless and no wider than the terminal."""
+"""Text for a terminal: tables are aligned, harmless and no wider than it, and results hold no secret."""
 
 from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
@@ -14,6 +23,26 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
     width_of,
     wrapped,
 )
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import DefinitionInvalid, EngineError, SettingsInvalid
+from ansible_collections.fleet.power.plugins.module_utils._power.model.redaction import mask
+from ansible_collections.fleet.power.plugins.module_utils._power.model.report import (
+    Detail,
+    diff,
+    entries,
+    failure_message,
+    is_failure,
+    summary,
+)
+from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
+from ansible_collections.fleet.power.plugins.module_utils._power.model.schema import is_nested_deeper, one_line
+from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, FakeNode
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,3 +117,297 @@ def test_wrapping_loses_nothing_and_keeps_to_the_width(text: str, width: int) ->
     lines = wrapped(text, width)
     assert all(width_of(line) <= width for line in lines)
     assert len("".join(lines).replace(" ", "")) == len("".join(text.split()))
+
+
+#: Clears the screen, by two introducers; turns the direction of what follows; overwrites the line; rings.
+EVIL = "a\x1b[2J\x9b31m\u202eb\rc\x07\u2028"
+EVIL_BLANKED = "a [2J 31m b c  "
+FILE = "settings.txt"
+EDIT = {"file": FILE, "parser": "file", "replace": [{"match": "a", "replace_with": "b"}]}
+DEFINITIONS: dict[str, dict[str, Any]] = {
+    "a file that changes": {"process": {"configs": [EDIT]}},
+    "the name of a file": {"process": {"configs": [{**EDIT, "file": EVIL, "parser": "properties"}]}},
+    "a parser": {"process": {"configs": [{**EDIT, "file": EVIL, "parser": EVIL}]}},
+    "a rule": {"process": {"configs": [{**EDIT, "parser": "yaml", "replace": [{"match": EVIL, "replace_with": EVIL}]}]}},
+    "a placeholder": {"process": {"configs": [{**EDIT, "replace": [{"match": "a", "replace_with": f"{{{{env.{EVIL}}}}}"}]}]}},
+    "a stop": {"process": {"stop": {"type": EVIL, "value": EVIL}}},
+    "a readiness line": {"process": {"startup": {"done": [EVIL, f"regex:({EVIL}"]}}},
+    "a command": {"invocation": f"{EVIL} {{{{{EVIL}}}}}"},
+    "a variable": {"environment": {EVIL: EVIL, "B": EVIL}},
+    "an image": {"container": {"image": EVIL}},
+    "a name": {"meta": {"name": EVIL, "game": EVIL}, "egg": {"id": EVIL}, "labels": {EVIL: EVIL}},
+    "a mount": {"mounts": [{"source": f"/{EVIL}", "target": f"/{EVIL}"}]},
+    "an allocation": {"allocations": {"mappings": {EVIL: [1]}, "default": {"ip": EVIL, "port": 1}}},
+    "a limit": {"build": {"memory_limit": EVIL, "threads": EVIL}},
+    "a key that is not known": {EVIL: EVIL},
+}
+
+
+def texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from (*texts(name), *texts(each))
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from texts(each)
+
+
+def acted_on(value: object) -> list[str]:
+    """The texts of a value that a terminal would act on. Those of a diff have several lines."""
+    return [text for text in texts(value) if not text.replace("\r\n", "").replace("\n", "").replace("\t", "").isprintable()]
+
+
+def safe_text(result: Result) -> list[object]:
+    told = entries([result], check=True, all_steps=True, detail=Detail.WHOLE, timed=True)
+    failure = [failure_message([result])] if is_failure(result) else []
+    return [told, diff([result]), summary([result, result]), result.warnings, failure]
+
+
+@pytest.mark.parametrize("given", DEFINITIONS.values(), ids=DEFINITIONS)
+@pytest.mark.parametrize("action", ["start", "restart"])
+def test_nothing_in_the_result_of_an_action_is_acted_on(fake: FakeNode, given: dict[str, Any], action: str) -> None:
+    if action == "start":
+        fake.down()
+    else:
+        fake.up()
+    (fake.volume / FILE).write_bytes(f"a: {EVIL}\n".encode() + b"\xff\x9b\n")
+    fake.define(**given)
+    for check in (True, False):
+        result = fake.perform(action, check=check, diff=True, reason=EVIL, origin=EVIL)
+        assert acted_on(safe_text(result)) == []
+
+
+def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None:
+    fake.define(**DEFINITIONS["a name"])
+    fake.up()
+    fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
+    fake.perform("restart", reason=EVIL, origin=EVIL, once=EVIL)
+    fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
+    settings = fake.node.settings
+    with fake.lock("restart"):
+        journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, fake.clock, read_only=True)
+        told = describe((), replace(fake.build(), journal=journal), FactOptions(10, 10), remember=lambda *_unused: None)
+        journal.close()
+        busy = fake.perform("stop", wait_seconds=0, reason=EVIL, origin=EVIL)
+    (entry,) = told.entries
+    assert (entry["operations"][0]["origin"], entry["log"][-1], len(entry["log"]), busy.outcome.value) == (
+        EVIL_BLANKED,
+        "last",
+        2,
+        "refused",
+    )
+    assert acted_on([entry, told.warnings, safe_text(busy)]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets", "masked"),
+    [
+        ("token=hunter22!", ["hunter22"], "token=********!"),
+        ("no secret", ["hunter22"], "no secret"),
+        ("hunter22hunter22", ["hunter22"], "****************"),
+        ("hunter22-long", ["hunter22", "hunter22-long"], "********"),
+        ("abcdefgh", ["abcdef", "cdefgh"], "********"),
+        ("a.c abc", ["a.c"], "******** abc"),
+        ("text", ["", "absent"], "text"),
+    ],
+)
+def test_each_stretch_of_secrets_is_masked(text: str, secrets: list[str], masked: str) -> None:
+    assert mask(text, secrets) == masked
+
+
+@given(st.text("ab*", max_size=30), st.sets(st.text("ab", min_size=6, max_size=8), max_size=4))
+def test_no_secret_survives(text: str, secrets: set[str]) -> None:
+    masked = mask(text, secrets)
+    assert not any(secret in masked for secret in secrets)
+    assert mask(text, sorted(secrets)) == masked
+
+
+@given(text=st.text("ab", max_size=60), secrets=st.lists(st.text("ab", min_size=1, max_size=9), max_size=3))
+def test_mask_covers_what_a_look_at_every_place_would(text: str, secrets: list[str]) -> None:
+    found = sorted((at, at + len(secret)) for secret in secrets for at in range(len(text)) if text.startswith(secret, at))
+    merged: list[tuple[int, int]] = []
+    for start, end in found:
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    expected = text
+    for start, end in reversed(merged):
+        expected = expected[:start] + "*" * 8 + expected[end:]
+    assert mask(text, secrets) == expected
+
+
+@pytest.mark.parametrize("foul", ["\n", "\0", "\x1b", "\x9b", "\u2028", "\u202e", "\ud800"])
+def test_nothing_in_it_moves_a_cursor_or_ends_a_line(foul: str) -> None:
+    assert one_line(f"a{foul}b{foul}") == "a b"
+
+
+def test_what_is_longer_is_cut_and_looks_so() -> None:
+    assert one_line("x" * 1000) == "x" * 1000
+    assert one_line("x" * 1001) == "x" * 997 + "..."
+    assert one_line("\n" * 5000 + "x") == "..."
+    assert one_line("abcdefgh", 6) == "abc..."
+
+
+def test_words_in_other_alphabets_stay() -> None:
+    assert one_line("Größe 大きさ 🎮") == "Größe 大きさ 🎮"
+
+
+@pytest.mark.parametrize("secret", ["hunter22-is-secret", "hunter22\nis\tsecret", "hunter22-is-secret\n"])
+@pytest.mark.parametrize("before", [*range(970, 1003), 0])
+def test_a_secret_that_the_engine_repeats_is_masked_also_where_its_words_were_cut(fake: FakeNode, secret: str, before: int) -> None:
+    progress = fake.progress()
+    progress.secrets = frozenset((secret, "another-secret"))
+    said = EngineError(f"Cannot create it: {one_line('x' * before + secret + ' and so on')}")
+    assert "h" not in progress.sentence(said).partition(": ")[2].replace("...", "")
+
+
+#: Texts that are not YAML; line and column; and words of the sentence.
+NOT_YAML: list[tuple[str, str, str]] = [
+    ("a: b: c\n", "1, 5", "a mapping value is not allowed here"),
+    ("settings:\n\tuuid: x\n", "2, 1", "a tab stands where spaces indent"),
+    ("a: [1, 2\nb: 3\n", "2, 2", "a comma or a closing bracket is missing in the list that begins in line 1"),
+    ("a: 1\nbcd\ne: 2\n", "2, 1", "a key has no colon"),
+    ("a: 1\n- b\n", "2, 1", "whether a list and a map are mixed"),
+    ("a: - b\n", "1, 4", "a list item is not allowed here"),
+    ('a: "C:\\yes"\n', "1, [0-9]+", "a backslash that begins no known escape"),
+    ("a: !e!x y\n", "1, 4", "a tag is not written as YAML has it"),
+    ("a: 1\nb: \x01\n", "2, 4", "it holds a control character"),
+    ("a: ]\n", "1, 4", "a bracket, a brace or a comma stands where a value is expected"),
+]
+NOT_JSON: list[tuple[str, str, str]] = [
+    ('{"a": 1', "1, 8", "a comma or a closing bracket or brace is expected here"),
+    ('{"a" 1}', "1, 6", "a colon is expected here"),
+    ("{\"a\": 'x'}", "1, 7", "text stands in double quotes"),
+    ('{"a": "\t"}', "1, 8", "a line break, a tab or another control character"),
+]
+NOT_TOML: list[tuple[str, str, str]] = [
+    ("a = \n", "1, 5", "a value is missing, or needs quotes"),
+    ("b = 1\na 1\n", "2, 3", "there is no = where one is expected"),
+    ("a = '''x\n", "1, 5", "three quotes are never closed"),
+    ("a = [1 2]\n", "1, 8", "there is no , where one is expected"),
+]
+#: What no sentence of ours is without being PyYAML's or the json module's.
+THEIRS = re.compile("while |did not find|could not|mapping values|but found|Expecting|delimiter|token|scalar|stream|block ")
+
+
+def of_definition(text: str, path: Path, *, yaml: bool = True) -> str:
+    with pytest.raises(DefinitionInvalid) as caught:
+        load_text(text.encode("utf-8", "surrogatepass"), str(path), yaml=yaml)
+    return str(caught.value).removeprefix(f"Cannot read definition {path}: ")
+
+
+def of_settings(text: str, path: Path) -> str:
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(SettingsInvalid) as caught:
+        load_settings(str(path))
+    return str(caught.value).removeprefix(f"Cannot read settings {path}: ")
+
+
+def of_configuration(text: str, _path: Path) -> str:
+    with pytest.raises(ConfigFault) as caught:
+        PARSERS["yaml"](text, [ConfigRule("nothing", "new")])
+    return str(caught.value)
+
+
+def reads_aloud(said: str, kind: str, place: str, words: str) -> None:
+    """Hold a sentence against what it is to say, and against words and signs that nobody could make sense of."""
+    line, column = place.split(", ")
+    assert re.match(f"it is not {kind}: line {line}, column {column}: ", said), said
+    assert re.search(words, said), said
+    assert THEIRS.search(said) is None, said
+    assert said.count("'") == said.count('"') == 0, said
+    assert "{" not in said and not said.endswith((":", ".", " ")), said
+
+
+@pytest.mark.usefixtures("yaml_reader")
+@pytest.mark.parametrize("told", [of_definition, of_settings, of_configuration])
+@pytest.mark.parametrize(("text", "place", "words"), NOT_YAML, ids=[repr(row[0])[:30] for row in NOT_YAML])
+def test_broken_yaml_is_told_in_full_with_its_place(
+    tmp_path: Path, told: Callable[[str, Path], str], text: str, place: str, words: str
+) -> None:
+    reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
+
+
+@pytest.mark.parametrize(("text", "place", "words"), NOT_JSON, ids=[repr(row[0])[:30] for row in NOT_JSON])
+def test_broken_json_is_told_in_full_with_its_place(tmp_path: Path, text: str, place: str, words: str) -> None:
+    reads_aloud(of_definition(text, tmp_path / "x.json", yaml=False), "JSON", place, words)
+
+
+@pytest.mark.parametrize(("text", "place", "words"), NOT_TOML, ids=[repr(row[0])[:30] for row in NOT_TOML])
+def test_broken_toml_is_told_in_full_with_its_place(text: str, place: str, words: str) -> None:
+    line, column = place.split(", ")
+    with pytest.raises(ConfigFault, match=f"the file is not valid TOML at line {line}, column {column}: {words}"):
+        PARSERS["toml"](text, [ConfigRule("nothing", "new")])
+
+
+@pytest.mark.usefixtures("yaml_reader")
+def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
+    """Broken in 1,500 ways, most of them wrong somewhere; every secret is of letters that no sentence has together."""
+    secret = "Zq7Xk9Vj"
+    good = (
+        f"token: {secret}a\nsettings:\n  environment:\n    A: \"{secret}b\"\n    {secret}c: '{secret}d'\n"
+        f"  list: [{secret}e, {{x: {secret}f}}]\n  more:\n  - &{secret}g !!str {secret}h\n  - |\n    {secret}i\n  - *{secret}g\n"
+    )
+    spoil = [*"\t\"'[]{}:,-?!&*#|>%@`\\\x01\n ", "\n---\n", "\n... ", "! ", "\n\t"]
+    spoil += [f"{sign}{secret} " for sign in "*!&\\"]
+    chance = random.Random(11)
+    told = 0
+    for number in range(500):
+        at = chance.randrange(len(good))
+        text = good[:at] + chance.choice(spoil) + good[at + chance.randrange(3) :]
+        path = tmp_path / f"{number}.yml"
+        path.write_text(text)
+        for read in (
+            lambda text=text, path=path: load_text(text.encode(), str(path), yaml=True),
+            lambda text=text, path=path: load_text(text.encode(), str(path), yaml=False),
+            lambda path=path: load_settings(str(path)),
+            *(lambda text=text, name=name: PARSERS[name](text, [ConfigRule("nothing", "new")]) for name in ("yaml", "json", "toml", "xml")),
+        ):
+            try:
+                read()
+            except (DefinitionInvalid, SettingsInvalid, ConfigFault) as error:
+                told += 1
+                assert "Zq7" not in str(error) and "k9V" not in str(error), str(error)
+                assert str(error).isprintable()
+    assert told > 1500
+
+
+VALUES = st.recursive(
+    st.none() | st.text(alphabet='[]{}"\\a'), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+def depth_of(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max((depth_of(each) for each in inner), default=0)
+
+
+@given(VALUES)
+def test_it_is_the_depth_of_the_value(value: Any) -> None:
+    depth = depth_of(value)
+    assert not is_nested_deeper(json.dumps(value), depth)
+    assert depth == 0 or is_nested_deeper(json.dumps(value), depth - 1)
+
+
+@pytest.mark.parametrize("text", ["[" * 65, "[" * 1_000_000, '{"a":' * 65, '["[]", ' * 65])
+def test_what_is_too_deep_is_told_of_even_if_it_never_ends(text: str) -> None:
+    assert is_nested_deeper(text, 64)
+
+
+@pytest.mark.parametrize("text", ["[]" * 100, '["' + "[" * 100, '["' + '\\"[' * 100, "]" * 100 + "[" * 150, "", '"'])
+def test_what_is_wide_or_text_is_not_deep(text: str) -> None:
+    assert not is_nested_deeper(text, 64)
+
+
+@pytest.mark.parametrize("piece", ["[],", '"[",', '\\"[', '"\\', "[" + '"' * 3])
+def test_a_large_text_takes_time_in_proportion(piece: str) -> None:
+    small, large = piece * 20_000, piece * 200_000
+    began = time.process_time()
+    is_nested_deeper(small, 10**9)
+    is_nested_deeper("[" * 10 + small, 9)
+    middle = time.process_time()
+    is_nested_deeper("[" * 10 + large, 10**7)
+    assert time.process_time() - middle < 100 * (middle - began + 0.01)
