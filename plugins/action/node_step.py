@@ -119,7 +119,7 @@ class ActionModule(ActionBase):
         for name in files:
             place, uuid = os.path.join(directory, name), parse_uuid(os.path.splitext(name)[0])
             if uuid is None or not name.startswith(uuid):
-                self._found.refuse(place, "nobody would read it; name it by its server's uuid, in lower case, or move it elsewhere")
+                self._found.refuse(place, "it would have no effect; name it by its server's uuid, in lower case, or move it elsewhere")
             else:
                 self._look_at_file(place, name, uuid)
         return files, self._look_at_list(listed)

@@ -111,7 +111,7 @@ class ActionModule(ActionBase):
         """Remove the result of the last rolling run first, so that you never take it for the new one."""
         self._files.forget_result()
         if not self._asked["nodes"]:
-            raise RolloutError("Cannot find a node to act on: no host of the inventory is meant (power_hosts, the group nodes by default)")
+            raise RolloutError("Cannot find a node to act on: no host of the inventory matches (power_hosts, the group nodes by default)")
         return {}
 
     def _take_up(self) -> dict[str, Any]:

@@ -151,8 +151,8 @@ def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
     if meant is None:
         why = "; ".join(call.warnings()) or "the journal does not tell"
         raise IntentUnknown(
-            f"Cannot {action.value} what is meant to be up: nobody can tell which servers that is ({why}); look at the servers, and name "
-            "those that are to be up, without if_meant_up"
+            f"Cannot {action.value} the servers that should be up: their intents are unknown ({why}); look at the servers, and name "
+            "them without if_meant_up"
         )
     return frozenset(server.uuid for server in meant)
 
@@ -246,5 +246,5 @@ def _leave(module: PowerModule, options: Mapping[str, Any], results: Sequence[Re
     if failed:
         module.fail_json(failed, **report)
     if not results:
-        report["msg"] = f"Nothing to {options['action']}: no server of this node is meant"
+        report["msg"] = f"Nothing to {options['action']}: no server of this node is selected"
     module.exit_json(**report)

@@ -40,7 +40,7 @@ _REBOOT = "reboot"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = start_options("restore", "Start the servers of this node that were meant to be up, in order.").parse_args(arguments)
+    given = start_options("restore", "Start the servers of this node that should be up, in order.").parse_args(arguments)
     return run_program(lambda: 0 if _restore(given, Interruptions()) else 1)
 
 
@@ -70,7 +70,7 @@ def _is_rebooting(directory: str) -> bool:
         memory = maintenance_of(directory)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
-        print_line(f"Cannot read {path}: {why}; what was meant to be up is started as without a maintenance", sys.stderr)
+        print_line(f"Cannot read {path}: {why}; servers that should be up are started as without a maintenance", sys.stderr)
         return False
     if memory is None:
         return False
@@ -99,7 +99,7 @@ def _is_certain(meant: Sequence[Server] | None, call: Call, is_same_file: bool) 
     if not meant:
         return meant is not None
     if not is_same_file:
-        print_line("Cannot tell whether all is as it was meant to be: the journal was replaced meanwhile; look at the servers", sys.stderr)
+        print_line("Cannot tell whether all servers are as intended: the journal was replaced meanwhile; look at the servers", sys.stderr)
     return is_same_file and call.meant_up() is not None
 
 

@@ -22,9 +22,7 @@ from ._supervisor.service import Options, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = start_options("supervisor", "Start again the servers of this node that have crashed, and what is meant to be up.").parse_args(
-        arguments
-    )
+    given = start_options("supervisor", "Start crashed servers of this node again, and servers that should be up.").parse_args(arguments)
     options = Options(given.stagger, given.max_parallel, WaitFor(given.wait_for))
     return run_program(lambda: supervise(load_settings(given.config), options, Interruptions()))
 

@@ -239,7 +239,7 @@ msg:
   description: A message for the whole task.
   type: str
   returned: on failure, and when no server was selected
-  sample: "Nothing to limit: no server of this node is meant"
+  sample: "Nothing to limit: no server of this node is selected"
 code:
   description: Why nothing could be done.
   type: str

@@ -201,7 +201,7 @@ class JobFollower:
         now = time.monotonic()
         if self._lost_since is None:
             self._lost_since = now
-            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; what has begun there goes on")
+            self._progress.say(f"out of reach, is tried again for {LOST_SECONDS:.0f} s; actions that have begun there continue")
         elif now - self._lost_since > LOST_SECONDS:
             raise error
         self._node.disconnect()

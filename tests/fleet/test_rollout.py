@@ -169,7 +169,7 @@ def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(
     (resume,) = resume_files(tmp_path)
     assert json.loads(resume.read_text())["not_done"] == [f"{first.name} slow: in flight", f"{second.name} later: not begun"]
 
-    (typed,) = re.findall(r"If it is interrupted, go on with the same command and (.*)", cut.stdout)
+    (typed,) = re.findall(r"If it is interrupted, continue with the same command and (.*)", cut.stdout)
     ran = playbook("rolling_restart", [first, second], *shlex.split(typed))
     assert ran.rc == 0, ran.output
     assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
@@ -196,7 +196,7 @@ def test_a_batch_that_may_pass_the_deadline_is_left_for_the_next_run(lease: Leas
     assert ran.rc == 2
     result = result_of(tmp_path)
     assert outcomes(result) == {"a": "done", "b": "not_done deadline", "c": "not_done deadline"}
-    assert result["stopped"].startswith("batch 2 may take 3 min 1 s, and all is to be over by ")
+    assert result["stopped"].startswith("batch 2 may take 3 min 1 s, and the deadline is ")
     assert result["window"]["deadline"].endswith("Z")
     assert " 1 done, 2 not done; stopped: batch 2 may take " in ran.stdout
     after = runs_of(node, servers)

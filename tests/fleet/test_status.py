@@ -61,7 +61,7 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     assert ran.rc == 0
     assert " running " in line_of(ran.stdout, first, "alpha")
     line = line_of(ran.stdout, first, "crashed")
-    assert "offline, meant up" in line and " 3 " in line and "start done" in line
+    assert "offline, should be up" in line and " 3 " in line and "start done" in line
     line = line_of(ran.stdout, second, "busy")
     assert " stopping " in line and " stop until " in line and " alice@web1" in line
     order = [line.split()[2] for line in ran.stdout.splitlines() if line.startswith(first.name) and len(line.split()) > 5]

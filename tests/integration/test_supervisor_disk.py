@@ -136,7 +136,7 @@ def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: 
             for uuid, outcome in ((down, "unchanged"), (up, "done")):
                 result = lab.power("stop", uuid)
                 assert result.outcome.value == outcome, result
-                assert any("it is meant to be down" in warning for warning in result.warnings) is disk.says_up(uuid)
+                assert any("it should be down" in warning for warning in result.warnings) is disk.says_up(uuid)
             over = time.monotonic() + seconds
             while time.monotonic() < over:
                 assert not lab.is_up(down) and not lab.is_up(up), (rows_of(lab, down), rows_of(lab, up))

@@ -23,7 +23,7 @@ LOG = (
     "The exception was: java.net.BindException: Address already in use",
     "Perhaps a server is already running on that port?",
 )
-RESUME = ("go on with the same command and ", "-e rollout_resume=/home/alice/.ansible/fleet_power/resume-1b2c3d4e.json")
+RESUME = ("continue with the same command and ", "-e rollout_resume=/home/alice/.ansible/fleet_power/resume-1b2c3d4e.json")
 
 
 def after(seconds: float) -> datetime:

@@ -171,7 +171,7 @@ class TestProfiles:
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
-        ({}, ' says neither how it is asked who plays nor how they are told, expected query, announce or both'),
+        ({}, ' has neither query nor announce, expected query, announce or both'),
         ({"query": "gamespy"}, '.query is "gamespy" (text), expected minecraft, a2s, quake3, or a map with command'),
         ({"query": "a2s", "port": 0}, ".port is 0 (a whole number), expected a whole number from 1 to 65535"),
         *(

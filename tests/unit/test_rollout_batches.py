@@ -250,7 +250,7 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> Non
     assert progress.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
     all_done(record, 1)
     fault = progress.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
-    assert fault.startswith("batch 2 may take 1 min, and all is to be over by ")
+    assert fault.startswith("batch 2 may take 1 min, and the deadline is ")
     stop_for_deadline(record, 2, fault)
     assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]
     assert report.summary(record) == f"restart of 3 in 1 of 3 batches: 1 done, 2 not done; stopped: {fault}"

@@ -399,7 +399,7 @@ def test_a_run_that_stopped_says_why_and_names_what_failed() -> None:
     event = over(record, "/home/alice/resume.json")
     told: dict[str, Any] = dict(event.data)
     assert (event.type.value, told["ok"], told["stopped"]) == ("rollout.stopped", False, "1 failed, 0 allowed")
-    assert told["go_on"].startswith("go on with the same command and -e rollout_resume=/home/alice/resume.json")
+    assert told["go_on"].startswith("continue with the same command and -e rollout_resume=/home/alice/resume.json")
     assert told["batches"] == {"planned": 2, "begun": 1} and told["budget"] == {"allowed": 0, "used": 1}
     (failed,) = told["failed"]
     assert (failed["node"], failed["name"], failed["code"]) == ("node-1", "Server 100", "start_failed")

@@ -62,8 +62,8 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     blame = controller.step("blame", here="node-1", file=file)
     assert (blame["failed"], blame["msg"]) == (True, "Cannot end the restart well on node-1: node-1 Server 100: start_failed")
     assert controller.result["stopped"] == "1 failed, 0 allowed"
-    again = "and with -e rollout_resume_failed=true if what failed is to be tried again"
-    assert controller.shown[-1].startswith(f"To do what is left, go on with the same command and -e rollout_resume={file}, {again}")
+    again = "and with -e rollout_resume_failed=true to try failed servers again"
+    assert controller.shown[-1].startswith(f"To do what is left, continue with the same command and -e rollout_resume={file}, {again}")
     assert controller.result["resume_file"] == file
     assert Path(file).stat().st_mode & 0o777 == 0o600
     controller.hostvars["node-1"].pop("__rollout_answer")
@@ -73,7 +73,7 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     controller.answers({"node-2": ended([uuid(200)])})
     assert controller.report(file)["resume_file"] == file
     assert controller.shown[-1] == (
-        f"What failed before was left alone: 1; go on with the same command and -e rollout_resume={file} -e rollout_resume_failed=true"
+        f"What failed before was left alone: 1; continue with the same command and -e rollout_resume={file} -e rollout_resume_failed=true"
     )
 
 
@@ -203,11 +203,11 @@ def test_a_batch_that_may_pass_the_deadline_is_not_begun_nor_paused_for(controll
     assert (stopped["failed"], stopped["msg"]) == (True, f"Run {controller.run} did not end well: 1 not done")
     assert controller.clock.slept == 0
     result = controller.result
-    assert result["stopped"].startswith("batch 2 may take 11 min 41 s, and all is to be over by ")
+    assert result["stopped"].startswith("batch 2 may take 11 min 41 s, and the deadline is ")
     assert [(each["outcome"], each.get("code")) for each in result["servers"]] == [("done", None), ("not_done", "deadline")]
     assert result["resume_file"] == file
     assert json.loads(Path(file).read_text())["not_done"] == ["node-2 Server 200: deadline"]
-    assert f"To do what is left, go on with the same command and -e rollout_resume={file}" in controller.shown[-1]
+    assert f"To do what is left, continue with the same command and -e rollout_resume={file}" in controller.shown[-1]
 
 
 def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:

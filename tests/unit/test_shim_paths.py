@@ -281,20 +281,20 @@ def test_many_looks_within_some_seconds_ask_the_game_once(monkeypatch: pytest.Mo
     assert (found, game.looks) == ({PlayerCount(3, 20)}, 1)
     counts.of(OTHER, game)
     assert game.looks == 2
-    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(servers, "_FRESH_SECONDS", 0.0)
     game.online = 4
     assert (counts.of(UUID, game), game.looks) == (PlayerCount(4, 20), 3)
 
 
 def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 0.05)
-    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(servers, "_FRESH_SECONDS", 0.0)
     counts, game = PlayerCounts(), Hanging()
     began = time.monotonic()
     found = {counts.of(UUID, game) for _unused in range(5)}
     assert time.monotonic() - began < 10.0
     assert (found, game.looks) == ({PlayerCount(why="the game has not answered yet")}, 1)
-    monkeypatch.setattr(player_counts, "_FRESH_SECONDS", 60.0)
+    monkeypatch.setattr(servers, "_FRESH_SECONDS", 60.0)
     game.let_go.set()
     monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 20.0)
     assert (counts.of(UUID, game), game.looks) == (PlayerCount(0, 20), 1)

@@ -81,7 +81,7 @@ def supervision(**fields: Any) -> dict[str, Any]:
         ({"state": "crash_loop", "consecutive_crashes": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
         ({"code": "disk_full"}, "offline, crashed 3 times, last try disk_full, next try 04:12:10"),
         ({"state": "stays_down", "verdict": "stopped_externally", "exit_code": 143, "next_at": None}, "offline, stopped at the engine"),
-        ({"state": "off", "next_at": None}, "offline, meant up, crashed 3 times"),
+        ({"state": "off", "next_at": None}, "offline, should be up, crashed 3 times"),
     ],
 )
 def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], words: str) -> None:

@@ -131,7 +131,7 @@ def test_without_room_for_a_lock_file_a_stop_is_refused_and_a_kill_warns(tmp_pat
         assert (result.outcome.value, result.code, fake.live) == ("refused", "lock_unavailable", True)
         result = full.act("kill")
         assert (result.outcome.value, result.code, fake.live) == ("done", "unguarded", False)
-        assert any("nothing says that it is meant to be down: the supervisor or a boot" in warning for warning in result.warnings)
+        assert any("nothing says that it should be down: the supervisor or a boot" in warning for warning in result.warnings)
 
 
 def test_a_row_is_closed_where_the_journal_said_before_that_it_is_meant_to_be_down(full: FullDisk) -> None:

@@ -269,7 +269,7 @@ def attribute(path: Path, letter: str) -> Iterator[None]:
 def test_what_is_immutable_is_measured_and_what_has_to_change_says_why_it_cannot(disk: Disk, place: str, letter: str) -> None:
     (disk.volume / "a.txt").write_bytes(b"old\n")
     with attribute(disk.volume / "a.txt" if place == "the file" else disk.volume, letter):
-        assert_refused(disk, "Operation not permitted; only root may do that, and nobody where it is immutable, as lsattr shows")
+        assert_refused(disk, "Operation not permitted; only root may do that; if lsattr shows it as immutable, not even root")
         assert survey(disk) == Survey(4, 1, 0, 0)
         if place == "the file":
             with pytest.raises(PrebootFailed, match=r"Cannot change the owner of .*/a\.txt: Operation not permitted; .* lsattr"):

@@ -208,7 +208,7 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
     intent = entry.get("intent")
     yield from supervision_words(entry)
     if intent is not None and state == PowerState.RUNNING.value and not intent.get("up") and not entry.get("lock"):
-        yield "meant down"
+        yield "should be down"
     if entry.get("suspended"):
         yield "suspended"
     if container.get("paused"):

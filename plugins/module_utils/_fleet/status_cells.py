@@ -106,13 +106,13 @@ _PAUSES = {
 
 
 def supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the words about a server's supervision. ``meant up``: it should be up, but no supervisor is known to start it."""
+    """Yield the words about a server's supervision. ``should be up``: no supervisor is known to start it."""
     told: Mapping[str, Any] = entry.get("supervision") or {}
     is_down = entry.get("state") == PowerState.OFFLINE.value and not entry.get("lock")
     down = list(_down_words(told)) if is_down else []
     explained = bool(told.get("next_at")) or (bool(down) and told.get("state") == SupervisionState.STAYS_DOWN.value)
     if is_down and (entry.get("intent") or {}).get("up") and not explained:
-        yield "meant up"
+        yield "should be up"
     yield from down
     if told.get("state") == SupervisionState.FLAPPING.value:
         yield f"flapping ({plural(told.get('crashes_today') or 0, 'crash', 'crashes')} in 24 h)"

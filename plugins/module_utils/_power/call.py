@@ -113,7 +113,7 @@ class _OnNode:
 
     def _look(self) -> None:
         if self._node.caller.interrupted():
-            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
+            raise InterruptedBySignal("Cannot tell which servers to act on: a signal ended the search; nothing was done")
 
     # Actions and facts each import only their half of the core.
 

@@ -46,7 +46,7 @@ def due_after_boot(node: Node) -> list[EndedRun]:
     """
     meant = node.journal.intents.meant_up()
     if meant is None:
-        raise JournalUnusable("it does not tell what is meant to be up")
+        raise JournalUnusable("it does not say which servers should be up")
     now, revived = time.time(), []
     newest = node.journal.ended_runs.newest_of_each([server.uuid for server in meant])
     for server in meant:
@@ -187,7 +187,7 @@ class Supervisor:
             if before is not None:
                 revived = due_after_boot(node)
                 self._starter.remember(revived)
-                announce_line(f"the machine has booted: what is meant to be up is started, {len(revived)} of it that was left before")
+                announce_line(f"the machine has booted: servers that should be up are started, {len(revived)} of them left before")
             return node.journal.supervisor.set_values([(BOOT, boot_id())])
         except (JournalUnusable, OSError):
             watch.notice_trouble()

@@ -145,7 +145,7 @@ class Options:
     def require_sound(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("Cannot follow events: url is the address of a node's HTTP face, such as https://node1.example.com:8080")
+            raise ValueError("Cannot follow events: url is the address of a node's HTTP shim, such as https://node1.example.com:8080")
         if bool(self.token) == bool(self.token_file):
             raise ValueError("Cannot follow events: give the node's token, either as token or in a token_file")
         if self.after not in _BEGINNINGS and not _CURSOR.fullmatch(self.after):
@@ -200,7 +200,7 @@ class CursorFile:
                 raise
             _sync(os.path.dirname(self._path) or ".")
         except OSError as error:
-            raise ValueError(f"Cannot write {self._path}: {_reason(error)}; what is told next would be told again") from error
+            raise ValueError(f"Cannot write {self._path}: {_reason(error)}; the next events would come again") from error
 
 
 def _sync(directory: str) -> None:
@@ -231,9 +231,9 @@ class EventPage:
             page = cls(str(told["cursor"]), int(told["dropped"]), told["reset"] is True, list(told["events"]))
             whole = all(0 < int(event["sequence"]) < _NUMBERS and event["id"] and event["type"] for event in page.events)
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-            raise NotTold("its answer is none of GET /api/events") from error
+            raise NotTold("its answer is not one of GET /api/events") from error
         if not whole or not _CURSOR.fullmatch(page.cursor):
-            raise NotTold("its answer is none of GET /api/events")
+            raise NotTold("its answer is not one of GET /api/events")
         return page
 
     def told(self, url: str, before: str) -> list[tuple[str, dict[str, Any]]]:

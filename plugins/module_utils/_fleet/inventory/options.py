@@ -151,7 +151,7 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
     text = {key: _text(option, key, given) for key in ("docker_host", "url", "token", "panel_node", *_ENGINE_TEXT)}
     flags = {key: _flag(option, key, given) for key in _ENGINE_FLAGS}
     if text["docker_host"] and text["url"]:
-        raise SettingsInvalid(f"Cannot use {option}: it has both docker_host and url; give the one that is to be asked")
+        raise SettingsInvalid(f"Cannot use {option}: it has both docker_host and url; give one of them")
     if text["url"] and not text["token"]:
         raise SettingsInvalid(f"Cannot use {option}: url needs token, the node's own token in Wings' configuration")
     variables = given.get("vars") or {}

@@ -138,7 +138,7 @@ class WaitingEvents:
                 written = time.time_ns()
                 value = {"type": event.type.value, "at": event.at, "id": event.id, "data": dict(event.data)}
                 whole = {"schema": _SCHEMA, "receiver": receiver.name, "run": run, "written": written, "event": value}
-                run_files.write(path, whole, "receivers are not told of it")
+                run_files.write(path, whole, "receivers do not get it")
 
     def of(self, receiver: Receiver) -> list[WaitingEvent]:
         """Return the events for a receiver, run by run, the oldest first."""

@@ -178,7 +178,7 @@ def window_line(not_before: float, now: float) -> str:
 
 def no_window_line(not_before: float, now: float) -> str:
     """Return the line of check mode about the wait for the window."""
-    return f"{shown(now, now)} Not waiting until {shown(not_before, now)}, since nothing is to be changed"
+    return f"{shown(now, now)} Not waiting until {shown(not_before, now)}, since check mode changes nothing"
 
 
 def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
@@ -187,8 +187,8 @@ def deadline_fault(record: Record, number: int, seconds: float, now: float) -> s
     if now + seconds <= deadline:
         return ""
     if now >= deadline:
-        return f"all was to be over by {shown(deadline, now)}"
-    return f"batch {number} may take {span(seconds)}, and all is to be over by {shown(deadline, now)}"
+        return f"the deadline was {shown(deadline, now)}"
+    return f"batch {number} may take {span(seconds)}, and the deadline is {shown(deadline, now)}"
 
 
 def flight_line(nodes: Sequence[str], runs: Sequence[str], seconds: float, now: datetime) -> str:

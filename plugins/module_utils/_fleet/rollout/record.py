@@ -236,7 +236,7 @@ def _rows(name: str, value: object) -> list[Row]:
     rows = [Row(**_fields(Row, each)) for each in value]
     for row in rows:
         if row.outcome not in OUTCOMES:
-            raise RolloutError(f"outcome is {row.outcome!r}, and none of {', '.join(OUTCOMES)}")
+            raise RolloutError(f"outcome is {row.outcome!r}, expected one of {', '.join(OUTCOMES)}")
     return rows
 
 

@@ -151,11 +151,11 @@ def going_on(record: Record, resume_file: str) -> str:
 
 def parts_of_going_on(record: Record, resume_file: str) -> list[str]:
     """Return the same in parts; every second part is typed text."""
-    text = ["go on with the same command and ", _typed("rollout_resume", resume_file)]
+    text = ["continue with the same command and ", _typed("rollout_resume", resume_file)]
     again = _typed("rollout_resume_failed", "true")
     if record.needs_failed:
         return [*text, " ", again]
-    return [*text, ", and with ", again, " if what failed is to be tried again"] if record.failed else text
+    return [*text, ", and with ", again, " to try failed servers again"] if record.failed else text
 
 
 def _typed(name: str, value: str) -> str:

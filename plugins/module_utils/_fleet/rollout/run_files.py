@@ -167,7 +167,7 @@ _LINK = f"{_FOLDER}/rollout.json"
 _RESULTS = re.compile(r"rollout-[0-9a-f]{8}\.json")
 #: Enough for a daily rolling run over three months. A result of 5,000 servers has 3.3 MB.
 _KEPT_RESULTS = 100
-_CONSEQUENCE = "what was done is told above alone"
+_CONSEQUENCE = "only the lines above say what was done"
 
 
 class RunFiles:

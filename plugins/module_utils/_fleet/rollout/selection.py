@@ -73,10 +73,10 @@ def criteria(given: Mapping[str, Any]) -> Criteria:
     action = one_of("action", given.get("action"), ACTIONS)
     names: tuple[str, ...] | None = text_list("servers", given.get("servers"))
     if not names:
-        raise RolloutError("Cannot tell which servers are meant: rollout_servers is empty; give names, or all")
+        raise RolloutError("Cannot tell which servers to act on: rollout_servers is empty; give names, or all")
     if ALL in names:
         if len(names) > 1:
-            raise RolloutError("Cannot tell which servers are meant: in rollout_servers, all stands alone")
+            raise RolloutError("Cannot tell which servers to act on: in rollout_servers, all stands alone")
         names = None
     made = Criteria(
         action=action,
@@ -166,7 +166,7 @@ def _found(known: list[Candidate], names: tuple[str, ...] | None) -> tuple[list[
         matches = _matches(known, name)
         if len({candidate.server for candidate in matches}) > 1:
             where = ", ".join(f"{candidate.server} on {candidate.node}" for candidate in matches[:3])
-            raise RolloutError(f"Cannot tell which server is meant by {name}: there are {where}; give UUIDs", "ambiguous_server")
+            raise RolloutError(f"Cannot find one server for {name}: there are {where}; give UUIDs", "ambiguous_server")
         found.update({(candidate.node, candidate.server): candidate for candidate in matches})
         if not matches:
             missing.append(name)

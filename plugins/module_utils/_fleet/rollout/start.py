@@ -153,7 +153,7 @@ def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | 
             taken.rows.append(_done_meanwhile(row, outcome, entry, asked))
             return None
         if is_in_flight(entry, row.asked_by):
-            taken.rows.append(_ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node is still at it; go on with the run when it has ended"))
+            taken.rows.append(_ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended"))
             return None
     if candidate is None:
         taken.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
@@ -381,7 +381,7 @@ def _check_canary(record: Record, canary: str, lost: set[str | None], taken: Tak
             "give rollout_resume_failed=true, or another rollout_canary; nothing was done"
         )
     elif not any(row.node == canary for row in taken.rows):
-        raise RolloutError(f"Cannot take node {canary} as canary: it has none of the servers that are meant; nothing was done")
+        raise RolloutError(f"Cannot take node {canary} as canary: it has no selected server; nothing was done")
 
 
 def _missing(name: str, untouched: bool) -> Row:

@@ -244,7 +244,7 @@ def _dotted(table: Table, name: str) -> Table:
 
 def _spelling(leaf: TomlScalar | None) -> str:
     if leaf is None or leaf.written is None:
-        raise ConfigFault("nothing is to be written")
+        raise ConfigFault("there is no value to write")
     return leaf.written
 
 

@@ -115,7 +115,7 @@ def _element_place(steps: tuple[PathStep, ...], rule: ConfigRule) -> XmlTarget:
 def _filter(text: str, rule: ConfigRule) -> Filter:
     found = _FILTER.fullmatch(text)
     if found is None:
-        raise ConfigFault("its match has brackets that are none of [@name='value'], [@name], [name='text'], [name] and [1]", rule)
+        raise ConfigFault("its match has brackets other than [@name='value'], [@name], [name='text'], [name] and [1]", rule)
     number, at, name, single, double = found.groups()
     if number is not None:
         index = int(number)

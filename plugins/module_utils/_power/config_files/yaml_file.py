@@ -68,7 +68,7 @@ class _YamlWriter:
         while start > 0 and self._text[start - 1] in " \t":
             start -= 1
         if self._text[start - 1 : start] not in (":", "-"):
-            raise ConfigFault("a value that is not written out is to be replaced, and where it belongs cannot be seen")
+            raise ConfigFault("a rule replaces a value that is not written out, so its place is unknown")
         return start, start, " " + self._inline(node, parent.flow, "")
 
     def _block_added(self, node: Map | List, new: list[tuple[str | None, Node]]) -> Edit:

@@ -192,7 +192,7 @@ def _mounts(
         source, target = _clean(resolve(mount.source)), _clean(mount.target)
         if not any(_is_within(source, path) for path in allowed):
             warnings.append(
-                f"settings.mounts[{index}]: {printable(mount.source)} is not mounted, it is in none of the settings' allowed_mounts"
+                f"settings.mounts[{index}]: {printable(mount.source)} is not mounted: it is outside the settings' allowed_mounts"
             )
             continue
         if any(_is_within(target, directory) for directory in _KERNEL_DIRECTORIES):

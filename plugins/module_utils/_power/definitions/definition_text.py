@@ -67,7 +67,7 @@ _YAML = tuple(
 )
 #: The fault is at the start of a line, or after other text in it.
 _MISPLACED = re.compile("<block end>|expected key|'-' indicator")
-_AT_A_LINE = "the line fits none of those above it: look at its indentation, and whether a list and a map are mixed"
+_AT_A_LINE = "the line does not fit the lines above it: look at its indentation, and whether a list and a map are mixed"
 _IN_A_LINE = "something follows a value that is complete, such as text after a closing quote"
 #: The first line of the value helps more than the place where the parser stopped.
 _BEGINS = re.compile("quoted scalar|could not find expected ':'|scanning a tag|parsing a tag")

@@ -168,7 +168,7 @@ def _profile(value: object, place: KeyLocation, base: GameProfile) -> GameProfil
     if told:
         found = replace(found, **{"stdin": "", "rcon": None, "command": (), **told})
     if not (found.can_count or found.can_tell):
-        raise Mismatch(place.key, "says neither how it is asked who plays nor how they are told, expected query, announce or both")
+        raise Mismatch(place.key, "has neither query nor announce, expected query, announce or both")
     return found
 
 

@@ -66,7 +66,7 @@ def check_options(given: Mapping[str, Any]) -> None:
         "stop_timeout": ("the endpoint has its own time limit for a stop", given.get("stop_timeout") is not None),
         "definitions": ("the endpoint has its own definitions", bool(given.get("definitions"))),
         "definitions_dir": ("the endpoint has its own definitions", bool(given.get("definitions_dir"))),
-        "if_meant_up": ("the endpoint does not tell what is meant to be up", given.get("if_meant_up") is True),
+        "if_meant_up": ("the endpoint does not report which servers should be up", given.get("if_meant_up") is True),
         "outdated": ("the endpoint acts on whatever it is asked to", given.get("outdated") is True),
         "adopt": ("the endpoint makes its containers itself", given.get("adopt") is True),
     }
@@ -130,7 +130,7 @@ class AtEndpoint:
 
     def _look(self) -> None:
         if self._caller.interrupted():
-            raise InterruptedBySignal("Cannot tell which servers are meant: a signal ended the search; nothing was done")
+            raise InterruptedBySignal("Cannot tell which servers to act on: a signal ended the search; nothing was done")
 
     def act(self, target: Target, slot: Slot) -> Result:
         result = perform_at(target.request, self._endpoint, self._clock, self._caller, target.server, slot)
@@ -139,7 +139,7 @@ class AtEndpoint:
         return result
 
     def meant_up(self) -> list[Server] | None:
-        raise UnsupportedByEndpoint("Cannot tell which servers are meant to be up: an endpoint does not tell it; act on the node itself")
+        raise UnsupportedByEndpoint("Cannot tell which servers should be up: an endpoint does not report it; act on the node itself")
 
     def unlisted(self) -> list[str]:
         # A server that is up has a container, so only boots need complete sources.

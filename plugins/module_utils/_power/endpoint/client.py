@@ -79,8 +79,8 @@ class EndpointConnection:
             answer = self.web.ask(method, path, body=body, params=params, seconds=most, check_cancelled=check_cancelled)
         except Untrusted as error:
             raise EndpointUntrusted(
-                f"Cannot use the endpoint {self.shown} with the node's token: {error}, and within this machine it goes to root, to whoever "
-                "asks and to members of system.group alone; look who that is, use https, or give api_token"
+                f"Cannot use the endpoint {self.shown} with the node's token: {error}, and on this machine it goes only to root, to your "
+                "own user and to members of system.group; look at that process, use https, or give api_token"
             ) from error
         except WebFault as error:
             said = f"Cannot reach the endpoint {self.shown}: {self.masked(str(error))}"

@@ -122,7 +122,7 @@ def _identify(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Serve
 def _unknown(text: str, endpoint: Endpoint) -> ServerNotFound:
     hint = "; quote an id that is all digits" if text.strip().isdigit() else "; server_power_info lists those it has"
     return ServerNotFound(
-        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has none of that UUID, short id or name{hint}'
+        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{hint}'
     )
 
 

@@ -217,7 +217,7 @@ class EndpointTurn:
                 raise EndpointError(f"the endpoint {self._endpoint.shown} does not know its own operation")
             return self._follow(watch, before)
         except WaitInterrupted:
-            why = "and goes on with it, but a signal ended the wait"
+            why = "and continues it, but a signal ended the wait"
         except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
             why = f"but does not tell more ({error})"
         raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")

@@ -122,7 +122,7 @@ class EngineCalls:
             # The SDK raises this for an error without "message", which no engine sends.
             if missing.args != ("message",):
                 raise
-            raise EngineError(f"Cannot {what}: the answer is none of an engine's; look at what stands between it and us") from missing
+            raise EngineError(f"Cannot {what}: the answer is not an engine's; look for a proxy in between") from missing
 
     def is_answered(self, seconds: float) -> bool:
         """Tell if the engine accepts a new connection and answers within ``seconds``."""

@@ -155,7 +155,7 @@ def _read(output: Output, deadline: Deadline, most_bytes: int) -> bytes | Comman
             if chunk is None:
                 break
             if output.is_broken or not frames.is_between_frames:
-                return CommandEnd(None, why="was cut off from the engine before all it printed was told")
+                return CommandEnd(None, why="lost the engine's connection before all its output arrived")
             return printed
         printed += frames.feed(chunk)
         raw += len(chunk)

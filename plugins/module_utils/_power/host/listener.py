@@ -94,9 +94,9 @@ class Vouching:
         try:
             taken = taking(listeners(port), host)
         except OSError as error:
-            return f"who listens there cannot be told ({error.strerror})"
+            return f"the listener there is unknown ({error.strerror})"
         if not taken:
-            return "who listens there cannot be told: nobody in this network namespace does"
+            return "the listener there is unknown: this network namespace has none"
         stranger = next((each.uid for each in taken if not self._trusts(each.uid)), None)
         if stranger is not None:
             return f"{_named(stranger)} listens there"

@@ -58,7 +58,7 @@ class JournalStore:
             try:
                 self._write(work, durable)
             except (JournalUnusable, OSError) as error:
-                self._trouble(f"Cannot write the journal in {self._state_directory}: {reason_of(error)}; what is done is not recorded")
+                self._trouble(f"Cannot write the journal in {self._state_directory}: {reason_of(error)}; actions are not recorded")
                 return False
         return True
 
@@ -78,7 +78,7 @@ class JournalStore:
             try:
                 return self.read_or_raise(work, otherwise)
             except (JournalUnusable, OSError) as error:
-                self._trouble(f"Cannot read the journal in {self._state_directory}: {reason_of(error)}; what was done before is not known")
+                self._trouble(f"Cannot read the journal in {self._state_directory}: {reason_of(error)}; earlier actions are unknown")
                 return otherwise
 
     def read_or_raise(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:

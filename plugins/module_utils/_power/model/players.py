@@ -94,7 +94,7 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
     if not options:
         return None
     if not regards_players:
-        raise SettingsInvalid(f"Cannot {verb} with {next(iter(options))}: stop and restart alone have regard to players")
+        raise SettingsInvalid(f"Cannot {verb} with {next(iter(options))}: only stop and restart consider players")
     marks = _marks(options.get("warn", []))
     at_most = _whole_number("players_at_most", options.get("players_at_most"), MOST_PLAYERS)
     if at_most is None and not marks:
@@ -108,7 +108,7 @@ def read_policy(verb: str, regards_players: bool, given: Mapping[str, Any]) -> P
         raise SettingsInvalid("Cannot use on_max_delay=skip without players_at_most: nothing says when it would be skipped")
     if at_most == 0 and marks and on_max_delay is OnMaxDelay.SKIP:
         raise SettingsInvalid(
-            "Cannot use warn with players_at_most=0 and on_max_delay=skip: it happens only while nobody plays, so nobody could be told; "
+            "Cannot use warn with players_at_most=0 and on_max_delay=skip: it happens only without players, so the warning is useless; "
             "leave out warn, or give on_max_delay=proceed"
         )
     return PlayerPolicy(at_most or 0, max_delay, on_max_delay, marks, _message(options.get("warn_message", WARN_MESSAGE)))
@@ -128,7 +128,7 @@ def _max_delay(value: object, marks: tuple[int, ...], *, waits: bool) -> int:
         max_delay = 0 if waits else longest
     if max_delay < longest:
         raise SettingsInvalid(
-            f"Cannot use max_delay={max_delay}: the first mark of warn is {longest} s before the end; players could not be told in time"
+            f"Cannot use max_delay={max_delay}: the first mark of warn is {longest} s before the end; that warning would be late"
         )
     return max_delay
 

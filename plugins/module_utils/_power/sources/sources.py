@@ -137,7 +137,7 @@ class ServerListing:
         if isinstance(error, SourceDenied) or not self._set.settings.allow_stale or self._set.panel is not None:
             self.unlisted.append(error)
             return ()
-        self._set.warn(f"{error}; the servers last seen are meant, as allow_stale says")
+        self._set.warn(f"{error}; it uses the servers last seen, as allow_stale says")
         return self._set.kept.uuids()
 
     def _leave_out(self, error: PowerError, action: PowerAction | None) -> Sequence[str]:

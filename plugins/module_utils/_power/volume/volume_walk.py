@@ -25,7 +25,7 @@ from ..model.schema import visible
 
 #: Advice for errors that give none.
 _ADVICE = {
-    errno.EPERM: "only root may do that, and nobody where it is immutable, as lsattr shows",
+    errno.EPERM: "only root may do that; if lsattr shows it as immutable, not even root",
     errno.EROFS: "mount it writable",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space or raise the quota",

@@ -94,8 +94,8 @@ def bounds_of(settings: Settings) -> Bounds:
 def _refuse_if_cut(boot: Boot, survey: Survey) -> None:
     if survey.cut:
         raise DiskCheckTimeout(
-            f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, where all of it is meant to "
-            "be there, raise system.disk_check_timeout or system.disk_check_entries"
+            f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, if all of it belongs there, "
+            "raise system.disk_check_timeout or system.disk_check_entries"
         )
 
 

@@ -139,8 +139,7 @@ def _known(context: ActionContext, read: Callable[[], T]) -> T:
         return read()
     except (JournalUnusable, OSError) as error:
         raise IntentUnknown(
-            f"Cannot {context.verb} server {context.uuid}: the journal cannot be read ({reason_of(error)}), "
-            "so that nobody can tell whether it is meant to be up"
+            f"Cannot {context.verb} server {context.uuid}: the journal cannot be read ({reason_of(error)}), so its intent is unknown"
         ) from error
 
 

@@ -77,7 +77,7 @@ def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedH
         is_carried = before is not None and before.run == stop.run and before.ended_it
         lock.settle(replace(stop, ended_it=stop.ended_it or is_carried))
     progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so {said} that it is meant to be down: "
+        f"server {progress.server.uuid}: the journal cannot be written, so {said} that it should be down: "
         f"{'a boot of this machine' if lock is not None else 'the supervisor or a boot of this machine'} may start it; "
         f"see that the journal can be written, then {stop.action} it again"
     )
@@ -87,7 +87,7 @@ def warn_of_unwritten_start(progress: Progress) -> None:
     """Mark the result as not durable, and warn: without the journal, a crash or a boot leaves the server down."""
     progress.is_durable = False
     progress.warn(
-        f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it is meant to be up: after a crash or a boot "
+        f"server {progress.server.uuid}: the journal cannot be written, so nothing says that it should be up: after a crash or a boot "
         "it stays down; see that the journal can be written, then start it again"
     )
 

@@ -61,7 +61,7 @@ class Announcer:
             return
         why = self._game.announce(text)
         if why:
-            context.progress.warn(f"server {context.uuid}: its players could not be told: {why}")
+            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
         self.reached = self.reached is not False and not why
 
 

@@ -46,7 +46,7 @@ class RunWatch:
             return
         meant_up = self._intent_up()
         if meant_up is not None and meant_up is not self._meant_up:
-            raise self._ended_by(f"is meant to be {'up' if meant_up else 'down'} now")
+            raise self._ended_by(f"should be {'up' if meant_up else 'down'} now")
         try:
             snapshot = node.engine.inspect(uuid)
         except (EngineError, EngineUnreachable):

@@ -85,7 +85,7 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
         context.progress.alter()
         return EngineError(f"{text}; nor can the old limits be set again ({error}), so that some may be the new ones until a restart")
     if lasting:
-        return EngineError(f"{text}; the old limits are in force, but for {', '.join(lasting)}, of which nobody can tell before a restart")
+        return EngineError(f"{text}; the old limits are in force, but for {', '.join(lasting)}, which stay unknown until a restart")
     if _IN_USE in reason:
         return LimitBelowUse(f"{text}; the old limits are in force again; restart it to bring it in line")
     return EngineError(f"{text}; the old limits are in force again")

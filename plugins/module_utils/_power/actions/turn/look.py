@@ -141,7 +141,7 @@ def _require_chosen(context: ActionContext, seen: Observed, *, asks_record: bool
 def require_selected(request: Request, uuid: str, state: PowerState) -> None:
     if request.only is not None and state not in request.only:
         if not request.only:
-            raise NotSelected(f"Cannot {request.action.value} server {uuid}: only names no state, so that no server is meant")
+            raise NotSelected(f"Cannot {request.action.value} server {uuid}: only names no state, so no server matches")
         wanted = ", ".join(each.value for each in PowerState if each in request.only)
         raise NotSelected(f"Cannot {request.action.value} server {uuid}: it is {state.value}, and only {wanted} is asked for")
 
@@ -158,7 +158,7 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
     intent = known_intent(context)
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
-        since = "was meant to be up, and is not any more" if uuid in meant_up else "is meant to be down"
+        since = "should no longer be up" if uuid in meant_up else "should be down"
         raise NotSelected(f"Cannot {context.verb} server {uuid}: it {since}{who}")
     stop = unwritten_stop(context.node, context.progress.server, seen.snapshot) if asks_record else None
     if stop is not None:

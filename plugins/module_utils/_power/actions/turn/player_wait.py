@@ -254,5 +254,5 @@ class _Regard:
 
     def _check(self) -> None:
         if self._context.node.caller.handed_on():
-            raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process goes on with it")
+            raise InterruptedBySignal(f"Cannot {self._context.verb} server {self._context.uuid} yet: another process continues it")
         self._watch.check()
