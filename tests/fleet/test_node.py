@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
-from ansible_collections.fleet.power.tests.integration.panel_server import closing
 
 from .lab import Lease, Node, adhoc, inventory, playbook, restored, server, uuid_of, wait_until
 from .ran import changes, made, refusal

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.tests.integration.event_sending import EventReceiver
-from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel
 
 from .lab import Node, cut_off, playbook, restored, server, uuid_of, wait_until
 from .maintenance import MARK, MEMORY, text_of, work

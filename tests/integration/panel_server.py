@@ -15,7 +15,7 @@ import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -255,14 +255,6 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
-
-
-@contextlib.contextmanager
-def closing(server: Any) -> Iterator[Any]:
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def self_signed(directory: Path, host: str = "IP:127.0.0.1") -> Path:

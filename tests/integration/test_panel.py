@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,21 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.co
 
 from .lab import Lab, wait_until
 from .many import FOR_EVER, end
-from .panel_server import (
-    LIST,
-    ONE,
-    TOKEN,
-    Behaviour,
-    FakePanel,
-    closing,
-    dripping,
-    endless,
-    silent,
-    status,
-    text,
-    truncated,
-    value,
-)
+from .panel_server import LIST, ONE, TOKEN, Behaviour, FakePanel, dripping, endless, silent, status, text, truncated, value
 
 #: What the core allows for one request is cut to this here, in seconds, so that the faults can all be played.
 _PATIENCE_SECONDS = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from .engine_proxy import EngineProxy, Hold
 from .lab import IMAGE, Lab, wait_until
 from .many import FOR_EVER, assert_all_free, phases
-from .panel_server import TOKEN, FakePanel, closing
+from .panel_server import TOKEN, FakePanel
 from .phases import CREATE, PULL, RENAME, inspect_of, kill_of, named, server_for, start_of, waiting_containers
 from .shim import Answer, Shim, again, shim_on
 

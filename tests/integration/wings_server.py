@@ -12,7 +12,6 @@ import ssl
 import threading
 import time
 import uuid as uuid_module
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -211,13 +210,8 @@ class WingsServer:
         return operation
 
 
-@contextlib.contextmanager
-def wings(**options: Any) -> Iterator[WingsServer]:
-    server = WingsServer(**options)
-    try:
-        yield server
-    finally:
-        server.close()
+def wings(**options: Any) -> contextlib.closing[WingsServer]:
+    return contextlib.closing(WingsServer(**options))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -171,15 +172,8 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=la
 
 @pytest.fixture(name="run")
 def start_worker(tmp_path: Path) -> Iterator[Run]:
-    started: list[ForkedModule] = []
-
-    def start(script: str) -> ForkedModule:
-        started.append(ForkedModule(PRELUDE + script, tmp_path / "notes"))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
+    with ExitStack() as started:
+        yield lambda script: started.enter_context(closing(ForkedModule(PRELUDE + script, tmp_path / "notes")))
 
 
 @BOTH

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
-from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, closing, text
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Behaviour, Recorder, text
 
 PLAIN_MIB = 300
 MOST_MIB = 150

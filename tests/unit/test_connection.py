@@ -45,7 +45,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.request i
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Trust, Web
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
-from ansible_collections.fleet.power.tests.integration.panel_server import closing as closed
 from ansible_collections.fleet.power.tests.unit.endpoint_support import UUID, request
 from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_below
 from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
@@ -329,7 +328,7 @@ def reset_connection() -> socket.socket:
 
 
 def test_an_endpoint_that_cuts_each_connection_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closed(Recorder()) as wings:
+    with closing(Recorder()) as wings:
         wings.fault(lambda answering: answering.json(200, []))
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_unused, **_unused_too: reset_connection())
         with pytest.raises(WebFault, match="the connection was cut before the answer was whole") as caught:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
-from ansible_collections.fleet.power.tests.integration.panel_server import Recorder, closing
+from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, request, seen
 
 TOKEN = "the-token-of-the-node-alone"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,8 @@ server_power_job.main()
 
 @pytest.fixture(name="run")
 def start_followed_module(tmp_path: Path) -> Iterator[Start]:
-    started: list[FollowedModule] = []
-
-    def start(script: str) -> FollowedModule:
-        started.append(FollowedModule(script, tmp_path))
-        return started[-1]
-
-    yield start
-    for module in started:
-        module.close()
+    with ExitStack() as started:
+        yield lambda script: started.enter_context(closing(FollowedModule(script, tmp_path)))
 
 
 def lives(job: Path) -> bool:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     Asked,
     Behaviour,
     Recorder,
-    closing,
     dripping,
     endless,
     redirect,

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     SettingsInvalid,
     SourceUnreachable,
 )
-from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, closing, status, text
+from ansible_collections.fleet.power.tests.integration.panel_server import Answering, Asked, Recorder, status, text
 from ansible_collections.fleet.power.tests.unit.inventory_support import Inventory
 
 ONE, TWO, THREE = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123")

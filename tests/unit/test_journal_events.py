@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,14 +35,6 @@ from ansible_collections.fleet.power.tests.unit.journal_support import (
 )
 
 SECRET = "hunter2-of-the-log"
-
-
-@pytest.fixture(name="node")
-def make_node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
-    yield node
-    for journal in node.opened:
-        journal.close()
 
 
 @pytest.fixture(name="journal")

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     TOKEN_ID,
     Behaviour,
     FakePanel,
-    closing,
     dripping,
     endless,
     silent,

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Behaviour,
     Recorder,
-    closing,
     dripping,
     dripping_headers,
     endless,

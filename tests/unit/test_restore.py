@@ -14,6 +14,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -284,15 +285,8 @@ in_own_session(main)
 
 @pytest.fixture(name="run")
 def start_module(tmp_path: Path) -> Iterator[Callable[[str], ForkedModule]]:
-    started: list[ForkedModule] = []
-
-    def start(script: str) -> ForkedModule:
-        started.append(ForkedModule(PRELUDE + script, tmp_path / "notes"))
-        return started[-1]
-
-    yield start
-    for module in started:
-        module.close()
+    with ExitStack() as started:
+        yield lambda script: started.enter_context(closing(ForkedModule(PRELUDE + script, tmp_path / "notes")))
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])

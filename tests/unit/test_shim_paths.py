@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +47,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_a
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState, Server
-from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, closing, status
+from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel, status
 from ansible_collections.fleet.power.tests.unit.fake_node import OTHER, FakeGame
 from ansible_collections.fleet.power.tests.unit.thread_support import block_until, few_threads
 from hypothesis import given

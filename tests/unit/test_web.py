@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_ans
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Behaviour,
     Recorder,
-    closing,
     dripping,
     dripping_headers,
     endless,
