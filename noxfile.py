@@ -26,7 +26,7 @@ CONTROLLERS = {
 }
 #: What comes next, which is not supported yet, and one Python of it.
 DEVEL = ("devel", "3.13")
-#: Pythons of nodes that no controller has. On the oldest the HTTP face has the oldest libraries that its role takes: how it keeps clients
+#: Pythons of nodes that no controller has. On the oldest the HTTP shim has the oldest libraries that its role takes: how it keeps clients
 #: from each other differs from release to release.
 NODES = ("3.9", "3.10")
 OLDEST = ("aiohttp>=3.8,<3.9", "PyJWT>=2.0,<2.1", "prometheus_client>=0.14,<0.15")
@@ -48,7 +48,7 @@ def requirements(name: str) -> list[str]:
 
 
 def libraries() -> list[str]:
-    """Return what modules and HTTP face need, which tests/demo-requirements.txt has beside one ansible-core."""
+    """Return what modules and HTTP shim need, which tests/demo-requirements.txt has beside one ansible-core."""
     return [line for line in requirements("demo-requirements.txt") if not line.startswith("ansible-core")]
 
 

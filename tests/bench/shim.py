@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face: requests a second and their waits beside the library's own empty handler, memory, slow clients, and the way to a stop.
+"""The HTTP shim: requests a second and their waits beside the library's own empty handler, memory, slow clients, and the way to a stop.
 
 Load and server share the processors of this machine, so that a rate is that of both together; each way of a row meets the same load.
 """

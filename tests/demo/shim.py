@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the HTTP face needs beside what the demo has: settings with a token, which stay; and how to ask it, on the screen."""
+"""What the HTTP shim needs beside what the demo has: settings with a token, which stay; and how to ask it, on the screen."""
 
 from __future__ import annotations
 

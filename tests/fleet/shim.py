@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face on the lab: a node that has it, what systemd says of it, and requests to it."""
+"""The HTTP shim on the lab: a node that has it, what systemd says of it, and requests to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENT = 300
 
 
 def settings(**api: object) -> dict[str, Any]:
-    """Settings of a node with the HTTP face, open to the machine the tests run on."""
+    """Settings of a node with the HTTP shim, open to the machine the tests run on."""
     return {"token": TOKEN, "system": {"stop_timeout": 60}, "api": {"host": "0.0.0.0", "port": 8080, **api}}
 
 

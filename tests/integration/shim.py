@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face in a process of its own, and ways to ask it: as a client does, or byte by byte."""
+"""The HTTP shim in a process of its own, and ways to ask it: as a client does, or byte by byte."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Shim:
                 **(who or {}),
             )
         try:
-            wait_until(lambda: self.events("listening") or self.child.poll() is not None, "the HTTP face listens")
+            wait_until(lambda: self.events("listening") or self.child.poll() is not None, "the HTTP shim listens")
             assert self.child.poll() is None, self.child.communicate()[1].decode()
         except BaseException:
             self.close()
@@ -162,7 +162,7 @@ def configure(lab: Lab, **sections: Any) -> None:
 
 
 def shim_on(lab: Lab, **sections: Any) -> Shim:
-    """The HTTP face on a node, at the engine by which the node is reached."""
+    """The HTTP shim on a node, at the engine by which the node is reached."""
     configure(lab, **sections)
     return again(lab)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The event source of Event-Driven Ansible at a real HTTP face: nothing is lost, whatever becomes of either side."""
+"""The event source of Event-Driven Ansible at a real HTTP shim: nothing is lost, whatever becomes of either side."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Reader:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Lab:
-    """A node whose HTTP face has the same address again and again."""
+    """A node whose HTTP shim has the same address again and again."""
     lab = Lab(tmp_path, NO_ENGINE, None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

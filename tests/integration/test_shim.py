@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face on a real engine: what is accepted is done, in order, whatever becomes of the process that accepted it."""
+"""The HTTP shim on a real engine: what is accepted is done, in order, whatever becomes of the process that accepted it."""
 
 from __future__ import annotations
 

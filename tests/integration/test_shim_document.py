@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face against its own document: whatever that lets a client send is answered as it says, and by no error of the server's own."""
+"""The HTTP shim against its own document: whatever that lets a client send is answered as it says, and by no error of the server's own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GET /api/events of the HTTP face: what is told, to whom, for how long it waits, and what hostile or many clients do to it."""
+"""GET /api/events of the HTTP shim: what is told, to whom, for how long it waits, and what hostile or many clients do to it."""
 
 from __future__ import annotations
 

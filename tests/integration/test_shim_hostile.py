@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face against bytes that no honest client sends: nothing makes it fail, hang, or do what was not allowed."""
+"""The HTTP shim against bytes that no honest client sends: nothing makes it fail, hang, or do what was not allowed."""
 
 from __future__ import annotations
 

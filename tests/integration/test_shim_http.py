@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face byte by byte: every row of the tables of what Wings answers, on a node without an engine."""
+"""The HTTP shim byte by byte: every row of the tables of what Wings answers, on a node without an engine."""
 
 from __future__ import annotations
 

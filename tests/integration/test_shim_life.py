@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the HTTP face: slow clients, TLS, the service manager, metrics, and the document of its routes."""
+"""The life of the HTTP shim: slow clients, TLS, the service manager, metrics, and the document of its routes."""
 
 from __future__ import annotations
 

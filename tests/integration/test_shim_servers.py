@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the HTTP face shows of servers, what reaches them beside power actions, and our own client of such an endpoint driving it."""
+"""What the HTTP shim shows of servers, what reaches them beside power actions, and our own client of such an endpoint driving it."""
 
 from __future__ import annotations
 

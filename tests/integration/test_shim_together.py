@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP face among many: clients at once, a token that changes under them, and the module as root on the same servers."""
+"""The HTTP shim among many: clients at once, a token that changes under them, and the module as root on the same servers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
 
 @pytest.fixture(name="beside")
 def shim_of_another_user(lab: Lab) -> Iterator[Shim]:
-    """The HTTP face as a user of its own, in the node's group and in the engine's, on a node that root has made."""
+    """The HTTP shim as a user of its own, in the node's group and in the engine's, on a node that root has made."""
     if os.geteuid() != 0:
         pytest.skip("only root can be somebody else")
     # The servers' data belongs to that user, too: it lacks the capabilities that would let it work in anybody else's.

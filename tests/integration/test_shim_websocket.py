@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel's console over the HTTP face: what it sees, what it may do, and what it cannot do to others."""
+"""The Panel's console over the HTTP shim: what it sees, what it may do, and what it cannot do to others."""
 
 from __future__ import annotations
 

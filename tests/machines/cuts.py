@@ -237,7 +237,7 @@ class Cuts:
             self._ended(self._accept(uuid, "kill")[0])
 
     def _ask(self, path: str, body: dict[str, object] | None = None) -> tuple[int, dict[str, Any]]:
-        """Ask the HTTP face, which boots with the machine: what it says."""
+        """Ask the HTTP shim, which boots with the machine: what it says."""
         with contextlib.suppress(OSError):
             status, _headers, found = ask(self._machine, path, body)
             return status, found if isinstance(found, dict) else {}

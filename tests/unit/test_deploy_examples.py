@@ -155,7 +155,7 @@ BROUGHT_BY = {"docker": "docker", "requests": "requests", "urllib3": "requests",
 
 
 def imported() -> set[str]:
-    """The packages from outside that the collection imports anywhere but in the HTTP face, which is a service of a node.
+    """The packages from outside that the collection imports anywhere but in the HTTP shim, which is a service of a node.
 
     What ansible-core cannot be without is there wherever that is.
     """

@@ -169,7 +169,7 @@ def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:
     assert not unsure and set(events) == set(documented["events"]["contains"])
     assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
-    # Of Wings and of our own HTTP face, the latter of which alone tells of supervision and players.
+    # Of Wings and of our own HTTP shim, the latter of which alone tells of supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
     own = facts._entry(read_server({"state": "running", **ours}, UUID))
     told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}

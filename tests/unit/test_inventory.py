@@ -251,7 +251,7 @@ class Wings(Recorder):
             return
         configuration = {"uuid": LOBBY["uuid"], "meta": {"name": "lobby-1"}, "labels": {"role": HOSTILE, "Service": "Pterodactyl"}}
         rest = {"egg": {"id": EGG}, "container": {"image": "games/java:17"}, "environment": {"SECRET": "hidden-password-1234"}}
-        # The last as our own HTTP face tells it.
+        # The last as our own HTTP shim tells it.
         told = {"configuration": {**configuration, **rest}, "outdated": {"is_outdated": True, "differs": ["image"]}}
         answering.json(200, [{"state": "starting", "is_suspended": True, **told}])
 

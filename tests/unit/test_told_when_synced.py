@@ -160,7 +160,7 @@ def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, record
     perform(fake.node.journal, "op-2", Server(UUID, "Cobalt"))
     for _look in range(2):
         describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
-    # Modules show it, and the HTTP face logs it, once.
+    # Modules show it, and the HTTP shim logs it, once.
     assert len(reader.journal.warnings) == 1 and "power cut" in reader.journal.warnings[0]
 
 
