@@ -110,7 +110,7 @@ def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_refer
         ("<?xml version='1.0' encoding='utf-16'?><a/>", "a", "store it as UTF-8"),
         ("<\0a\0/\0>\0", "a", "store it as UTF-8"),
         ("<a/>", "a..b", "is not a path"),
-        ("<a/>", "a.b[c d]", "brackets that are none of"),
+        ("<a/>", "a.b[c d]", "brackets other than"),
         ("<a/>", "a.b[2]", "says what to create"),
         ("<a/>", "a." * 100 + "b", "more than 64 steps"),
     ],

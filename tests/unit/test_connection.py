@@ -343,7 +343,7 @@ def test_where_nobody_is_seen_to_listen_nobody_is_told() -> None:
         assert vouching.fault(before, connection) == ""
         with server.accept()[0]:
             server.close()
-            assert "cannot be told" in vouching.fault(before, connection)
+            assert "listener there is unknown" in vouching.fault(before, connection)
 
 
 def test_every_way_to_listen_is_seen() -> None:

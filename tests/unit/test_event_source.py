@@ -166,7 +166,7 @@ def test_a_place_is_kept_where_no_directory_can_be_synced(tmp_path: Path, monkey
     file.write("box:1")
     assert file.read() == "box:1"
     number = errno.EIO
-    with pytest.raises(ValueError, match="would be told again"):
+    with pytest.raises(ValueError, match="would come again"):
         file.write("box:2")
 
 

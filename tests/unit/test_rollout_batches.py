@@ -135,7 +135,7 @@ def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
 
 
 def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
-    with pytest.raises(RolloutError, match=r"meant by Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
+    with pytest.raises(RolloutError, match=r"one server for Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
         choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
     assert caught.value.code == "ambiguous_server"
 

@@ -261,7 +261,7 @@ def test_each_mark_is_told_once_and_in_order(marks: list[int], pause: float) -> 
         ({"players_at_most": 0, "on_max_delay": "never"}, "proceed or skip"),
         ({"warn": [60], "on_max_delay": "skip"}, "without players_at_most"),
         ({"warn": [60], "max_delay": 59}, "first mark of warn is 60 s"),
-        ({"players_at_most": 0, "warn": [60], "max_delay": 60}, "it happens only while nobody plays, so nobody could be told"),
+        ({"players_at_most": 0, "warn": [60], "max_delay": 60}, "it happens only without players"),
         ({"warn": [0]}, "warn=0"),
         ({"warn": "60"}, "expected a list"),
         ({"warn": list(range(1, 30))}, "at most 20"),

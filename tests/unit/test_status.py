@@ -289,7 +289,7 @@ def test_what_is_null_was_not_given() -> None:
 
 @pytest.mark.parametrize("action", ["start", "kill"])
 def test_an_action_that_has_no_regard_to_players_takes_none_of_it(action: str) -> None:
-    with pytest.raises(SettingsInvalid, match=f"Cannot {action} with warn: stop and restart alone"):
+    with pytest.raises(SettingsInvalid, match=f"Cannot {action} with warn: only stop and restart"):
         player_policy(action, {"warn": [10]})
 
 
