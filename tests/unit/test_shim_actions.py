@@ -167,6 +167,25 @@ def test_the_end_of_an_action_that_never_began_is_written_once_that_is_possible(
     world.run(story)
 
 
+def test_an_end_survives_a_fault_of_ours_while_it_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.acts[STOP] = world.hold
+    real, faults = acceptor.accept, [RuntimeError("odd")]
+
+    def accept(journal: Any, acceptances: Any, writes: Any) -> None:
+        if writes and faults:
+            raise faults.pop()
+        real(journal, acceptances, writes)
+
+    monkeypatch.setattr(acceptor, "accept", accept)
+
+    async def story(actions: Actions) -> None:
+        await actions.take(ALPHA, STOP, 30, "")
+        refused = await actions.take(ALPHA, START, 0, "")
+        await until(lambda: not faults and world.row(refused).outcome == "refused")
+
+    world.run(story)
+
+
 def test_the_end_of_an_action_that_never_began_is_written_before_it_is_told(world: World) -> None:
     world.acts[STOP] = world.hold
     rows: dict[str, str] = {}

@@ -258,6 +258,7 @@ class Acceptor:
             # A fault of ours must not end this thread.
             reason, self._failing = internal_error(error), True
             self._log.error("not_recorded", reason=reason)
+            self._late.owe(after, reason)
             return reason
         self._failing = False
         if forgets:
