@@ -19,8 +19,6 @@ from ..._power.model.errors import MissingLibrary, SettingsInvalid
 
 if TYPE_CHECKING:
     from aiohttp import web
-if TYPE_CHECKING:
-    from aiohttp import web
 
 #: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all that a
 #: client sends.

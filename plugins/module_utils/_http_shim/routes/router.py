@@ -27,14 +27,8 @@ from ..servers.server_cache import ServerCache
 from .schemas import ERROR, Schema
 
 if TYPE_CHECKING:
-    from aiohttp import web
-if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from aiohttp import web
-
-    from ..http.replies import Reply
-if TYPE_CHECKING:
     from aiohttp import web
 
 

@@ -17,8 +17,6 @@ from .frames import Rates
 
 if TYPE_CHECKING:
     from aiohttp import web
-if TYPE_CHECKING:
-    from aiohttp import web
 
 _MOST_FRAMES, _MOST_BYTES = 4096, 1024 * 1024
 _CLOSING_SECONDS = 2.0

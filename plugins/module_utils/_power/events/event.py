@@ -29,13 +29,6 @@ class EventType(str, Enum):
     ROLLOUT_ENDED = "rollout.ended"
 
 
-SERVER_TYPES = (
-    EventType.ACTION_ENDED,
-    EventType.SERVER_CRASHED,
-    EventType.SERVER_CRASH_LOOP,
-    EventType.SERVER_RECOVERED,
-    EventType.COUNTDOWN_BEGUN,
-)
 ROLLOUT_TYPES = (EventType.ROLLOUT_BEGUN, EventType.ROLLOUT_STOPPED, EventType.ROLLOUT_ENDED)
 
 

@@ -118,7 +118,6 @@ def _refuse_if_over(boot: Boot, used: int) -> None:
 def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:
     context.enter(lock, Phase.PREBOOT)
     context.check_cancelled()
-    context.check_cancelled()
     with taken_step(context, "disk") as step:
         step.changed = put_disk_right(context, boot)
     context.check_cancelled()
