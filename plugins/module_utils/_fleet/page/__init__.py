@@ -1,4 +1,0 @@
-# Copyright (c) 2026, the fleet.power contributors
-# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a rolling run as one HTML page: from its record to the text. Only the controller's plugins import it. It writes no file."""

@@ -1,4 +1,0 @@
-# Copyright (c) 2026, the fleet.power contributors
-# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine: files, processes, ports, system log, threads. Every package of the core but `model` and `volume` may import it."""
