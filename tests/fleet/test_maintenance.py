@@ -113,10 +113,10 @@ def test_what_others_started_stopped_suspended_or_removed_meanwhile_is_respected
     ran = playbook("maintenance", [node])
     assert ran.rc == 0
     assert [node.is_up(uuid_of(each)) for each in (kept, stopped, before, suspended, started)] == [True, False, False, False, True]
-    assert "stopped was left down: somebody has stopped it since" in ran.stdout
-    assert "before was left down: somebody has stopped it since" in ran.stdout
-    assert "suspended was left down: it is suspended" in ran.stdout
-    assert f"{uuid_of(removed)} is not there any more" in ran.stdout
+    assert "stopped stays down: somebody has stopped it since" in ran.stdout
+    assert "before stays down: somebody has stopped it since" in ran.stdout
+    assert "suspended stays down: it is suspended" in ran.stdout
+    assert f"{uuid_of(removed)} no longer exists" in ran.stdout
     assert text_of(node, MEMORY) == ""
 
 
@@ -134,7 +134,7 @@ def test_a_server_that_stays_down_is_reported_and_the_next_run_brings_it_back(le
     failed = playbook("maintenance", [first, second])
     assert failed.rc != 0
     assert "bad: start_failed" in failed.stdout
-    assert f"no other node is begun: {second.name}" in words_of(failed)
+    assert f"the other nodes were not begun: {second.name}" in words_of(failed)
     assert "those that are not back yet will be started" in failed.stdout
     assert text_of(first, MEMORY) != ""
     assert second.started_at(uuid_of(other)) == untouched
@@ -185,7 +185,7 @@ def test_a_silent_engine_ends_the_run_before_anything_is_stopped_and_soon(lease:
         node.faults.thaw()
     assert ran.rc != 0
     assert f"Cannot finish the maintenance of {node.name}: Cannot " in words_of(ran)
-    assert "this run has stopped nothing; see to it and run this again" in words_of(ran)
+    assert "this run has stopped no server; correct the cause and run this again" in words_of(ran)
     assert node.started_at(uuid_of(each)) == before
     assert not (node.root / MARK).exists()
     assert text_of(node, MEMORY) == ""
@@ -204,7 +204,7 @@ def test_a_second_run_is_refused_while_the_first_is_at_the_node(lease: Lease, tm
     second = playbook("maintenance", [node], maintenance_tasks=todo, maintenance_reboot=True)
     node.write("/run/fleet-power/go", "")
     assert second.rc != 0
-    assert "is at the maintenance of this node, process " in words_of(second)
+    assert "is maintaining this node, with process " in words_of(second)
     assert "this run has stopped nothing" in words_of(second)
     ran = first.finish()
     assert ran.rc == 0, ran.output
@@ -229,15 +229,15 @@ def test_a_run_of_another_controller_is_taken_over_only_on_request(lease: Lease)
 @pytest.mark.long
 def test_a_memory_that_is_not_understood_is_refused_by_name_and_kept(lease: Lease) -> None:
     (node,) = lease(1)
-    where = f"Cannot read /{MEMORY} on {node.name}: it is"
+    where = f"Cannot read /{MEMORY} on {node.name}:"
     node.write(f"/{MEMORY}", '{"schema": 1, "phase": "st')
     ran = playbook("maintenance", [node])
     assert ran.rc != 0
-    assert f"{where} no JSON; correct it, or start by hand what should be up and remove it" in words_of(ran)
+    assert f"{where} it is not JSON; correct it, or start the servers that should be up by hand and remove the file" in words_of(ran)
     assert text_of(node, MEMORY) == '{"schema": 1, "phase": "st'
 
     kept = memory(node, schema=2)
     ran = playbook("maintenance", [node])
     assert ran.rc != 0
-    assert f"{where} of version 2, written by a newer fleet.power; update this one" in words_of(ran)
+    assert f"{where} a newer fleet.power wrote it, with version 2; update fleet.power" in words_of(ran)
     assert text_of(node, MEMORY) == kept

@@ -195,7 +195,7 @@ def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: L
 
     ran = playbook("maintenance", [first, second], **todo)
     assert ran.rc != 0
-    assert f"Cannot maintain {first.name}: players may be on played; it was neither worked on nor rebooted" in words_of(ran)
+    assert f"Cannot maintain {first.name}: players may be on played; the work and the reboot did not happen" in words_of(ran)
     assert recap(ran) == {first.name: 1, second.name: 0}
     assert (boot_of(first), runs_of(first, [played])) == (before[0], before[2])
     assert boot_of(second) != before[1]

@@ -145,7 +145,7 @@ def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(l
 
         ran = playbook("maintenance", [dark], maintenance_reboot=True)
         assert ran.rc == 2
-        assert f"Cannot finish the maintenance of {dark.name}: Cannot tell what runs: Cannot see server dune: " in words_of(ran)
+        assert f"Cannot finish the maintenance of {dark.name}: Cannot tell which servers run: Cannot see server dune: " in words_of(ran)
         assert "this run has stopped nothing" in words_of(ran)
         assert (runs_of(well, [fine]), runs_of(dark, [shown, dune])) == before
 

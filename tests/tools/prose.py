@@ -100,7 +100,7 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
             for pattern, instead in RULES:
                 for match in pattern.finditer(sentence[0]):
                     found.append((start + sentence[0].count("\n", 0, match.start()), f"{' '.join(match[0].split())[:60]!r}: {instead}"))
-    general = LintFile(path.name, "\n".join(prose)).lint({"max_errors": 1000, "checks": SETTINGS["general"]})
+    general = LintFile(path.name, "\n".join([*prose, ""])).lint({"max_errors": 1000, "checks": SETTINGS["general"]})
     found += [(result.pos[0], result.check_result.message) for result in general]
     allowed = {number + more for number, line in enumerate(lines, 1) if ALLOWED.search(line) for more in (0, 1)}
     return sorted((line, what) for line, what in found if line not in allowed)

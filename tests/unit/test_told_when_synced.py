@@ -298,7 +298,7 @@ os.write(1, b"closed")
 
 
 def test_a_maintenance_goes_by_its_memory_once_that_is_on_the_disk() -> None:
-    tasks = yaml.safe_load((ROLES / "maintenance" / "tasks" / "remember.yml").read_text())
+    tasks = yaml.safe_load((ROLES / "maintenance" / "tasks" / "write_record.yml").read_text())
     written, synced, *others = tasks
     memory = written["ansible.builtin.copy"]["dest"]
     assert synced["ansible.builtin.command"]["argv"] == ["sync", memory, memory.replace(" }}", " | dirname }}")]
