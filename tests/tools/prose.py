@@ -22,6 +22,7 @@ from proselint.tools import LintFile
 CHECKOUT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["prose"]
 RULES = [(re.compile(pattern.replace(" ", r"\s")), instead) for pattern, instead in SETTINGS["banned"].items()]
+NAME_RULE = re.compile(rf"(?:^|_)({SETTINGS['name_words']})(?=_|$)|^({SETTINGS['name_begins']})(?=_|$)")
 ALLOWED = re.compile(r"prose-ok: \w+ \w+")  # with a reason, on this line or on the one before
 SENTENCE = re.compile(r"[^\s|][^|]*?(?:(?<!e\.g)(?<!i\.e)[.!?][\"')*]*(?=\s)|(?=\|)|\Z)")
 BULLET = re.compile(r"\s*(?:(?:[*#|-]|\d+\.)\s+)*")
@@ -65,6 +66,13 @@ def of_yaml(first: int, text: str, keys: list[str]) -> Chunks:
             yield from paragraphs(first + node.start_mark.line, part)
 
 
+def test_names(text: str) -> Iterator[tuple[int, str]]:
+    """Lines and names of tests, without `test_`."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if found := re.match(r" *def test_(\w+)", line):
+            yield number, found[1]
+
+
 def of_python(text: str) -> Chunks:
     """Comments, docstrings, and the documentation of a plugin."""
     comments = [""] * text.count("\n")
@@ -72,6 +80,8 @@ def of_python(text: str) -> Chunks:
         if token.type == tokenize.COMMENT and not re.match(r"# (pylint|type|noqa|prose-ok|fmt):", token.string):
             comments[token.start[0] - 1] = re.sub("^[#: ]+", "" if token.line.lstrip().startswith("#") else "- ", token.string)
     yield from paragraphs(1, "\n".join(comments))
+    # A test's name states a promise.
+    yield from ((number, name.replace("_", " ").capitalize()) for number, name in test_names(text))
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
             yield from paragraphs(node.body[0].lineno, node.body[0].value.value)
@@ -83,6 +93,8 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
     """Numbers of lines, each with what is wrong."""
     if path.suffix == ".py":
         chunks = of_python(text)
+    elif not path.suffix:
+        chunks = paragraphs(1, re.sub(r"(?m)^(?!#).*$|^#!.*$|^# ?", "", text))
     elif path.suffix == ".yml":
         chunks = of_yaml(1, text, [] if "fragments" in path.parts else SETTINGS["keys"])
     else:
@@ -100,6 +112,11 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
             for pattern, instead in RULES:
                 for match in pattern.finditer(sentence[0]):
                     found.append((start + sentence[0].count("\n", 0, match.start()), f"{' '.join(match[0].split())[:60]!r}: {instead}"))
+    for number, name in test_names(text) if path.suffix == ".py" else ():
+        if len(name) > SETTINGS["name_length"]:
+            found.append((number, f"a name of {len(name)} characters: state the promise in {SETTINGS['name_length']}"))
+        if odd := NAME_RULE.search(name):
+            found.append((number, f"{odd[0].strip('_')!r} in a test's name: subject, verb, object"))
     general = LintFile(path.name, "\n".join([*prose, ""])).lint({"max_errors": 1000, "checks": SETTINGS["general"]})
     found += [(result.pos[0], result.check_result.message) for result in general]
     allowed = {number + more for number, line in enumerate(lines, 1) if ALLOWED.search(line) for more in (0, 1)}
@@ -109,7 +126,7 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
 def main(arguments: list[str]) -> int:
     CheckRegistry().register_many(general_checks)
     paths = [Path(argument).resolve() for argument in arguments] or [
-        path for pattern in SETTINGS["paths"] for path in CHECKOUT.glob(pattern)
+        path for pattern in SETTINGS["paths"] for path in CHECKOUT.glob(pattern) if path.is_file()
     ]
     found = {path.relative_to(CHECKOUT): each for path in sorted(paths) if (each := findings(path, path.read_text()))}
     for path, each in found.items():
