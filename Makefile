@@ -148,7 +148,7 @@ release: venv ## the changelog, checks and the file of a release: make release V
 	@tests/tools/release changelog $(VERSION)
 	@$(MAKE) lint build docs
 	@tests/tools/release check
-	@tests/tools/release tell
+	@tests/tools/release steps
 
 ##### to prepare and clean
 
