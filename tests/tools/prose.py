@@ -93,8 +93,13 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
     """Numbers of lines, each with what is wrong."""
     if path.suffix == ".py":
         chunks = of_python(text)
-    elif not path.suffix:
-        chunks = paragraphs(1, re.sub(r"(?m)^(?!#).*$|^#!.*$|^# ?", "", text))
+    elif path.suffix in ("", ".js"):
+        chunks = paragraphs(
+            1,
+            re.sub(
+                r"(?m)^(?!#|//).*$|^#!.*$|^# shellcheck .*$|^(?:#|//)(?:   (?=\S)| ?)", lambda part: "- " * part[0].endswith("   "), text
+            ),
+        )
     elif path.suffix == ".yml":
         chunks = of_yaml(1, text, [] if "fragments" in path.parts else SETTINGS["keys"])
     else:

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
 // A player: node player.js PORT NAME. Prints one JSON list a line: ["joined"], ["chat", text], ["kicked", reason], ["error", text], ["left"].
-// SIGTERM has it leave as people do.
+// After SIGTERM it leaves as a person does.
 const say = (...words) => console.log(JSON.stringify(words))
 const bot = require('mineflayer').createBot({
   host: '127.0.0.1',

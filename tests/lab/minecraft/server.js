@@ -2,8 +2,8 @@
 // GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 //
-// A Minecraft server at SERVER_PORT: a flat world that is kept nowhere, for players who need no account. `say ...` and `stop` on standard input.
-// Started here and not by its own command, which heeds no settings.
+// A Minecraft server at SERVER_PORT with a flat world in memory. Players need no account. It reads `say ...` and `stop` on standard input.
+// The server's own command ignores settings, so this file starts it.
 const defaults = require('flying-squid/config/default-settings.json')
 const server = require('flying-squid').createMCServer({
   ...defaults,
