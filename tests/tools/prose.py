@@ -29,6 +29,8 @@ BULLET = re.compile(r"\s*(?:(?:[*#|-]|\d+\.)\s+)*")
 NOT_MD = re.compile(r"(?m)<!--[\s\S]*?-->|^ *```[\s\S]*?^ *```$|(?<=\n\n)    (?! *[-*\d]).*\n(?:(?:    .*)?\n)*")
 # Directives with their content, labels, options, and the lines below headings.
 NOT_RST = re.compile(r"(?m)^( *)\.\.(?! (?:csv-table|warning)::).*\n(?:(?:\1 +\S.*)?\n)*|^ *:[\w-]+:(?: .*)?$|^ *\.\. \S+::|^[=~-]+$")
+# All but comments; an indented comment is an item of a list.
+NOT_SCRIPT = re.compile(r"(?m)^(?!#|//).*$|^#!.*$|^# shellcheck .*$|^(?:#|//)(?:   (?=\S)| ?)")
 CELL_END = re.compile(r"(?m)(?<=[^ ])\", ?\"?|(?<=[^ ])\"$")  # of a table as CSV
 # A link is replaced by its text; code and quotations by one sign.
 MARKUP = re.compile(
@@ -94,12 +96,7 @@ def findings(path: Path, text: str) -> list[tuple[int, str]]:
     if path.suffix == ".py":
         chunks = of_python(text)
     elif path.suffix in ("", ".js"):
-        chunks = paragraphs(
-            1,
-            re.sub(
-                r"(?m)^(?!#|//).*$|^#!.*$|^# shellcheck .*$|^(?:#|//)(?:   (?=\S)| ?)", lambda part: "- " * part[0].endswith("   "), text
-            ),
-        )
+        chunks = paragraphs(1, NOT_SCRIPT.sub(lambda part: "- " * part[0].endswith("   "), text))
     elif path.suffix == ".yml":
         chunks = of_yaml(1, text, [] if "fragments" in path.parts else SETTINGS["keys"])
     else:
