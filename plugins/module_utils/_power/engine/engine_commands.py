@@ -57,7 +57,7 @@ class _ExecSlot:
 
 
 class CommandRunner:
-    """Runs commands in the containers of one engine; see `ContainerCommands`."""
+    """Runs commands in the containers of one engine."""
 
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls
@@ -66,6 +66,11 @@ class CommandRunner:
         self._slots: dict[str, _ExecSlot] = {}
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a program in a container, by its full id, and return how it ended.
+
+        Limits are ``seconds`` and ``most_bytes``. A local, permitted caller kills an unfinished command; otherwise that container gets no
+        further command until it ends. Each container runs one command at a time; others wait.
+        """
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         with self._slot(container, deadline) as slot:
             if slot is None:

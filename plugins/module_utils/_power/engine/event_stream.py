@@ -82,7 +82,7 @@ def _number(value: object) -> int | None:
 
 
 class DockerEventStream:
-    """An open stream with its own connection: one thread reads, any thread may `close` it. See `EventStream`."""
+    """Container events for one reading thread; any thread may `close` it. `EngineUnreachable` if it breaks."""
 
     def __init__(self, calls: EngineCalls, since: int | None) -> None:
         """Request the stream; return after the engine has answered. Raises as a call."""
@@ -109,6 +109,7 @@ class DockerEventStream:
             return event
 
     def close(self) -> None:
+        """End the stream at once, also during a read. A second call does nothing."""
         self._closed = True
         _wake(self._socket)
         # A reader releases the connection itself. Without a reader, this thread does.

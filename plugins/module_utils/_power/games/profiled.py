@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..definitions.definition import Definition
 from ..definitions.game_keys import MESSAGE, GameProfile
-from ..engine.engine import Engine
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, EngineUnreachable, PowerError
@@ -21,6 +20,9 @@ from ..model.server import Snapshot
 from . import a2s, minecraft, quake3, rcon
 from .exchange import Unanswered, address_of, counted, default_port, number_of
 from .message import clean, for_console, for_word
+
+if TYPE_CHECKING:
+    from ..engine.docker_engine import DockerEngine
 
 #: Bytes of output that are read; a number has a few.
 _MOST_OUTPUT = 4096
@@ -38,7 +40,7 @@ QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]
 _LONGEST_REASON = 300
 
 
-def count_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> PlayerCount:
+def count_by(engine: DockerEngine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> PlayerCount:
     """Return the player count from a command. Raises `Unanswered`, and the engine's errors."""
     return count_in(_run_command(engine, snapshot, words, seconds, "query"))
 
@@ -51,12 +53,12 @@ def count_in(output: bytes) -> PlayerCount:
     return counted(number_of(found[1]), found[2])
 
 
-def tell_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> None:
+def tell_by(engine: DockerEngine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> None:
     """Send players a message by a command. Raises `Unanswered`, and the engine's errors."""
     _run_command(engine, snapshot, words, seconds, "announce")
 
 
-def _run_command(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float, purpose: str) -> bytes:
+def _run_command(engine: DockerEngine, snapshot: Snapshot, words: Sequence[str], seconds: float, purpose: str) -> bytes:
     ended = engine.commands.run(snapshot.id, words, seconds=seconds, most_bytes=_MOST_OUTPUT)
     if ended.exit_code is None:
         raise Unanswered(f"its {purpose} command {ended.why}")
@@ -71,7 +73,7 @@ class ProfiledGame:
     """Queries one run of a server, and sends messages to its players; see `Game`."""
 
     def __init__(
-        self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: Engine, *, seconds: float = SECONDS
+        self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: DockerEngine, *, seconds: float = SECONDS
     ) -> None:
         self._profile = profile
         self._snapshot = snapshot
