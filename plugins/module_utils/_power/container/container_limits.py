@@ -9,7 +9,7 @@ only CPU time and pids can become unlimited again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -212,12 +212,9 @@ def memory_bytes(limit: int, settings: Settings) -> int:
         bands, beyond = settings.overhead_multipliers, settings.overhead_default_multiplier
     else:
         bands, beyond = _MULTIPLIERS, _DEFAULT_MULTIPLIER
+    own = next((factor for bound, factor in bands if limit <= bound), beyond)
     smaller = [_with_overhead(bound, factor) for bound, factor in bands if bound < limit]
-    return max([_with_overhead(limit, _factor(limit, bands, beyond)), *smaller])
-
-
-def _factor(limit: int, bands: Sequence[tuple[int, float]], beyond: float) -> float:
-    return next((factor for bound, factor in bands if limit <= bound), beyond)
+    return max([_with_overhead(limit, own), *smaller])
 
 
 def _with_overhead(limit: int, factor: float) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..container.container_labels import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..container.container_limits import limits_of
-from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..model.clock import engine_time
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...container.container_labels import WAITING, made_by_us, made_by_wings, spec_hash_of
 from ...container.container_parts import compare
-from ...container.container_spec import HOME, WAITING, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
+from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
