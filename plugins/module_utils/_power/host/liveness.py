@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
-#: Fields of /proc/PID/stat after the command: state, and start in clock ticks since boot.
-_STATE, _START = 0, 19
+#: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
+_STATE, _SESSION, _START = 0, 3, 19
 _ENDED = (b"Z", b"X")
 
 
@@ -36,27 +38,34 @@ def life() -> tuple[str, float]:
 
 def start_of(pid: int) -> int:
     """Return the start of a process in clock ticks since boot; 0 if unknown."""
-    found = _state_and_start(pid)
-    return 0 if found is None else found[1]
+    found = stat_of(pid)
+    return 0 if found is None else found[2]
 
 
 def lives(pid: int, pid_start: int, boot: str) -> bool:
     """Tell if the process with this start and boot lives; a zombie does not."""
     if boot != boot_id():
         return False
-    found = _state_and_start(pid)
+    found = stat_of(pid)
     if found is None:
         return _is_hidden(pid)
-    state, start = found
-    return state not in _ENDED and start == pid_start
+    has_ended, _session, start = found
+    return not has_ended and start == pid_start
 
 
-def _state_and_start(pid: int) -> tuple[bytes, int] | None:
+def processes() -> Iterator[int]:
+    """Yield the pids of all processes; none if they are unknown."""
+    with suppress(OSError):
+        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def stat_of(pid: int) -> tuple[bool, int, int] | None:
+    """Return whether a process has ended (a zombie), its session, and its start in clock ticks since boot; None if unknown."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
             # The command stands in parentheses, and may itself hold spaces and parentheses.
             fields = source.read().rpartition(b")")[2].split()
-        return fields[_STATE], int(fields[_START])
+        return fields[_STATE] in _ENDED, int(fields[_SESSION]), int(fields[_START])
     except (OSError, IndexError, ValueError):
         return None
 
