@@ -29,7 +29,7 @@ from .engine_images import DockerImages
 from .output import Output, write_once
 
 if TYPE_CHECKING:
-    from .engine_commands import CommandEnd, CommandRunner
+    from .engine_commands import CommandRunner
 
 #: The first lines of a run may be stamped this much before its StartedAt.
 _EARLY = timedelta(milliseconds=100)
@@ -180,24 +180,6 @@ class DockerContainers:
         return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
 
 
-class DockerCommands:
-    """Runs commands in containers, beside the main process and as the same user. The code loads with the first command."""
-
-    def __init__(self, calls: EngineCalls, *, local: bool) -> None:
-        self._calls = calls
-        self._local = local
-        self._loading = threading.Lock()
-        self._runner: CommandRunner | None = None
-
-    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        """See `CommandRunner.run`."""
-        from .engine_commands import CommandRunner
-
-        with self._loading:
-            self._runner = self._runner or CommandRunner(self._calls, local=self._local)
-        return self._runner.run(container, words, seconds=seconds, most_bytes=most_bytes)
-
-
 class DockerEngine:
     """Sees containers and acts on their processes. Thread-safe. A ``name`` is a container's id or name.
 
@@ -213,8 +195,18 @@ class DockerEngine:
         self.images = DockerImages(self._calls)
         self.logs = DockerLogs(self._calls)
         self.events = DockerEvents(self._calls, local=self.local)
-        self.commands = DockerCommands(self._calls, local=self.local)
         self._by_label = LiveByLabel(self._live_by_label)
+        self._loading = threading.Lock()
+        self._commands: CommandRunner | None = None
+
+    @property
+    def commands(self) -> CommandRunner:
+        # Loaded with the first command. One for all threads: it keeps commands of one container apart.
+        from .engine_commands import CommandRunner
+
+        with self._loading:
+            self._commands = self._commands or CommandRunner(self._calls, local=self.local)
+        return self._commands
 
     def inspect(self, name: str) -> Snapshot | None:
         """Return the container as it is now, or None. A live, renamed container of a server is found by its labels."""

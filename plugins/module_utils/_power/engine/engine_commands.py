@@ -53,7 +53,7 @@ class _ExecSlot:
 
 
 class CommandRunner:
-    """Runs commands in the containers of one engine."""
+    """Runs commands in containers, beside the main process and as the same user."""
 
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls

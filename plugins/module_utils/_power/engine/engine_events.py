@@ -77,10 +77,8 @@ class DockerEvents:
             yield from client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True)
 
 
-class _Waiter:
-    def __init__(self) -> None:
-        self.ended = False
-        self.woken = threading.Event()
+class _Waiter(threading.Event):
+    ended = False
 
 
 class EndEvents:
@@ -98,10 +96,7 @@ class EndEvents:
         self._muted = Deadline(SYSTEM_CLOCK, 0.0)
 
     def wait(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait up to ``seconds`` for an end; return whether it was reported. None at once: no listener and no ``begin``, or no support.
-
-        An end reported since the last wait counts, so no end between a look and the wait is missed.
-        """
+        """See `DockerEvents.await_end_hint`. An end since the last wait counts: no end between a look and the wait is missed."""
         waiter = _Waiter()
         with self._guard:
             if self._ended.pop(container, None) is not None:
@@ -109,7 +104,7 @@ class EndEvents:
             if not self._reading and not (begin and self._begin()):
                 return None
             self._waiting.setdefault(container, []).append(waiter)
-        waiter.woken.wait(seconds)
+        waiter.wait(seconds)
         with self._guard:
             waiters = self._waiting.get(container, [])
             if waiter in waiters:
@@ -155,7 +150,7 @@ class EndEvents:
                 self._ended[container] = time.monotonic()
         for waiter in waiters or ():
             waiter.ended = True
-            waiter.woken.set()
+            waiter.set()
 
     def _go_on(self) -> bool:
         with self._guard:
@@ -172,4 +167,4 @@ class EndEvents:
             self._ended = {}
         for waiters in waiting.values():
             for waiter in waiters:
-                waiter.woken.set()
+                waiter.set()

@@ -119,16 +119,13 @@ class DockerEventStream:
             finally:
                 self._reading.release()
 
-    def __enter__(self) -> DockerEventStream:
-        return self
-
-    def __exit__(self, *_unused: object) -> None:
-        self.close()
-
     def _read(self, calls: EngineCalls, since: int | None) -> Generator[ContainerEvent | None, None, None]:
         """Yield None once the engine has answered, then each event."""
+        params = {"filters": json.dumps({"type": ["container"], "event": list(ACTIONS)})}
+        if since is not None:
+            params["since"] = engine_moment(since)
         with calls.asking(_WHAT, own_seconds=calls.timeout) as client:
-            response = client._get(client._url("/events"), params=_asked(since), stream=True)
+            response = client._get(client._url("/events"), params=params, stream=True)
             with contextlib.closing(response):
                 raw = client._get_raw_response_socket(response)
                 self._socket = getattr(raw, "_sock", raw)
@@ -141,11 +138,6 @@ class DockerEventStream:
                             yield event
                 except _UNREADABLE as fault:
                     raise EngineUnreachable(f"Cannot {_WHAT}: what it tells cannot be read") from fault
-
-
-def _asked(since: int | None) -> dict[str, str]:
-    filters = json.dumps({"type": ["container"], "event": list(ACTIONS)})
-    return {"filters": filters} if since is None else {"filters": filters, "since": engine_moment(since)}
 
 
 def _wait_for_ever(sock: Any) -> None:
