@@ -106,7 +106,7 @@ def amount(key: str, limits: ContainerLimits) -> Amount:
     return _KEYS[key].amount(limits)
 
 
-def is_untold(key: str, limits: ContainerLimits) -> bool:
+def is_unreported(key: str, limits: ContainerLimits) -> bool:
     """Tell if the engine reports no such limit: none was requested, or it is unsupported."""
     return _KEYS[key].is_none(limits)
 

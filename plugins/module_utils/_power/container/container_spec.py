@@ -17,7 +17,7 @@ from ..definitions.settings import Settings
 from ..definitions.stop_way import stop_way_text
 from ..model.errors import DefinitionInvalid
 from ..model.schema import Mismatch, printable
-from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, is_wings_label
+from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, made_by_wings
 from .container_limits import resources
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_parts import parts_label
@@ -185,7 +185,7 @@ def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
     """Return the definition's labels and ours. A definition cannot imitate labels of Wings or of other containers of ours."""
     labels, warnings = {}, []
     for name, value in definition.labels:
-        if name.startswith(OUR_LABELS) or is_wings_label(name, value):
+        if name.startswith(OUR_LABELS) or made_by_wings({name: value}):
             warnings.append(f"settings.labels.{printable(name)} is ignored: it says who made a container")
         else:
             labels[name] = value
