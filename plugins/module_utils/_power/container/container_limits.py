@@ -187,12 +187,16 @@ def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[st
             "settings.build.memory_limit",
             f"is {build.memory_limit} MB, expected at least {_LEAST_MEMORY} (the engine's least is 6 MiB), or 0 for unlimited",
         )
-    memory = memory_bytes(build.memory_limit, settings)
-    swap, warnings = _memory_swap(build, memory)
+    memory, warnings = memory_bytes(build.memory_limit, settings), []
+    # The engine's sum of memory and swap: the memory for no swap, -1 for unlimited.
+    both = _UNLIMITED if build.swap < 0 else memory + build.swap * _MB
+    if build.swap > 0 and not build.memory_limit:
+        both = 0
+        warnings.append(f"settings.build.swap: {build.swap} MB is ignored, the memory being unlimited; set memory_limit to limit both")
     found: dict[str, Any] = {
         "Memory": memory,
         "MemoryReservation": build.memory_limit * _MB,
-        "MemorySwap": swap,
+        "MemorySwap": both,
         "PidsLimit": settings.container_pid_limit,
     }
     if build.cpu_limit > 0:
@@ -220,12 +224,3 @@ def memory_bytes(limit: int, settings: Settings) -> int:
 def _with_overhead(limit: int, factor: float) -> int:
     # Decimal, because 1.15 in binary is a little less than 1.15.
     return int((Decimal(limit) * Decimal(str(factor)) * _MB).to_integral_value(ROUND_HALF_UP))
-
-
-def _memory_swap(build: Build, memory: int) -> tuple[int, list[str]]:
-    """Return the engine's sum of memory and swap: the memory for no swap, -1 for unlimited."""
-    if build.swap < 0:
-        return -1, []
-    if build.swap and not build.memory_limit:
-        return 0, [f"settings.build.swap: {build.swap} MB is ignored, the memory being unlimited; set memory_limit to limit both"]
-    return memory + build.swap * _MB, []

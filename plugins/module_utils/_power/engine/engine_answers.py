@@ -63,7 +63,6 @@ def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str,
 
 
 def image_of(found: Mapping[str, Any]) -> ImageSeen:
-    """Read an image answer."""
     config = found.get("Config") or {}
     test = (config.get("Healthcheck") or {}).get("Test") or []
     return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))

@@ -109,9 +109,8 @@ class EngineCalls:
         """Lend a client; with ``own_seconds`` a separate one for a stream whose parts may each take that long."""
         sdk = self._clients.sdk
         try:
-            with contextlib.ExitStack() as stack:
-                lent = self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds)
-                yield stack.enter_context(lent)
+            with self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds) as client:
+                yield client
         except sdk.api_error as answer:
             raise EngineError(f"Cannot {what}: {one_line(str(answer.explanation or answer))}", status=answer.status_code) from answer
         except sdk.transport_errors as error:

@@ -175,11 +175,11 @@ def end_session(leader: int, container: str, since: float) -> None:
     if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
     for _round in range(_ROUNDS):
-        if sum(_end(pid, leader, container, since) for pid in processes()) == 0:
+        if sum(_kill(pid, leader, container, since) for pid in processes()) == 0:
             return
 
 
-def _end(pid: int, leader: int, container: str, since: float) -> bool:
+def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     if not _is_of(pid, leader, since):
         return False
     try:

@@ -71,7 +71,7 @@ def variable(snapshot: Snapshot, name: str) -> str | None:
 
 
 class GameExchange:
-    """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Close it after use."""
+    """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Use it as a context: its end closes it."""
 
     def __init__(self, address: tuple[str, int], kind: socket.SocketKind, deadline: Deadline, most: int) -> None:
         self._deadline = deadline
@@ -84,16 +84,13 @@ class GameExchange:
             with self._limited():
                 self._socket.connect(address)
         except BaseException:
-            self.close()
+            self._socket.close()
             raise
 
     def __enter__(self) -> GameExchange:
         return self
 
     def __exit__(self, *_unused: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._socket.close()
 
     def send(self, data: bytes) -> None:

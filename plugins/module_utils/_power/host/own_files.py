@@ -116,17 +116,11 @@ def open_locked(path: str, opened: Callable[[], int]) -> int | None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-            if _is_at(descriptor, path):
-                undo.pop_all()
-                return descriptor
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                    undo.pop_all()
+                    return descriptor
     raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", path)
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except OSError:
-        return False
 
 
 def _is_directory(path: str) -> bool:
