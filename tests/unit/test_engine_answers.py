@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_e
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent, container_event
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life, manual_stop_mark
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer, Run, Snapshot

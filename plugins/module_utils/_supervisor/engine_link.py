@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._power.engine.event_stream import ContainerEvent, DockerEventStream
 from .._power.host.engine_process import engine_began, engine_life, is_life, manual_stop_mark
-from .._power.host.liveness import boot_id
+from .._power.host.machine import boot_id
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
 from .._power.model.server import Run

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..host.liveness import boot_seconds, processes, stat_of
+from ..host.machine import boot_seconds, processes, stat_of
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, PowerError

@@ -13,7 +13,7 @@ import struct
 import time
 
 from ..model.schema import is_nested_deeper
-from .liveness import boot_id, boot_seconds, lives, processes, start_of
+from .machine import boot_id, boot_seconds, lives, processes, start_of
 from .own_files import open_own
 
 _UNIX = "unix://"

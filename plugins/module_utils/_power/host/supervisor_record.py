@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .liveness import boot_id, lives, start_of
+from .machine import boot_id, lives, start_of
 from .own_files import open_own, seal, unseal
 
 SUPERVISOR_LOCK = "supervisor.lock"

@@ -1,28 +1,27 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells if the process that wrote a record still lives. Linux only."""
+"""This machine: its boot, its processes and its time zone. Linux only."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 #: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
 _STATE, _SESSION, _START = 0, 3, 19
 _ENDED = (b"Z", b"X")
+_TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_TIMEZONES = "usr/share/zoneinfo"
+FALLBACK = "UTC"
 
 
 def boot_id() -> str:
     """Return the id of this boot of the machine; empty if unknown."""
-    try:
-        with open(_BOOT_ID, encoding="ascii") as source:
-            return source.read().strip()
-    except OSError:
-        return ""
+    return _text_of("/proc/sys/kernel/random/boot_id")
 
 
 def boot_seconds() -> float:
@@ -79,3 +78,37 @@ def _is_hidden(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return False
+
+
+def is_timezone(name: str, root: str = "/") -> bool:
+    """Tell if ``name`` is a time zone; without a time zone database, if it looks like one."""
+    if not _TIMEZONE.fullmatch(name):
+        return False
+    database = os.path.join(root, _TIMEZONES)
+    return name == FALLBACK or not os.path.isdir(database) or os.path.isfile(os.path.join(database, name))
+
+
+def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
+    """Return the first valid time zone of ``/etc/timezone``, the link ``/etc/localtime``, and ``TZ``; else UTC.
+
+    Wings reads ``TZ`` first; here callers with different environments would recreate each other's containers.
+    """
+    for name in (_text_of(os.path.join(root, "etc/timezone")), _from_link(root), environment.get("TZ", "").lstrip(":")):
+        if is_timezone(name, root):
+            return name
+    return FALLBACK
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as source:
+            return source.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _from_link(root: str) -> str:
+    try:
+        return os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
+    except OSError:
+        return ""
