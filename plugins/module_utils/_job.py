@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _job_wait
-from ._power.host.liveness import life
+from ._power.host.machine import life
 
 #: An action plugin asks for a job with this variable: its id, the seconds until the handover, and the latest start if it may have begun
 #: before. That start is a life of the machine and an age in it.

@@ -25,7 +25,7 @@ from ._power.actions.many.bulk import Target, perform_each
 from ._power.actions.node.limiter import Limiter, Slot
 from ._power.call import Call, open_call
 from ._power.definitions.settings import Settings, load_settings
-from ._power.host.pauses import MEMORY, maintenance_of
+from ._power.host.pauses import MAINTENANCE_RECORD, maintenance_of
 from ._power.model.caller import RESTORE_ORIGIN, Caller
 from ._power.model.errors import NotSelected, ServerNotFound, Suspended
 from ._power.model.report import is_failure
@@ -65,16 +65,14 @@ def _restore(given: argparse.Namespace, interrupted: Callable[[], bool]) -> bool
 
 def _is_rebooting(directory: str) -> bool:
     """Tell, with a line, if a maintenance reboots this node. An unreadable one gets a line too, and counts as none."""
-    path = os.path.join(directory, MEMORY)
+    path = os.path.join(directory, MAINTENANCE_RECORD)
     try:
-        memory = maintenance_of(directory)
+        record = maintenance_of(directory)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
         print_line(f"Cannot read {path}: {why}; servers that should be up are started as without a maintenance", sys.stderr)
         return False
-    if memory is None:
-        return False
-    if memory.get("phase") != _REBOOT:
+    if record is None or record.get("phase") != _REBOOT:
         return False
     print_line(
         f"Nothing is started: {path} says that a maintenance reboots this node, and it brings its servers back itself; "

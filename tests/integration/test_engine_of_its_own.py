@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent, DockerEventStream
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began, engine_life, manual_stop_mark
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
@@ -32,7 +31,7 @@ Told = tuple[str, "int | None"]
 class Follower:
     """A thread that follows an engine; what it was told, and how that ended."""
 
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: DockerEventStream) -> None:
         self.stream = stream
         self.events: list[ContainerEvent] = []
         self.end = ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine import engine_commands
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import Engine
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.games.game import Game
 
@@ -28,7 +28,7 @@ HANGS = ("sh", "-c", "sleep 1001 & sleep 1002")
 class Commands:
     def __init__(self, lab: Lab) -> None:
         self.uuid = lab.up()
-        self.engine: Engine = lab.node().engine
+        self.engine: DockerEngine = lab.node().engine
         snapshot = self.engine.inspect(self.uuid)
         assert snapshot is not None
         self.container = snapshot.id

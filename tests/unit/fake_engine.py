@@ -17,10 +17,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import name_in_labels
+from ansible_collections.fleet.power.plugins.module_utils._power.container.container_labels import WAITING, name_in_labels
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_limits import limits_of
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_network import NetworkSpec
-from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import WAITING
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent

@@ -21,7 +21,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.connecti
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_calls import PLACES, EngineClients
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_commands import CommandEnd, CommandRunner, _read, end_session
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_seconds
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline, wait_until
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable

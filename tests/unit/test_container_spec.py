@@ -21,7 +21,6 @@ from ansible_collections.fleet.power.plugins.module_utils._power.container.conta
     LABEL_SPEC,
     LABEL_STOP,
     made_by_us,
-    spec_hash_of,
     stop_way_of,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import ContainerSpec, container_spec
@@ -65,7 +64,7 @@ def host(raw: object = PAPER, node: Settings | None = None) -> dict[str, Any]:
 
 
 def hash_of(raw: object = PAPER, node: Settings | None = None, image_id: str = IMAGE_ID) -> str:
-    found = spec_hash_of(spec(raw, node, image_id).config["Labels"])
+    found = spec(raw, node, image_id).config["Labels"].get(LABEL_SPEC)
     assert found is not None
     return found
 

@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_e
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent, container_event
 from ansible_collections.fleet.power.plugins.module_utils._power.host import engine_process
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_life, manual_stop_mark
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import CancelledByKill, EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import ListedContainer, Run, Snapshot
@@ -178,7 +178,7 @@ def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_o
     monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "none"), str(tmp_path / "pid")))
     parent = f"{boot_id()}/{os.getppid()}/{start_of(os.getppid())}"
     (tmp_path / "pid").write_text(f"{os.getppid()}\n")
-    monkeypatch.setattr(engine_process, "_processes", lambda: iter(()))
+    monkeypatch.setattr(engine_process, "processes", lambda: iter(()))
     assert engine_life(host) == parent
     for text in (str(listener), "999999999999999999999999999", "-1", "", "x" * 100, "\u0665"):
         (tmp_path / "pid").write_text(text)

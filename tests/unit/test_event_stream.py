@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
-from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine import EventStream
+from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import DockerEventStream
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.tests.unit.scripted_engine import HEAD, ScriptedEngine
 
@@ -39,7 +39,7 @@ def that_streams(scripted: ScriptedEngine) -> ScriptedEngine:
     return scripted
 
 
-def follow(engine: ScriptedEngine, since: int | None = None, timeout: int = 5) -> EventStream:
+def follow(engine: ScriptedEngine, since: int | None = None, timeout: int = 5) -> DockerEventStream:
     return DockerEngine(replace(engine.connection, timeout=timeout)).events.follow(since)
 
 

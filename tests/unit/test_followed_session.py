@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._job import ended_job
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import life
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import life
 from ansible_collections.fleet.power.tests.unit.forked_support import ForkedModule, environment, wait_for
 
 NAME = "0123456789abcdef" * 2

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, lives, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, lives, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.holder import (
     BLANK,
     RECORD_SIZE,

@@ -34,7 +34,7 @@ from ansible_collections.fleet.power.plugins.module_utils._job import (
     job_path,
 )
 from ansible_collections.fleet.power.plugins.module_utils._job_wait import Watched, wait
-from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness
+from ansible_collections.fleet.power.plugins.module_utils._power.host import machine
 from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
 
 NAME = "0123456789abcdef" * 2
@@ -173,7 +173,7 @@ def test_what_may_have_begun_may_begin_in_this_boot_alone(monkeypatch: pytest.Mo
     asked = asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0, absent_answer())})
     assert asked is not None and asked.may_begin
     now, age = _job.life()
-    assert 0 < age <= liveness.boot_seconds()
+    assert 0 < age <= machine.boot_seconds()
     monkeypatch.setattr(_job, "life", lambda: (now, age + _job.KEPT_SECONDS + 5))
     assert not asked.may_begin
     # As after a boot, and as in a container that was begun anew.

@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import Definition
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, boot_seconds
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, boot_seconds
 from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import (
     SUPERVISOR_LOCK,
     SupervisorRecord,

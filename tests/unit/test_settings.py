@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
     parse_settings,
     read_settings,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.host.timezones import node_timezone
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import node_timezone
 from ansible_collections.fleet.power.plugins.module_utils._power.model import schema
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from hypothesis import given, settings

@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.log import Log
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.worker_pool import WorkerPool
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter
-from ansible_collections.fleet.power.plugins.module_utils._power.host import liveness, system_log
+from ansible_collections.fleet.power.plugins.module_utils._power.host import machine, system_log
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
@@ -378,8 +378,8 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     accept(world.journal, [Acceptance("stale", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
     clock.ahead = timedelta(hours=hours)
-    real = liveness.boot_seconds()
-    monkeypatch.setattr(liveness, "boot_seconds", lambda: real + 7200)
+    real = machine.boot_seconds()
+    monkeypatch.setattr(machine, "boot_seconds", lambda: real + 7200)
 
     async def story(_actions: Actions) -> None:
         await until(lambda: world.ended)

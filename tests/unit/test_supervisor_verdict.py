@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.event_stream import ContainerEvent
 from ansible_collections.fleet.power.plugins.module_utils._power.host.engine_process import engine_began
-from ansible_collections.fleet.power.plugins.module_utils._power.host.liveness import boot_id, start_of
+from ansible_collections.fleet.power.plugins.module_utils._power.host.machine import boot_id, start_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError, EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Snapshot
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict

@@ -16,7 +16,7 @@ from .._power.definitions.definition import Definition
 from .._power.definitions.definition_files import DefinitionDirectory, KeptDefinitions
 from .._power.definitions.settings import Settings
 from .._power.host.library_faults import reason_of
-from .._power.host.liveness import boot_id, boot_seconds
+from .._power.host.machine import boot_id, boot_seconds
 from .._power.host.supervisor_record import EVENTS_LOCK
 from .._power.journal.outbox import OutboxState
 from .._power.journal.schema import JournalUnusable

@@ -10,20 +10,22 @@ import queue
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .._power.engine.engine import Engine, EventStream
-from .._power.engine.event_stream import ContainerEvent
+from .._power.engine.event_stream import ContainerEvent, DockerEventStream
 from .._power.host.engine_process import engine_began, engine_life, is_life, manual_stop_mark
-from .._power.host.liveness import boot_id
+from .._power.host.machine import boot_id
 from .._power.model.clock import engine_time
 from .._power.model.errors import PowerError
 from .._power.model.server import Run
 from .._power.model.supervision import SeenRun
 
+if TYPE_CHECKING:
+    from .._power.engine.docker_engine import DockerEngine
+
 
 class EventReader:
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: DockerEventStream) -> None:
         self._stream = stream
         self._events: queue.SimpleQueue[ContainerEvent | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="engine-events", daemon=True).start()
@@ -95,7 +97,7 @@ class EngineLink:
         return manual_stop_mark(self.root, run.container)
 
 
-def link_to(engine: Engine, host: str) -> EngineLink:
+def link_to(engine: DockerEngine, host: str) -> EngineLink:
     """Return the link to an engine that answers. If its process is unknown, the boot stands for its life, and nothing starts on a guess."""
     facts: Mapping[str, Any] = {}
     if engine.local:

@@ -17,7 +17,7 @@ from .._power.actions.node.node import Node, build_node
 from .._power.actions.players.cancelled_countdown import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
-from .._power.host.liveness import boot_id, boot_seconds
+from .._power.host.machine import boot_id, boot_seconds
 from .._power.host.supervisor_record import SUPERVISOR_LOCK
 from .._power.host.system_log import announce_line
 from .._power.journal.intents import Intent

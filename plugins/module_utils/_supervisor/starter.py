@@ -14,7 +14,7 @@ from .._power.actions.node.limiter import Limiter, Slot
 from .._power.actions.node.node import Node
 from .._power.actions.turn.perform import perform
 from .._power.definitions.supervision import definition_fingerprint, policy_of
-from .._power.host.liveness import boot_id, boot_seconds
+from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance

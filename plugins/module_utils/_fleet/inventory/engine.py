@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..._power.container.container_spec import LABEL_NAME
+from ..._power.container.container_labels import LABEL_NAME
 from ..._power.engine.connection import Connection, load_sdk
 from ..._power.engine.engine_answers import claimed_server, server_of
 from ..._power.host.library_faults import refuse_negative_chunks

@@ -137,7 +137,7 @@ class Record:
     canary: str = ""
     #: Whether an earlier part of a resumed run had a successful canary.
     canary_passed: bool = False
-    #: The process that runs it, in the form of `liveness`; empty: none.
+    #: The process that runs it, in the form of `machine`; empty: none.
     owner: dict[str, Any] = field(default_factory=dict)
     #: Why no further batch begins; empty: the run continues.
     stopped: str = ""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..._power.definitions.definition_text import json_fault
-from ..._power.host.liveness import boot_id, lives, start_of
+from ..._power.host.machine import boot_id, lives, start_of
 from ..._power.host.own_files import sync_directory
 from .record import Record, from_json, to_json
 from .values import RolloutError

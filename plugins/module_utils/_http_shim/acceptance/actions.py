@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from ..._power.actions.players.cancelled_countdown import call_off_all_abandoned
-from ..._power.host import liveness
+from ..._power.host import machine
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerPolicy
@@ -157,7 +157,7 @@ class Actions:
             # Once, and not for each request.
             self._log.error("journal_unusable", reason=fault)
         self._fault = fault
-        now, boot, since_boot = self._node.clock.now(), liveness.boot_id(), liveness.boot_seconds()
+        now, boot, since_boot = self._node.clock.now(), machine.boot_id(), machine.boot_seconds()
         by_server: dict[str, list[Ticket]] = {}
         for acceptance in left:
             seconds = seconds_left(acceptance, GRACE_SECONDS, now, boot, since_boot)

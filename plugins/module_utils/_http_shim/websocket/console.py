@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..._power.engine.engine import Logs
+from ..._power.engine.docker_engine import DockerLogs
 from ..._power.engine.output import Deframer, Output
 from ..._power.engine.readiness import Lines, Matchers
 from ..._power.model.cancellation import Deadline
@@ -50,7 +50,7 @@ class OutputEvents:
 class Follower:
     """Reads the output of one run. ``begin``: the run has just begun, so its earlier output is shown, too."""
 
-    def __init__(self, logs: Logs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
+    def __init__(self, logs: DockerLogs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
         self.run = snapshot.run
         self._logs = logs
         self._matchers = matchers

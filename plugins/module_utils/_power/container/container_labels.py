@@ -18,10 +18,6 @@ LABEL_NAME = "fleet.power.name"
 #: Short hashes of the container's parts; see `container_parts`.
 LABEL_PARTS = "fleet.power.parts"
 OUR_LABELS = "fleet.power."
-#: The label of Wings' containers, as the engine's filters write it.
-WINGS_LABEL = "Service=Pterodactyl"
-_WINGS_NAME, _unused, _WINGS_VALUE = WINGS_LABEL.partition("=")
-
 #: Suffixes of the server's UUID for a container that waits for its place; the second if the first is taken.
 WAITING = ("-next", "-after")
 
@@ -42,15 +38,7 @@ def made_by_us(snapshot: Snapshot, uuid: str) -> bool:
 
 
 def made_by_wings(labels: Mapping[str, str]) -> bool:
-    return labels.get(_WINGS_NAME) == _WINGS_VALUE
-
-
-def is_wings_label(name: str, value: str) -> bool:
-    return name == _WINGS_NAME and value == _WINGS_VALUE
-
-
-def spec_hash_of(labels: Mapping[str, str]) -> str | None:
-    return labels.get(LABEL_SPEC)
+    return labels.get("Service") == "Pterodactyl"
 
 
 def stop_way_of(labels: Mapping[str, str]) -> StopWay | None:

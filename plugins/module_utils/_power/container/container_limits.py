@@ -9,7 +9,7 @@ only CPU time and pids can become unlimited again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -106,7 +106,7 @@ def amount(key: str, limits: ContainerLimits) -> Amount:
     return _KEYS[key].amount(limits)
 
 
-def is_untold(key: str, limits: ContainerLimits) -> bool:
+def is_unreported(key: str, limits: ContainerLimits) -> bool:
     """Tell if the engine reports no such limit: none was requested, or it is unsupported."""
     return _KEYS[key].is_none(limits)
 
@@ -187,12 +187,16 @@ def resources(build: Build, settings: Settings) -> tuple[dict[str, Any], list[st
             "settings.build.memory_limit",
             f"is {build.memory_limit} MB, expected at least {_LEAST_MEMORY} (the engine's least is 6 MiB), or 0 for unlimited",
         )
-    memory = memory_bytes(build.memory_limit, settings)
-    swap, warnings = _memory_swap(build, memory)
+    memory, warnings = memory_bytes(build.memory_limit, settings), []
+    # The engine's sum of memory and swap: the memory for no swap, -1 for unlimited.
+    both = _UNLIMITED if build.swap < 0 else memory + build.swap * _MB
+    if build.swap > 0 and not build.memory_limit:
+        both = 0
+        warnings.append(f"settings.build.swap: {build.swap} MB is ignored, the memory being unlimited; set memory_limit to limit both")
     found: dict[str, Any] = {
         "Memory": memory,
         "MemoryReservation": build.memory_limit * _MB,
-        "MemorySwap": swap,
+        "MemorySwap": both,
         "PidsLimit": settings.container_pid_limit,
     }
     if build.cpu_limit > 0:
@@ -212,23 +216,11 @@ def memory_bytes(limit: int, settings: Settings) -> int:
         bands, beyond = settings.overhead_multipliers, settings.overhead_default_multiplier
     else:
         bands, beyond = _MULTIPLIERS, _DEFAULT_MULTIPLIER
+    own = next((factor for bound, factor in bands if limit <= bound), beyond)
     smaller = [_with_overhead(bound, factor) for bound, factor in bands if bound < limit]
-    return max([_with_overhead(limit, _factor(limit, bands, beyond)), *smaller])
-
-
-def _factor(limit: int, bands: Sequence[tuple[int, float]], beyond: float) -> float:
-    return next((factor for bound, factor in bands if limit <= bound), beyond)
+    return max([_with_overhead(limit, own), *smaller])
 
 
 def _with_overhead(limit: int, factor: float) -> int:
     # Decimal, because 1.15 in binary is a little less than 1.15.
     return int((Decimal(limit) * Decimal(str(factor)) * _MB).to_integral_value(ROUND_HALF_UP))
-
-
-def _memory_swap(build: Build, memory: int) -> tuple[int, list[str]]:
-    """Return the engine's sum of memory and swap: the memory for no swap, -1 for unlimited."""
-    if build.swap < 0:
-        return -1, []
-    if build.swap and not build.memory_limit:
-        return 0, [f"settings.build.swap: {build.swap} MB is ignored, the memory being unlimited; set memory_limit to limit both"]
-    return memory + build.swap * _MB, []

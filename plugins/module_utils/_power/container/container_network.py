@@ -36,21 +36,17 @@ def network_of(definition: Definition, settings: Settings) -> tuple[str, Network
     if allocations.force_outgoing_ip:
         address = ipaddress.ip_address(allocations.default_ip)
         if address.version == 4 and not address.is_unspecified and not address.is_loopback:
-            network = _outgoing_network(allocations.default_ip)
-            return network.name, network, []
+            options = {
+                "encryption": "false",
+                "com.docker.network.bridge.default_bridge": "false",
+                "com.docker.network.host_ipv4": allocations.default_ip,
+            }
+            name = f"ip-{allocations.default_ip.replace('.', '-')}"
+            return name, NetworkSpec(name, {"Driver": "bridge", "Options": options}), []
         warnings.append(f"settings.allocations.force_outgoing_ip is ignored: nothing goes out by {allocations.default_ip}")
     if settings.network_mode != settings.network_name:
         return settings.network_mode, None, warnings
     return settings.network_name, NetworkSpec(settings.network_name, _network_body(settings)), warnings
-
-
-def _outgoing_network(address: str) -> NetworkSpec:
-    options = {
-        "encryption": "false",
-        "com.docker.network.bridge.default_bridge": "false",
-        "com.docker.network.host_ipv4": address,
-    }
-    return NetworkSpec(f"ip-{address.replace('.', '-')}", {"Driver": "bridge", "Options": options})
 
 
 def _network_body(settings: Settings) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from typing import Any
 
 from ..model.schema import printable
 from ..model.server import ContainerLimits, Snapshot
-from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_STOP, spec_hash_of
-from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_untold, limits_of
+from .container_labels import LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP
+from .container_limits import LIMIT_KEYS, MEMORY, SWAP, THREADS, amount, can_change, differing_limits, is_unreported, limits_of
 
 #: Parts without a key, such as dropped capabilities: a later version may change them.
 OURS = "fleet.power"
@@ -127,7 +127,7 @@ def compare(snapshot: Snapshot, config: Mapping[str, Any], *, image_known: bool 
     count. Without ``image_known``, the image's id on the node does not count.
     """
     labels: Mapping[str, str] = config["Labels"]
-    is_same = spec_hash_of(snapshot.labels) == spec_hash_of(labels)
+    is_same = snapshot.labels.get(LABEL_SPEC) == labels.get(LABEL_SPEC)
     limits = limits_of(config["HostConfig"])
     changed = differing_limits(snapshot.limits, limits)
     if is_same and not changed and snapshot.labels.get(LABEL_PARTS, labels[LABEL_PARTS]) == labels[LABEL_PARTS]:
@@ -169,7 +169,7 @@ def _differences(created: Mapping[str, str], wanted: Mapping[str, str], changed:
 def _is_beyond(key: str, now: ContainerLimits, created: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Tell if the engine does not support a requested limit: it reports none. For CPUs, it may report others."""
     asked_for = created.get(key, "")
-    return is_untold(key, now) and asked_for != "" and (key != THREADS or asked_for == wanted.get(key))
+    return is_unreported(key, now) and asked_for != "" and (key != THREADS or asked_for == wanted.get(key))
 
 
 def _read(labels: Mapping[str, str]) -> dict[str, str] | None:

@@ -17,42 +17,10 @@ from ..definitions.settings import Settings
 from ..definitions.stop_way import stop_way_text
 from ..model.errors import DefinitionInvalid
 from ..model.schema import Mismatch, printable
-from .container_labels import (
-    LABEL_NAME,
-    LABEL_PARTS,
-    LABEL_SERVER,
-    LABEL_SPEC,
-    LABEL_STOP,
-    OUR_LABELS,
-    WAITING,
-    WINGS_LABEL,
-    claims_to_be,
-    is_wings_label,
-    made_by_us,
-    made_by_wings,
-    spec_hash_of,
-)
+from .container_labels import LABEL_NAME, LABEL_PARTS, LABEL_SERVER, LABEL_SPEC, LABEL_STOP, OUR_LABELS, made_by_wings
 from .container_limits import resources
 from .container_network import NetworkSpec, network_of, port_bindings, seen_by_containers
 from .container_parts import parts_label
-
-__all__ = [
-    "HOME",
-    "LABEL_NAME",
-    "LABEL_PARTS",
-    "LABEL_SERVER",
-    "LABEL_SPEC",
-    "LABEL_STOP",
-    "WAITING",
-    "WINGS_LABEL",
-    "ContainerSpec",
-    "NetworkSpec",
-    "claims_to_be",
-    "container_spec",
-    "made_by_us",
-    "made_by_wings",
-    "spec_hash_of",
-]
 
 HOME = "/home/container"
 #: Linux's limit for an argument or variable, without the zero at its end.
@@ -97,13 +65,10 @@ def container_spec(
     `DefinitionInvalid` for a valid definition that no engine can create.
     """
     try:
-        return _spec(definition, settings, data_directory, image_id, resolve)
+        host, network, warnings = _host(definition, settings, data_directory, resolve)
+        environment = _environment(definition, settings)
     except Mismatch as mismatch:
         raise DefinitionInvalid(f"Cannot use the definition of server {definition.server.uuid}: {mismatch}", key=mismatch.key) from None
-
-
-def _spec(definition: Definition, settings: Settings, data_directory: str, image_id: str, resolve: Callable[[str], str]) -> ContainerSpec:
-    host, network, warnings = _host(definition, settings, data_directory, resolve)
     labels, label_warnings = _labels(definition)
     user = (settings.container_uid, settings.container_gid) if settings.rootless else (settings.uid, settings.gid)
     config: dict[str, Any] = {
@@ -111,7 +76,7 @@ def _spec(definition: Definition, settings: Settings, data_directory: str, image
         "AttachStdin": True,
         "AttachStdout": True,
         "Domainname": settings.domainname,
-        "Env": _environment(definition, settings),
+        "Env": environment,
         "ExposedPorts": {port: {} for port in host["PortBindings"]},
         "HostConfig": host,
         "Hostname": definition.server.uuid,
@@ -220,7 +185,7 @@ def _labels(definition: Definition) -> tuple[dict[str, str], list[str]]:
     """Return the definition's labels and ours. A definition cannot imitate labels of Wings or of other containers of ours."""
     labels, warnings = {}, []
     for name, value in definition.labels:
-        if name.startswith(OUR_LABELS) or is_wings_label(name, value):
+        if name.startswith(OUR_LABELS) or made_by_wings({name: value}):
             warnings.append(f"settings.labels.{printable(name)} is ignored: it says who made a container")
         else:
             labels[name] = value

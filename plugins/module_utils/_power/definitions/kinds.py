@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..host.timezones import is_timezone
+from ..host.machine import is_timezone
 from ..model.schema import (
     Gathered,
     KeyLocation,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..host.timezones import node_timezone
+from ..host.machine import node_timezone
 from ..model.errors import MissingLibrary, SettingsInvalid
 from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, read_keys
 from .definition_text import placing

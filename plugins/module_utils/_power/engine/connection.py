@@ -297,7 +297,8 @@ def host_fault(host: str) -> str:
     """Return the expected form of an engine address that cannot be used; empty for a good one."""
     scheme, found, rest = host.partition("://")
     if not (found and rest and scheme in _SCHEMES):
-        return f"expected an address that begins with {_schemes()}"
+        *most, last = (f"{scheme}://" for scheme in _SCHEMES)
+        return f"expected an address that begins with {', '.join(most)} or {last}"
     if scheme != "unix" and not _is_url(host, port=scheme != "ssh"):
         return "expected a host, and a port from 1 to 65535"
     return ""
@@ -310,11 +311,6 @@ def _is_url(host: str, *, port: bool) -> bool:
     except ValueError:
         return False
     return given != 0 and (given is not None or not port)
-
-
-def _schemes() -> str:
-    *most, last = (f"{scheme}://" for scheme in _SCHEMES)
-    return f"{', '.join(most)} or {last}"
 
 
 def _api_version(whose: str, version: str | None) -> str | None:

@@ -22,7 +22,6 @@ from ..model.errors import EngineError, EngineUnreachable, PowerError
 from ..model.schema import one_line
 from ..model.server import ListedContainer, Run, Server, Snapshot, parse_uuid
 from .connection import Connection
-from .engine import ContainerCommands, Containers, Events, Images, Logs
 from .engine_answers import LIVE, Use, claimed_server, is_before, listed_of, publisher_of, server_of, snapshot_of, use_of
 from .engine_calls import EngineCalls
 from .engine_events import DockerEvents
@@ -30,7 +29,7 @@ from .engine_images import DockerImages
 from .output import Output, write_once
 
 if TYPE_CHECKING:
-    from .engine_commands import CommandEnd, CommandRunner
+    from .engine_commands import CommandRunner
 
 #: The first lines of a run may be stamped this much before its StartedAt.
 _EARLY = timedelta(milliseconds=100)
@@ -78,12 +77,13 @@ def _told(answer: Mapping[str, Sequence[str]] | PowerError, uuid: str) -> Sequen
 
 
 class DockerLogs:
-    """Reads the output and logs of containers; see `Logs`."""
+    """Reads the output of containers: live, and from the engine's log."""
 
     def __init__(self, calls: EngineCalls) -> None:
         self._calls = calls
 
     def attach(self, name: str) -> Output:
+        """Return the container's output from now on; attach before the start to miss nothing."""
         with self._calls.asking(f"attach to container {name}", own_seconds=self._calls.timeout) as client:
             raw = client.attach_socket(name, params={"stdout": 1, "stderr": 1, "stream": 1})
         return Output(raw)
@@ -108,6 +108,7 @@ class DockerLogs:
         return b"".join(line for stamp, _space, line in stamped if not is_before(stamp, begin))
 
     def tail_of_run(self, run: Run, lines: int) -> bytes:
+        """Return the last lines of the log of the newest run."""
         with self._calls.asking(f"read the log of container {run.container}") as client:
             found = bytes(client.logs(run.container, stdout=True, stderr=True, tail=lines, timestamps=True))
         moment = engine_time(run.started_at)
@@ -117,18 +118,22 @@ class DockerLogs:
 
 
 class DockerContainers:
-    """Makes and removes containers and their networks; see `Containers`."""
+    """Makes, changes and removes containers and their networks."""
 
     def __init__(self, calls: EngineCalls) -> None:
         self._calls = calls
 
     def create(self, name: str, config: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Create a container; return its id and the engine's warnings."""
         with self._calls.asking(f"create container {name}") as client:
             answer = client.create_container_from_config(dict(config), name)
         return str(answer["Id"]), [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
     def remove(self, name: str, *, volumes: bool) -> bool:
-        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which this waits for)."""
+        """Remove a container that does not run; False if it runs (409, unless a removal is in progress, which this waits for).
+
+        A missing container counts as removed.
+        """
         deadline = Deadline.after(SYSTEM_CLOCK, self._calls.timeout)
         while True:
             try:
@@ -157,8 +162,9 @@ class DockerContainers:
         )
 
     def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
-        """Change the limits of a container; see `Containers`. The SDK's own call lacks the pids limit."""
+        """Change the limits of a container, also while it runs; return the engine's warnings. After `EngineError`, some may apply."""
         with self._calls.asking(f"change the limits of container {name}") as client:
+            # The SDK's own call lacks the pids limit.
             answer = client._result(client._post_json(client._url("/containers/{0}/update", name), data=dict(body)), json=True)
         return [one_line(str(warning)) for warning in answer.get("Warnings") or []]
 
@@ -174,36 +180,33 @@ class DockerContainers:
         return self._calls.carry_out(f"create network {network.name}", create, gone=(409,))
 
 
-class DockerCommands:
-    """Runs commands in containers; see `ContainerCommands`. The code loads with the first command."""
-
-    def __init__(self, calls: EngineCalls, *, local: bool) -> None:
-        self._calls = calls
-        self._local = local
-        self._loading = threading.Lock()
-        self._runner: CommandRunner | None = None
-
-    def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
-        from .engine_commands import CommandRunner
-
-        with self._loading:
-            self._runner = self._runner or CommandRunner(self._calls, local=self._local)
-        return self._runner.run(container, words, seconds=seconds, most_bytes=most_bytes)
-
-
 class DockerEngine:
-    """A Docker Engine behind the SDK's low-level client. Thread-safe; see `Engine`."""
+    """Sees containers and acts on their processes. Thread-safe. A ``name`` is a container's id or name.
+
+    Return values report a missing container. Each call takes at most ``timeout`` seconds, apart from deliberate waits. A ``local`` engine's
+    containers use this machine's addresses and ports.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._calls = EngineCalls(connection)
         self.timeout = self._calls.timeout
         self.local = connection.host.startswith("unix://")
-        self.containers: Containers = DockerContainers(self._calls)
-        self.images: Images = DockerImages(self._calls)
-        self.logs: Logs = DockerLogs(self._calls)
-        self.events: Events = DockerEvents(self._calls, local=self.local)
-        self.commands: ContainerCommands = DockerCommands(self._calls, local=self.local)
+        self.containers = DockerContainers(self._calls)
+        self.images = DockerImages(self._calls)
+        self.logs = DockerLogs(self._calls)
+        self.events = DockerEvents(self._calls, local=self.local)
         self._by_label = LiveByLabel(self._live_by_label)
+        self._loading = threading.Lock()
+        self._commands: CommandRunner | None = None
+
+    @property
+    def commands(self) -> CommandRunner:
+        # Loaded with the first command. One for all threads: it keeps commands of one container apart.
+        from .engine_commands import CommandRunner
+
+        with self._loading:
+            self._commands = self._commands or CommandRunner(self._calls, local=self.local)
+        return self._commands
 
     def inspect(self, name: str) -> Snapshot | None:
         """Return the container as it is now, or None. A live, renamed container of a server is found by its labels."""
@@ -227,6 +230,7 @@ class DockerEngine:
         return found
 
     def servers(self) -> list[Server]:
+        """Return every server with a container of ours or of Wings; ours give the name at their creation."""
         with self._calls.asking("list the containers") as client:
             # The engine's filter has no "or": one list of everything costs less than two.
             rows = client.containers(all=True)
@@ -239,7 +243,7 @@ class DockerEngine:
         return [Server(uuid, name) for uuid, name in names.items()]
 
     def listed(self) -> list[ListedContainer]:
-        """Return every container of a server; see `Engine`. Only a live container with a changed name costs a call of its own."""
+        """Return every container of a server. Only a live, renamed container of ours costs a call of its own."""
         with self._calls.asking("list the containers") as client:
             rows = client.containers(all=True)
         return [found for row in rows if (found := listed_of(row, self._renamed_perhaps)) is not None]
@@ -252,6 +256,7 @@ class DockerEngine:
             return claimed_server(row)
 
     def publisher(self, published: str, address: str) -> str | None:
+        """Return the name of the live container that publishes a port such as ``25565/tcp`` on an address or on all; else None."""
         with self._calls.asking(f"list who has published port {published}") as client:
             rows = client.containers(filters={"publish": published})
         return next((name for row in rows if (name := publisher_of(row, published, address))), None)
@@ -262,7 +267,7 @@ class DockerEngine:
         return claimed if claimed is not None and found is not None and made_by_us(found, claimed) else None
 
     def signal(self, name: str, signal: str) -> bool:
-        """Send a signal; False if nothing runs there (this call answers 409)."""
+        """Send a signal; False if nothing runs there (not running, which is a 409, or no such container)."""
         try:
             what, urgent = f"send {signal} to container {name}", signal == "SIGKILL"
             return self._calls.carry_out(what, lambda client: client.kill(name, signal=signal), gone=(409,), urgent=urgent)
@@ -277,6 +282,10 @@ class DockerEngine:
         self._calls.carry_out(f"unpause container {name}", lambda client: client.unpause(name), gone=(404, 409, 500))
 
     def write_stdin(self, name: str, text: str, *, taken_within: float | None = None) -> None:
+        """Write to the standard input of the process; return when the engine has the text.
+
+        With ``taken_within`` seconds, return when the process's pipe has it: `EngineError` with the fact ``not_read`` if that is full.
+        """
         what, data = f"write to the standard input of container {name}", text.encode()
         with self._calls.asking(what, own_seconds=taken_within) as client:
             raw = client.attach_socket(name, params={"stdin": 1, "stream": 1})
@@ -285,6 +294,7 @@ class DockerEngine:
             raise EngineError(f"Cannot {what}: its process does not read it", not_read=True)
 
     def start(self, name: str) -> None:
+        """Start a container; return after its process has started."""
         with self._calls.asking(f"start container {name}") as client:
             client.start(name)
 
@@ -295,5 +305,6 @@ class DockerEngine:
         return None if found is None else use_of(found)
 
     def facts(self) -> Mapping[str, Any]:
+        """Return the engine's own description of itself and its machine."""
         with self._calls.asking("ask the engine what it is") as client:
             return dict(client.info())

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..container.container_labels import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..container.container_limits import limits_of
-from ..container.container_spec import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..model.clock import engine_time
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
@@ -63,7 +63,6 @@ def _addresses(bindings: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str,
 
 
 def image_of(found: Mapping[str, Any]) -> ImageSeen:
-    """Read an image answer."""
     config = found.get("Config") or {}
     test = (config.get("Healthcheck") or {}).get("Test") or []
     return ImageSeen(id=str(found["Id"]), healthcheck=bool(test) and test[0] != "NONE", volumes=tuple(config.get("Volumes") or ()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..model.errors import EngineError
@@ -28,17 +29,14 @@ class EngineClients:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._version = connection.api_version
-        self._sdk_loaded: Sdk | None = None
         self._asking_version = threading.Lock()
         self._places = {urgent: threading.Semaphore(PLACES) for urgent in (False, True)}
         self._idle: list[Any] = []
 
-    @property
+    @cached_property
     def sdk(self) -> Sdk:
         """Return the Docker SDK. Raises `MissingLibrary`."""
-        if self._sdk_loaded is None:
-            self._sdk_loaded = load_sdk()
-        return self._sdk_loaded
+        return load_sdk()
 
     @contextlib.contextmanager
     def one(self, *, urgent: bool = False) -> Iterator[Any]:
@@ -111,9 +109,8 @@ class EngineCalls:
         """Lend a client; with ``own_seconds`` a separate one for a stream whose parts may each take that long."""
         sdk = self._clients.sdk
         try:
-            with contextlib.ExitStack() as stack:
-                lent = self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds)
-                yield stack.enter_context(lent)
+            with self._clients.one(urgent=urgent) if own_seconds is None else self._clients.own(seconds=own_seconds) as client:
+                yield client
         except sdk.api_error as answer:
             raise EngineError(f"Cannot {what}: {one_line(str(answer.explanation or answer))}", status=answer.status_code) from answer
         except sdk.transport_errors as error:

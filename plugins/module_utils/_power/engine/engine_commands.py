@@ -15,11 +15,10 @@ import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..host.liveness import boot_seconds
+from ..host.machine import boot_seconds, processes, stat_of
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, PowerError
@@ -31,9 +30,6 @@ _LEAST_SECONDS = 0.1
 _END_SECONDS = 3.0
 _LOOK_SECONDS = 0.02
 _ID = re.compile(r"[0-9a-f]{64}")
-#: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
-_STATE, _SESSION, _START = 0, 3, 19
-_ENDED = (b"Z", b"X")
 #: Processes may start others while they are being killed.
 _ROUNDS = 5
 
@@ -57,7 +53,7 @@ class _ExecSlot:
 
 
 class CommandRunner:
-    """Runs commands in the containers of one engine; see `ContainerCommands`."""
+    """Runs commands in containers, beside the main process and as the same user."""
 
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls
@@ -66,6 +62,11 @@ class CommandRunner:
         self._slots: dict[str, _ExecSlot] = {}
 
     def run(self, container: str, words: Sequence[str], *, seconds: float, most_bytes: int) -> CommandEnd:
+        """Run a program in a container, by its full id, and return how it ended.
+
+        Limits are ``seconds`` and ``most_bytes``. A local, permitted caller kills an unfinished command; otherwise that container gets no
+        further command until it ends. Each container runs one command at a time; others wait.
+        """
         deadline = Deadline.after(SYSTEM_CLOCK, seconds)
         with self._slot(container, deadline) as slot:
             if slot is None:
@@ -174,16 +175,11 @@ def end_session(leader: int, container: str, since: float) -> None:
     if leader <= 1 or not _ID.fullmatch(container) or not hasattr(os, "pidfd_open"):
         return
     for _round in range(_ROUNDS):
-        if sum(_end(pid, leader, container, since) for pid in _processes()) == 0:
+        if sum(_kill(pid, leader, container, since) for pid in processes()) == 0:
             return
 
 
-def _processes() -> Iterator[int]:
-    with suppress(OSError):
-        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _end(pid: int, leader: int, container: str, since: float) -> bool:
+def _kill(pid: int, leader: int, container: str, since: float) -> bool:
     if not _is_of(pid, leader, since):
         return False
     try:
@@ -207,12 +203,8 @@ def _is_in(pid: int, container: str) -> bool:
 
 
 def _is_of(pid: int, leader: int, since: float) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as source:
-            # The command stands in parentheses, and may itself hold spaces and parentheses.
-            fields = source.read().rpartition(b")")[2].split()
-        ticks = os.sysconf("SC_CLK_TCK")
-        is_young = int(fields[_START]) + 1 >= since * ticks
-        return fields[_STATE] not in _ENDED and is_young and int(fields[_SESSION]) == leader
-    except (OSError, IndexError, ValueError):
+    found = stat_of(pid)
+    if found is None:
         return False
+    has_ended, session, start = found
+    return not has_ended and session == leader and start + 1 >= since * os.sysconf("SC_CLK_TCK")

@@ -8,14 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import PowerError
-from .engine import EventStream
 from .engine_answers import CHANGES, server_in_event
 from .engine_calls import EngineCalls
+
+if TYPE_CHECKING:
+    from .event_stream import DockerEventStream
 
 THREAD = "engine-events"
 #: Seconds per request of the stream: an unused open stream delays the engine's shutdown.
@@ -31,7 +33,7 @@ _LATE_SECONDS = 2.0
 
 
 class DockerEvents:
-    """The events of one engine; see `Events`."""
+    """Events of the engine: hints, not facts."""
 
     def __init__(self, calls: EngineCalls, *, local: bool) -> None:
         self._calls = calls
@@ -39,19 +41,31 @@ class DockerEvents:
         self._end_events = EndEvents(self._ends)
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait for the engine to report the end of a container's process; see `Events`. Only a local engine shares our clock."""
+        """Wait up to ``seconds`` for the end of a container's process; return whether the engine reported it.
+
+        Returns None at once if the engine cannot tell, or if there is no listener yet and ``begin`` is false: a new one has a cost. Only a
+        local engine can tell: it shares our clock. Poll `inspect` as well: reports may be missing or wrong.
+        """
         return self._end_events.wait(container, seconds, begin=begin) if self._local else None
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
+        """Yield UUIDs of servers that may have changed between two wall-clock moments: hints, only from a ``local`` engine."""
         return (uuid for event in self._events(CHANGES, since, until) if (uuid := server_in_event(event)) is not None)
 
-    def follow(self, since: int | None) -> EventStream:
+    def follow(self, since: int | None) -> DockerEventStream:
+        """Return an open stream of container events; the caller closes it.
+
+        ``since``, in nanoseconds of the engine's clock, repeats events from that moment on: the engine process keeps its last 256 of all
+        kinds. Without ``since``, events right after this call may be missed. An open stream delays the engine's shutdown by up to 5 s after
+        the end of its last container.
+        """
         # Loaded here because no action needs it.
         from .event_stream import DockerEventStream
 
         return DockerEventStream(self._calls, since)
 
     def is_serving(self, seconds: float) -> bool:
+        """Tell if the engine answers a new connection within ``seconds``. In a shutdown it refuses these before its first signal."""
         return self._calls.is_answered(seconds)
 
     def _ends(self, since: float, until: float) -> Iterator[str]:
@@ -63,10 +77,8 @@ class DockerEvents:
             yield from client.events(since=f"{since:.6f}", until=f"{until:.6f}", filters=filters, decode=True)
 
 
-class _Waiter:
-    def __init__(self) -> None:
-        self.ended = False
-        self.woken = threading.Event()
+class _Waiter(threading.Event):
+    ended = False
 
 
 class EndEvents:
@@ -84,10 +96,7 @@ class EndEvents:
         self._muted = Deadline(SYSTEM_CLOCK, 0.0)
 
     def wait(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """Wait up to ``seconds`` for an end; return whether it was reported. None at once: no listener and no ``begin``, or no support.
-
-        An end reported since the last wait counts, so no end between a look and the wait is missed.
-        """
+        """See `DockerEvents.await_end_hint`. An end since the last wait counts: no end between a look and the wait is missed."""
         waiter = _Waiter()
         with self._guard:
             if self._ended.pop(container, None) is not None:
@@ -95,7 +104,7 @@ class EndEvents:
             if not self._reading and not (begin and self._begin()):
                 return None
             self._waiting.setdefault(container, []).append(waiter)
-        waiter.woken.wait(seconds)
+        waiter.wait(seconds)
         with self._guard:
             waiters = self._waiting.get(container, [])
             if waiter in waiters:
@@ -141,7 +150,7 @@ class EndEvents:
                 self._ended[container] = time.monotonic()
         for waiter in waiters or ():
             waiter.ended = True
-            waiter.woken.set()
+            waiter.set()
 
     def _go_on(self) -> bool:
         with self._guard:
@@ -158,4 +167,4 @@ class EndEvents:
             self._ended = {}
         for waiters in waiting.values():
             for waiter in waiters:
-                waiter.woken.set()
+                waiter.set()

@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.5
 
 
 class DockerImages:
-    """The images of one engine; see `Images`."""
+    """Finds and pulls the images of a node."""
 
     def __init__(self, calls: EngineCalls) -> None:
         self._calls = calls
@@ -51,6 +51,7 @@ class DockerImages:
         return seen
 
     def pull(self, reference: str, credentials: Mapping[str, str] | None, check_cancelled: Callable[[], None]) -> None:
+        """Pull an image; call ``check_cancelled`` at least every second. Raises for an error in the progress stream too."""
 
         def lines() -> Iterator[Mapping[str, Any]]:
             try:

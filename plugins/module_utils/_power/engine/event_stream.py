@@ -82,7 +82,7 @@ def _number(value: object) -> int | None:
 
 
 class DockerEventStream:
-    """An open stream with its own connection: one thread reads, any thread may `close` it. See `EventStream`."""
+    """Container events for one reading thread; any thread may `close` it. `EngineUnreachable` if it breaks."""
 
     def __init__(self, calls: EngineCalls, since: int | None) -> None:
         """Request the stream; return after the engine has answered. Raises as a call."""
@@ -109,6 +109,7 @@ class DockerEventStream:
             return event
 
     def close(self) -> None:
+        """End the stream at once, also during a read. A second call does nothing."""
         self._closed = True
         _wake(self._socket)
         # A reader releases the connection itself. Without a reader, this thread does.
@@ -118,16 +119,13 @@ class DockerEventStream:
             finally:
                 self._reading.release()
 
-    def __enter__(self) -> DockerEventStream:
-        return self
-
-    def __exit__(self, *_unused: object) -> None:
-        self.close()
-
     def _read(self, calls: EngineCalls, since: int | None) -> Generator[ContainerEvent | None, None, None]:
         """Yield None once the engine has answered, then each event."""
+        params = {"filters": json.dumps({"type": ["container"], "event": list(ACTIONS)})}
+        if since is not None:
+            params["since"] = engine_moment(since)
         with calls.asking(_WHAT, own_seconds=calls.timeout) as client:
-            response = client._get(client._url("/events"), params=_asked(since), stream=True)
+            response = client._get(client._url("/events"), params=params, stream=True)
             with contextlib.closing(response):
                 raw = client._get_raw_response_socket(response)
                 self._socket = getattr(raw, "_sock", raw)
@@ -140,11 +138,6 @@ class DockerEventStream:
                             yield event
                 except _UNREADABLE as fault:
                     raise EngineUnreachable(f"Cannot {_WHAT}: what it tells cannot be read") from fault
-
-
-def _asked(since: int | None) -> dict[str, str]:
-    filters = json.dumps({"type": ["container"], "event": list(ACTIONS)})
-    return {"filters": filters} if since is None else {"filters": filters, "since": engine_moment(since)}
 
 
 def _wait_for_ever(sock: Any) -> None:

@@ -94,9 +94,6 @@ class _Latest:
     def __contains__(self, item: Hashable) -> bool:
         return item in self._known
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def add(self, item: Hashable) -> None:
         with self._lock:
             self._known[item] = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ..model.cancellation import Deadline
 from ..model.players import PlayerCount
@@ -21,7 +20,8 @@ _CHALLENGE, _INFO = b"A", b"I"
 #: A server may answer a challenge with another one, endlessly.
 _MOST_CHALLENGES = 3
 _MOST_PARTS = 32
-_COMPRESSED = 0x80000000
+#: In the last byte of an id.
+_COMPRESSED = 0x80
 #: Bytes before the content of a part: mark, id, count, number, size.
 _PART_HEAD = 12
 #: Texts of an answer before its numbers: name, map, folder, game.
@@ -64,36 +64,22 @@ def read_answer(receive: Callable[[], bytes]) -> bytes:
     packet = receive()
     if packet[:4] == _WHOLE:
         return packet[4:]
-    parts = _Parts()
+    head, parts = packet[4:9], {}
     for _part in range(_MOST_PARTS):
-        whole = parts.add(packet)
-        if whole is not None:
+        if packet[:4] != _PART or len(packet) < _PART_HEAD:
+            raise Unanswered(_NO_ANSWER)
+        total, number = packet[8], packet[9]
+        if packet[4:9] != head or not number < total <= _MOST_PARTS:
+            raise Unanswered(_NO_ANSWER)
+        parts[number] = packet[_PART_HEAD:]
+        if len(parts) == total:
+            data = b"".join(part for _number, part in sorted(parts.items()))
+            whole = _decompressed(data) if head[3] & _COMPRESSED else data
             if whole[:4] != _WHOLE:
                 raise Unanswered(_NO_ANSWER)
             return whole[4:]
         packet = receive()
     raise Unanswered("answers in more parts than any game does")
-
-
-@dataclass
-class _Parts:
-    _id: int | None = None
-    _total: int = 0
-    _found: dict[int, bytes] = field(default_factory=dict)
-
-    def add(self, packet: bytes) -> bytes | None:
-        if packet[:4] != _PART or len(packet) < _PART_HEAD:
-            raise Unanswered(_NO_ANSWER)
-        identity, total, number = int.from_bytes(packet[4:8], "little"), packet[8], packet[9]
-        if self._id is None:
-            self._id, self._total = identity, total
-        if (identity, total) != (self._id, self._total) or not number < total <= _MOST_PARTS:
-            raise Unanswered(_NO_ANSWER)
-        self._found[number] = packet[_PART_HEAD:]
-        if len(self._found) < total:
-            return None
-        data = b"".join(part for _number, part in sorted(self._found.items()))
-        return _decompressed(data) if identity & _COMPRESSED else data
 
 
 def _decompressed(data: bytes) -> bytes:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 
 from ..definitions.definition import Definition
 from ..model.cancellation import Deadline
@@ -69,7 +71,7 @@ def variable(snapshot: Snapshot, name: str) -> str | None:
 
 
 class GameExchange:
-    """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Close it after use."""
+    """A connected socket that raises `Unanswered` after the deadline or above ``most`` bytes. Use it as a context: its end closes it."""
 
     def __init__(self, address: tuple[str, int], kind: socket.SocketKind, deadline: Deadline, most: int) -> None:
         self._deadline = deadline
@@ -79,38 +81,26 @@ class GameExchange:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._socket = socket.socket(family, kind)
         try:
-            self._socket.settimeout(self._left())
-            self._socket.connect(address)
-        except OSError as error:
-            self.close()
-            raise self._fault(error) from error
+            with self._limited():
+                self._socket.connect(address)
         except BaseException:
-            self.close()
+            self._socket.close()
             raise
 
     def __enter__(self) -> GameExchange:
         return self
 
     def __exit__(self, *_unused: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._socket.close()
 
     def send(self, data: bytes) -> None:
-        try:
-            self._socket.settimeout(self._left())
+        with self._limited():
             self._socket.sendall(data)
-        except OSError as error:
-            raise self._fault(error) from error
 
     def receive(self) -> bytes:
         """Return the next datagram or piece of a stream; empty at its end."""
-        try:
-            self._socket.settimeout(self._left())
+        with self._limited():
             data = self._socket.recv(_CHUNK_BYTES)
-        except OSError as error:
-            raise self._fault(error) from error
         self._most -= len(data)
         if self._most < 0:
             raise Unanswered("answers more than any game does")
@@ -131,17 +121,20 @@ class GameExchange:
         self._pending = data[count:]
         return data[:count]
 
-    def _left(self) -> float:
-        left = self._deadline.left
-        if left <= 0:
-            raise socket.timeout
-        return left
-
-    def _fault(self, error: OSError) -> Unanswered:
-        if isinstance(error, socket.timeout):
-            return Unanswered(f"gave no whole answer within {self._seconds:.3g} s")
-        if isinstance(error, ConnectionRefusedError):
-            return Unanswered("refuses connections: nothing listens there")
-        if isinstance(error, ConnectionError):
-            return Unanswered("hung up without a whole answer")
-        return Unanswered(f"cannot be reached: {error.strerror or type(error).__name__}")
+    @contextlib.contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Give a call of the socket the time until the deadline. Raises its failures as `Unanswered`."""
+        try:
+            left = self._deadline.left
+            if left <= 0:
+                raise socket.timeout
+            self._socket.settimeout(left)
+            yield
+        except socket.timeout as error:
+            raise Unanswered(f"gave no whole answer within {self._seconds:.3g} s") from error
+        except ConnectionRefusedError as error:
+            raise Unanswered("refuses connections: nothing listens there") from error
+        except ConnectionError as error:
+            raise Unanswered("hung up without a whole answer") from error
+        except OSError as error:
+            raise Unanswered(f"cannot be reached: {error.strerror or type(error).__name__}") from error

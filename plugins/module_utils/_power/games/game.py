@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..definitions.definition import Definition
 from ..definitions.game_keys import names_of_profiles, profile_named
 from ..definitions.settings import Settings
-from ..engine.engine import Engine
 from ..model.players import PlayerCount
 from ..model.schema import printable
 from ..model.server import Server, Snapshot
+
+if TYPE_CHECKING:
+    from ..engine.docker_engine import DockerEngine
 
 
 class Game(Protocol):
@@ -38,24 +40,15 @@ class NoGame:
         return f"{self.why}: {self.where}"
 
 
-class Games(Protocol):
-    """The games of a node."""
-
-    def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
-        """Return the game of the run in ``snapshot``, None without a profile."""
-
-    def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
-        """Return why a server has no game; None if it has one."""
-
-
 class ProfiledGames:
-    """Games from the profiles of the node's settings and from built-in ones."""
+    """The games of a node, from the profiles of its settings and from built-in ones."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: DockerEngine) -> None:
         self._settings = settings
         self._engine = engine
 
     def of(self, server: Server, snapshot: Snapshot, definition: Definition | None) -> Game | None:
+        """Return the game of the run in ``snapshot``, None without a profile."""
         name = self._named(server, definition)
         profile = profile_named(name, self._settings.game_profiles) if name else None
         if profile is None:
@@ -66,6 +59,7 @@ class ProfiledGames:
         return ProfiledGame(profile, snapshot, definition, self._engine)
 
     def why_none(self, server: Server, definition: Definition | None) -> NoGame | None:
+        """Return why a server has no game; None if it has one."""
         name, settings = self._named(server, definition), self._settings
         if not name:
             where = "neither settings.meta.game of its definition nor games.rules of the settings"

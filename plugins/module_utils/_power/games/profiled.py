@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..definitions.definition import Definition
 from ..definitions.game_keys import MESSAGE, GameProfile
-from ..engine.engine import Engine
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import EngineError, EngineUnreachable, PowerError
@@ -21,6 +20,9 @@ from ..model.server import Snapshot
 from . import a2s, minecraft, quake3, rcon
 from .exchange import Unanswered, address_of, counted, default_port, number_of
 from .message import clean, for_console, for_word
+
+if TYPE_CHECKING:
+    from ..engine.docker_engine import DockerEngine
 
 #: Bytes of output that are read; a number has a few.
 _MOST_OUTPUT = 4096
@@ -38,11 +40,6 @@ QUERIES: dict[str, tuple[str, Callable[[tuple[str, int], Deadline], PlayerCount]
 _LONGEST_REASON = 300
 
 
-def count_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> PlayerCount:
-    """Return the player count from a command. Raises `Unanswered`, and the engine's errors."""
-    return count_in(_run_command(engine, snapshot, words, seconds, "query"))
-
-
 def count_in(output: bytes) -> PlayerCount:
     """Return the count in a command's output: only a number, or two with a slash between. Raises `Unanswered`."""
     found = _COUNT.fullmatch(output.strip())
@@ -51,27 +48,11 @@ def count_in(output: bytes) -> PlayerCount:
     return counted(number_of(found[1]), found[2])
 
 
-def tell_by(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float) -> None:
-    """Send players a message by a command. Raises `Unanswered`, and the engine's errors."""
-    _run_command(engine, snapshot, words, seconds, "announce")
-
-
-def _run_command(engine: Engine, snapshot: Snapshot, words: Sequence[str], seconds: float, purpose: str) -> bytes:
-    ended = engine.commands.run(snapshot.id, words, seconds=seconds, most_bytes=_MOST_OUTPUT)
-    if ended.exit_code is None:
-        raise Unanswered(f"its {purpose} command {ended.why}")
-    if ended.exit_code in _NO_PROGRAM:
-        raise Unanswered(f"its {purpose} command cannot be run: its container has no such program, or none that may be run")
-    if ended.exit_code != 0:
-        raise Unanswered(f"its {purpose} command ended with exit code {ended.exit_code}")
-    return ended.output
-
-
 class ProfiledGame:
     """Queries one run of a server, and sends messages to its players; see `Game`."""
 
     def __init__(
-        self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: Engine, *, seconds: float = SECONDS
+        self, profile: GameProfile, snapshot: Snapshot, definition: Definition | None, engine: DockerEngine, *, seconds: float = SECONDS
     ) -> None:
         self._profile = profile
         self._snapshot = snapshot
@@ -103,24 +84,22 @@ class ProfiledGame:
     def _count(self) -> PlayerCount:
         profile = self._profile
         if profile.count:
-            return count_by(self._engine, self._snapshot, profile.count, self._seconds)
+            return count_in(self._run_command(profile.count, "query"))
         if not profile.protocol:
             raise Unanswered("its game has no query")
-        protocol, ask = QUERIES[profile.protocol]
-        address = self._address(self._profile.port, protocol)
-        return _of_game(address, lambda: ask(address, self._deadline()))
+        return self._ask(profile.port, *QUERIES[profile.protocol])
 
     def _tell(self, message: str) -> None:
         profile = self._profile
         if profile.stdin:
             self._write(profile.stdin.replace(MESSAGE, for_console(message)))
         elif profile.command:
-            tell_by(self._engine, self._snapshot, [word.replace(MESSAGE, for_word(message)) for word in profile.command], self._seconds)
+            self._run_command([word.replace(MESSAGE, for_word(message)) for word in profile.command], "announce")
         elif profile.rcon is not None:
             login = rcon.login_of(profile.rcon, self._snapshot)
-            address = self._address(login.port or profile.port, "tcp")
             command = profile.rcon.command.replace(MESSAGE, for_console(message))
-            _of_game(address, lambda: rcon.send(address, login.password, command, self._deadline()))
+            port = login.port or profile.port
+            self._ask(port, "tcp", lambda address, deadline: rcon.send(address, login.password, command, deadline))
         else:
             raise Unanswered("its game has no announcement")
 
@@ -134,18 +113,23 @@ class ProfiledGame:
                 raise Unanswered("its process does not read its standard input; it may still come to this message") from error
             raise
 
-    def _address(self, port: int | None, protocol: str) -> tuple[str, int]:
+    def _run_command(self, words: Sequence[str], purpose: str) -> bytes:
+        ended = self._engine.commands.run(self._snapshot.id, words, seconds=self._seconds, most_bytes=_MOST_OUTPUT)
+        if ended.exit_code is None:
+            raise Unanswered(f"its {purpose} command {ended.why}")
+        if ended.exit_code in _NO_PROGRAM:
+            raise Unanswered(f"its {purpose} command cannot be run: its container has no such program, or none that may be run")
+        if ended.exit_code != 0:
+            raise Unanswered(f"its {purpose} command ended with exit code {ended.exit_code}")
+        return ended.output
+
+    def _ask(self, port: int | None, protocol: str, exchange: Callable[[tuple[str, int], Deadline], _Answer]) -> _Answer:
+        """Make an exchange with a published port of the game, by default that of its default allocation."""
         if not self._engine.local:
             raise Unanswered("its engine is on another machine, where only a command can ask and tell")
-        return address_of(self._snapshot, port or default_port(self._snapshot, self._definition), protocol)
-
-    def _deadline(self) -> Deadline:
-        return Deadline.after(SYSTEM_CLOCK, self._seconds)
-
-
-def _of_game(address: tuple[str, int], exchange: Callable[[], _Answer]) -> _Answer:
-    try:
-        return exchange()
-    except Unanswered as error:
-        host = f"[{address[0]}]" if ":" in address[0] else address[0]
-        raise Unanswered(f"the game at {host}:{address[1]} {error}") from error
+        host, there = address_of(self._snapshot, port or default_port(self._snapshot, self._definition), protocol)
+        try:
+            return exchange((host, there), Deadline.after(SYSTEM_CLOCK, self._seconds))
+        except Unanswered as error:
+            shown = f"[{host}]" if ":" in host else host
+            raise Unanswered(f"the game at {shown}:{there} {error}") from error

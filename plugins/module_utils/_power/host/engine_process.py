@@ -11,10 +11,9 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
 
 from ..model.schema import is_nested_deeper
-from .liveness import boot_id, boot_seconds, lives, start_of
+from .machine import boot_id, boot_seconds, lives, processes, start_of
 from .own_files import open_own
 
 _UNIX = "unix://"
@@ -63,10 +62,11 @@ def _engine_at(path: str, boot: str) -> int:
         return listener
     # Another process listens for it: systemd with socket activation, or a proxy.
     for file in _PID_FILES:
-        pid = _number_in(file)
+        text = _read(file).strip()
+        pid = int(text) if text.isdigit() else 0
         if pid and _command_of(pid) == _COMMAND and lives(pid, start_of(pid), boot):
             return pid
-    engines = [pid for pid in _processes() if _command_of(pid) == _COMMAND and _is_in_our_namespace(pid)]
+    engines = [pid for pid in processes() if _command_of(pid) == _COMMAND and _is_in_our_namespace(pid)]
     return engines[0] if len(engines) == 1 else 0
 
 
@@ -85,21 +85,12 @@ def _command_of(pid: int) -> str:
     return _read(f"/proc/{pid}/comm").rstrip("\n")
 
 
-def _number_in(path: str) -> int:
-    text = _read(path).strip()
-    return int(text) if text.isdigit() else 0
-
-
 def _read(path: str) -> str:
     try:
         with open(path, "rb") as source:
             return source.read(_MOST_BYTES).decode("ascii", "replace")
     except OSError:
         return ""
-
-
-def _processes() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
 def _is_in_our_namespace(pid: int) -> bool:
@@ -120,17 +111,13 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
     if not _ID.fullmatch(container) or not os.path.isabs(root):
         return None
     try:
-        text = _config_text(os.path.join(root, "containers", container, "config.v2.json"))
-        found = None if text is None or is_nested_deeper(text, _MOST_NESTED) else json.loads(text)
+        with open(open_own(os.path.join(root, "containers", container, "config.v2.json"), os.O_RDONLY), "rb") as source:
+            data = source.read(_MOST_CONFIG_BYTES + 1)
+        text = data.decode()
+        found = None if len(data) > _MOST_CONFIG_BYTES or is_nested_deeper(text, _MOST_NESTED) else json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("ID") != container:
         return None
     mark = found.get("HasBeenManuallyStopped")
     return mark if isinstance(mark, bool) else None
-
-
-def _config_text(path: str) -> str | None:
-    with open(open_own(path, os.O_RDONLY), "rb") as source:
-        data = source.read(_MOST_CONFIG_BYTES + 1)
-    return None if len(data) > _MOST_CONFIG_BYTES else data.decode()

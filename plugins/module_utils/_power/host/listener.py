@@ -17,7 +17,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 _LISTENS = "0A"
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -123,18 +122,12 @@ def _named(uid: int) -> str:
         return f"user {uid}"
 
 
-class PortFault(Enum):
-    """Why a port cannot be published, in words."""
-
-    TAKEN = "is taken"
-    NO_ADDRESS = "is on an address that this machine does not have"
+TAKEN = "is taken"
+_FAULTS = {errno.EADDRINUSE: TAKEN, errno.EADDRNOTAVAIL: "is on an address that this machine does not have"}
 
 
-_FAULTS = {errno.EADDRINUSE: PortFault.TAKEN, errno.EADDRNOTAVAIL: PortFault.NO_ADDRESS}
-
-
-def port_fault(address: str, port: int, protocol: str) -> PortFault | None:
-    """Return why a port cannot be published, or None. The engine decides unknown cases (no right to the port, no IPv6)."""
+def port_fault(address: str, port: int, protocol: str) -> str:
+    """Return why a port cannot be published, or "". The engine decides unknown cases (no right to the port, no IPv6)."""
     version = ipaddress.ip_address(address).version
     family = socket.AF_INET6 if version == 6 else socket.AF_INET
     try:
@@ -146,5 +139,5 @@ def port_fault(address: str, port: int, protocol: str) -> PortFault | None:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((address, port))
     except OSError as error:
-        return _FAULTS.get(error.errno or 0)
-    return None
+        return _FAULTS.get(error.errno or 0, "")
+    return ""

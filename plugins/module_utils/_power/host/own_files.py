@@ -23,7 +23,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 DIRECTORY_MODE = 0o2770
-FILE_MODE = 0o660
+_FILE_MODE = 0o660
 _PARENT_MODE = 0o755
 #: How often a file or directory may vanish between creation and opening before this is an error.
 _ATTEMPTS = 100
@@ -71,10 +71,10 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:
+def open_own(path: str, flags: int) -> int:
     """Open a regular file of ours and return its descriptor, without following links or waiting for pipes or devices.
 
-    With ``O_CREAT`` a new file gets exactly ``mode``, and the group of a directory with the setgid bit; an existing file keeps its mode.
+    With ``O_CREAT`` a new file gets exactly mode 0660, and the group of a directory with the setgid bit; an existing file keeps its mode.
     Raises OSError: ELOOP for a symlink, EINVAL for anything else that is not a regular file.
     """
     existing = flags & ~(os.O_CREAT | os.O_EXCL)
@@ -85,7 +85,7 @@ def open_own(path: str, flags: int, mode: int = FILE_MODE) -> int:
         if not flags & os.O_CREAT:
             break
         try:
-            _make_file(path, mode)
+            _make_file(path)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
@@ -116,17 +116,11 @@ def open_locked(path: str, opened: Callable[[], int]) -> int | None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-            if _is_at(descriptor, path):
-                undo.pop_all()
-                return descriptor
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                    undo.pop_all()
+                    return descriptor
     raise FileNotFoundError(errno.ENOENT, "the file is removed again and again", path)
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except OSError:
-        return False
 
 
 def _is_directory(path: str) -> bool:
@@ -164,13 +158,13 @@ def _open_regular(path: str, flags: int) -> int:
     raise OSError(errno.EINVAL, "Not a regular file", path)
 
 
-def _make_file(path: str, mode: int) -> None:
+def _make_file(path: str) -> None:
     """Create an empty file under another name, then link it to ``path``: the umask never shows there."""
     directory, name = os.path.split(path)
     fresh = os.path.join(directory, f".{name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.fchmod(descriptor, mode)
+        os.fchmod(descriptor, _FILE_MODE)
         os.link(fresh, path)
     finally:
         os.close(descriptor)

@@ -71,30 +71,30 @@ class Remembered:
             return self._found[1]
 
 
-MEMORY = "maintenance.json"
+MAINTENANCE_RECORD = "maintenance.json"
 _MOST_BYTES = 16 * 1024 * 1024
 
 
 def maintenance_of(state_directory: str) -> dict[str, object] | None:
     """Return the record of the current maintenance, or None. Raises OSError, ValueError if it is unreadable."""
     try:
-        with open(open_own(os.path.join(state_directory, MEMORY), os.O_RDONLY), "rb") as source:
-            memory = json.loads(source.read(_MOST_BYTES))
+        with open(open_own(os.path.join(state_directory, MAINTENANCE_RECORD), os.O_RDONLY), "rb") as source:
+            record = json.loads(source.read(_MOST_BYTES))
     except FileNotFoundError:
         return None
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(memory, dict):
+    if not isinstance(record, dict):
         raise ValueError("it is no mapping")
-    return memory
+    return record
 
 
 def maintenance_pause(state_directory: str) -> str:
     """Return why a maintenance prevents automatic starts, as a code for readers; empty without one. An unreadable record counts as one."""
     try:
-        memory = maintenance_of(state_directory)
+        record = maintenance_of(state_directory)
     except (OSError, ValueError):
         return "maintenance_unreadable"
-    if memory is None:
+    if record is None:
         return ""
-    return "maintenance" if isinstance(memory.get("phase"), str) else "maintenance_unreadable"
+    return "maintenance" if isinstance(record.get("phase"), str) else "maintenance_unreadable"

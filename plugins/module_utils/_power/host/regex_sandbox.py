@@ -97,18 +97,15 @@ class PatternChild:
         atexit.unregister(self.end)
 
     def _exchange(self, question: bytes) -> bytes:
-        late = False
         try:
             line = _answer(self._running, question)
-        except _Late:
-            line, late = b"", True
         except BaseException:
             # A later question would get this answer.
             self.end()
             raise
         if not line.endswith(b"\n"):
             self.end()
-            raise RegexTimeout(spent=late or self._running.returncode == -signal.SIGXCPU)
+            raise RegexTimeout(spent=self._running.returncode == -signal.SIGXCPU)
         return line
 
 
@@ -127,10 +124,6 @@ def _started(program: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes
         bufsize=0,
         start_new_session=True,
     )
-
-
-class _Late(Exception):
-    """The time for an answer is up."""
 
 
 def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
@@ -155,11 +148,11 @@ def _answer(child: subprocess.Popen[bytes], question: bytes) -> bytes:
 
 
 def _await(descriptor: int, event: int, deadline: Deadline) -> None:
-    """Wait until a pipe is ready or its other end closes. Raises `_Late` at the deadline."""
+    """Wait until a pipe is ready or its other end closes. Raises `RegexTimeout` at the deadline."""
     poll = select.poll()
     poll.register(descriptor, event)
     if not poll.poll(deadline.left * 1000):
-        raise _Late
+        raise RegexTimeout(spent=True)
 
 
 #: Parts of a pattern that may need translation: an escaped character, a whole class, a named group and the end.

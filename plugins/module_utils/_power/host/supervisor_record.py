@@ -14,18 +14,17 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .liveness import boot_id, lives, start_of
+from .machine import boot_id, lives, start_of
 from .own_files import open_own, seal, unseal
 
 SUPERVISOR_LOCK = "supervisor.lock"
+EVENTS_LOCK = "events.lock"
 PAUSES = ("wings", "maintenance", "maintenance_unreadable", "journal", "engine", "fault")
 _SIZE = 512
 #: How often a read may meet a write before the record counts as damaged.
 _ATTEMPTS = 5
 _TEXTS = ("boot_id", "since", "paused")
-NOT_RUNNING: dict[str, Any] = {"running": False, "since": None, "paused": None}
 UNKNOWN: dict[str, Any] = {"running": None, "since": None, "paused": None}
-EVENTS_LOCK = "events.lock"
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,6 @@ class SupervisorRecord:
     @property
     def is_alive(self) -> bool:
         return lives(self.pid, self.pid_start, self.boot_id)
-
-    def facts(self) -> dict[str, Any]:
-        return {"running": True, "since": self.since, "paused": self.paused or None}
 
 
 def write_record(descriptor: int, record: SupervisorRecord) -> None:
@@ -76,16 +72,6 @@ def read_record(state_directory: str, name: str = SUPERVISOR_LOCK) -> Supervisor
     raise OSError(errno.EINVAL, "Not a record of a supervisor", path)
 
 
-def supervisor_facts(state_directory: str) -> tuple[dict[str, Any], str]:
-    """Return the facts of the supervisor for readers, and a warning if they are unknown."""
-    try:
-        record = read_record(state_directory)
-    except OSError as error:
-        path = os.path.join(state_directory, SUPERVISOR_LOCK)
-        return UNKNOWN, f"Cannot tell whether the supervisor runs: {path} cannot be read: {error.strerror}"
-    return (NOT_RUNNING if record is None else record.facts()), ""
-
-
 def _decoded(text: bytes) -> SupervisorRecord | None:
     fields = unseal(text)
     try:
@@ -94,16 +80,22 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
         return None
 
 
-def read_events_record(state_directory: str) -> SupervisorRecord | None:
-    """Return the record of the event sender, or None. Raises OSError if that is unknown."""
-    return read_record(state_directory, EVENTS_LOCK)
+def supervisor_facts(state_directory: str) -> tuple[dict[str, Any], str]:
+    """Return the facts of the supervisor for readers, and a warning if they are unknown."""
+    return _facts(state_directory, SUPERVISOR_LOCK, "the supervisor runs")
 
 
 def events_facts(state_directory: str) -> tuple[dict[str, Any], str]:
     """Return whether events are sent and since when, None if unknown, and then a warning."""
+    facts, warning = _facts(state_directory, EVENTS_LOCK, "events are sent")
+    return {"running": facts["running"], "since": facts["since"]}, warning
+
+
+def _facts(state_directory: str, name: str, what: str) -> tuple[dict[str, Any], str]:
     try:
-        record = read_events_record(state_directory)
+        record = read_record(state_directory, name)
     except OSError as error:
-        path = os.path.join(state_directory, EVENTS_LOCK)
-        return {"running": None, "since": None}, f"Cannot tell whether events are sent: {path} cannot be read: {error.strerror}"
-    return {"running": record is not None, "since": record.since if record else None}, ""
+        return UNKNOWN, f"Cannot tell whether {what}: {os.path.join(state_directory, name)} cannot be read: {error.strerror}"
+    if record is None:
+        return {"running": False, "since": None, "paused": None}, ""
+    return {"running": True, "since": record.since, "paused": record.paused or None}, ""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..host import liveness
+from ..host import machine
 from ..model.clock import timestamp
 from ..model.errors import SettingsInvalid
 from ..model.players import PlayerPolicy, read_policy
@@ -103,7 +103,7 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
 
 def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
     """Write acceptances in order and ``afterwards``, in one synced transaction. Raises `JournalUnusable`, OSError: then none is written."""
-    moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
+    moment = {"boot": machine.boot_id(), "boot_seconds": machine.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
 
     def work(connection: sqlite3.Connection) -> None:

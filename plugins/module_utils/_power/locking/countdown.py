@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..host.liveness import boot_id, lives, start_of
+from ..host.machine import boot_id, lives, start_of
 from ..host.own_files import open_locked, open_or_make, open_own, seal, unseal
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 
-from ..host.liveness import boot_id, lives, start_of
+from ..host.machine import boot_id, lives, start_of
 from ..host.own_files import open_locked, open_or_make, open_own
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp

@@ -17,12 +17,9 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..model.errors import PrebootFailed
 from .volume_walk import DIRECTORY, Bounds, Survey, Walk, reason_of, shown_path
-
-__all__ = ["FILE_LIMIT", "FileRefusedError", "names_of", "read_file", "replace_file"]
 
 #: The largest configuration file that is read, since it is held in memory.
 FILE_LIMIT = 16 * 1024 * 1024
@@ -33,13 +30,6 @@ _FRESH = b".fleet-power.new"
 _LONGEST_NAME = 255
 #: Tries, and seconds between them, to open a file on which a process holds a lease.
 _LEASE_TRIES, _LEASE_SECONDS = 20, 0.05
-
-
-@dataclass(frozen=True)
-class _NewFile:
-    mode: int
-    uid: int
-    gid: int
 
 
 class FileRefusedError(Exception):
@@ -71,16 +61,8 @@ def names_of(relative: str, verb: str) -> list[bytes]:
     return names
 
 
-def _regular(parent: int, name: bytes, uid: int | None) -> os.stat_result | None:
-    """Return the status of ``name``, or None if it is missing. Refuses anything but a regular file of the server."""
-    try:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return _checked(status, uid)
-
-
 def _checked(status: os.stat_result, uid: int | None) -> os.stat_result:
+    """Refuse anything but a regular file of the server."""
     if stat.S_ISLNK(status.st_mode):
         raise FileRefusedError("it is a symbolic link, and links are not followed")
     if not stat.S_ISREG(status.st_mode):
@@ -133,22 +115,19 @@ def _create_fresh(parent: int) -> tuple[bytes, int]:
 
 def replace_file(parent: int, name: bytes, content: bytes, uid: int, gid: int) -> None:
     """Replace a file of the server, which keeps its owner and permission bits; a new one gets ``uid:gid`` and 0644."""
-    present = _regular(parent, name, uid)
-    target = _NewFile(0o644, uid, gid)
-    if present is not None:
-        target = _NewFile(present.st_mode & 0o777, present.st_uid, present.st_gid)
-    _write(parent, name, content, target)
-
-
-def _write(parent: int, name: bytes, content: bytes, target: _NewFile) -> None:
+    try:
+        present = _checked(os.stat(name, dir_fd=parent, follow_symlinks=False), uid)
+        mode, uid, gid = present.st_mode & 0o777, present.st_uid, present.st_gid
+    except FileNotFoundError:
+        mode = 0o644
     fresh, descriptor = _create_fresh(parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             status = os.fstat(descriptor)
-            if (status.st_uid, status.st_gid) != (target.uid, target.gid):
-                os.fchown(descriptor, target.uid, target.gid)
-            os.fchmod(descriptor, target.mode)
+            if (status.st_uid, status.st_gid) != (uid, gid):
+                os.fchown(descriptor, uid, gid)
+            os.fchmod(descriptor, mode)
             file.flush()
             os.fsync(descriptor)
         os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)

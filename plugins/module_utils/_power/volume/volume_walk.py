@@ -183,12 +183,7 @@ class Walk:
         self._levels.pop()
         if not self._levels:
             return
-        above = None
-        with contextlib.suppress(OSError):
-            above = os.open("..", DIRECTORY, dir_fd=self._here)
-        if above is not None and _identity(os.fstat(above)) != self._levels[-1].identity:
-            os.close(above)
-            above = None
+        above = _open_same("..", self._levels[-1].identity, self._here)
         if above is None:
             above = self._find_again()
         os.close(self._here)
@@ -200,7 +195,7 @@ class Walk:
         try:
             for depth, level in enumerate(self._levels[1:], start=1):
                 self._glance()
-                below = _open_same(level, here)
+                below = _open_same(level.name, level.identity, here)
                 if below is None:
                     del self._levels[depth:]
                     break
@@ -212,15 +207,15 @@ class Walk:
         return here
 
     def _visit(self, name: str, directory: int) -> list[str]:
-        if self._owner is not None:
-            status = os.fstat(directory)
-            if (status.st_uid, status.st_gid) != self._owner:
-                self._chown(directory, self._owner, name)
-        return self._scan(directory, name)
+        """Look at a directory and its entries; return the names of its directories.
 
-    def _scan(self, directory: int, name: str) -> list[str]:
-        """The inner loop of the walk: names are local, and an ordinary file needs no call."""
+        This is the inner loop of the walk: names are local, and an ordinary file needs no call.
+        """
         owner, below = self._owner, []
+        if owner is not None:
+            own = os.fstat(directory)
+            if (own.st_uid, own.st_gid) != owner:
+                self._chown(directory, owner, name)
         with os.scandir(directory) as listing:
             for entries, statuses in self._looked_at(listing, name):
                 size = files = 0
@@ -308,12 +303,13 @@ def _still_there(entries: list[os.DirEntry[str]]) -> tuple[list[os.DirEntry[str]
     return there, statuses
 
 
-def _open_same(level: _Level, parent: int) -> int | None:
+def _open_same(name: str, identity: tuple[int, int], parent: int) -> int | None:
+    """Open a directory again; None if it has vanished, or another one has its name."""
     try:
-        directory = os.open(level.name, DIRECTORY, dir_fd=parent)
+        directory = os.open(name, DIRECTORY, dir_fd=parent)
     except OSError:
         return None
-    if _identity(os.fstat(directory)) == level.identity:
+    if _identity(os.fstat(directory)) == identity:
         return directory
     os.close(directory)
     return None

@@ -10,8 +10,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...container.container_labels import LABEL_SPEC, WAITING, made_by_us, made_by_wings
 from ...container.container_parts import compare
-from ...container.container_spec import HOME, WAITING, ContainerSpec, container_spec, made_by_us, made_by_wings, spec_hash_of
+from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
@@ -112,7 +113,7 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     node, progress = context.node, context.progress
     spec = spec_of(node, boot.definition, image_id=present_image(node, boot.definition).id)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
-    wanted = spec_hash_of(spec.config["Labels"])
+    wanted = spec.config["Labels"].get(LABEL_SPEC)
     if kept is not None and kept.spec_hash == wanted:
         return kept
     if spec.network is not None and node.engine.containers.ensure_network(spec.network):

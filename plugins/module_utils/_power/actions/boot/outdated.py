@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...container.container_labels import made_by_us, made_by_wings
 from ...container.container_parts import Differences, compare
-from ...container.container_spec import made_by_us, made_by_wings
 from ...definitions.definition import Definition
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ImageUnavailable, NotSelected, PowerError

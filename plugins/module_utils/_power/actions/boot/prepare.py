@@ -10,7 +10,7 @@ import os
 
 from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, secrets_of
-from ...host.listener import PortFault, port_fault
+from ...host.listener import TAKEN, port_fault
 from ...model.cancellation import CheckCancelled
 from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
 from ...model.schema import printable
@@ -131,12 +131,12 @@ def _check_ports(node: Node, boot: Boot, snapshot: Snapshot | None, spec: Contai
         for binding in () if published in own else bindings:
             port, _slash, protocol = published.partition("/")
             fault = port_fault(binding["HostIp"], int(port), protocol)
-            if fault is None:
+            if not fault:
                 continue
-            holder = _publisher(node, published, binding["HostIp"]) if fault is PortFault.TAKEN else ""
+            holder = _publisher(node, published, binding["HostIp"]) if fault == TAKEN else ""
             by, end_it = (f" by {holder}", f"stop {holder}") if holder else ("", "end what holds it")
             raise PrebootFailed(
-                f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault.value}{by}; "
+                f"Cannot boot server {boot.definition.server.uuid}: port {binding['HostIp']}:{published} {fault}{by}; "
                 f"change settings.allocations, or {end_it}"
             )
 

@@ -13,7 +13,7 @@ from typing import Any
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
-from ...games.game import Game, Games
+from ...games.game import Game, ProfiledGames
 from ...host.concurrency import map_concurrently
 from ...journal.intents import Intent
 from ...journal.operations import OperationRow
@@ -93,7 +93,7 @@ def ask_players(_uuid: str, game: Game) -> PlayerCount:
 
 
 def count_each(
-    seen: Sequence[tuple[Server, Snapshot | None, Definition | None]], games: Games, ask: AskPlayers | None
+    seen: Sequence[tuple[Server, Snapshot | None, Definition | None]], games: ProfiledGames, ask: AskPlayers | None
 ) -> dict[str, dict[str, Any]]:
     """Return the players of servers that are up and have a known game, by UUID; ``ask`` None asks no game."""
     if ask is None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ...definitions.supervision import Policy
-from ...host.liveness import boot_id, boot_seconds
+from ...host.machine import boot_id, boot_seconds
 from ...host.supervisor_record import events_facts, supervisor_facts
 from ...journal.journal import Journal
 from ...journal.runs import RunHistory

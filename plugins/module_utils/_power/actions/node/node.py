@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...definitions.settings import Settings, load_settings
 from ...engine.connection import connect
 from ...engine.docker_engine import DockerEngine
-from ...engine.engine import Engine
-from ...games.game import Games, ProfiledGames
+from ...games.game import ProfiledGames
 from ...host.pauses import Remembered, wings_pid
 from ...journal.journal import Journal
 from ...locking.countdown import Countdowns
@@ -73,14 +72,14 @@ _HINTED_SECONDS = 2.0
 @dataclass(frozen=True)
 class Node:
     settings: Settings
-    engine: Engine
+    engine: DockerEngine
     sources: Sources
     locks: Locks
     generations: KillGenerations
     journal: Journal
     clock: Clock
     countdowns: Countdowns
-    games: Games
+    games: ProfiledGames
     caller: Caller = SILENT
     wings_pid: Callable[[], int | None] = wings_pid
 
@@ -211,7 +210,7 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
     )
 
 
-def build_sources(settings: Settings, engine: Engine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
+def build_sources(settings: Settings, engine: DockerEngine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
     return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock)))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 
-from ...host.liveness import boot_id, boot_seconds
+from ...host.machine import boot_id, boot_seconds
 from ...journal.intents import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...container.container_labels import made_by_us, made_by_wings
 from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, differing_limits, limits_of, update_of
 from ...container.container_parts import limits_to_change
-from ...container.container_spec import made_by_us, made_by_wings
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended

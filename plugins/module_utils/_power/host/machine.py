@@ -1,0 +1,114 @@
+# Copyright (c) 2026, the fleet.power contributors
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This machine: its boot, its processes and its time zone. Linux only."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+#: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
+_STATE, _SESSION, _START = 0, 3, 19
+_ENDED = (b"Z", b"X")
+_TIMEZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+_TIMEZONES = "usr/share/zoneinfo"
+FALLBACK = "UTC"
+
+
+def boot_id() -> str:
+    """Return the id of this boot of the machine; empty if unknown."""
+    return _text_of("/proc/sys/kernel/random/boot_id")
+
+
+def boot_seconds() -> float:
+    """Return the seconds since boot, sleep included; changes of the clock do not matter."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def life() -> tuple[str, float]:
+    """Return an id of this life of the machine, or of the container with its own first process, and its age in seconds."""
+    began = start_of(1)
+    return f"{boot_id()}.{began}", boot_seconds() - began / os.sysconf("SC_CLK_TCK")
+
+
+def start_of(pid: int) -> int:
+    """Return the start of a process in clock ticks since boot; 0 if unknown."""
+    found = stat_of(pid)
+    return 0 if found is None else found[2]
+
+
+def lives(pid: int, pid_start: int, boot: str) -> bool:
+    """Tell if the process with this start and boot lives; a zombie does not."""
+    if boot != boot_id():
+        return False
+    found = stat_of(pid)
+    if found is None:
+        return _is_hidden(pid)
+    has_ended, _session, start = found
+    return not has_ended and start == pid_start
+
+
+def processes() -> Iterator[int]:
+    """Yield the pids of all processes; none if they are unknown."""
+    with suppress(OSError):
+        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def stat_of(pid: int) -> tuple[bool, int, int] | None:
+    """Return whether a process has ended (a zombie), its session, and its start in clock ticks since boot; None if unknown."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as source:
+            # The command stands in parentheses, and may itself hold spaces and parentheses.
+            fields = source.read().rpartition(b")")[2].split()
+        return fields[_STATE] in _ENDED, int(fields[_SESSION]), int(fields[_START])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell if a /proc with ``hidepid`` hides another user's ``pid``: then it counts as the right process."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return False
+
+
+def is_timezone(name: str, root: str = "/") -> bool:
+    """Tell if ``name`` is a time zone; without a time zone database, if it looks like one."""
+    if not _TIMEZONE.fullmatch(name):
+        return False
+    database = os.path.join(root, _TIMEZONES)
+    return name == FALLBACK or not os.path.isdir(database) or os.path.isfile(os.path.join(database, name))
+
+
+def node_timezone(environment: Mapping[str, str], root: str = "/") -> str:
+    """Return the first valid time zone of ``/etc/timezone``, the link ``/etc/localtime``, and ``TZ``; else UTC.
+
+    Wings reads ``TZ`` first; here callers with different environments would recreate each other's containers.
+    """
+    for name in (_text_of(os.path.join(root, "etc/timezone")), _from_link(root), environment.get("TZ", "").lstrip(":")):
+        if is_timezone(name, root):
+            return name
+    return FALLBACK
+
+
+def _text_of(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as source:
+            return source.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _from_link(root: str) -> str:
+    try:
+        return os.readlink(os.path.join(root, "etc/localtime")).partition("zoneinfo/")[2]
+    except OSError:
+        return ""
