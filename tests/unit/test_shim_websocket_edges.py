@@ -11,6 +11,7 @@ import socket as socket_module
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -18,7 +19,7 @@ import pytest
 from aiohttp import web
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as changes_file
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.console import Follower, OutputEvents
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.console import Follower
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import InputLimit
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Outbox
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
@@ -119,18 +120,14 @@ class Heard:
     def __init__(self, engine: OneContainer, matchers: Matchers | None = None, *, begin: bool = False) -> None:
         self.frames: list[str] = []
         self.said: list[str] = []
-        self.follower = Follower(
-            cast("Any", engine),
-            Snapshot(id="c", name="n", live=True, started_at="1"),
-            matchers,
-            OutputEvents(
-                attached=lambda: self.said.append("attached"),
-                tell=self._tell,
-                ready=lambda: self.said.append("ready"),
-                ended=lambda _follower: self.said.append("ended"),
-            ),
-            begin=begin,
+        console = SimpleNamespace(
+            loop=SimpleNamespace(call_soon_threadsafe=lambda call, *arguments: call(*arguments)),
+            attached=SimpleNamespace(set=lambda: self.said.append("attached")),
+            tell=self._tell,
+            forget=lambda _follower: self.said.append("ended"),
         )
+        snapshot = Snapshot(id="c", name="n", live=True, started_at="1")
+        self.follower = Follower(cast("Any", console), cast("Any", engine), snapshot, matchers, begin=begin)
         self.follower.start()
 
     def _tell(self, frames: Sequence[str]) -> None:

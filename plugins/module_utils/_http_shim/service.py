@@ -64,9 +64,10 @@ class Service:
         servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
         about = AboutRoutes(self._metrics, Census(self._node, self._known, log), self._is_well, document(ROUTES))
-        self._websockets = WebsocketRoutes(backend)
+        websockets = WebsocketRoutes(backend)
+        self._rooms = websockets.rooms
         self._events = EventRoutes(backend)
-        groups = (about, servers, PowerRoutes(backend), self._events, self._websockets)
+        groups = (about, servers, PowerRoutes(backend), self._events, websockets)
         self._router = Router(self._current, self._known, log, ROUTES, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
@@ -101,7 +102,7 @@ class Service:
         self._service_manager.stopping()
         self._log.note("ending", under_way=self._actions.under_way())
         self._listener.stop()
-        self._websockets.close()
+        self._rooms.close()
         self._operations.over.set()
         self._events.close()
         left = await self._actions.close(float(self._settings.api_shutdown_timeout))
@@ -121,7 +122,7 @@ class Service:
             "actions_waiting": self._actions.waiting(),
             "journal_writes_owed": len(self._node.journal.owed),
             "connections": self._listener.connections,
-            "websockets": self._websockets.count(),
+            "websockets": self._rooms.count(),
             "event_readers": self._events.waiting,
         }
 
@@ -137,7 +138,7 @@ class Service:
     def _ended(self, ticket: Ticket, result: Result) -> None:
         self._known.learn(result)
         self._metrics.ended(result, ticket.turn_seconds)
-        self._websockets.look(result.server.uuid)
+        self._rooms.look(result.server.uuid)
         self._log.note(
             "operation",
             operation=result.operation,
@@ -186,7 +187,7 @@ class Service:
         before, self._settings = self._settings, settings
         self._node.use(settings)
         if settings.token != before.token:
-            self._log.note("token_changed", closed=self._websockets.shut_out())
+            self._log.note("token_changed", closed=self._rooms.shut_out())
 
     async def _watch_files(self) -> None:
         while True:

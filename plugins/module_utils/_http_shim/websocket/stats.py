@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..._power.actions.node.node import Node, Observed
 from ..._power.engine.engine_answers import Use
@@ -73,7 +73,7 @@ def state_changes(before: ServerView | None, after: ServerView, last: PowerState
     return [*ended, *(state for state in was if state is not after.state), after.state]
 
 
-_STATE_THREADS, _STATS_THREADS, _REQUEST_THREADS = 16, 16, 16
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,9 @@ class RoomResources:
     node: SharedNode
     log: Log
     disks: Disks
-    state_threads: WorkerPool
-    stats_threads: WorkerPool
-    request_threads: WorkerPool
-
-    @classmethod
-    def of(cls, node: SharedNode, log: Log, disks: Disks) -> RoomResources:
-        return cls(
-            node,
-            log,
-            disks,
-            state_threads=WorkerPool(_STATE_THREADS, "looks"),
-            stats_threads=WorkerPool(_STATS_THREADS, "uses"),
-            request_threads=WorkerPool(_REQUEST_THREADS, "requests"),
-        )
+    state_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "looks"))
+    stats_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "uses"))
+    request_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "requests"))
 
 
 #: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
@@ -157,7 +146,7 @@ class StatsReporter:
         self._task: asyncio.Task[None] | None = None
         self.countdown = NO_COUNTDOWN
 
-    async def stats(self) -> str | None:
+    async def now(self) -> str | None:
         """Return the server's use, as JSON; None while its state is unknown."""
         view = self._view()
         if view is None:
