@@ -169,7 +169,7 @@ class ClientMessages:
         """Report the outcome to the client that asked for an action. An ending process reports nothing."""
         try:
             found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
-            while found is not None and found["outcome"] is None and not (self._rooms.ending or member.gone):
+            while found is not None and found["outcome"] is None and not (self._rooms.ending or member.over):
                 found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
         except (JournalUnusable, OSError) as error:
             self._log.error("journal_unreadable", request=member.request, reason=str(error))
@@ -178,7 +178,7 @@ class ClientMessages:
         self._rooms.look(server.uuid)
         if found is not None and found["outcome"] is not None and self._hears(server, member):
             for text in of_ending(found, whole=member.sees_errors):
-                member.send_frame(text)
+                member.put(text)
 
     async def _send_command(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         if not claims.grants(CONSOLE):
@@ -218,7 +218,7 @@ class ClientMessages:
             return
         if self._hears(server, member):
             for line in lines:
-                member.send_frame(line)
+                member.put(line)
 
     async def _send_stats(self, server: Server, member: Member, _claims: Claims, _text: str) -> None:
         room = self._rooms.get(server.uuid)

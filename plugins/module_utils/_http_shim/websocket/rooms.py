@@ -222,7 +222,7 @@ class Room:
     def _tell(self, texts: Sequence[str]) -> None:
         for member in tuple(self.members):
             for text in texts:
-                member.send_frame(text)
+                member.put(text)
 
     def _on_output_ended(self) -> None:
         if not self._closed and self._looking is None:

@@ -91,19 +91,76 @@ class RoomResources:
 #: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
 
+NO_COUNTDOWN = "null"
 
-class Sampler:
-    """Measures the use of one server between two samples."""
+_SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
 
-    def __init__(self, uuid: str, disks: Disks) -> None:
+
+class StatsReporter:
+    """Reports about once a second while the server is up, and once when it is down. ``countdown`` is the last reported wait for players, as
+    JSON; null for none."""
+
+    def __init__(
+        self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
+    ) -> None:
+        """``view`` returns the last view of the server; ``tell`` gets frames."""
         self._uuid = uuid
-        self._disks = disks
+        self._resources = resources
+        self._view = view
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._one_at_a_time = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        #: The last sample of the CPU with its container, and the percent at that time.
         self._last: tuple[str, Use] | None = None
         self._percent = 0.0
+        self.countdown = NO_COUNTDOWN
 
-    def text(self, view: ServerView, node: Node) -> str:
+    async def now(self) -> str | None:
+        """Return the server's use, as JSON; None while its state is unknown."""
+        view = self._view()
+        found = None if view is None else await self._look(view)
+        return None if found is None else found[0]
+
+    def begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._report())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _report(self) -> None:
+        try:
+            while True:
+                began, view = self._loop.time(), self._view()
+                found = None if view is None else await self._look(view)
+                if found is not None:
+                    stats, countdown = found
+                    changed = [frames.frame(frames.COUNTDOWN, countdown)] if countdown != self.countdown else []
+                    self.countdown = countdown
+                    self._tell([frames.frame(frames.STATS, stats), *changed])
+                if view is None or view.run is None:
+                    return
+                await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, _SAMPLE_SECONDS - (self._loop.time() - began)))
+        finally:
+            self._task = None
+
+    async def _look(self, view: ServerView) -> tuple[str, str] | None:
+        def look() -> tuple[str, str]:
+            node = self._resources.node.now()
+            countdown = countdown_entry(node.countdowns.running(self._uuid))
+            return self._text(view, node), json.dumps(countdown, separators=(",", ":"))
+
+        try:
+            async with self._one_at_a_time:
+                return await self._resources.stats_threads.ask(look)
+        except (PowerError, ThreadRefused):
+            return None
+
+    def _text(self, view: ServerView, node: Node) -> str:
         """Return the client's statistics as JSON. Values unknown to the engine are 0."""
-        disk = self._disks.of(self._uuid, node.settings)
+        disk = self._resources.disks.of(self._uuid, node.settings)
         use = None if view.run is None else use_of(view.run.container, node)
         if use is None or view.snapshot is None:
             limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
@@ -121,75 +178,3 @@ class Sampler:
         elif use.at - before[1].at >= _LEAST_SECONDS:
             self._last, self._percent = (container, use), use.cpu_percent_since(before[1])
         return self._percent
-
-
-NO_COUNTDOWN = "null"
-
-_SAMPLE_SECONDS, _LEAST_PAUSE_SECONDS = 1.0, 0.2
-
-
-class StatsReporter:
-    """Reports about once a second while the server is up, and once when it is down. ``countdown`` is the last reported wait for players, as
-    JSON; null for none."""
-
-    def __init__(
-        self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
-    ) -> None:
-        """``view`` returns the last view of the server; ``tell`` gets frames."""
-        self._resources = resources
-        self._view = view
-        self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        self._sampler = Sampler(uuid, resources.disks)
-        self._one_at_a_time = asyncio.Lock()
-        self._uuid = uuid
-        self._task: asyncio.Task[None] | None = None
-        self.countdown = NO_COUNTDOWN
-
-    async def now(self) -> str | None:
-        """Return the server's use, as JSON; None while its state is unknown."""
-        view = self._view()
-        if view is None:
-            return None
-        found = await self._look(view)
-        return None if found is None else found[0]
-
-    async def _look(self, view: ServerView) -> tuple[str, str] | None:
-        def look() -> tuple[str, str]:
-            node = self._resources.node.now()
-            countdown = countdown_entry(node.countdowns.running(self._uuid))
-            return self._sampler.text(view, node), json.dumps(countdown, separators=(",", ":"))
-
-        try:
-            async with self._one_at_a_time:
-                return await self._resources.stats_threads.ask(look)
-        except (PowerError, ThreadRefused):
-            return None
-
-    def begin(self) -> None:
-        if self._task is None:
-            self._task = asyncio.ensure_future(self._report())
-
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def _report_once(self, stats: str, countdown: str) -> None:
-        told = [frames.frame(frames.STATS, stats)]
-        if countdown != self.countdown:
-            self.countdown = countdown
-            told.append(frames.frame(frames.COUNTDOWN, countdown))
-        self._tell(told)
-
-    async def _report(self) -> None:
-        try:
-            while True:
-                began, view = self._loop.time(), self._view()
-                found = None if view is None else await self._look(view)
-                if found is not None:
-                    self._report_once(*found)
-                if view is None or view.run is None:
-                    return
-                await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, _SAMPLE_SECONDS - (self._loop.time() - began)))
-        finally:
-            self._task = None
