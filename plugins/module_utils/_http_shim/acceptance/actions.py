@@ -18,10 +18,9 @@ from ..._power.host import liveness
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor, new_operation_id
 from ..._power.model.result import Result
 from ..._power.model.server import Server
-from ..http.bodies import new_id
 from ..http.log import Log
 from ..http.worker_pool import WorkerPool, soon
 from .acceptor import Acceptor
@@ -103,7 +102,7 @@ class Actions:
         queue = self._queue_with_room(server.uuid, ready, kill=kill, once=once)
         now = self._node.clock.now()
         acceptance = Acceptance(
-            operation=new_id(),
+            operation=new_operation_id(),
             server=server,
             action=action,
             origin=origin,

@@ -39,6 +39,14 @@ class Reply:
     note: str = ""
 
 
+class Refused(Exception):
+    """The request has this answer, and its handler ends."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
 def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
@@ -52,21 +60,9 @@ def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, 
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
 
 
-def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:
-    return Reply(202, headers=headers)
-
-
-def invalid_body(request_id: str) -> Reply:
-    return unexpected(request_id, 400, content_type=MISLABELLED)
-
-
 def refused_options(reason: str) -> Reply:
     """Answer that the action exists, but not with these options."""
     return replace(json_reply({"error": reason, "code": SettingsInvalid.code}, 422), note=reason)
-
-
-def redirect(status: int, location: str) -> Reply:
-    return Reply(status, headers=(("Location", location),))
 
 
 NO_TOKEN = error(401, "The required authorization heads were not present in the request.", headers=(("WWW-Authenticate", "Bearer"),))

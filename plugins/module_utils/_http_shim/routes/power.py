@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +18,22 @@ from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..http import replies
 from ..http.bodies import read_power_body
-from ..http.replies import Reply, origin_of, refusal
+from ..http.log import Log
+from ..http.replies import Refused, Reply, origin_of, refusal
 from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
+
+
+@contextlib.contextmanager
+def _readable(request: HttpRequest, log: Log) -> Iterator[None]:
+    """Raise `Refused` if the journal is unreadable: an accepted action must not look unknown."""
+    try:
+        yield
+    except (JournalUnusable, OSError) as error:
+        log.error("journal_unreadable", request=request.id, reason=str(error))
+        raise Refused(replies.unexpected(request.id)) from error
 
 
 class EventRoutes:
@@ -60,11 +73,8 @@ class EventRoutes:
             return replies.error(400, "Cannot tell events: after is a cursor of an earlier answer, now, or empty for all that there are.")
         if not limit or seconds is None:
             return replies.error(400, "Cannot tell events: limit is a whole number of at least 1, wait one of seconds.")
-        try:
+        with _readable(request, self._log):
             told = await self._followers.read(Place(cursor, limit), seconds)
-        except (JournalUnusable, OSError) as error:
-            self._log.error("journal_unreadable", request=request.id, reason=str(error))
-            return replies.unexpected(request.id)
         # The token may have changed during the wait.
         refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
         if refused is not None:
@@ -105,8 +115,6 @@ class PowerRoutes:
     )
     async def _power(self, request: HttpRequest, known: KnownServer) -> Reply:
         wanted = await request.body(read_power_body)
-        if isinstance(wanted, Reply):
-            return wanted
         if wanted.action is None:
             return replies.WRONG_ACTION
         if wanted.refused:
@@ -123,9 +131,9 @@ class PowerRoutes:
         except NotKept as error:
             return replace(replies.NOT_KEPT, note=str(error))
         if not operation:
-            return replies.accepted(())
+            return Reply(202)
         location = f"/api/servers/{server.uuid}/operations/{operation}"
-        return replace(replies.accepted((("X-Operation-Id", operation), ("Location", location))), note=operation)
+        return Reply(202, headers=(("X-Operation-Id", operation), ("Location", location)), note=operation)
 
     @handles(
         Route(
@@ -137,10 +145,8 @@ class PowerRoutes:
         )
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
-        try:
+        with _readable(request, self._log):
             return replies.json_reply(await self._operations.all_of(known.server.uuid))
-        except (JournalUnusable, OSError) as error:
-            return self._unreadable(request, error)
 
     @handles(
         Route(
@@ -161,13 +167,6 @@ class PowerRoutes:
         if not (wait.isascii() and wait.isdigit() and len(wait) < 10):
             return replies.error(400, "Cannot wait for the operation: wait is a whole number of seconds.")
         seconds = min(int(wait), LONGEST_WAIT_SECONDS)
-        try:
+        with _readable(request, self._log):
             found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
-        except (JournalUnusable, OSError) as error:
-            return self._unreadable(request, error)
         return replies.NO_SERVER if found is None else replies.json_reply(found)
-
-    def _unreadable(self, request: HttpRequest, error: Exception) -> Reply:
-        """Answer that the journal is unreadable: an accepted action must not look unknown."""
-        self._log.error("journal_unreadable", request=request.id, reason=str(error))
-        return replies.unexpected(request.id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,9 +19,9 @@ from ..acceptance.actions import Actions
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..http import replies
-from ..http.bodies import new_id, parsed_body
+from ..http.bodies import BodyEmpty, BodyInvalid, read_body
 from ..http.log import Log
-from ..http.replies import Headers, PathMatch, PathTable, Redirect, Reply, client_address, cors_headers, refusal
+from ..http.replies import Headers, PathMatch, PathTable, Redirect, Refused, Reply, client_address, cors_headers, refusal
 from ..servers.commands import Commands
 from ..servers.disks import Disks
 from ..servers.server_cache import ServerCache
@@ -53,16 +54,22 @@ class HttpRequest:
         self.raw = raw
         self.settings = settings
         self.match = match
-        self.id = new_id()
+        self.id = str(uuid.uuid4())
         self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
 
     @property
     def address(self) -> str:
         return client_address(self.raw.remote or "", self.raw.headers.getall("X-Forwarded-For", []), self.settings.api_trusted_proxies)
 
-    async def body(self, parse: Callable[[bytes], T]) -> T | Reply:
-        """Return the body as ``parse`` reads it, or the answer to an unreadable one."""
-        return await parsed_body(self.raw, self.settings.api_request_timeout, self.id, parse)
+    async def body(self, parse: Callable[[bytes], T]) -> T:
+        """Return the body as ``parse`` reads it. Raises `Refused`. ``parse`` may raise `BodyEmpty` and `BodyInvalid`."""
+        body = await read_body(self.raw, self.settings.api_request_timeout)
+        try:
+            return parse(body)
+        except BodyEmpty:
+            raise Refused(replies.EMPTY_BODY) from None
+        except BodyInvalid:
+            raise Refused(replies.unexpected(self.id, 400, content_type=replies.MISLABELLED)) from None
 
     def query(self, name: str) -> str:
         """Return the first value of a parameter; empty if missing."""
@@ -153,12 +160,16 @@ class Router:
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
         if isinstance(match, Redirect):
-            return _response(replies.redirect(match.status, match.location))
+            return _response(Reply(match.status, headers=(("Location", match.location),)))
         request = HttpRequest(raw, settings, match or PathMatch(""))
         try:
             reply: Reply | web.StreamResponse = await self._reply(request)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except Refused as refused:
+            reply = refused.reply
+        except PowerError as error:
+            reply = replies.unexpected(request.id, note=str(error))
         except Exception as error:
             self._log.error("fault", request=request.id, path=raw.path, reason=internal_error(error))
             reply = replies.PANIC
@@ -180,11 +191,7 @@ class Router:
             return replies.NO_ROUTE
         if not route.of_server:
             return await handler(request)
-        find = self._known.find_shared if route.public else self._known.find
-        try:
-            known = await find(request.match.parameters["server"])
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        known = await (self._known.find_shared if route.public else self._known.find)(request.match.parameters["server"])
         return replies.NO_SERVER if known is None else await handler(request, known)
 
     def _note(self, request: HttpRequest, reply: Reply) -> None:

@@ -146,10 +146,7 @@ class ServerRoutes:
     )
     async def _all(self, request: HttpRequest) -> Reply:
         servers = await self._known.all_servers()
-        try:
-            reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
         unlisted = ",".join(self._known.unlisted)
         return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
 
@@ -163,10 +160,7 @@ class ServerRoutes:
         )
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
-        try:
-            found = await self._threads.ask(lambda: self.described([known.server], players=True))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        found = await self._threads.ask(lambda: self.described([known.server], players=True))
         if not found:
             return replies.NO_SERVER
         if found[0]["state"] is None:
@@ -190,17 +184,12 @@ class ServerRoutes:
     )
     async def _send_commands(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
-        try:
-            snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
         if snapshot is None:
             return replies.unexpected(request.id, note="no container")
         if not snapshot.live:
             return replies.NO_STDIN
         commands = await request.body(lambda body: read_texts(body, "commands"))
-        if isinstance(commands, Reply):
-            return commands
         text = "".join(f"{command}\n" for command in commands)
         refused = await self._commands.write(uuid, text) if text else None
         if refused is not None:
@@ -226,10 +215,8 @@ class ServerRoutes:
             log = await self._threads.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
-                return replies.unexpected(request.id, note=str(error))
+                raise
             log = b""
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
         text = log.decode("utf-8", "replace").removesuffix("\n")
         # Wings sends null for no lines, and its clients expect that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
@@ -256,10 +243,7 @@ class ServerRoutes:
             snapshot = node.engine.inspect(uuid)
             return True, snapshot is not None and snapshot.live
 
-        try:
-            suspended, live = await self._sync_threads.ask(read)
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        suspended, live = await self._sync_threads.ask(read)
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
@@ -305,10 +289,7 @@ class ServerRoutes:
         machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
         if request.query("v") != "2":
             return replies.json_reply(system_entry(machine))
-        try:
-            return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
 
 
 def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, settings: Settings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
-from ..http.bodies import new_id
 from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
@@ -232,7 +232,7 @@ class ClientMessages:
 
     def _fail(self, server: Server, member: Member, what: str, error: str) -> None:
         """Report an error of ours: the text to administrators, and to others an id that the log has."""
-        number = new_id()
+        number = str(uuid.uuid4())
         self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=error)
         if not self._hears(server, member):
             return

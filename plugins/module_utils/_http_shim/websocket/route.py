@@ -88,8 +88,6 @@ class WebsocketRoutes:
     )
     async def _deny(self, request: HttpRequest, known: KnownServer) -> Reply:
         numbers = await request.body(lambda body: read_texts(body, "jtis"))
-        if isinstance(numbers, Reply):
-            return numbers
         self._messages.deny(known.server, numbers)
         return Reply(204)
 
