@@ -26,7 +26,7 @@ from .http.log import Log
 from .http.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes, Metrics, document
 from .routes.power import EventRoutes, PowerRoutes
-from .routes.router import Backend, Router, routes_of
+from .routes.router import Backend, Router, declared
 from .routes.servers import ServerRoutes
 from .servers.census import Census
 from .servers.commands import Commands
@@ -68,7 +68,7 @@ class Service:
         self._rooms = websockets.rooms
         self._events = EventRoutes(backend)
         groups = (about, servers, PowerRoutes(backend), self._events, websockets)
-        self._router = Router(self._current, self._known, log, ROUTES, groups)
+        self._router = Router(lambda: self._settings, self._known, log, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
@@ -131,9 +131,6 @@ class Service:
         error = context.get("exception")
         reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
         self._log.error("fault", reason=reason)
-
-    def _current(self) -> Settings:
-        return self._settings
 
     def _ended(self, ticket: Ticket, result: Result) -> None:
         self._known.learn(result)
@@ -230,4 +227,6 @@ def serve(path: str) -> None:
         log.close()
 
 
-ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route in routes_of(group))
+ROUTES = tuple(
+    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
+)

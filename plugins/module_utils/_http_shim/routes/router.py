@@ -125,17 +125,8 @@ def handles(route: Route) -> Callable[[_Method], _Method]:
     return declare
 
 
-def routes_of(group: type) -> list[Route]:
-    """Return the routes that the methods of a class handle."""
-    return [route for route, _name in _declared(group)]
-
-
-def handlers_of(group: object) -> list[tuple[Route, Handler]]:
-    """Return the routes that an object handles, each with its method."""
-    return [(route, getattr(group, name)) for route, name in _declared(type(group))]
-
-
-def _declared(group: type) -> Iterator[tuple[Route, str]]:
+def declared(group: type) -> Iterator[tuple[Route, str]]:
+    """Return the routes that the methods of a class handle, each with its method's name."""
     for name, member in vars(group).items():
         route: Any = getattr(member, _ATTRIBUTE, None)
         if isinstance(route, Route):
@@ -145,16 +136,15 @@ def _declared(group: type) -> Iterator[tuple[Route, str]]:
 class Router:
     """Passes each request to the handler of its path."""
 
-    def __init__(
-        self, settings: Callable[[], Settings], known: ServerCache, log: Log, routes: Sequence[Route], groups: Sequence[object]
-    ) -> None:
+    def __init__(self, settings: Callable[[], Settings], known: ServerCache, log: Log, groups: Sequence[object]) -> None:
         """``groups`` are the objects whose methods handle the routes."""
         self._settings = settings
         self._known = known
         self._log = log
-        handlers = {route.name: handler for group in groups for route, handler in handlers_of(group)}
-        self._handled = {route.name: (route, handlers[route.name]) for route in routes}
-        self._paths = PathTable((route.name, route.method, route.path) for route in routes)
+        self._handled: dict[str, tuple[Route, Handler]] = {
+            route.name: (route, getattr(group, name)) for group in groups for route, name in declared(type(group))
+        }
+        self._paths = PathTable((route.name, route.method, route.path) for route, _handler in self._handled.values())
 
     async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         settings = self._settings()
