@@ -66,8 +66,9 @@ class Service:
         about = AboutRoutes(self._metrics, Census(self._node, self._known, log), self._is_well, document(ROUTES))
         websockets = WebsocketRoutes(backend)
         self._rooms = websockets.rooms
-        self._events = EventRoutes(backend)
-        groups = (about, servers, PowerRoutes(backend), self._events, websockets)
+        events = EventRoutes(backend)
+        self._followers = events.followers
+        groups = (about, servers, PowerRoutes(backend), events, websockets)
         self._router = Router(lambda: self._settings, self._known, log, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
@@ -100,11 +101,11 @@ class Service:
 
     async def _end(self) -> None:
         self._service_manager.stopping()
-        self._log.note("ending", under_way=self._actions.under_way())
+        self._log.note("ending", under_way=self._actions.queues.under_way)
         self._listener.stop()
         self._rooms.close()
         self._operations.over.set()
-        self._events.close()
+        self._followers.close()
         left = await self._actions.close(float(self._settings.api_shutdown_timeout))
         if left:
             self._log.warn("left_behind", actions=left)
@@ -114,16 +115,16 @@ class Service:
         self._log.note("ended")
 
     def _is_well(self) -> bool:
-        return self._actions.alive and not self._actions.stuck and not self._ending.is_set()
+        return self._actions.acceptor.alive and not self._actions.acceptor.stuck and not self._ending.is_set()
 
     def _gauges(self) -> dict[str, float]:
         return {
-            "actions_under_way": self._actions.under_way(),
-            "actions_waiting": self._actions.waiting(),
+            "actions_under_way": self._actions.queues.under_way,
+            "actions_waiting": self._actions.queues.waiting,
             "journal_writes_owed": len(self._node.journal.owed),
             "connections": self._listener.connections,
             "websockets": self._rooms.count(),
-            "event_readers": self._events.waiting,
+            "event_readers": self._followers.waiting,
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -206,7 +207,7 @@ class Service:
     async def _show_life(self) -> None:
         """Send signs of life while the event loop turns and actions can be accepted."""
         seconds = self._service_manager.life_seconds
-        while seconds is not None and self._actions.alive:
+        while seconds is not None and self._actions.acceptor.alive:
             self._service_manager.alive()
             await asyncio.sleep(seconds / 2)
 

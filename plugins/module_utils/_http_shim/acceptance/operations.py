@@ -27,7 +27,7 @@ ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
     """Show an operation that runs, or waits for its turn or for players."""
-    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.aside
+    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.countdown
     times = {
         "id": acceptance.operation,
         "requested_at": timestamp(acceptance.requested_at),
@@ -36,7 +36,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
     return {
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
-        **({"countdown": ticket.aside} if ticket.aside else {}),
+        **({"countdown": ticket.countdown} if ticket.countdown else {}),
         **({"awaits": acceptance.ready.wait_for.value} if ticket.awaits_ready else {}),
         "operation": times,
     }

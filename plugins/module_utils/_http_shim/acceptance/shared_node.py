@@ -44,7 +44,7 @@ class OwedWrites:
 
     def __init__(self, store: JournalStore) -> None:
         #: Called in any thread after another write has failed.
-        self.on_more: Callable[[], None] = _nobody
+        self.on_more: Callable[[], None] = lambda: None
         self._store = store
         self._owed: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
@@ -107,10 +107,6 @@ class OwedWrites:
     def _forget_first(self, count: int) -> None:
         self._numbers -= Counter(uuid for uuid, _work in self._owed[:count])
         del self._owed[:count]
-
-
-def _nobody() -> None:
-    pass
 
 
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")

@@ -40,15 +40,7 @@ class EventRoutes:
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
         self._log = backend.log
-        self._followers = EventFollowers(lambda: self._node.journal.events, self._form)
-
-    @property
-    def waiting(self) -> int:
-        return self._followers.waiting
-
-    def close(self) -> None:
-        """Answer all waiting clients: this process ends."""
-        self._followers.close()
+        self.followers = EventFollowers(lambda: self._node.journal.events, self._form)
 
     @handles(
         Route(
@@ -74,13 +66,13 @@ class EventRoutes:
         if not limit or seconds is None:
             return replies.error(400, "Cannot tell events: limit is a whole number of at least 1, wait one of seconds.")
         with _readable(request, self._log):
-            told = await self._followers.read(Place(cursor, limit), seconds)
+            told = await self.followers.read(Place(cursor, limit), seconds)
         # The token may have changed during the wait.
         refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
         if refused is not None:
             return refused
         # A client that asks again at once must not reach an ending process.
-        return replace(replies.NO_EVENTS if told is None else told.reply, close=self._followers.over)
+        return replace(replies.NO_EVENTS if told is None else told.reply, close=self.followers.over)
 
     def _form(self, event: Event) -> dict[str, Any]:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
