@@ -18,9 +18,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.acceptance.shared_node import SharedNode
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.http.listener import BoundedConnection
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as changes_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.console import Follower
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import InputLimit
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Outbox
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Changes
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.output import Output
@@ -154,18 +154,13 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
     assert any("lines are not shown" in text for text in heard.frames)
 
 
-class Sink(asyncio.Protocol):
+class Sink(asyncio.Transport, asyncio.Protocol):
     """What a connection's protocol was given, and whether it was hung up on."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.pieces: list[bytes] = []
         self.aborted = False
-
-    def get_protocol(self) -> asyncio.Protocol:
-        return self
-
-    def set_protocol(self, _protocol: asyncio.BaseProtocol) -> None:
-        """It passes on what it gets, which this test gives by hand."""
 
     def abort(self) -> None:
         self.aborted = True
@@ -177,8 +172,14 @@ class Sink(asyncio.Protocol):
 @pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
 def test_input_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
     sink = Sink()
-    input_limit = InputLimit(cast(asyncio.Transport, sink), lambda: each * len(sink.pieces))
-    input_limit.data_received(b"x" * 256 * 1024)
+
+    async def story() -> None:
+        connection = BoundedConnection(lambda: sink, lambda _lost: None, 60.0)
+        connection.connection_made(sink)
+        connection.begin_websocket(lambda: each * len(sink.pieces))
+        connection.data_received(b"x" * 256 * 1024)
+
+    asyncio.run(story())
     assert (len(sink.pieces), sink.aborted) == (passed, passed < 64)
     assert max(map(len, sink.pieces)) <= 4096
 

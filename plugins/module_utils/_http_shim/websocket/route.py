@@ -16,6 +16,7 @@ from ..._power.model.errors import MissingLibrary, internal_error
 from ..._power.model.server import Server
 from ..http import replies
 from ..http.bodies import read_texts
+from ..http.listener import BoundedConnection
 from ..http.replies import Reply
 from ..routes import schemas
 from ..routes.router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
@@ -23,7 +24,6 @@ from ..servers.server_cache import KnownServer
 from . import frames
 from .claims import allows_origin, need_library
 from .client_messages import ClientMessages
-from .frames import InputLimit
 from .member import POLICY, Member
 from .rooms import Rooms
 from .stats import RoomResources
@@ -106,9 +106,10 @@ class WebsocketRoutes:
 
     async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
         transport = request.raw.transport
-        if transport is None:
+        connection = None if transport is None else transport.get_protocol()
+        if transport is None or not isinstance(connection, BoundedConnection):
             return
-        input_limit = InputLimit(transport, lambda: len(getattr(getattr(socket, "_reader", None), "_buffer", ())))
+        connection.begin_websocket(lambda: len(getattr(getattr(socket, "_reader", None), "_buffer", ())))
         member = Member(
             socket,
             drop=transport.abort,
@@ -121,13 +122,13 @@ class WebsocketRoutes:
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(float(request.settings.api_request_timeout), _hang_up_silent, member)
         try:
-            await self._read(socket, server, member, input_limit)
+            await self._read(socket, server, member, connection)
         finally:
             deadline.cancel()
             self.rooms.leave(server.uuid, member)
             await member.left()
 
-    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, input_limit: InputLimit) -> None:
+    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, connection: BoundedConnection) -> None:
         from aiohttp import WSMsgType
 
         loop = asyncio.get_running_loop()
@@ -135,7 +136,7 @@ class WebsocketRoutes:
             received = await socket.receive()
             if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            input_limit.message_read()
+            connection.message_read()
             # Further input stays in the client's own buffers.
             pause = member.rates.pause(loop.time())
             if pause > 0:
