@@ -36,7 +36,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.ser
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
     VERSION,
     ServerFlags,
-    Utilization,
     server_entry,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
@@ -178,7 +177,7 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
     definition = parse_definition(raw, where="paper.json")
     shown = [
-        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(environment=environment))
+        server_entry(definition.server, PowerState.OFFLINE.value, definition, {}, ServerFlags(environment=environment))
         for environment in (False, True)
     ]
     assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +29,7 @@ from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
 from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
-from ..servers.wings_view import Machine, ServerFlags, Uses, Utilization, server_entry, system_entry, system_entry_2, unseen_entry
+from ..servers.wings_view import ServerFlags, Uses, server_entry, system_entry, system_entry_2
 from . import schemas
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
@@ -129,7 +127,7 @@ class ServerRoutes:
             for entry in told.entries
             if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
         }
-        uses = self._uses.of_each(up, list(definitions.items()), node)
+        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in told.entries], node)
         return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in told.entries]
 
     @handles(
@@ -285,22 +283,19 @@ class ServerRoutes:
         )
     )
     async def _system(self, request: HttpRequest) -> Reply:
-        found = platform.uname()
-        machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
         if request.query("v") != "2":
-            return replies.json_reply(system_entry(machine))
-        return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
+            return replies.json_reply(system_entry())
+        return replies.json_reply(system_entry_2(await self._threads.ask(self._node.now().engine.facts)))
 
 
-def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, settings: Settings) -> dict[str, Any]:
-    server = Server(entry["server"], entry["name"] or "")
+def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    server, is_seen = Server(entry["server"], entry["name"] or ""), entry["state"] is not None
     flags = ServerFlags(
-        suspended=entry["suspended"] is True if entry["state"] is not None else definition is not None and definition.suspended,
+        suspended=entry["suspended"] is True if is_seen else definition is not None and definition.suspended,
         environment=settings.api_environment,
         supervised=policy_of(settings, server, definition).supervised,
     )
-    if entry["state"] is None:
-        shown = unseen_entry(server, definition, flags, code=entry["code"], msg=entry["msg"])
-    else:
-        shown = server_entry(server, PowerState(entry["state"]), definition, use, flags)
+    shown = server_entry(server, entry["state"], definition, use if is_seen else None, flags)
+    if not is_seen:
+        shown.update(code=entry["code"], msg=entry["msg"])
     return {**shown, **{name: entry[name] for name in _OURS if name in entry}, "wait_for": [each.value for each in WaitFor]}

@@ -20,7 +20,7 @@ from ..acceptance.shared_node import SharedNode
 from ..http.log import Log
 from ..http.worker_pool import ThreadRefused, WorkerPool
 from ..servers.disks import Disks
-from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
+from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization
 from . import frames
 
 #: Seconds until the next look without an event: some changes cause none.
@@ -164,11 +164,11 @@ class StatsReporter:
         use = None if view.run is None else use_of(view.run.container, node)
         if use is None or view.snapshot is None:
             limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
-            found = utilization(None, 0.0, uptime=0, disk=disk, limit=limit)
+            found = utilization(None, 0.0, view.state.value, uptime=0, disk=disk, limit=limit)
         else:
             up = uptime(view.snapshot.started_at, node.clock.now())
-            found = utilization(use, self._cpu(view.snapshot.id, use), uptime=up, disk=disk, limit=0)
-        return json.dumps(utilization_entry(found, view.state), separators=(",", ":"))
+            found = utilization(use, self._cpu(view.snapshot.id, use), view.state.value, uptime=up, disk=disk, limit=0)
+        return json.dumps(found, separators=(",", ":"))
 
     def _cpu(self, container: str, use: Use) -> float:
         """Return the percent of one core since the last sample; the last percent if that is too recent."""
