@@ -202,7 +202,7 @@ class Service:
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _marks(self) -> tuple[object, ...]:
-        return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
+        return shim_settings.marks(self._path, self._settings)
 
     async def _show_life(self) -> None:
         """Send signs of life while the event loop turns and actions can be accepted."""

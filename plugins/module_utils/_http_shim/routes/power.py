@@ -59,8 +59,8 @@ class EventRoutes:
     )
     async def _events(self, request: HttpRequest) -> Reply:
         cursor = Cursor.read(request.query("after"))
-        limit = _number(request.query("limit"), schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
-        seconds = _number(request.query("wait"), 0, schemas.LONGEST_EVENT_WAIT)
+        limit = request.number("limit", schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
+        seconds = request.number("wait", 0, schemas.LONGEST_EVENT_WAIT)
         if cursor is None:
             return replies.error(400, "Cannot tell events: after is a cursor of an earlier answer, now, or empty for all that there are.")
         if not limit or seconds is None:
@@ -76,12 +76,6 @@ class EventRoutes:
 
     def _form(self, event: Event) -> dict[str, Any]:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
-
-
-def _number(text: str, otherwise: int, most: int) -> int | None:
-    if not text:
-        return otherwise
-    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 class PowerRoutes:
@@ -155,10 +149,9 @@ class PowerRoutes:
         )
     )
     async def _operation(self, request: HttpRequest, known: KnownServer) -> Reply:
-        wait = request.query("wait") or "0"
-        if not (wait.isascii() and wait.isdigit() and len(wait) < 10):
+        seconds = request.number("wait", 0, LONGEST_WAIT_SECONDS)
+        if seconds is None:
             return replies.error(400, "Cannot wait for the operation: wait is a whole number of seconds.")
-        seconds = min(int(wait), LONGEST_WAIT_SECONDS)
         with _readable(request, self._log):
             found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
         return replies.NO_SERVER if found is None else replies.json_reply(found)

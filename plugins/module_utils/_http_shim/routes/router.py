@@ -75,6 +75,13 @@ class HttpRequest:
         """Return the first value of a parameter; empty if missing."""
         return parse_qs(self.raw.query_string).get(name, [""])[0]
 
+    def number(self, name: str, otherwise: int, most: int) -> int | None:
+        """Return a whole number of the query, ``most`` for a larger one, ``otherwise`` if missing; None if it is none."""
+        text = self.query(name)
+        if not text:
+            return otherwise
+        return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
 
 #: Answers a request; for a route below one server it gets that, too. Any result other than a `Reply` was sent already, as by a websocket.
 Handler = Callable[..., "Awaitable[Reply | web.StreamResponse]"]

@@ -206,9 +206,7 @@ class ServerRoutes:
         )
     )
     async def _logs(self, request: HttpRequest, known: KnownServer) -> Reply:
-        size = request.query("size")
-        wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
-        lines = min(wanted or _MOST_LINES, _MOST_LINES)
+        lines = request.number("size", _MOST_LINES, _MOST_LINES) or _MOST_LINES
         try:
             log = await self._threads.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
