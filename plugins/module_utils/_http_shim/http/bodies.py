@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,10 +55,6 @@ class PowerBody:
 
 class _Object(list[tuple[str, Any]]):
     """The members of a JSON object in their order, with repetitions."""
-
-
-class _NotWhole:
-    """A number that is not a whole number of 64 bits."""
 
 
 def read_object(body: bytes) -> list[tuple[str, Any]]:
@@ -157,9 +154,10 @@ def _whole_numbers(value: Any) -> list[int]:
     return [0 if each is None else _whole_number(each) for each in value]
 
 
-def _read_number(text: str) -> int | _NotWhole:
-    number = int(text) if len(text) <= _LONGEST_NUMBER else None
-    return _NotWhole() if number is None or not _LEAST <= number <= _MOST else number
+def _read_number(text: str) -> float:
+    """Return a whole number of 64 bits, and a float, which no field takes, for any other."""
+    number = int(text) if len(text) <= _LONGEST_NUMBER else math.inf
+    return number if _LEAST <= number <= _MOST else math.nan
 
 
 def _refuse(_word: str) -> Any:
@@ -179,9 +177,7 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_Object, parse_int=_read_number, parse_float=lambda _text: _NotWhole(), parse_constant=_refuse
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_read_number, parse_constant=_refuse)
 
 
 LARGEST_BODY = 64 * 1024

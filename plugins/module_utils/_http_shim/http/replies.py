@@ -9,6 +9,7 @@ import functools
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
@@ -186,10 +187,8 @@ class PathTable:
     """The routes by method and path. A segment in braces, such as ``{server}``, is a parameter."""
 
     def __init__(self, routes: Iterable[tuple[str, str, str]]) -> None:
-        self._by_shape: dict[tuple[str, int], list[tuple[str, list[str]]]] = {}
-        for name, method, path in routes:
-            pattern = path[1:].split("/")
-            self._by_shape.setdefault((method, len(pattern)), []).append((name, pattern))
+        parameter = re.compile(r"\\{(\w+)\\}")
+        self._routes = [(name, method, re.compile(parameter.sub(r"(?P<\1>[^/]+)", re.escape(path)))) for name, method, path in routes]
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
     def _find(self, method: str, target: str) -> PathMatch | Redirect | None:
@@ -203,18 +202,8 @@ class PathTable:
         return found
 
     def _match(self, method: str, path: str) -> PathMatch | None:
-        if not path.startswith("/"):
-            return None
-        segments = path[1:].split("/")
-        for name, pattern in self._by_shape.get((method, len(segments)), ()):
-            if all(_fits(*pair) for pair in zip(pattern, segments)):
-                return PathMatch(name, {part[1:-1]: segment for part, segment in zip(pattern, segments) if _is_parameter(part)})
+        for name, wanted, pattern in self._routes:
+            found = pattern.fullmatch(path) if method == wanted else None
+            if found is not None:
+                return PathMatch(name, found.groupdict())
         return None
-
-
-def _is_parameter(part: str) -> bool:
-    return part.startswith("{")
-
-
-def _fits(part: str, segment: str) -> bool:
-    return bool(segment) if _is_parameter(part) else part == segment

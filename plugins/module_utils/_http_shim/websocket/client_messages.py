@@ -138,8 +138,7 @@ class ClientMessages:
             self._log.warn("token_refused", request=member.request, remote=member.address, server=server.uuid, reason=str(error))
             member.send(frames.JWT_ERROR, frames.error_text(member.request, str(error)))
             return
-        room = self._rooms.get(server.uuid)
-        if self._rooms.is_full(server.uuid) and (room is None or member not in room.members):
+        if self._rooms.is_full(server.uuid) and not self._hears(server, member):
             self._refuse(member, "too many websockets of this server are open")
             member.close(TRY_LATER, "too many websockets")
             return
