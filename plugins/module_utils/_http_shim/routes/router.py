@@ -188,7 +188,7 @@ class Router:
             return replies.NO_ROUTE
         if not route.of_server:
             return await handler(request)
-        known = await (self._known.find_shared if route.public else self._known.find)(request.match.parameters["server"])
+        known = await self._known.find(request.match.parameters["server"], shared=route.public)
         return replies.NO_SERVER if known is None else await handler(request, known)
 
     def _note(self, request: HttpRequest, reply: Reply) -> None:

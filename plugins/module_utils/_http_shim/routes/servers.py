@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, TimeoutError
+from dataclasses import replace
 from typing import Any
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
@@ -16,7 +18,6 @@ from ..._power.actions.node.node import Node
 from ..._power.actions.turn.limits import set_limits
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
-from ..._power.definitions.supervision import policy_of
 from ..._power.games.game import Game
 from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.players import PlayerCount
@@ -29,61 +30,50 @@ from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
 from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
-from ..servers.wings_view import ServerFlags, Uses, server_entry, system_entry, system_entry_2
+from ..servers.wings_view import Uses, server_entry, system_entry, system_entry_2
 from . import schemas
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 _FRESH_SECONDS = 5.0
 #: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
 _PLAYERS_SECONDS = 0.5
-_SILENT = PlayerCount(why="the game has not answered yet")
-
-
-@dataclass
-class _Asked:
-    """One question to a game: its time, and the answer once it is there."""
-
-    since: float
-    answered: threading.Event = field(default_factory=threading.Event)
-    count: PlayerCount = _SILENT
 
 
 class PlayerCounts:
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._asked: dict[str, _Asked] = {}
+        #: The time of the last question to each game, and its answer.
+        self._asked: dict[str, tuple[float, Future[PlayerCount]]] = {}
 
     def of(self, uuid: str, game: Game) -> PlayerCount:
         """Return the players, a few seconds old at most; unknown if the game does not answer at once."""
-        now = time.monotonic()
         with self._guard:
-            asked = self._asked.get(uuid)
-            if asked is None or (asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS):
-                asked = self._begin(uuid, game, now)
-        asked.answered.wait(_PLAYERS_SECONDS)
-        return asked.count
+            oldest = time.monotonic() - _FRESH_SECONDS
+            self._asked = {each: asked for each, asked in self._asked.items() if asked[0] > oldest or not asked[1].done()}
+            if uuid not in self._asked:
+                self._asked[uuid] = time.monotonic(), _ask(game)
+            answer = self._asked[uuid][1]
+        with contextlib.suppress(TimeoutError):
+            return answer.result(_PLAYERS_SECONDS)
+        return PlayerCount(why="the game has not answered yet")
 
-    def _begin(self, uuid: str, game: Game, now: float) -> _Asked:
-        old = [each for each, asked in self._asked.items() if asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS]
-        for each in old:
-            del self._asked[each]
-        asked = self._asked[uuid] = _Asked(now)
 
-        def ask() -> None:
-            try:
-                asked.count = game.players()
-            except Exception as error:
-                # A fault of ours must not hide the rest of the server.
-                asked.count = PlayerCount(why=internal_error(error))
-            finally:
-                asked.answered.set()
+def _ask(game: Game) -> Future[PlayerCount]:
+    answer: Future[PlayerCount] = Future()
 
+    def ask() -> None:
         try:
-            threading.Thread(target=ask, name="players", daemon=True).start()
-        except RuntimeError as error:
-            asked.count = PlayerCount(why=str(error))
-            asked.answered.set()
-        return asked
+            count = game.players()
+        except Exception as error:
+            # A fault of ours must not hide the rest of the server.
+            count = PlayerCount(why=internal_error(error))
+        answer.set_result(count)
+
+    try:
+        threading.Thread(target=ask, name="players", daemon=True).start()
+    except RuntimeError as error:
+        answer.set_result(PlayerCount(why=str(error)))
+    return answer
 
 
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
@@ -288,12 +278,8 @@ class ServerRoutes:
 
 def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     server, is_seen = Server(entry["server"], entry["name"] or ""), entry["state"] is not None
-    flags = ServerFlags(
-        suspended=entry["suspended"] is True if is_seen else definition is not None and definition.suspended,
-        environment=settings.api_environment,
-        supervised=policy_of(settings, server, definition).supervised,
-    )
-    shown = server_entry(server, entry["state"], definition, use if is_seen else None, flags)
+    suspended = entry["suspended"] is True if is_seen else definition is not None and definition.suspended
+    shown = server_entry(server, entry["state"], definition, use if is_seen else None, settings, suspended=suspended)
     if not is_seen:
         shown.update(code=entry["code"], msg=entry["msg"])
     return {**shown, **{name: entry[name] for name in _OURS if name in entry}, "wait_for": [each.value for each in WaitFor]}

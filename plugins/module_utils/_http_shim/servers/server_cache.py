@@ -69,20 +69,15 @@ class ServerCache:
         self.look_again()
         return self._found.get(segment)
 
-    async def find_shared(self, segment: str) -> KnownServer | None:
-        """As `find`, for clients without a token: they all share one look for new servers every moment."""
-        known = self.cached(segment)
-        if known is not None or parse_uuid(segment) != segment:
-            return known
-        await self._await_new()
-        return self._found.get(segment)
-
-    async def find(self, segment: str) -> KnownServer | None:
+    async def find(self, segment: str, *, shared: bool = False) -> KnownServer | None:
         """Return a server by its exact UUID, None if there is none. The Panel is not asked for a new one. Raises `PowerError` if the engine
-        does not answer."""
+        does not answer. ``shared``: for clients without a token, which all share one look for new servers every moment."""
         known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
+        if shared:
+            await self._await_new()
+            return self._found.get(segment)
         found = await self._threads.ask(lambda: _search(self._node, segment))
         if found is not None:
             self._note({segment: found})

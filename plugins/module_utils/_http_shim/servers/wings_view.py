@@ -9,7 +9,6 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from ..._power.actions.node.node import Node, age_seconds
 from ..._power.container.container_limits import memory_bytes
 from ..._power.definitions.definition import Definition, secrets_of
 from ..._power.definitions.settings import Settings
+from ..._power.definitions.supervision import policy_of
 from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.locking.countdown import Countdown
@@ -29,24 +29,15 @@ from .disks import Disks
 VERSION = "1.0.0"
 
 
-@dataclass(frozen=True)
-class ServerFlags:
-    """Facts of a server beside its definition; ``environment``: show its environment, secrets included."""
-
-    suspended: bool = False
-    environment: bool = False
-    supervised: bool = False
-
-
 def server_entry(
-    server: Server, state: str | None, definition: Definition | None, use: Mapping[str, Any] | None, flags: ServerFlags
+    server: Server, state: str | None, definition: Definition | None, use: Mapping[str, Any] | None, settings: Settings, *, suspended: bool
 ) -> dict[str, Any]:
     """Show a server; without a readable state or use these are None, which Wings does not know."""
     return {
         "state": state,
-        "is_suspended": flags.suspended,
+        "is_suspended": suspended,
         "utilization": use,
-        "configuration": _shown(server, definition, flags),
+        "configuration": _shown(server, definition, settings, suspended=suspended),
     }
 
 
@@ -57,16 +48,16 @@ def countdown_entry(countdown: Countdown | None) -> dict[str, str] | None:
     return {"action": countdown.action, "phase": countdown.phase, "since": countdown.since, "due": countdown.due}
 
 
-def _shown(server: Server, definition: Definition | None, flags: ServerFlags) -> dict[str, Any]:
+def _shown(server: Server, definition: Definition | None, settings: Settings, *, suspended: bool) -> dict[str, Any]:
     if definition is None:
-        return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None, "suspended": flags.suspended}
+        return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None, "suspended": suspended}
     configuration = {
         **_configuration(definition),
-        "suspended": flags.suspended,
+        "suspended": suspended,
         # If the server has no setting, the node's counts.
-        "crash_detection_enabled": flags.supervised,
+        "crash_detection_enabled": policy_of(settings, server, definition).supervised,
     }
-    if flags.environment:
+    if settings.api_environment:
         configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     else:
         # The start command contains secrets from the environment. As a whole it is a variable of the Panel, too.
