@@ -91,6 +91,7 @@ class Acceptor:
         self._busy_since: float | None = None
         self._failing = False
         self._to_forget = 0
+        #: None ends the thread; an empty sequence only wakes it.
         self._waiting: queue.SimpleQueue[Sequence[Unwritten] | None] = queue.SimpleQueue()
         #: When to try the late writes again, and why they could not be written, as the log says it.
         self._next_try = Deadline(node.clock, float("-inf"))

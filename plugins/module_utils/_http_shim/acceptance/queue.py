@@ -94,7 +94,7 @@ class ActionQueue:
         return next((ticket for ticket in self.tickets if not (ticket.countdown or ticket.awaits_ready)), None)
 
     def has_room(self, *, kill: bool) -> bool:
-        """Tell if one more waiting action has room. Actions that try once take no room."""
+        """Tell if one more ``kill`` or one more waiting action has room. Actions that try once take no room."""
         waits = (ticket.is_kill if kill else not (ticket.begun or ticket.tries_once or ticket.is_kill) for ticket in self.tickets)
         return sum(waits) < MOST_WAITING
 

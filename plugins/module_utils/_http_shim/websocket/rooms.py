@@ -37,13 +37,12 @@ _BLIND_SECONDS = 2.0
 
 
 class Changes:
-    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called with each changed server, ``blind`` if
-    any server may have changed; both in the thread."""
+    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called in the thread with each changed server,
+    and with None if any server may have changed."""
 
-    def __init__(self, node: SharedNode, changed: Callable[[str], None], blind: Callable[[], None]) -> None:
+    def __init__(self, node: SharedNode, changed: Callable[[str | None], None]) -> None:
         self._node = node
         self._changed = changed
-        self._blind = blind
         self._guard = threading.Lock()
         self._wanted = False
         self._reading = False
@@ -66,7 +65,7 @@ class Changes:
                 since = until
             else:
                 since = time.time()
-                self._blind()
+                self._changed(None)
                 time.sleep(_BLIND_SECONDS)
 
     def _listen(self, since: float, until: float) -> bool:
@@ -245,7 +244,7 @@ class Rooms:
         #: Websockets without a valid token, the oldest first, and their servers.
         self._waiting: dict[Member, str] = {}
         self._rooms: dict[str, Room] = {}
-        self._changes = Changes(resources.node, self._soon, lambda: self._soon(None))
+        self._changes = Changes(resources.node, lambda uuid: soon(self._loop, self.look, uuid))
         self._deletion_watch: asyncio.Task[None] | None = None
         self.ending = False
 
@@ -306,10 +305,11 @@ class Rooms:
         self._waiting.pop(member, None)
         self._leave_room(uuid, member)
 
-    def look(self, uuid: str) -> None:
-        room = self._rooms.get(uuid)
-        if room is not None:
-            room.look()
+    def look(self, uuid: str | None) -> None:
+        """Look at a server if it has a room, or with None at all."""
+        for room in self._rooms.values():
+            if uuid in (None, room.uuid):
+                room.look()
 
     def close(self) -> None:
         self.ending = True
@@ -338,14 +338,6 @@ class Rooms:
         for member in list(room.members):
             member.close(GOING_AWAY, reason)
         self._forget(room)
-
-    def _soon(self, uuid: str | None) -> None:
-        """Look at one server, or at all. For the thread that reads events."""
-        soon(self._loop, self._look_at, uuid)
-
-    def _look_at(self, uuid: str | None) -> None:
-        for each in list(self._rooms) if uuid is None else (uuid,):
-            self.look(each)
 
     async def _is_deleted(self, uuid: str) -> bool:
         try:
