@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from ..._power.definitions.settings import Settings
-from ..._power.model.errors import SettingsInvalid
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 
 JSON = "application/json; charset=utf-8"
@@ -52,18 +51,13 @@ def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
 
-def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
+def error(status: int, text: str, *, code: str = "", content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    return replace(json_reply({"error": text, **({"code": code} if code else {})}, status), content_type=content_type, headers=headers)
 
 
 def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
     """Answer with a general error and the request's id; ``note`` goes to the log."""
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
-
-
-def refused_options(reason: str) -> Reply:
-    """Answer that the action exists, but not with these options."""
-    return replace(json_reply({"error": reason, "code": SettingsInvalid.code}, 422), note=reason)
 
 
 NO_TOKEN = error(401, "The required authorization heads were not present in the request.", headers=(("WWW-Authenticate", "Bearer"),))
@@ -80,12 +74,10 @@ NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, 
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this answer from that to an unknown path.
-NO_EVENTS = json_reply(
-    {
-        "error": "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
-        "code": "events_disabled",
-    },
+NO_EVENTS = error(
     404,
+    "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
+    code="events_disabled",
 )
 OPTIONS = Reply(204)
 PANIC = Reply(500, close=True)
@@ -175,14 +167,6 @@ class PathMatch:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Redirect:
-    """The redirect of a known path with an extra slash."""
-
-    status: int
-    location: str
-
-
 class PathTable:
     """The routes by method and path. A segment in braces, such as ``{server}``, is a parameter."""
 
@@ -191,14 +175,15 @@ class PathTable:
         self._routes = [(name, method, re.compile(parameter.sub(r"(?P<\1>[^/]+)", re.escape(path)))) for name, method, path in routes]
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
-    def _find(self, method: str, target: str) -> PathMatch | Redirect | None:
-        """Return the route of a request target (path and query, as sent); None for an unknown one."""
+    def _find(self, method: str, target: str) -> PathMatch | Reply | None:
+        """Return the route of a request target (path and query, as sent), None for an unknown one, or a redirect from an extra slash."""
         raw, mark, query = target.partition("?")
         path = unquote(raw, errors="surrogateescape")
         found = self._match(method, path)
         if found is None and path.endswith("/") and self._match(method, path[:-1]) is not None:
             # The part before the slash is a known path here, so it cannot name another host.
-            return Redirect(301 if method == "GET" else 307, f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}")
+            location = f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}"
+            return Reply(301 if method == "GET" else 307, headers=(("Location", location),))
         return found
 
     def _match(self, method: str, path: str) -> PathMatch | None:

@@ -14,6 +14,7 @@ from typing import Any
 from ..._power.events.event import Event
 from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
+from ..._power.model.errors import SettingsInvalid
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..http import replies
@@ -104,7 +105,7 @@ class PowerRoutes:
         if wanted.action is None:
             return replies.WRONG_ACTION
         if wanted.refused:
-            return replies.refused_options(wanted.refused)
+            return replace(replies.error(422, wanted.refused, code=SettingsInvalid.code), note=wanted.refused)
         if wanted.action.boots and known.suspended:
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)

@@ -21,7 +21,7 @@ from ..acceptance.shared_node import SharedNode
 from ..http import replies
 from ..http.bodies import BodyEmpty, BodyInvalid, read_body
 from ..http.log import Log
-from ..http.replies import Headers, PathMatch, PathTable, Redirect, Refused, Reply, client_address, cors_headers, refusal
+from ..http.replies import Headers, PathMatch, PathTable, Refused, Reply, client_address, cors_headers, refusal
 from ..servers.commands import Commands
 from ..servers.disks import Disks
 from ..servers.server_cache import ServerCache
@@ -156,8 +156,8 @@ class Router:
     async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
-        if isinstance(match, Redirect):
-            return _response(Reply(match.status, headers=(("Location", match.location),)))
+        if isinstance(match, Reply):
+            return _response(match)
         request = HttpRequest(raw, settings, match or PathMatch(""))
         try:
             reply: Reply | web.StreamResponse = await self._reply(request)
