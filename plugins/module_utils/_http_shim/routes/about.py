@@ -174,14 +174,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _answers(route: Route) -> dict[int, AnswerDoc]:
     """Return the answers of a route by status. Those of its kind come first, except for a public route."""
-    kind: dict[int, AnswerDoc] = {}
-    if not route.public:
-        kind.update(_TOKEN_ANSWERS)
-        if route.of_server:
-            kind.update(_SERVER_ANSWERS)
-    if route.body is not None:
-        kind.update(_BODY_ANSWERS)
-    return {**kind, **route.answers}
+    kind = {} if route.public else {**_TOKEN_ANSWERS, **(_SERVER_ANSWERS if route.of_server else {})}
+    return {**kind, **(_BODY_ANSWERS if route.body is not None else {}), **route.answers}
 
 
 def _response(answer: AnswerDoc) -> dict[str, Any]:

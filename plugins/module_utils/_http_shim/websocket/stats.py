@@ -49,13 +49,14 @@ class ServerView:
 
 def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
     """Return the view of a look; ``started`` is the run that the journal had after the look."""
-    beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
-    if seen.snapshot is None or not seen.live:
-        return ServerView(seen.state, seen.startup, seen.snapshot)
-    if started is None or started.run != seen.snapshot.run or started.matchers is None:
-        return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
-    # The record may come between the two looks into the journal.
-    return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
+    settled = True
+    if seen.snapshot is not None and seen.live:
+        if started is None or started.run != seen.snapshot.run or started.matchers is None:
+            settled = seen.holder is None or seen.holder.phase not in (Phase.START.value, Phase.OBSERVE.value)
+        else:
+            # The record may come between the two looks into the journal.
+            settled = not (started.matchers and seen.startup is Startup.UNKNOWN)
+    return ServerView(seen.state, seen.startup, seen.snapshot, settled)
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
