@@ -162,9 +162,9 @@ LINE_NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SERVER = Server("aaaaaaaa-0000-4000-8000-000000000001")
 
 
-def ticket(action: str, *, kept: bool = True, once: bool = False, deadline: float = 30.0) -> Ticket:
+def ticket(action: str, *, admitted: bool = True, tries_once: bool = False, deadline: float = 30.0) -> Ticket:
     acceptance = Acceptance(action, SERVER, PowerAction(action), "", LINE_NOON, LINE_NOON, 30, LINE_NOON)
-    return Ticket(acceptance, deadline, once=once, kept=kept)
+    return Ticket(acceptance, deadline, tries_once=tries_once, admitted=admitted)
 
 
 def line_of(*tickets: Ticket) -> ActionQueue:
@@ -175,10 +175,10 @@ def line_of(*tickets: Ticket) -> ActionQueue:
 
 
 def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> None:
-    first, second = ticket("start", kept=False), ticket("stop")
+    first, second = ticket("start", admitted=False), ticket("stop")
     line = line_of(first, second)
     assert line.next() == []
-    first.kept = True
+    first.admitted = True
     assert line.next() == [first]
 
 
@@ -202,7 +202,7 @@ def test_sixteen_may_wait(running: int) -> None:
     line.next()
     for _unused in range(MOST_WAITING):
         assert line.has_room(kill=False)
-        line.take(ticket("start", kept=False))
+        line.take(ticket("start", admitted=False))
     assert not line.has_room(kill=False)
     assert line.has_room(kill=True)
 
@@ -219,7 +219,7 @@ def test_whatever_happens_actions_begin_in_order_one_at_a_time_and_none_is_lost(
     begun: list[Ticket] = []
     for event, number in events:
         if event in ("take", "kill"):
-            new = ticket("kill" if event == "kill" else "start", once=number == 0, deadline=now + number)
+            new = ticket("kill" if event == "kill" else "start", tries_once=number == 0, deadline=now + number)
             line.take(new)
             taken.append(new)
             over += line.cancelled_by(new) if event == "kill" else []

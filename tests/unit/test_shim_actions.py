@@ -454,18 +454,18 @@ def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
         await until(lambda: world.begun == [RESTART])
         start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
         await asyncio.sleep(0.1)
-        assert (world.begun, actions.under_way(), actions.waiting()) == ([RESTART], 1, 1)
+        assert (world.begun, actions.queues.under_way, actions.queues.waiting) == ([RESTART], 1, 1)
         world.tell("players", "2026-03-01T13:00:00.000Z")
         await until(lambda: world.begun == [RESTART, START])
         assert await start
         await until(lambda: world.ended)
-        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 0, 1)
+        assert (world.outcomes(), actions.queues.under_way, actions.queues.waiting) == (["done"], 0, 1)
         # One that tries once finds nobody before it.
         await actions.take(ALPHA, STOP, 0, "")
         await until(lambda: len(world.ended) == 2)
         world.tell("countdown", "2026-03-01T13:01:00.000Z")
         world.tell("stop")
-        await until(lambda: actions.under_way() == 1)
+        await until(lambda: actions.queues.under_way == 1)
         await actions.take(ALPHA, START, 0, "")
         await until(lambda: len(world.ended) == 3)
         world.let_go.set()
@@ -521,12 +521,12 @@ def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
         await until(lambda: world.listeners)
         world.tell("start")
         assert await actions.take(ALPHA, STOP, 30, "")
-        assert (actions.under_way(), actions.waiting()) == (1, 1)
+        assert (actions.queues.under_way, actions.queues.waiting) == (1, 1)
         world.tell("ready")
         await until(lambda: world.begun == [RESTART, STOP])
         await until(lambda: world.ended)
         # It goes on all the same, and is counted as under way.
-        assert (world.outcomes(), actions.under_way(), actions.waiting()) == (["done"], 1, 0)
+        assert (world.outcomes(), actions.queues.under_way, actions.queues.waiting) == (["done"], 1, 0)
         world.let_go.set()
         await until(lambda: world.ended[-1].operation == waits)
 
@@ -540,13 +540,13 @@ def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monke
     async def story(actions: Actions) -> None:
         await actions.take(ALPHA, STOP, 30, "")
         await until(lambda: world.ended)
-        assert not actions.stuck
+        assert not actions.acceptor.stuck
         with world.slow():
             with pytest.raises(NotKept):
                 await actions.take(ALPHA, STOP, 30, "")
             await asyncio.sleep(0.5)
-            assert actions.stuck
-        await until(lambda: not actions.stuck)
+            assert actions.acceptor.stuck
+        await until(lambda: not actions.acceptor.stuck)
 
     world.run(story)
 

@@ -179,7 +179,7 @@ def test_a_token_that_no_request_can_bring_is_refused_and_the_old_one_stays(worl
     async def story(service: Service) -> None:
         world.write(token)
         await service._reload()
-        assert service._current().token == OLD
+        assert service._settings.token == OLD
 
     (entry,) = world.run(story)
     with pytest.raises(SettingsInvalid) as refused:
@@ -199,9 +199,9 @@ def test_a_fault_while_settings_are_read_is_logged_and_the_next_read_counts(
         with monkeypatch.context() as patch:
             patch.setattr(shim_settings, where, broken)
             await service._reload()
-        assert service._current().token == OLD
+        assert service._settings.token == OLD
         await service._reload()
-        assert service._current().token == NEW
+        assert service._settings.token == NEW
 
     entries = world.run(story)
     assert [entry["event"] for entry in entries] == ["fault", "token_changed", "settings_reloaded"]

@@ -35,8 +35,6 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.dis
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.server_cache import KnownServer, _everything
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.servers.wings_view import (
     VERSION,
-    ServerFlags,
-    Utilization,
     server_entry,
 )
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.service import ROUTES
@@ -178,8 +176,8 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
     definition = parse_definition(raw, where="paper.json")
     shown = [
-        server_entry(definition.server, PowerState.OFFLINE, definition, Utilization(), ServerFlags(environment=environment))
-        for environment in (False, True)
+        server_entry(definition.server, PowerState.OFFLINE.value, definition, {}, settings, suspended=False)
+        for settings in (parse_settings({"api": {"show_environment": show}}, where="a test") for show in (False, True))
     ]
     assert shown[0]["configuration"]["invocation"] == "./serve --token=******** \\\n********\n{{PORT}}"
     assert shown[1]["configuration"]["invocation"] == definition.invocation

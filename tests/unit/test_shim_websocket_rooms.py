@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import jwt
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import client_messages as websockets_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket import rooms as rooms_file
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.claims import (
     Claims,
@@ -25,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.c
     grants,
     read_claims,
 )
-from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import Websockets, of_ending
+from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.client_messages import REASONS, of_ending
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.frames import ClientMessage, Rates, joined, read_frame
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.member import Member
 from ansible_collections.fleet.power.plugins.module_utils._http_shim.websocket.rooms import Rooms
@@ -51,27 +50,27 @@ class Closed(Member):
         self.code = code
 
 
-def in_loop(story: Callable[[Websockets], Coroutine[Any, Any, None]]) -> None:
+def in_loop(story: Callable[[Rooms], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         resources = SimpleNamespace(node=None, log=None, disks=None)
-        await story(Websockets(Rooms(cast("Any", resources), cast("Any", None))))
+        await story(Rooms(cast("Any", resources), cast("Any", None)))
 
     asyncio.run(run())
 
 
 def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websockets_file, "MOST_IN_ALL", 4)
+    monkeypatch.setattr(rooms_file, "MOST_IN_ALL", 4)
 
-    async def story(websockets: Websockets) -> None:
+    async def story(rooms: Rooms) -> None:
         members = [Closed() for _unused in range(6)]
         for number, member in enumerate(members):
-            assert websockets.has_place()
-            websockets.enter(f"server {number}", member)
+            assert rooms.has_place()
+            rooms.enter(f"server {number}", member)
         assert [member.code for member in members] == [1013, 1013, None, None, None, None]
-        assert websockets.count() == 4
+        assert rooms.count() == 4
         for gone in members[:2]:
-            websockets.leave("server", gone)
-        assert websockets.count() == 4
+            rooms.leave("server", gone)
+        assert rooms.count() == 4
 
     in_loop(story)
 
@@ -82,19 +81,19 @@ def test_a_client_that_is_shut_out_has_no_token_even_if_it_does_not_read(monkeyp
     monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)
     monkeypatch.setattr(rooms_file, "Changes", lambda *_unused: SimpleNamespace(want=lambda _wanted: None))
 
-    async def story(websockets: Websockets) -> None:
+    async def story(rooms: Rooms) -> None:
         stranger, expired, hears = Closed(), Closed(), Closed()
         for member in (stranger, expired, hears):
-            websockets.enter("server", member)
+            rooms.enter("server", member)
         expired.claims = hears.claims = cast("Any", "claims")
-        websockets.let_in("server", hears)
-        assert websockets.shut_out() == 2
+        rooms.let_in("server", hears)
+        assert rooms.shut_out() == 2
         assert [(each.code, each.claims, each.sent) for each in (stranger, expired, hears)] == [
             (None, None, []),
             (1008, None, ["token expired"]),
             (1008, None, ["token expired"]),
         ]
-        assert (websockets.room("server"), websockets.count()) == (None, 1)
+        assert (rooms.get("server"), rooms.count()) == (None, 1)
 
     in_loop(story)
 
@@ -214,6 +213,10 @@ OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, 
 )
 def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
     assert read_frame(text) == message
+
+
+def test_tenants_get_reasons_for_codes_that_exist() -> None:
+    assert set(REASONS) <= all_codes()
 
 
 @pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])

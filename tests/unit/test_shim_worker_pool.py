@@ -119,9 +119,9 @@ def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(m
     monkeypatch.setattr(server_cache_file, "_new_servers", new_servers)
 
     async def story(server_cache: ServerCache) -> None:
-        found = await asyncio.gather(*(server_cache.find_shared(f"{number:08}-1111-4111-8111-111111111111") for number in range(200)))
+        found = await asyncio.gather(*(server_cache.find(f"{number:08}-1111-4111-8111-111111111111", shared=True) for number in range(200)))
         assert found.count(None) == 200
-        assert await server_cache.find_shared(ONE.uuid) == KnownServer(ONE)
+        assert await server_cache.find(ONE.uuid, shared=True) == KnownServer(ONE)
         assert (len(looks), searches.searched) == (1, [])
         searches.go.set()
 

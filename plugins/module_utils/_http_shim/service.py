@@ -26,7 +26,7 @@ from .http.log import Log
 from .http.worker_pool import ThreadRefused, WorkerPool
 from .routes.about import AboutRoutes, Metrics, document
 from .routes.power import EventRoutes, PowerRoutes
-from .routes.router import Backend, Router, routes_of
+from .routes.router import Backend, Router, declared
 from .routes.servers import ServerRoutes
 from .servers.census import Census
 from .servers.commands import Commands
@@ -64,10 +64,12 @@ class Service:
         servers = ServerRoutes(backend)
         self._metrics = Metrics(self._gauges)
         about = AboutRoutes(self._metrics, Census(self._node, self._known, log), self._is_well, document(ROUTES))
-        self._websockets = WebsocketRoutes(backend)
-        self._events = EventRoutes(backend)
-        groups = (about, servers, PowerRoutes(backend), self._events, self._websockets)
-        self._router = Router(self._current, self._known, log, ROUTES, groups)
+        websockets = WebsocketRoutes(backend)
+        self._rooms = websockets.rooms
+        events = EventRoutes(backend)
+        self._followers = events.followers
+        groups = (about, servers, PowerRoutes(backend), events, websockets)
+        self._router = Router(lambda: self._settings, self._known, log, groups)
         self._listener = Listener(self._router.answer, settings, self._tls)
 
     async def run(self) -> None:
@@ -99,11 +101,11 @@ class Service:
 
     async def _end(self) -> None:
         self._service_manager.stopping()
-        self._log.note("ending", under_way=self._actions.under_way())
+        self._log.note("ending", under_way=self._actions.queues.under_way)
         self._listener.stop()
-        self._websockets.close()
+        self._rooms.close()
         self._operations.over.set()
-        self._events.close()
+        self._followers.close()
         left = await self._actions.close(float(self._settings.api_shutdown_timeout))
         if left:
             self._log.warn("left_behind", actions=left)
@@ -113,16 +115,16 @@ class Service:
         self._log.note("ended")
 
     def _is_well(self) -> bool:
-        return self._actions.alive and not self._actions.stuck and not self._ending.is_set()
+        return self._actions.acceptor.alive and not self._actions.acceptor.stuck and not self._ending.is_set()
 
     def _gauges(self) -> dict[str, float]:
         return {
-            "actions_under_way": self._actions.under_way(),
-            "actions_waiting": self._actions.waiting(),
+            "actions_under_way": self._actions.queues.under_way,
+            "actions_waiting": self._actions.queues.waiting,
             "journal_writes_owed": len(self._node.journal.owed),
             "connections": self._listener.connections,
-            "websockets": self._websockets.count(),
-            "event_readers": self._events.waiting,
+            "websockets": self._rooms.count(),
+            "event_readers": self._followers.waiting,
         }
 
     def _on_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -131,13 +133,10 @@ class Service:
         reason = internal_error(error) if isinstance(error, Exception) else str(context.get("message", ""))
         self._log.error("fault", reason=reason)
 
-    def _current(self) -> Settings:
-        return self._settings
-
     def _ended(self, ticket: Ticket, result: Result) -> None:
         self._known.learn(result)
         self._metrics.ended(result, ticket.turn_seconds)
-        self._websockets.look(result.server.uuid)
+        self._rooms.look(result.server.uuid)
         self._log.note(
             "operation",
             operation=result.operation,
@@ -186,7 +185,7 @@ class Service:
         before, self._settings = self._settings, settings
         self._node.use(settings)
         if settings.token != before.token:
-            self._log.note("token_changed", closed=self._websockets.shut_out())
+            self._log.note("token_changed", closed=self._rooms.shut_out())
 
     async def _watch_files(self) -> None:
         while True:
@@ -203,12 +202,12 @@ class Service:
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _marks(self) -> tuple[object, ...]:
-        return shim_settings.as_they_are(shim_settings.files_of(self._path, self._settings))
+        return shim_settings.marks(self._path, self._settings)
 
     async def _show_life(self) -> None:
         """Send signs of life while the event loop turns and actions can be accepted."""
         seconds = self._service_manager.life_seconds
-        while seconds is not None and self._actions.alive:
+        while seconds is not None and self._actions.acceptor.alive:
             self._service_manager.alive()
             await asyncio.sleep(seconds / 2)
 
@@ -229,4 +228,6 @@ def serve(path: str) -> None:
         log.close()
 
 
-ROUTES = tuple(route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route in routes_of(group))
+ROUTES = tuple(
+    route for group in (AboutRoutes, ServerRoutes, PowerRoutes, EventRoutes, WebsocketRoutes) for route, _name in declared(group)
+)

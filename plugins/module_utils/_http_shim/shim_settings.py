@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
 from dataclasses import replace
 
 from .._power.definitions.settings import Settings, load_settings
@@ -38,14 +37,10 @@ def load(path: str) -> Settings:
     return settings
 
 
-def files_of(path: str, settings: Settings) -> tuple[str, ...]:
+def marks(path: str, settings: Settings) -> tuple[tuple[int, int, int], ...]:
+    """Return marks that change with the files of the settings; a missing file has a mark, too."""
     secured = (settings.api_ssl_cert, settings.api_ssl_key) if settings.api_ssl_enabled else ()
-    return tuple(file for file in (path, settings.wings_config, *secured) if file)
-
-
-def as_they_are(files: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
-    """Return marks that change with these files; a missing file has a mark, too."""
-    return tuple(_mark(file) for file in files)
+    return tuple(_mark(file) for file in (path, settings.wings_config, *secured) if file)
 
 
 def taken_over(old: Settings, new: Settings) -> tuple[Settings, list[str]]:

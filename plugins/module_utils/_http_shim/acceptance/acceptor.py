@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from ..._power.host.system_log import announce
@@ -19,118 +18,53 @@ from ..._power.journal.schema import JournalUnusable
 from ..._power.model.cancellation import Deadline
 from ..._power.model.errors import LockUnavailable, internal_error
 from ..._power.model.request import Request
+from ..._power.model.result import Result
 from ..http.log import Log
 from .queue import Abandoned, Afterwards, Ticket, Unwritten, Written, writes_of
 from .shared_node import SharedNode
 
 
-@dataclass(frozen=True)
-class _GenerationSeen:
-    """A server's kill generation, how often this process had raised it, and why it is unreadable, if so."""
-
-    generation: int | None
-    own_raises: int = 0
-    fault: str = ""
-
-
 def date(tickets: Sequence[Ticket], node: SharedNode) -> dict[Ticket, str]:
-    """Set the request time of each action now; return why it cannot be taken, empty if it can. A kill must cancel all older requests, so
-    generations are read before the time is set."""
-    seen = {uuid: _seen(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
+    """Set the request time of each action now; return why it cannot be taken, empty if it can. A kill keeps its time: it must cancel all
+    older requests, so the generations are read before the time is set."""
+    read = {uuid: _generation(uuid, node) for uuid in dict.fromkeys(ticket.uuid for ticket in tickets)}
     now = node.clock.now()
-    return {ticket: _date(ticket, now, seen[ticket.uuid]) for ticket in tickets}
+    return {ticket: _date(ticket, now, *read[ticket.uuid]) for ticket in tickets}
 
 
-def _seen(uuid: str, node: SharedNode) -> _GenerationSeen:
+def _generation(uuid: str, node: SharedNode) -> tuple[int | None, int, str]:
+    """Return a server's kill generation, how often this process had raised it, and why it is unreadable, if so."""
     try:
-        return _GenerationSeen(*node.generations.read_both(uuid))
+        return (*node.generations.read_both(uuid), "")
     except LockUnavailable as error:
-        return _GenerationSeen(None, fault=str(error))
+        return None, 0, str(error)
 
 
-def _date(ticket: Ticket, now: datetime, seen: _GenerationSeen) -> str:
-    acceptance = ticket.acceptance
+def _date(ticket: Ticket, now: datetime, generation: int | None, own_raises: int, fault: str) -> str:
     if ticket.is_kill:
         return ""
     # A stop needs the generation only to report a kill that forced it.
-    if seen.fault and acceptance.action.boots:
-        return seen.fault
-    ticket.own_raises = seen.own_raises
-    ticket.acceptance = acceptance.requested(now, seen.generation)
+    if fault and ticket.acceptance.action.boots:
+        return fault
+    ticket.own_raises = own_raises
+    ticket.acceptance = ticket.acceptance.requested(now, generation)
     return ""
-
-
-class EndAnnouncer:
-    """Reports ends to the system log that no performing thread can report."""
-
-    def __init__(self) -> None:
-        self._ends: queue.SimpleQueue[Sequence[Abandoned]] = queue.SimpleQueue()
-
-    def start(self) -> None:
-        threading.Thread(target=self._announce, name="announce", daemon=True).start()
-
-    def tell(self, ends: Sequence[Abandoned]) -> None:
-        """Report these ends; returns at once."""
-        if ends:
-            self._ends.put(ends)
-
-    def _announce(self) -> None:
-        while True:
-            for end in self._ends.get():
-                announce(end.result, _request_of(end))
-
-
-def _request_of(end: Abandoned) -> Request:
-    result = end.result
-    return Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=end.origin)
 
 
 #: Seconds between two attempts to use a journal that cannot be read or written.
 AGAIN_SECONDS = 5.0
 
 
-class LateWrites:
-    def __init__(self, node: SharedNode, log: Log) -> None:
-        self._owed = node.journal.owed
-        self._clock = node.clock
-        self._log = log
-        self._reason = ""
-        self._next_try = Deadline(node.clock, float("-inf"))
-
-    def owe(self, after: Sequence[Afterwards], reason: str) -> None:
-        """Keep these for a later write, because of ``reason``."""
-        for each in after:
-            for write in writes_of([each]):
-                self._owed.add(each.uuid, write)
-        if after:
-            self._cannot_settle(reason)
-
-    def settle(self, *, last: bool) -> None:
-        """Write the late entries if a try is due, or if this is the ``last`` time."""
-        if not self._owed or not (self._next_try.is_over or last):
-            return
-        try:
-            self._owed.settle()
-        except (JournalUnusable, OSError) as error:
-            self._cannot_settle(str(error) or error.__class__.__name__)
-        except Exception as error:
-            self._log.error("not_recorded", reason=internal_error(error))
-        else:
-            self._reason, self._next_try = "", Deadline(self._clock, float("-inf"))
-            self._log.note("recorded_late")
-
-    def _cannot_settle(self, reason: str) -> None:
-        self._next_try = Deadline.after(self._clock, AGAIN_SECONDS)
-        if reason != self._reason:
-            self._reason = reason
-            self._log.error("not_recorded_yet", reason=reason)
-
-
+_UNUSABLE = (JournalUnusable, OSError)
 #: A larger transaction would delay its first entries.
 _MOST_AT_ONCE = 256
 #: After so many acceptances, old ones are removed.
 _MOST_TO_FORGET = 1000
 _STUCK_SECONDS = 10.0
+
+
+def _why(error: Exception) -> str:
+    return str(error) or error.__class__.__name__ if isinstance(error, _UNUSABLE) else internal_error(error)
 
 
 class Acceptor:
@@ -157,15 +91,19 @@ class Acceptor:
         self._busy_since: float | None = None
         self._failing = False
         self._to_forget = 0
+        #: None ends the thread; an empty sequence only wakes it.
         self._waiting: queue.SimpleQueue[Sequence[Unwritten] | None] = queue.SimpleQueue()
-        self._late = LateWrites(node, log)
-        self._announcer = EndAnnouncer()
+        #: When to try the late writes again, and why they could not be written, as the log says it.
+        self._next_try = Deadline(node.clock, float("-inf"))
+        self._late_reason = ""
+        #: Ends for the system log, which a thread writes because it may be stuck.
+        self._ends: queue.SimpleQueue[tuple[Result, str]] = queue.SimpleQueue()
         node.journal.owed.on_more = lambda: self._waiting.put(())
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-        self._announcer.start()
+        threading.Thread(target=self._announce, name="announce", daemon=True).start()
 
     @property
     def alive(self) -> bool:
@@ -197,12 +135,19 @@ class Acceptor:
                 self._try_again()
                 continue
             self._busy_since = time.monotonic()
-            kept = self._kept(gathered)
+            written = self._record(gathered)
             self._busy_since = None
-            if kept:
-                self._done(kept)
-            self._announcer.tell([each for each in gathered if isinstance(each, Abandoned)])
+            if written:
+                self._done(written)
+            for each in written:
+                if each.result is not None:
+                    self._ends.put((each.result, each.ticket.acceptance.origin))
             self._settle(last=ending)
+
+    def _announce(self) -> None:
+        while True:
+            result, origin = self._ends.get()
+            announce(result, Request(result.server.uuid, result.action, result.operation, result.requested_at, origin=origin))
 
     def _gather(self) -> tuple[list[Unwritten], bool]:
         """Return all that waits to be written, and if it is the last. Raises `queue.Empty` when a failed write is due again."""
@@ -224,41 +169,37 @@ class Acceptor:
         try:
             left = pending(self._node.journal)
             self._fault = ""
-        except (JournalUnusable, OSError) as error:
-            self._fault = str(error) or error.__class__.__name__
         except Exception as error:
-            self._fault = internal_error(error)
+            self._fault = _why(error)
         self._found(left, self._fault)
 
-    def _kept(self, gathered: Sequence[Unwritten]) -> list[Written]:
-        reasons = date([each for each in gathered if isinstance(each, Ticket)], self._node)
+    def _record(self, gathered: Sequence[Unwritten]) -> list[Written]:
+        """Date the tickets, then write all in one transaction. An end that cannot be written is kept, and counts as written."""
+        faults = date([each for each in gathered if isinstance(each, Ticket)], self._node)
         if self._fault:
             self._read_left()
-        sound = [ticket for ticket, reason in reasons.items() if not reason]
+        sound = [ticket for ticket, fault in faults.items() if not fault]
         after = [each for each in gathered if not isinstance(each, Ticket)]
         if self._fault:
-            self._late.owe(after, self._fault)
-            reasons.update(dict.fromkeys(sound, self._fault))
+            self._owe(after, self._fault)
+            faults.update(dict.fromkeys(sound, self._fault))
         elif sound or after:
-            reasons.update(dict.fromkeys(sound, self._written(sound, after)))
+            faults.update(dict.fromkeys(sound, self._write(sound, after)))
         ends = [Written(each.ticket, result=each.result) for each in after if isinstance(each, Abandoned)]
-        return [*(Written(ticket, reason) for ticket, reason in reasons.items()), *ends]
+        return [*(Written(ticket, fault) for ticket, fault in faults.items()), *ends]
 
-    def _written(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
+    def _write(self, tickets: Sequence[Ticket], after: Sequence[Afterwards]) -> str:
         """Write them in one transaction; return why that failed, empty if not."""
         self._to_forget += len(tickets)
         forgets = [forget] if self._to_forget >= _MOST_TO_FORGET else []
         try:
             accept(self._node.journal, [ticket.acceptance for ticket in tickets], [*writes_of(after), *forgets])
-        except (JournalUnusable, OSError) as error:
-            reason, self._failing = str(error) or error.__class__.__name__, True
-            self._late.owe(after, reason)
-            return reason
         except Exception as error:
-            # A fault of ours must not end this thread.
-            reason, self._failing = internal_error(error), True
-            self._log.error("not_recorded", reason=reason)
-            self._late.owe(after, reason)
+            reason, self._failing = _why(error), True
+            if not isinstance(error, _UNUSABLE):
+                # A fault of ours must not end this thread.
+                self._log.error("not_recorded", reason=reason)
+            self._owe(after, reason)
             return reason
         self._failing = False
         if forgets:
@@ -272,6 +213,31 @@ class Acceptor:
                 self._node.journal.store.rewrite()
                 self._failing = False
 
+    def _owe(self, after: Sequence[Afterwards], reason: str) -> None:
+        """Keep these for a later write, because of ``reason``."""
+        for each in after:
+            for write in writes_of([each]):
+                self._node.journal.owed.add(each.uuid, write)
+        if after:
+            self._cannot_settle(reason)
+
     def _settle(self, *, last: bool) -> None:
-        if not self._fault:
-            self._late.settle(last=last)
+        """Write the late entries if a try is due, or if this is the ``last`` time."""
+        owed = self._node.journal.owed
+        if self._fault or not owed or not (self._next_try.is_over or last):
+            return
+        try:
+            owed.settle()
+        except _UNUSABLE as error:
+            self._cannot_settle(_why(error))
+        except Exception as error:
+            self._log.error("not_recorded", reason=internal_error(error))
+        else:
+            self._late_reason, self._next_try = "", Deadline(self._node.clock, float("-inf"))
+            self._log.note("recorded_late")
+
+    def _cannot_settle(self, reason: str) -> None:
+        self._next_try = Deadline.after(self._node.clock, AGAIN_SECONDS)
+        if reason != self._late_reason:
+            self._late_reason = reason
+            self._log.error("not_recorded_yet", reason=reason)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queues of all servers: they begin actions in turn, and end those that can no longer begin."""
+"""The queues of all servers: they begin and perform actions in turn, and end those that can no longer begin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ..._power.actions.node.node import Node
 from ..._power.actions.turn.perform import perform
-from ..._power.model.clock import Clock
 from ..._power.model.errors import EXPIRED, INTERNAL_ERROR, CancelledByKill, LockTimeout, internal_error
 from ..._power.model.news import COUNTDOWN, PLAYERS, READY, Listener, News
 from ..._power.model.players import COUNTING, WAITING
@@ -48,52 +47,6 @@ class UnwrittenBatch:
             self._write(gathered)
 
 
-class ActionEndings:
-    """Ends actions: writes the missing entries to the journal, then reports each end."""
-
-    def __init__(self, clock: Clock, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
-        self._clock = clock
-        self._operations = operations
-        self._batch = batch
-        self._ended = ended
-
-    def performed(self, ticket: Ticket, result: Result, *, unwritten: bool) -> None:
-        """End a performed action; ``unwritten``: its end is not in the journal yet."""
-        if was_put_off(result):
-            self._operations.put_off(ticket)
-        elif unwritten:
-            self._batch.add(Abandoned(ticket, result))
-        else:
-            self.written(ticket, result)
-
-    def cancel(self, ticket: Ticket) -> None:
-        """End an action that a kill cancelled before it began."""
-        msg = f"Cannot {ticket.what}: it was killed after this was requested; ask again to go on"
-        self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, msg)
-
-    def refuse(self, ticket: Ticket) -> None:
-        """End an action whose wait was over before its turn."""
-        if ticket.once:
-            why = "another action of it is queued or under way, and wait_seconds is 0"
-        else:
-            why = f"its turn did not come within {ticket.acceptance.wait_seconds} s"
-        msg = f"Cannot {ticket.what}: {why}; wait longer (wait_seconds), or kill it"
-        self._give_up(ticket, Outcome.REFUSED, LockTimeout.code, msg)
-
-    def expire(self, ticket: Ticket) -> None:
-        """End an action that waited too long for the next process."""
-        waited = f"for longer than it was asked to, and {GRACE_SECONDS:.0f} s more"
-        self._give_up(ticket, Outcome.FAILED, EXPIRED, f"Cannot {ticket.what}: it waited {waited}; ask again")
-
-    def _give_up(self, ticket: Ticket, outcome: Outcome, code: str, msg: str) -> None:
-        self._batch.add(Abandoned(ticket, ticket.result(self._clock.now(), outcome, code, msg)))
-
-    def written(self, ticket: Ticket, result: Result) -> None:
-        """Report an end that is on the disk or cannot be written now."""
-        self._operations.ended(ticket, result)
-        self._ended(ticket, result)
-
-
 #: The steps of an action without the lock, and the phase of its countdown in each.
 _FOR_PLAYERS = {PLAYERS: WAITING, COUNTDOWN: COUNTING}
 
@@ -103,32 +56,113 @@ def heard_by(node: Node, listener: Listener) -> Node:
     return replace(node, caller=replace(node.caller, listener=listener))
 
 
-class PerformingActions:
-    """Performs the actions of one process. Its methods belong to the event loop that made it."""
+class ActionQueues:
+    """The actions of one process that have not ended: each begins in its turn, runs in its own thread, and ends. Its methods belong to the
+    event loop that made it."""
 
-    def __init__(
-        self, node: SharedNode, ended: Callable[[Ticket, Result, bool], None], aside: Callable[[Ticket, Mapping[str, str]], None]
-    ) -> None:
-        """``ended`` gets each end, and if it is missing in the journal. ``aside`` gets the phase and due time of a wait for players, and
-        the begin of a wait for readiness."""
+    def __init__(self, node: SharedNode, operations: Operations, batch: UnwrittenBatch, ended: Callable[[Ticket, Result], None]) -> None:
         self._node = node
+        self._operations = operations
+        self._batch = batch
         self._ended = ended
-        self._aside = aside
         self._loop = asyncio.get_running_loop()
+        self._queues: dict[str, ActionQueue] = {}
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self.ending = False
 
     @property
-    def number(self) -> int:
-        return self._running
+    def under_way(self) -> int:
+        """Return the number of running actions, without those that wait for players."""
+        return self._running - sum(bool(ticket.countdown) for ticket in self._tickets())
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of actions that wait for their turn or for players."""
+        return sum(not ticket.begun or bool(ticket.countdown) for ticket in self._tickets())
+
+    def _tickets(self) -> Iterator[Ticket]:
+        return (ticket for queue in self._queues.values() for ticket in queue.tickets)
+
+    def of(self, uuid: str) -> ActionQueue:
+        return self._queues.setdefault(uuid, ActionQueue())
 
     async def wait(self, seconds: float) -> None:
         """Wait until all actions have ended, for so many seconds at most."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), seconds)
 
-    def begin(self, ticket: Ticket) -> None:
+    def resume(self, uuid: str, tickets: Sequence[Ticket]) -> None:
+        """Put the actions that an earlier process accepted first, and begin them."""
+        queue = self.of(uuid)
+        queue.tickets = [*tickets, *queue.tickets]
+        for kill in [each for each in queue.tickets if each.is_kill and each.admitted]:
+            self._cancel_before(queue, kill)
+        for ticket in tickets:
+            self.advance_when_late(ticket)
+        self.advance(uuid)
+
+    def admit(self, ticket: Ticket) -> None:
+        """Let a ticket take its turn: it is on the disk, or it is a kill."""
+        ticket.admitted = True
+        self._operations.took(ticket)
+        queue = self._queues[ticket.uuid]
+        if ticket.is_kill:
+            self._cancel_before(queue, ticket)
+        elif ticket.killed:
+            queue.remove(ticket)
+            self._cancel(ticket)
+        else:
+            self._follow_kills(ticket)
+
+    def advance(self, uuid: str) -> None:
+        """Begin the actions whose turn has come, and end those that waited too long."""
+        queue = self._queues.get(uuid)
+        while queue is not None and not self.ending:
+            ready, late = queue.next(), queue.late(self._loop.time())
+            for ticket in ready:
+                self._begin(ticket)
+            for ticket in late:
+                self._refuse(ticket)
+            if not ready and not late:
+                break
+        if queue is not None and not queue.tickets:
+            del self._queues[uuid]
+
+    def advance_when_late(self, ticket: Ticket) -> None:
+        self._loop.call_at(ticket.deadline, self.advance, ticket.uuid)
+
+    def expire(self, ticket: Ticket) -> None:
+        """End an action that waited too long for the next process."""
+        waited = f"for longer than it was asked to, and {GRACE_SECONDS:.0f} s more"
+        self._give_up(ticket, Outcome.FAILED, EXPIRED, f"Cannot {ticket.what}: it waited {waited}; ask again")
+
+    def end(self, ticket: Ticket, result: Result) -> None:
+        """Report an end that is on the disk or cannot be written now."""
+        self._operations.ended(ticket, result)
+        self._ended(ticket, result)
+
+    def _cancel_before(self, queue: ActionQueue, kill: Ticket) -> None:
+        for ticket in queue.cancelled_by(kill):
+            self._cancel(ticket)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        msg = f"Cannot {ticket.what}: it was killed after this was requested; ask again to go on"
+        self._give_up(ticket, Outcome.CANCELLED, CancelledByKill.code, msg)
+
+    def _refuse(self, ticket: Ticket) -> None:
+        if ticket.tries_once:
+            why = "another action of it is queued or under way, and wait_seconds is 0"
+        else:
+            why = f"its turn did not come within {ticket.acceptance.wait_seconds} s"
+        msg = f"Cannot {ticket.what}: {why}; wait longer (wait_seconds), or kill it"
+        self._give_up(ticket, Outcome.REFUSED, LockTimeout.code, msg)
+
+    def _give_up(self, ticket: Ticket, outcome: Outcome, code: str, msg: str) -> None:
+        self._batch.add(Abandoned(ticket, ticket.result(self._node.clock.now(), outcome, code, msg)))
+
+    def _begin(self, ticket: Ticket) -> None:
         """Begin an action. Its end is never reported before this returns."""
         request = self._request(ticket)
         ticket.turn_seconds = ticket.waited(self._node.clock.now())
@@ -138,7 +172,7 @@ class PerformingActions:
         try:
             threading.Thread(target=self._perform, args=(ticket, request), name=name, daemon=True).start()
         except RuntimeError as error:
-            self._loop.call_soon(self._on_ended, ticket, self._fault(ticket, error), True)
+            self._loop.call_soon(self._on_performed, ticket, self._fault(ticket, error), True)
 
     def _request(self, ticket: Ticket) -> Request:
         acceptance, uuid = ticket.acceptance, ticket.uuid
@@ -171,99 +205,30 @@ class PerformingActions:
             result, unwritten = self._fault(ticket, error), True
         finally:
             slot.leave()
-        soon(self._loop, self._on_ended, ticket, result, unwritten)
+        soon(self._loop, self._on_performed, ticket, result, unwritten)
 
     def _fault(self, ticket: Ticket, error: Exception) -> Result:
         return ticket.result(self._node.clock.now(), Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
     def _on_news(self, ticket: Ticket, news: News) -> None:
-        # A wait for readiness holds no lock, so it delays no other action.
-        begins_wait = news.phase == READY and not ticket.awaits_ready
-        ticket.awaits_ready = ticket.awaits_ready or begins_wait
-        phase = _FOR_PLAYERS.get(news.phase)
-        told = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
-        if told != ticket.aside or begins_wait:
-            self._aside(ticket, told)
+        """Note a wait for players or for readiness. It holds no lock, so later actions pass this one."""
+        before, phase = (ticket.countdown, ticket.awaits_ready), _FOR_PLAYERS.get(news.phase)
+        ticket.countdown = {} if phase is None else {"phase": phase, "due": news.deadline or ""}
+        ticket.awaits_ready = ticket.awaits_ready or news.phase == READY
+        if (ticket.countdown, ticket.awaits_ready) != before:
+            self.advance(ticket.uuid)
 
-    def _on_ended(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
+    def _on_performed(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
+        """End a performed action; ``unwritten``: its end is not in the journal yet."""
         self._running -= 1
         if self._running == 0:
             self._idle.set()
-        self._ended(ticket, result, unwritten)
-
-
-class ActionQueues:
-    """The actions of one process that have not ended."""
-
-    def __init__(self, node: SharedNode, endings: ActionEndings, batch: UnwrittenBatch) -> None:
-        self._generations = node.generations
-        self._endings = endings
-        self._batch = batch
-        self._loop = asyncio.get_running_loop()
-        self._queues: dict[str, ActionQueue] = {}
-        self._performing = PerformingActions(node, self._on_performed, self._on_aside)
-        self.ending = False
-
-    @property
-    def under_way(self) -> int:
-        """Return the number of running actions, without those that wait for players."""
-        return self._performing.number - sum(bool(ticket.aside) for ticket in self._tickets())
-
-    @property
-    def waiting(self) -> int:
-        """Return the number of actions that wait for their turn or for players."""
-        return sum(not ticket.begun or bool(ticket.aside) for ticket in self._tickets())
-
-    def _tickets(self) -> Iterator[Ticket]:
-        return (ticket for queue in self._queues.values() for ticket in queue.tickets)
-
-    def of(self, uuid: str) -> ActionQueue:
-        return self._queues.setdefault(uuid, ActionQueue())
-
-    def resume(self, uuid: str, tickets: Sequence[Ticket]) -> None:
-        """Put the actions that an earlier process accepted first, and begin them."""
-        queue = self.of(uuid)
-        queue.take_first(list(tickets))
-        for kill in [each for each in queue.tickets if each.is_kill and each.kept]:
-            self._cancel_before(queue, kill)
-        for ticket in tickets:
-            self.advance_when_late(ticket)
-        self.advance(uuid)
-
-    def admit(self, ticket: Ticket) -> None:
-        """Count a ticket as taken: it is on the disk, or it is a kill."""
-        queue = self._queues[ticket.uuid]
-        if ticket.is_kill:
-            self._cancel_before(queue, ticket)
-        elif ticket.killed:
-            queue.remove(ticket)
-            self._endings.cancel(ticket)
+        if was_put_off(result):
+            self._operations.put_off(ticket)
+        elif unwritten:
+            self._batch.add(Abandoned(ticket, result))
         else:
-            self._follow_kills(ticket)
-
-    def advance(self, uuid: str) -> None:
-        """Begin the actions whose turn has come, and end those that waited too long."""
-        queue = self._queues.get(uuid)
-        while queue is not None and not self.ending:
-            ready, late = queue.next(), queue.late(self._loop.time())
-            for ticket in ready:
-                self._performing.begin(ticket)
-            for ticket in late:
-                self._endings.refuse(ticket)
-            if not ready and not late:
-                break
-        if queue is not None and not queue.tickets:
-            del self._queues[uuid]
-
-    def advance_when_late(self, ticket: Ticket) -> None:
-        self._loop.call_at(ticket.deadline, self.advance, ticket.uuid)
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until all actions have ended, for so many seconds at most."""
-        await self._performing.wait(seconds)
-
-    def _on_performed(self, ticket: Ticket, result: Result, unwritten: bool) -> None:
-        self._endings.performed(ticket, result, unwritten=unwritten)
+            self.end(ticket, result)
         queue = self._queues.get(ticket.uuid)
         if queue is not None:
             queue.remove(ticket)
@@ -272,18 +237,11 @@ class ActionQueues:
                     self._follow_kills(each)
             self.advance(ticket.uuid)
 
-    def _on_aside(self, ticket: Ticket, aside: Mapping[str, str]) -> None:
-        ticket.aside = aside
-        self.advance(ticket.uuid)
-
-    def _cancel_before(self, queue: ActionQueue, kill: Ticket) -> None:
-        for ticket in queue.cancelled_by(kill):
-            self._endings.cancel(ticket)
-
     def _follow_kills(self, ticket: Ticket) -> None:
-        """Record for the next process that this action came after the earlier kills."""
+        """Add the kills of this process since the ticket read its generation: they came before it and must not cancel it. The journal gets
+        the sum for the next process."""
         generation = ticket.acceptance.generation
-        raised = self._generations.own_raises(ticket.uuid) - ticket.own_raises
+        raised = self._node.generations.own_raises(ticket.uuid) - ticket.own_raises
         if generation is not None and raised:
             ticket.own_raises += raised
             ticket.acceptance = replace(ticket.acceptance, generation=generation + raised)

@@ -18,14 +18,13 @@ from ..._power.host import machine
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import internal_error
 from ..._power.model.players import PlayerPolicy
-from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
+from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor, new_operation_id
 from ..._power.model.result import Result
 from ..._power.model.server import Server
-from ..http.bodies import new_id
 from ..http.log import Log
 from ..http.worker_pool import WorkerPool, soon
 from .acceptor import Acceptor
-from .action_queues import GRACE_SECONDS, ActionEndings, ActionQueues, UnwrittenBatch
+from .action_queues import GRACE_SECONDS, ActionQueues, UnwrittenBatch
 from .operations import Operations
 from .queue import ActionQueue, Ticket, Written
 from .shared_node import MOST_OWED, SharedNode
@@ -56,35 +55,18 @@ class Actions:
         self._operations = operations
         self._log = log
         loop = self._loop = asyncio.get_running_loop()
-        self._acceptor = Acceptor(
-            node, log, lambda left, fault: soon(loop, self._on_found, left, fault), lambda kept: soon(loop, self._on_kept, kept)
+        self.acceptor = Acceptor(
+            node, log, lambda left, fault: soon(loop, self._on_found, left, fault), lambda written: soon(loop, self._on_written, written)
         )
-        self._batch = UnwrittenBatch(self._acceptor.write)
-        self._endings = ActionEndings(node.clock, operations, self._batch, ended)
-        self._queues = ActionQueues(node, self._endings, self._batch)
-        self._answers: dict[Ticket, asyncio.Future[str]] = {}
+        self._batch = UnwrittenBatch(self.acceptor.write)
+        self.queues = ActionQueues(node, operations, self._batch, ended)
+        self._answers: dict[Ticket, asyncio.Future[bool]] = {}
         self._looked = asyncio.Event()
         self._fault = ""
 
-    @property
-    def alive(self) -> bool:
-        """Tell if the thread that writes actions is alive."""
-        return self._acceptor.alive
-
-    @property
-    def stuck(self) -> bool:
-        """Tell if the journal would probably not take an action now."""
-        return self._acceptor.stuck
-
-    def under_way(self) -> int:
-        return self._queues.under_way
-
-    def waiting(self) -> int:
-        return self._queues.waiting
-
     async def resume(self) -> None:
         """Begin to work, first with the accepted actions of an earlier process."""
-        self._acceptor.start()
+        self.acceptor.start()
         await self._looked.wait()
 
     async def take(
@@ -96,14 +78,15 @@ class Actions:
         players: PlayerPolicy | None = None,
         ready: Readiness = CONTAINER_UP,
     ) -> str:
-        """Take an action; return its operation's id once it is on the disk. A kill that the disk delays returns an empty text. Raises
+        """Take an action; return its operation's id once it is on the disk. The text is empty for a kill that begins without
+        its entry, because the disk delays or refuses it. Raises
         `ShuttingDown`, `TooMany`, `NotKept`."""
         kill = action is PowerAction.KILL
-        once = wait_seconds == 0 and not kill
-        queue = self._queue_with_room(server.uuid, ready, kill=kill, once=once)
+        tries_once = wait_seconds == 0 and not kill
+        queue = self._queue_with_room(server.uuid, ready, kill=kill, tries_once=tries_once)
         now = self._node.clock.now()
         acceptance = Acceptance(
-            operation=new_id(),
+            operation=new_operation_id(),
             server=server,
             action=action,
             origin=origin,
@@ -114,40 +97,37 @@ class Actions:
             players=players,
             ready=ready,
         )
-        ticket = Ticket(acceptance, self._loop.time() + wait_seconds, once=once)
+        ticket = Ticket(acceptance, self._loop.time() + wait_seconds, tries_once=tries_once)
         queue.take(ticket)
         answer = self._answers[ticket] = self._loop.create_future()
         self._batch.add(ticket)
         if kill:
             self._loop.call_later(_KILL_SECONDS, self._begin_unwritten, ticket)
-        return "" if await answer else acceptance.operation
+        return acceptance.operation if await answer else ""
 
-    def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, once: bool) -> ActionQueue:
-        if self._queues.ending:
+    def _queue_with_room(self, uuid: str, ready: Readiness, *, kill: bool, tries_once: bool) -> ActionQueue:
+        if self.queues.ending:
             raise ShuttingDown
         owed = self._node.journal.owed.of(uuid)
         if owed >= MOST_OWED:
             raise NotKept(f"{owed} writes of this server are owed to the journal")
-        queue = self._queues.of(uuid)
-        if not (once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
+        queue = self.queues.of(uuid)
+        if not (tries_once or queue.has_room(kill=kill)) or (ready.wait_for is not WaitFor.CONTAINER and queue.is_full_of_waits):
             raise TooMany
         return queue
 
-    def end(self) -> None:
-        self._queues.ending = True
-
     async def close(self, seconds: float) -> int:
         """Begin nothing more, and wait for running actions, for so many seconds at most. Returns how many still run."""
-        self.end()
+        self.queues.ending = True
         until = self._loop.time() + seconds
-        await self._queues.wait(seconds - min(_LAST_WRITES_SECONDS, seconds / 2))
+        await self.queues.wait(seconds - min(_LAST_WRITES_SECONDS, seconds / 2))
         # Last, because an ending action may still need it.
         self._batch.hand_over()
-        await self._loop.run_in_executor(None, self._acceptor.close, max(0.0, until - self._loop.time()))
+        await self._loop.run_in_executor(None, self.acceptor.close, max(0.0, until - self._loop.time()))
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ShuttingDown())
-        return self._queues.under_way
+        return self.queues.under_way
 
     def _on_found(self, left: Sequence[Acceptance], fault: str) -> None:
         """Take up what was left, the oldest first. With a ``fault`` it was unreadable, and no action is taken until it is."""
@@ -164,56 +144,55 @@ class Actions:
             raises = self._node.generations.own_raises(acceptance.server.uuid)
             # The wait for players is not part of the wait for its turn.
             turn_seconds = min(seconds, acceptance.wait_seconds + GRACE_SECONDS)
-            ticket = Ticket(acceptance, self._loop.time() + turn_seconds, raises, kept=True)
+            ticket = Ticket(acceptance, self._loop.time() + turn_seconds, raises, admitted=True)
             self._operations.took(ticket)
             if seconds < 0:
-                self._endings.expire(ticket)
+                self.queues.expire(ticket)
             else:
                 by_server.setdefault(ticket.uuid, []).append(ticket)
         for uuid, tickets in by_server.items():
-            self._queues.resume(uuid, tickets)
+            self.queues.resume(uuid, tickets)
         self._looked.set()
 
-    def _on_kept(self, written: Sequence[Written]) -> None:
+    def _on_written(self, written: Sequence[Written]) -> None:
         for each in written:
             if each.result is not None:
-                self._endings.written(each.ticket, each.result)
-        batch = [each for each in written if each.result is None]
-        for kept in batch:
-            self._keep(kept.ticket, kept.reason)
-        for uuid in dict.fromkeys(kept.ticket.uuid for kept in batch):
-            self._queues.advance(uuid)
-        for kept in batch:
-            if kept.ticket.waits:
-                self._queues.advance_when_late(kept.ticket)
+                self.queues.end(each.ticket, each.result)
+        accepted = [each for each in written if each.result is None]
+        for each in accepted:
+            self._on_acceptance(each.ticket, each.fault)
+        for uuid in dict.fromkeys(each.ticket.uuid for each in accepted):
+            self.queues.advance(uuid)
+        for each in accepted:
+            if each.ticket.waits:
+                self.queues.advance_when_late(each.ticket)
 
-    def _keep(self, ticket: Ticket, reason: str) -> None:
-        answer, ending = self._answers.pop(ticket), self._queues.ending
-        if reason:
-            self._log.error("not_kept", operation=ticket.acceptance.operation, reason=reason)
-        if ticket.kept:
+    def _on_acceptance(self, ticket: Ticket, fault: str) -> None:
+        """Admit a ticket or refuse it. A kill is admitted in spite of a ``fault``, unless this process ends."""
+        answer, ending = self._answers.pop(ticket), self.queues.ending
+        if fault:
+            self._log.error("not_kept", operation=ticket.acceptance.operation, reason=fault)
+        if ticket.admitted:
             return
-        if reason and (ending or not ticket.is_kill):
-            self._queues.of(ticket.uuid).remove(ticket)
+        if fault and (ending or not ticket.is_kill):
+            self.queues.of(ticket.uuid).remove(ticket)
             if not answer.done():
-                answer.set_exception(ShuttingDown() if ending else NotKept(reason))
+                answer.set_exception(ShuttingDown() if ending else NotKept(fault))
             return
-        self._on_taken(ticket, answer, reason)
+        self._admit(ticket, answer, is_recorded=not fault)
 
     def _begin_unwritten(self, kill: Ticket) -> None:
         answer = self._answers.get(kill)
-        if answer is None or kill.kept or self._queues.ending:
+        if answer is None or kill.admitted or self.queues.ending:
             return
         self._log.warn("kill_before_its_acceptance", operation=kill.acceptance.operation, server=kill.uuid)
-        self._on_taken(kill, answer, f"the journal takes longer than {_KILL_SECONDS} s")
-        self._queues.advance(kill.uuid)
+        self._admit(kill, answer, is_recorded=False)
+        self.queues.advance(kill.uuid)
 
-    def _on_taken(self, ticket: Ticket, answer: asyncio.Future[str], reason: str) -> None:
-        ticket.kept = True
-        self._operations.took(ticket)
-        self._queues.admit(ticket)
+    def _admit(self, ticket: Ticket, answer: asyncio.Future[bool], *, is_recorded: bool) -> None:
+        self.queues.admit(ticket)
         if not answer.done():
-            answer.set_result(reason)
+            answer.set_result(is_recorded)
 
 
 _EVERY_SECONDS = 10.0

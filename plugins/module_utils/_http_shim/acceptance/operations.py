@@ -27,7 +27,7 @@ ACCEPTED, BEGUN, ENDED = "accepted", "begun", "ended"
 
 def of_ticket(ticket: Ticket) -> dict[str, Any]:
     """Show an operation that runs, or waits for its turn or for players."""
-    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.aside
+    acceptance, begun = ticket.acceptance, ticket.begun and not ticket.countdown
     times = {
         "id": acceptance.operation,
         "requested_at": timestamp(acceptance.requested_at),
@@ -36,7 +36,7 @@ def of_ticket(ticket: Ticket) -> dict[str, Any]:
     return {
         **_head(acceptance.operation, acceptance.server, acceptance.action.value, acceptance.origin, BEGUN if begun else ACCEPTED),
         "outcome": None,
-        **({"countdown": ticket.aside} if ticket.aside else {}),
+        **({"countdown": ticket.countdown} if ticket.countdown else {}),
         **({"awaits": acceptance.ready.wait_for.value} if ticket.awaits_ready else {}),
         "operation": times,
     }
@@ -131,7 +131,10 @@ class Operations:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_seconds
         while True:
-            found = self._now(operation, uuid) or await self._recorded(uuid, operation)
+            found = self._now(operation, uuid)
+            if found is None:
+                row = await self._threads.ask(lambda: self._node.journal.operations.recorded_one(uuid, operation))
+                found = None if row is None else of_row(row)
             left = deadline - loop.time()
             if found is None or found["outcome"] is not None or left <= 0 or self.over.is_set():
                 return found
@@ -155,7 +158,3 @@ class Operations:
             return of_ticket(ticket) if ticket.acceptance.server.uuid == uuid else None
         ended = self._ended.get(operation)
         return None if ended is None or ended[0].server.uuid != uuid else of_result(*ended)
-
-    async def _recorded(self, uuid: str, operation: str) -> dict[str, Any] | None:
-        row = await self._threads.ask(lambda: self._node.journal.operations.recorded_one(uuid, operation))
-        return None if row is None else of_row(row)

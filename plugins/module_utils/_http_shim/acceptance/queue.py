@@ -31,16 +31,16 @@ class Ticket:
     acceptance: Acceptance
     deadline: float
     own_raises: int = 0
-    #: Tries once: the action is refused if it is not the first.
-    once: bool = False
-    #: The acceptance is on the disk; a kill does not wait for that.
-    kept: bool = False
+    #: Does not wait: the action is refused if it is not the first. `ActionQueue.take` clears this for the first.
+    tries_once: bool = False
+    #: Its acceptance is on the disk, or it is a kill, which does not wait for that.
+    admitted: bool = False
     begun: bool = False
     #: A later kill came before the acceptance was on the disk.
     killed: bool = False
     turn_seconds: float = 0.0
     #: While it waits for players or warns them: ``phase``, and ``due`` if known. Otherwise empty.
-    aside: Mapping[str, str] = field(default_factory=dict)
+    countdown: Mapping[str, str] = field(default_factory=dict)
     #: The server is up but not yet ready.
     awaits_ready: bool = False
 
@@ -78,8 +78,8 @@ class Ticket:
 
     @property
     def waits(self) -> bool:
-        """Tell if it is on the disk and waits for its turn."""
-        return self.kept and not self.begun and not self.once
+        """Tell if it is admitted and waits for its turn."""
+        return self.admitted and not self.begun and not self.tries_once
 
 
 @dataclass
@@ -91,11 +91,11 @@ class ActionQueue:
     @property
     def first(self) -> Ticket | None:
         """Return the first ticket that does not stand aside."""
-        return next((ticket for ticket in self.tickets if not (ticket.aside or ticket.awaits_ready)), None)
+        return next((ticket for ticket in self.tickets if not (ticket.countdown or ticket.awaits_ready)), None)
 
     def has_room(self, *, kill: bool) -> bool:
-        """Tell if one more waiting action has room. Actions that try once take no room."""
-        waits = (ticket.is_kill if kill else not (ticket.begun or ticket.once or ticket.is_kill) for ticket in self.tickets)
+        """Tell if one more ``kill`` or one more waiting action has room. Actions that try once take no room."""
+        waits = (ticket.is_kill if kill else not (ticket.begun or ticket.tries_once or ticket.is_kill) for ticket in self.tickets)
         return sum(waits) < MOST_WAITING
 
     @property
@@ -105,12 +105,8 @@ class ActionQueue:
 
     def take(self, ticket: Ticket) -> None:
         """Add a ticket; if it tries once, it must be the first."""
-        ticket.once = ticket.once and self.first is not None
+        ticket.tries_once = ticket.tries_once and self.first is not None
         self.tickets.append(ticket)
-
-    def take_first(self, tickets: list[Ticket]) -> None:
-        """Insert earlier tickets before all others."""
-        self.tickets = [*tickets, *self.tickets]
 
     def remove(self, ticket: Ticket) -> None:
         """Remove a ticket that has ended or was not taken."""
@@ -118,9 +114,9 @@ class ActionQueue:
             self.tickets.remove(ticket)
 
     def cancelled_by(self, kill: Ticket) -> list[Ticket]:
-        """Remove and return the tickets that a kill cancels. Those not on the disk yet are only marked."""
+        """Remove and return the tickets that a kill cancels. Those not admitted yet are only marked."""
         before = [ticket for ticket in self.tickets[: self.tickets.index(kill)] if not ticket.begun and not ticket.is_kill]
-        cancelled = [ticket for ticket in before if ticket.kept]
+        cancelled = [ticket for ticket in before if ticket.admitted]
         for ticket in before:
             ticket.killed = True
         self.tickets = [ticket for ticket in self.tickets if ticket not in cancelled]
@@ -128,24 +124,24 @@ class ActionQueue:
 
     def next(self) -> list[Ticket]:
         """Mark as begun and return the tickets whose turn has come: every kill, and the first ticket."""
-        ready = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.is_kill or ticket is self.first)]
+        ready = [ticket for ticket in self.tickets if ticket.admitted and not ticket.begun and (ticket.is_kill or ticket is self.first)]
         for ticket in ready:
             ticket.begun = True
         return ready
 
     def late(self, now: float) -> list[Ticket]:
         """Remove and return the tickets whose wait is over, and those that try once and are not the first."""
-        late = [ticket for ticket in self.tickets if ticket.kept and not ticket.begun and (ticket.once or ticket.deadline <= now)]
+        late = [ticket for ticket in self.tickets if ticket.admitted and not ticket.begun and (ticket.tries_once or ticket.deadline <= now)]
         self.tickets = [ticket for ticket in self.tickets if ticket not in late]
         return late
 
 
 @dataclass(frozen=True)
 class Written:
-    """A ticket whose acceptance or end (``result``) was written, or the ``reason`` why not."""
+    """A ticket whose acceptance or end (``result``) was written. A ``fault`` is why the acceptance was not."""
 
     ticket: Ticket
-    reason: str = ""
+    fault: str = ""
     result: Result | None = None
 
 
@@ -155,10 +151,6 @@ class Abandoned:
 
     ticket: Ticket
     result: Result
-
-    @property
-    def origin(self) -> str:
-        return self.ticket.acceptance.origin
 
     @property
     def uuid(self) -> str:
@@ -179,6 +171,6 @@ Unwritten = Union[Ticket, Afterwards]
 
 
 def writes_of(after: Sequence[Afterwards]) -> list[Write]:
-    ends = [(each.result, each.origin) for each in after if isinstance(each, Abandoned)]
+    ends = [(each.result, each.ticket.acceptance.origin) for each in after if isinstance(each, Abandoned)]
     moves = [(each.operation, each.generation) for each in after if isinstance(each, Requeued)]
     return [*([ended(ends)] if ends else ()), *([moved(moves)] if moves else ())]

@@ -44,7 +44,7 @@ class OwedWrites:
 
     def __init__(self, store: JournalStore) -> None:
         #: Called in any thread after another write has failed.
-        self.on_more: Callable[[], None] = _nobody
+        self.on_more: Callable[[], None] = lambda: None
         self._store = store
         self._owed: list[tuple[str, Write]] = []
         self._numbers: Counter[str] = Counter()
@@ -70,28 +70,25 @@ class OwedWrites:
             self._numbers[uuid] += 1
 
     def settle(self) -> None:
-        """Write all late entries to the disk. Raises `JournalUnusable`, OSError; then they stay."""
-        with self._store.mutex:
-            try:
-                self._write_first(len(self._owed))
-            except (JournalUnusable, OSError):
-                raise
-            except Exception:
-                self._settle_each()
+        """Write all late entries to the disk. Raises `JournalUnusable`, OSError; then they stay.
 
-    def _settle_each(self) -> None:
-        """Write one by one, and raise the last fault of ours. A faulty entry is dropped, because it would block all others."""
-        fault: Exception | None = None
-        while self._owed:
-            try:
-                self._write_first(1)
-            except (JournalUnusable, OSError):
-                raise
-            except Exception as error:
-                fault = error
-                self._forget_first(1)
-        if fault is not None:
-            raise fault
+        After a fault of ours it writes them one by one, and drops a faulty one, which would block all others. Then it raises the fault.
+        """
+        with self._store.mutex:
+            fault: Exception | None = None
+            count = len(self._owed)
+            while self._owed:
+                try:
+                    self._write_first(count)
+                except (JournalUnusable, OSError):
+                    raise
+                except Exception as error:
+                    if count == 1:
+                        fault = error
+                        self._forget_first(1)
+                    count = 1
+            if fault is not None:
+                raise fault
 
     def _write_first(self, count: int) -> None:
         first = self._owed[:count]
@@ -100,17 +97,12 @@ class OwedWrites:
             for _uuid, each in first:
                 each(connection)
 
-        if first:
-            self._store.write_durably(work)
-            self._forget_first(count)
+        self._store.write_durably(work)
+        self._forget_first(count)
 
     def _forget_first(self, count: int) -> None:
         self._numbers -= Counter(uuid for uuid, _work in self._owed[:count])
         del self._owed[:count]
-
-
-def _nobody() -> None:
-    pass
 
 
 _OPERATION_OF = OPERATIONS_NUMBERED.format(holes="SELECT number FROM operations WHERE id = ? AND uuid = ?")

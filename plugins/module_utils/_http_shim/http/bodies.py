@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import os
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,29 +19,10 @@ from ..._power.model.request import CONTAINER_UP, PowerAction, Readiness, WaitFo
 from ..._power.model.schema import is_nested_deeper
 from ..._power.options import POWER_OPTIONS, WAIT_SECONDS
 from . import replies
-from .replies import Reply
+from .replies import Refused
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader, web
-
-_FETCHED = 256
-
-
-class RequestIds:
-    def __init__(self) -> None:
-        self._random: list[str] = []
-
-    def new(self) -> str:
-        if not self._random:
-            fetched = os.urandom(16 * _FETCHED).hex()
-            self._random = [fetched[start : start + 32] for start in range(0, len(fetched), 32)]
-        text = self._random.pop()
-        variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
-
-
-new_id = RequestIds().new
-
 
 _T = TypeVar("_T")
 _BLANKS = b" \t\r\n"
@@ -74,10 +55,6 @@ class PowerBody:
 
 class _Object(list[tuple[str, Any]]):
     """The members of a JSON object in their order, with repetitions."""
-
-
-class _NotWhole:
-    """A number that is not a whole number of 64 bits."""
 
 
 def read_object(body: bytes) -> list[tuple[str, Any]]:
@@ -177,9 +154,10 @@ def _whole_numbers(value: Any) -> list[int]:
     return [0 if each is None else _whole_number(each) for each in value]
 
 
-def _read_number(text: str) -> int | _NotWhole:
-    number = int(text) if len(text) <= _LONGEST_NUMBER else None
-    return _NotWhole() if number is None or not _LEAST <= number <= _MOST else number
+def _read_number(text: str) -> float:
+    """Return a whole number of 64 bits, and a float, which no field takes, for any other."""
+    number = int(text) if len(text) <= _LONGEST_NUMBER else math.inf
+    return number if _LEAST <= number <= _MOST else math.nan
 
 
 def _refuse(_word: str) -> Any:
@@ -199,34 +177,15 @@ _OUR_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 
 _read_usual = functools.lru_cache(maxsize=256)(_read_power_body)
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_Object, parse_int=_read_number, parse_float=lambda _text: _NotWhole(), parse_constant=_refuse
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_read_number, parse_constant=_refuse)
 
-
-_Parsed = TypeVar("_Parsed")
 
 LARGEST_BODY = 64 * 1024
 
 
-async def parsed_body(request: web.BaseRequest, seconds: float, request_id: str, parse: Callable[[bytes], _Parsed]) -> _Parsed | Reply:
-    """Return the body as ``parse`` reads it, or the answer to an unreadable one. ``parse`` may raise `BodyEmpty` and `BodyInvalid`."""
-    body = await read_body(request, seconds)
-    if isinstance(body, Reply):
-        return body
-    try:
-        return parse(body)
-    except BodyEmpty:
-        return replies.EMPTY_BODY
-    except BodyInvalid:
-        return replies.invalid_body(request_id)
-
-
-async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
-    """Return the body, or the answer to one that is too large or too slow, or whose sender is gone."""
-    declared = request.content_length
-    if declared is not None and declared > LARGEST_BODY:
-        return replies.TOO_LARGE
+async def read_body(request: web.BaseRequest, seconds: float) -> bytes:
+    """Return the body. Raises `Refused` if it is too large or too slow."""
+    _refuse_large(request.content_length or 0)
     if not request.can_read_body:
         return b""
     if request.content.is_eof():
@@ -238,21 +197,26 @@ async def read_body(request: web.BaseRequest, seconds: float) -> bytes | Reply:
     try:
         return await asyncio.wait_for(_read(request), seconds)
     except asyncio.TimeoutError:
-        return replies.TOO_SLOW
+        raise Refused(replies.TOO_SLOW) from None
 
 
-def _arrived(content: StreamReader) -> bytes | Reply:
+def _arrived(content: StreamReader) -> bytes:
     """Return a body that has arrived whole. If its sender is gone by now, the request is still performed."""
     if isinstance(content.exception(), OSError):
         content.set_exception(None)  # type: ignore[arg-type]
     found = content.read_nowait()
-    return replies.TOO_LARGE if len(found) > LARGEST_BODY else found
+    _refuse_large(len(found))
+    return found
 
 
-async def _read(request: web.BaseRequest) -> bytes | Reply:
+async def _read(request: web.BaseRequest) -> bytes:
     gathered = bytearray()
     async for chunk in request.content.iter_any():
         gathered += chunk
-        if len(gathered) > LARGEST_BODY:
-            return replies.TOO_LARGE
+        _refuse_large(len(gathered))
     return bytes(gathered)
+
+
+def _refuse_large(size: int) -> None:
+    if size > LARGEST_BODY:
+        raise Refused(replies.TOO_LARGE)

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: Limits for pipelined input: bytes, more than the largest head and body, and requests. Older aiohttp versions read and keep all that a
 #: client sends.
 _MOST_BYTES, _MOST_REQUESTS = 256 * 1024, 256
+#: Limits for unread input of a websocket, larger than the normal read-ahead: bytes and messages.
+_MOST_WEBSOCKET_BYTES, _MOST_MESSAGES = 512 * 1024, 256
+#: A websocket gets pieces of this size: older aiohttp versions turn all data into messages before they can be counted.
+_PIECE_BYTES = 4096
 
 
 class BoundedConnection(asyncio.Protocol):
@@ -37,6 +41,8 @@ class BoundedConnection(asyncio.Protocol):
         self._protocol: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._request: web.BaseRequest | None = None
+        #: The number of unread messages of the websocket that this connection has become.
+        self._unread: Callable[[], int] | None = None
         self._bytes = 0
         #: When to hang up, and if the reason is that our side has closed.
         self._due: float | None = None
@@ -47,6 +53,14 @@ class BoundedConnection(asyncio.Protocol):
         if self._request is None:
             self._due = None
         self._request, self._bytes = request, 0
+
+    def begin_websocket(self, unread: Callable[[], int]) -> None:
+        """From now on, hang up on a client that sends too much between two messages. ``unread`` returns the number of unread messages."""
+        self._unread, self._bytes = unread, 0
+
+    def message_read(self) -> None:
+        """Reset the count: the input so far was valid."""
+        self._bytes = 0
 
     def hang_up_if_due(self) -> None:
         """Hang up if it is time. Call this regularly."""
@@ -69,8 +83,8 @@ class BoundedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End it. A GET of a lost client is cancelled; all other requests, also of websockets, are finished."""
-        request, own = self._request, self._transport is not None and self._transport.get_protocol() is self
-        looks = None if request is None or request.method != "GET" or not own else request.task
+        request = self._request
+        looks = None if request is None or request.method != "GET" or self._unread is not None else request.task
         self._transport = self._request = None
         self._lost(self)
         if self._protocol is not None:
@@ -82,13 +96,19 @@ class BoundedConnection(asyncio.Protocol):
         protocol, transport = self._protocol, self._transport
         if protocol is None or transport is None:
             return
+        if self._unread is not None:
+            for start in range(0, len(data), _PIECE_BYTES):
+                piece = data[start : start + _PIECE_BYTES]
+                self._bytes += len(piece)
+                if self._bytes > _MOST_WEBSOCKET_BYTES or self._unread() > _MOST_MESSAGES:
+                    transport.abort()
+                    return
+                protocol.data_received(piece)
+            return
         protocol.data_received(data)
         request = self._request
         if request is not None and not request.content.is_eof():
             # The library holds back a body until it is read.
-            return
-        if transport.get_protocol() is not self:
-            # The websocket has its own count.
             return
         self._bytes += len(data)
         if self._bytes > _MOST_BYTES or len(getattr(protocol, "_messages", ())) > _MOST_REQUESTS:

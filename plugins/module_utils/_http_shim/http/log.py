@@ -30,8 +30,6 @@ class Log:
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
         self._lines: deque[tuple[float, str, str, dict[str, object]]] = deque()
-        #: The second of the last line, and its text, which most lines share.
-        self._second = (0, "")
         self._there = threading.Event()
         self._ending = False
         self._lost = 0
@@ -78,13 +76,7 @@ class Log:
         for _unused in range(len(self._lines)):
             at, level, event, fields = self._lines.popleft()
             said = {name: value for name, value in fields.items() if value not in (None, "")}
-            entry: dict[str, object] = {"time": self._time(at), "level": level, "event": event, **said}
+            entry: dict[str, object] = {"time": timestamp(datetime.fromtimestamp(at, timezone.utc)), "level": level, "event": event, **said}
             if self._lost:
                 entry["lost_lines"], self._lost = self._lost, 0
             yield f"{_encode(entry)}\n"
-
-    def _time(self, at: float) -> str:
-        second = int(at)
-        if second != self._second[0]:
-            self._second = second, timestamp(datetime.fromtimestamp(second, timezone.utc))[: -len("000Z")]
-        return f"{self._second[1]}{int((at - second) * 1000):03d}Z"

@@ -9,12 +9,12 @@ import functools
 import hmac
 import ipaddress
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote
 
 from ..._power.definitions.settings import Settings
-from ..._power.model.errors import SettingsInvalid
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 
 JSON = "application/json; charset=utf-8"
@@ -39,34 +39,25 @@ class Reply:
     note: str = ""
 
 
+class Refused(Exception):
+    """The request has this answer, and its handler ends."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
 def json_reply(value: object, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"), JSON)
 
 
-def error(status: int, text: str, *, content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    return replace(json_reply({"error": text}, status), content_type=content_type, headers=headers)
+def error(status: int, text: str, *, code: str = "", content_type: str = JSON, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    return replace(json_reply({"error": text, **({"code": code} if code else {})}, status), content_type=content_type, headers=headers)
 
 
 def unexpected(request_id: str, status: int = 500, *, content_type: str = JSON, note: str = "") -> Reply:
     """Answer with a general error and the request's id; ``note`` goes to the log."""
     return replace(json_reply({"error": _UNEXPECTED, "request_id": request_id}, status), content_type=content_type, note=note)
-
-
-def accepted(headers: tuple[tuple[str, str], ...]) -> Reply:
-    return Reply(202, headers=headers)
-
-
-def invalid_body(request_id: str) -> Reply:
-    return unexpected(request_id, 400, content_type=MISLABELLED)
-
-
-def refused_options(reason: str) -> Reply:
-    """Answer that the action exists, but not with these options."""
-    return replace(json_reply({"error": reason, "code": SettingsInvalid.code}, 422), note=reason)
-
-
-def redirect(status: int, location: str) -> Reply:
-    return Reply(status, headers=(("Location", location),))
 
 
 NO_TOKEN = error(401, "The required authorization heads were not present in the request.", headers=(("WWW-Authenticate", "Bearer"),))
@@ -83,12 +74,10 @@ NOT_KEPT = error(503, "Cannot accept the action: the journal cannot be written, 
 ENDING = replace(error(503, "Cannot accept the action: this service is ending; ask again in a moment"), close=True)
 NO_STDIN = error(502, "Cannot send commands to a stopped server instance.")
 #: The code tells this answer from that to an unknown path.
-NO_EVENTS = json_reply(
-    {
-        "error": "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
-        "code": "events_disabled",
-    },
+NO_EVENTS = error(
     404,
+    "Cannot tell events: this node keeps none; have role fleet.power.node install what sends them (node_events: true)",
+    code="events_disabled",
 )
 OPTIONS = Reply(204)
 PANIC = Reply(500, close=True)
@@ -178,47 +167,28 @@ class PathMatch:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Redirect:
-    """The redirect of a known path with an extra slash."""
-
-    status: int
-    location: str
-
-
 class PathTable:
     """The routes by method and path. A segment in braces, such as ``{server}``, is a parameter."""
 
     def __init__(self, routes: Iterable[tuple[str, str, str]]) -> None:
-        self._by_shape: dict[tuple[str, int], list[tuple[str, list[str]]]] = {}
-        for name, method, path in routes:
-            pattern = path[1:].split("/")
-            self._by_shape.setdefault((method, len(pattern)), []).append((name, pattern))
+        parameter = re.compile(r"\\{(\w+)\\}")
+        self._routes = [(name, method, re.compile(parameter.sub(r"(?P<\1>[^/]+)", re.escape(path)))) for name, method, path in routes]
         self.find = functools.lru_cache(maxsize=1024)(self._find)
 
-    def _find(self, method: str, target: str) -> PathMatch | Redirect | None:
-        """Return the route of a request target (path and query, as sent); None for an unknown one."""
+    def _find(self, method: str, target: str) -> PathMatch | Reply | None:
+        """Return the route of a request target (path and query, as sent), None for an unknown one, or a redirect from an extra slash."""
         raw, mark, query = target.partition("?")
         path = unquote(raw, errors="surrogateescape")
         found = self._match(method, path)
         if found is None and path.endswith("/") and self._match(method, path[:-1]) is not None:
             # The part before the slash is a known path here, so it cannot name another host.
-            return Redirect(301 if method == "GET" else 307, f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}")
+            location = f"{raw[:-1] if raw.endswith('/') else raw[:-3]}{mark}{query}"
+            return Reply(301 if method == "GET" else 307, headers=(("Location", location),))
         return found
 
     def _match(self, method: str, path: str) -> PathMatch | None:
-        if not path.startswith("/"):
-            return None
-        segments = path[1:].split("/")
-        for name, pattern in self._by_shape.get((method, len(segments)), ()):
-            if all(_fits(*pair) for pair in zip(pattern, segments)):
-                return PathMatch(name, {part[1:-1]: segment for part, segment in zip(pattern, segments) if _is_parameter(part)})
+        for name, wanted, pattern in self._routes:
+            found = pattern.fullmatch(path) if method == wanted else None
+            if found is not None:
+                return PathMatch(name, found.groupdict())
         return None
-
-
-def _is_parameter(part: str) -> bool:
-    return part.startswith("{")
-
-
-def _fits(part: str, segment: str) -> bool:
-    return bool(segment) if _is_parameter(part) else part == segment

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from ..._power.host.supervisor_record import PAUSES
@@ -31,7 +32,6 @@ class Metrics:
     def __init__(self, now: Callable[[], Mapping[str, float]]) -> None:
         """``now`` returns gauges by name, read at each request."""
         self._now = now
-        self._servers, self._runs = ServerNumbers(), NodeNumbers()
         self._registry: Any = None
         try:
             import prometheus_client as prometheus
@@ -45,8 +45,7 @@ class Metrics:
         self._forced = prometheus.Counter("forced_stops", "Stops that needed SIGKILL", **counted)
         self._waits = prometheus.Histogram("lock_wait_seconds", "Waits for the turn and the lock of a server", buckets=_WAITS, **counted)
         self._stops = prometheus.Histogram("stop_seconds", "Duration of stops", buckets=_STOPS, **counted)
-        self._registry.register(_Gauges(self._gauges))
-        prometheus.ProcessCollector(registry=self._registry)
+        self._process = prometheus.ProcessCollector(registry=None)
 
     def ended(self, result: Result, turn_seconds: float = 0.0) -> None:
         """Count an action that ended; ``turn_seconds`` is its wait before it began."""
@@ -64,23 +63,24 @@ class Metrics:
             return None
         import prometheus_client as prometheus
 
-        self._servers, self._runs = servers, runs
-        return bytes(prometheus.generate_latest(self._registry))
+        families = itertools.chain(self._registry.collect(), self._gauges(servers, runs), self._process.collect())
+        whole: Any = SimpleNamespace(collect=lambda: families)
+        return bytes(prometheus.generate_latest(whole))
 
-    def _gauges(self) -> Iterator[Any]:
+    def _gauges(self, servers: ServerNumbers, runs: NodeNumbers) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
         for name, value in self._now().items():
             yield GaugeMetricFamily(f"fleet_power_{name}", name.replace("_", " ").capitalize(), value)
-        yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), self._servers.states)
+        yield _by_label(GaugeMetricFamily("fleet_power_servers", "Servers by state", labels=["state"]), servers.states)
         text = "Servers by state of supervision"
-        yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), self._servers.supervision)
+        yield _by_label(GaugeMetricFamily("fleet_power_supervision", text, labels=["state"]), servers.supervision)
         text = "Servers with an action that waits for players or warns them"
-        yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), self._servers.countdowns)
+        yield _by_label(GaugeMetricFamily("fleet_power_countdowns", text, labels=["phase"]), servers.countdowns)
         text = "Servers by whether the container differs from the definition"
-        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), self._servers.outdated)
-        yield from _supervisor(self._runs)
-        yield from _events(self._runs.events)
+        yield _by_label(GaugeMetricFamily("fleet_power_outdated", text, labels=["outdated"]), servers.outdated)
+        yield from _supervisor(runs)
+        yield from _events(runs.events)
         family = GaugeMetricFamily("fleet_power_build_info", "The version that runs", labels=["version"])
         family.add_metric([VERSION], 1)
         yield family
@@ -114,30 +114,15 @@ def _events(told: Mapping[str, Any]) -> Iterator[Any]:
         ("event_receiver_off", "Whether a receiver has asked for no more events", GaugeMetricFamily, "off"),
         ("event_receiver_failing", "Whether the last delivery to a receiver failed", GaugeMetricFamily, "failing_since"),
     ):
-        numbers = {each["receiver"]: each[value] for each in receivers}
-        family = kind(f"fleet_power_{name}", text, labels=["receiver"])
-        yield _by_label(
-            family, {receiver: number if kind is CounterMetricFamily else _gauge(number) for receiver, number in numbers.items()}
-        )
-
-
-def _gauge(value: object) -> int:
-    return value if isinstance(value, int) else int(bool(value))
+        # Whether a delivery failed is the time since when, or nothing.
+        numbers = {each["receiver"]: each[value] if isinstance(each[value], int) else int(bool(each[value])) for each in receivers}
+        yield _by_label(kind(f"fleet_power_{name}", text, labels=["receiver"]), numbers)
 
 
 def _by_label(family: Any, numbers: Mapping[str, int]) -> Any:
     for label, number in numbers.items():
         family.add_metric([label], number)
     return family
-
-
-class _Gauges:
-    def __init__(self, collect: Callable[[], Iterator[Any]]) -> None:
-        self.collect = collect
-
-    def describe(self) -> list[Any]:
-        """Return nothing: the library would read the values before there are any."""
-        return []
 
 
 _TOKEN_ANSWERS = {401: failure("No token"), 403: failure("Wrong token")}
@@ -189,14 +174,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _answers(route: Route) -> dict[int, AnswerDoc]:
     """Return the answers of a route by status. Those of its kind come first, except for a public route."""
-    kind: dict[int, AnswerDoc] = {}
-    if not route.public:
-        kind.update(_TOKEN_ANSWERS)
-        if route.of_server:
-            kind.update(_SERVER_ANSWERS)
-    if route.body is not None:
-        kind.update(_BODY_ANSWERS)
-    return {**kind, **route.answers}
+    kind = {} if route.public else {**_TOKEN_ANSWERS, **(_SERVER_ANSWERS if route.of_server else {})}
+    return {**kind, **(_BODY_ANSWERS if route.body is not None else {}), **route.answers}
 
 
 def _response(answer: AnswerDoc) -> dict[str, Any]:

@@ -103,15 +103,8 @@ class Told:
     reply: Reply
 
 
-@dataclass(frozen=True)
-class _WaitAnswer:
-    """The end of a wait; None: events are disabled now."""
-
-    told: Told | None
-
-
-#: None: no news. An error is a value here, because all its readers may have gone.
-_Answer = Union[_WaitAnswer, Exception, None]
+#: None: events are disabled. An error is a value here, because all its readers may have gone.
+_Answer = Union[Told, Exception, None]
 
 
 class EventFollowers:
@@ -138,38 +131,40 @@ class EventFollowers:
         if found is None or found.page.has_news or seconds <= 0 or self.over:
             return found
         # Wait from the place just found: "now" was resolved once.
-        answer = await self._news(Place(found.page.cursor, place.limit), seconds)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer.told if answer is not None else found
-
-    def close(self) -> None:
-        self.over = True
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
-
-    async def _news(self, place: Place, seconds: float) -> _Answer:
+        place = Place(found.page.cursor, place.limit)
         future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(place, set()).add(future)
         if self._watching is None:
             self._watching = asyncio.ensure_future(self._watch())
         try:
             await asyncio.wait({future}, timeout=seconds)
-            return future.result() if future.done() else None
         finally:
             left = self._waiting[place]
             left.discard(future)
             if not left:
                 del self._waiting[place]
+        if not future.done() or future.cancelled():
+            return found
+        answer = future.result()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Answer all waiting readers: there is no news for them."""
+        self.over = True
+        for futures in self._waiting.values():
+            for future in futures:
+                future.cancel()
 
     async def _watch(self) -> None:
         try:
             while self._waiting and not self.over:
                 await asyncio.sleep(_LOOK_SECONDS)
                 for place, answer in (await self._answers(tuple(self._waiting))).items():
-                    _settle(self._waiting.get(place, ()), answer)
+                    for future in self._waiting.get(place, ()):
+                        if not future.done():
+                            future.set_result(answer)
         finally:
             self._watching = None
 
@@ -190,9 +185,9 @@ class EventFollowers:
         """Look at the outbox once; return the answers for places with news. For a thread."""
         state = self._events().state()
         if state is None:
-            return dict.fromkeys(places, _WaitAnswer(None))
+            return dict.fromkeys(places)
         moved = [place for place in places if (place.cursor.outbox, place.cursor.number) != (state.id, state.last)]
-        return {place: _WaitAnswer(self._told(place, state)) for place in moved}
+        return {place: self._told(place, state) for place in moved}
 
     def _told(self, place: Place, state: OutboxState) -> Told | None:
         found = self._events().after(place.cursor.start_in(state), place.limit)
@@ -200,9 +195,3 @@ class EventFollowers:
             return None
         page = page_after(place.cursor, state, [event.number for event in found.events], place.limit)
         return Told(page, json_reply(page.told([self._form(event) for event in found.events])))
-
-
-def _settle(futures: Collection[asyncio.Future[_Answer]], answer: _Answer) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(answer)

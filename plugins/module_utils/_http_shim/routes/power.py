@@ -5,37 +5,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from ..._power.events.event import Event
 from ..._power.events.webhook import cloudevent, node_source
 from ..._power.journal.schema import JournalUnusable
+from ..._power.model.errors import SettingsInvalid
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
 from ..http import replies
 from ..http.bodies import read_power_body
-from ..http.replies import Reply, origin_of, refusal
+from ..http.log import Log
+from ..http.replies import Refused, Reply, origin_of, refusal
 from ..servers.server_cache import KnownServer
 from . import schemas
 from .event_followers import Cursor, EventFollowers, Place
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 
+@contextlib.contextmanager
+def _readable(request: HttpRequest, log: Log) -> Iterator[None]:
+    """Raise `Refused` if the journal is unreadable: an accepted action must not look unknown."""
+    try:
+        yield
+    except (JournalUnusable, OSError) as error:
+        log.error("journal_unreadable", request=request.id, reason=str(error))
+        raise Refused(replies.unexpected(request.id)) from error
+
+
 class EventRoutes:
     def __init__(self, backend: Backend) -> None:
         self._node = backend.node
         self._log = backend.log
-        self._followers = EventFollowers(lambda: self._node.journal.events, self._form)
-
-    @property
-    def waiting(self) -> int:
-        return self._followers.waiting
-
-    def close(self) -> None:
-        """Answer all waiting clients: this process ends."""
-        self._followers.close()
+        self.followers = EventFollowers(lambda: self._node.journal.events, self._form)
 
     @handles(
         Route(
@@ -54,32 +60,23 @@ class EventRoutes:
     )
     async def _events(self, request: HttpRequest) -> Reply:
         cursor = Cursor.read(request.query("after"))
-        limit = _number(request.query("limit"), schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
-        seconds = _number(request.query("wait"), 0, schemas.LONGEST_EVENT_WAIT)
+        limit = request.number("limit", schemas.EVENTS_LIMIT, schemas.MOST_EVENTS)
+        seconds = request.number("wait", 0, schemas.LONGEST_EVENT_WAIT)
         if cursor is None:
             return replies.error(400, "Cannot tell events: after is a cursor of an earlier answer, now, or empty for all that there are.")
         if not limit or seconds is None:
             return replies.error(400, "Cannot tell events: limit is a whole number of at least 1, wait one of seconds.")
-        try:
-            told = await self._followers.read(Place(cursor, limit), seconds)
-        except (JournalUnusable, OSError) as error:
-            self._log.error("journal_unreadable", request=request.id, reason=str(error))
-            return replies.unexpected(request.id)
+        with _readable(request, self._log):
+            told = await self.followers.read(Place(cursor, limit), seconds)
         # The token may have changed during the wait.
         refused = refusal(request.raw.headers.get("Authorization"), self._node.settings.token)
         if refused is not None:
             return refused
         # A client that asks again at once must not reach an ending process.
-        return replace(replies.NO_EVENTS if told is None else told.reply, close=self._followers.over)
+        return replace(replies.NO_EVENTS if told is None else told.reply, close=self.followers.over)
 
     def _form(self, event: Event) -> dict[str, Any]:
         return cloudevent(event, node_source(self._node.settings.event_node or socket.gethostname()))
-
-
-def _number(text: str, otherwise: int, most: int) -> int | None:
-    if not text:
-        return otherwise
-    return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 class PowerRoutes:
@@ -105,12 +102,10 @@ class PowerRoutes:
     )
     async def _power(self, request: HttpRequest, known: KnownServer) -> Reply:
         wanted = await request.body(read_power_body)
-        if isinstance(wanted, Reply):
-            return wanted
         if wanted.action is None:
             return replies.WRONG_ACTION
         if wanted.refused:
-            return replies.refused_options(wanted.refused)
+            return replace(replies.error(422, wanted.refused, code=SettingsInvalid.code), note=wanted.refused)
         if wanted.action.boots and known.suspended:
             return replies.SUSPENDED
         server, origin = known.server, origin_of(request.address, request.settings)
@@ -123,9 +118,9 @@ class PowerRoutes:
         except NotKept as error:
             return replace(replies.NOT_KEPT, note=str(error))
         if not operation:
-            return replies.accepted(())
+            return Reply(202)
         location = f"/api/servers/{server.uuid}/operations/{operation}"
-        return replace(replies.accepted((("X-Operation-Id", operation), ("Location", location))), note=operation)
+        return Reply(202, headers=(("X-Operation-Id", operation), ("Location", location)), note=operation)
 
     @handles(
         Route(
@@ -137,10 +132,8 @@ class PowerRoutes:
         )
     )
     async def _all_operations(self, request: HttpRequest, known: KnownServer) -> Reply:
-        try:
+        with _readable(request, self._log):
             return replies.json_reply(await self._operations.all_of(known.server.uuid))
-        except (JournalUnusable, OSError) as error:
-            return self._unreadable(request, error)
 
     @handles(
         Route(
@@ -157,17 +150,9 @@ class PowerRoutes:
         )
     )
     async def _operation(self, request: HttpRequest, known: KnownServer) -> Reply:
-        wait = request.query("wait") or "0"
-        if not (wait.isascii() and wait.isdigit() and len(wait) < 10):
+        seconds = request.number("wait", 0, LONGEST_WAIT_SECONDS)
+        if seconds is None:
             return replies.error(400, "Cannot wait for the operation: wait is a whole number of seconds.")
-        seconds = min(int(wait), LONGEST_WAIT_SECONDS)
-        try:
+        with _readable(request, self._log):
             found = await self._operations.one(known.server.uuid, request.match.parameters["operation"], seconds)
-        except (JournalUnusable, OSError) as error:
-            return self._unreadable(request, error)
         return replies.NO_SERVER if found is None else replies.json_reply(found)
-
-    def _unreadable(self, request: HttpRequest, error: Exception) -> Reply:
-        """Answer that the journal is unreadable: an accepted action must not look unknown."""
-        self._log.error("journal_unreadable", request=request.id, reason=str(error))
-        return replies.unexpected(request.id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,9 +19,9 @@ from ..acceptance.actions import Actions
 from ..acceptance.operations import Operations
 from ..acceptance.shared_node import SharedNode
 from ..http import replies
-from ..http.bodies import new_id, parsed_body
+from ..http.bodies import BodyEmpty, BodyInvalid, read_body
 from ..http.log import Log
-from ..http.replies import Headers, PathMatch, PathTable, Redirect, Reply, client_address, cors_headers, refusal
+from ..http.replies import Headers, PathMatch, PathTable, Refused, Reply, client_address, cors_headers, refusal
 from ..servers.commands import Commands
 from ..servers.disks import Disks
 from ..servers.server_cache import ServerCache
@@ -53,20 +54,33 @@ class HttpRequest:
         self.raw = raw
         self.settings = settings
         self.match = match
-        self.id = new_id()
+        self.id = str(uuid.uuid4())
         self.headers = (("X-Request-Id", self.id), *cors_headers(raw.headers.get("Origin"), settings))
 
     @property
     def address(self) -> str:
         return client_address(self.raw.remote or "", self.raw.headers.getall("X-Forwarded-For", []), self.settings.api_trusted_proxies)
 
-    async def body(self, parse: Callable[[bytes], T]) -> T | Reply:
-        """Return the body as ``parse`` reads it, or the answer to an unreadable one."""
-        return await parsed_body(self.raw, self.settings.api_request_timeout, self.id, parse)
+    async def body(self, parse: Callable[[bytes], T]) -> T:
+        """Return the body as ``parse`` reads it. Raises `Refused`. ``parse`` may raise `BodyEmpty` and `BodyInvalid`."""
+        body = await read_body(self.raw, self.settings.api_request_timeout)
+        try:
+            return parse(body)
+        except BodyEmpty:
+            raise Refused(replies.EMPTY_BODY) from None
+        except BodyInvalid:
+            raise Refused(replies.unexpected(self.id, 400, content_type=replies.MISLABELLED)) from None
 
     def query(self, name: str) -> str:
         """Return the first value of a parameter; empty if missing."""
         return parse_qs(self.raw.query_string).get(name, [""])[0]
+
+    def number(self, name: str, otherwise: int, most: int) -> int | None:
+        """Return a whole number of the query, ``most`` for a larger one, ``otherwise`` if missing; None if it is none."""
+        text = self.query(name)
+        if not text:
+            return otherwise
+        return min(int(text), most) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 #: Answers a request; for a route below one server it gets that, too. Any result other than a `Reply` was sent already, as by a websocket.
@@ -118,17 +132,8 @@ def handles(route: Route) -> Callable[[_Method], _Method]:
     return declare
 
 
-def routes_of(group: type) -> list[Route]:
-    """Return the routes that the methods of a class handle."""
-    return [route for route, _name in _declared(group)]
-
-
-def handlers_of(group: object) -> list[tuple[Route, Handler]]:
-    """Return the routes that an object handles, each with its method."""
-    return [(route, getattr(group, name)) for route, name in _declared(type(group))]
-
-
-def _declared(group: type) -> Iterator[tuple[Route, str]]:
+def declared(group: type) -> Iterator[tuple[Route, str]]:
+    """Return the routes that the methods of a class handle, each with its method's name."""
     for name, member in vars(group).items():
         route: Any = getattr(member, _ATTRIBUTE, None)
         if isinstance(route, Route):
@@ -138,27 +143,30 @@ def _declared(group: type) -> Iterator[tuple[Route, str]]:
 class Router:
     """Passes each request to the handler of its path."""
 
-    def __init__(
-        self, settings: Callable[[], Settings], known: ServerCache, log: Log, routes: Sequence[Route], groups: Sequence[object]
-    ) -> None:
+    def __init__(self, settings: Callable[[], Settings], known: ServerCache, log: Log, groups: Sequence[object]) -> None:
         """``groups`` are the objects whose methods handle the routes."""
         self._settings = settings
         self._known = known
         self._log = log
-        handlers = {route.name: handler for group in groups for route, handler in handlers_of(group)}
-        self._handled = {route.name: (route, handlers[route.name]) for route in routes}
-        self._paths = PathTable((route.name, route.method, route.path) for route in routes)
+        self._handled: dict[str, tuple[Route, Handler]] = {
+            route.name: (route, getattr(group, name)) for group in groups for route, name in declared(type(group))
+        }
+        self._paths = PathTable((route.name, route.method, route.path) for route, _handler in self._handled.values())
 
     async def answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         settings = self._settings()
         match = self._paths.find(raw.method, raw.rel_url.raw_path_qs)
-        if isinstance(match, Redirect):
-            return _response(replies.redirect(match.status, match.location))
+        if isinstance(match, Reply):
+            return _response(match)
         request = HttpRequest(raw, settings, match or PathMatch(""))
         try:
             reply: Reply | web.StreamResponse = await self._reply(request)
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except Refused as refused:
+            reply = refused.reply
+        except PowerError as error:
+            reply = replies.unexpected(request.id, note=str(error))
         except Exception as error:
             self._log.error("fault", request=request.id, path=raw.path, reason=internal_error(error))
             reply = replies.PANIC
@@ -180,11 +188,7 @@ class Router:
             return replies.NO_ROUTE
         if not route.of_server:
             return await handler(request)
-        find = self._known.find_shared if route.public else self._known.find
-        try:
-            known = await find(request.match.parameters["server"])
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        known = await self._known.find(request.match.parameters["server"], shared=route.public)
         return replies.NO_SERVER if known is None else await handler(request, known)
 
     def _note(self, request: HttpRequest, reply: Reply) -> None:

@@ -10,16 +10,7 @@ from typing import Any
 
 from ..._power.events.event import EventType
 from ..._power.host.supervisor_record import PAUSES
-from ..._power.model.players import (
-    COUNTING,
-    EARLIEST_MARK_SECONDS,
-    LONGEST_DELAY_SECONDS,
-    MOST_MARKS,
-    MOST_PLAYERS,
-    WAITING,
-    WARN_MESSAGE,
-    OnMaxDelay,
-)
+from ..._power.model.players import COUNTING, EARLIEST_MARK_SECONDS, MOST_MARKS, WAITING, WARN_MESSAGE, OnMaxDelay
 from ..._power.model.request import POWER_ACTIONS, PowerAction, WaitFor
 from ..._power.model.result import Outcome
 from ..._power.model.server import PowerState
@@ -30,8 +21,10 @@ from .event_followers import CURSOR_PATTERN
 Schema = Mapping[str, Any]
 
 
-def _option(kind: str) -> dict[str, Any]:
-    return {"type": [kind, "null"]}
+def _number_option(name: str, description: str) -> dict[str, Any]:
+    option = POWER_OPTIONS[name]
+    default = {} if option.default is None else {"default": option.default}
+    return {"type": ["integer", "null"], "minimum": option.least, "maximum": option.most, **default, "description": description}
 
 
 def list_of(schema: Schema) -> dict[str, Any]:
@@ -109,17 +102,17 @@ _SUPERVISION = {
         **dict.fromkeys(("ended_at", "next_at", "code", "msg"), _MAYBE_TEXT),
     },
 }
-_KEYS = {"type": ["array", "null"], "items": {"type": "string"}}
+_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
 _OUTDATED = {
     "type": ["object", "null"],
     "description": "whether the container differs from the definition; null without a container",
     "required": ["is_outdated", "differs", "restart", "in_place", "next_start", "why"],
     "properties": {
         "is_outdated": {"type": ["boolean", "null"], "description": "null if unknown"},
-        "differs": {**_KEYS, "description": "the keys that differ; null if unknown"},
-        "restart": {**_KEYS, "description": "keys that need a restart"},
-        "in_place": {**_KEYS, "description": "limits that a sync updates while it runs"},
-        "next_start": {**_KEYS, "description": "keys that the next start applies"},
+        "differs": {**_TEXTS, "description": "the keys that differ; null if unknown"},
+        "restart": {**_TEXTS, "description": "keys that need a restart"},
+        "in_place": {**_TEXTS, "description": "limits that a sync updates while it runs"},
+        "next_start": {**_TEXTS, "description": "keys that the next start applies"},
         "why": _MAYBE_TEXT,
     },
 }
@@ -239,35 +232,19 @@ POWER = {
             "default": POWER_OPTIONS["wait_for"].default,
             "description": "when a start or restart counts as done",
         },
-        "wait_timeout": {
-            **_option("integer"),
-            "minimum": POWER_OPTIONS["wait_timeout"].least,
-            "maximum": POWER_OPTIONS["wait_timeout"].most,
-            "default": POWER_OPTIONS["wait_timeout"].default,
-            "description": "seconds that this may take after the start",
-        },
-        "players_at_most": {
-            **_option("integer"),
-            "minimum": 0,
-            "maximum": MOST_PLAYERS,
-            "description": "wait until at most this many play",
-        },
-        "max_delay": {
-            **_option("integer"),
-            "minimum": 0,
-            "maximum": LONGEST_DELAY_SECONDS,
-            "description": "wait for players at most this many seconds after the request",
-        },
+        "wait_timeout": _number_option("wait_timeout", "seconds that this may take after the start"),
+        "players_at_most": _number_option("players_at_most", "wait until at most this many play"),
+        "max_delay": _number_option("max_delay", "wait for players at most this many seconds after the request"),
         "on_max_delay": {"enum": [*(each.value for each in OnMaxDelay), None], "description": "what happens after that time"},
         "warn": {
-            **_option("array"),
+            "type": ["array", "null"],
             "items": {"type": "integer", "minimum": 1, "maximum": EARLIEST_MARK_SECONDS},
             "maxItems": MOST_MARKS,
             "description": "warn players this many seconds before the action",
         },
-        "warn_message": {**_option("string"), "default": WARN_MESSAGE},
+        "warn_message": {"type": ["string", "null"], "default": WARN_MESSAGE},
     },
 }
-COMMANDS = {"type": "object", "properties": {"commands": {"type": ["array", "null"], "items": {"type": "string"}}}}
-DENIED = {"type": "object", "properties": {"jtis": {"type": ["array", "null"], "items": {"type": "string"}}}}
-LINES = {"type": "object", "required": ["data"], "properties": {"data": {"type": ["array", "null"], "items": {"type": "string"}}}}
+COMMANDS = {"type": "object", "properties": {"commands": _TEXTS}}
+DENIED = {"type": "object", "properties": {"jtis": _TEXTS}}
+LINES = {"type": "object", "required": ["data"], "properties": {"data": _TEXTS}}

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, TimeoutError
+from dataclasses import replace
 from typing import Any
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
@@ -18,7 +18,6 @@ from ..._power.actions.node.node import Node
 from ..._power.actions.turn.limits import set_limits
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
-from ..._power.definitions.supervision import policy_of
 from ..._power.games.game import Game
 from ..._power.model.errors import EngineError, PowerError, internal_error
 from ..._power.model.players import PlayerCount
@@ -31,61 +30,50 @@ from ..http.bodies import read_texts
 from ..http.replies import Reply, origin_of
 from ..http.worker_pool import WorkerPool
 from ..servers.server_cache import KnownServer
-from ..servers.wings_view import Machine, ServerFlags, Uses, Utilization, server_entry, system_entry, system_entry_2, unseen_entry
+from ..servers.wings_view import Uses, server_entry, system_entry, system_entry_2
 from . import schemas
 from .router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 
 _FRESH_SECONDS = 5.0
 #: The longest wait for an answer. Panels look all the time, so only the asking thread waits longer for a silent game.
 _PLAYERS_SECONDS = 0.5
-_SILENT = PlayerCount(why="the game has not answered yet")
-
-
-@dataclass
-class _Asked:
-    """One question to a game: its time, and the answer once it is there."""
-
-    since: float
-    answered: threading.Event = field(default_factory=threading.Event)
-    count: PlayerCount = _SILENT
 
 
 class PlayerCounts:
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._asked: dict[str, _Asked] = {}
+        #: The time of the last question to each game, and its answer.
+        self._asked: dict[str, tuple[float, Future[PlayerCount]]] = {}
 
     def of(self, uuid: str, game: Game) -> PlayerCount:
         """Return the players, a few seconds old at most; unknown if the game does not answer at once."""
-        now = time.monotonic()
         with self._guard:
-            asked = self._asked.get(uuid)
-            if asked is None or (asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS):
-                asked = self._begin(uuid, game, now)
-        asked.answered.wait(_PLAYERS_SECONDS)
-        return asked.count
+            oldest = time.monotonic() - _FRESH_SECONDS
+            self._asked = {each: asked for each, asked in self._asked.items() if asked[0] > oldest or not asked[1].done()}
+            if uuid not in self._asked:
+                self._asked[uuid] = time.monotonic(), _ask(game)
+            answer = self._asked[uuid][1]
+        with contextlib.suppress(TimeoutError):
+            return answer.result(_PLAYERS_SECONDS)
+        return PlayerCount(why="the game has not answered yet")
 
-    def _begin(self, uuid: str, game: Game, now: float) -> _Asked:
-        old = [each for each, asked in self._asked.items() if asked.answered.is_set() and now - asked.since >= _FRESH_SECONDS]
-        for each in old:
-            del self._asked[each]
-        asked = self._asked[uuid] = _Asked(now)
 
-        def ask() -> None:
-            try:
-                asked.count = game.players()
-            except Exception as error:
-                # A fault of ours must not hide the rest of the server.
-                asked.count = PlayerCount(why=internal_error(error))
-            finally:
-                asked.answered.set()
+def _ask(game: Game) -> Future[PlayerCount]:
+    answer: Future[PlayerCount] = Future()
 
+    def ask() -> None:
         try:
-            threading.Thread(target=ask, name="players", daemon=True).start()
-        except RuntimeError as error:
-            asked.count = PlayerCount(why=str(error))
-            asked.answered.set()
-        return asked
+            count = game.players()
+        except Exception as error:
+            # A fault of ours must not hide the rest of the server.
+            count = PlayerCount(why=internal_error(error))
+        answer.set_result(count)
+
+    try:
+        threading.Thread(target=ask, name="players", daemon=True).start()
+    except RuntimeError as error:
+        answer.set_result(PlayerCount(why=str(error)))
+    return answer
 
 
 _UNLISTED_TEXT = "Only on an incomplete list: the codes of the lists of servers that could not be read"
@@ -129,7 +117,7 @@ class ServerRoutes:
             for entry in told.entries
             if entry["state"] != PowerState.OFFLINE.value and entry["container"] is not None
         }
-        uses = self._uses.of_each(up, list(definitions.items()), node)
+        uses = self._uses.of_each(up, [(entry["server"], entry["state"], definitions[entry["server"]]) for entry in told.entries], node)
         return [_shown(entry, definitions[entry["server"]], uses[entry["server"]], node.settings) for entry in told.entries]
 
     @handles(
@@ -146,10 +134,7 @@ class ServerRoutes:
     )
     async def _all(self, request: HttpRequest) -> Reply:
         servers = await self._known.all_servers()
-        try:
-            reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        reply = replies.json_reply(await self._threads.ask(lambda: self.described(servers)))
         unlisted = ",".join(self._known.unlisted)
         return replace(reply, headers=((replies.UNLISTED, unlisted),)) if unlisted else reply
 
@@ -163,10 +148,7 @@ class ServerRoutes:
         )
     )
     async def _one(self, request: HttpRequest, known: KnownServer) -> Reply:
-        try:
-            found = await self._threads.ask(lambda: self.described([known.server], players=True))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        found = await self._threads.ask(lambda: self.described([known.server], players=True))
         if not found:
             return replies.NO_SERVER
         if found[0]["state"] is None:
@@ -190,17 +172,12 @@ class ServerRoutes:
     )
     async def _send_commands(self, request: HttpRequest, known: KnownServer) -> Reply:
         uuid, node = known.server.uuid, self._node.now()
-        try:
-            snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        snapshot = await self._threads.ask(lambda: node.engine.inspect(uuid))
         if snapshot is None:
             return replies.unexpected(request.id, note="no container")
         if not snapshot.live:
             return replies.NO_STDIN
         commands = await request.body(lambda body: read_texts(body, "commands"))
-        if isinstance(commands, Reply):
-            return commands
         text = "".join(f"{command}\n" for command in commands)
         refused = await self._commands.write(uuid, text) if text else None
         if refused is not None:
@@ -219,17 +196,13 @@ class ServerRoutes:
         )
     )
     async def _logs(self, request: HttpRequest, known: KnownServer) -> Reply:
-        size = request.query("size")
-        wanted = int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0
-        lines = min(wanted or _MOST_LINES, _MOST_LINES)
+        lines = request.number("size", _MOST_LINES, _MOST_LINES) or _MOST_LINES
         try:
             log = await self._threads.ask(lambda: self._node.now().engine.logs.tail(known.server.uuid, lines))
         except EngineError as error:
             if error.facts.get("status") != 404:
-                return replies.unexpected(request.id, note=str(error))
+                raise
             log = b""
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
         text = log.decode("utf-8", "replace").removesuffix("\n")
         # Wings sends null for no lines, and its clients expect that.
         return replies.json_reply({"data": [line.rstrip("\r") for line in text.split("\n")][-lines:] if log else None})
@@ -256,10 +229,7 @@ class ServerRoutes:
             snapshot = node.engine.inspect(uuid)
             return True, snapshot is not None and snapshot.live
 
-        try:
-            suspended, live = await self._sync_threads.ask(read)
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+        suspended, live = await self._sync_threads.ask(read)
         self._known.note_suspension(uuid, suspended=suspended)
         if suspended and live:
             try:
@@ -301,25 +271,15 @@ class ServerRoutes:
         )
     )
     async def _system(self, request: HttpRequest) -> Reply:
-        found = platform.uname()
-        machine = Machine(found.machine, os.cpu_count() or 1, found.release, found.system)
         if request.query("v") != "2":
-            return replies.json_reply(system_entry(machine))
-        try:
-            return replies.json_reply(system_entry_2(machine, await self._threads.ask(self._node.now().engine.facts)))
-        except PowerError as error:
-            return replies.unexpected(request.id, note=str(error))
+            return replies.json_reply(system_entry())
+        return replies.json_reply(system_entry_2(await self._threads.ask(self._node.now().engine.facts)))
 
 
-def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Utilization, settings: Settings) -> dict[str, Any]:
-    server = Server(entry["server"], entry["name"] or "")
-    flags = ServerFlags(
-        suspended=entry["suspended"] is True if entry["state"] is not None else definition is not None and definition.suspended,
-        environment=settings.api_environment,
-        supervised=policy_of(settings, server, definition).supervised,
-    )
-    if entry["state"] is None:
-        shown = unseen_entry(server, definition, flags, code=entry["code"], msg=entry["msg"])
-    else:
-        shown = server_entry(server, PowerState(entry["state"]), definition, use, flags)
+def _shown(entry: Mapping[str, Any], definition: Definition | None, use: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    server, is_seen = Server(entry["server"], entry["name"] or ""), entry["state"] is not None
+    suspended = entry["suspended"] is True if is_seen else definition is not None and definition.suspended
+    shown = server_entry(server, entry["state"], definition, use if is_seen else None, settings, suspended=suspended)
+    if not is_seen:
+        shown.update(code=entry["code"], msg=entry["msg"])
     return {**shown, **{name: entry[name] for name in _OURS if name in entry}, "wait_for": [each.value for each in WaitFor]}

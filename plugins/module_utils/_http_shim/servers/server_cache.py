@@ -45,9 +45,7 @@ class ServerCache:
         self._found: Mapping[str, KnownServer] = {}
         #: The error codes of missing lists at the last full look. At the beginning a Panel has not answered yet.
         self.unlisted: tuple[str, ...] = (SourceUnreachable.code,) if node.settings.remote else ()
-        # A timer sets it, because every request reads it.
-        self._due = True
-        self._new_looked_at = float("-inf")
+        self._looked_at = self._new_looked_at = float("-inf")
         self._look: asyncio.Task[None] | None = None
         self._new_look: asyncio.Task[None] | None = None
         self._changes: dict[str, KnownServer] = {}
@@ -62,33 +60,24 @@ class ServerCache:
 
     def look_again(self) -> None:
         """Begin a full look in the background, unless the last one is fresh."""
-        if self._due and (self._look is None or self._look.done()):
-            self._due = False
-            asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._fall_due)
-            self._look = asyncio.ensure_future(self._refresh())
-
-    def _fall_due(self) -> None:
-        self._due = True
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= _LOOK_SECONDS and (self._look is None or self._look.done()):
+            self._looked_at, self._look = now, asyncio.ensure_future(self._refresh())
 
     def cached(self, segment: str) -> KnownServer | None:
         """Return a known server by its exact UUID; begin a look in the background."""
         self.look_again()
         return self._found.get(segment)
 
-    async def find_shared(self, segment: str) -> KnownServer | None:
-        """As `find`, for clients without a token: they all share one look for new servers every moment."""
-        known = self.cached(segment)
-        if known is not None or parse_uuid(segment) != segment:
-            return known
-        await self._await_new()
-        return self._found.get(segment)
-
-    async def find(self, segment: str) -> KnownServer | None:
+    async def find(self, segment: str, *, shared: bool = False) -> KnownServer | None:
         """Return a server by its exact UUID, None if there is none. The Panel is not asked for a new one. Raises `PowerError` if the engine
-        does not answer."""
+        does not answer. ``shared``: for clients without a token, which all share one look for new servers every moment."""
         known = self.cached(segment)
         if known is not None or parse_uuid(segment) != segment:
             return known
+        if shared:
+            await self._await_new()
+            return self._found.get(segment)
         found = await self._threads.ask(lambda: _search(self._node, segment))
         if found is not None:
             self._note({segment: found})
@@ -102,11 +91,9 @@ class ServerCache:
         return [self._found[uuid].server for uuid in sorted(self._found)]
 
     def learn(self, result: Result) -> None:
-        uuid = result.server.uuid
-        if not result.action.boots:
-            return
-        if result.code == Suspended.code or result.outcome is Outcome.DONE:
-            self.note_suspension(uuid, suspended=result.code == Suspended.code)
+        suspended = result.code == Suspended.code
+        if result.action.boots and (suspended or result.outcome is Outcome.DONE):
+            self.note_suspension(result.server.uuid, suspended=suspended)
 
     def note_suspension(self, uuid: str, *, suspended: bool) -> None:
         known = self._found.get(uuid)
@@ -192,19 +179,16 @@ def _everything(node: SharedNode, before: Mapping[str, KnownServer]) -> tuple[di
 
 
 def _search(node: SharedNode, uuid: str) -> KnownServer | None:
-    sources = node.fresh_sources()
-    return _known(Server(uuid), sources) if _is_there(node, sources, uuid) else None
-
-
-def _is_there(node: SharedNode, sources: Sources, uuid: str) -> bool:
-    """Tell if the node has the server. Raises `PowerError` if unknown."""
+    """Return a server if the node has it. Raises `PowerError` if unknown."""
+    sources, inspect = node.fresh_sources(), node.now().engine.inspect
     try:
-        return sources.listing.has(uuid) or node.now().engine.inspect(uuid) is not None
+        is_there = sources.listing.has(uuid) or inspect(uuid) is not None
     except SourceUnreachable:
         # A container proves that the server is there.
-        if node.now().engine.inspect(uuid) is None:
+        is_there = inspect(uuid) is not None
+        if not is_there:
             raise
-    return True
+    return _known(Server(uuid), sources) if is_there else None
 
 
 def _known(server: Server, sources: Sources) -> KnownServer:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,70 +16,28 @@ from ..._power.actions.node.node import Node, age_seconds
 from ..._power.container.container_limits import memory_bytes
 from ..._power.definitions.definition import Definition, secrets_of
 from ..._power.definitions.settings import Settings
+from ..._power.definitions.supervision import policy_of
 from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.locking.countdown import Countdown
 from ..._power.model.errors import PowerError
 from ..._power.model.redaction import mask
-from ..._power.model.server import PowerState, Server
+from ..._power.model.server import Server
 from .disks import Disks
 
 #: As in galaxy.yml; a test compares them.
 VERSION = "1.0.0"
 
 
-@dataclass(frozen=True)
-class Utilization:
-    """The use of one server: bytes, percent of one core, milliseconds since its start."""
-
-    memory_bytes: int = 0
-    memory_limit_bytes: int = 0
-    cpu_absolute: float = 0.0
-    rx_bytes: int = 0
-    tx_bytes: int = 0
-    uptime: int = 0
-    disk_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class ServerFlags:
-    """Facts of a server beside its definition; ``environment``: show its environment, secrets included."""
-
-    suspended: bool = False
-    environment: bool = False
-    supervised: bool = False
-
-
-def server_entry(server: Server, state: PowerState, definition: Definition | None, use: Utilization, flags: ServerFlags) -> dict[str, Any]:
+def server_entry(
+    server: Server, state: str | None, definition: Definition | None, use: Mapping[str, Any] | None, settings: Settings, *, suspended: bool
+) -> dict[str, Any]:
+    """Show a server; without a readable state or use these are None, which Wings does not know."""
     return {
-        "state": state.value,
-        "is_suspended": flags.suspended,
-        "utilization": utilization_entry(use, state),
-        "configuration": _shown(server, definition, flags),
-    }
-
-
-def unseen_entry(server: Server, definition: Definition | None, flags: ServerFlags, *, code: str, msg: str) -> dict[str, Any]:
-    """Show a server without a readable state or use. Wings has no such entries."""
-    return {
-        "state": None,
-        "is_suspended": flags.suspended,
-        "utilization": None,
-        "configuration": _shown(server, definition, flags),
-        "code": code,
-        "msg": msg,
-    }
-
-
-def utilization_entry(use: Utilization, state: PowerState) -> dict[str, Any]:
-    return {
-        "memory_bytes": use.memory_bytes,
-        "memory_limit_bytes": use.memory_limit_bytes,
-        "cpu_absolute": round(use.cpu_absolute, 3),
-        "network": {"rx_bytes": use.rx_bytes, "tx_bytes": use.tx_bytes},
-        "uptime": use.uptime,
-        "state": state.value,
-        "disk_bytes": use.disk_bytes,
+        "state": state,
+        "is_suspended": suspended,
+        "utilization": use,
+        "configuration": _shown(server, definition, settings, suspended=suspended),
     }
 
 
@@ -89,25 +48,21 @@ def countdown_entry(countdown: Countdown | None) -> dict[str, str] | None:
     return {"action": countdown.action, "phase": countdown.phase, "since": countdown.since, "due": countdown.due}
 
 
-def _shown(server: Server, definition: Definition | None, flags: ServerFlags) -> dict[str, Any]:
+def _shown(server: Server, definition: Definition | None, settings: Settings, *, suspended: bool) -> dict[str, Any]:
     if definition is None:
-        return {**_unknown(server), "suspended": flags.suspended}
+        return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None, "suspended": suspended}
     configuration = {
         **_configuration(definition),
-        "suspended": flags.suspended,
+        "suspended": suspended,
         # If the server has no setting, the node's counts.
-        "crash_detection_enabled": flags.supervised,
+        "crash_detection_enabled": policy_of(settings, server, definition).supervised,
     }
-    if flags.environment:
+    if settings.api_environment:
         configuration["environment"] = dict(_map(_settings(definition).get("environment")))
     else:
         # The start command contains secrets from the environment. As a whole it is a variable of the Panel, too.
         configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - {definition.invocation})
     return configuration
-
-
-def _unknown(server: Server) -> dict[str, Any]:
-    return {"uuid": server.uuid, "meta": {"name": server.name, "description": ""}, "labels": None}
 
 
 def _configuration(definition: Definition) -> dict[str, Any]:
@@ -158,27 +113,21 @@ def _texts(value: object) -> list[str]:
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-@dataclass(frozen=True)
-class Machine:
-    architecture: str
-    processors: int
-    kernel: str
-    system: str
-
-
-def system_entry(machine: Machine) -> dict[str, Any]:
+def system_entry() -> dict[str, Any]:
     """Show the machine in the first version, which needs no engine."""
+    machine = platform.uname()
     return {
-        "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
-        "cpu_count": machine.processors,
-        "kernel_version": machine.kernel,
+        "architecture": _ARCHITECTURES.get(machine.machine, machine.machine),
+        "cpu_count": os.cpu_count() or 1,
+        "kernel_version": machine.release,
         "os": machine.system.lower(),
         "version": VERSION,
     }
 
 
-def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any]:
+def system_entry_2(engine: Mapping[str, Any]) -> dict[str, Any]:
     """Show the machine in the second version; ``engine`` is the engine's own description. Missing values are empty or 0."""
+    machine = platform.uname()
     return {
         "version": VERSION,
         "docker": {
@@ -194,10 +143,10 @@ def system_entry_2(machine: Machine, engine: Mapping[str, Any]) -> dict[str, Any
             "runc": {"version": _text(_map(engine.get("RuncCommit")).get("ID"))},
         },
         "system": {
-            "architecture": _ARCHITECTURES.get(machine.architecture, machine.architecture),
-            "cpu_threads": _number(engine.get("NCPU")) or machine.processors,
+            "architecture": _ARCHITECTURES.get(machine.machine, machine.machine),
+            "cpu_threads": _number(engine.get("NCPU")) or os.cpu_count() or 1,
             "memory_bytes": _number(engine.get("MemTotal")),
-            "kernel_version": machine.kernel,
+            "kernel_version": machine.release,
             "os": _text(engine.get("OperatingSystem")),
             "os_type": machine.system.lower(),
         },
@@ -225,40 +174,38 @@ class Uses:
         self._disks = disks
 
     def of_each(
-        self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, Definition | None]], node: Node
-    ) -> dict[str, Utilization]:
-        """Return the use of each server; ``up`` has container and StartedAt of live servers."""
+        self, up: Mapping[str, tuple[str, str]], servers: Sequence[tuple[str, str | None, Definition | None]], node: Node
+    ) -> dict[str, dict[str, Any]]:
+        """Return the use of each server by UUID, from its state and definition; ``up`` has container and StartedAt of live servers."""
         containers = {uuid: container for uuid, (container, _started) in up.items()}
         found = _looked_at(containers, node)
         before = {uuid: self._before(containers[uuid], use) for uuid, use in found.items()}
         new = {uuid: containers[uuid] for uuid, earlier in before.items() if earlier is None}
         if new:
             time.sleep(_LEAST_SECONDS)
-            first = {uuid: found[uuid] for uuid in new}
+            before.update({uuid: found[uuid] for uuid in new})
             found = {**found, **_looked_at(new, node)}
-            before.update(first)
-        self._last = {**self._last, **{containers[uuid]: use for uuid, use in found.items()}}
-        self._forget(node)
         now = node.clock.now()
-        held = self._disks.of_each([uuid for uuid, _definition in servers], node.settings)
+        oldest = now.timestamp() - _FORGET_SECONDS
+        last = {**self._last, **{containers[uuid]: use for uuid, use in found.items()}}
+        self._last = {container: use for container, use in last.items() if use.at > oldest}
+        percents = {uuid: use.cpu_percent_since(earlier) for uuid, use in found.items() if (earlier := before[uuid]) is not None}
+        held = self._disks.of_each([uuid for uuid, _state, _definition in servers], node.settings)
         return {
             uuid: utilization(
                 found.get(uuid),
-                _percent(found.get(uuid), before.get(uuid)),
+                percents.get(uuid, 0.0),
+                state,
                 uptime=uptime(up[uuid][1], now) if uuid in up else 0,
                 disk=held[uuid],
                 limit=memory_limit(definition, node.settings),
             )
-            for uuid, definition in servers
+            for uuid, state, definition in servers
         }
 
     def _before(self, container: str, use: Use) -> Use | None:
         last = self._last.get(container)
         return last if last is not None and _LEAST_SECONDS <= use.at - last.at <= _MOST_SECONDS else None
-
-    def _forget(self, node: Node) -> None:
-        oldest = node.clock.now().timestamp() - _FORGET_SECONDS
-        self._last = {container: use for container, use in self._last.items() if use.at > oldest}
 
 
 def _looked_at(containers: Mapping[str, str], node: Node) -> dict[str, Use]:
@@ -275,28 +222,23 @@ def use_of(container: str, node: Node) -> Use | None:
         return None
 
 
-def _percent(use: Use | None, before: Use | None) -> float:
-    return 0.0 if use is None or before is None else use.cpu_percent_since(before)
-
-
 def memory_limit(definition: Definition | None, settings: Settings) -> int:
     """Return a server's memory limit in bytes, from its definition; 0 without one."""
     return 0 if definition is None else memory_bytes(definition.build.memory_limit, settings)
 
 
-def utilization(use: Use | None, percent: float, *, uptime: int, disk: int, limit: int) -> Utilization:
-    """Return the use of a server, with ``percent`` of one core. If ``use`` is unknown, only the ``limit`` of memory is set."""
-    if use is None:
-        return Utilization(memory_limit_bytes=limit, disk_bytes=disk, uptime=uptime)
-    return Utilization(
-        memory_bytes=use.memory,
-        memory_limit_bytes=use.memory_limit,
-        cpu_absolute=percent,
-        rx_bytes=use.received,
-        tx_bytes=use.sent,
-        uptime=uptime,
-        disk_bytes=disk,
-    )
+def utilization(use: Use | None, percent: float, state: str | None, *, uptime: int, disk: int, limit: int) -> dict[str, Any]:
+    """Show the use of a server: bytes, ``percent`` of one core, milliseconds since its start. If ``use`` is unknown, its values are 0, and
+    the ``limit`` of memory is the definition's."""
+    return {
+        "memory_bytes": 0 if use is None else use.memory,
+        "memory_limit_bytes": limit if use is None else use.memory_limit,
+        "cpu_absolute": round(percent, 3),
+        "network": {"rx_bytes": 0 if use is None else use.received, "tx_bytes": 0 if use is None else use.sent},
+        "uptime": uptime,
+        "state": state,
+        "disk_bytes": disk,
+    }
 
 
 def uptime(started_at: str, now: datetime) -> int:

@@ -26,7 +26,7 @@ def grants(permissions: Collection[str], wanted: str) -> bool:
 
 
 def allows_origin(origin: str | None, remote: str, allowed: Collection[str]) -> bool:
-    """Tell if a web page of this origin may open a websocket: the Panel's, and those in the settings. Without an origin it may."""
+    """Tell if a web page of this origin may open a websocket: only the Panel's, and those in the settings."""
     if not origin:
         return False
     return origin == remote.rstrip("/") or origin in allowed or "*" in allowed
@@ -80,30 +80,11 @@ def read_claims(text: str, key: str) -> Claims:
     # `check` compares times and names, with the current clock and server.
     unchecked = {f"verify_{name}": False for name in ("exp", "iat", "nbf", "aud", "iss", "sub", "jti")}
     try:
-        found = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
+        found: Mapping[str, Any] = jwt.decode(text, key, algorithms=[_ALGORITHM], options={"verify_signature": True, **unchecked})  # type: ignore[arg-type]
     except jwt.InvalidSignatureError:
         raise TokenRefused(WRONG_SIGNATURE) from None
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
         raise TokenRefused(MALFORMED) from None
-    return _claims(found)
-
-
-def check(claims: Claims, server: str, now: float, oldest: float) -> None:
-    """Raise `TokenRefused` if the token does not open this server's websocket now. ``oldest`` is the second in which this process began.
-    Older tokens are refused, because earlier revocations are unknown."""
-    if claims.expires_at <= now:
-        raise TokenRefused(EXPIRED)
-    if claims.begins_at > now:
-        raise TokenRefused(NOT_YET)
-    if claims.issued_at < oldest:
-        raise TokenRefused(TOO_OLD)
-    if not claims.grants(CONNECT):
-        raise TokenRefused(NO_CONNECT)
-    if claims.server != server:
-        raise TokenRefused(WRONG_SERVER)
-
-
-def _claims(found: Mapping[str, Any]) -> Claims:
     permissions = found.get("permissions")
     expires_at, issued_at = _moment(found.get("exp")), _moment(found.get("iat"))
     if expires_at is None:
@@ -120,6 +101,21 @@ def _claims(found: Mapping[str, Any]) -> Claims:
         user=(parse_uuid(user) or "") if isinstance(user, str) else "",
         jti=str(found.get("jti") or ""),
     )
+
+
+def check(claims: Claims, server: str, now: float, oldest: float) -> None:
+    """Raise `TokenRefused` if the token does not open this server's websocket now. ``oldest`` is the second in which this process began.
+    Older tokens are refused, because earlier revocations are unknown."""
+    if claims.expires_at <= now:
+        raise TokenRefused(EXPIRED)
+    if claims.begins_at > now:
+        raise TokenRefused(NOT_YET)
+    if claims.issued_at < oldest:
+        raise TokenRefused(TOO_OLD)
+    if not claims.grants(CONNECT):
+        raise TokenRefused(NO_CONNECT)
+    if claims.server != server:
+        raise TokenRefused(WRONG_SERVER)
 
 
 def _moment(value: object) -> float | None:

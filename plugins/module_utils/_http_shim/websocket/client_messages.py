@@ -7,67 +7,46 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from ..._power.journal.schema import JournalUnusable
-from ..._power.model.errors import (
-    EXPIRED,
-    INTERRUPTED,
-    CancelledByKill,
-    CountdownRunning,
-    DefinitionInvalid,
-    DiskFull,
-    ImageUnavailable,
-    KillUnsettled,
-    LockTimeout,
-    PlayersOnline,
-    PlayersUnknown,
-    PowerError,
-    PrebootFailed,
-    SourceUnreachable,
-    StartFailed,
-    StartTimeout,
-    StopFailed,
-    Superseded,
-    Suspended,
-    VolumeMissing,
-)
+from ..._power.model.errors import PowerError
 from ..._power.model.request import POWER_ACTIONS, PowerAction
 from ..._power.model.result import Outcome
 from ..._power.model.server import Server
 from ..._power.options import LONGEST_WAIT_SECONDS
 from ..acceptance.actions import NotKept, ShuttingDown, TooMany
-from ..http.bodies import new_id
 from ..http.replies import origin_of
 from ..routes.router import Backend
 from . import frames
 from .claims import CONSOLE, NONE_GIVEN, TOO_OLD, Claims, Denials, TokenRefused, check, read_claims
 from .frames import ERROR, MESSAGE, UNEXPECTED, ClientMessage, error_text, frame
-from .member import GOING_AWAY, POLICY, TRY_LATER, Member
+from .member import TRY_LATER, Member
 from .rooms import Room, Rooms
 
 #: Reasons that a tenant can act on or would ask about, by code.
-_REASONS = {
-    Suspended.code: "it is suspended",
-    LockTimeout.code: "another action of it is queued or under way; wait for its end, or kill it",
-    CancelledByKill.code: "it was killed after this was requested; ask again to go on",
-    Superseded.code: "another action took it before it was ready",
-    PlayersOnline.code: "too many people play on it; ask again later",
-    PlayersUnknown.code: "it is unknown how many people play on it",
-    CountdownRunning.code: "another action waits for its players already",
-    KillUnsettled.code: "the kill was sent, but it is not certain that it stays down; kill it again",
-    DefinitionInvalid.code: "its settings cannot be used",
-    SourceUnreachable.code: "its settings cannot be read now; ask again later",
-    DiskFull.code: "its files take more space than it has",
-    VolumeMissing.code: "its files are gone",
-    ImageUnavailable.code: "its image cannot be had",
-    PrebootFailed.code: "it could not be made ready to start",
-    StartFailed.code: "its process did not start, or ended before it was ready",
-    StartTimeout.code: "it was not ready in time; it is still up",
-    StopFailed.code: "it could not be stopped",
-    INTERRUPTED: "the action was cut off",
-    EXPIRED: "it waited too long for its turn; ask again",
+REASONS = {
+    "suspended": "it is suspended",
+    "lock_timeout": "another action of it is queued or under way; wait for its end, or kill it",
+    "cancelled_by_kill": "it was killed after this was requested; ask again to go on",
+    "superseded": "another action took it before it was ready",
+    "players_online": "too many people play on it; ask again later",
+    "players_unknown": "it is unknown how many people play on it",
+    "countdown_running": "another action waits for its players already",
+    "kill_unsettled": "the kill was sent, but it is not certain that it stays down; kill it again",
+    "definition_invalid": "its settings cannot be used",
+    "source_unreachable": "its settings cannot be read now; ask again later",
+    "disk_full": "its files take more space than it has",
+    "volume_missing": "its files are gone",
+    "image_unavailable": "its image cannot be had",
+    "preboot_failed": "it could not be made ready to start",
+    "start_failed": "its process did not start, or ended before it was ready",
+    "start_timeout": "it was not ready in time; it is still up",
+    "stop_failed": "it could not be stopped",
+    "interrupted": "the action was cut off",
+    "expired": "it waited too long for its turn; ask again",
 }
 
 
@@ -75,7 +54,7 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     """Return the frames on an ended operation as `acceptance.operations` shows it: with all details, or without the node's."""
     number, outcome = str(found["id"]), str(found["outcome"])
     if outcome not in (Outcome.DONE.value, Outcome.UNCHANGED.value):
-        general = f"Cannot {found['action']} the server: {_REASONS.get(found.get('code') or '', UNEXPECTED)}"
+        general = f"Cannot {found['action']} the server: {REASONS.get(found.get('code') or '', UNEXPECTED)}"
         return [frame(ERROR, error_text(number, str(found.get("msg") or outcome) if whole else general))]
     told, warnings = [f"{found['action']}: {outcome}"], list(found.get("warnings") or ())
     if whole and found.get("msg"):
@@ -85,90 +64,6 @@ def of_ending(found: Mapping[str, Any], *, whole: bool) -> list[str]:
     if warnings and not whole:
         told.append(f"with warnings for those who run the node [{number}]")
     return [frame(MESSAGE, "; ".join(told)), *(frame(MESSAGE, f"warning: {each}") for each in warnings if whole)]
-
-
-#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
-MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
-
-
-class Websockets:
-    """The websockets that wait for a token, and those in a room."""
-
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        #: Websockets without a valid token, the oldest first, and their servers.
-        self._waiting: dict[Member, str] = {}
-        self.ending = False
-
-    def count(self) -> int:
-        return len(self._waiting) + sum(len(room.members) for room in self._rooms.all())
-
-    def room(self, uuid: str) -> Room | None:
-        return self._rooms.get(uuid)
-
-    def is_full(self, uuid: str) -> bool:
-        room = self._rooms.get(uuid)
-        return room is not None and len(room.members) >= MOST_OF_SERVER
-
-    def has_place(self) -> bool:
-        """Tell if one more websocket has a place, by itself or in place of one without a token."""
-        return not self.ending and (self.count() < MOST_IN_ALL or bool(self._waiting))
-
-    def enter(self, uuid: str, member: Member) -> None:
-        """Let one more wait for its token. If there are too many, the oldest one without a token is closed."""
-        alike = [waiting for waiting, server in self._waiting.items() if server == uuid]
-        crowded = alike if len(alike) >= MOST_OF_SERVER else list(self._waiting) if self.count() >= MOST_IN_ALL else []
-        if crowded:
-            oldest = crowded[0]
-            del self._waiting[oldest]
-            oldest.close(TRY_LATER, "too many websockets")
-        self._waiting[member] = uuid
-
-    def let_in(self, uuid: str, member: Member) -> None:
-        """Move a websocket with a valid token into its room."""
-        if not self.ending and self._waiting.pop(member, None) is not None:
-            self._rooms.open(uuid).join(member)
-
-    def mute(self, uuid: str, member: Member) -> None:
-        """Move a websocket with an expired token back until it shows a new one."""
-        if self._leave_room(uuid, member):
-            self._waiting[member] = uuid
-
-    def shut_out(self) -> int:
-        """Close all websockets that have shown a token, because the key of all tokens has changed; return how many."""
-        members = [*self._waiting, *(member for room in self._rooms.all() for member in room.members)]
-        # Close those with an expired token, too: tokens of the old key must not count again.
-        let_in = [member for member in members if member.claims is not None]
-        for member in let_in:
-            member.shut_out(POLICY, "the token of the node has changed")
-            self._waiting.pop(member, None)
-        for room in self._rooms.all():
-            room.members.clear()
-            self._rooms.forget(room)
-        return len(let_in)
-
-    def leave(self, uuid: str, member: Member) -> None:
-        self._waiting.pop(member, None)
-        self._leave_room(uuid, member)
-
-    def look(self, uuid: str) -> None:
-        self._rooms.look(uuid)
-
-    def close(self) -> None:
-        self.ending = True
-        for room in self._rooms.all():
-            self._rooms.end(room, "the service is ending")
-        for member in self._waiting:
-            member.close(GOING_AWAY, "the service is ending")
-
-    def _leave_room(self, uuid: str, member: Member) -> bool:
-        room = self._rooms.get(uuid)
-        if room is None or member not in room.members:
-            return False
-        room.members.discard(member)
-        if not room.members:
-            self._rooms.forget(room)
-        return True
 
 
 _LOG_LINES = 150
@@ -183,13 +78,13 @@ _WHY_NOT = {
 
 
 class ClientMessages:
-    def __init__(self, backend: Backend, websockets: Websockets) -> None:
+    def __init__(self, backend: Backend, rooms: Rooms) -> None:
         self._node = backend.node
         self._log = backend.log
         self._actions = backend.actions
         self._operations = backend.operations
         self._commands = backend.commands
-        self._websockets = websockets
+        self._rooms = rooms
         #: Revocations by an earlier process are unknown, so older tokens are refused.
         self._oldest = float(int(time.time()))
         self._denials = Denials()
@@ -218,11 +113,11 @@ class ClientMessages:
     def deny(self, server: Server, numbers: Sequence[str]) -> None:
         """Revoke tokens by their ids. Their clients may show new ones."""
         self._denials.deny(numbers, time.time())
-        room = self._websockets.room(server.uuid)
+        room = self._rooms.get(server.uuid)
         for member in () if room is None else tuple(room.members):
             if member.claims is not None and self._denials.has(member.claims):
                 member.send(frames.JWT_ERROR, TOO_OLD)
-                self._websockets.mute(server.uuid, member)
+                self._rooms.mute(server.uuid, member)
 
     def _run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this aside, so that the client's next message need not wait."""
@@ -243,14 +138,13 @@ class ClientMessages:
             self._log.warn("token_refused", request=member.request, remote=member.address, server=server.uuid, reason=str(error))
             member.send(frames.JWT_ERROR, frames.error_text(member.request, str(error)))
             return
-        room = self._websockets.room(server.uuid)
-        if self._websockets.is_full(server.uuid) and (room is None or member not in room.members):
+        if self._rooms.is_full(server.uuid) and not self._hears(server, member):
             self._refuse(member, "too many websockets of this server are open")
             member.close(TRY_LATER, "too many websockets")
             return
         member.accept(claims)
         member.send(frames.AUTH_SUCCESS)
-        self._websockets.let_in(server.uuid, member)
+        self._rooms.let_in(server.uuid, member)
 
     async def _set_state(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         action = PowerAction.asked(text)
@@ -274,28 +168,28 @@ class ClientMessages:
         """Report the outcome to the client that asked for an action. An ending process reports nothing."""
         try:
             found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
-            while found is not None and found["outcome"] is None and not (self._websockets.ending or member.gone):
+            while found is not None and found["outcome"] is None and not (self._rooms.ending or member.over):
                 found = await self._operations.one(server.uuid, operation, LONGEST_WAIT_SECONDS)
         except (JournalUnusable, OSError) as error:
             self._log.error("journal_unreadable", request=member.request, reason=str(error))
             found = None
         # Some changes cause no event.
-        self._websockets.look(server.uuid)
+        self._rooms.look(server.uuid)
         if found is not None and found["outcome"] is not None and self._hears(server, member):
             for text in of_ending(found, whole=member.sees_errors):
-                member.send_frame(text)
+                member.put(text)
 
     async def _send_command(self, server: Server, member: Member, claims: Claims, text: str) -> None:
         if not claims.grants(CONSOLE):
             self._refuse(member, f"Cannot send the command: your token lacks the permission {CONSOLE}")
             return
-        room = self._websockets.room(server.uuid)
+        room = self._rooms.get(server.uuid)
         if room is not None:
             # The next message, perhaps a kill, must not wait for a process that does not read.
             self._run_beside(self._write(server, member, room, text))
 
     async def _write(self, server: Server, member: Member, room: Room, text: str) -> None:
-        await room.listening()
+        await room.output.listening()
         refused = await self._commands.write(server.uuid, f"{text}\n")
         if refused is None:
             return
@@ -304,9 +198,8 @@ class ClientMessages:
         elif self._hears(server, member):
             self._refuse(member, f"Cannot send the command: {refused.said}")
 
-    async def _send_logs(self, server: Server, member: Member, claims: Claims, text: str) -> None:
-        del claims, text
-        node, room = self._node.now(), self._websockets.room(server.uuid)
+    async def _send_logs(self, server: Server, member: Member, _claims: Claims, _text: str) -> None:
+        node, room = self._node.now(), self._rooms.get(server.uuid)
         if room is None:
             return
 
@@ -324,22 +217,21 @@ class ClientMessages:
             return
         if self._hears(server, member):
             for line in lines:
-                member.send_frame(line)
+                member.put(line)
 
-    async def _send_stats(self, server: Server, member: Member, claims: Claims, text: str) -> None:
-        del claims, text
-        room = self._websockets.room(server.uuid)
-        found = None if room is None else await room.stats()
+    async def _send_stats(self, server: Server, member: Member, _claims: Claims, _text: str) -> None:
+        room = self._rooms.get(server.uuid)
+        found = None if room is None else await room.stats.now()
         if found is not None and self._hears(server, member):
             member.send(frames.STATS, found)
 
     def _hears(self, server: Server, member: Member) -> bool:
-        room = self._websockets.room(server.uuid)
+        room = self._rooms.get(server.uuid)
         return room is not None and member in room.members
 
     def _fail(self, server: Server, member: Member, what: str, error: str) -> None:
         """Report an error of ours: the text to administrators, and to others an id that the log has."""
-        number = new_id()
+        number = str(uuid.uuid4())
         self._log.warn("console_error", error=number, request=member.request, server=server.uuid, reason=error)
         if not self._hears(server, member):
             return

@@ -11,7 +11,6 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ..._power.engine.docker_engine import DockerLogs
 from ..._power.engine.output import Deframer, Output
@@ -36,25 +35,14 @@ _BYTES = (256.0 * 1024, 512.0 * 1024)
 _TELL_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class OutputEvents:
-    """The calls of a follower, made in its thread: ``attached`` when it misses no more output, ``tell`` with new frames, ``ready`` for a
-    readiness line, ``ended`` at the end."""
-
-    attached: Callable[[], None]
-    tell: Callable[[Sequence[str]], None]
-    ready: Callable[[], None]
-    ended: Callable[[Follower], None]
-
-
 class Follower:
-    """Reads the output of one run. ``begin``: the run has just begun, so its earlier output is shown, too."""
+    """Reads the output of one run for a console, in a thread. ``begin``: the run has just begun, so its earlier output is shown, too."""
 
-    def __init__(self, logs: DockerLogs, snapshot: Snapshot, matchers: Matchers | None, events: OutputEvents, *, begin: bool) -> None:
+    def __init__(self, console: ConsoleOutput, logs: DockerLogs, snapshot: Snapshot, matchers: Matchers | None, *, begin: bool) -> None:
         self.run = snapshot.run
+        self._console = console
         self._logs = logs
         self._matchers = matchers
-        self._events = events
         self._begin = begin
         self._stopped = threading.Event()
         self._lines = Lines()
@@ -72,7 +60,7 @@ class Follower:
     def _follow(self) -> None:
         try:
             output = self._logs.attach(self.run.container)
-            self._events.attached()
+            soon(self._console.loop, self._console.attached.set)
             try:
                 self._read_all(output)
             finally:
@@ -81,7 +69,7 @@ class Follower:
             # It ended, or the engine does not answer. The next look finds out.
             return
         finally:
-            self._events.ended(self)
+            soon(self._console.loop, self._console.forget, self)
 
     def _read_all(self, output: Output) -> None:
         if self._begin:
@@ -115,14 +103,15 @@ class Follower:
     def _show(self, lines: Sequence[bytes]) -> None:
         if self._matchers is not None and self._matchers.match(lines, self.run):
             self._matchers = None
-            self._events.ready()
+            self._console.node.journal.runs.record_match(self._console.uuid, self.run)
+            soon(self._console.loop, self._console.ready)
         shown = self._within_bounds(lines)
         told = [frames.frame(frames.OUTPUT, frames.line_text(line)) for line in shown]
         if self._lost and time.monotonic() - self._told_at >= _TELL_SECONDS:
             told.append(frames.frame(frames.MESSAGE, f"{self._lost} lines are not shown: the server writes faster than a console can show"))
             self._lost, self._told_at = 0, time.monotonic()
         if told and not self._stopped.is_set():
-            self._events.tell(told)
+            soon(self._console.loop, self._console.tell, told)
 
     def _within_bounds(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         now = time.monotonic()
@@ -145,22 +134,22 @@ class ConsoleOutput:
     def __init__(
         self, uuid: str, node: SharedNode, *, tell: Callable[[Sequence[str]], None], ready: Callable[[], None], ended: Callable[[], None]
     ) -> None:
-        self._uuid = uuid
-        self._node = node
-        self._tell = tell
-        self._ready = ready
+        self.uuid = uuid
+        self.node = node
+        self.tell = tell
+        self.ready = ready
         self._ended = ended
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._follower: Follower | None = None
         #: Set while a follower is attached, and while there is none.
-        self._listens = asyncio.Event()
+        self.attached = asyncio.Event()
         self._in_order = asyncio.Lock()
 
     async def listening(self) -> None:
         """Wait a short time until the follower is attached. Callers continue in their order."""
         async with self._in_order:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._listens.wait(), _LISTEN_SECONDS)
+                await asyncio.wait_for(self.attached.wait(), _LISTEN_SECONDS)
 
     def follow(self, view: ServerView, matchers: Matchers | None, *, begin: bool) -> None:
         """Follow the live run; ``begin``: it has just begun. Raises RuntimeError if there is no thread for it."""
@@ -171,22 +160,10 @@ class ConsoleOutput:
         if follower is not None:
             return
         if view.snapshot is None or view.run is None:
-            self._listens.set()
+            self.attached.set()
             return
-        self._listens.clear()
-        run, node = view.run, self._node
-
-        def ready() -> None:
-            node.journal.runs.record_match(self._uuid, run)
-            soon(self._loop, self._ready)
-
-        events = OutputEvents(
-            attached=lambda: soon(self._loop, self._listens.set),
-            tell=lambda texts: soon(self._loop, self._tell, texts),
-            ready=ready,
-            ended=lambda follower: soon(self._loop, self._on_ended, follower),
-        )
-        self._follower = Follower(node.now().engine.logs, view.snapshot, matchers, events, begin=begin)
+        self.attached.clear()
+        self._follower = Follower(self, self.node.now().engine.logs, view.snapshot, matchers, begin=begin)
         try:
             self._follower.start()
         except RuntimeError:
@@ -197,7 +174,7 @@ class ConsoleOutput:
         if self._follower is not None:
             self._follower.stop()
 
-    def _on_ended(self, follower: Follower) -> None:
+    def forget(self, follower: Follower) -> None:
         if self._follower is follower:
             self._follower = None
             self._ended()

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..._power.model.schema import is_nested_deeper
@@ -149,49 +148,3 @@ class Rates:
     def tells(self, now: float) -> bool:
         """Tell if the client gets a notice that it is too quick: not each time."""
         return self._tell.take(now)
-
-
-#: Limits of unread input, larger than the normal read-ahead: bytes and messages.
-_MOST_BYTES, _MOST_MESSAGES = 512 * 1024, 256
-#: Pass on pieces of this size: older aiohttp versions turn all data into messages before they can be counted.
-_PIECE_BYTES = 4096
-
-
-class InputLimit(asyncio.Protocol):
-    """Sits between a connection and its protocol. It hangs up on a client that sends too much between two messages."""
-
-    def __init__(self, transport: asyncio.Transport, unread: Callable[[], int]) -> None:
-        """``unread`` returns the number of unread messages."""
-        self._transport = transport
-        self._unread = unread
-        self._bytes = 0
-        protocol = transport.get_protocol()
-        if not isinstance(protocol, asyncio.Protocol):
-            raise TypeError(f"a stream is expected, not {type(protocol).__name__}")
-        self._protocol = protocol
-        transport.set_protocol(self)
-
-    def message_read(self) -> None:
-        """Reset the count: the input so far was valid."""
-        self._bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE_BYTES):
-            piece = data[start : start + _PIECE_BYTES]
-            self._bytes += len(piece)
-            if self._bytes > _MOST_BYTES or self._unread() > _MOST_MESSAGES:
-                self._transport.abort()
-                return
-            self._protocol.data_received(piece)
-
-    def eof_received(self) -> bool | None:
-        return self._protocol.eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._protocol.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._protocol.resume_writing()

@@ -30,17 +30,14 @@ class Outbox:
         self._drop = drop
         self._waiting: deque[str] = deque()
         self._bytes = 0
-        self._over = False
+        self.over = False
         self._closing: tuple[int, str] | None = None
         #: Exists only while frames wait.
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def over(self) -> bool:
-        return self._over
-
     def put(self, text: str) -> None:
-        if self._over:
+        """Queue a frame; returns at once."""
+        if self.over:
             return
         if len(self._waiting) >= _MOST_FRAMES or self._bytes + len(text) > _MOST_BYTES:
             self.give_up()
@@ -51,12 +48,12 @@ class Outbox:
         self._go()
 
     def close(self, code: int, reason: str) -> None:
-        if not self._over:
-            self._over, self._closing = True, (code, reason)
+        if not self.over:
+            self.over, self._closing = True, (code, reason)
             self._go()
 
     def give_up(self) -> None:
-        self._over = True
+        self.over = True
         self._waiting.clear()
 
     async def closed(self) -> None:
@@ -89,25 +86,21 @@ GOING_AWAY, TRY_LATER, POLICY = 1001, 1013, 1008
 _EXPIRING_SECONDS = 60.0
 
 
-class Member:
+class Member(Outbox):
     """One websocket of a server, opened by the ``request`` from the ``address``. ``expired`` is called at the end of its token. Until it
     has a new one, it gets no events."""
 
     def __init__(
         self, socket: web.WebSocketResponse, drop: Callable[[], None], request: str, address: str, expired: Callable[[Member], None]
     ) -> None:
+        super().__init__(socket, drop)
         self.request = request
         self.address = address
         self.claims: Claims | None = None
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self.rates = Rates(self._loop.time())
-        self._outbox = Outbox(socket, drop)
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
-
-    @property
-    def gone(self) -> bool:
-        return self._outbox.over
 
     @property
     def sees_errors(self) -> bool:
@@ -124,15 +117,11 @@ class Member:
         )
 
     def send(self, event: str, *texts: str) -> None:
-        self._outbox.put(frames.frame(event, *texts))
-
-    def send_frame(self, text: str) -> None:
-        """Queue a frame that several clients share; returns at once."""
-        self._outbox.put(text)
+        self.put(frames.frame(event, *texts))
 
     def close(self, code: int, reason: str) -> None:
         self._stop_timers()
-        self._outbox.close(code, reason)
+        super().close(code, reason)
 
     def shut_out(self, code: int, reason: str) -> None:
         """Close the websocket, because the key of its token has changed. Messages that still arrive are ignored."""
@@ -143,8 +132,8 @@ class Member:
     async def left(self) -> None:
         """End sending after the last read."""
         self._stop_timers()
-        await self._outbox.closed()
-        self._outbox.give_up()
+        await self.closed()
+        self.give_up()
 
     def _expire(self) -> None:
         self.send(frames.TOKEN_EXPIRED)

@@ -25,7 +25,7 @@ from ..http.worker_pool import soon
 from ..servers.server_cache import ServerCache
 from . import frames
 from .console import ConsoleOutput
-from .member import GOING_AWAY, Member
+from .member import GOING_AWAY, POLICY, TRY_LATER, Member
 from .stats import NO_COUNTDOWN, RoomResources, ServerView, StatsReporter, state_changes, view_of
 
 #: Events are read in windows of so many seconds: a blocking read cannot be stopped, and the last client may leave.
@@ -37,13 +37,12 @@ _BLIND_SECONDS = 2.0
 
 
 class Changes:
-    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called with each changed server, ``blind`` if
-    any server may have changed; both in the thread."""
+    """The stream of the engine's events, read while any client ``wants`` it. ``changed`` is called in the thread with each changed server,
+    and with None if any server may have changed."""
 
-    def __init__(self, node: SharedNode, changed: Callable[[str], None], blind: Callable[[], None]) -> None:
+    def __init__(self, node: SharedNode, changed: Callable[[str | None], None]) -> None:
         self._node = node
         self._changed = changed
-        self._blind = blind
         self._guard = threading.Lock()
         self._wanted = False
         self._reading = False
@@ -66,7 +65,7 @@ class Changes:
                 since = until
             else:
                 since = time.time()
-                self._blind()
+                self._changed(None)
                 time.sleep(_BLIND_SECONDS)
 
     def _listen(self, since: float, until: float) -> bool:
@@ -141,8 +140,8 @@ class Room:
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._observer = StateObserver(uuid, resources.node, resources.log)
-        self._output = ConsoleOutput(uuid, resources.node, tell=self._tell, ready=self.look, ended=self._on_output_ended)
-        self._stats = StatsReporter(uuid, resources, lambda: self.view, self._tell)
+        self.output = ConsoleOutput(uuid, resources.node, tell=self._tell, ready=self.look, ended=self._on_output_ended)
+        self.stats = StatsReporter(uuid, resources, lambda: self.view, self._tell)
         self._closed = False
         self._again = False
         self._unsettled = 0
@@ -157,10 +156,10 @@ class Room:
             self.look()
             return
         member.send(frames.STATUS, self.view.state.value)
-        if self._stats.countdown != NO_COUNTDOWN:
-            member.send(frames.COUNTDOWN, self._stats.countdown)
+        if self.stats.countdown != NO_COUNTDOWN:
+            member.send(frames.COUNTDOWN, self.stats.countdown)
         if self.view.run is None:
-            self._stats.begin()
+            self.stats.begin()
 
     def close(self) -> None:
         self._closed = True
@@ -168,8 +167,8 @@ class Room:
             self._timer.cancel()
         if self._looking is not None:
             self._looking.cancel()
-        self._stats.stop()
-        self._output.stop()
+        self.stats.stop()
+        self.output.stop()
 
     def look(self) -> None:
         """Look at the server. If a look runs, which may have come too early, look once more after it."""
@@ -181,16 +180,8 @@ class Room:
         """Return the result of ``work`` in a thread; raises its errors. Only one task of a server runs at a time, so that a hanging server
         delays no other. It waits until the follower is attached, so that the console misses no output."""
         async with self._turn:
-            await self.listening()
+            await self.output.listening()
             return await self._resources.request_threads.ask(work)
-
-    async def listening(self) -> None:
-        """Wait a short time until the follower is attached. Callers continue in their order."""
-        await self._output.listening()
-
-    async def stats(self) -> str | None:
-        """Return the server's use, as JSON; None while its state is unknown."""
-        return await self._stats.stats()
 
     async def _look(self) -> None:
         due = _AGAIN_SECONDS
@@ -223,14 +214,14 @@ class Room:
         states = state_changes(before, view, self._told)
         self._told = states[-1] if states else self._told
         self._tell([frames.frame(frames.STATUS, state.value) for state in states])
-        self._output.follow(view, matchers, begin=before is not None and before.run != view.run)
+        self.output.follow(view, matchers, begin=before is not None and before.run != view.run)
         if view.run is not None or before is None or before.run is not None:
-            self._stats.begin()
+            self.stats.begin()
 
     def _tell(self, texts: Sequence[str]) -> None:
         for member in tuple(self.members):
             for text in texts:
-                member.send_frame(text)
+                member.put(text)
 
     def _on_output_ended(self) -> None:
         if not self._closed and self._looking is None:
@@ -238,59 +229,115 @@ class Room:
 
 
 _DELETED_SECONDS = 2.0
+#: Limits: admitted websockets of one server, as with Pelican, and as many that wait for a token; and all of one process.
+MOST_OF_SERVER, MOST_IN_ALL = 30, 2048
 
 
 class Rooms:
-    """The rooms of one process. A room exists while it has clients."""
+    """The websockets of one process: those that wait for a token, and those in the room of their server. A room exists while it has
+    clients."""
 
     def __init__(self, resources: RoomResources, known: ServerCache) -> None:
         self._resources = resources
         self._known = known
         self._loop = asyncio.get_running_loop()
+        #: Websockets without a valid token, the oldest first, and their servers.
+        self._waiting: dict[Member, str] = {}
         self._rooms: dict[str, Room] = {}
-        self._changes = Changes(resources.node, self._soon, lambda: self._soon(None))
+        self._changes = Changes(resources.node, lambda uuid: soon(self._loop, self.look, uuid))
         self._deletion_watch: asyncio.Task[None] | None = None
+        self.ending = False
 
-    def all(self) -> list[Room]:
-        return list(self._rooms.values())
+    def count(self) -> int:
+        return len(self._waiting) + sum(len(room.members) for room in self._rooms.values())
 
     def get(self, uuid: str) -> Room | None:
         return self._rooms.get(uuid)
 
-    def open(self, uuid: str) -> Room:
-        """Return a server's room, a new one if needed."""
+    def is_full(self, uuid: str) -> bool:
+        room = self._rooms.get(uuid)
+        return room is not None and len(room.members) >= MOST_OF_SERVER
+
+    def has_place(self) -> bool:
+        """Tell if one more websocket has a place, by itself or in place of one without a token."""
+        return not self.ending and (self.count() < MOST_IN_ALL or bool(self._waiting))
+
+    def enter(self, uuid: str, member: Member) -> None:
+        """Let one more wait for its token. If there are too many, the oldest one without a token is closed."""
+        alike = [waiting for waiting, server in self._waiting.items() if server == uuid]
+        crowded = alike if len(alike) >= MOST_OF_SERVER else list(self._waiting) if self.count() >= MOST_IN_ALL else []
+        if crowded:
+            oldest = crowded[0]
+            del self._waiting[oldest]
+            oldest.close(TRY_LATER, "too many websockets")
+        self._waiting[member] = uuid
+
+    def let_in(self, uuid: str, member: Member) -> None:
+        """Move a websocket with a valid token into its room."""
+        if self.ending or self._waiting.pop(member, None) is None:
+            return
         room = self._rooms.get(uuid)
         if room is None:
             room = self._rooms[uuid] = Room(uuid, self._resources)
             self._changes.want(True)
             if self._deletion_watch is None:
                 self._deletion_watch = asyncio.ensure_future(self._close_deleted())
-        return room
+        room.join(member)
 
-    def forget(self, room: Room) -> None:
+    def mute(self, uuid: str, member: Member) -> None:
+        """Move a websocket with an expired token back until it shows a new one."""
+        if self._leave_room(uuid, member):
+            self._waiting[member] = uuid
+
+    def shut_out(self) -> int:
+        """Close all websockets that have shown a token, because the key of all tokens has changed; return how many."""
+        members = [*self._waiting, *(member for room in self._rooms.values() for member in room.members)]
+        # Close those with an expired token, too: tokens of the old key must not count again.
+        let_in = [member for member in members if member.claims is not None]
+        for member in let_in:
+            member.shut_out(POLICY, "the token of the node has changed")
+            self._waiting.pop(member, None)
+        for room in list(self._rooms.values()):
+            self._forget(room)
+        return len(let_in)
+
+    def leave(self, uuid: str, member: Member) -> None:
+        self._waiting.pop(member, None)
+        self._leave_room(uuid, member)
+
+    def look(self, uuid: str | None) -> None:
+        """Look at a server if it has a room, or with None at all."""
+        for room in self._rooms.values():
+            if uuid in (None, room.uuid):
+                room.look()
+
+    def close(self) -> None:
+        self.ending = True
+        for room in list(self._rooms.values()):
+            self._end(room, "the service is ending")
+        for member in self._waiting:
+            member.close(GOING_AWAY, "the service is ending")
+
+    def _leave_room(self, uuid: str, member: Member) -> bool:
+        room = self._rooms.get(uuid)
+        if room is None or member not in room.members:
+            return False
+        room.members.discard(member)
+        if not room.members:
+            self._forget(room)
+        return True
+
+    def _forget(self, room: Room) -> None:
+        room.members.clear()
         room.close()
         self._rooms.pop(room.uuid, None)
         if not self._rooms:
             self._changes.want(False)
 
-    def end(self, room: Room, reason: str) -> None:
+    def _end(self, room: Room, reason: str) -> None:
         for member in list(room.members):
             member.close(GOING_AWAY, reason)
-        room.members.clear()
-        self.forget(room)
-
-    def look(self, uuid: str) -> None:
-        room = self._rooms.get(uuid)
-        if room is not None:
-            room.look()
-
-    def _soon(self, uuid: str | None) -> None:
-        """Look at one server, or at all. For the thread that reads events."""
-        soon(self._loop, self._look_at, uuid)
-
-    def _look_at(self, uuid: str | None) -> None:
-        for each in list(self._rooms) if uuid is None else (uuid,):
-            self.look(each)
+        self._forget(room)
 
     async def _is_deleted(self, uuid: str) -> bool:
         try:
@@ -306,8 +353,8 @@ class Rooms:
             while self._rooms:
                 await asyncio.sleep(_DELETED_SECONDS)
                 self._changes.want(bool(self._rooms))
-                for room in self.all():
+                for room in list(self._rooms.values()):
                     if await self._is_deleted(room.uuid):
-                        self.end(room, "server deleted")
+                        self._end(room, "server deleted")
         finally:
             self._deletion_watch = None

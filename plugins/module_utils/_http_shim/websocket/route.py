@@ -16,14 +16,14 @@ from ..._power.model.errors import MissingLibrary, internal_error
 from ..._power.model.server import Server
 from ..http import replies
 from ..http.bodies import read_texts
+from ..http.listener import BoundedConnection
 from ..http.replies import Reply
 from ..routes import schemas
 from ..routes.router import AnswerDoc, Backend, HttpRequest, Route, failure, handles
 from ..servers.server_cache import KnownServer
 from . import frames
 from .claims import allows_origin, need_library
-from .client_messages import ClientMessages, Websockets
-from .frames import InputLimit
+from .client_messages import ClientMessages
 from .member import POLICY, Member
 from .rooms import Rooms
 from .stats import RoomResources
@@ -44,21 +44,8 @@ NO_PLACE = replies.error(503, "Cannot open the websocket: too many are open; try
 class WebsocketRoutes:
     def __init__(self, backend: Backend) -> None:
         self._log = backend.log
-        self._websockets = Websockets(Rooms(RoomResources.of(backend.node, backend.log, backend.disks), backend.known))
-        self._messages = ClientMessages(backend, self._websockets)
-
-    def count(self) -> int:
-        return self._websockets.count()
-
-    def look(self, uuid: str) -> None:
-        self._websockets.look(uuid)
-
-    def shut_out(self) -> int:
-        """Close all websockets that have shown a token, because its key, the node's token, has changed; return how many."""
-        return self._websockets.shut_out()
-
-    def close(self) -> None:
-        self._websockets.close()
+        self.rooms = Rooms(RoomResources(backend.node, backend.log, backend.disks), backend.known)
+        self._messages = ClientMessages(backend, self.rooms)
 
     @handles(
         Route(
@@ -101,8 +88,6 @@ class WebsocketRoutes:
     )
     async def _deny(self, request: HttpRequest, known: KnownServer) -> Reply:
         numbers = await request.body(lambda body: read_texts(body, "jtis"))
-        if isinstance(numbers, Reply):
-            return numbers
         self._messages.deny(known.server, numbers)
         return Reply(204)
 
@@ -111,38 +96,39 @@ class WebsocketRoutes:
             need_library()
         except MissingLibrary as error:
             return replies.error(501, str(error))
-        if not _can_upgrade(request.raw, socket):
+        if request.raw.method != "GET" or not socket.can_prepare(request.raw):
             return NOT_UPGRADED
         if not allows_origin(request.raw.headers.get("Origin"), request.settings.remote, request.settings.allowed_origins):
             return replace(WRONG_ORIGIN, note=f"origin {request.raw.headers.get('Origin')}")
-        if self._websockets.is_full(uuid):
+        if self.rooms.is_full(uuid):
             return FULL
-        return None if self._websockets.has_place() else NO_PLACE
+        return None if self.rooms.has_place() else NO_PLACE
 
     async def _serve(self, request: HttpRequest, socket: web.WebSocketResponse, server: Server) -> None:
         transport = request.raw.transport
-        if transport is None:
+        connection = None if transport is None else transport.get_protocol()
+        if transport is None or not isinstance(connection, BoundedConnection):
             return
-        input_limit = InputLimit(transport, lambda: _unread(socket))
+        connection.begin_websocket(lambda: len(getattr(getattr(socket, "_reader", None), "_buffer", ())))
         member = Member(
             socket,
             drop=transport.abort,
             request=request.id,
             address=request.address,
-            expired=lambda member: self._websockets.mute(server.uuid, member),
+            expired=lambda member: self.rooms.mute(server.uuid, member),
         )
         self._log.note("websocket", request=request.id, remote=member.address, server=server.uuid)
-        self._websockets.enter(server.uuid, member)
+        self.rooms.enter(server.uuid, member)
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(float(request.settings.api_request_timeout), _hang_up_silent, member)
         try:
-            await self._read(socket, server, member, input_limit)
+            await self._read(socket, server, member, connection)
         finally:
             deadline.cancel()
-            self._websockets.leave(server.uuid, member)
+            self.rooms.leave(server.uuid, member)
             await member.left()
 
-    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, input_limit: InputLimit) -> None:
+    async def _read(self, socket: web.WebSocketResponse, server: Server, member: Member, connection: BoundedConnection) -> None:
         from aiohttp import WSMsgType
 
         loop = asyncio.get_running_loop()
@@ -150,7 +136,7 @@ class WebsocketRoutes:
             received = await socket.receive()
             if received.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            input_limit.message_read()
+            connection.message_read()
             # Further input stays in the client's own buffers.
             pause = member.rates.pause(loop.time())
             if pause > 0:
@@ -168,17 +154,9 @@ class WebsocketRoutes:
                 self._log.error("fault", server=server.uuid, event_asked=message.event, reason=internal_error(error))
 
 
-def _unread(socket: web.WebSocketResponse) -> int:
-    return len(getattr(getattr(socket, "_reader", None), "_buffer", ()))
-
-
 def _hang_up_silent(member: Member) -> None:
     if member.claims is None:
         member.close(POLICY, "no token came")
-
-
-def _can_upgrade(raw: web.BaseRequest, socket: web.WebSocketResponse) -> bool:
-    return raw.method == "GET" and bool(socket.can_prepare(raw))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..._power.actions.node.node import Node, Observed
 from ..._power.engine.engine_answers import Use
@@ -20,7 +20,7 @@ from ..acceptance.shared_node import SharedNode
 from ..http.log import Log
 from ..http.worker_pool import ThreadRefused, WorkerPool
 from ..servers.disks import Disks
-from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization, utilization_entry
+from ..servers.wings_view import countdown_entry, memory_limit, uptime, use_of, utilization
 from . import frames
 
 #: Seconds until the next look without an event: some changes cause none.
@@ -49,13 +49,14 @@ class ServerView:
 
 def view_of(seen: Observed, started: SeenRun | None) -> ServerView:
     """Return the view of a look; ``started`` is the run that the journal had after the look."""
-    beginning = seen.holder is not None and seen.holder.phase in (Phase.START.value, Phase.OBSERVE.value)
-    if seen.snapshot is None or not seen.live:
-        return ServerView(seen.state, seen.startup, seen.snapshot)
-    if started is None or started.run != seen.snapshot.run or started.matchers is None:
-        return ServerView(seen.state, seen.startup, seen.snapshot, settled=not beginning)
-    # The record may come between the two looks into the journal.
-    return ServerView(seen.state, seen.startup, seen.snapshot, settled=not (started.matchers and seen.startup is Startup.UNKNOWN))
+    settled = True
+    if seen.snapshot is not None and seen.live:
+        if started is None or started.run != seen.snapshot.run or started.matchers is None:
+            settled = seen.holder is None or seen.holder.phase not in (Phase.START.value, Phase.OBSERVE.value)
+        else:
+            # The record may come between the two looks into the journal.
+            settled = not (started.matchers and seen.startup is Startup.UNKNOWN)
+    return ServerView(seen.state, seen.startup, seen.snapshot, settled)
 
 
 def state_changes(before: ServerView | None, after: ServerView, last: PowerState | None = None) -> list[PowerState]:
@@ -73,7 +74,7 @@ def state_changes(before: ServerView | None, after: ServerView, last: PowerState
     return [*ended, *(state for state in was if state is not after.state), after.state]
 
 
-_STATE_THREADS, _STATS_THREADS, _REQUEST_THREADS = 16, 16, 16
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -83,56 +84,13 @@ class RoomResources:
     node: SharedNode
     log: Log
     disks: Disks
-    state_threads: WorkerPool
-    stats_threads: WorkerPool
-    request_threads: WorkerPool
-
-    @classmethod
-    def of(cls, node: SharedNode, log: Log, disks: Disks) -> RoomResources:
-        return cls(
-            node,
-            log,
-            disks,
-            state_threads=WorkerPool(_STATE_THREADS, "looks"),
-            stats_threads=WorkerPool(_STATS_THREADS, "uses"),
-            request_threads=WorkerPool(_REQUEST_THREADS, "requests"),
-        )
+    state_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "looks"))
+    stats_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "uses"))
+    request_threads: WorkerPool = field(default_factory=lambda: WorkerPool(_THREADS, "requests"))
 
 
 #: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.
 _LEAST_SECONDS, _MOST_SECONDS = 0.5, 10.0
-
-
-class Sampler:
-    """Measures the use of one server between two samples."""
-
-    def __init__(self, uuid: str, disks: Disks) -> None:
-        self._uuid = uuid
-        self._disks = disks
-        self._last: tuple[str, Use] | None = None
-        self._percent = 0.0
-
-    def text(self, view: ServerView, node: Node) -> str:
-        """Return the client's statistics as JSON. Values unknown to the engine are 0."""
-        disk = self._disks.of(self._uuid, node.settings)
-        use = None if view.run is None else use_of(view.run.container, node)
-        if use is None or view.snapshot is None:
-            limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
-            found = utilization(None, 0.0, uptime=0, disk=disk, limit=limit)
-        else:
-            up = uptime(view.snapshot.started_at, node.clock.now())
-            found = utilization(use, self._cpu(view.snapshot.id, use), uptime=up, disk=disk, limit=0)
-        return json.dumps(utilization_entry(found, view.state), separators=(",", ":"))
-
-    def _cpu(self, container: str, use: Use) -> float:
-        """Return the percent of one core since the last sample; the last percent if that is too recent."""
-        before = self._last
-        if before is None or before[0] != container or not 0 <= use.at - before[1].at <= _MOST_SECONDS:
-            self._last, self._percent = (container, use), 0.0
-        elif use.at - before[1].at >= _LEAST_SECONDS:
-            self._last, self._percent = (container, use), use.cpu_percent_since(before[1])
-        return self._percent
-
 
 NO_COUNTDOWN = "null"
 
@@ -147,35 +105,23 @@ class StatsReporter:
         self, uuid: str, resources: RoomResources, view: Callable[[], ServerView | None], tell: Callable[[Sequence[str]], None]
     ) -> None:
         """``view`` returns the last view of the server; ``tell`` gets frames."""
+        self._uuid = uuid
         self._resources = resources
         self._view = view
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._sampler = Sampler(uuid, resources.disks)
         self._one_at_a_time = asyncio.Lock()
-        self._uuid = uuid
         self._task: asyncio.Task[None] | None = None
+        #: The last sample of the CPU with its container, and the percent at that time.
+        self._last: tuple[str, Use] | None = None
+        self._percent = 0.0
         self.countdown = NO_COUNTDOWN
 
-    async def stats(self) -> str | None:
+    async def now(self) -> str | None:
         """Return the server's use, as JSON; None while its state is unknown."""
         view = self._view()
-        if view is None:
-            return None
-        found = await self._look(view)
+        found = None if view is None else await self._look(view)
         return None if found is None else found[0]
-
-    async def _look(self, view: ServerView) -> tuple[str, str] | None:
-        def look() -> tuple[str, str]:
-            node = self._resources.node.now()
-            countdown = countdown_entry(node.countdowns.running(self._uuid))
-            return self._sampler.text(view, node), json.dumps(countdown, separators=(",", ":"))
-
-        try:
-            async with self._one_at_a_time:
-                return await self._resources.stats_threads.ask(look)
-        except (PowerError, ThreadRefused):
-            return None
 
     def begin(self) -> None:
         if self._task is None:
@@ -185,22 +131,51 @@ class StatsReporter:
         if self._task is not None:
             self._task.cancel()
 
-    def _report_once(self, stats: str, countdown: str) -> None:
-        told = [frames.frame(frames.STATS, stats)]
-        if countdown != self.countdown:
-            self.countdown = countdown
-            told.append(frames.frame(frames.COUNTDOWN, countdown))
-        self._tell(told)
-
     async def _report(self) -> None:
         try:
             while True:
                 began, view = self._loop.time(), self._view()
                 found = None if view is None else await self._look(view)
                 if found is not None:
-                    self._report_once(*found)
+                    stats, countdown = found
+                    changed = [frames.frame(frames.COUNTDOWN, countdown)] if countdown != self.countdown else []
+                    self.countdown = countdown
+                    self._tell([frames.frame(frames.STATS, stats), *changed])
                 if view is None or view.run is None:
                     return
                 await asyncio.sleep(max(_LEAST_PAUSE_SECONDS, _SAMPLE_SECONDS - (self._loop.time() - began)))
         finally:
             self._task = None
+
+    async def _look(self, view: ServerView) -> tuple[str, str] | None:
+        def look() -> tuple[str, str]:
+            node = self._resources.node.now()
+            countdown = countdown_entry(node.countdowns.running(self._uuid))
+            return self._text(view, node), json.dumps(countdown, separators=(",", ":"))
+
+        try:
+            async with self._one_at_a_time:
+                return await self._resources.stats_threads.ask(look)
+        except (PowerError, ThreadRefused):
+            return None
+
+    def _text(self, view: ServerView, node: Node) -> str:
+        """Return the client's statistics as JSON. Values unknown to the engine are 0."""
+        disk = self._resources.disks.of(self._uuid, node.settings)
+        use = None if view.run is None else use_of(view.run.container, node)
+        if use is None or view.snapshot is None:
+            limit = memory_limit(node.sources.definition_for_stop(self._uuid), node.settings)
+            found = utilization(None, 0.0, view.state.value, uptime=0, disk=disk, limit=limit)
+        else:
+            up = uptime(view.snapshot.started_at, node.clock.now())
+            found = utilization(use, self._cpu(view.snapshot.id, use), view.state.value, uptime=up, disk=disk, limit=0)
+        return json.dumps(found, separators=(",", ":"))
+
+    def _cpu(self, container: str, use: Use) -> float:
+        """Return the percent of one core since the last sample; the last percent if that is too recent."""
+        before = self._last
+        if before is None or before[0] != container or not 0 <= use.at - before[1].at <= _MOST_SECONDS:
+            self._last, self._percent = (container, use), 0.0
+        elif use.at - before[1].at >= _LEAST_SECONDS:
+            self._last, self._percent = (container, use), use.cpu_percent_since(before[1])
+        return self._percent
