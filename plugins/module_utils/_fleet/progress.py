@@ -15,6 +15,7 @@ from typing import Any
 
 from .._power.model.errors import LEFT_TO_PLAYERS
 from .._power.model.news import COUNTDOWN, PLAYERS
+from .._power.model.schema import blanked
 
 #: The most lines in a second, and the seconds between reminders.
 MOST_A_SECOND = 3
@@ -104,7 +105,8 @@ class Board:
         else:
             lines = []
         self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
-        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
+        # Names of hosts and servers may have any content.
+        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {blanked(line, '?')}{self._counts()}" for line in lines]
 
     def say(self, host: str, text: str) -> None:
         """Add a line about the host itself."""
@@ -222,11 +224,6 @@ def _words(news: Mapping[str, Any], lasting: str = "") -> str:
 
 def _name(news: Mapping[str, Any]) -> str:
     return str(news.get("name") or str(news.get("server", ""))[:8])[:_LONGEST_NAME]
-
-
-def _shown(text: str) -> str:
-    """Return a text in one line: names of hosts and servers may have any content."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _read(line: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.redaction import secrets_in
-from ..model.schema import Check, KeyLocation, Mismatch, printable, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, blanked, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
@@ -137,7 +137,7 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
 
 def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Definition:
     return Definition(
-        server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
+        server=Server(values["settings.uuid"], blanked(values["settings.meta.name"]).strip()),
         image=values["settings.container.image"].removeprefix("~"),
         image_is_local=values["settings.container.image"].startswith("~"),
         suspended=values["settings.suspended"],
@@ -167,10 +167,6 @@ def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
 def _few(items: Sequence[object]) -> str:
     more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
     return ", ".join(str(item) for item in items[:_SHOWN_ITEMS]) + more
-
-
-def _one_line(name: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in name).strip()
 
 
 def _environment(given: Mapping[str, str | None], warnings: list[str]) -> tuple[tuple[str, str], ...]:
