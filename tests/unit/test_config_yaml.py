@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of, yaml_read
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_file import replace_yaml
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.yaml_read import key, scalar
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 
 def edited(text: str, *rules: tuple[Any, ...]) -> str:
-    return replace_yaml(text, [ConfigRule(*rule) for rule in rules])
+    return parser_of("yaml")(text, [ConfigRule(*rule) for rule in rules])
 
 
 def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:

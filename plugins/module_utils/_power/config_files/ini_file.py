@@ -19,9 +19,8 @@ from itertools import chain
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
-from .splice import BYTE_ORDER_MARK
+from .splice import lines_of
 
-_LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)
 _DIVISION = re.compile(r"=|:(?=\s|\Z)")
 #: A mark that may begin a comment, or quoted text around one. An apostrophe is a quote only around the whole value.
@@ -61,8 +60,7 @@ def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
 
 class _IniFile:
     def __init__(self, text: str) -> None:
-        self._mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-        self._lines = [_line(found) for found in _LINE.finditer(text, len(self._mark))]
+        self._lines = [_Line(line, end) for line, end in lines_of(text)]
         self._end = self._lines[0].end if self._lines and self._lines[0].end else "\n"
         self._sections: dict[str, _Section] = {"": _Section()}
         self._new: list[str] = []
@@ -99,7 +97,7 @@ class _IniFile:
             line.end = line.end or self._end
         if lines and not is_complete:
             lines[-1].end = ""
-        return self._mark + "".join(line.text + line.end for line in lines)
+        return "".join(line.text + line.end for line in lines)
 
     def _parse(self) -> None:
         section = self._sections[""]
@@ -156,13 +154,6 @@ class _IniFile:
         line = self._written(key, befores, chain((value.strip(),), self._quoted(value)), "", rule)
         section.keys[key] = line
         section.added.append(line)
-
-
-def _line(found: re.Match[str]) -> _Line:
-    text = found.group(1)
-    if text is None:
-        return _Line(found.group(2), "")
-    return _Line(text[:-1], "\r\n") if text.endswith("\r") else _Line(text, "\n")
 
 
 def _section_and_key(rule: ConfigRule) -> tuple[str, str]:

@@ -16,11 +16,9 @@ from collections.abc import Sequence
 from ..definitions.definition import ConfigRule
 from .paths import Every, Index, Key, Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, wanted
+from .splice import Edit, spliced
 from .toml_tree import AddedLine, Form, Listing, Node, Table, read_toml
 from .toml_words import TomlScalar, Words, key_text
-
-#: Start, end, and the new text.
-_Edit = tuple[int, int, str]
 
 
 def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
@@ -144,7 +142,7 @@ class Draft:
     def __init__(self, text: str) -> None:
         self._newline = "\r\n" if "\r\n" in text else "\n"
         #: A last line without an end temporarily gets one.
-        self._unended = bool(text.strip("\ufeff")) and not text.endswith("\n")
+        self._unended = bool(text) and not text.endswith("\n")
         self._text = text + self._newline if self._unended else text
         self.root = read_toml(self._text)
         self._leaves: dict[int, TomlScalar] = {}
@@ -200,16 +198,11 @@ class Draft:
         edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
         edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
         edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]
-        pieces: list[str] = []
-        position = 0
-        for start, end, piece in sorted(edits, key=lambda edit: edit[:2]):
-            pieces += self._text[position:start], piece
-            position = end
-        pieces.append(self._text[position:])
-        result = "".join(pieces) + self._tail("".join(pieces))
+        body = spliced(self._text, edits)
+        result = body + self._tail(body)
         return result.removesuffix(self._newline) if self._unended else result
 
-    def _addition(self, owner: Table) -> _Edit:
+    def _addition(self, owner: Table) -> Edit:
         anchor = owner.anchor
         home = owner
         while home.form is Form.DOTTED and home.keyed_in is not None:
@@ -219,7 +212,7 @@ class Draft:
             if home.entries and self._text[home.anchor - 1] != "{":
                 return home.anchor, home.anchor, f", {pairs}"
             return home.anchor, home.anchor, f" {pairs}" if self._text[home.anchor] in " \t\r\n" else f" {pairs} "
-        leads = owner is self.root and self._text.startswith("[", anchor) and not self._text[:anchor].strip("\ufeff")
+        leads = owner is self.root and self._text.startswith("[", anchor) and anchor == 0
         gap = self._newline if leads else ""
         return anchor, anchor, "".join(f"{owner.indent}{_pair(line)}{self._newline}" for line in owner.lines) + gap
 
@@ -227,7 +220,7 @@ class Draft:
         tail: list[str] = []
         for section in self._sections:
             header = ".".join(key_text(name) for name in section.names or ())
-            if tail or (before.strip("\ufeff") and not before.endswith(self._newline * 2)):
+            if tail or (before and not before.endswith(self._newline * 2)):
                 tail.append(self._newline)
             tail += f"[{header}]{self._newline}", *(f"{_pair(line)}{self._newline}" for line in section.lines)
         return "".join(tail)

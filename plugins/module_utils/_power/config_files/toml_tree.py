@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Union
 
 from .rules import ConfigFault
-from .splice import BYTE_ORDER_MARK
 from .toml_words import TomlScalar, Words, key_text
 
 #: Values of one file, a limit on time and memory far above real files.
@@ -201,10 +200,7 @@ class _TomlReader:
 
     def read(self) -> Table:
         words, root = self._words, self._tree.root
-        if words.at(BYTE_ORDER_MARK):
-            words.position = 1
         # Additions go above the first header; without one, to the end.
-        root.anchor = words.position
         words.skip_lines()
         while words.position < len(words.text):
             if words.at("["):
@@ -224,7 +220,7 @@ class _TomlReader:
 
     def _indent(self) -> str:
         words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(BYTE_ORDER_MARK)
+        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
 
     def _header(self) -> None:
         words = self._words

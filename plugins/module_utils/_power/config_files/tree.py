@@ -12,7 +12,7 @@ from typing import Union
 from ..definitions.definition import ConfigRule
 from .paths import Every, Index, Key, Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
-from .splice import BYTE_ORDER_MARK, Edit, spliced
+from .splice import Edit, spliced
 
 #: Start and end, in characters of the text.
 Span = tuple[int, int]
@@ -270,13 +270,11 @@ def _merged(parent: Map | List) -> Iterator[Map]:
 def rewritten(
     text: str, rules: Sequence[ConfigRule], read: Callable[[str], Document], edits: Callable[[str, Document], Iterable[Edit]]
 ) -> str:
-    """Return ``text`` changed by ``rules``, with its byte order mark. An unintended change in the result is a `ConfigFault`."""
-    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-    before = text[len(mark) :]
-    document = read(before)
+    """Return ``text`` changed by ``rules``. An unintended change in the result is a `ConfigFault`."""
+    document = read(text)
     carry_out(document, rules)
-    after = spliced(before, edits(before, document))
-    if after == before:
+    after = spliced(text, edits(text, document))
+    if after == text:
         return text
     try:
         intact = equal(document, read(after))
@@ -284,4 +282,4 @@ def rewritten(
         intact = False
     if not intact:
         raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
-    return mark + after
+    return after

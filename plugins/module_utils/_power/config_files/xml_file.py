@@ -19,11 +19,10 @@ from typing import Union
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
+from .splice import Edit, spliced
 from .xml_path import BLANKS, EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
 from .xml_tree import Element, TextRun, XmlDocument, is_bound, keeps_namespaces, read_xml
 
-#: Start, end, and the new text, by bytes.
-_Edit = tuple[int, int, str]
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _VALUE = {**_TEXT, "\n": "&#10;", "\t": "&#9;"}
@@ -202,17 +201,9 @@ def written(document: XmlDocument, changed: list[Element]) -> bytes:
         text = f"{_DECLARATION}{newline}{_markup(root, '', newline, _STEP)}{newline}"
         return source.rstrip() + text.encode("utf-8")
     edits = [edit for element in changed if element.start is not None for edit in _edits(document, element)]
-    pieces: list[bytes] = []
-    position = 0
-    for start, end, text in sorted(edits, key=lambda edit: edit[0]):
-        pieces += source[position:start], _encoded(text, document.codec)
-        position = end
-    return b"".join([*pieces, source[position:]])
-
-
-def _encoded(text: str, codec: str) -> bytes:
-    """Encode text as the file is; a reference replaces a character that its encoding lacks."""
-    return text.encode(codec, "strict" if codec == "utf-8" else "xmlcharrefreplace")
+    # A reference replaces a character that the file's encoding lacks.
+    errors = "strict" if document.codec == "utf-8" else "xmlcharrefreplace"
+    return spliced(source, ((start, end, text.encode(document.codec, errors)) for start, end, text in edits))
 
 
 def fits_xml(text: str) -> bool:
@@ -224,7 +215,7 @@ def _escaped(text: str, table: dict[str, str]) -> str:
     return "".join(table.get(character, character) for character in text)
 
 
-def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
+def _edits(document: XmlDocument, element: Element) -> Iterator[Edit]:
     """Yield the edits of one element, without its existing children."""
     tag = document.tag(element)
     for name, value in element.changed.items():
@@ -243,7 +234,7 @@ def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
     if element.text is not None:
         yield from _text_edits(document, element, element.text, tag.end)
     if added:
-        position = _last_mark(document.source, tag.end, element.end)
+        position = tag.end + len(document.source[tag.end : element.end].rstrip())
         yield position, position, _added(document, element, added, position == element.end)
 
 
@@ -251,12 +242,13 @@ def _attribute(name: str, value: str) -> str:
     return f' {name}="' + _escaped(value, {**_VALUE, '"': "&quot;"}) + '"'
 
 
-def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[_Edit]:
+def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[Edit]:
     """Yield edits of an element's own text: in its old place, else behind the start tag; comments and layout stay."""
     runs = document.runs(element)
     if not document.is_mixed(element):
         start, end = (runs[0].start, runs[-1].end) if runs else (begin, begin)
-        cdata = len(runs) == 1 and runs[0].cdata and _fits_cdata(text, document.codec)
+        fits_cdata = "]]>" not in text and "\r" not in text and (document.codec == "utf-8" or text.isascii())
+        cdata = len(runs) == 1 and runs[0].cdata and fits_cdata
         yield start, end, f"<![CDATA[{text}]]>" if cdata else _escaped(text, _TEXT)
         return
     filled = [run for run in runs if run.text.strip(BLANKS)]
@@ -273,14 +265,6 @@ def _core(source: bytes, run: TextRun) -> tuple[int, int]:
         return run.start, run.end
     content = source[run.start : run.end]
     return run.end - len(content.lstrip()), run.start + len(content.rstrip())
-
-
-def _fits_cdata(text: str, codec: str) -> bool:
-    return "]]>" not in text and "\r" not in text and (codec == "utf-8" or text.isascii())
-
-
-def _last_mark(source: bytes, begin: int, end: int) -> int:
-    return begin + len(source[begin:end].rstrip())
 
 
 def _added(document: XmlDocument, element: Element, added: list[Element], closes: bool) -> str:
