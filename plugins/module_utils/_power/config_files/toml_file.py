@@ -12,6 +12,7 @@ null: a rule that would write it is a fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..definitions.definition import ConfigRule
 from .paths import Every, Index, Key, Step, index_of, steps_of
@@ -32,16 +33,13 @@ def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
         except ConfigFault as fault:
             raise ConfigFault(str(fault), rule) from None
     result = draft.written()
-    if result != text:
-        _proof(result)
-    return result
-
-
-def _proof(result: str) -> None:
+    if result == text:
+        return text
     try:
         Draft(result)
     except ConfigFault as fault:
         raise ConfigFault(f"the rules would spoil the file: {fault}") from None
+    return result
 
 
 def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
@@ -84,7 +82,7 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
     if index is not None and index < len(listing.items):
         _follow(draft, listing.items[index], steps[1:], rule, lenient)
     elif index == 0 and len(steps) == 1 and listing.closed:
-        leaf = _new_leaf(rule)
+        leaf = _new(rule)
         if leaf is not None:
             draft.fill(listing, leaf)
     elif not lenient and rule.if_value is None:
@@ -94,7 +92,7 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
 def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
     if any(isinstance(step, Every) for step in steps):
         return
-    leaf = _new_leaf(rule)
+    leaf = _new(rule)
     if leaf is None:
         return
     listed = steps[-1] == Index(0)
@@ -104,36 +102,25 @@ def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRul
     draft.add(table, names, leaf, listed)
 
 
-def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
-    value = wanted(rule, ABSENT)
-    if value is KEEP:
-        return None
-    if value is None:
-        raise ConfigFault("TOML has no null", rule)
-    leaf = TomlScalar(0, 0, "basic", value)
-    leaf.written = leaf.spelled(value)
-    return _shown(leaf.written)
-
-
 def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
     if not isinstance(node, TomlScalar):
         if lenient:
             return
         raise ConfigFault(f"its path ends at a {'table' if isinstance(node, Table) else 'list'}", rule)
-    value = wanted(rule, node.value)
+    new = _new(rule, node)
+    if new is not None:
+        draft.replace(node, new)
+
+
+def _new(rule: ConfigRule, present: TomlScalar | None = None) -> TomlScalar | None:
+    """Return the scalar that a rule writes, in the style of the present one and as every reader parses it; None for no change."""
+    value = wanted(rule, ABSENT if present is None else present.value)
     if value is KEEP:
-        return
+        return None
     if value is None:
         raise ConfigFault("TOML has no null", rule)
-    written = node.spelled(value)
-    draft.replace(node, written, _shown(written))
-
-
-def _shown(written: str) -> TomlScalar:
-    """Parse a scalar that we write, as every reader does."""
-    shown = Words(written).scalar()
-    shown.start, shown.end, shown.written = 0, 0, written
-    return shown
+    written = (present or TomlScalar(0, 0, "basic", "")).spelled(value)
+    return replace(Words(written).scalar(), start=0, end=0, written=written)
 
 
 class Draft:
@@ -146,23 +133,20 @@ class Draft:
         self._text = text + self._newline if self._unended else text
         self.root = read_toml(self._text)
         self._leaves: dict[int, TomlScalar] = {}
-        self._listings: list[Listing] = []
+        self._listings: list[tuple[Listing, TomlScalar]] = []
         #: Tables that own the new lines at their anchors; tables that get a header.
         self._owners: list[Table] = []
         self._sections: list[Table] = []
 
-    def replace(self, leaf: TomlScalar, written: str, shown: TomlScalar) -> None:
-        """Replace a scalar by ``written``, whose parsed form is ``shown``."""
-        leaf.written = written
-        leaf.value = shown.value
-        leaf.form = shown.form
+    def replace(self, leaf: TomlScalar, new: TomlScalar) -> None:
+        """Replace a scalar, in its place."""
+        leaf.written, leaf.value, leaf.form = new.written, new.value, new.form
         self._leaves[id(leaf)] = leaf
 
     def fill(self, listing: Listing, leaf: TomlScalar) -> None:
         """Make ``leaf`` the first item of an empty list."""
         listing.items.append(leaf)
-        listing.first = leaf
-        self._listings.append(listing)
+        self._listings.append((listing, leaf))
 
     def add(self, table: Table, names: Sequence[str], leaf: TomlScalar, listed: bool) -> None:
         """Add the key ``names`` below a table that lacks it; ``listed``: ``leaf`` is the only item of a list there."""
@@ -195,8 +179,8 @@ class Draft:
         return table
 
     def written(self) -> str:
-        edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
-        edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
+        edits = [(leaf.start, leaf.end, leaf.written) for leaf in self._leaves.values() if leaf.end]
+        edits += [(listing.start + 1, listing.start + 1, leaf.written) for listing, leaf in self._listings]
         edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]
         body = spliced(self._text, edits)
         result = body + self._tail(body)
@@ -235,12 +219,6 @@ def _dotted(table: Table, name: str) -> Table:
     return below
 
 
-def _spelling(leaf: TomlScalar | None) -> str:
-    if leaf is None or leaf.written is None:
-        raise ConfigFault("there is no value to write")
-    return leaf.written
-
-
 def _pair(line: AddedLine) -> str:
-    value = _spelling(line.leaf)
+    value = line.leaf.written
     return f"{line.key} = [{value}]" if line.listed else f"{line.key} = {value}"

@@ -9,6 +9,7 @@ TOML 1.1 (line breaks in inline tables, ``\\e``, ``\\xHH``, times without second
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, time
 
 from .rules import ConfigFault, Number
@@ -58,17 +59,15 @@ _TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
+@dataclass(eq=False)
 class TomlScalar:
     """A scalar: position, form (basic, literal, date, float, integer, bool), value for rules, and a rule's new text."""
 
-    __slots__ = ("end", "form", "start", "value", "written")
-
-    def __init__(self, start: int, end: int, form: str, value: str | bool | Number, written: str | None = None) -> None:
-        self.start = start
-        self.end = end
-        self.form = form
-        self.value = value
-        self.written = written
+    start: int
+    end: int
+    form: str
+    value: str | bool | Number
+    written: str = ""
 
     def spelled(self, value: str | bool | Number) -> str:
         """Return ``value`` in the style of this one. Raises `ConfigFault` for text that no file can hold."""
@@ -192,9 +191,8 @@ class Words:
             text = (found.group(1) + found.group(2)[3:]).replace("\r\n", "\n")
             return TomlScalar(start, self.position, "basic", self._unescaped(text) if self.text[start] == '"' else text)
         if self.at('"') or self.at("'"):
-            form = "basic" if self.at('"') else "literal"
             value = self._name()
-            return TomlScalar(start, self.position, form, value)
+            return TomlScalar(start, self.position, "basic" if self.text[start] == '"' else "literal", value)
         found = self._match(_SCALAR, "a value is missing, or needs quotes")
         return _plain(found.lastgroup or "", found.group(), start, self.position)
 
