@@ -71,14 +71,15 @@ class _IniFile:
         name, key = _section_and_key(rule)
         section = self._sections.get(name)
         line = section.keys.get(key) if section else None
-        if line is None:
-            value = wanted(rule, ABSENT)
-            if value is not KEEP:
-                self._add(name, key, _plain(value_text(value), rule), rule)
+        bare = "" if line is None else line.value[: _comment(line.value)]
+        value = wanted(rule, ABSENT if line is None else bare[1:-1] if _quote(bare) else bare)
+        if value is KEEP:
             return
-        value = wanted(rule, _present(line.value))
-        if value is not KEEP:
-            self._replace(line, _plain(value_text(value), rule), rule)
+        text = _plain(value_text(value), rule)
+        if line is None:
+            self._add(name, key, text, rule)
+        else:
+            self._replace(line, text, rule)
 
     def text(self) -> str:
         behind: dict[int, list[_Line]] = {}
@@ -203,11 +204,6 @@ def _quote(bare: str) -> str:
     quote = bare[:1]
     is_quoted = quote in ('"', "'") and len(bare) > 1 and bare.endswith(quote) and quote not in bare[1:-1]
     return quote if is_quoted else ""
-
-
-def _present(value: str) -> str:
-    bare = value[: _comment(value)]
-    return bare[1:-1] if _quote(bare) else bare
 
 
 def _plain(value: str, rule: ConfigRule) -> str:

@@ -24,6 +24,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INDENTATION = "  "
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity)(?![\w.+-])")
+_STRING = json.JSONDecoder()
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
@@ -127,8 +128,7 @@ class _JsonWriter:
 
 def read(text: str) -> Document:
     """Return the tree of ``text``, without values for an empty one. Raises `ConfigFault` with line and column."""
-    reader = _JsonReader(text)
-    return reader.document()
+    return _JsonReader(text).document()
 
 
 class _JsonReader:
@@ -136,7 +136,6 @@ class _JsonReader:
         self._text = text
         self._at = 0
         self._values = 0
-        self._string = json.JSONDecoder().raw_decode
 
     def document(self) -> Document:
         document = Document()
@@ -216,7 +215,7 @@ class _JsonReader:
 
     def _text_value(self) -> str:
         try:
-            value, self._at = self._string(self._text, self._at)
+            value, self._at = _STRING.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
             self._at = error.pos
             self._refuse("text in quotes does not end, or is not written as JSON has it")

@@ -99,7 +99,8 @@ class _PropertiesFile:
     def _parse(self) -> None:
         position = 0
         while True:
-            position = _skipped(self._text, position)
+            blanks = _BLANKS_AND_ENDS.match(self._text, position)
+            position = blanks.end() if blanks else position
             if position == len(self._text):
                 return
             stop, after, is_open = _logical_line(self._text, position)
@@ -126,7 +127,7 @@ class _PropertiesFile:
             raw = raw.encode("utf-8", "surrogateescape").decode("latin-1")
         if "\\" not in raw:
             return raw
-        return _PAIR.sub(lambda pair: _joined(pair.group()), _ESCAPE.sub(_unescaped, raw))
+        return _PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), _ESCAPE.sub(_unescaped, raw))
 
     def _written(self, entry: _Entry) -> str:
         value = self._changed[entry.key]
@@ -144,11 +145,6 @@ class _PropertiesFile:
     def _escaped_key(self, key: str) -> str:
         pattern = _TO_ESCAPE_IN_ASCII if self._is_ascii else _TO_ESCAPE
         return re.sub(r"[ =:#!]", r"\\\g<0>", pattern.sub(_escape, key))
-
-
-def _skipped(text: str, position: int) -> int:
-    found = _BLANKS_AND_ENDS.match(text, position)
-    return found.end() if found else position
 
 
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
@@ -170,10 +166,6 @@ def _unescaped(found: re.Match[str]) -> str:
     if continued:
         return ""
     return chr(int(unit, 16)) if unit else _CONTROLS.get(character, character)
-
-
-def _joined(pair: str) -> str:
-    return pair.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _escape(found: re.Match[str]) -> str:

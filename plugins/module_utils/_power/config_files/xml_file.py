@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Union
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
@@ -30,8 +29,6 @@ _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 _STEP = "  "
 #: Bytes searched for a line's indent; a wider indent is no layout.
 _WIDEST = 400
-#: None: everything in one line.
-_Layout = Union[str, None]
 
 
 def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
@@ -283,7 +280,7 @@ def _added(document: XmlDocument, element: Element, added: list[Element], closes
     return f"{lines}{newline}{indent}" if closes else lines
 
 
-def _indent(source: bytes, element: Element) -> _Layout:
+def _indent(source: bytes, element: Element) -> str | None:
     """Return the white space before an element, or None if it has no line of its own."""
     if element.start is None:
         return None
@@ -294,7 +291,7 @@ def _indent(source: bytes, element: Element) -> _Layout:
     return line.decode("ascii")
 
 
-def _markup(element: Element, indent: _Layout, newline: str, step: str) -> str:
+def _markup(element: Element, indent: str | None, newline: str, step: str) -> str:
     """Return a new element with its content; ``indent`` None: in one line."""
     opening = f"<{element.name}" + "".join(_attribute(name, value) for name, value in element.attributes.items())
     text = _escaped(element.text or "", _TEXT)

@@ -103,7 +103,8 @@ class _Builder:
         kind = type(event).__name__
         span = (event.start_mark.index, event.end_mark.index)
         if kind == "ScalarEvent":
-            self._add(self._anchored(event.anchor, _leaf(event, span, self._back(event.value))), span)
+            text = event.value.translate(_BACK) if self._translated else event.value
+            self._add(self._anchored(event.anchor, _leaf(event, span, text)), span)
         elif kind in ("MappingStartEvent", "SequenceStartEvent"):
             self._open(event, span)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
@@ -141,9 +142,6 @@ class _Builder:
         if name is not None:
             self._anchors[name] = node
         return node
-
-    def _back(self, value: str) -> str:
-        return value.translate(_BACK) if self._translated else value
 
     def _add(self, node: Node, span: Span) -> None:
         self._values += 1
@@ -255,7 +253,7 @@ def _number(text: str) -> str:
 def _text(value: str, style: str, flow: bool) -> str:
     one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
     if not one_line or style.startswith('"'):
-        return _double_quoted(value)
+        return '"' + "".join(map(_escaped, value)) + '"'
     if not style.startswith("'") and _may_be_plain(value, style, flow):
         return value
     return "'" + value.replace("'", "''") + "'"
@@ -283,10 +281,6 @@ def _is_date(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _double_quoted(value: str) -> str:
-    return '"' + "".join(_escaped(character) for character in value) + '"'
 
 
 def _escaped(character: str) -> str:
