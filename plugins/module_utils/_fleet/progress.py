@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._power.model.clock import read_timestamp
 from .._power.model.errors import LEFT_TO_PLAYERS
 from .._power.model.news import COUNTDOWN, PLAYERS
 from .._power.model.schema import blanked
@@ -244,6 +245,6 @@ def _is_sane(value: Any) -> bool:
 
 def _clock(moment: str) -> str:
     try:
-        return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
+        return read_timestamp(moment).astimezone().strftime("%H:%M:%S")
     except (ValueError, OverflowError):
         return moment

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
+from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import PowerError, SourceUnreachable
 from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.report import Unseen
@@ -142,7 +143,7 @@ def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...
     if max_age == 0:
         return ()
     try:
-        moment = datetime.fromisoformat(written.replace("Z", "+00:00")).astimezone(timezone.utc)
+        moment = read_timestamp(written).astimezone(timezone.utc)
     except (AttributeError, TypeError, ValueError):
         return (f"the snapshot {path} does not say when it was written; its states may be of long ago",)
     age = (now - moment).total_seconds()

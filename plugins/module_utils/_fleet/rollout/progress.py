@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from ..._power.model.clock import read_timestamp
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import PowerAction, Request, WaitFor
 from ..._power.model.schema import one_line
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import BOOTS, DONE, parse_seconds
-from .window import moment_in, shown
+from .window import shown
 
 #: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
 STOP_SECONDS = 600
@@ -183,7 +184,7 @@ def no_window_line(not_before: float, now: float) -> str:
 
 def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
     """Return why a batch of so many seconds must not begin, or an empty text."""
-    deadline = moment_in(record.deadline) if record.deadline else math.inf
+    deadline = read_timestamp(record.deadline).timestamp() if record.deadline else math.inf
     if now + seconds <= deadline:
         return ""
     if now >= deadline:
@@ -236,4 +237,4 @@ def _clock(moment: datetime) -> str:
 
 
 def _since(began: str, now: datetime) -> float:
-    return (now - datetime.fromisoformat(began.replace("Z", "+00:00"))).total_seconds()
+    return (now - read_timestamp(began)).total_seconds()
