@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from ..definitions.definition import ConfigRule
@@ -59,7 +59,7 @@ class _JsonWriter:
             pad = indentation(self._text, node.span[0]) if self._in_lines else None
             yield (*node.span, self._rendered(node, pad))
         elif isinstance(node, (Map, List)):
-            for child in node.children():
+            for _key, child in node.pairs():
                 if child.span is not None:
                     yield from self._edits_of(child)
             yield from self._additions(node)
@@ -87,7 +87,7 @@ class _JsonWriter:
         pad = indentation(self._text, start) if self._in_lines and end == span[1] - 1 else None
         return start, end, self._inner(new, pad)
 
-    def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
+    def _inner(self, entries: Iterable[tuple[str | None, Node]], pad: str | None) -> str:
         if pad is None:
             comma = "," if self._colon == ":" else ", "
             return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)
@@ -101,9 +101,9 @@ class _JsonWriter:
 
     def _rendered(self, node: Node, pad: str | None) -> str:
         if isinstance(node, Map):
-            return "{" + self._inner(list(node.entries.items()), pad) + "}"
+            return "{" + self._inner(node.pairs(), pad) + "}"
         if isinstance(node, List):
-            return "[" + self._inner([(None, item) for item in node.items], pad) + "]"
+            return "[" + self._inner(node.pairs(), pad) + "]"
         return self._scalar(node)
 
     def _scalar(self, leaf: Leaf | Alias) -> str:

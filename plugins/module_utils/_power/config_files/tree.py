@@ -79,8 +79,8 @@ class Map(Branch):
     #: Maps that provide missing values (YAML's merge keys), in order.
     merged: list[Node] = field(default_factory=list)
 
-    def children(self) -> Iterable[Node]:
-        return self.entries.values()
+    def pairs(self) -> Iterable[tuple[str | None, Node]]:
+        return self.entries.items()
 
     def places(self) -> Sequence[str | int]:
         return list(self.entries)
@@ -103,8 +103,8 @@ class List(Branch):
 
     items: list[Node] = field(default_factory=list)
 
-    def children(self) -> Iterable[Node]:
-        return self.items
+    def pairs(self) -> Iterable[tuple[str | None, Node]]:
+        return ((None, item) for item in self.items)
 
     def places(self) -> Sequence[str | int]:
         return range(len(self.items))
@@ -134,9 +134,7 @@ Node = Union[Leaf, Alias, Map, List]
 
 def added(node: Map | List) -> list[tuple[str | None, Node]]:
     """Return the values of a map or list that are not in the file yet, with their keys in a map."""
-    if isinstance(node, Map):
-        return [(key, child) for key, child in node.entries.items() if child.new and child.span is None]
-    return [(None, child) for child in node.items if child.new and child.span is None]
+    return [(key, child) for key, child in node.pairs() if child.new and child.span is None]
 
 
 def equal(one: Node, other: Node) -> bool:
@@ -151,7 +149,7 @@ def equal(one: Node, other: Node) -> bool:
         return one.entries.keys() == other.entries.keys() and _all_equal(
             [*one.merged, *one.entries.values()], [*other.merged, *(other.entries[key] for key in one.entries)]
         )
-    return _all_equal(list(one.children()), list(other.children()))
+    return _all_equal([child for _key, child in one.pairs()], [child for _key, child in other.pairs()])
 
 
 def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
@@ -186,7 +184,8 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
         raise ConfigFault(f"the rules lead to more than {_MOST_PLACES} places", going.rule)
     node = parent.get(place)
     inherited = node is None and isinstance(parent, Map)
-    node = _inherited(parent, str(place)) if inherited else node
+    if inherited:
+        node = next((each.entries[str(place)] for each in _merged(parent) if str(place) in each.entries), None)
     if not steps:
         _write(parent, place, node, going)
         return
@@ -243,13 +242,6 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
         raise ConfigFault("it would also change other places of the file, which share this one by an anchor", going.rule)
     if isinstance(node, Leaf) and node.closed:
         raise ConfigFault(node.closed, going.rule)
-
-
-def _inherited(parent: Map | List, key: str) -> Node | None:
-    for each in _merged(parent):
-        if key in each.entries:
-            return each.entries[key]
-    return None
 
 
 def _merged(parent: Map | List) -> Iterator[Map]:

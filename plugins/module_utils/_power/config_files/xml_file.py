@@ -165,18 +165,15 @@ def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
         parent, depth = found[0], length
     if parent is None and document.root is not None:
         raise ConfigFault("its match begins with another name than that of the file's root element", place.rule)
-    touched = parent
+    new: list[Element] = []
     for step in place.steps[depth:]:
-        child = Element(step.name, parent, None, _attributes(step, place.rule))
-        if parent is None:
-            document.root = child
+        above = new[-1] if new else parent
+        new.append(Element(step.name, above, None, _attributes(step, place.rule)))
+        if above is None:
+            document.root = new[-1]
         else:
-            parent.children.append(child)
-        touched = child if touched is None else touched
-        parent = child
-    if parent is None or touched is None:
-        raise ConfigFault("its match is not a path", place.rule)
-    return parent, touched
+            above.children.append(new[-1])
+    return new[-1], parent or new[0]
 
 
 def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:

@@ -50,7 +50,7 @@ class _YamlWriter:
         if node.new and node.span is not None:
             yield self._replaced(node, node.span, parent)
         elif isinstance(node, (Map, List)):
-            for child in node.children():
+            for _key, child in node.pairs():
                 if child.span is not None:
                     yield from self._edits_of(child, node)
             if new := added(node):
@@ -93,18 +93,16 @@ class _YamlWriter:
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
         if isinstance(node, Map):
-            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.entries.items()) + "}"
+            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "}"
         if isinstance(node, List):
-            return "[" + ", ".join(self._inline_entry(None, child) for child in node.items) + "]"
+            return "[" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "]"
         if isinstance(node, Alias):
             return f"*{node.name}"
         return scalar(node.value, style=style, flow=flow)
 
     def _lines(self, node: Node) -> list[str]:
-        if isinstance(node, Map):
-            return [line for key, child in node.entries.items() for line in self._entry_lines(key, child)]
-        if isinstance(node, List):
-            return [line for child in node.items for line in self._entry_lines(None, child)]
+        if isinstance(node, (Map, List)):
+            return [line for key, child in node.pairs() for line in self._entry_lines(key, child)]
         return [self._inline(node, False, "")]
 
     def _entry_lines(self, key: str | None, node: Node) -> list[str]:
@@ -148,7 +146,7 @@ def _unit(text: str, document: Document) -> str:
     """Return the indent of a level: that of the first nested map, else two blanks."""
     root = document.items[0] if document.items else None
     if isinstance(root, Map) and not root.flow:
-        for child in root.children():
+        for child in root.entries.values():
             if isinstance(child, Map) and not child.flow and child.first > 0:
                 column = child.first - (text.rfind("\n", 0, child.first) + 1)
                 return " " * min(column, 8) if column > 0 else "  "
