@@ -15,7 +15,7 @@ from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal, PowerError
 from .request import PowerAction
 from .result import LimitChange, Outcome, PrebootStep, Result
-from .schema import printable
+from .schema import few, printable
 from .server import PowerState, Server, parse_uuid
 
 
@@ -62,7 +62,6 @@ class Described:
 
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
-_NAMED = 3
 #: These errors prevent a look at a server.
 _BLIND = (EngineError.code, EngineUnreachable.code, EndpointError.code, EndpointUnreachable.code)
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
@@ -187,9 +186,8 @@ def failure_message(results: Sequence[Result]) -> str:
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
-    named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:_NAMED])
-    more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
-    return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
+    named = few([f"{_called(result)}: {result.code}" for result in failures], between="; ")
+    return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}"
 
 
 def none_up_message(action: PowerAction) -> str:
@@ -203,8 +201,7 @@ def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted:
     unseen = [_called(result) for result in results if _is_unseen(result)]
     reasons = list(unlisted)
     if unseen:
-        more = f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else ""
-        reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({', '.join(unseen[:_NAMED])}{more})")
+        reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({few(unseen)})")
     return f"Cannot {action.value} all servers: {'; '.join(reasons)}; what could be seen had its turn" if reasons else ""
 
 

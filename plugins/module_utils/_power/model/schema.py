@@ -256,6 +256,11 @@ def one_line(text: str, longest: int = 1000) -> str:
     return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
 
 
+def few(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """Return the first texts in a row, and the number of the others."""
+    return between.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
 def describe(value: object, *, secret: bool = False) -> str:
     """Return a value and its type in words; of a secret only the type."""
     if value is None:
