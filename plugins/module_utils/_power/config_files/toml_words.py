@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time
 
-from .rules import ConfigFault, Number
+from .rules import ConfigFault, Number, is_moment
 
 #: Forbidden control characters, for a class. Tabs are allowed; line feeds are handled separately.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
@@ -85,16 +84,7 @@ class TomlScalar:
 def _is_date(text: str, without_seconds: bool) -> bool:
     """Tell whether all readers accept a text as date or time: it exists, and has seconds unless it may lack them."""
     parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
-    if parts is None or (_lacks_seconds(text) and not without_seconds):
-        return False
-    year, month, day = (1 if part is None else int(part) for part in parts.group(1, 2, 3))
-    hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in parts.group(4, 5, 6, 7, 8))
-    try:
-        datetime(year, month, day, hour, minute, second)
-        time(offset_hour, offset_minute)
-    except ValueError:
-        return False
-    return True
+    return parts is not None and (without_seconds or not _lacks_seconds(text)) and is_moment(parts.groups())
 
 
 def _lacks_seconds(text: str) -> bool:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import datetime, time
 from typing import Any
 
 from ..definitions.definition_text import ALIAS, yaml_events, yaml_fault, yaml_fault_at
 from ..model.errors import MissingLibrary
-from .rules import ConfigFault, Number, Value, text_of
+from .rules import ConfigFault, Number, Value, is_moment, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
 #: Characters of a plain value that gets a type; a longer one is text, since patterns need many times its memory.
@@ -265,22 +264,9 @@ def _may_be_plain(value: str, style: str, flow: bool) -> bool:
         return False
     if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
         return False
-    kind = kind_of(value)
+    kind, date = kind_of(value), _DATE.fullmatch(value)
     # A date stays a date if it exists.
-    return kind == "str" or (kind == "timestamp" == kind_of(style) and _is_date(value))
-
-
-def _is_date(text: str) -> bool:
-    found = _DATE.fullmatch(text)
-    if found is None:
-        return False
-    year, month, day, hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in found.groups())
-    try:
-        datetime(year, month, day, hour, minute, second)
-        time(offset_hour, offset_minute)
-    except ValueError:
-        return False
-    return True
+    return kind == "str" or (kind == "timestamp" == kind_of(style) and date is not None and is_moment(date.groups()))
 
 
 def _escaped(character: str) -> str:
