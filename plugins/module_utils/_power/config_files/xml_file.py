@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
 from .splice import Edit, spliced
-from .xml_path import BLANKS, EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
+from .xml_path import BLANKS, EVERY, PathStep, ValueFilter, XmlTarget, is_named, place_of, steps_afterwards
 from .xml_tree import Element, TextRun, XmlDocument, is_bound, keeps_namespaces, read_xml
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -132,27 +132,19 @@ def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
 def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
-    for rule in step.filters:
-        found = _filtered(document, found, rule)
+    for each in step.filters:
+        if isinstance(each, int):
+            found = found[each:][:1] if -len(found) <= each < len(found) else []
+        else:
+            found = [element for element in found if _passes(document, element, each)]
     return found
 
 
-def _filtered(document: XmlDocument, elements: list[Element], rule: Filter) -> list[Element]:
-    if isinstance(rule, AttributeFilter):
-        return [
-            element
-            for element in elements
-            if rule.name in element.attributes and (rule.value is None or element.attributes[rule.name] == rule.value)
-        ]
-    if isinstance(rule, ChildFilter):
-        return [element for element in elements if _has_child(document, element, rule)]
-    return elements[rule.index :][:1] if -len(elements) <= rule.index < len(elements) else []
-
-
-def _has_child(document: XmlDocument, element: Element, rule: ChildFilter) -> bool:
-    return any(
-        is_named(child.name, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children
-    )
+def _passes(document: XmlDocument, element: Element, wish: ValueFilter) -> bool:
+    if wish.is_attribute:
+        return wish.name in element.attributes and wish.value in (None, element.attributes[wish.name])
+    named = (child for child in element.children if is_named(child.name, wish.name))
+    return any(wish.value is None or document.bare_text(child) == wish.value for child in named)
 
 
 def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
@@ -179,7 +171,7 @@ def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
 def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for wish in step.filters:
-        if not isinstance(wish, AttributeFilter) or wish.value is None or not fits_xml(wish.value):
+        if isinstance(wish, int) or not wish.is_attribute or wish.value is None or not fits_xml(wish.value):
             raise ConfigFault("nothing matches, and of a filter only [@name='value'] says what to create", rule)
         attributes[wish.name] = wish.value
     return attributes

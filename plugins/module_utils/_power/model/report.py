@@ -215,20 +215,18 @@ def diff(results: Sequence[Result]) -> list[dict[str, str]]:
     def lines(states: Sequence[PowerState | None]) -> str:
         return "".join(f"{_named(result)}: {'unknown' if state is None else state.value}\n" for result, state in zip(results, states))
 
-    states = {
-        "before": lines([result.state_before for result in results]),
-        "after": lines([result.state_planned or result.state for result in results]),
-    }
-    files = [(f"{_named(result)}: {file.path}", file) for result in results for file in result.files]
-    limits = [(f"{_named(result)}: limits", result.limits) for result in results if result.limits]
     changed = [
-        {"before_header": name, "after_header": name, "before": _amounts(each, "before"), "after": _amounts(each, "after")}
-        for name, each in limits
+        (f"{_named(result)}: limits", _amounts(result.limits, "before"), _amounts(result.limits, "after"))
+        for result in results
+        if result.limits
     ]
+    changed += [(f"{_named(result)}: {file.path}", file.before, file.after) for result in results for file in result.files]
     return [
-        states,
-        *changed,
-        *({"before_header": name, "after_header": name, "before": file.before, "after": file.after} for name, file in files),
+        {
+            "before": lines([result.state_before for result in results]),
+            "after": lines([result.state_planned or result.state for result in results]),
+        },
+        *({"before_header": name, "after_header": name, "before": before, "after": after} for name, before, after in changed),
     ]
 
 
