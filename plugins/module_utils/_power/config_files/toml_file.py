@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..definitions.definition import ConfigRule
-from .paths import Every, Index, Key, Step, index_of, steps_of
+from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, wanted
 from .splice import Edit, spliced
 from .toml_tree import AddedLine, Form, Listing, Node, Table, read_toml
@@ -46,29 +46,22 @@ def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule,
     """Follow a rule from ``node`` on; ``lenient``: the path had a ``*``, so misfits are skipped."""
     if not steps:
         _set(draft, node, rule, lenient)
-    elif isinstance(steps[0], Every):
-        # A copy: following may add to it.
-        for child in list(_children(node)):
-            _follow(draft, child, steps[1:], rule, True)
-        if isinstance(node, TomlScalar) and not lenient:
+    elif isinstance(node, TomlScalar):
+        if not lenient:
             raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
+    elif steps[0] is None:
+        # A copy: following may add to it.
+        for child in list(node.entries.values() if isinstance(node, Table) else node.items):
+            _follow(draft, child, steps[1:], rule, True)
     elif isinstance(node, Table):
         _into_table(draft, node, steps, rule, lenient)
-    elif isinstance(node, Listing):
+    else:
         _into_list(draft, node, steps, rule, lenient)
-    elif not lenient:
-        raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
-
-
-def _children(node: Node) -> list[Node]:
-    if isinstance(node, Table):
-        return list(node.entries.values())
-    return node.items if isinstance(node, Listing) else []
 
 
 def _into_table(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
-    if isinstance(steps[0], Key):
-        node = table.entries.get(steps[0].name)
+    if isinstance(steps[0], str):
+        node = table.entries.get(steps[0])
         if node is None:
             _create(draft, table, steps, rule)
         else:
@@ -90,13 +83,13 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
 
 
 def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
-    if any(isinstance(step, Every) for step in steps):
+    if None in steps:
         return
     leaf = _new(rule)
     if leaf is None:
         return
-    listed = steps[-1] == Index(0)
-    names = [step.name for step in (steps[:-1] if listed else steps) if isinstance(step, Key)]
+    listed = steps[-1] == 0
+    names = [step for step in (steps[:-1] if listed else steps) if isinstance(step, str)]
     if len(names) + listed != len(steps):
         raise ConfigFault("its path has an item of a list that does not exist", rule)
     draft.add(table, names, leaf, listed)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from ..definitions.definition import ConfigRule
-from .paths import Every, Index, Key, Step, index_of, steps_of
+from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
 from .splice import Edit, spliced
 
@@ -86,8 +86,8 @@ class Map(Branch):
         return list(self.entries)
 
     def place(self, step: Step, rule: ConfigRule) -> str:
-        if isinstance(step, Key):
-            return step.name
+        if isinstance(step, str):
+            return step
         raise ConfigFault("its path has an index where the file has a map", rule)
 
     def get(self, place: str | int) -> Node | None:
@@ -196,7 +196,7 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
     elif isinstance(target, Leaf):
         if not going.lenient:
             raise ConfigFault("its path leads through something that is neither a map nor a list", going.rule)
-    elif isinstance(steps[0], Every):
+    elif steps[0] is None:
         for each in target.places():
             _go(target, each, steps[1:], _Going(going.rule, going.budget, shared, lenient=True))
     else:
@@ -211,11 +211,11 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
 
 def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequence[Step], going: _Going) -> None:
     step = steps[0]
-    if isinstance(step, Every) or going.rule.if_value is not None:
+    if step is None or going.rule.if_value is not None:
         return
     _refuse_shared(null, going)
     span = None if null is None else null.span
-    branch: Map | List = List(span=span, new=True) if isinstance(step, Index) else Map(span=span, new=True)
+    branch: Map | List = List(span=span, new=True) if isinstance(step, int) else Map(span=span, new=True)
     at = branch.place(step, going.rule)
     parent.put(place, branch)
     _go(branch, at, steps[1:], _Going(going.rule, going.budget))
