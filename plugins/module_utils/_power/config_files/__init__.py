@@ -23,7 +23,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 def parser_of(name: str) -> Parser:
-    """Load one of `PARSERS`: a call needs one or two of them, and compiles its modules anew."""
+    """Load one of `PARSERS`: a call needs one or two of them, and compiles their modules each time."""
     if name == "xml":
         # Its text is bytes to expat, with their mark.
         from .xml_file import replace_xml

@@ -18,7 +18,6 @@ from .rules import ConfigFault
 from .splice import Edit, appended, between, line_end
 from .tree import Alias, Document, List, Map, Node, Span, added, rewritten
 from .yaml_read import anchor_of, scalar
-from .yaml_read import key as written_key
 
 _COLON = re.compile(r"[ \t]*:[ \t]+")
 #: A literal or folded block, behind anchor and tag; a + keeps the empty lines behind it.
@@ -81,15 +80,16 @@ class _YamlWriter:
         if node.last is None or node.last.span is None:
             blank = not self._text[start:end].strip()
             return [(start, end if blank else start, ", ".join(self._inline_entry(key, child) for key, child in new))]
-        quoted = self._text[end : end + 1] == '"'
+        # New entries get quotes if the last one begins with them.
+        style = '"' if self._text[end : end + 1] == '"' else ""
         colon = self._text[slice(*node.colon)]
         colon = colon if _COLON.fullmatch(colon) else ": "
         separator = between(self._text, start, end) if start < end else ", "
-        return appended(self._text, node.last.span[1], separator, [self._inline_entry(key, child, colon, quoted) for key, child in new])
+        return appended(self._text, node.last.span[1], separator, [self._inline_entry(key, child, colon, style) for key, child in new])
 
-    def _inline_entry(self, key: str | None, node: Node, colon: str = ": ", quoted: bool = False) -> str:
-        value = self._inline(node, True, '"' if quoted else "")
-        return value if key is None else written_key(key, quoted=quoted, flow=True) + colon + value
+    def _inline_entry(self, key: str | None, node: Node, colon: str = ": ", style: str = "") -> str:
+        value = self._inline(node, True, style)
+        return value if key is None else scalar(key, style=style, flow=True) + colon + value
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
         if isinstance(node, Map):
@@ -110,8 +110,8 @@ class _YamlWriter:
         if key is None:
             return ["- " + lines[0], *("  " + line for line in lines[1:])]
         if isinstance(node, (Map, List)):
-            return [f"{written_key(key)}:", *(self._unit + line for line in lines)]
-        return [f"{written_key(key)}: {lines[0]}"]
+            return [f"{scalar(key)}:", *(self._unit + line for line in lines)]
+        return [f"{scalar(key)}: {lines[0]}"]
 
     def _below(self, position: int, lines: list[str]) -> Edit:
         """Insert lines below a position's line; right there if a line begins there."""

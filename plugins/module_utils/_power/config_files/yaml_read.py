@@ -127,7 +127,8 @@ class _Builder:
         if done.flow and done.last is None:
             done.gap = (inside, end[0])
         # A block ends with its last value: its end event is at the next content.
-        done.span = (start, end[1] if done.flow else _end(done))
+        last = None if done.flow or done.last is None else done.last.span
+        done.span = (start, end[1] if last is None else last[1])
         self._add(done, done.span)
 
     def _alias(self, event: Any, span: Span) -> Node:
@@ -195,11 +196,6 @@ class _Merge(Leaf):
     """The merge key: its value provides missing keys of its map."""
 
 
-def _end(branch: Map | List) -> int:
-    last = branch.last
-    return -1 if last is None or last.span is None else last.span[1]
-
-
 def _leaf(event: Any, span: Span, text: str) -> Leaf:
     if event.tag not in (None, "!"):
         kind = _TAGS.get(event.tag, "str")
@@ -221,23 +217,23 @@ def _typed(text: str, kind: str) -> Value:
 
 
 def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
-    """Return a value in the style of the old one; ``flow`` within brackets."""
+    """Return a value or a key, with the quotes of ``style`` or those that it needs; ``flow`` within brackets."""
     if isinstance(value, Number):
         return _number(value.text)
     if not isinstance(value, str):
         return "null" if value is None else text_of(value)
-    return _text(value, style, flow)
+    one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
+    if not one_line or style.startswith('"'):
+        return '"' + "".join(map(_escaped, value)) + '"'
+    if not style.startswith("'") and _may_be_plain(value, style, flow):
+        return value
+    return "'" + value.replace("'", "''") + "'"
 
 
 def anchor_of(written: str) -> tuple[str, str]:
     """Split a node's text into its anchor with a blank, or nothing, and the rest."""
     found = _ANCHOR.match(written)
     return ("", written) if found is None else (found.group().rstrip() + " ", written[found.end() :])
-
-
-def key(name: str, *, quoted: bool = False, flow: bool = False) -> str:
-    """Return a key, without quotes if neither it nor its neighbours need them."""
-    return _text(name, '"' if quoted else "", flow)
 
 
 def _number(text: str) -> str:
@@ -247,15 +243,6 @@ def _number(text: str) -> str:
         return text
     whole, fraction, sign, exponent = found.groups()
     return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
-
-
-def _text(value: str, style: str, flow: bool) -> str:
-    one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
-    if not one_line or style.startswith('"'):
-        return '"' + "".join(map(_escaped, value)) + '"'
-    if not style.startswith("'") and _may_be_plain(value, style, flow):
-        return value
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _may_be_plain(value: str, style: str, flow: bool) -> bool:
