@@ -20,9 +20,8 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import read_timestamp, timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
@@ -113,7 +112,7 @@ class RolloutSteps:
         if pause > 0:
             self._say(progress.pause_line(number, pause, _local()))
             wait_for(pause, self._page.renew)
-        await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
+        await_window(read_timestamp(record.not_before).timestamp() if record.not_before else 0, check=self._check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
@@ -199,4 +198,4 @@ def _local() -> datetime:
 
 def seconds_since(began_at: str) -> float:
     """Return the seconds since a timestamp."""
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()
+    return (datetime.now(timezone.utc) - read_timestamp(began_at)).total_seconds()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.tests.bench.measure import Row, Spread, difference, in_turn
 
@@ -34,7 +34,7 @@ def measure(root: Path) -> Row:
     file = root / "plain.lock"
 
     def ours() -> AbstractContextManager[Any]:
-        clock = SystemClock()
+        clock = Clock()
         request = Request(_UUID, PowerAction.RESTART, "bench", clock.now(), origin="bench")
         return locks.acquire(_UUID, request, wait_seconds=30, clock=clock)
 

@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.perform import perform_at
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Result
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
@@ -25,7 +25,7 @@ from .lab import ended
 from .panel_server import self_signed
 from .wings_server import TOKEN, WingsMachine, WingsServer, wings
 
-CLOCK = SystemClock()
+CLOCK = Clock()
 
 
 @pytest.fixture(name="server")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction, Request
 
 FORK = multiprocessing.get_context("fork")
@@ -30,7 +30,7 @@ _SMALL = 64 * 1024
 def acquire(
     locks: Locks, uuid: str = UUID, *, seconds: float = 0, operation: str = "op", action: PowerAction = PowerAction.START
 ) -> PowerLock:
-    return locks.acquire(uuid, asked(action, operation), wait_seconds=seconds, clock=SystemClock())
+    return locks.acquire(uuid, asked(action, operation), wait_seconds=seconds, clock=Clock())
 
 
 def asked(action: PowerAction, operation: str, origin: str = "alice@web1") -> Request:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, placeholders
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS, parser_of, placeholders
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import (
     ConfigFile,
@@ -40,7 +40,7 @@ class Case:
 
     def check(self) -> None:
         """The rules give the file that is expected, and nothing new when they are applied to that."""
-        parse = PARSERS[self.parser]
+        parse = parser_of(self.parser)
         assert parse(self.before, self.rules) == self.after
         assert parse(self.after, self.rules) == self.after
         assert parse(self.before, ()) == self.before
@@ -95,7 +95,7 @@ PIECES = st.lists(
 def outcome(parser: str, text: str, rules: list[ConfigRule]) -> str | None:
     """What becomes of a text, or None where that is a fault with a sentence."""
     try:
-        return PARSERS[parser](text, rules)
+        return parser_of(parser)(text, rules)
     except ConfigFault as fault:
         assert str(fault)
         assert "\n" not in str(fault)
@@ -147,7 +147,7 @@ def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataO
 @PATIENT
 @given(case=st.sampled_from(CASES))
 def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
-    assert PARSERS[case.parser](case.after, []) == case.after
+    assert parser_of(case.parser)(case.after, []) == case.after
 
 
 PAGE = GUIDES / "config_files_guide.rst"
@@ -200,8 +200,8 @@ def test_an_example_is_what_the_parser_does(parser: str) -> None:
     before, rules, after = (BLOCKS[parser][word].text for word in ("Before:", "Rules:", "After:"))
     meant = expanded(parser, json.loads(rules))
     assert before != after
-    assert PARSERS[parser](before, meant) == after
-    assert PARSERS[parser](after, meant) == after
+    assert parser_of(parser)(before, meant) == after
+    assert parser_of(parser)(after, meant) == after
 
 
 # ----- types and placeholders

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot import config_edit
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.file_diff import file_diff
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
@@ -94,7 +94,7 @@ class TestLimits:
         assert path.read_bytes() == b"a=1\n"
 
     def test_a_value_that_no_encoding_has_is_a_fault(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(config_edit, "PARSERS", {"properties": lambda _text, _rules: "\ud800"})
+        monkeypatch.setattr(config_edit, "parser_of", lambda _name: lambda _text, _rules: "\ud800")
         define(down, config(rule("a", 1)))
         assert down.perform("start").code == "preboot_failed"
 
@@ -242,7 +242,7 @@ SECRETS = (
 @pytest.mark.parametrize("secret", SECRETS, ids=ascii)
 @pytest.mark.parametrize("parser, before", FILES)
 def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser: str, before: str, secret: str) -> None:
-    after = PARSERS[parser](before, [ConfigRule("k", secret)])
+    after = parser_of(parser)(before, [ConfigRule("k", secret)])
     assert "two" in after
     shown = file_diff("f", before.encode(), after.encode(), [secret])
     assert shown.before == before

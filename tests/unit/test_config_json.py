@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Union
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.json_file import replace_json
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, Number
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.toml_tree import Listing, Node, Table, read_toml
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 
 def edited(text: str, *rules: tuple[Any, ...]) -> str:
-    return replace_json(text, [ConfigRule(*rule) for rule in rules])
+    return parser_of("json")(text, [ConfigRule(*rule) for rule in rules])
 
 
 def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
@@ -128,7 +128,7 @@ needs_tomllib = pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib c
 
 
 def edited_toml(text: str, *rules: tuple[str, Value]) -> str:
-    return PARSERS["toml"](text, [ConfigRule(match, value) for match, value in rules])
+    return parser_of("toml")(text, [ConfigRule(match, value) for match, value in rules])
 
 
 def toml_fault(text: str, *rules: tuple[str, Value]) -> str:

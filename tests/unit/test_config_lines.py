@@ -10,7 +10,7 @@ import re
 import time
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.ini_file import replace_ini
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.properties_file import replace_properties
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault, value_text
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 
 def edited(text: str, *rules: tuple[str, object]) -> str:
-    return replace_ini(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
+    return parser_of("ini")(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_new_key_changes_no_other(file: dict[str, dict[str, tuple[str, str, st
 
 
 def edited_properties(text: str, *rules: tuple[str, object]) -> str:
-    return replace_properties(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
+    return parser_of("properties")(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_java_reads_the_value_and_every_other_key_as_it_was(
 
 
 def edited_lines(text: str, *rules: tuple[str, object]) -> str:
-    return PARSERS["file"](text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
+    return parser_of("file")(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
 
 
 def test_a_line_that_begins_with_the_match_is_replaced_whole_and_the_rest_stays() -> None:

@@ -11,7 +11,7 @@ from typing import Union
 from xml.etree import ElementTree
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ Value = Union[str, int, float, bool, None]
 
 
 def edited(text: str, *rules: tuple[str, Value]) -> str:
-    return PARSERS["xml"](text, [ConfigRule(match, value) for match, value in rules])
+    return parser_of("xml")(text, [ConfigRule(match, value) for match, value in rules])
 
 
 def fault(text: str, *rules: tuple[str, Value]) -> str:
@@ -91,7 +91,7 @@ def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) ->
     before = "<a xmlns:n='u'><b xmlns:m='v'/></a>"
     rule = ConfigRule(match, "x")
     with pytest.raises(ConfigFault, match="a prefix that the file does not declare there") as caught:
-        PARSERS["xml"](before, [rule])
+        parser_of("xml")(before, [rule])
     assert caught.value.rule == rule
 
 

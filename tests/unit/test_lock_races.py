@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import Locks, PowerLock
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock, timestamp
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LockTimeout
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Phase
@@ -37,7 +37,7 @@ def locks(tmp_path: Path) -> Locks:
 
 
 def acquire(locks: Locks, seconds: float = 0, origin: str = "") -> PowerLock:
-    return locks.acquire(UUID, asked(PowerAction.RESTART, "op", origin), wait_seconds=seconds, clock=SystemClock())
+    return locks.acquire(UUID, asked(PowerAction.RESTART, "op", origin), wait_seconds=seconds, clock=Clock())
 
 
 @contextmanager

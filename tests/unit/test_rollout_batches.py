@@ -31,7 +31,8 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selecti
 )
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import Candidate, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in, read_window
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import read_timestamp
 from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, uuid
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -244,7 +245,7 @@ def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once:
 
 
 def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> None:
-    deadline = moment_in("2026-01-31T06:00:00Z")
+    deadline = read_timestamp("2026-01-31T06:00:00Z").timestamp()
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), Start(START.run, START.began_at, window=Window(deadline=deadline)))
     assert progress.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
@@ -402,4 +403,4 @@ def test_a_window_is_the_same_after_it_was_written() -> None:
     there = read_window({"not_before": "22:00", "deadline": "06:00"}, at("2026-01-31 12:00"))
     assert Window.of_facts(there.facts()) == there
     assert Window.of_facts({}) == Window()
-    assert moment_in("2026-01-31T21:00:00Z") == at("2026-01-31 22:00")
+    assert read_timestamp("2026-01-31T21:00:00Z").timestamp() == at("2026-01-31 22:00")

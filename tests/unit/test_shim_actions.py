@@ -31,7 +31,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.acceptance import Acceptance, accept, ended, pending
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import OperationRow
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SystemClock
+from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import Clock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EXPIRED, InterruptedBySignal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.news import Listener, News
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import OnMaxDelay, PlayerPolicy
@@ -57,7 +57,7 @@ class World:
         self.acts: dict[PowerAction, Callable[[Request], Result | None]] = {}
         self.begun: list[PowerAction] = []
         self.log = Log(io.StringIO())
-        self.clock = SystemClock()
+        self.clock = Clock()
         self.journal = BufferedJournal(str(root), str(root / "locks"), "no-such-group", self.clock)
         self.generations = OwnGenerations(str(root), "no-such-group")
         self.limiter = Limiter()
@@ -345,7 +345,7 @@ def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(worl
     assert world.generations.read(ALPHA.uuid) == 1
 
 
-class SetClock(SystemClock):
+class SetClock(Clock):
     """The wall clock of a machine on which somebody sets it: ``ahead`` of the real time."""
 
     ahead = timedelta()

@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
     wrapped,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import PARSERS
+from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import ConfigRule
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_text import load_text
@@ -308,7 +308,7 @@ def of_settings(text: str, path: Path) -> str:
 
 def of_configuration(text: str, _path: Path) -> str:
     with pytest.raises(ConfigFault) as caught:
-        PARSERS["yaml"](text, [ConfigRule("nothing", "new")])
+        parser_of("yaml")(text, [ConfigRule("nothing", "new")])
     return str(caught.value)
 
 
@@ -340,7 +340,7 @@ def test_broken_json_is_told_in_full_with_its_place(tmp_path: Path, text: str, p
 def test_broken_toml_is_told_in_full_with_its_place(text: str, place: str, words: str) -> None:
     line, column = place.split(", ")
     with pytest.raises(ConfigFault, match=f"the file is not valid TOML at line {line}, column {column}: {words}"):
-        PARSERS["toml"](text, [ConfigRule("nothing", "new")])
+        parser_of("toml")(text, [ConfigRule("nothing", "new")])
 
 
 @pytest.mark.usefixtures("yaml_reader")
@@ -364,7 +364,7 @@ def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
             lambda text=text, path=path: load_text(text.encode(), str(path), yaml=True),
             lambda text=text, path=path: load_text(text.encode(), str(path), yaml=False),
             lambda path=path: load_settings(str(path)),
-            *(lambda text=text, name=name: PARSERS[name](text, [ConfigRule("nothing", "new")]) for name in ("yaml", "json", "toml", "xml")),
+            *(lambda text=text, name=name: parser_of(name)(text, [ConfigRule("no", "new")]) for name in ("yaml", "json", "toml", "xml")),
         ):
             try:
                 read()

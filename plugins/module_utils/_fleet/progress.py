@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from .._power.model.clock import read_timestamp
 from .._power.model.errors import LEFT_TO_PLAYERS
 from .._power.model.news import COUNTDOWN, PLAYERS
+from .._power.model.schema import blanked
 
 #: The most lines in a second, and the seconds between reminders.
 MOST_A_SECOND = 3
@@ -104,7 +106,8 @@ class Board:
         else:
             lines = []
         self._told = [*self._told, *[now] * len(lines)][-MOST_A_SECOND:]
-        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {_shown(line)}{self._counts()}" for line in lines]
+        # Names of hosts and servers may have any content.
+        return [f"{datetime.fromtimestamp(now).strftime('%H:%M:%S')} {blanked(line, '?')}{self._counts()}" for line in lines]
 
     def say(self, host: str, text: str) -> None:
         """Add a line about the host itself."""
@@ -224,11 +227,6 @@ def _name(news: Mapping[str, Any]) -> str:
     return str(news.get("name") or str(news.get("server", ""))[:8])[:_LONGEST_NAME]
 
 
-def _shown(text: str) -> str:
-    """Return a text in one line: names of hosts and servers may have any content."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def _read(line: str) -> dict[str, Any] | None:
     """Return the valid news in a line, None without any."""
     try:
@@ -247,6 +245,6 @@ def _is_sane(value: Any) -> bool:
 
 def _clock(moment: str) -> str:
     try:
-        return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%H:%M:%S")
+        return read_timestamp(moment).astimezone().strftime("%H:%M:%S")
     except (ValueError, OverflowError):
         return moment

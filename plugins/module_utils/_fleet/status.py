@@ -13,6 +13,7 @@ from typing import Any
 
 from .._power.model.clock import timestamp
 from .._power.model.request import DEFAULT_PRIORITY
+from .._power.model.schema import few
 from .._power.model.server import PowerState
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
@@ -47,7 +48,6 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-_NAMED = 3
 _LONGEST_REASON = 300
 
 
@@ -147,12 +147,7 @@ def _is_whole(seen: NodeSeen) -> bool:
 
 
 def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
-    return f"{len(named)} of {len(nodes)} nodes: {_first(named)}"
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
+    return f"{len(named)} of {len(nodes)} nodes: {few(named)}"
 
 
 def _fault(seen: NodeSeen) -> str:
@@ -160,7 +155,7 @@ def _fault(seen: NodeSeen) -> str:
         return f"Cannot look at {seen.node}: {seen.error}"
     told = []
     if seen.unseen:
-        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
+        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {few([called(entry) for entry in seen.unseen])}")
     if seen.lacking is not None:
         told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
     return "; ".join(told)

@@ -102,15 +102,6 @@ def state_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value in _STATES else None
 
 
-def whole_or_none(value: object) -> int | None:
-    """Return a whole number below 2^63, or None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else None
-
-
-def flag_or_none(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 def labels_or_none(value: object) -> dict[str, str] | None:
     """Return the server's own labels, at most 64 by name; None for no labels."""
     if not isinstance(value, Mapping):

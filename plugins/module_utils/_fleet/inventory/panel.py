@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
+from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.redaction import shown_address
 from ..._power.model.server import parse_uuid
 from ..._power.sources.web import Trust, Web
 from ..._power.sources.web_answers import Answer, WebFault
-from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, is_address, text_or_none, whole_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, is_address, text_or_none
 from .options import PanelWanted
 
 _BASE = "/api/application"
@@ -132,7 +133,7 @@ def _told(answer: Answer) -> str:
 def _last_page(api: _Api, page: Mapping[str, Any]) -> int:
     meta = page.get("meta")
     pagination = meta.get("pagination") if isinstance(meta, Mapping) else None
-    last = whole_or_none(pagination.get("total_pages")) if isinstance(pagination, Mapping) else None
+    last = read_whole(pagination.get("total_pages")) if isinstance(pagination, Mapping) else None
     if last is None or not 0 <= last <= _MOST_PAGES:
         raise api.fault("a list", f"it does not say how many pages it has, or more than {_MOST_PAGES}")
     return last
@@ -152,7 +153,7 @@ def _all_pages(api: _Api, path: str, **params: str) -> list[Mapping[str, Any]]:
 
 def _nodes(api: _Api) -> dict[int, Mapping[str, Any]]:
     nodes = _all_pages(api, "/nodes")
-    return {number: node for node in nodes if (number := whole_or_none(node.get("id"))) is not None}
+    return {number: node for node in nodes if (number := read_whole(node.get("id"))) is not None}
 
 
 def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:
@@ -182,7 +183,7 @@ def _eggs_in_nests(api: _Api) -> list[Mapping[str, Any]]:
 
 
 def _numbered(eggs: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    return {number: egg for egg in eggs if (number := whole_or_none(egg.get("id"))) is not None}
+    return {number: egg for egg in eggs if (number := read_whole(egg.get("id"))) is not None}
 
 
 def _addresses(nodes: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:
@@ -201,16 +202,16 @@ def _entry(
     uuid = parse_uuid(told) if isinstance(told, str) else None
     if uuid is None:
         return None
-    number, container = whole_or_none(attributes.get("node")), attributes.get("container")
-    egg = eggs.get(whole_or_none(attributes.get("egg")) or 0, {})
+    number, container = read_whole(attributes.get("node")), attributes.get("container")
+    egg = eggs.get(read_whole(attributes.get("egg")) or 0, {})
     return ServerEntry(
         uuid=uuid,
         node=None if number is None else _node_name(number, nodes.get(number, {})),
         name=text_or_none(attributes.get("name")),
-        suspended=flag_or_none(attributes.get("suspended")),
+        suspended=read_flag(attributes.get("suspended")),
         egg=text_or_none(egg.get("uuid")),
         egg_name=text_or_none(egg.get("name")),
         image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,
-        panel_id=whole_or_none(attributes.get("id")),
+        panel_id=read_whole(attributes.get("id")),
         panel_status=text_or_none(attributes.get("status")),
     )

@@ -17,13 +17,15 @@ from typing import Any
 
 from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
+from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import PowerError, SourceUnreachable
+from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.report import Unseen
 from ..._power.model.schema import is_nested_deeper, printable
 from ..._power.model.server import parse_uuid
 from ..status import CONNECTION, SCHEMA
 from .engine import read_engine
-from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, labels_or_none, state_or_none, text_or_none, whole_or_none
+from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, state_or_none, text_or_none
 from .options import InventoryOptions, NodeWanted
 from .panel import read_panel
 
@@ -100,7 +102,7 @@ def _loaded(path: str) -> Mapping[str, Any]:
         value = None
     if not isinstance(value, Mapping):
         raise _fault(path, "it is no JSON object; write it anew with playbook fleet.power.status")
-    schema = whole_or_none(value.get("schema"))
+    schema = read_whole(value.get("schema"))
     if schema is None or schema < 1:
         raise _fault(path, "it does not say which version it is; write it anew with playbook fleet.power.status")
     if schema > SCHEMA:
@@ -128,12 +130,12 @@ def _snapshot_entry(node: str, given: Any) -> ServerEntry | None:
         node=node,
         name=text_or_none(given.get("name")),
         state=state_or_none(given.get("state")),
-        suspended=flag_or_none(given.get("suspended")),
-        outdated=flag_or_none(outdated.get("is_outdated")) if isinstance(outdated, Mapping) else None,
+        suspended=read_flag(given.get("suspended")),
+        outdated=read_flag(outdated.get("is_outdated")) if isinstance(outdated, Mapping) else None,
         egg=text_or_none(given.get("egg")),
         labels=labels_or_none(given.get("labels")),
         image=text_or_none(container.get("image")) if isinstance(container, Mapping) else None,
-        priority=whole_or_none(given.get("priority")),
+        priority=read_whole(given.get("priority"), -(2**63)),
     )
 
 
@@ -141,7 +143,7 @@ def _age(path: str, written: Any, max_age: int, now: datetime) -> tuple[str, ...
     if max_age == 0:
         return ()
     try:
-        moment = datetime.fromisoformat(written.replace("Z", "+00:00")).astimezone(timezone.utc)
+        moment = read_timestamp(written).astimezone(timezone.utc)
     except (AttributeError, TypeError, ValueError):
         return (f"the snapshot {path} does not say when it was written; its states may be of long ago",)
     age = (now - moment).total_seconds()

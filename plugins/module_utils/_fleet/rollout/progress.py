@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from ..._power.model.clock import read_timestamp
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import PowerAction, Request, WaitFor
-from ..._power.model.schema import one_line
+from ..._power.model.schema import few, one_line
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import BOOTS, DONE, parse_seconds
-from .window import moment_in, shown
+from .window import shown
 
 #: Seconds from a stop to SIGKILL if neither the rolling run nor a known definition sets another number.
 STOP_SECONDS = 600
@@ -114,7 +115,6 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
 
 
-_NAMED = 3
 _NODES = 3
 _LONGEST_NAME = 40
 
@@ -127,7 +127,7 @@ def servers_of_rows(rows: Sequence[Row]) -> str:
     """Return the servers of a batch by node: the first by name, or sums for many nodes."""
     by_node = [(str(node), list(group)) for node, group in groupby(rows, key=lambda row: row.node)]
     if len(by_node) <= _NODES:
-        return "; ".join(f"{node} {_names(group)}" for node, group in by_node)
+        return "; ".join(f"{node} {few([_name(row) for row in group])}" for node, group in by_node)
     some = ", ".join(f"{node} {_name(group[0])}" for node, group in by_node[:_NODES])
     return f"{plural(len(rows), 'server')} of {plural(len(by_node), 'node')}: {some}, ..."
 
@@ -183,7 +183,7 @@ def no_window_line(not_before: float, now: float) -> str:
 
 def deadline_fault(record: Record, number: int, seconds: float, now: float) -> str:
     """Return why a batch of so many seconds must not begin, or an empty text."""
-    deadline = moment_in(record.deadline) if record.deadline else math.inf
+    deadline = read_timestamp(record.deadline).timestamp() if record.deadline else math.inf
     if now + seconds <= deadline:
         return ""
     if now >= deadline:
@@ -221,11 +221,6 @@ def _rounded(seconds: float) -> float:
     return math.ceil(seconds / unit) * unit
 
 
-def _names(rows: Sequence[Row]) -> str:
-    named = ", ".join(_name(row) for row in rows[:_NAMED])
-    return f"{named} and {len(rows) - _NAMED} more" if len(rows) > _NAMED else named
-
-
 def _name(row: Row) -> str:
     """Return a server's name safe for a terminal: its owner may choose any text."""
     return one_line(row.name or str(row.server), _LONGEST_NAME)
@@ -236,4 +231,4 @@ def _clock(moment: datetime) -> str:
 
 
 def _since(began: str, now: datetime) -> float:
-    return (now - datetime.fromisoformat(began.replace("Z", "+00:00"))).total_seconds()
+    return (now - read_timestamp(began)).total_seconds()

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..._power.model.clock import engine_time, timestamp
 from ..._power.model.errors import PlayersUnknown
+from ..._power.model.plain import as_list, read_number
 from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import FAILURES, NOT_DONE, OFFLINE, OUTCOMES
@@ -55,7 +56,7 @@ def _began_at(entry: Mapping[str, Any]) -> str:
 
 def _phases(entry: Mapping[str, Any]) -> list[Any]:
     found = []
-    for each in _listed(entry.get("phases"))[:_PHASES]:
+    for each in as_list(entry.get("phases"))[:_PHASES]:
         at = _number(each.get("at")) if isinstance(each, Mapping) else None
         if at is not None:
             found.append([str(each.get("phase"))[:_PHASE_CHARACTERS], at])
@@ -79,17 +80,12 @@ def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _log(entry: Mapping[str, Any]) -> list[str]:
-    return [str(line)[:_LINE_CHARACTERS] for line in _listed(entry.get("log"))[-_LINES:]]
-
-
-def _listed(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
+    return [str(line)[:_LINE_CHARACTERS] for line in as_list(entry.get("log"))[-_LINES:]]
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LONGEST_SECONDS:
-        return None
-    return float(value)
+    number = read_number(value, 0, _LONGEST_SECONDS)
+    return None if number is None else float(number)
 
 
 SCHEMA = 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 
+from ..._power.model.clock import read_timestamp
 from .values import RolloutError
 
 _DAY = 24 * 3600.0
@@ -38,7 +39,7 @@ class Window:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Window:
-        return cls(*(moment_in(str(facts[name])) if facts.get(name) else None for name in ("not_before", "deadline")))
+        return cls(*(read_timestamp(str(facts[name])).timestamp() if facts.get(name) else None for name in ("not_before", "deadline")))
 
     def facts(self) -> dict[str, str | None]:
         """Return both as timestamps."""
@@ -101,11 +102,6 @@ def shown(moment: float, now: float) -> str:
     """Return a moment in local time, with its date if that is not today."""
     then, today = datetime.fromtimestamp(moment), datetime.fromtimestamp(now)
     return f"{then:%H:%M:%S}" if then.date() == today.date() else f"{then:%Y-%m-%d %H:%M:%S}"
-
-
-def moment_in(timestamp: str) -> float:
-    """Return the moment of a timestamp of `Window.facts`."""
-    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
 def _first_moment(holds: Callable[[int], bool], before: int, after: int) -> int:

@@ -21,6 +21,7 @@ from ..._power.engine.engine_answers import Use
 from ..._power.host.concurrency import map_concurrently
 from ..._power.locking.countdown import Countdown
 from ..._power.model.errors import PowerError
+from ..._power.model.plain import as_list, as_map, read_whole
 from ..._power.model.redaction import mask
 from ..._power.model.server import Server
 from .disks import Disks
@@ -58,7 +59,7 @@ def _shown(server: Server, definition: Definition | None, settings: Settings, *,
         "crash_detection_enabled": policy_of(settings, server, definition).supervised,
     }
     if settings.api_environment:
-        configuration["environment"] = dict(_map(_settings(definition).get("environment")))
+        configuration["environment"] = dict(as_map(_settings(definition).get("environment")))
     else:
         # The start command contains secrets from the environment. As a whole it is a variable of the Panel, too.
         configuration["invocation"] = mask(definition.invocation, secrets_of(definition) - {definition.invocation})
@@ -69,7 +70,7 @@ def _configuration(definition: Definition) -> dict[str, Any]:
     settings, allocations, build = _settings(definition), definition.allocations, definition.build
     return {
         "uuid": definition.server.uuid,
-        "meta": {"name": definition.server.name, "description": _text(_map(settings.get("meta")).get("description"))},
+        "meta": {"name": definition.server.name, "description": _text(as_map(settings.get("meta")).get("description"))},
         "invocation": definition.invocation,
         "skip_egg_scripts": settings.get("skip_egg_scripts") is True,
         "labels": dict(definition.labels) or None,
@@ -88,17 +89,13 @@ def _configuration(definition: Definition) -> dict[str, Any]:
             "oom_disabled": build.oom_disabled,
         },
         "mounts": [{"source": each.source, "target": each.target, "read_only": each.read_only} for each in definition.mounts],
-        "egg": {"id": definition.egg or "", "file_denylist": _texts(_map(settings.get("egg")).get("file_denylist"))},
+        "egg": {"id": definition.egg or "", "file_denylist": _texts(as_map(settings.get("egg")).get("file_denylist"))},
         "container": {"image": f"{'~' if definition.image_is_local else ''}{definition.image}"},
     }
 
 
 def _settings(definition: Definition) -> Mapping[str, Any]:
-    return _map(definition.source.get("settings"))
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return as_map(definition.source.get("settings"))
 
 
 def _text(value: object) -> str:
@@ -106,7 +103,7 @@ def _text(value: object) -> str:
 
 
 def _texts(value: object) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return [each for each in as_list(value) if isinstance(each, str)]
 
 
 #: The kernel's names in Go's notation.
@@ -134,18 +131,18 @@ def system_entry_2(engine: Mapping[str, Any]) -> dict[str, Any]:
             "version": _text(engine.get("ServerVersion")),
             "cgroups": {"driver": _text(engine.get("CgroupDriver")), "version": _text(engine.get("CgroupVersion"))},
             "containers": {
-                "total": _number(engine.get("Containers")),
-                "running": _number(engine.get("ContainersRunning")),
-                "paused": _number(engine.get("ContainersPaused")),
-                "stopped": _number(engine.get("ContainersStopped")),
+                "total": read_whole(engine.get("Containers")) or 0,
+                "running": read_whole(engine.get("ContainersRunning")) or 0,
+                "paused": read_whole(engine.get("ContainersPaused")) or 0,
+                "stopped": read_whole(engine.get("ContainersStopped")) or 0,
             },
             "storage": {"driver": _text(engine.get("Driver")), "filesystem": _filesystem(engine.get("DriverStatus"))},
-            "runc": {"version": _text(_map(engine.get("RuncCommit")).get("ID"))},
+            "runc": {"version": _text(as_map(engine.get("RuncCommit")).get("ID"))},
         },
         "system": {
             "architecture": _ARCHITECTURES.get(machine.machine, machine.machine),
-            "cpu_threads": _number(engine.get("NCPU")) or os.cpu_count() or 1,
-            "memory_bytes": _number(engine.get("MemTotal")),
+            "cpu_threads": read_whole(engine.get("NCPU")) or os.cpu_count() or 1,
+            "memory_bytes": read_whole(engine.get("MemTotal")) or 0,
             "kernel_version": machine.release,
             "os": _text(engine.get("OperatingSystem")),
             "os_type": machine.system.lower(),
@@ -154,13 +151,8 @@ def system_entry_2(engine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _filesystem(status: object) -> str:
-    pairs = status if isinstance(status, list) else []
-    found = (pair[1] for pair in pairs if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
+    found = (pair[1] for pair in as_list(status) if isinstance(pair, list) and len(pair) == 2 and pair[0] == "Backing Filesystem")
     return _text(next(found, ""))
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 #: Bounds of the seconds between two samples of the CPU: outside of them the result says nothing about now.

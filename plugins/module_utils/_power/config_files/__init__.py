@@ -9,81 +9,41 @@ import this package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ..definitions.definition import ConfigRule
 
-__all__ = ["PARSERS", "Parser"]
+__all__ = ["PARSERS", "Parser", "parser_of"]
 
 #: Takes the text of a file ("" if it is missing) and the ordered rules; returns the new text.
 Parser = Callable[[str, Sequence[ConfigRule]], str]
+#: The names that definitions use. Files of unknown parsers stay as they are.
+PARSERS = ("file", "ini", "json", "properties", "toml", "xml", "yaml", "yml")
+_BYTE_ORDER_MARK = "\ufeff"
 
 
-def _file() -> Parser:
-    from .line_file import replace_lines
+def parser_of(name: str) -> Parser:
+    """Load one of `PARSERS`: a call needs one or two of them, and compiles their modules each time."""
+    if name == "xml":
+        # Its text is bytes to expat, with their mark.
+        from .xml_file import replace_xml
 
-    return replace_lines
+        return replace_xml
+    if name == "file":
+        from .line_file import replace_lines as replace
+    elif name == "ini":
+        from .ini_file import replace_ini as replace
+    elif name == "json":
+        from .json_file import replace_json as replace
+    elif name == "properties":
+        from .properties_file import replace_properties as replace
+    elif name == "toml":
+        from .toml_file import replace_toml as replace
+    else:
+        from .yaml_file import replace_yaml as replace
 
+    def replace_behind_mark(text: str, rules: Sequence[ConfigRule]) -> str:
+        bare = text.removeprefix(_BYTE_ORDER_MARK)
+        return text[: len(text) - len(bare)] + replace(bare, rules)
 
-def _ini() -> Parser:
-    from .ini_file import replace_ini
-
-    return replace_ini
-
-
-def _json() -> Parser:
-    from .json_file import replace_json
-
-    return replace_json
-
-
-def _properties() -> Parser:
-    from .properties_file import replace_properties
-
-    return replace_properties
-
-
-def _toml() -> Parser:
-    from .toml_file import replace_toml
-
-    return replace_toml
-
-
-def _xml() -> Parser:
-    from .xml_file import replace_xml
-
-    return replace_xml
-
-
-def _yaml() -> Parser:
-    from .yaml_file import replace_yaml
-
-    return replace_yaml
-
-
-class _Parsers(Mapping[str, Parser]):
-    """Loads each parser on demand: a call needs one or two of them, and compiles its modules anew."""
-
-    _loaders: Mapping[str, Callable[[], Parser]] = {
-        "file": _file,
-        "ini": _ini,
-        "json": _json,
-        "properties": _properties,
-        "toml": _toml,
-        "xml": _xml,
-        "yaml": _yaml,
-        "yml": _yaml,
-    }
-
-    def __getitem__(self, name: str) -> Parser:
-        return self._loaders[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loaders)
-
-    def __len__(self) -> int:
-        return len(self._loaders)
-
-
-#: By the names that definitions use. Files of unknown parsers stay as they are.
-PARSERS: Mapping[str, Parser] = _Parsers()
+    return replace_behind_mark

@@ -19,9 +19,8 @@ from itertools import chain
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
-from .splice import BYTE_ORDER_MARK
+from .splice import lines_of
 
-_LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _HEADER = re.compile(r"\[(.*?)\]\s*(?:[;#].*)?", re.DOTALL)
 _DIVISION = re.compile(r"=|:(?=\s|\Z)")
 #: A mark that may begin a comment, or quoted text around one. An apostrophe is a quote only around the whole value.
@@ -61,8 +60,7 @@ def replace_ini(text: str, rules: Sequence[ConfigRule]) -> str:
 
 class _IniFile:
     def __init__(self, text: str) -> None:
-        self._mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-        self._lines = [_line(found) for found in _LINE.finditer(text, len(self._mark))]
+        self._lines = [_Line(line, end) for line, end in lines_of(text)]
         self._end = self._lines[0].end if self._lines and self._lines[0].end else "\n"
         self._sections: dict[str, _Section] = {"": _Section()}
         self._new: list[str] = []
@@ -73,14 +71,15 @@ class _IniFile:
         name, key = _section_and_key(rule)
         section = self._sections.get(name)
         line = section.keys.get(key) if section else None
-        if line is None:
-            value = wanted(rule, ABSENT)
-            if value is not KEEP:
-                self._add(name, key, _plain(value_text(value), rule), rule)
+        bare = "" if line is None else line.value[: _comment(line.value)]
+        value = wanted(rule, ABSENT if line is None else bare[1:-1] if _quote(bare) else bare)
+        if value is KEEP:
             return
-        value = wanted(rule, _present(line.value))
-        if value is not KEEP:
-            self._replace(line, _plain(value_text(value), rule), rule)
+        text = _plain(value_text(value), rule)
+        if line is None:
+            self._add(name, key, text, rule)
+        else:
+            self._replace(line, text, rule)
 
     def text(self) -> str:
         behind: dict[int, list[_Line]] = {}
@@ -99,7 +98,7 @@ class _IniFile:
             line.end = line.end or self._end
         if lines and not is_complete:
             lines[-1].end = ""
-        return self._mark + "".join(line.text + line.end for line in lines)
+        return "".join(line.text + line.end for line in lines)
 
     def _parse(self) -> None:
         section = self._sections[""]
@@ -158,13 +157,6 @@ class _IniFile:
         section.added.append(line)
 
 
-def _line(found: re.Match[str]) -> _Line:
-    text = found.group(1)
-    if text is None:
-        return _Line(found.group(2), "")
-    return _Line(text[:-1], "\r\n") if text.endswith("\r") else _Line(text, "\n")
-
-
 def _section_and_key(rule: ConfigRule) -> tuple[str, str]:
     depth, section, key = 0, "", rule.match
     for place, character in enumerate(rule.match):
@@ -212,11 +204,6 @@ def _quote(bare: str) -> str:
     quote = bare[:1]
     is_quoted = quote in ('"', "'") and len(bare) > 1 and bare.endswith(quote) and quote not in bare[1:-1]
     return quote if is_quoted else ""
-
-
-def _present(value: str) -> str:
-    bare = value[: _comment(value)]
-    return bare[1:-1] if _quote(bare) else bare
 
 
 def _plain(value: str, rule: ConfigRule) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from ..definitions.definition import ConfigRule
@@ -24,6 +24,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _INDENTATION = "  "
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity)(?![\w.+-])")
+_STRING = json.JSONDecoder()
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
@@ -58,7 +59,7 @@ class _JsonWriter:
             pad = indentation(self._text, node.span[0]) if self._in_lines else None
             yield (*node.span, self._rendered(node, pad))
         elif isinstance(node, (Map, List)):
-            for child in node.children():
+            for _key, child in node.pairs():
                 if child.span is not None:
                     yield from self._edits_of(child)
             yield from self._additions(node)
@@ -86,7 +87,7 @@ class _JsonWriter:
         pad = indentation(self._text, start) if self._in_lines and end == span[1] - 1 else None
         return start, end, self._inner(new, pad)
 
-    def _inner(self, entries: list[tuple[str | None, Node]], pad: str | None) -> str:
+    def _inner(self, entries: Iterable[tuple[str | None, Node]], pad: str | None) -> str:
         if pad is None:
             comma = "," if self._colon == ":" else ", "
             return comma.join(self._entry(key, child, None, self._colon) for key, child in entries)
@@ -100,9 +101,9 @@ class _JsonWriter:
 
     def _rendered(self, node: Node, pad: str | None) -> str:
         if isinstance(node, Map):
-            return "{" + self._inner(list(node.entries.items()), pad) + "}"
+            return "{" + self._inner(node.pairs(), pad) + "}"
         if isinstance(node, List):
-            return "[" + self._inner([(None, item) for item in node.items], pad) + "]"
+            return "[" + self._inner(node.pairs(), pad) + "]"
         return self._scalar(node)
 
     def _scalar(self, leaf: Leaf | Alias) -> str:
@@ -127,8 +128,7 @@ class _JsonWriter:
 
 def read(text: str) -> Document:
     """Return the tree of ``text``, without values for an empty one. Raises `ConfigFault` with line and column."""
-    reader = _JsonReader(text)
-    return reader.document()
+    return _JsonReader(text).document()
 
 
 class _JsonReader:
@@ -136,7 +136,6 @@ class _JsonReader:
         self._text = text
         self._at = 0
         self._values = 0
-        self._string = json.JSONDecoder().raw_decode
 
     def document(self) -> Document:
         document = Document()
@@ -216,7 +215,7 @@ class _JsonReader:
 
     def _text_value(self) -> str:
         try:
-            value, self._at = self._string(self._text, self._at)
+            value, self._at = _STRING.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
             self._at = error.pos
             self._refuse("text in quotes does not end, or is not written as JSON has it")

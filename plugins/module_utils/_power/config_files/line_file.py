@@ -14,21 +14,20 @@ from collections.abc import Sequence
 
 from ..definitions.definition import ConfigRule
 from .rules import value_text
-from .splice import BYTE_ORDER_MARK
+from .splice import lines_of
 
-#: Only these two end a line: str.splitlines also cuts at form feeds and Unicode's separators.
-_LINE = re.compile(r"([^\n]*)\n|([^\n]+)")
 _LINE_END = re.compile(r"\r*\n")
 
 
 def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
     """Apply ``rules`` to ``text``. A second run changes nothing, unless a rule writes text that another one matches."""
-    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-    lines, ends = _split(text[len(mark) :])
+    read = lines_of(text)
+    lines, ends = [line for line, _end in read], [end for _line, end in read]
     longest_first = sorted((rule for rule in rules if rule.match), key=lambda rule: -len(rule.match))
     # A replacement of several lines is recognized as a whole; else the file would grow at every boot.
     blocks = [block for block in (_lines_of(rule) for rule in longest_first) if len(block) > 1]
-    pieces, position = [mark], 0
+    pieces: list[str] = []
+    position = 0
     while position < len(lines):
         standing = next((len(block) for block in blocks if lines[position : position + len(block)] == block), 0)
         for place in range(position, position + standing):
@@ -39,21 +38,6 @@ def replace_lines(text: str, rules: Sequence[ConfigRule]) -> str:
             pieces += (ends[position] or "\n").join(written), ends[position]
         position += standing or 1
     return "".join(pieces)
-
-
-def _split(text: str) -> tuple[list[str], list[str]]:
-    lines, ends = [], []
-    for found in _LINE.finditer(text):
-        line = found.group(1)
-        if line is None:
-            line, end = found.group(2), ""
-        elif line.endswith("\r"):
-            line, end = line[:-1], "\r\n"
-        else:
-            end = "\n"
-        lines.append(line)
-        ends.append(end)
-    return lines, ends
 
 
 def _lines_of(rule: ConfigRule) -> list[str]:

@@ -16,33 +16,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Union
 
 from ..definitions.definition import ConfigRule
 from .rules import ConfigFault
 
-
-@dataclass(frozen=True)
-class Key:
-    """A key of a map. For a list, digits are an index: see `index_of`."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Index:
-    """An item of a list, from 0."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Every:
-    """Every value of a map, every item of a list."""
-
-
-Step = Union[Key, Index, Every]
+#: A key of a map (digits may be an index, see `index_of`), an item of a list from 0, or None for every value or item.
+Step = Union[str, int, None]
 
 _MOST_STEPS = 64
 _LONGEST = 1000
@@ -78,19 +58,14 @@ def _steps(name: str, brackets: str, rule: ConfigRule) -> list[Step]:
         raise ConfigFault("its match is empty, or has nothing before, behind or between its dots", rule)
     steps: list[Step] = []
     if name:
-        steps.append(Every() if name == "*" else Key(name.replace("~1", ".").replace("~0", "~")))
+        steps.append(None if name == "*" else name.replace("~1", ".").replace("~0", "~"))
     for number, every, double, single in _BRACKETS.findall(brackets):
-        if number:
-            steps.append(Index(int(number)))
-        else:
-            steps.append(Every() if every else Key(double or single))
+        steps.append(int(number) if number else None if every else double or single)
     return steps
 
 
 def index_of(step: Step) -> int | None:
     """Return the index of a step in a list, or None."""
-    if isinstance(step, Index):
-        return step.number
-    if isinstance(step, Key) and _INDEX.fullmatch(step.name):
-        return int(step.name)
-    return None
+    if isinstance(step, str):
+        return int(step) if _INDEX.fullmatch(step) else None
+    return step

@@ -181,10 +181,5 @@ def _node_values(settings: Settings) -> dict[str, str]:
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
-    texts = {}
-    for name, value in values.items():
-        if isinstance(value, bool):
-            texts[name] = "true" if value else "false"
-        elif isinstance(value, (str, int)):
-            texts[name] = str(value)
-    return texts
+    known = {name: value for name, value in values.items() if isinstance(value, (str, int))}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in known.items()}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, ConfigFault, value_text, wanted
-from .splice import BYTE_ORDER_MARK
+from .splice import spliced
 
 #: Java also ends a line at a carriage return.
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\r|\n|\Z)")
@@ -60,7 +60,6 @@ def replace_properties(text: str, rules: Sequence[ConfigRule]) -> str:
 class _PropertiesFile:
     def __init__(self, text: str) -> None:
         self._text = text
-        self._begin = 1 if text.startswith(BYTE_ORDER_MARK) else 0
         self._is_latin = _NO_UTF8.search(text) is not None
         self._last: _Entry | None = None
         self._entries: dict[str, _Entry] = {}
@@ -81,13 +80,8 @@ class _PropertiesFile:
             (self._added if entry is None else self._changed)[key] = value_text(value)
 
     def text(self) -> str:
-        pieces: list[str] = []
-        position = 0
-        replaced = [entry for entry in (self._entries[key] for key in self._changed) if self._changed[entry.key] != entry.value]
-        for entry in sorted(replaced, key=lambda entry: entry.start):
-            pieces += self._text[position : entry.start], self._written(entry)
-            position = entry.stop
-        body = "".join((*pieces, self._text[position:]))
+        entries = [self._entries[key] for key, value in self._changed.items() if value != self._entries[key].value]
+        body = spliced(self._text, ((entry.start, entry.stop, self._written(entry)) for entry in entries))
         lines = [f"{self._escaped_key(key)}={self._escaped(value)}" for key, value in self._added.items()]
         return self._append(body, lines) if lines else body
 
@@ -97,15 +91,16 @@ class _PropertiesFile:
         end = _LINE.match(self._text)
         # Behind a lone carriage return a line feed would belong to the same line end.
         line_end = "\r" if body.endswith("\r") else (end.group(2) if end else "") or "\n"
-        is_complete = len(body) == self._begin or body.endswith(("\n", "\r"))
+        is_complete = not body or body.endswith(("\n", "\r"))
         # An empty line ends a continuation.
         gap = ("" if is_complete else line_end) + (line_end if last is not None and last.open else "")
         return body + gap + line_end.join(lines) + (line_end if is_complete else "")
 
     def _parse(self) -> None:
-        position = self._begin
+        position = 0
         while True:
-            position = _skipped(self._text, position)
+            blanks = _BLANKS_AND_ENDS.match(self._text, position)
+            position = blanks.end() if blanks else position
             if position == len(self._text):
                 return
             stop, after, is_open = _logical_line(self._text, position)
@@ -132,7 +127,7 @@ class _PropertiesFile:
             raw = raw.encode("utf-8", "surrogateescape").decode("latin-1")
         if "\\" not in raw:
             return raw
-        return _PAIR.sub(lambda pair: _joined(pair.group()), _ESCAPE.sub(_unescaped, raw))
+        return _PAIR.sub(lambda pair: pair.group().encode("utf-16", "surrogatepass").decode("utf-16"), _ESCAPE.sub(_unescaped, raw))
 
     def _written(self, entry: _Entry) -> str:
         value = self._changed[entry.key]
@@ -150,11 +145,6 @@ class _PropertiesFile:
     def _escaped_key(self, key: str) -> str:
         pattern = _TO_ESCAPE_IN_ASCII if self._is_ascii else _TO_ESCAPE
         return re.sub(r"[ =:#!]", r"\\\g<0>", pattern.sub(_escape, key))
-
-
-def _skipped(text: str, position: int) -> int:
-    found = _BLANKS_AND_ENDS.match(text, position)
-    return found.end() if found else position
 
 
 def _logical_line(text: str, position: int) -> tuple[int, int, bool]:
@@ -176,10 +166,6 @@ def _unescaped(found: re.Match[str]) -> str:
     if continued:
         return ""
     return chr(int(unit, 16)) if unit else _CONTROLS.get(character, character)
-
-
-def _joined(pair: str) -> str:
-    return pair.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 def _escape(found: re.Match[str]) -> str:

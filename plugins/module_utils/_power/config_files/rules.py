@@ -14,8 +14,9 @@ import enum
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Final, Union
 
@@ -263,6 +264,18 @@ def _equal_numbers(one: str, other: str) -> bool:
     except InvalidOperation:
         # The exponent is too large.
         return False
+
+
+def is_moment(parts: Sequence[str | None]) -> bool:
+    """Tell whether a date or time exists: year, month, day, hour, minute, second, and hour and minute of the offset; None if not given."""
+    year, month, day = (1 if part is None else int(part) for part in parts[:3])
+    hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in parts[3:])
+    try:
+        datetime(year, month, day, hour, minute, second)
+        time(offset_hour, offset_minute)
+    except ValueError:
+        return False
+    return True
 
 
 def text_of(value: Value) -> str:

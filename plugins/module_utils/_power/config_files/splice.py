@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import AnyStr
 
-BYTE_ORDER_MARK = "\ufeff"
-
-#: Start, end, and the new text.
+#: Start, end (both in bytes in XML), and the new text.
 Edit = tuple[int, int, str]
 
 _SEPARATOR = re.compile(r"[ \t]*,?[ \t]*(?:\r?\n[ \t]*)?,?[ \t]*")
@@ -18,14 +17,21 @@ _SEPARATOR = re.compile(r"[ \t]*,?[ \t]*(?:\r?\n[ \t]*)?,?[ \t]*")
 _COMMENTED = re.compile(r"[ \t]*(,?)[ \t]*(?:(?://|#)[^\r\n]*|/\*(?:(?!\*/)[^\r\n])*\*/[ \t]*)(?=\r?\n)")
 
 
-def spliced(text: str, edits: Iterable[Edit]) -> str:
+def spliced(text: AnyStr, edits: Iterable[tuple[int, int, AnyStr]]) -> AnyStr:
     """Return the text with the edits; edits at one place keep their order."""
-    pieces: list[str] = []
+    pieces: list[AnyStr] = []
     position = 0
     for start, end, piece in sorted(edits, key=lambda edit: edit[:2]):
         pieces += text[position:start], piece
         position = end
-    return "".join((*pieces, text[position:]))
+    pieces.append(text[position:])
+    return text[:0].join(pieces)
+
+
+def lines_of(text: str) -> list[tuple[str, str]]:
+    """Return each line and its end, empty without one. Unlike str.splitlines, only line feeds end a line."""
+    *pieces, last = re.split(r"(\r?\n)", text)
+    return [*zip(pieces[::2], pieces[1::2]), *([(last, "")] if last else [])]
 
 
 def line_end(text: str) -> str:

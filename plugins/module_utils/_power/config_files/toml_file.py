@@ -12,15 +12,14 @@ null: a rule that would write it is a fault.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..definitions.definition import ConfigRule
-from .paths import Every, Index, Key, Step, index_of, steps_of
+from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, wanted
+from .splice import Edit, spliced
 from .toml_tree import AddedLine, Form, Listing, Node, Table, read_toml
 from .toml_words import TomlScalar, Words, key_text
-
-#: Start, end, and the new text.
-_Edit = tuple[int, int, str]
 
 
 def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
@@ -34,45 +33,35 @@ def replace_toml(text: str, rules: Sequence[ConfigRule]) -> str:
         except ConfigFault as fault:
             raise ConfigFault(str(fault), rule) from None
     result = draft.written()
-    if result != text:
-        _proof(result)
-    return result
-
-
-def _proof(result: str) -> None:
+    if result == text:
+        return text
     try:
         Draft(result)
     except ConfigFault as fault:
         raise ConfigFault(f"the rules would spoil the file: {fault}") from None
+    return result
 
 
 def _follow(draft: Draft, node: Node, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
     """Follow a rule from ``node`` on; ``lenient``: the path had a ``*``, so misfits are skipped."""
     if not steps:
         _set(draft, node, rule, lenient)
-    elif isinstance(steps[0], Every):
-        # A copy: following may add to it.
-        for child in list(_children(node)):
-            _follow(draft, child, steps[1:], rule, True)
-        if isinstance(node, TomlScalar) and not lenient:
+    elif isinstance(node, TomlScalar):
+        if not lenient:
             raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
+    elif steps[0] is None:
+        # A copy: following may add to it.
+        for child in list(node.entries.values() if isinstance(node, Table) else node.items):
+            _follow(draft, child, steps[1:], rule, True)
     elif isinstance(node, Table):
         _into_table(draft, node, steps, rule, lenient)
-    elif isinstance(node, Listing):
+    else:
         _into_list(draft, node, steps, rule, lenient)
-    elif not lenient:
-        raise ConfigFault("its path runs through a value that is neither a table nor a list", rule)
-
-
-def _children(node: Node) -> list[Node]:
-    if isinstance(node, Table):
-        return list(node.entries.values())
-    return node.items if isinstance(node, Listing) else []
 
 
 def _into_table(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule, lenient: bool) -> None:
-    if isinstance(steps[0], Key):
-        node = table.entries.get(steps[0].name)
+    if isinstance(steps[0], str):
+        node = table.entries.get(steps[0])
         if node is None:
             _create(draft, table, steps, rule)
         else:
@@ -86,7 +75,7 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
     if index is not None and index < len(listing.items):
         _follow(draft, listing.items[index], steps[1:], rule, lenient)
     elif index == 0 and len(steps) == 1 and listing.closed:
-        leaf = _new_leaf(rule)
+        leaf = _new(rule)
         if leaf is not None:
             draft.fill(listing, leaf)
     elif not lenient and rule.if_value is None:
@@ -94,27 +83,16 @@ def _into_list(draft: Draft, listing: Listing, steps: tuple[Step, ...], rule: Co
 
 
 def _create(draft: Draft, table: Table, steps: tuple[Step, ...], rule: ConfigRule) -> None:
-    if any(isinstance(step, Every) for step in steps):
+    if None in steps:
         return
-    leaf = _new_leaf(rule)
+    leaf = _new(rule)
     if leaf is None:
         return
-    listed = steps[-1] == Index(0)
-    names = [step.name for step in (steps[:-1] if listed else steps) if isinstance(step, Key)]
+    listed = steps[-1] == 0
+    names = [step for step in (steps[:-1] if listed else steps) if isinstance(step, str)]
     if len(names) + listed != len(steps):
         raise ConfigFault("its path has an item of a list that does not exist", rule)
     draft.add(table, names, leaf, listed)
-
-
-def _new_leaf(rule: ConfigRule) -> TomlScalar | None:
-    value = wanted(rule, ABSENT)
-    if value is KEEP:
-        return None
-    if value is None:
-        raise ConfigFault("TOML has no null", rule)
-    leaf = TomlScalar(0, 0, "basic", value)
-    leaf.written = leaf.spelled(value)
-    return _shown(leaf.written)
 
 
 def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
@@ -122,20 +100,20 @@ def _set(draft: Draft, node: Node, rule: ConfigRule, lenient: bool) -> None:
         if lenient:
             return
         raise ConfigFault(f"its path ends at a {'table' if isinstance(node, Table) else 'list'}", rule)
-    value = wanted(rule, node.value)
+    new = _new(rule, node)
+    if new is not None:
+        draft.replace(node, new)
+
+
+def _new(rule: ConfigRule, present: TomlScalar | None = None) -> TomlScalar | None:
+    """Return the scalar that a rule writes, in the style of the present one and as every reader parses it; None for no change."""
+    value = wanted(rule, ABSENT if present is None else present.value)
     if value is KEEP:
-        return
+        return None
     if value is None:
         raise ConfigFault("TOML has no null", rule)
-    written = node.spelled(value)
-    draft.replace(node, written, _shown(written))
-
-
-def _shown(written: str) -> TomlScalar:
-    """Parse a scalar that we write, as every reader does."""
-    shown = Words(written).scalar()
-    shown.start, shown.end, shown.written = 0, 0, written
-    return shown
+    written = (present or TomlScalar(0, 0, "basic", "")).spelled(value)
+    return replace(Words(written).scalar(), start=0, end=0, written=written)
 
 
 class Draft:
@@ -144,27 +122,24 @@ class Draft:
     def __init__(self, text: str) -> None:
         self._newline = "\r\n" if "\r\n" in text else "\n"
         #: A last line without an end temporarily gets one.
-        self._unended = bool(text.strip("\ufeff")) and not text.endswith("\n")
+        self._unended = bool(text) and not text.endswith("\n")
         self._text = text + self._newline if self._unended else text
         self.root = read_toml(self._text)
         self._leaves: dict[int, TomlScalar] = {}
-        self._listings: list[Listing] = []
+        self._listings: list[tuple[Listing, TomlScalar]] = []
         #: Tables that own the new lines at their anchors; tables that get a header.
         self._owners: list[Table] = []
         self._sections: list[Table] = []
 
-    def replace(self, leaf: TomlScalar, written: str, shown: TomlScalar) -> None:
-        """Replace a scalar by ``written``, whose parsed form is ``shown``."""
-        leaf.written = written
-        leaf.value = shown.value
-        leaf.form = shown.form
+    def replace(self, leaf: TomlScalar, new: TomlScalar) -> None:
+        """Replace a scalar, in its place."""
+        leaf.written, leaf.value, leaf.form = new.written, new.value, new.form
         self._leaves[id(leaf)] = leaf
 
     def fill(self, listing: Listing, leaf: TomlScalar) -> None:
         """Make ``leaf`` the first item of an empty list."""
         listing.items.append(leaf)
-        listing.first = leaf
-        self._listings.append(listing)
+        self._listings.append((listing, leaf))
 
     def add(self, table: Table, names: Sequence[str], leaf: TomlScalar, listed: bool) -> None:
         """Add the key ``names`` below a table that lacks it; ``listed``: ``leaf`` is the only item of a list there."""
@@ -197,19 +172,14 @@ class Draft:
         return table
 
     def written(self) -> str:
-        edits = [(leaf.start, leaf.end, leaf.written or "") for leaf in self._leaves.values() if leaf.end]
-        edits += [(listing.start + 1, listing.start + 1, _spelling(listing.first)) for listing in self._listings]
+        edits = [(leaf.start, leaf.end, leaf.written) for leaf in self._leaves.values() if leaf.end]
+        edits += [(listing.start + 1, listing.start + 1, leaf.written) for listing, leaf in self._listings]
         edits += [self._addition(owner) for owner in self._owners if owner not in self._sections]
-        pieces: list[str] = []
-        position = 0
-        for start, end, piece in sorted(edits, key=lambda edit: edit[:2]):
-            pieces += self._text[position:start], piece
-            position = end
-        pieces.append(self._text[position:])
-        result = "".join(pieces) + self._tail("".join(pieces))
+        body = spliced(self._text, edits)
+        result = body + self._tail(body)
         return result.removesuffix(self._newline) if self._unended else result
 
-    def _addition(self, owner: Table) -> _Edit:
+    def _addition(self, owner: Table) -> Edit:
         anchor = owner.anchor
         home = owner
         while home.form is Form.DOTTED and home.keyed_in is not None:
@@ -219,7 +189,7 @@ class Draft:
             if home.entries and self._text[home.anchor - 1] != "{":
                 return home.anchor, home.anchor, f", {pairs}"
             return home.anchor, home.anchor, f" {pairs}" if self._text[home.anchor] in " \t\r\n" else f" {pairs} "
-        leads = owner is self.root and self._text.startswith("[", anchor) and not self._text[:anchor].strip("\ufeff")
+        leads = owner is self.root and self._text.startswith("[", anchor) and anchor == 0
         gap = self._newline if leads else ""
         return anchor, anchor, "".join(f"{owner.indent}{_pair(line)}{self._newline}" for line in owner.lines) + gap
 
@@ -227,7 +197,7 @@ class Draft:
         tail: list[str] = []
         for section in self._sections:
             header = ".".join(key_text(name) for name in section.names or ())
-            if tail or (before.strip("\ufeff") and not before.endswith(self._newline * 2)):
+            if tail or (before and not before.endswith(self._newline * 2)):
                 tail.append(self._newline)
             tail += f"[{header}]{self._newline}", *(f"{_pair(line)}{self._newline}" for line in section.lines)
         return "".join(tail)
@@ -242,12 +212,6 @@ def _dotted(table: Table, name: str) -> Table:
     return below
 
 
-def _spelling(leaf: TomlScalar | None) -> str:
-    if leaf is None or leaf.written is None:
-        raise ConfigFault("there is no value to write")
-    return leaf.written
-
-
 def _pair(line: AddedLine) -> str:
-    value = _spelling(line.leaf)
+    value = line.leaf.written
     return f"{line.key} = [{value}]" if line.listed else f"{line.key} = {value}"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Union
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar, Union
 
 from .rules import ConfigFault
-from .splice import BYTE_ORDER_MARK
 from .toml_words import TomlScalar, Words, key_text
 
 #: Values of one file, a limit on time and memory far above real files.
@@ -32,29 +32,24 @@ class Form(enum.Enum):
     INLINE = "inline"
 
 
-class AddedLine:
+class AddedLine(NamedTuple):
     """A key that a rule adds: its text and its value; ``listed``: the value is the only item of a list."""
 
-    __slots__ = ("key", "leaf", "listed")
-
-    def __init__(self, key: str, leaf: TomlScalar, listed: bool) -> None:
-        self.key = key
-        self.leaf = leaf
-        self.listed = listed
+    key: str
+    leaf: TomlScalar
+    listed: bool
 
 
+@dataclass(eq=False)
 class Listing:
-    """A list: in brackets, or (``closed`` False) of tables with ``[[headers]]``. ``first``: an item that a rule put in an empty one."""
+    """A list: in brackets, or (``closed`` False) of tables with ``[[headers]]``."""
 
-    __slots__ = ("closed", "first", "items", "start")
-
-    def __init__(self, start: int, closed: bool) -> None:
-        self.start = start
-        self.closed = closed
-        self.items: list[Node] = []
-        self.first: TomlScalar | None = None
+    start: int
+    closed: bool
+    items: list[Node] = field(default_factory=list)
 
 
+@dataclass(eq=False)
 class Table:
     """A table. ``names``: the header that would lead to it, or None if none can (in a list, or in braces).
 
@@ -62,23 +57,21 @@ class Table:
     them.
     """
 
-    __slots__ = ("anchor", "entries", "form", "indent", "keyed_in", "lines", "name", "names", "parent", "prefix")
-
-    def __init__(self, form: Form, parent: Table | None, name: str, names: tuple[str, ...] | None) -> None:
-        self.form = form
-        self.parent = parent
-        self.name = name
-        self.names = names
-        self.entries: dict[str, Node] = {}
-        self.anchor = 0
-        self.indent = ""
-        self.prefix = ""
-        self.lines: list[AddedLine] = []
-        #: The section whose keys made this table, if any: later sections may not add to it.
-        self.keyed_in: Table | None = None
+    form: Form
+    parent: Table | None
+    name: str
+    names: tuple[str, ...] | None
+    entries: dict[str, Node] = field(default_factory=dict)
+    anchor: int = 0
+    indent: str = ""
+    prefix: str = ""
+    lines: list[AddedLine] = field(default_factory=list)
+    #: The section whose keys made this table, if any: later sections may not add to it.
+    keyed_in: Table | None = None
 
 
 Node = Union[TomlScalar, Listing, Table]
+_Node = TypeVar("_Node", TomlScalar, Listing, Table)
 
 
 class TreeBuilder:
@@ -89,21 +82,11 @@ class TreeBuilder:
         self._count = 0
         self.root = Table(Form.SECTION, None, "", ())
 
-    def counted(self, node: Node) -> Node:
+    def counted(self, node: _Node) -> _Node:
         self._count += 1
         if self._count > _MOST_NODES:
             raise ConfigFault(f"the file has more than {_MOST_NODES} values")
         return node
-
-    def inline_table(self) -> Table:
-        table = Table(Form.INLINE, None, "", None)
-        self.counted(table)
-        return table
-
-    def listing(self, start: int) -> Listing:
-        listing = Listing(start, closed=True)
-        self.counted(listing)
-        return listing
 
     def open_section(self, names: list[str], several: bool) -> Table:
         """Open the table of a header: the one of that name, or with double brackets the next of a list of tables."""
@@ -135,8 +118,7 @@ class TreeBuilder:
 
     def _named(self, form: Form, parent: Table, name: str) -> Table:
         """Add a table that a header can reach, if one reaches its parent."""
-        table = Table(form, parent, name, None if parent.names is None else (*parent.names, name))
-        self.counted(table)
+        table = self.counted(Table(form, parent, name, None if parent.names is None else (*parent.names, name)))
         parent.entries[name] = table
         return table
 
@@ -147,8 +129,7 @@ class TreeBuilder:
             table.entries[name] = node
         if not isinstance(node, Listing) or node.closed:
             raise self._fault(_TWICE)
-        item = Table(Form.SECTION, table, name, None)
-        self.counted(item)
+        item = self.counted(Table(Form.SECTION, table, name, None))
         node.items.append(item)
         return item
 
@@ -164,8 +145,7 @@ class TreeBuilder:
     def _below_key(self, table: Table, name: str, home: Table) -> Table:
         node = table.entries.get(name)
         if node is None:
-            node = Table(Form.DOTTED, table, name, None)
-            self.counted(node)
+            node = self.counted(Table(Form.DOTTED, table, name, None))
             _bind(node, table, home)
             table.entries[name] = node
         elif isinstance(node, Table) and node.form is Form.IMPLIED:
@@ -201,10 +181,7 @@ class _TomlReader:
 
     def read(self) -> Table:
         words, root = self._words, self._tree.root
-        if words.at(BYTE_ORDER_MARK):
-            words.position = 1
         # Additions go above the first header; without one, to the end.
-        root.anchor = words.position
         words.skip_lines()
         while words.position < len(words.text):
             if words.at("["):
@@ -224,7 +201,7 @@ class _TomlReader:
 
     def _indent(self) -> str:
         words = self._words
-        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position].removeprefix(BYTE_ORDER_MARK)
+        return words.text[words.text.rfind("\n", 0, words.position) + 1 : words.position]
 
     def _header(self) -> None:
         words = self._words
@@ -266,7 +243,7 @@ class _TomlReader:
 
     def _list(self, depth: int) -> Listing:
         words = self._words
-        listing = self._tree.listing(words.position)
+        listing = self._tree.counted(Listing(words.position, closed=True))
         words.take("[")
         words.skip_lines()
         while not words.at("]"):
@@ -281,7 +258,7 @@ class _TomlReader:
     def _braces(self, depth: int) -> Table:
         """Read an inline table. Its anchor is behind its last value, or behind the brace."""
         words = self._words
-        table = self._tree.inline_table()
+        table = self._tree.counted(Table(Form.INLINE, None, "", None))
         words.take("{")
         table.anchor = words.position
         words.skip_lines()

@@ -9,9 +9,9 @@ TOML 1.1 (line breaks in inline tables, ``\\e``, ``\\xHH``, times without second
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from dataclasses import dataclass
 
-from .rules import ConfigFault, Number
+from .rules import ConfigFault, Number, is_moment
 
 #: Forbidden control characters, for a class. Tabs are allowed; line feeds are handled separately.
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f"
@@ -58,17 +58,15 @@ _TO_ESCAPE = re.compile(r'[\x00-\x1f"\\\x7f]')
 _UNWRITABLE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
+@dataclass(eq=False)
 class TomlScalar:
     """A scalar: position, form (basic, literal, date, float, integer, bool), value for rules, and a rule's new text."""
 
-    __slots__ = ("end", "form", "start", "value", "written")
-
-    def __init__(self, start: int, end: int, form: str, value: str | bool | Number, written: str | None = None) -> None:
-        self.start = start
-        self.end = end
-        self.form = form
-        self.value = value
-        self.written = written
+    start: int
+    end: int
+    form: str
+    value: str | bool | Number
+    written: str = ""
 
     def spelled(self, value: str | bool | Number) -> str:
         """Return ``value`` in the style of this one. Raises `ConfigFault` for text that no file can hold."""
@@ -86,16 +84,7 @@ class TomlScalar:
 def _is_date(text: str, without_seconds: bool) -> bool:
     """Tell whether all readers accept a text as date or time: it exists, and has seconds unless it may lack them."""
     parts = _DATE_PARTS.fullmatch(text) if _DATE_ALONE.fullmatch(text) else None
-    if parts is None or (_lacks_seconds(text) and not without_seconds):
-        return False
-    year, month, day = (1 if part is None else int(part) for part in parts.group(1, 2, 3))
-    hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in parts.group(4, 5, 6, 7, 8))
-    try:
-        datetime(year, month, day, hour, minute, second)
-        time(offset_hour, offset_minute)
-    except ValueError:
-        return False
-    return True
+    return parts is not None and (without_seconds or not _lacks_seconds(text)) and is_moment(parts.groups())
 
 
 def _lacks_seconds(text: str) -> bool:
@@ -192,9 +181,8 @@ class Words:
             text = (found.group(1) + found.group(2)[3:]).replace("\r\n", "\n")
             return TomlScalar(start, self.position, "basic", self._unescaped(text) if self.text[start] == '"' else text)
         if self.at('"') or self.at("'"):
-            form = "basic" if self.at('"') else "literal"
             value = self._name()
-            return TomlScalar(start, self.position, form, value)
+            return TomlScalar(start, self.position, "basic" if self.text[start] == '"' else "literal", value)
         found = self._match(_SCALAR, "a value is missing, or needs quotes")
         return _plain(found.lastgroup or "", found.group(), start, self.position)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Union
 
 from ..definitions.definition import ConfigRule
-from .paths import Every, Index, Key, Step, index_of, steps_of
+from .paths import Step, index_of, steps_of
 from .rules import ABSENT, KEEP, ConfigFault, Present, Value, same, wanted
-from .splice import BYTE_ORDER_MARK, Edit, spliced
+from .splice import Edit, spliced
 
 #: Start and end, in characters of the text.
 Span = tuple[int, int]
@@ -79,15 +79,15 @@ class Map(Branch):
     #: Maps that provide missing values (YAML's merge keys), in order.
     merged: list[Node] = field(default_factory=list)
 
-    def children(self) -> Iterable[Node]:
-        return self.entries.values()
+    def pairs(self) -> Iterable[tuple[str | None, Node]]:
+        return self.entries.items()
 
     def places(self) -> Sequence[str | int]:
         return list(self.entries)
 
     def place(self, step: Step, rule: ConfigRule) -> str:
-        if isinstance(step, Key):
-            return step.name
+        if isinstance(step, str):
+            return step
         raise ConfigFault("its path has an index where the file has a map", rule)
 
     def get(self, place: str | int) -> Node | None:
@@ -103,8 +103,8 @@ class List(Branch):
 
     items: list[Node] = field(default_factory=list)
 
-    def children(self) -> Iterable[Node]:
-        return self.items
+    def pairs(self) -> Iterable[tuple[str | None, Node]]:
+        return ((None, item) for item in self.items)
 
     def places(self) -> Sequence[str | int]:
         return range(len(self.items))
@@ -134,9 +134,7 @@ Node = Union[Leaf, Alias, Map, List]
 
 def added(node: Map | List) -> list[tuple[str | None, Node]]:
     """Return the values of a map or list that are not in the file yet, with their keys in a map."""
-    if isinstance(node, Map):
-        return [(key, child) for key, child in node.entries.items() if child.new and child.span is None]
-    return [(None, child) for child in node.items if child.new and child.span is None]
+    return [(key, child) for key, child in node.pairs() if child.new and child.span is None]
 
 
 def equal(one: Node, other: Node) -> bool:
@@ -151,7 +149,7 @@ def equal(one: Node, other: Node) -> bool:
         return one.entries.keys() == other.entries.keys() and _all_equal(
             [*one.merged, *one.entries.values()], [*other.merged, *(other.entries[key] for key in one.entries)]
         )
-    return _all_equal(list(one.children()), list(other.children()))
+    return _all_equal([child for _key, child in one.pairs()], [child for _key, child in other.pairs()])
 
 
 def _all_equal(ones: Sequence[Node], others: Sequence[Node]) -> bool:
@@ -186,7 +184,8 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
         raise ConfigFault(f"the rules lead to more than {_MOST_PLACES} places", going.rule)
     node = parent.get(place)
     inherited = node is None and isinstance(parent, Map)
-    node = _inherited(parent, str(place)) if inherited else node
+    if inherited:
+        node = next((each.entries[str(place)] for each in _merged(parent) if str(place) in each.entries), None)
     if not steps:
         _write(parent, place, node, going)
         return
@@ -197,7 +196,7 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
     elif isinstance(target, Leaf):
         if not going.lenient:
             raise ConfigFault("its path leads through something that is neither a map nor a list", going.rule)
-    elif isinstance(steps[0], Every):
+    elif steps[0] is None:
         for each in target.places():
             _go(target, each, steps[1:], _Going(going.rule, going.budget, shared, lenient=True))
     else:
@@ -212,11 +211,11 @@ def _go(parent: Map | List, place: str | int, steps: Sequence[Step], going: _Goi
 
 def _create(parent: Map | List, place: str | int, null: Node | None, steps: Sequence[Step], going: _Going) -> None:
     step = steps[0]
-    if isinstance(step, Every) or going.rule.if_value is not None:
+    if step is None or going.rule.if_value is not None:
         return
     _refuse_shared(null, going)
     span = None if null is None else null.span
-    branch: Map | List = List(span=span, new=True) if isinstance(step, Index) else Map(span=span, new=True)
+    branch: Map | List = List(span=span, new=True) if isinstance(step, int) else Map(span=span, new=True)
     at = branch.place(step, going.rule)
     parent.put(place, branch)
     _go(branch, at, steps[1:], _Going(going.rule, going.budget))
@@ -245,13 +244,6 @@ def _refuse_shared(node: Node | None, going: _Going) -> None:
         raise ConfigFault(node.closed, going.rule)
 
 
-def _inherited(parent: Map | List, key: str) -> Node | None:
-    for each in _merged(parent):
-        if key in each.entries:
-            return each.entries[key]
-    return None
-
-
 def _merged(parent: Map | List) -> Iterator[Map]:
     """Yield the merged maps of a map, each once, also with circular references."""
     seen: set[int] = set()
@@ -270,13 +262,11 @@ def _merged(parent: Map | List) -> Iterator[Map]:
 def rewritten(
     text: str, rules: Sequence[ConfigRule], read: Callable[[str], Document], edits: Callable[[str, Document], Iterable[Edit]]
 ) -> str:
-    """Return ``text`` changed by ``rules``, with its byte order mark. An unintended change in the result is a `ConfigFault`."""
-    mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
-    before = text[len(mark) :]
-    document = read(before)
+    """Return ``text`` changed by ``rules``. An unintended change in the result is a `ConfigFault`."""
+    document = read(text)
     carry_out(document, rules)
-    after = spliced(before, edits(before, document))
-    if after == before:
+    after = spliced(text, edits(text, document))
+    if after == text:
         return text
     try:
         intact = equal(document, read(after))
@@ -284,4 +274,4 @@ def rewritten(
         intact = False
     if not intact:
         raise ConfigFault("it is written in a way in which these values cannot be changed without changing others")
-    return mark + after
+    return after

@@ -15,15 +15,13 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Union
 
 from ..definitions.definition import ConfigRule
 from .rules import ABSENT, KEEP, Absent, ConfigFault, value_text, wanted
-from .xml_path import BLANKS, EVERY, AttributeFilter, ChildFilter, Filter, PathStep, XmlTarget, is_named, place_of, steps_afterwards
+from .splice import Edit, spliced
+from .xml_path import BLANKS, EVERY, PathStep, ValueFilter, XmlTarget, is_named, place_of, steps_afterwards
 from .xml_tree import Element, TextRun, XmlDocument, is_bound, keeps_namespaces, read_xml
 
-#: Start, end, and the new text, by bytes.
-_Edit = tuple[int, int, str]
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TEXT = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _VALUE = {**_TEXT, "\n": "&#10;", "\t": "&#9;"}
@@ -31,8 +29,6 @@ _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>'
 _STEP = "  "
 #: Bytes searched for a line's indent; a wider indent is no layout.
 _WIDEST = 400
-#: None: everything in one line.
-_Layout = Union[str, None]
 
 
 def replace_xml(text: str, rules: Sequence[ConfigRule]) -> str:
@@ -136,27 +132,19 @@ def _found(document: XmlDocument, steps: Iterable[PathStep]) -> list[Element]:
 def _children(document: XmlDocument, parent: Element | None, step: PathStep) -> list[Element]:
     everything = parent.children if parent is not None else [] if document.root is None else [document.root]
     found = [child for child in everything if is_named(child.name, step.name)]
-    for rule in step.filters:
-        found = _filtered(document, found, rule)
+    for each in step.filters:
+        if isinstance(each, int):
+            found = found[each:][:1] if -len(found) <= each < len(found) else []
+        else:
+            found = [element for element in found if _passes(document, element, each)]
     return found
 
 
-def _filtered(document: XmlDocument, elements: list[Element], rule: Filter) -> list[Element]:
-    if isinstance(rule, AttributeFilter):
-        return [
-            element
-            for element in elements
-            if rule.name in element.attributes and (rule.value is None or element.attributes[rule.name] == rule.value)
-        ]
-    if isinstance(rule, ChildFilter):
-        return [element for element in elements if _has_child(document, element, rule)]
-    return elements[rule.index :][:1] if -len(elements) <= rule.index < len(elements) else []
-
-
-def _has_child(document: XmlDocument, element: Element, rule: ChildFilter) -> bool:
-    return any(
-        is_named(child.name, rule.name) and (rule.text is None or document.bare_text(child) == rule.text) for child in element.children
-    )
+def _passes(document: XmlDocument, element: Element, wish: ValueFilter) -> bool:
+    if wish.is_attribute:
+        return wish.name in element.attributes and wish.value in (None, element.attributes[wish.name])
+    named = (child for child in element.children if is_named(child.name, wish.name))
+    return any(wish.value is None or document.bare_text(child) == wish.value for child in named)
 
 
 def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
@@ -169,24 +157,21 @@ def _create(document: XmlDocument, place: XmlTarget) -> tuple[Element, Element]:
         parent, depth = found[0], length
     if parent is None and document.root is not None:
         raise ConfigFault("its match begins with another name than that of the file's root element", place.rule)
-    touched = parent
+    new: list[Element] = []
     for step in place.steps[depth:]:
-        child = Element(step.name, parent, None, _attributes(step, place.rule))
-        if parent is None:
-            document.root = child
+        above = new[-1] if new else parent
+        new.append(Element(step.name, above, None, _attributes(step, place.rule)))
+        if above is None:
+            document.root = new[-1]
         else:
-            parent.children.append(child)
-        touched = child if touched is None else touched
-        parent = child
-    if parent is None or touched is None:
-        raise ConfigFault("its match is not a path", place.rule)
-    return parent, touched
+            above.children.append(new[-1])
+    return new[-1], parent or new[0]
 
 
 def _attributes(step: PathStep, rule: ConfigRule) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for wish in step.filters:
-        if not isinstance(wish, AttributeFilter) or wish.value is None or not fits_xml(wish.value):
+        if isinstance(wish, int) or not wish.is_attribute or wish.value is None or not fits_xml(wish.value):
             raise ConfigFault("nothing matches, and of a filter only [@name='value'] says what to create", rule)
         attributes[wish.name] = wish.value
     return attributes
@@ -202,17 +187,9 @@ def written(document: XmlDocument, changed: list[Element]) -> bytes:
         text = f"{_DECLARATION}{newline}{_markup(root, '', newline, _STEP)}{newline}"
         return source.rstrip() + text.encode("utf-8")
     edits = [edit for element in changed if element.start is not None for edit in _edits(document, element)]
-    pieces: list[bytes] = []
-    position = 0
-    for start, end, text in sorted(edits, key=lambda edit: edit[0]):
-        pieces += source[position:start], _encoded(text, document.codec)
-        position = end
-    return b"".join([*pieces, source[position:]])
-
-
-def _encoded(text: str, codec: str) -> bytes:
-    """Encode text as the file is; a reference replaces a character that its encoding lacks."""
-    return text.encode(codec, "strict" if codec == "utf-8" else "xmlcharrefreplace")
+    # A reference replaces a character that the file's encoding lacks.
+    errors = "strict" if document.codec == "utf-8" else "xmlcharrefreplace"
+    return spliced(source, ((start, end, text.encode(document.codec, errors)) for start, end, text in edits))
 
 
 def fits_xml(text: str) -> bool:
@@ -224,7 +201,7 @@ def _escaped(text: str, table: dict[str, str]) -> str:
     return "".join(table.get(character, character) for character in text)
 
 
-def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
+def _edits(document: XmlDocument, element: Element) -> Iterator[Edit]:
     """Yield the edits of one element, without its existing children."""
     tag = document.tag(element)
     for name, value in element.changed.items():
@@ -243,7 +220,7 @@ def _edits(document: XmlDocument, element: Element) -> Iterator[_Edit]:
     if element.text is not None:
         yield from _text_edits(document, element, element.text, tag.end)
     if added:
-        position = _last_mark(document.source, tag.end, element.end)
+        position = tag.end + len(document.source[tag.end : element.end].rstrip())
         yield position, position, _added(document, element, added, position == element.end)
 
 
@@ -251,12 +228,13 @@ def _attribute(name: str, value: str) -> str:
     return f' {name}="' + _escaped(value, {**_VALUE, '"': "&quot;"}) + '"'
 
 
-def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[_Edit]:
+def _text_edits(document: XmlDocument, element: Element, text: str, begin: int) -> Iterator[Edit]:
     """Yield edits of an element's own text: in its old place, else behind the start tag; comments and layout stay."""
     runs = document.runs(element)
     if not document.is_mixed(element):
         start, end = (runs[0].start, runs[-1].end) if runs else (begin, begin)
-        cdata = len(runs) == 1 and runs[0].cdata and _fits_cdata(text, document.codec)
+        fits_cdata = "]]>" not in text and "\r" not in text and (document.codec == "utf-8" or text.isascii())
+        cdata = len(runs) == 1 and runs[0].cdata and fits_cdata
         yield start, end, f"<![CDATA[{text}]]>" if cdata else _escaped(text, _TEXT)
         return
     filled = [run for run in runs if run.text.strip(BLANKS)]
@@ -275,14 +253,6 @@ def _core(source: bytes, run: TextRun) -> tuple[int, int]:
     return run.end - len(content.lstrip()), run.start + len(content.rstrip())
 
 
-def _fits_cdata(text: str, codec: str) -> bool:
-    return "]]>" not in text and "\r" not in text and (codec == "utf-8" or text.isascii())
-
-
-def _last_mark(source: bytes, begin: int, end: int) -> int:
-    return begin + len(source[begin:end].rstrip())
-
-
 def _added(document: XmlDocument, element: Element, added: list[Element], closes: bool) -> str:
     """Return new elements within an existing one, in its layout; ``closes``: up to its end tag."""
     if not added:
@@ -299,7 +269,7 @@ def _added(document: XmlDocument, element: Element, added: list[Element], closes
     return f"{lines}{newline}{indent}" if closes else lines
 
 
-def _indent(source: bytes, element: Element) -> _Layout:
+def _indent(source: bytes, element: Element) -> str | None:
     """Return the white space before an element, or None if it has no line of its own."""
     if element.start is None:
         return None
@@ -310,7 +280,7 @@ def _indent(source: bytes, element: Element) -> _Layout:
     return line.decode("ascii")
 
 
-def _markup(element: Element, indent: _Layout, newline: str, step: str) -> str:
+def _markup(element: Element, indent: str | None, newline: str, step: str) -> str:
     """Return a new element with its content; ``indent`` None: in one line."""
     opening = f"<{element.name}" + "".join(_attribute(name, value) for name, value in element.attributes.items())
     text = _escaped(element.text or "", _TEXT)

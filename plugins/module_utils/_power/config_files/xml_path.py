@@ -41,29 +41,16 @@ _ATTRIBUTE_VALUE = re.compile(r"\[([^\W\d][\w:.-]*)='(.*)'\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class AttributeFilter:
-    """Elements with this attribute and, unless None, this value."""
+class ValueFilter:
+    """Elements with an attribute or a child element of this name and, unless None, this value or text."""
 
+    is_attribute: bool
     name: str
     value: str | None
 
 
-@dataclass(frozen=True)
-class ChildFilter:
-    """Elements with a child element of this name and, unless None, this text."""
-
-    name: str
-    text: str | None
-
-
-@dataclass(frozen=True)
-class PositionFilter:
-    """The element at this index among those found in one parent, from 0; -1 is the last."""
-
-    index: int
-
-
-Filter = Union[AttributeFilter, ChildFilter, PositionFilter]
+#: A number is the index of the element among those found in one parent, from 0; -1 is the last.
+Filter = Union[ValueFilter, int]
 
 
 @dataclass(frozen=True)
@@ -119,9 +106,8 @@ def _filter(text: str, rule: ConfigRule) -> Filter:
     number, at, name, single, double = found.groups()
     if number is not None:
         index = int(number)
-        return PositionFilter(index - 1 if index > 0 else index)
-    value = single if single is not None else double
-    return AttributeFilter(name, value) if at else ChildFilter(name, value)
+        return index - 1 if index > 0 else index
+    return ValueFilter(bool(at), name, single if single is not None else double)
 
 
 def is_named(name: str, path_name: str) -> bool:
@@ -137,26 +123,28 @@ def steps_afterwards(place: XmlTarget) -> tuple[PathStep, ...] | None:
     filters: list[Filter] = []
     turned = False
     for each in place.steps[depth].filters:
-        if turned and isinstance(each, PositionFilter):
-            raise ConfigFault("its match counts those elements that its own value makes others of; count first", place.rule)
+        if isinstance(each, int):
+            if turned:
+                raise ConfigFault("its match counts those elements that its own value makes others of; count first", place.rule)
+            filters.append(each)
+            continue
         value = _written_over(each, place)
         turned = turned or value is not None
-        filters.append(each if value is None or isinstance(each, PositionFilter) else type(each)(each.name, value))
+        filters.append(each if value is None else dataclasses.replace(each, value=value))
     if not turned:
         return None
     return (*place.steps[:depth], PathStep(place.steps[depth].name, tuple(filters)), *place.steps[depth + 1 :])
 
 
-def _written_over(each: Filter, place: XmlTarget) -> str | None:
+def _written_over(each: ValueFilter, place: XmlTarget) -> str | None:
     """Return the new value that a filter will see, or None if it is unaffected or unchanged."""
-    if place.attribute is not None:
-        present = each.value if isinstance(each, AttributeFilter) and each.name == place.attribute else None
+    if each.is_attribute:
+        is_it = each.name == place.attribute
     else:
         name = place.steps[-1].name
-        is_it = isinstance(each, ChildFilter) and (is_named(each.name, name) or is_named(name, each.name))
-        present = each.text if is_it and isinstance(each, ChildFilter) else None
-    value = KEEP if present is None else wanted(place.rule, present)
+        is_it = place.attribute is None and (is_named(each.name, name) or is_named(name, each.name))
+    value = wanted(place.rule, each.value) if is_it and each.value is not None else KEEP
     if value is KEEP:
         return None
     text = value_text(value)
-    return (text if place.attribute is not None else text.strip(BLANKS)) if text != present else None
+    return (text if each.is_attribute else text.strip(BLANKS)) if text != each.value else None

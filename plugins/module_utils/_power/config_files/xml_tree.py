@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
@@ -37,22 +36,22 @@ _PREDEFINED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 _LINE_END = re.compile(r"\r\n?")
 
 
+@dataclass(eq=False)
 class Element:
-    """An element of the file, or (``start`` None) of a rule. ``changed``: its attributes that differ from the file's."""
+    """An element of the file, or (``start`` None) of a rule. ``changed``: its attributes that differ from the file's.
 
-    __slots__ = ("attributes", "changed", "children", "end", "name", "parent", "start", "text")
+    ``start`` and ``end`` are the byte offsets of its tags; ``end`` is meaningless without an end tag.
+    """
 
-    def __init__(self, name: str, parent: Element | None, start: int | None, attributes: dict[str, str]) -> None:
-        self.name = name
-        self.parent = parent
-        self.children: list[Element] = []
-        #: Byte offsets of its start tag and its end tag; ``end`` is meaningless without an end tag.
-        self.start = start
-        self.end = 0
-        self.attributes = attributes
-        self.changed: dict[str, str] = {}
-        #: The text from a rule, or None for the file's.
-        self.text: str | None = None
+    name: str
+    parent: Element | None
+    start: int | None
+    attributes: dict[str, str]
+    end: int = 0
+    children: list[Element] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    #: The text from a rule, or None for the file's.
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,19 +106,15 @@ class XmlDocument:
         if tag.empty:
             return []
         first = next((child.start for child in element.children if child.start is not None), element.end)
-        return list(self._runs(tag.end, first))
-
-    def _runs(self, position: int, end: int) -> Iterator[TextRun]:
-        while position < end:
-            found = _CONTENT.match(self.source, position, end)
-            if found is None:
-                return
+        runs = []
+        # It matches without gaps up to the first child.
+        for found in _CONTENT.finditer(self.source, tag.end, first):
             cdata, plain = found.groups()
             if cdata is not None:
-                yield TextRun(position, found.end(), True, _LINE_END.sub("\n", cdata[9:-3].decode(self.codec)))
+                runs.append(TextRun(*found.span(), True, _LINE_END.sub("\n", cdata[9:-3].decode(self.codec))))
             elif plain is not None:
-                yield TextRun(position, found.end(), False, _unescaped(_LINE_END.sub("\n", plain.decode(self.codec))))
-            position = found.end()
+                runs.append(TextRun(*found.span(), False, _unescaped(_LINE_END.sub("\n", plain.decode(self.codec)))))
+        return runs
 
     def text(self, element: Element) -> str:
         """Return an element's text up to its first child, without comments; white space around it counts only if it has nothing else."""

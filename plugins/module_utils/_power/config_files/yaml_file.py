@@ -18,7 +18,6 @@ from .rules import ConfigFault
 from .splice import Edit, appended, between, line_end
 from .tree import Alias, Document, List, Map, Node, Span, added, rewritten
 from .yaml_read import anchor_of, scalar
-from .yaml_read import key as written_key
 
 _COLON = re.compile(r"[ \t]*:[ \t]+")
 #: A literal or folded block, behind anchor and tag; a + keeps the empty lines behind it.
@@ -50,7 +49,7 @@ class _YamlWriter:
         if node.new and node.span is not None:
             yield self._replaced(node, node.span, parent)
         elif isinstance(node, (Map, List)):
-            for child in node.children():
+            for _key, child in node.pairs():
                 if child.span is not None:
                     yield from self._edits_of(child, node)
             if new := added(node):
@@ -81,30 +80,29 @@ class _YamlWriter:
         if node.last is None or node.last.span is None:
             blank = not self._text[start:end].strip()
             return [(start, end if blank else start, ", ".join(self._inline_entry(key, child) for key, child in new))]
-        quoted = self._text[end : end + 1] == '"'
+        # New entries get quotes if the last one begins with them.
+        style = '"' if self._text[end : end + 1] == '"' else ""
         colon = self._text[slice(*node.colon)]
         colon = colon if _COLON.fullmatch(colon) else ": "
         separator = between(self._text, start, end) if start < end else ", "
-        return appended(self._text, node.last.span[1], separator, [self._inline_entry(key, child, colon, quoted) for key, child in new])
+        return appended(self._text, node.last.span[1], separator, [self._inline_entry(key, child, colon, style) for key, child in new])
 
-    def _inline_entry(self, key: str | None, node: Node, colon: str = ": ", quoted: bool = False) -> str:
-        value = self._inline(node, True, '"' if quoted else "")
-        return value if key is None else written_key(key, quoted=quoted, flow=True) + colon + value
+    def _inline_entry(self, key: str | None, node: Node, colon: str = ": ", style: str = "") -> str:
+        value = self._inline(node, True, style)
+        return value if key is None else scalar(key, style=style, flow=True) + colon + value
 
     def _inline(self, node: Node, flow: bool, style: str) -> str:
         if isinstance(node, Map):
-            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.entries.items()) + "}"
+            return "{" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "}"
         if isinstance(node, List):
-            return "[" + ", ".join(self._inline_entry(None, child) for child in node.items) + "]"
+            return "[" + ", ".join(self._inline_entry(key, child) for key, child in node.pairs()) + "]"
         if isinstance(node, Alias):
             return f"*{node.name}"
         return scalar(node.value, style=style, flow=flow)
 
     def _lines(self, node: Node) -> list[str]:
-        if isinstance(node, Map):
-            return [line for key, child in node.entries.items() for line in self._entry_lines(key, child)]
-        if isinstance(node, List):
-            return [line for child in node.items for line in self._entry_lines(None, child)]
+        if isinstance(node, (Map, List)):
+            return [line for key, child in node.pairs() for line in self._entry_lines(key, child)]
         return [self._inline(node, False, "")]
 
     def _entry_lines(self, key: str | None, node: Node) -> list[str]:
@@ -112,8 +110,8 @@ class _YamlWriter:
         if key is None:
             return ["- " + lines[0], *("  " + line for line in lines[1:])]
         if isinstance(node, (Map, List)):
-            return [f"{written_key(key)}:", *(self._unit + line for line in lines)]
-        return [f"{written_key(key)}: {lines[0]}"]
+            return [f"{scalar(key)}:", *(self._unit + line for line in lines)]
+        return [f"{scalar(key)}: {lines[0]}"]
 
     def _below(self, position: int, lines: list[str]) -> Edit:
         """Insert lines below a position's line; right there if a line begins there."""
@@ -148,7 +146,7 @@ def _unit(text: str, document: Document) -> str:
     """Return the indent of a level: that of the first nested map, else two blanks."""
     root = document.items[0] if document.items else None
     if isinstance(root, Map) and not root.flow:
-        for child in root.children():
+        for child in root.entries.values():
             if isinstance(child, Map) and not child.flow and child.first > 0:
                 column = child.first - (text.rfind("\n", 0, child.first) + 1)
                 return " " * min(column, 8) if column > 0 else "  "

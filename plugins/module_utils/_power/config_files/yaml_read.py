@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import datetime, time
 from typing import Any
 
 from ..definitions.definition_text import ALIAS, yaml_events, yaml_fault, yaml_fault_at
 from ..model.errors import MissingLibrary
-from .rules import ConfigFault, Number, Value, text_of
+from .rules import ConfigFault, Number, Value, is_moment, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
 #: Characters of a plain value that gets a type; a longer one is text, since patterns need many times its memory.
@@ -103,7 +102,8 @@ class _Builder:
         kind = type(event).__name__
         span = (event.start_mark.index, event.end_mark.index)
         if kind == "ScalarEvent":
-            self._add(self._anchored(event.anchor, _leaf(event, span, self._back(event.value))), span)
+            text = event.value.translate(_BACK) if self._translated else event.value
+            self._add(self._anchored(event.anchor, _leaf(event, span, text)), span)
         elif kind in ("MappingStartEvent", "SequenceStartEvent"):
             self._open(event, span)
         elif kind in ("MappingEndEvent", "SequenceEndEvent"):
@@ -127,7 +127,8 @@ class _Builder:
         if done.flow and done.last is None:
             done.gap = (inside, end[0])
         # A block ends with its last value: its end event is at the next content.
-        done.span = (start, end[1] if done.flow else _end(done))
+        last = None if done.flow or done.last is None else done.last.span
+        done.span = (start, end[1] if last is None else last[1])
         self._add(done, done.span)
 
     def _alias(self, event: Any, span: Span) -> Node:
@@ -141,9 +142,6 @@ class _Builder:
         if name is not None:
             self._anchors[name] = node
         return node
-
-    def _back(self, value: str) -> str:
-        return value.translate(_BACK) if self._translated else value
 
     def _add(self, node: Node, span: Span) -> None:
         self._values += 1
@@ -198,11 +196,6 @@ class _Merge(Leaf):
     """The merge key: its value provides missing keys of its map."""
 
 
-def _end(branch: Map | List) -> int:
-    last = branch.last
-    return -1 if last is None or last.span is None else last.span[1]
-
-
 def _leaf(event: Any, span: Span, text: str) -> Leaf:
     if event.tag not in (None, "!"):
         kind = _TAGS.get(event.tag, "str")
@@ -224,23 +217,23 @@ def _typed(text: str, kind: str) -> Value:
 
 
 def scalar(value: Value, *, style: str = "", flow: bool = False) -> str:
-    """Return a value in the style of the old one; ``flow`` within brackets."""
+    """Return a value or a key, with the quotes of ``style`` or those that it needs; ``flow`` within brackets."""
     if isinstance(value, Number):
         return _number(value.text)
     if not isinstance(value, str):
         return "null" if value is None else text_of(value)
-    return _text(value, style, flow)
+    one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
+    if not one_line or style.startswith('"'):
+        return '"' + "".join(map(_escaped, value)) + '"'
+    if not style.startswith("'") and _may_be_plain(value, style, flow):
+        return value
+    return "'" + value.replace("'", "''") + "'"
 
 
 def anchor_of(written: str) -> tuple[str, str]:
     """Split a node's text into its anchor with a blank, or nothing, and the rest."""
     found = _ANCHOR.match(written)
     return ("", written) if found is None else (found.group().rstrip() + " ", written[found.end() :])
-
-
-def key(name: str, *, quoted: bool = False, flow: bool = False) -> str:
-    """Return a key, without quotes if neither it nor its neighbours need them."""
-    return _text(name, '"' if quoted else "", flow)
 
 
 def _number(text: str) -> str:
@@ -252,41 +245,15 @@ def _number(text: str) -> str:
     return f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
 
 
-def _text(value: str, style: str, flow: bool) -> str:
-    one_line = all(character.isprintable() or _ESCAPED_BYTES[0] <= character <= _ESCAPED_BYTES[1] for character in value)
-    if not one_line or style.startswith('"'):
-        return _double_quoted(value)
-    if not style.startswith("'") and _may_be_plain(value, style, flow):
-        return value
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _may_be_plain(value: str, style: str, flow: bool) -> bool:
     # A long one may look like a number to a reader.
     if len(value) > LONGEST_TYPED:
         return False
     if not _PLAIN.fullmatch(value) or value.endswith(" ") or value in _LETTERS or (flow and not _FLOW.fullmatch(value)):
         return False
-    kind = kind_of(value)
+    kind, date = kind_of(value), _DATE.fullmatch(value)
     # A date stays a date if it exists.
-    return kind == "str" or (kind == "timestamp" == kind_of(style) and _is_date(value))
-
-
-def _is_date(text: str) -> bool:
-    found = _DATE.fullmatch(text)
-    if found is None:
-        return False
-    year, month, day, hour, minute, second, offset_hour, offset_minute = (int(part or 0) for part in found.groups())
-    try:
-        datetime(year, month, day, hour, minute, second)
-        time(offset_hour, offset_minute)
-    except ValueError:
-        return False
-    return True
-
-
-def _double_quoted(value: str) -> str:
-    return '"' + "".join(_escaped(character) for character in value) + '"'
+    return kind == "str" or (kind == "timestamp" == kind_of(style) and date is not None and is_moment(date.groups()))
 
 
 def _escaped(character: str) -> str:

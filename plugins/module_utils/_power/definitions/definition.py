@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.redaction import secrets_in
-from ..model.schema import Check, KeyLocation, Mismatch, printable, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, blanked, few, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
@@ -137,7 +137,7 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
 
 def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Definition:
     return Definition(
-        server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
+        server=Server(values["settings.uuid"], blanked(values["settings.meta.name"]).strip()),
         image=values["settings.container.image"].removeprefix("~"),
         image_is_local=values["settings.container.image"].startswith("~"),
         suspended=values["settings.suspended"],
@@ -161,16 +161,7 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
 
 def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
     """One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel."""
-    return [f"unknown keys ignored: {_few(unknown)}"] if unknown else []
-
-
-def _few(items: Sequence[object]) -> str:
-    more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
-    return ", ".join(str(item) for item in items[:_SHOWN_ITEMS]) + more
-
-
-def _one_line(name: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in name).strip()
+    return [f"unknown keys ignored: {few(unknown, _SHOWN_ITEMS)}"] if unknown else []
 
 
 def _environment(given: Mapping[str, str | None], warnings: list[str]) -> tuple[tuple[str, str], ...]:
@@ -200,7 +191,7 @@ def _allocations(values: Mapping[str, Any], warnings: list[str]) -> Allocations:
     for address, ports in values[key].items():
         wrong = [port for port in ports if not 1 <= port <= 65535]
         if wrong:
-            warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {_few(wrong)}")
+            warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {few(list(map(str, wrong)), _SHOWN_ITEMS)}")
         mappings.append((address, tuple(dict.fromkeys(port for port in ports if port not in wrong))))
     return Allocations(
         force_outgoing_ip=values["settings.allocations.force_outgoing_ip"],

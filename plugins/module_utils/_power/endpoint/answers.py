@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..model.errors import EndpointError
+from ..model.plain import as_list, as_map, read_flag, read_number, read_whole
 from ..model.players import COUNTING, WAITING, PlayerCount
 from ..model.redaction import secrets_in
 from ..model.report import Unseen
 from ..model.request import PowerAction, WaitFor
 from ..model.result import Outcome, PlanStep
+from ..model.schema import blanked
 from ..model.server import PowerState, Server, parse_uuid
 
 _Word = TypeVar("_Word", Outcome, PowerAction, PowerState, PlanStep)
@@ -44,8 +46,7 @@ def plain_text(value: object, masked: Masked = unmasked) -> str:
     """Return text as one printable line, masked and cut to 1000 characters; empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
-    line = "".join(character if character.isprintable() else " " for character in value[:_LONGEST_READ])
-    return masked(line)[:_LONGEST_TEXT].strip()
+    return masked(blanked(value[:_LONGEST_READ]))[:_LONGEST_TEXT].strip()
 
 
 def text_reader(masked: Masked) -> ReadText:
@@ -64,32 +65,9 @@ def read_codes(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word if _CODE.fullmatch(word) else "unknown" for word in words))
 
 
-def as_map(value: object) -> Mapping[str, Any]:
-    """Return an object; an empty one for any other value."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def as_list(value: object) -> Sequence[Any]:
-    """Return a list; an empty one for any other value."""
-    return value if isinstance(value, list) else ()
-
-
-def read_number(value: object) -> float | None:
-    """Return a number within a plausible range; None for any other value, also for a boolean."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e18 < value < 1e18:
-        return None
-    return value
-
-
 def read_word(kind: type[_Word], value: object) -> _Word | None:
     """Return the member of ``kind`` with this value, or None."""
     return next((each for each in kind if each.value == value), None)
-
-
-def read_whole(value: object) -> int | None:
-    """Return an integer of 0 or more, or None."""
-    number = read_number(value)
-    return number if isinstance(number, int) and number >= 0 else None
 
 
 def plain_values(fields: Mapping[str, Any], text: ReadText) -> Iterator[tuple[str, Any]]:
@@ -227,7 +205,7 @@ def _supervision(value: object, text: ReadText) -> Mapping[str, Any] | None:
     if not isinstance(value, Mapping) or not isinstance(value.get("state"), str):
         return None
     plain = dict(plain_values(value, text))
-    flags = {name: value[name] if isinstance(value.get(name), bool) else None for name in _SUPERVISION_FLAGS}
+    flags = {name: read_flag(value.get(name)) for name in _SUPERVISION_FLAGS}
     return {**{name: plain.get(name) for name in _SUPERVISION}, **flags}
 
 
@@ -236,7 +214,7 @@ def _outdated(value: object, text: ReadText) -> Mapping[str, Any] | None:
         return None
     why = value.get("why")
     return {
-        "is_outdated": value["is_outdated"] if isinstance(value.get("is_outdated"), bool) else None,
+        "is_outdated": read_flag(value.get("is_outdated")),
         **{name: _texts(value.get(name), text) for name in _OUTDATED_LISTS},
         "why": text(why) if isinstance(why, str) else None,
     }

@@ -19,7 +19,7 @@ from ..engine.connection import DEFAULT_TIMEOUT
 from ..host.listener import is_trusted
 from ..host.system_log import announce
 from ..model.caller import Caller
-from ..model.clock import SystemClock
+from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
@@ -101,7 +101,7 @@ class AtEndpoint:
         self._endpoint = endpoint
         self._settings = settings
         self._caller = caller
-        self._clock = SystemClock()
+        self._clock = SYSTEM_CLOCK
         self._boots = True
 
     def targets(self, names: Sequence[str], asked: Request) -> list[Target]:

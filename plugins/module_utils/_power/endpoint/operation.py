@@ -11,25 +11,12 @@ from typing import Any
 
 from ..actions.node.progress import Ending, Progress
 from ..model.errors import FailureBudget, NotSelected
+from ..model.plain import as_list, as_map, read_number, read_whole
 from ..model.players import PlayerCount, PlayerWait
 from ..model.request import PowerAction
 from ..model.result import Downtime, Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server
-from .answers import (
-    Masked,
-    ReadText,
-    as_list,
-    as_map,
-    plain_values,
-    read_code,
-    read_countdown,
-    read_number,
-    read_players,
-    read_whole,
-    read_word,
-    text_reader,
-    unmasked,
-)
+from .answers import Masked, ReadText, plain_values, read_code, read_countdown, read_players, read_word, text_reader, unmasked
 
 _LOG_LINES = 20
 #: Codes of servers without a request. An operation never has one, whatever the endpoint reports.

@@ -12,6 +12,7 @@ from typing import Any
 from ..container.container_labels import LABEL_SERVER, WAITING, claims_to_be, made_by_wings
 from ..container.container_limits import limits_of
 from ..model.clock import engine_time
+from ..model.plain import as_map, read_whole
 from ..model.server import ImageSeen, ListedContainer, Snapshot, parse_uuid
 
 #: Events after which a server's state may differ: a signal or a line of standard input may stop it.
@@ -44,7 +45,7 @@ def snapshot_of(found: Mapping[str, Any]) -> Snapshot:
         tty=bool(config.get("Tty")),
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         stop_signal=str(config.get("StopSignal") or "SIGTERM"),
-        stop_timeout=_number(config.get("StopTimeout")),
+        stop_timeout=read_whole(config.get("StopTimeout"), -(2**63)),
         image=str(config.get("Image") or ""),
         image_id=str(found.get("Image") or ""),
         labels=dict(config.get("Labels") or {}),
@@ -118,10 +119,6 @@ def is_before(stamp: bytes, moment: str) -> bool:
     return written.ljust(_TIME_CHARACTERS, "0") < moment.rstrip("Z").ljust(_TIME_CHARACTERS, "0")
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
 @dataclass(frozen=True)
 class Use:
     """The use of one container: ``at`` in seconds of the engine's clock, ``cpu_seconds`` since its start.
@@ -145,13 +142,13 @@ class Use:
 def use_of(found: Mapping[str, Any]) -> Use | None:
     """Read a stats answer; None for a container that does not run. Reclaimable memory does not count as used."""
     moment = engine_time(str(found.get("read") or ""))
-    memory, cpu = _map(found.get("memory_stats")), _map(_map(found.get("cpu_stats")).get("cpu_usage"))
+    memory, cpu = as_map(found.get("memory_stats")), as_map(as_map(found.get("cpu_stats")).get("cpu_usage"))
     if moment is None or "usage" not in memory:
         return None
-    details = _map(memory.get("stats"))
+    details = as_map(memory.get("stats"))
     # The names of cgroups v1 and v2.
     cached = details.get("total_inactive_file", details.get("inactive_file", 0))
-    interfaces = [_map(each) for each in _map(found.get("networks")).values()]
+    interfaces = [as_map(each) for each in as_map(found.get("networks")).values()]
     return Use(
         at=moment.timestamp(),
         cpu_seconds=int(cpu.get("total_usage") or 0) / 1e9,
@@ -160,7 +157,3 @@ def use_of(found: Mapping[str, Any]) -> Use | None:
         received=sum(int(each.get("rx_bytes") or 0) for each in interfaces),
         sent=sum(int(each.get("tx_bytes") or 0) for each in interfaces),
     )
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

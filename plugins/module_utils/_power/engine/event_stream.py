@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.errors import EngineUnreachable
+from ..model.plain import as_map, read_whole
 from .engine_answers import server_in_event
 from .engine_calls import EngineCalls
 
@@ -48,14 +49,14 @@ def container_event(told: object) -> ContainerEvent | None:
     """Read an event of the engine; None if it is not of a container, or unreadable."""
     if not isinstance(told, Mapping) or told.get("Type", "container") != "container":
         return None
-    actor = _map(told.get("Actor"))
+    actor = as_map(told.get("Actor"))
     action, container = told.get("Action"), actor.get("ID") or told.get("id")
     at = _number(told.get("timeNano"))
     if at is None and (seconds := _number(told.get("time"))) is not None:
         at = _number(seconds * _NANOSECONDS)
     if at is None or not (isinstance(action, str) and action and isinstance(container, str) and container):
         return None
-    attributes = _map(actor.get("Attributes"))
+    attributes = as_map(actor.get("Attributes"))
     return ContainerEvent(
         at=at,
         action=action,
@@ -71,14 +72,10 @@ def engine_moment(at: int) -> str:
     return f"{at // _NANOSECONDS}.{at % _NANOSECONDS:09d}"
 
 
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
 def _number(value: object) -> int | None:
     if isinstance(value, str) and len(value) < len(str(_MOST)) and value.isascii() and value.isdigit():
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
+    return read_whole(value, below=_MOST)
 
 
 class DockerEventStream:

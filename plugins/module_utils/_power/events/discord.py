@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,7 +57,7 @@ def discord_line(event: Event, source: str) -> str:
 
 def _action_ended(data: Mapping[str, Any]) -> str:
     outcome = {"done": "done", "failed": "**failed**"}.get(str(data.get("outcome")), _quoted(data.get("outcome")))
-    return f"{_quoted(data.get('action'))} {outcome}{_why(data, 'msg')}{_by(data)}"
+    return f"{_quoted(data.get('action'))} {outcome}{_why(data)}{_by(data)}"
 
 
 def _crashed(data: Mapping[str, Any]) -> str:
@@ -77,19 +77,11 @@ def _crash_loop(data: Mapping[str, Any]) -> str:
     return f"**given up** after {_quoted(data.get('consecutive_crashes', 'many'))} crashes in a row; it is tried once an hour from now on"
 
 
-def _recovered(data: Mapping[str, Any]) -> str:
-    return "up again"
-
-
 def _countdown(data: Mapping[str, Any]) -> str:
     players, ends = data.get("players"), data.get("ends_at")
     of_players = f" with {players} players" if isinstance(players, int) else ""
     at = f", at {_moment(ends, 'T')}" if ends else ""
     return f"{_quoted(data.get('action'))} is announced{of_players}{at}{_by(data)}"
-
-
-def _dropped(data: Mapping[str, Any]) -> str:
-    return f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time"
 
 
 def _rollout_begun(data: Mapping[str, Any]) -> str:
@@ -98,34 +90,25 @@ def _rollout_begun(data: Mapping[str, Any]) -> str:
     )
 
 
-def _rollout_stopped(data: Mapping[str, Any]) -> str:
-    return f"{_run(data)} **was stopped**{_why(data, 'msg')}"
-
-
-def _rollout_ended(data: Mapping[str, Any]) -> str:
-    return f"{_run(data)} {'has ended' if data.get('ok') else '**has not ended well**'}{_why(data, 'msg')}"
-
-
 def _run(data: Mapping[str, Any]) -> str:
     return f"rolling {_quoted(data.get('action'))} {_quoted(data.get('run'))}"
 
 
-_WORDS = {
+_WORDS: Mapping[EventType, Callable[[Mapping[str, Any]], str]] = {
     EventType.ACTION_ENDED: _action_ended,
     EventType.SERVER_CRASHED: _crashed,
     EventType.SERVER_CRASH_LOOP: _crash_loop,
-    EventType.SERVER_RECOVERED: _recovered,
+    EventType.SERVER_RECOVERED: lambda _data: "up again",
     EventType.COUNTDOWN_BEGUN: _countdown,
-    EventType.EVENTS_DROPPED: _dropped,
+    EventType.EVENTS_DROPPED: lambda data: f"**{_quoted(data.get('count'))} events were dropped**, since they could not be sent in time",
     EventType.ROLLOUT_BEGUN: _rollout_begun,
-    EventType.ROLLOUT_STOPPED: _rollout_stopped,
-    EventType.ROLLOUT_ENDED: _rollout_ended,
+    EventType.ROLLOUT_STOPPED: lambda data: f"{_run(data)} **was stopped**{_why(data)}",
+    EventType.ROLLOUT_ENDED: lambda data: f"{_run(data)} {'has ended' if data.get('ok') else '**has not ended well**'}{_why(data)}",
 }
 
 
-def _why(data: Mapping[str, Any], name: str) -> str:
-    text = data.get(name)
-    return f": {_quoted(text, _LONGEST_SENTENCE)}" if text else ""
+def _why(data: Mapping[str, Any]) -> str:
+    return f": {_quoted(data['msg'], _LONGEST_SENTENCE)}" if data.get("msg") else ""
 
 
 def _by(data: Mapping[str, Any], *names: str) -> str:

@@ -13,7 +13,7 @@ from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
 from ..model.request import Request
 from ..model.result import Outcome, Result
-from ..model.schema import printable
+from ..model.schema import blanked, printable
 
 TAG = "fleet-power"
 #: The timeout of a line, and its most bytes: network logging takes no more.
@@ -37,7 +37,7 @@ def line_of(result: Result, request: Request) -> str:
     words += [f"by {request.origin}"] if request.origin else []
     words += [f"for {request.reason!r}"] if request.reason else []
     words += [f"operation {result.operation}"] if result.operation else []
-    return _printable(" ".join(words) + (f": {result.msg}" if result.msg else ""))
+    return blanked(" ".join(words) + (f": {result.msg}" if result.msg else ""), "?")
 
 
 def announce(result: Result, request: Request) -> None:
@@ -48,11 +48,7 @@ def announce(result: Result, request: Request) -> None:
 
 def announce_line(line: str, *, warn: bool = False) -> None:
     """Write another line without secrets, and remove control characters; errors are ignored."""
-    _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, _printable(line))
-
-
-def _printable(line: str) -> str:
-    return line if line.isprintable() else "".join(character if character.isprintable() else "?" for character in line)
+    _SYSTEM_LOG.write(syslog.LOG_WARNING if warn else syslog.LOG_INFO, blanked(line, "?"))
 
 
 class SystemLog:

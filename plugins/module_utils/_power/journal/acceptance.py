@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..host import machine
-from ..model.clock import timestamp
+from ..model.clock import read_timestamp, timestamp
 from ..model.errors import SettingsInvalid
 from ..model.players import PlayerPolicy, read_policy
 from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
@@ -205,10 +205,10 @@ def _acceptance(row: sqlite3.Row) -> Acceptance | None:
                 server=Server(uuid, str(row["name"])),
                 action=PowerAction(row["action"]),
                 origin=str(row["origin"]),
-                requested_at=_moment(row["requested_at"]),
-                accepted_at=_moment(row["accepted_at"]),
+                requested_at=read_timestamp(str(row["requested_at"])),
+                accepted_at=read_timestamp(str(row["accepted_at"])),
                 wait_seconds=int(row["wait_seconds"]),
-                deadline=_moment(row["deadline"]),
+                deadline=read_timestamp(str(row["deadline"])),
                 generation=None if row["generation"] is None else int(row["generation"]),
                 boot=str(row["boot"]),
                 boot_seconds=float(row["boot_seconds"]),
@@ -227,8 +227,3 @@ def _policy(row: sqlite3.Row) -> PlayerPolicy | None:
     if not isinstance(options, dict):
         raise ValueError("no options")
     return read_policy(row["action"], regards_players=True, given=options)
-
-
-def _moment(text: object) -> datetime:
-    # Python below 3.11 does not read "Z".
-    return datetime.fromisoformat(str(text).replace("Z", "+00:00"))

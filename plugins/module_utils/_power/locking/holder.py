@@ -11,6 +11,7 @@ from typing import Any
 
 from ..host.own_files import seal, unseal
 from ..model.result import Phase
+from ..model.schema import blanked
 from ..model.server import Run
 
 RECORD_SIZE = 1024
@@ -94,7 +95,8 @@ class Holder:
         """Return the text for people: ``restart by alice@web1 (phase stop until TIME, since TIME, pid 123)``."""
         by = f" by {self.origin}" if self.origin else ""
         until = f" until {self.phase_deadline}" if self.phase_deadline is not None else ""
-        return _printable(f"{self.action}{by} (phase {self.phase}{until}, since {self.since}, pid {self.pid})")
+        # Any member of the group can write a record, also with characters that control a terminal.
+        return blanked(f"{self.action}{by} (phase {self.phase}{until}, since {self.since}, pid {self.pid})", "?")
 
     def unfinished(self, *, ended: bool) -> Leftover | None:
         """Return the unfinished work that the record carries, and with ``ended`` also that of its current phase.
@@ -237,8 +239,3 @@ def _number(record: Mapping[str, object], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise TypeError(name)
     return value
-
-
-def _printable(text: str) -> str:
-    """Remove what could control a terminal: any member of the group can write a record."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -8,23 +8,11 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timezone
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """The clock, which tests replace."""
+class Clock:
+    """The clock, which tests replace: the time in UTC, and seconds that never go back."""
 
-    def now(self) -> datetime:
-        """The wall clock, in UTC."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep."""
-
-
-class SystemClock:
     def now(self) -> datetime:
         return datetime.now(timezone.utc)
 
@@ -35,7 +23,7 @@ class SystemClock:
         time.sleep(seconds)
 
 
-SYSTEM_CLOCK = SystemClock()
+SYSTEM_CLOCK = Clock()
 
 
 def timestamp(moment: datetime) -> str:
@@ -43,6 +31,12 @@ def timestamp(moment: datetime) -> str:
     utc = moment if moment.tzinfo is timezone.utc else moment.astimezone(timezone.utc)
     # strftime takes several times as long, and each log line has a time.
     return f"{utc.isoformat(timespec='milliseconds')[:23]}Z"
+
+
+def read_timestamp(text: str) -> datetime:
+    """Read a time of `timestamp`, or another in ISO 8601. Raises `ValueError`."""
+    # Python below 3.11 does not read "Z".
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 _ENGINE_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")

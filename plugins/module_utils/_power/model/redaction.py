@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .schema import CUT, one_line
+from .schema import CUT, blanked, one_line
 
 _SECRET_MASK = "********"
 _CREDENTIAL_MASK = "***"
@@ -138,4 +138,4 @@ def shown_address(base: str) -> str:
     # The last @ first: an unescaped password may contain the others.
     rest = (rest if found else scheme).rpartition("@")[2].partition("?")[0].partition("#")[0]
     address = (scheme + found if found else "") + rest
-    return "".join(character if character.isprintable() else "?" for character in address)[:200]
+    return blanked(address, "?")[:200]

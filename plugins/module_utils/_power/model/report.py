@@ -15,7 +15,7 @@ from .clock import timestamp
 from .errors import EndpointError, EndpointUnreachable, EngineError, EngineUnreachable, FailureBudget, InterruptedBySignal, PowerError
 from .request import PowerAction
 from .result import LimitChange, Outcome, PrebootStep, Result
-from .schema import printable
+from .schema import few, printable
 from .server import PowerState, Server, parse_uuid
 
 
@@ -62,7 +62,6 @@ class Described:
 
 _SLOW_SECONDS = 1.0
 _SUMMARY_LINES = 20
-_NAMED = 3
 #: These errors prevent a look at a server.
 _BLIND = (EngineError.code, EngineUnreachable.code, EndpointError.code, EndpointUnreachable.code)
 _QUIET = (Outcome.DONE, Outcome.UNCHANGED)
@@ -187,9 +186,8 @@ def failure_message(results: Sequence[Result]) -> str:
     failures = sorted((result for result in results if is_failure(result)), key=_rank)
     if len(results) == 1:
         return f"{failures[0].msg} ({failures[0].code})"
-    named = "; ".join(f"{_called(result)}: {result.code}" for result in failures[:_NAMED])
-    more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
-    return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}{more}"
+    named = few([f"{_called(result)}: {result.code}" for result in failures], between="; ")
+    return f"Cannot {failures[0].action.value} {len(failures)} of {len(results)} servers: {named}"
 
 
 def none_up_message(action: PowerAction) -> str:
@@ -203,8 +201,7 @@ def incomplete_message(action: PowerAction, results: Sequence[Result], unlisted:
     unseen = [_called(result) for result in results if _is_unseen(result)]
     reasons = list(unlisted)
     if unseen:
-        more = f" and {len(unseen) - _NAMED} more" if len(unseen) > _NAMED else ""
-        reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({', '.join(unseen[:_NAMED])}{more})")
+        reasons.append(f"{len(unseen)} of {len(results)} could not be seen ({few(unseen)})")
     return f"Cannot {action.value} all servers: {'; '.join(reasons)}; what could be seen had its turn" if reasons else ""
 
 
@@ -218,20 +215,18 @@ def diff(results: Sequence[Result]) -> list[dict[str, str]]:
     def lines(states: Sequence[PowerState | None]) -> str:
         return "".join(f"{_named(result)}: {'unknown' if state is None else state.value}\n" for result, state in zip(results, states))
 
-    states = {
-        "before": lines([result.state_before for result in results]),
-        "after": lines([result.state_planned or result.state for result in results]),
-    }
-    files = [(f"{_named(result)}: {file.path}", file) for result in results for file in result.files]
-    limits = [(f"{_named(result)}: limits", result.limits) for result in results if result.limits]
     changed = [
-        {"before_header": name, "after_header": name, "before": _amounts(each, "before"), "after": _amounts(each, "after")}
-        for name, each in limits
+        (f"{_named(result)}: limits", _amounts(result.limits, "before"), _amounts(result.limits, "after"))
+        for result in results
+        if result.limits
     ]
+    changed += [(f"{_named(result)}: {file.path}", file.before, file.after) for result in results for file in result.files]
     return [
-        states,
-        *changed,
-        *({"before_header": name, "after_header": name, "before": file.before, "after": file.after} for name, file in files),
+        {
+            "before": lines([result.state_before for result in results]),
+            "after": lines([result.state_planned or result.state for result in results]),
+        },
+        *({"before_header": name, "after_header": name, "before": before, "after": after} for name, before, after in changed),
     ]
 
 

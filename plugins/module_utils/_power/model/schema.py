@@ -236,7 +236,7 @@ def _cut(name: str, end: str) -> str:
 
 def printable(text: str) -> str:
     """Return text for a message: no control characters, at most 60 characters."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[: _SHOWN_CHARACTERS + 1])
+    shown = blanked(text[: _SHOWN_CHARACTERS + 1], "?")
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 3]}..."
 
 
@@ -245,15 +245,20 @@ def visible(text: str, kept: str = "") -> str:
     return "".join(each if each.isprintable() or each in kept else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
-def blanked(text: str) -> str:
-    """Replace each character that a terminal interprets or hides by a blank."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+def blanked(text: str, instead: str = " ") -> str:
+    """Replace each character that a terminal interprets or hides by a blank, or by ``instead``."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else instead for each in text)
 
 
 def one_line(text: str, longest: int = 1000) -> str:
     """Return foreign text as one safe line of limited length."""
     line = blanked(text[: longest + 1]).strip()
     return line if len(text) <= longest else line[: longest - len(CUT)] + CUT
+
+
+def few(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """Return the first texts in a row, and the number of the others."""
+    return between.join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def describe(value: object, *, secret: bool = False) -> str:

@@ -19,6 +19,7 @@ from ..model.cancellation import CheckCancelled, Deadline
 from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.redaction import shown_address
+from ..model.schema import blanked
 from .web import Web
 from .web_answers import Answer, WebFault
 
@@ -156,5 +157,5 @@ def _told(answer: Answer) -> str:
         words = ": ".join(str(first[key]) for key in ("code", "detail") if first.get(key))
     except (TypeError, LookupError, AttributeError):
         words = ""
-    words = "".join(character if character.isprintable() else " " for character in words)[:_LONGEST_DETAIL]
+    words = blanked(words)[:_LONGEST_DETAIL]
     return f"HTTP {answer.status}, {words}" if words else f"HTTP {answer.status}"

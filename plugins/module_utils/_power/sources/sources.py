@@ -14,7 +14,7 @@ from ..definitions.definition import Definition, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
 from ..model.request import PowerAction
-from ..model.schema import printable
+from ..model.schema import few, printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
 from .source import Listed, Source, SourceSet, ends_all
 
@@ -38,9 +38,8 @@ class Trouble:
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
-    more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
     return AmbiguousServer(
-        f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
+        f'Cannot tell which server "{printable(wanted)}" is: {few(uuids, _SHOWN)} are called so; give the full UUID',
         servers=list(uuids[:_SHOWN]),
     )
 

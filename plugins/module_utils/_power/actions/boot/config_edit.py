@@ -9,7 +9,7 @@ import codecs
 import contextlib
 from collections.abc import Iterator
 
-from ...config_files import PARSERS, Parser
+from ...config_files import PARSERS, Parser, parser_of
 from ...config_files.file_diff import file_diff
 from ...config_files.placeholders import expand
 from ...config_files.rules import ConfigFault, one_child
@@ -102,14 +102,13 @@ def _leniently(context: ActionContext) -> Iterator[None]:
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
     settings, uuid = context.node.settings, context.uuid
-    parser = PARSERS.get(config.parser)
-    if parser is None:
+    if config.parser not in PARSERS:
         context.progress.warn(f"server {uuid}: {printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
         return None
     with _leniently(context):
         try:
             before = _before(settings.uid, boot, config, written)
-            after = _parsed(parser, before, expand(config, boot.definition, settings))
+            after = _parsed(parser_of(config.parser), before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
             raise PrebootFailed(_sentence(uuid, config, fault)) from None
         return None if after == before else (before, after)

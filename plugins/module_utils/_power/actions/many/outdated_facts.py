@@ -12,13 +12,13 @@ from typing import Any, Union
 from ...definitions.definition import Definition
 from ...host.concurrency import map_concurrently
 from ...model.errors import EngineUnreachable, PowerError, ServerNotFound
+from ...model.schema import few
 from ...model.server import ImageSeen, Snapshot
 from ...sources.sources import Sources
 from ..boot.outdated import Outdated, outdated
 from ..node.node import Node
 
 _IMAGES_SECONDS = 10.0
-_NAMED = 3
 
 #: For example, Wings' servers on a node without sources of definitions.
 NO_DEFINITION = "no source of this node has a definition of it"
@@ -81,12 +81,7 @@ def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] =
             by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
     said = {NO_DEFINITION, *told}
     unsaid = [why for why in by_reason if why not in said]
-    return [f"Cannot tell whether {_named(by_reason[why])} {_are(by_reason[why])} outdated: {why}" for why in unsaid]
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return [f"Cannot tell whether {few(by_reason[why])} {_are(by_reason[why])} outdated: {why}" for why in unsaid]
 
 
 def _are(names: Sequence[str]) -> str:

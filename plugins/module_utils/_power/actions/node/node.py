@@ -23,7 +23,7 @@ from ...locking.holder import Holder, Leftover
 from ...locking.lock import Locks, PowerLock
 from ...model.caller import SILENT, Caller
 from ...model.cancellation import CheckCancelled, Deadline, no_check
-from ...model.clock import Clock, SystemClock, engine_time
+from ...model.clock import SYSTEM_CLOCK, Clock, engine_time
 from ...model.errors import LockUnavailable
 from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
@@ -192,7 +192,7 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
     ``settings`` are those of ``config``, if read already. ``read_only`` creates no file or directory. Raises `SettingsInvalid`.
     """
     settings = settings or load_settings(options.get("config"))
-    clock = SystemClock()
+    clock = SYSTEM_CLOCK
     engine = DockerEngine(connect(options, settings.docker_host))
     return Node(
         settings=settings,
