@@ -71,7 +71,7 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container stays up), `Superseded` or `CancelledByKill`. A signal
     ends only the wait, with a warning; the end of a service does not.
     """
-    context.progress.is_outdated = True
+    context.progress.is_state_old = True
     with contextlib.ExitStack() as stack:
         if awaited.output is not None:
             stack.callback(awaited.output.close)

@@ -86,7 +86,7 @@ def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Writ
 def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
     """Only if the task asks: masking costs more than the edit."""
     if context.request.diff:
-        context.progress.show_file(file_diff(config.file, before, after, context.progress.secrets))
+        context.progress.files += (file_diff(config.file, before, after, context.progress.secrets),)
 
 
 @contextlib.contextmanager

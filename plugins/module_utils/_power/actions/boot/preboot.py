@@ -27,8 +27,8 @@ def checked_step(context: ActionContext, name: str) -> Iterator[None]:
     try:
         yield
     except PowerError as error:
-        step = PrebootStep(name, failed=not error.cancels, seconds=_since(context, began), msg=progress.sentence(error))
-        progress.preboot.append(step)
+        failed = not error.cancels
+        progress.preboot += (PrebootStep(name, failed=failed, seconds=_since(context, began), msg=progress.sentence(error)),)
         raise
 
 
@@ -50,7 +50,7 @@ def taken_step(context: ActionContext, name: str) -> Iterator[StepTaken]:
         raise PrebootFailed(f"Cannot prepare the {name} of server {context.uuid}: {error.reason}") from error
     changed, msg = bool(taken.changed), taken.changed if isinstance(taken.changed, str) else ""
     progress.changed = progress.changed or changed
-    progress.preboot.append(PrebootStep(name, changed=changed, seconds=_since(context, began), msg=msg))
+    progress.preboot += (PrebootStep(name, changed=changed, seconds=_since(context, began), msg=msg),)
 
 
 def _since(context: ActionContext, began: float) -> float:

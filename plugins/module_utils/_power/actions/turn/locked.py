@@ -192,7 +192,7 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
 
 
 def _found_done(context: ActionContext, lock: PowerLock, boot: Boot | None, same: OperationRow) -> TurnEnd:
-    context.progress.is_outdated = True
+    context.progress.is_state_old = True
     seen = None if boot is None else context.node.observe_held(context.uuid, lock.leftover)
     return TurnEnd((Outcome.UNCHANGED, "", done_before(same)), _found_up(boot, seen))
 

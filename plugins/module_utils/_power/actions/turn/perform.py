@@ -69,7 +69,7 @@ def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending])
     try:
         ending = stages(context)
         # A start looks at what it started; no second look is needed.
-        again = progress.begun and (progress.is_outdated or not context.request.action.boots)
+        again = progress.begun and (progress.is_state_old or not context.request.action.boots)
     except PowerError as error:
         ending = progress.failure(error)
         # A state from before the wait for the lock is old.
