@@ -19,7 +19,6 @@ from ...model.server import Run, Snapshot, Startup
 from ...model.supervision import EndedRun, Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.progress import Progress
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
@@ -71,13 +70,14 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container stays up), `Superseded` or `CancelledByKill`. A signal
     ends only the wait, with a warning; the end of a service does not.
     """
-    context.progress.is_state_old = True
+    progress = context.progress
+    progress.is_state_old = True
     with contextlib.ExitStack() as stack:
         if awaited.output is not None:
             stack.callback(awaited.output.close)
         wanted = _wanted(context, awaited.snapshot)
-        if _needs_wait(context, awaited, wanted) and _wait(context, awaited, wanted):
-            _note_ready(context.progress)
+        if _needs_wait(context, awaited, wanted) and _wait(context, awaited, wanted) and progress.downtime is not None:
+            progress.downtime = progress.downtime.ready(progress.seconds)
 
 
 def _wanted(context: ActionContext, snapshot: Snapshot) -> WaitFor:
@@ -94,11 +94,6 @@ def _needs_wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) ->
         is_ready = known is not None and known.run == awaited.snapshot.run and known.matched
         return bool(awaited.matchers) and not is_ready
     return wanted is WaitFor.HEALTHY
-
-
-def _note_ready(progress: Progress) -> None:
-    if progress.downtime is not None:
-        progress.downtime = progress.downtime.ready(progress.seconds)
 
 
 def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:

@@ -36,51 +36,33 @@ _MARKS = (
 
 
 def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    """Compute all changes in order, without writing. Raises as `edited`."""
+    """Compute all changes in order, without writing. Check mode shows them.
+
+    Raises `MissingLibrary`, and `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
+    """
     written: Written = {}
     for config in boot.definition.configs:
         check_cancelled()
-        edited(context, boot, config, written)
+        change = _change(context, boot, config, written)
+        if change is not None:
+            written[tuple(names_of(config.file, "edit"))] = change[1]
+            if context.request.check:
+                _show(context, config, *change)
 
 
 def edit_files(context: ActionContext, boot: Boot) -> bool:
-    """Write all changes in order; return True if any file was written. Raises as `edited`."""
-    written = []
+    """Write all changes in order; return True if any file was written. Raises as `check_files`."""
+    settings, is_written = context.node.settings, False
     for config in boot.definition.configs:
         context.check_cancelled()
-        written.append(_edit(context, boot, config))
-    return any(written)
-
-
-def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
-    change = _change(context, boot, config, {})
-    if change is None:
-        return False
-    before, after = change
-    settings = context.node.settings
-    with _leniently(context):
-        boot.volume.write(config.file, after, uid=settings.uid, gid=settings.gid)
-        context.progress.alter()
-        _show(context, config, before, after)
-        return True
-    return False
-
-
-def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Written | None = None) -> bytes | None:
-    """Return the new content of a configuration file, or None without a change. Check mode shows the change.
-
-    ``written`` has the results of earlier entries and replaces what is on disk; this result is added. Raises `MissingLibrary`, and
-    `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
-    """
-    written = {} if written is None else written
-    change = _change(context, boot, config, written)
-    if change is None:
-        return None
-    before, after = change
-    written[tuple(names_of(config.file, "edit"))] = after
-    if context.request.check:
-        _show(context, config, before, after)
-    return after
+        change = _change(context, boot, config, {})
+        if change is not None:
+            with _leniently(context):
+                boot.volume.write(config.file, change[1], uid=settings.uid, gid=settings.gid)
+                context.progress.alter()
+                _show(context, config, *change)
+                is_written = True
+    return is_written
 
 
 def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
@@ -101,6 +83,7 @@ def _leniently(context: ActionContext) -> Iterator[None]:
 
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
+    """Return the content before and after; None without a change. ``written`` has the results of earlier entries."""
     settings, uuid = context.node.settings, context.uuid
     parser = PARSERS.get(config.parser)
     if parser is None:

@@ -66,7 +66,11 @@ def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
     if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
         survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
         _refuse_if_over(boot, survey.bytes)
-        _refuse_if_cut(boot, survey)
+        if survey.cut:
+            raise DiskCheckTimeout(
+                f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, "
+                "if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
+            )
 
 
 def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
@@ -89,14 +93,6 @@ def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
 
 def bounds_of(settings: Settings) -> Bounds:
     return Bounds(settings.disk_check_timeout, settings.disk_check_entries)
-
-
-def _refuse_if_cut(boot: Boot, survey: Survey) -> None:
-    if survey.cut:
-        raise DiskCheckTimeout(
-            f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, if all of it belongs there, "
-            "raise system.disk_check_timeout or system.disk_check_entries"
-        )
 
 
 def _too_much(boot: Boot, survey: Survey) -> str:
@@ -125,13 +121,8 @@ def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged)
         step.changed = put_in_place(context, staged)
     context.check_cancelled()
     with taken_step(context, "configuration") as step:
-        step.changed = _edit_files(context, boot)
+        if boot.definition.configs:
+            # As in prepare.py.
+            from .config_edit import edit_files
 
-
-def _edit_files(context: ActionContext, boot: Boot) -> bool:
-    if not boot.definition.configs:
-        return False
-    # As in prepare.py.
-    from .config_edit import edit_files
-
-    return edit_files(context, boot)
+            step.changed = edit_files(context, boot)

@@ -18,7 +18,7 @@ from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
 from ..node.context import ActionContext
 from ..node.node import Node
-from .container import Boot, check_container, check_image, data_directory
+from .container import Boot, check_image, data_directory, refuse_foreign, spec_of
 from .preboot import check_disk, checked_step
 
 #: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
@@ -38,7 +38,10 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     boot = Boot(definition, Volume(data_directory(node, context.uuid)))
     step = functools.partial(checked_step, context)
     with step("container"):
-        spec = check_container(context, boot, snapshot)
+        if snapshot is not None:
+            refuse_foreign(context, snapshot)
+        # The image may not be here yet.
+        spec = spec_of(node, definition, image_id="")
     with step("volume"):
         _check_volume(node, boot, snapshot)
         _check_rights(node, boot)
@@ -52,7 +55,11 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         with step("disk"):
             check_disk(node, boot, check_cancelled)
         with step("configuration"):
-            _check_files(context, boot, check_cancelled)
+            if definition.configs:
+                # The code that edits files is an eighth of all code to compile.
+                from .config_edit import check_files
+
+                check_files(context, boot, check_cancelled)
     return boot
 
 
@@ -68,14 +75,6 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
     return definition
-
-
-def _check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    if boot.definition.configs:
-        # The code that edits files is an eighth of all code to compile.
-        from .config_edit import check_files
-
-        check_files(context, boot, check_cancelled)
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:

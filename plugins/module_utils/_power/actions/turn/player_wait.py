@@ -55,10 +55,12 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
     # From here on, a stop during the pull of the image must prevent the restart.
     watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
-        from ..boot.container import pull_ahead
+        from ..boot.container import pull
 
-        # Before any warning: a missing image, or minutes of pulling, would make it false.
-        pull_ahead(context, checked.boot.definition)
+        # Before any warning: a missing image, or minutes of pulling, would make it false. The action may yet never begin.
+        if pull(context, checked.boot.definition):
+            image = checked.boot.definition.image
+            context.progress.warn(f"server {context.uuid}: image {image} was pulled ahead of its turn")
     regard = _Regard(context, policy, seen.snapshot, watch)
     try:
         yield regard.until_go(checked)

@@ -40,7 +40,8 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
     """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
     context.enter(lock, Phase.PULL)
-    pull(context, boot.definition)
+    if pull(context, boot.definition):
+        context.progress.alter()
     # The engine creates no container without its data directory.
     with taken_step(context, "volume") as step:
         step.changed = boot.volume.create(node.settings.uid, node.settings.gid)
