@@ -496,7 +496,7 @@ class TestApart:
     @pytest.fixture
     def slot(self) -> Slot:
         limiter = Limiter(stagger=3600)
-        limiter.slot().begin_apart("another", no_check)
+        limiter.slot().await_stagger("another", no_check)
         return limiter.slot()
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])

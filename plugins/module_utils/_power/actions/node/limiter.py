@@ -109,7 +109,7 @@ class Budget:
         with self._mutex:
             self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
 
-    def mind(self, server: str) -> None:
+    def require_left(self, server: str) -> None:
         """Raise `FailureBudget` if ``server`` must not begin any more."""
         with self._mutex:
             failures = self._failures
@@ -187,7 +187,7 @@ class Slot:
 
     def refuse_over_budget(self, server: str) -> None:
         if self._limiter is not None:
-            self._limiter.budget.mind(server)
+            self._limiter.budget.require_left(server)
 
     def may_boot(self) -> bool:
         """Return True if the server may boot at once; it then holds a boot slot, if boots are limited."""
@@ -201,7 +201,7 @@ class Slot:
     def begin_boot(self, check_cancelled: CheckCancelled) -> None:
         self._take(self._boots, check_cancelled)
 
-    def begin_apart(self, server: str, check_cancelled: CheckCancelled) -> bool:
+    def await_stagger(self, server: str, check_cancelled: CheckCancelled) -> bool:
         """Wait for the stagger before ``server``; return True if there was a wait. Raises as `refuse_over_budget`."""
         if self._limiter is None or self._limiter.stagger is None:
             return False

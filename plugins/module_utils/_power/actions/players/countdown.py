@@ -108,7 +108,7 @@ class SlotsAside:
             context.slot.refuse_over_budget(context.uuid)
         if not self._is_apart:
             # It may take long, so it precedes the last warning and the last look.
-            context.slot.begin_apart(context.uuid, check_cancelled)
+            context.slot.await_stagger(context.uuid, check_cancelled)
             self._is_apart = True
         return clock.monotonic() - began
 

@@ -25,8 +25,8 @@ from ..node.node import Node, Observed
 from ..node.progress import Ending, Progress
 from ..node.run_end import recover_unfinished
 from .locked import acquire
-from .look import identify, look, look_locked, refuse_beside_wings
-from .perform import ending_of, tell
+from .look import check_wings, identify, look, look_locked
+from .perform import ending_of, record_ending
 
 #: A kernel's refusal to take back memory in use.
 _IN_USE = "unable to set memory limit"
@@ -91,9 +91,6 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
     return EngineError(f"{text}; the old limits are in force again")
 
 
-_IN_LINE = "its limits are what its definition says"
-
-
 @dataclass(frozen=True)
 class LimitPlan:
     """The changes of a container: ``keys`` are possible while it runs, ``restart`` are not."""
@@ -119,7 +116,7 @@ def set_limits(request: Request, node: Node, server: Server | None = None, slot:
     if ending[0] is Outcome.UNCHANGED and not progress.begun:
         # Hourly calls, or a Panel's, must not push useful rows out of the journal.
         return progress.result(*ending)
-    return tell(context, ending)
+    return record_ending(context, ending)
 
 
 def _foresee(context: ActionContext) -> Ending:
@@ -145,7 +142,7 @@ def _act(context: ActionContext) -> Ending:
 
 def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
     identify(context)
-    refuse_beside_wings(context)
+    check_wings(context)
     seen = look(context)
     return seen, _planned(context, seen, context.check_waiting)
 
@@ -197,7 +194,7 @@ def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None
     context.progress.plan = ()
     if planned.restart:
         return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(planned.restart)} in line"
-    return Outcome.UNCHANGED, "", _IN_LINE
+    return Outcome.UNCHANGED, "", "its limits are what its definition says"
 
 
 def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:

@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
-from ...journal.intents import Intent
-from ...journal.operations import OperationRow
-from ...locking.holder import EndedHere, Holder
+from ...locking.holder import Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled, Deadline, wait_until
-from ...model.clock import timestamp
 from ...model.errors import LockTimeout
 from ...model.news import LOCKED
 from ...model.plan import plan
@@ -23,8 +20,8 @@ from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
-from ..node.run_end import NO_RUN, keep_unwritten_stop, recover_unfinished, warn_of_unwritten_start
-from .look import look, look_locked, refuse_beside_wings
+from ..node.run_end import NO_RUN, recover_unfinished, write_intent
+from .look import check_wings, look, look_locked
 from .stop import end_run
 
 if TYPE_CHECKING:
@@ -83,7 +80,7 @@ class _Waiting:
                 # Without the lock: a wait for a slot must not hold it.
                 self._await_free(deadline)
             slot.refuse_over_budget(context.uuid)
-            slot.begin_apart(context.uuid, self._check)
+            slot.await_stagger(context.uuid, self._check)
             waited = clock.monotonic() - began
 
     def _await_free(self, deadline: Deadline) -> None:
@@ -111,9 +108,9 @@ class Checked:
 
 
 def check(context: ActionContext) -> Checked:
-    """Refuse what is not allowed, without touching the server; wait for a start's slot before its lock."""
+    """Raise the error of an action that is not allowed, without touching the server; wait for a start's slot before its lock."""
     action, slot, clock = context.request.action, context.slot, context.node.clock
-    refuse_beside_wings(context)
+    check_wings(context)
     known_at, boot = clock.monotonic(), None
     seen = look(context)
     if action is PowerAction.START:
@@ -148,19 +145,15 @@ def require_chosen_by_outdated(
         require_outdated(context, snapshot, check_cancelled, again=again)
 
 
-def begin_apart(context: ActionContext, checked: Checked) -> None:
-    """Wait for the stagger. Refused actions, and those without work, delay no others. After a long wait, check again."""
+def await_stagger(context: ActionContext, checked: Checked) -> None:
+    """Wait for the stagger. Refused actions, and those without work, delay no others."""
     seen = checked.seen
     if seen.holder is not None or plan(context.request.action, seen.state).steps:
-        context.slot.begin_apart(context.request.server, context.check_waiting)
+        context.slot.await_stagger(context.request.server, context.check_waiting)
 
 
-@dataclass(frozen=True)
-class TurnEnd:
-    """The ending of a turn, and the run that must become ready after it, if any."""
-
-    ending: Ending
-    awaited: AwaitedRun | None = None
+#: The ending of a turn, and the run that must become ready after it, if any.
+TurnEnd = tuple[Ending, Optional["AwaitedRun"]]
 
 
 def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
@@ -175,7 +168,7 @@ def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
 
 
 def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
-    """Do the work under the lock; return None if the same action is running, and needs the lock no more."""
+    """Do the work under the lock; return None if the same action is running: it has released the lock, but not ended."""
     with acquire(context) as lock:
         same = same_action(context)
         if same is not None and not same.outcome:
@@ -185,16 +178,12 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
         context.progress.begin(context.node.journal)
         context.check_cancelled()
         if same is not None:
-            return _found_done(context, lock, checked.boot, same)
-        turn = _follow_plan(context, lock, checked)
-        _note_intent(context, lock, turn.ending)
-    return turn
-
-
-def _found_done(context: ActionContext, lock: PowerLock, boot: Boot | None, same: OperationRow) -> TurnEnd:
-    context.progress.is_state_old = True
-    seen = None if boot is None else context.node.observe_held(context.uuid, lock.leftover)
-    return TurnEnd((Outcome.UNCHANGED, "", done_before(same)), _found_up(boot, seen))
+            context.progress.is_state_old = True
+            seen = None if checked.boot is None else context.node.observe_held(context.uuid, lock.leftover)
+            return (Outcome.UNCHANGED, "", done_before(same)), _found_up(checked.boot, seen)
+        ending, awaited = _follow_plan(context, lock, checked)
+        _note_intent(context, lock, ending)
+    return ending, awaited
 
 
 def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
@@ -207,6 +196,10 @@ def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
 
 
 def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> TurnEnd:
+    """Settle unfinished work of others, look again, and do the steps that the state now needs.
+
+    Knowledge older than a second is read again before the first step: others may have acted during the wait for the lock.
+    """
     node, progress, boot = context.node, context.progress, checked.boot
     fenced = recover_unfinished(node, progress.server, lock)
     progress.changed = progress.changed or fenced
@@ -216,12 +209,15 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
     if not chosen.steps:
         date_anew(context, seen)
         undone = Outcome.DONE, "", "an unfinished start was undone"
-        return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
+        return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen)
     is_stale = node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
     if is_stale:
-        refuse_beside_wings(context)
-        boot = None if boot is None else _prepared_again(context, seen)
+        check_wings(context)
+        if boot is not None:
+            from ..boot.prepare import prepare
+
+            boot = prepare(context, seen.snapshot, again=True)
     awaited = None
     if boot is None:
         end_run(context, lock, seen, chosen.steps)
@@ -229,32 +225,14 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         from .server_boot import boot_server
 
         awaited = boot_server(context, lock, boot, seen, chosen.steps)
-    return TurnEnd((Outcome.DONE, "", ""), awaited)
-
-
-def _prepared_again(context: ActionContext, seen: Observed) -> Boot:
-    from ..boot.prepare import prepare
-
-    return prepare(context, seen.snapshot, again=True)
+    return (Outcome.DONE, "", ""), awaited
 
 
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
-    request, uuid = context.request, context.uuid
+    request, progress = context.request, context.progress
     meant_up = request.action.traits.meant_up
-    if meant_up is None or request.answers is not None:
-        return
-    written = context.node.journal.intents.set(
-        context.progress.server,
-        Intent(meant_up, request.operation, request.origin, timestamp(context.node.clock.now())),
+    if meant_up is not None and request.answers is None:
+        run = progress.ended or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.
-        keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
-    )
-    if written:
-        return
-    if meant_up:
-        warn_of_unwritten_start(context.progress)
-    else:
-        ended_it = context.progress.ended is not None
-        run = context.progress.ended or context.progress.seen_run or NO_RUN
-        stop = EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it)
-        keep_unwritten_stop(context.progress, lock, stop)
+        keep_since = request.requested_at if ending[0] is Outcome.UNCHANGED else None
+        write_intent(context, lock, up=meant_up, run=run, keep_since=keep_since)

@@ -19,7 +19,7 @@ from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import warn_of_unwritten_start
 from .locked import require_chosen_by_outdated
-from .look import identify, look, look_again, refuse_beside_wings
+from .look import check_wings, identify, look, look_again
 
 
 def found_up(context: ActionContext, seen: Observed) -> Ending:
@@ -70,7 +70,7 @@ def dry_run(context: ActionContext) -> Ending:
     if same is not None and same.outcome:
         look_again(context)
         return Outcome.UNCHANGED, "", done_before(same)
-    refuse_beside_wings(context)
+    check_wings(context)
     seen = look(context)
     chosen = plan(action, seen.state)
     if action is PowerAction.START and seen.is_settled:
@@ -78,13 +78,13 @@ def dry_run(context: ActionContext) -> Ending:
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
-    if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
-        from .player_wait import look_at_players
-
-        look_at_players(context, policy, seen.snapshot)
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:
         from .stop import graceful_stop
 
+        if policy is not None:
+            from .player_wait import look_at_players
+
+            look_at_players(context, policy, seen.snapshot)
         stop = graceful_stop(context.node, context.uuid, seen.snapshot, context.request.stop_timeout)
         progress.warn(*stop.warnings)
         progress.stop_timeout = stop.timeout

@@ -18,14 +18,14 @@ from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .locked import Checked, TurnEnd, begin_apart, check, take_turn
+from .locked import Checked, TurnEnd, await_stagger, check, take_turn
 from .look import identify, look_again
 
 #: Not selected, or too late: no trace on the node, unless seen under the lock.
 UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
-def tell(context: ActionContext, ending: Ending) -> Result:
+def record_ending(context: ActionContext, ending: Ending) -> Result:
     """Write the ending into journal and system log, durably, and return the result."""
     request, node, progress = context.request, context.node, context.progress
     # Also if the list shows that the server left this node, and nothing else is kept.
@@ -60,7 +60,7 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
         from .no_change import dry_run
 
         return progress.result(*ending_of(context, dry_run))
-    return tell(context, ending_of(context, _act))
+    return record_ending(context, ending_of(context, _act))
 
 
 def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
@@ -87,7 +87,7 @@ def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending])
 
 def _act(context: ActionContext) -> Ending:
     is_kill = context.request.action is PowerAction.KILL
-    identify(context, killing=is_kill)
+    identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
         from .no_change import found_done
@@ -102,21 +102,21 @@ def _act(context: ActionContext) -> Ending:
         from .no_change import found_up
 
         return found_up(context, checked.seen)
-    turn = _turn(context, checked)
+    ending, awaited = _turn(context, checked)
     context.slot.end_boot()
-    if turn.awaited is not None:
-        context.progress.run = turn.awaited.snapshot.run
-    if turn.awaited is not None and context.request.wait_for is not WaitFor.CONTAINER:
-        from ..boot.await_ready import await_ready
+    if awaited is not None:
+        context.progress.run = awaited.snapshot.run
+        if context.request.wait_for is not WaitFor.CONTAINER:
+            from ..boot.await_ready import await_ready
 
-        await_ready(context, turn.awaited)
-    return turn.ending
+            await_ready(context, awaited)
+    return ending
 
 
 def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
     policy = context.request.players
     if policy is None:
-        begin_apart(context, checked)
+        await_stagger(context, checked)
         return take_turn(context, checked)
     from .player_wait import with_regard_to_players
 

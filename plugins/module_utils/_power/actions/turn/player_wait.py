@@ -28,7 +28,7 @@ from ..node.run_end import NO_RUN
 from ..players.countdown import Announcer, PlayerCountdown, SlotsAside, require_unchanged
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
 from ..players.run_watch import RunWatch
-from .locked import Checked, begin_apart, check
+from .locked import Checked, await_stagger, check
 
 #: Seconds between player counts, and checks of the run. With hundreds of waits, wake-ups are expensive.
 LOOK_SECONDS = 5.0
@@ -47,7 +47,7 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
     if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
-        begin_apart(context, checked)
+        await_stagger(context, checked)
         # The players of a later run were not asked.
         context.progress.waited_run = NO_RUN
         yield checked

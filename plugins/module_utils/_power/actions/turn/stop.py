@@ -18,7 +18,7 @@ from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopT
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
 from ..node.node import Node, Observed
-from ..node.run_end import record_stop
+from ..node.run_end import record_own_stop, record_stop
 
 _STOP_KEY = "process_configuration.stop"
 
@@ -32,15 +32,8 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
     if PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
         end = stop_run(context, lock, seen.snapshot)
-        _record_end(context, lock, seen.snapshot.run, end)
+        record_own_stop(context, lock, seen.snapshot.run, end)
         _note_kill(context)
-
-
-def _record_end(context: ActionContext, lock: PowerLock, run: Run, end: RunEnd) -> None:
-    request, progress = context.request, context.progress
-    ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
-    record_stop(context.node, progress.server, lock, ended, request.operation, end)
-    progress.ended, progress.downtime = run, Downtime.since_end(end)
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
