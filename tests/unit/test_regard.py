@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.cancelled_countdown import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown import (
     call_off_abandoned,
     call_off_all_abandoned,
 )

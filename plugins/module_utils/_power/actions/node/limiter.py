@@ -10,7 +10,7 @@ import heapq
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock
@@ -176,6 +176,9 @@ class Slot:
         self._boots = None if limiter is None else limiter.boots
         self._ticket = 0 if limiter is None else limiter.first_ticket()
         self._held: list[Slots] = []
+        #: The slots that `come_back` takes again; None if it is not aside.
+        self._aside: list[Slots] | None = None
+        self._is_staggered = False
 
     @property
     def holds(self) -> bool:
@@ -202,39 +205,52 @@ class Slot:
         self._take(self._boots, check_cancelled)
 
     def await_stagger(self, server: str, check_cancelled: CheckCancelled) -> bool:
-        """Wait for the stagger before ``server``; return True if there was a wait. Raises as `refuse_over_budget`."""
-        if self._limiter is None or self._limiter.stagger is None:
+        """Wait for the stagger before ``server``, once until it steps aside; return True if there was a wait.
+
+        Raises as `refuse_over_budget`.
+        """
+        if self._limiter is None or self._limiter.stagger is None or self._is_staggered:
             return False
 
         def look_up() -> None:
             check_cancelled()
             self.refuse_over_budget(server)
 
-        return self._limiter.stagger.take(self._ticket, look_up)
+        waited = self._limiter.stagger.take(self._ticket, look_up)
+        self._is_staggered = True
+        return waited
 
     def end_boot(self) -> None:
         self._give_back([slots for slots in self._held if slots is self._boots])
 
-    def leave(self, *, counts_on: bool = False) -> list[Slots]:
-        """Give all slots back, and return them for `come_back`. A running countdown (``counts_on``) keeps its place."""
-        counting = None if self._limiter is None else self._limiter.counting
-        again = [slots for slots in self._held if slots is not counting]
-        self._give_back(again if counts_on else list(self._held))
-        return again
+    def leave(self) -> None:
+        self._give_back(list(self._held))
+
+    @property
+    def is_aside(self) -> bool:
+        return self._aside is not None
+
+    def step_aside(self, *, counts_on: bool = False) -> None:
+        """Give all slots to others until `come_back`. A running countdown (``counts_on``) keeps its place."""
+        if self._aside is None:
+            counting = None if self._limiter is None else self._limiter.counting
+            self._aside, self._is_staggered = [slots for slots in self._held if slots is not counting], False
+            self._give_back(self._aside if counts_on else list(self._held))
+
+    def come_back(self, check_cancelled: CheckCancelled, *, first: bool = False) -> None:
+        """Take the slots again, behind all other waiters, or before them."""
+        aside, self._aside = self._aside or [], None
+        if self._limiter is not None:
+            self._ticket = self._limiter.ticket(last=not first)
+        for slots in aside:
+            self._take(slots, check_cancelled)
 
     @contextlib.contextmanager
     def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
         """Let others pass in the meantime, then wait at the end of the queue."""
-        held = self.leave()
+        self.step_aside()
         yield
-        self.come_back(held, check_cancelled)
-
-    def come_back(self, held: Sequence[Slots], check_cancelled: CheckCancelled, *, first: bool = False) -> None:
-        """Take the slots again, behind all other waiters, or before them."""
-        if self._limiter is not None:
-            self._ticket = self._limiter.ticket(last=not first)
-        for slots in held:
-            self._take(slots, check_cancelled)
+        self.come_back(check_cancelled)
 
     def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
         """Return the end of a countdown that begins now; None if too many countdowns run."""

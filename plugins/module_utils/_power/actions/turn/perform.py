@@ -118,7 +118,7 @@ def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
     if policy is None:
         await_stagger(context, checked)
         return take_turn(context, checked)
-    from .player_wait import with_regard_to_players
+    from .player_wait import players_awaited
 
-    with with_regard_to_players(context, policy, checked) as known:
+    with players_awaited(context, policy, checked) as known:
         return take_turn(context, known)

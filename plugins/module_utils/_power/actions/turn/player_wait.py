@@ -4,7 +4,7 @@
 """The wait for players before an action's turn: wait for few players, warn the rest, and cancel if the action does not come.
 
 It follows all checks that may refuse the action, so that players get no false warning. It precedes the lock, so that others may act in the
-meantime; it holds no slot. `players/countdown_rules` decides the next move, `players/run_watch` what ends the wait.
+meantime; it holds no slot. `players/countdown_rules` decides the next move; `RunWatch` ends the wait.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, same_action
 from ..node.run_end import NO_RUN
-from ..players.countdown import Announcer, PlayerCountdown, SlotsAside, require_unchanged
+from ..players.countdown import Announcer, PlayerCountdown, RunWatch, require_unchanged, take_slots
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
-from ..players.run_watch import RunWatch
 from .locked import Checked, await_stagger, check
 
 #: Seconds between player counts, and checks of the run. With hundreds of waits, wake-ups are expensive.
@@ -38,7 +37,7 @@ _SILENT_SECONDS = 3.5
 
 
 @contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
+def players_awaited(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
     """Wait and count down as the policy says, then for the stagger; yield fresh knowledge of the server.
 
     If the action does not come, warned players get a cancellation. Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`,
@@ -61,27 +60,27 @@ def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked
         if pull(context, checked.boot.definition):
             image = checked.boot.definition.image
             context.progress.warn(f"server {context.uuid}: image {image} was pulled ahead of its turn")
-    regard = _Regard(context, policy, seen.snapshot, watch)
+    wait = _Wait(context, policy, seen.snapshot, watch)
     try:
-        yield regard.until_go(checked)
+        yield wait.until_go(checked)
     except BaseException as error:
-        regard.give_up(error)
+        wait.give_up(error)
         raise
     finally:
-        regard.leave()
+        wait.leave()
 
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """Count players once, for check mode. Raises `PlayersOnline` or `PlayersUnknown` if a wait is forbidden or useless."""
-    regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
-    count = context.progress.players = regard.look()
+    wait = _Wait(context, policy, snapshot, RunWatch(context, snapshot.run))
+    count = context.progress.players = wait.look()
     move = decide(policy, Situation(count, 0.0))
     if move is Move.REFUSE:
         raise _too_many(context, policy, count)
     if move is Move.WAIT and decide(policy, Situation(count, float(policy.max_delay))) is Move.REFUSE:
         who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
         left = f"it would be left after {policy.max_delay} s"
-        if not regard.has_game:
+        if not wait.has_game:
             raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
         context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")
 
@@ -95,7 +94,7 @@ def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, 
     return PlayersOnline(f"{cannot}: {count.online} play on it{waited}, and {why}")
 
 
-class _Regard:
+class _Wait:
     def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot, watch: RunWatch) -> None:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
@@ -106,8 +105,7 @@ class _Regard:
             progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
         self._announcer = Announcer(context, policy, self._game)
         self._watch = watch
-        self._slots = SlotsAside(context)
-        self._countdown = PlayerCountdown(context, policy, self._announcer, watch, self._slots)
+        self._countdown = PlayerCountdown(context, policy, self._announcer, watch)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
         self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
@@ -185,11 +183,11 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave(counts_on=False)
+            self._context.slot.step_aside()
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
-            self._slots.come_back(self._check, first=False)
+            take_slots(self._context, self._check, first=False)
             return False
         context.progress.countdown = self._record
         self._countdown.keep_in(self._record)
@@ -209,8 +207,8 @@ class _Regard:
             return self._come_back()
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)
-        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
-            self._slots.leave(counts_on=False)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._context.slot.is_aside):
+            self._context.slot.step_aside()
             self._context.progress.note(PLAYERS)
             self._context.tell(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
         if move is Move.COUNT:
@@ -238,7 +236,7 @@ class _Regard:
     def _come_back(self) -> bool:
         clock = self._context.node.clock
         began = clock.monotonic()
-        self._slots.come_back(self._check, first=self._countdown.due is not None)
+        take_slots(self._context, self._check, first=self._countdown.due is not None)
         self._context.node.caller.hold()
         self._check()
         self._watch.look(certain=True)
@@ -246,7 +244,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave(counts_on=self._countdown.due is not None)
+        self._context.slot.step_aside(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:
