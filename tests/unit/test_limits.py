@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
@@ -228,7 +228,7 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
 
     fake.up()
     released = threading.Event()
-    monkeypatch.setattr(outdated_facts, "_IMAGES_SECONDS", 0.05)
+    monkeypatch.setattr(server_facts, "_IMAGES_SECONDS", 0.05)
     monkeypatch.setattr(fake.engine.images, "find", lambda _name: released.wait(10))
     try:
         assert told(fake)["is_outdated"] is None and "took more than" in told(fake)["why"]

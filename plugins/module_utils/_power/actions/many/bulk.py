@@ -69,25 +69,20 @@ def is_left_out(result: Result, request: Request) -> bool:
     return request.one_of_all and request.action.traits.all_means_up and passed_over
 
 
-def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
-    """Return one target for each different server. Errors of ``identify`` appear in the action's result."""
-    chosen: dict[str, Target] = {}
-    for request in requests:
-        try:
-            server: Server | None = identify(request)
-        except PowerError:
-            server = None
-        chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
-    return list(chosen.values())
-
-
 def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
     return [Target(one_of_all(_new(asked), server), server) for server in servers]
 
 
 def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
     """Return one target for each different server named. Errors of ``identify`` appear in the action's result."""
-    return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
+    chosen: dict[str, Target] = {}
+    for name in names:
+        try:
+            server: Server | None = identify(name)
+        except PowerError:
+            server = None
+        chosen.setdefault(name if server is None else server.uuid, Target(replace(_new(asked), server=name), server))
+    return list(chosen.values())
 
 
 def _new(asked: Request) -> Request:
