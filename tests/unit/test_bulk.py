@@ -336,7 +336,7 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
     first.begin()
 
     def step_aside() -> None:
-        with first.aside(no_check):
+        with first.aside("u", no_check):
             block_until(lambda: waiters(slots) == 1)
         order.append("first")
         first.leave()

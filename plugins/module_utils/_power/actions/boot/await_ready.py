@@ -16,7 +16,7 @@ from ...model.news import READY
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
-from ...model.supervision import EndedRun, Verdict
+from ...model.supervision import Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
 from .startup import AwaitedRun, exited, start_failed
@@ -140,7 +140,9 @@ def _look(context: ActionContext, run: Run) -> Snapshot:
 def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> PowerError:
     node, uuid, operation = context.node, context.uuid, context.request.operation
     context.check_cancelled()
-    row = _row_of(node, run)
+    row = None
+    with contextlib.suppress(JournalUnusable, OSError):
+        row = node.journal.ended_runs.of_run(run)
     if row is not None and row.verdict in _BY_ITSELF:
         # A later start, mostly by the supervisor, changes nothing about this run.
         context.progress.exit_code = row.exit_code
@@ -157,13 +159,6 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
     if snapshot is None:
         return StartFailed(f"Cannot start server {uuid}: its container was removed while it was starting")
     return exited(context, snapshot)
-
-
-def _row_of(node: Node, run: Run) -> EndedRun | None:
-    try:
-        return node.journal.ended_runs.of_run(run)
-    except (JournalUnusable, OSError):
-        return None
 
 
 def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:

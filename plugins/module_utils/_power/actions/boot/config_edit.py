@@ -114,11 +114,8 @@ def _before(uid: int, boot: Boot, config: ConfigFile, written: Written) -> bytes
 def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
     if before.count(b"\n") + before.count(b"\r") > _MOST_LINES:
         raise ConfigFault(f"it has more than {_MOST_LINES} lines")
-    encoding, errors = "utf-8", "surrogateescape"
-    for mark, name in _MARKS:
-        if before.startswith(mark):
-            encoding, errors = name, "strict"
-            break
+    marked = next((name for mark, name in _MARKS if before.startswith(mark)), "")
+    encoding, errors = (marked, "strict") if marked else ("utf-8", "surrogateescape")
     try:
         text = before.decode(encoding, errors)
         with one_child():

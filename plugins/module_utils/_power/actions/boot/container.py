@@ -15,7 +15,7 @@ from ...container.container_spec import HOME, WAITING, ContainerSpec, container_
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
-from ...model.server import ImageSeen, Snapshot
+from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
@@ -56,14 +56,6 @@ def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]])
     return registries[max(names, key=len)] if names else None
 
 
-def present_image(node: Node, definition: Definition) -> ImageSeen:
-    """Return the image on the node. Raises `ImageUnavailable`."""
-    image = node.engine.images.find(definition.image)
-    if image is None:
-        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
-    return image
-
-
 @dataclass(frozen=True)
 class Boot:
     """The definition and data directory for a start."""
@@ -88,7 +80,10 @@ def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: S
     Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
     """
     node, progress = context.node, context.progress
-    spec = spec_of(node, boot.definition, image_id=present_image(node, boot.definition).id)
+    image = node.engine.images.find(boot.definition.image)
+    if image is None:
+        raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
+    spec = spec_of(node, boot.definition, image_id=image.id)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
     wanted = spec_hash_of(spec.config["Labels"])
     if kept is not None and kept.spec_hash == wanted:

@@ -98,22 +98,17 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
     for name in names:
         try:
             server = node.sources.search.identify_to_look(name)
-        except PowerError as error:
-            unseen = _unseen_name(name, error)
-            if unseen is None:
-                warnings.append(str(error))
+        except ServerNotFound as error:
+            # An unreadable definition may have this name.
+            if error.facts.get("unread"):
+                found.setdefault(name, Unseen(Server(name), DefinitionInvalid.code, str(error)))
             else:
-                found.setdefault(name, unseen)
+                warnings.append(str(error))
+        except PowerError as error:
+            found.setdefault(name, Unseen.because(Server(name), error))
         else:
             found.setdefault(server.uuid, server)
     return list(found.values()), warnings
-
-
-def _unseen_name(name: str, error: PowerError) -> Unseen | None:
-    if not isinstance(error, ServerNotFound):
-        return Unseen.because(Server(name), error)
-    # An unreadable definition may have this name.
-    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
 
 
 _FILES = 8192
@@ -146,16 +141,11 @@ def perform_each(
     else:
         # Each server may need a lock and an output at once: more files than most systems allow by default.
         allow_files(_FILES)
-        for tier in _tiers(targets, priorities):
+        takes_down = any(target.request.action.traits.meant_up is False for target in targets)
+        for tier in [range(len(targets))] if priorities is None else tiers(priorities, highest_first=takes_down):
             _in_threads(tier, act_on, limiter)
     pairs = zip(targets, results)
     return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
-
-
-def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
-    if priorities is None:
-        return [range(len(targets))]
-    return tiers(priorities, highest_first=any(target.request.action.traits.meant_up is False for target in targets))
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:

@@ -318,11 +318,8 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
-    given = (
-        *(("operations", wanted.operations), ("crashes", wanted.crashes)),
-        *(("log", wanted.tail), ("players", wanted.count_players)),
-    )
-    return (*_FIELDS, *(name for name, is_wanted in given if is_wanted))
+    optional = {"operations": wanted.operations, "crashes": wanted.crashes, "log": wanted.tail, "players": wanted.count_players}
+    return (*_FIELDS, *(name for name, is_wanted in optional.items() if is_wanted))
 
 
 def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:

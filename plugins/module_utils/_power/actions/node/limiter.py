@@ -152,19 +152,16 @@ class Limiter:
         """Return the slot of one more server, behind earlier ones."""
         return Slot(self)
 
-    def first_ticket(self) -> int:
-        return next(self._tickets)
-
-    def ticket(self, *, last: bool) -> int:
-        """Return the next number: ``last`` after all first turns, else before them."""
-        return next(self._tickets) + (_BEHIND_ALL if last else -_BEHIND_ALL)
+    def ticket(self, shift: int = 0) -> int:
+        """Return the next number, shifted."""
+        return next(self._tickets) + shift
 
 
 #: A countdown may be shorter by so many seconds, or this part of its length, to end with another.
 _WAVE_SECONDS = 5.0
 _WAVE_PART = 0.1
-#: More servers than any call has.
-_BEHIND_ALL = 1 << 32
+#: Shifts a ticket behind all first turns, or before them: more servers than any call has.
+_SHIFT = 1 << 32
 
 
 class Slot:
@@ -174,7 +171,8 @@ class Slot:
         self._limiter = limiter
         self._whole = None if limiter is None else limiter.whole
         self._boots = None if limiter is None else limiter.boots
-        self._ticket = 0 if limiter is None else limiter.first_ticket()
+        self._counting = None if limiter is None else limiter.counting
+        self._ticket = 0 if limiter is None else limiter.ticket()
         self._held: list[Slots] = []
         #: The slots that `come_back` takes again; None if it is not aside.
         self._aside: list[Slots] | None = None
@@ -233,39 +231,37 @@ class Slot:
     def step_aside(self, *, counts_on: bool = False) -> None:
         """Give all slots to others until `come_back`. A running countdown (``counts_on``) keeps its place."""
         if self._aside is None:
-            counting = None if self._limiter is None else self._limiter.counting
-            self._aside, self._is_staggered = [slots for slots in self._held if slots is not counting], False
+            self._aside, self._is_staggered = [slots for slots in self._held if slots is not self._counting], False
             self._give_back(self._aside if counts_on else list(self._held))
 
-    def come_back(self, check_cancelled: CheckCancelled, *, first: bool = False) -> None:
-        """Take the slots again, behind all other waiters, or before them."""
+    def come_back(self, server: str, check_cancelled: CheckCancelled, *, first: bool = False) -> None:
+        """Take the slots again, behind all other waiters, or before them. Raises as `refuse_over_budget`."""
         aside, self._aside = self._aside or [], None
         if self._limiter is not None:
-            self._ticket = self._limiter.ticket(last=not first)
+            self._ticket = self._limiter.ticket(-_SHIFT if first else _SHIFT)
         for slots in aside:
             self._take(slots, check_cancelled)
+        self.refuse_over_budget(server)
 
     @contextlib.contextmanager
-    def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
-        """Let others pass in the meantime, then wait at the end of the queue."""
+    def aside(self, server: str, check_cancelled: CheckCancelled) -> Iterator[None]:
+        """Let others pass in the meantime, then wait at the end of the queue. Raises as `refuse_over_budget`."""
         self.step_aside()
         yield
-        self.come_back(check_cancelled)
+        self.come_back(server, check_cancelled)
 
     def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
         """Return the end of a countdown that begins now; None if too many countdowns run."""
         if self._limiter is None:
             return Deadline.after(clock, seconds)
-        counting = self._limiter.counting
-        if counting is not None and counting not in self._held:
-            if not counting.try_take():
+        if self._counting is not None and self._counting not in self._held:
+            if not self._counting.try_take():
                 return None
-            self._held.append(counting)
+            self._held.append(self._counting)
         return self._limiter.waves.join(seconds, clock)
 
     def end_countdown(self) -> None:
-        if self._limiter is not None:
-            self._give_back([slots for slots in self._held if slots is self._limiter.counting])
+        self._give_back([slots for slots in self._held if slots is self._counting])
 
     def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:

@@ -164,8 +164,7 @@ def take_slots(context: ActionContext, check_cancelled: CheckCancelled, *, first
     slot, clock = context.slot, context.node.clock
     began = clock.monotonic()
     if slot.is_aside:
-        slot.come_back(check_cancelled, first=first)
-        slot.refuse_over_budget(context.uuid)
+        slot.come_back(context.uuid, check_cancelled, first=first)
     # It may take long, so it precedes the last warning and the last look.
     slot.await_stagger(context.uuid, check_cancelled)
     return clock.monotonic() - began

@@ -93,12 +93,11 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
 
 @dataclass(frozen=True)
 class LimitPlan:
-    """The changes of a container: ``keys`` are possible while it runs, ``restart`` are not."""
+    """The changes of a container that are possible while it runs."""
 
     snapshot: Snapshot
     wanted: ContainerLimits
     keys: tuple[str, ...]
-    restart: tuple[str, ...]
 
     @property
     def changes(self) -> tuple[LimitChange, ...]:
@@ -124,11 +123,11 @@ def _foresee(context: ActionContext) -> Ending:
     seen, planned = _looked_at(context)
     if seen.holder is not None:
         progress.holder = seen.holder.facts()
-    if planned is None:
-        return _unchanged(context, seen, None)
+    if planned is None or not planned.keys:
+        return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
-    progress.limits, progress.changed = planned.changes, bool(planned.keys)
-    return (Outcome.DONE, "", "") if planned.keys else _unchanged(context, seen, planned)
+    progress.limits, progress.changed = planned.changes, True
+    return Outcome.DONE, "", ""
 
 
 def _act(context: ActionContext) -> Ending:
@@ -185,15 +184,16 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
     keys = tuple(key for key in differing if can_change(key, snapshot.limits, wanted))
     progress.restart = tuple(key for key in differing if key not in keys)
-    return LimitPlan(snapshot, wanted, keys, progress.restart)
+    return LimitPlan(snapshot, wanted, keys)
 
 
 def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None) -> Ending:
     if planned is None:
         return Outcome.UNCHANGED, "", plan(context.request.action, seen.state).reason
-    context.progress.plan = ()
-    if planned.restart:
-        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(planned.restart)} in line"
+    progress = context.progress
+    progress.plan = ()
+    if progress.restart:
+        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(progress.restart)} in line"
     return Outcome.UNCHANGED, "", "its limits are what its definition says"
 
 

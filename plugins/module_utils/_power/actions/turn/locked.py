@@ -36,19 +36,18 @@ _LONG_SECONDS = 1.0
 def acquire(context: ActionContext) -> PowerLock:
     """Take the lock within ``wait_seconds``. Raises `LockTimeout`, `LockUnavailable`, and as `check_waiting`."""
     context.check_waiting()
-    progress, clock = context.progress, context.node.clock
-    waiting = _Waiting(context)
-    began, taken_up = clock.monotonic(), progress.seconds
+    progress, waiting = context.progress, _Waiting(context)
+    began_at = progress.seconds
     try:
-        lock = waiting.acquire_aside(began) if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
+        lock = waiting.acquire_aside() if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
     except LockTimeout as error:
         holder = error.facts.get("holder")
         progress.holder = holder.facts() if isinstance(holder, Holder) else None
-        progress.waited_seconds = round(clock.monotonic() - began, 3)
+        progress.waited_seconds = round(progress.seconds - began_at, 3)
         raise
     finally:
         if waiting.is_long:
-            progress.note(LOCKED, taken_up)
+            progress.note(LOCKED, began_at)
     progress.waited_seconds = round(lock.waited_seconds, 3)
     return lock
 
@@ -65,21 +64,20 @@ class _Waiting:
         context = self._context
         return context.node.acquire(context.request, context.uuid, seconds, self._check, waited_before)
 
-    def acquire_aside(self, began: float) -> PowerLock:
+    def acquire_aside(self) -> PowerLock:
         """Take the lock without blocking the slots of others: try once, wait outside the slots, and try once more."""
         context, slot, clock = self._context, self._context.slot, self._context.node.clock
-        deadline = Deadline(clock, began + context.request.wait_seconds)
-        waited = 0.0
+        deadline = Deadline.after(clock, context.request.wait_seconds)
+        began, waited = clock.monotonic(), 0.0
         while True:
             try:
                 return self.acquire(0.0, waited)
             except LockTimeout:
                 if deadline.is_over:
                     raise
-            with slot.aside(self._check):
+            with slot.aside(context.uuid, self._check):
                 # Without the lock: a wait for a slot must not hold it.
                 self._await_free(deadline)
-            slot.refuse_over_budget(context.uuid)
             slot.await_stagger(context.uuid, self._check)
             waited = clock.monotonic() - began
 
@@ -162,9 +160,8 @@ def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
         turn = _hold(context, checked)
         if turn is not None:
             return turn
-        with context.slot.aside(context.check_waiting):
+        with context.slot.aside(context.uuid, context.check_waiting):
             await_same(context)
-        context.slot.refuse_over_budget(context.uuid)
 
 
 def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:

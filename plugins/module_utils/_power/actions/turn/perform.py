@@ -18,7 +18,7 @@ from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .locked import Checked, TurnEnd, await_stagger, check, take_turn
+from .locked import await_stagger, check, take_turn
 from .look import identify, look_again
 
 #: Not selected, or too late: no trace on the node, unless seen under the lock.
@@ -102,7 +102,15 @@ def _act(context: ActionContext) -> Ending:
         from .no_change import found_up
 
         return found_up(context, checked.seen)
-    ending, awaited = _turn(context, checked)
+    policy = context.request.players
+    if policy is None:
+        await_stagger(context, checked)
+        ending, awaited = take_turn(context, checked)
+    else:
+        from .player_wait import players_awaited
+
+        with players_awaited(context, policy, checked) as known:
+            ending, awaited = take_turn(context, known)
     context.slot.end_boot()
     if awaited is not None:
         context.progress.run = awaited.snapshot.run
@@ -111,14 +119,3 @@ def _act(context: ActionContext) -> Ending:
 
             await_ready(context, awaited)
     return ending
-
-
-def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
-    policy = context.request.players
-    if policy is None:
-        await_stagger(context, checked)
-        return take_turn(context, checked)
-    from .player_wait import players_awaited
-
-    with players_awaited(context, policy, checked) as known:
-        return take_turn(context, known)

@@ -25,7 +25,9 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
         staged = _stage(context, lock, boot, seen.snapshot)
         began = node.clock.monotonic()
         end_run(context, lock, seen, steps)
-        _await_slot(context, lock)
+        if not context.slot.may_boot():
+            context.enter(lock, Phase.QUEUE)
+            context.slot.begin_boot(context.check_cancelled)
         if node.clock.monotonic() - began > STALE_SECONDS:
             boot, staged = _refresh(context, lock, boot, staged)
         preboot(context, lock, boot, staged)
@@ -52,12 +54,6 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
     if kept is not None and kept != staged:
         unstage(node, kept)
     return staged
-
-
-def _await_slot(context: ActionContext, lock: PowerLock) -> None:
-    if not context.slot.may_boot():
-        context.enter(lock, Phase.QUEUE)
-        context.slot.begin_boot(context.check_cancelled)
 
 
 def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> tuple[Boot, Staged]:

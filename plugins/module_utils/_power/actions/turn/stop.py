@@ -33,7 +33,9 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         context.check_cancelled()
         end = stop_run(context, lock, seen.snapshot)
         record_own_stop(context, lock, seen.snapshot.run, end)
-        _note_kill(context)
+        with contextlib.suppress(LockUnavailable):
+            if context.progress.stop is not None and context.killed:
+                context.progress.stop = replace(context.progress.stop, forced=True)
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
@@ -47,13 +49,6 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
         )
     record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation, end)
     context.progress.downtime = Downtime.since_end(end)
-
-
-def _note_kill(context: ActionContext) -> None:
-    progress = context.progress
-    with contextlib.suppress(LockUnavailable):
-        if progress.stop is not None and context.killed:
-            progress.stop = replace(progress.stop, forced=True)
 
 
 def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> RunEnd:
