@@ -10,8 +10,7 @@ from ...model.errors import PowerError, ServerNotFound, Suspended
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, pull, stage, unstage
-from ..boot.preboot import preboot, taken_step
-from ..boot.prepare import prepare
+from ..boot.prepare import boot_step, preboot, prepare
 from ..boot.startup import AwaitedRun, start
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.node import Observed
@@ -45,10 +44,10 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
     if pull(context, boot.definition):
         context.progress.alter()
     # The engine creates no container without its data directory.
-    with taken_step(context, "volume") as step:
+    with boot_step(context, "volume") as step:
         step.changed = boot.volume.create(node.settings.uid, node.settings.gid)
     context.check_cancelled()
-    with taken_step(context, "container"):
+    with boot_step(context, "container"):
         # A waiting container is no change yet: it may be removed again.
         staged = stage(context, boot, snapshot, kept)
     if kept is not None and kept != staged:
