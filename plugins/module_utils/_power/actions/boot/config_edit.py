@@ -94,7 +94,11 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
             before = _before(settings.uid, boot, config, written)
             after = _parsed(parser, before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
-            raise PrebootFailed(_sentence(uuid, config, fault)) from None
+            rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
+            raise PrebootFailed(
+                f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
+                "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
+            ) from None
         return None if after == before else (before, after)
     return None
 
@@ -125,11 +129,3 @@ def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
     if len(after) > FILE_LIMIT:
         raise ConfigFault(f"it would be larger than {FILE_LIMIT} bytes")
     return after
-
-
-def _sentence(uuid: str, config: ConfigFile, fault: ConfigFault) -> str:
-    rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
-    return (
-        f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
-        "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
-    )

@@ -10,9 +10,9 @@ import resource
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 from ...model.cancellation import CheckCancelled, no_check
+from ...model.clock import SYSTEM_CLOCK
 from ...model.errors import INTERNAL_ERROR, DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid, internal_error
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
@@ -20,6 +20,7 @@ from ...model.result import Outcome, Result
 from ...model.server import PowerState, Server
 from ..node.limiter import Limiter, Slot
 from ..node.node import Node
+from ..node.progress import Progress
 
 _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
 
@@ -153,17 +154,7 @@ def _acted(target: Target, act: Act, slot: Slot) -> Result:
     try:
         return act(target, slot)
     except Exception as error:
-        request = target.request
-        return Result(
-            server=target.server or Server(request.server),
-            action=request.action,
-            outcome=Outcome.FAILED,
-            operation=request.operation,
-            requested_at=request.requested_at,
-            ended_at=datetime.now(timezone.utc),
-            code=INTERNAL_ERROR,
-            msg=internal_error(error),
-        )
+        return Progress(target.request, SYSTEM_CLOCK, target.server).result(Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
 
 def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], limiter: Limiter) -> None:

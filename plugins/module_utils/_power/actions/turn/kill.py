@@ -23,6 +23,7 @@ from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
 from ..node.progress import Ending, Progress
 from ..node.run_end import NO_RUN, fence_start, record_own_stop, settle_ended, write_intent
+from .locked import holder_of
 from .look import check_wings, look
 
 #: Seconds beyond the engine's time limit in which a holder must notice a kill and release.
@@ -63,7 +64,7 @@ def _kill(context: ActionContext) -> Ending:
         progress.begin(node.journal)
         _see_before(context)
         if held is not None:
-            lock = _await_holder(context, _holder_of(held), faults)
+            lock = _await_holder(context, holder_of(held), faults)
             if lock is not None:
                 stack.enter_context(lock)
         snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
@@ -137,7 +138,7 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
         faults.append(str(error))
         return None
     except LockTimeout as error:
-        who = _holder_of(error) or holder
+        who = holder_of(error) or holder
         progress.holder = None if who is None else who.facts()
         raise KillUnsettled(
             f"Cannot tell that server {uuid} stays down: it was killed, but its lock is still held after {bound:.0f} s by "
@@ -145,11 +146,6 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
         ) from error
     progress.waited_seconds = lock.waited_seconds
     return lock
-
-
-def _holder_of(error: LockTimeout) -> Holder | None:
-    holder = error.facts.get("holder")
-    return holder if isinstance(holder, Holder) else None
 
 
 def _note_cancelled(held_by: str | None, progress: Progress) -> None:

@@ -41,8 +41,8 @@ def acquire(context: ActionContext) -> PowerLock:
     try:
         lock = waiting.acquire_aside() if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
     except LockTimeout as error:
-        holder = error.facts.get("holder")
-        progress.holder = holder.facts() if isinstance(holder, Holder) else None
+        holder = holder_of(error)
+        progress.holder = None if holder is None else holder.facts()
         progress.waited_seconds = round(progress.seconds - began_at, 3)
         raise
     finally:
@@ -50,6 +50,11 @@ def acquire(context: ActionContext) -> PowerLock:
             progress.note(LOCKED, began_at)
     progress.waited_seconds = round(lock.waited_seconds, 3)
     return lock
+
+
+def holder_of(error: LockTimeout) -> Holder | None:
+    holder = error.facts.get("holder")
+    return holder if isinstance(holder, Holder) else None
 
 
 class _Waiting:

@@ -80,7 +80,7 @@ def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snap
     if move is Move.WAIT and decide(policy, Situation(count, float(policy.max_delay))) is Move.REFUSE:
         who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
         left = f"it would be left after {policy.max_delay} s"
-        if not wait.has_game:
+        if wait.game is None:
             raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
         context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")
 
@@ -99,11 +99,11 @@ class _Wait:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
         definition = node.sources.definition_for_stop(context.uuid)
-        self._game = node.games.of(progress.server, snapshot, definition)
-        self._no_game = None if self._game is not None else node.games.why_none(progress.server, definition)
+        self.game = node.games.of(progress.server, snapshot, definition)
+        self._no_game = None if self.game is not None else node.games.why_none(progress.server, definition)
         if self._no_game is not None:
             progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
-        self._announcer = Announcer(context, policy, self._game)
+        self._announcer = Announcer(context, policy, self.game)
         self._watch = watch
         self._countdown = PlayerCountdown(context, policy, self._announcer, watch)
         self._record: HeldCountdown | None = None
@@ -114,10 +114,6 @@ class _Wait:
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
         self._latest = Deadline(node.clock, self._requested + policy.max_delay)
         self._next_look = Deadline(node.clock, self._began)
-
-    @property
-    def has_game(self) -> bool:
-        return self._game is not None
 
     def until_go(self, checked: Checked) -> Checked:
         """Wait and count down until the action may begin; return fresh knowledge of the server."""
@@ -131,8 +127,8 @@ class _Wait:
 
     def look(self) -> PlayerCount:
         was_known = self._count.online is not None
-        if self._game is not None:
-            self._count = self._context.progress.players = self._game.players()
+        if self.game is not None:
+            self._count = self._context.progress.players = self.game.players()
         self._watch.look(certain=was_known is not (self._count.online is not None))
         if self._record is not None:
             self._record.saw(self._count)
@@ -219,7 +215,7 @@ class _Wait:
         if not self._next_look.is_over:
             return False
         clock, next_mark = self._context.node.clock, self._countdown.seconds_to_next
-        is_silent = self._count.online is None and self._game is not None
+        is_silent = self._count.online is None and self.game is not None
         comes_later = is_silent and 0 < next_mark < _SILENT_SECONDS
         self._next_look = Deadline.after(clock, next_mark if comes_later else LOOK_SECONDS)
         return not comes_later
