@@ -131,7 +131,7 @@ def perform_each(
     def act_on(index: int, slot: Slot) -> None:
         try:
             result = _acted(targets[index], act, slot)
-            limiter.budget.count(result)
+            limiter.count(result)
             results[index] = result
         finally:
             slot.leave()

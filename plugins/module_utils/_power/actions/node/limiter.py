@@ -97,56 +97,21 @@ class Stagger:
         return waits
 
 
-class Budget:
-    """The failures after which no server begins; None: no limit. Servers that were left to their players do not count."""
-
-    def __init__(self, most: int | None = None) -> None:
-        self._most = most
-        self._failures = 0
-        self._mutex = threading.Lock()
-
-    def count(self, result: Result) -> None:
-        with self._mutex:
-            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
-
-    def require_left(self, server: str) -> None:
-        """Raise `FailureBudget` if ``server`` must not begin any more."""
-        with self._mutex:
-            failures = self._failures
-        if self._most is not None and failures > self._most:
-            raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._most}")
-
-
-class CountdownWaves:
-    """Countdowns that begin at nearly the same time end at the same moment: a proxy and its lobbies count as one."""
-
-    def __init__(self) -> None:
-        self._end: Deadline | None = None
-        self._mutex = threading.Lock()
-
-    def join(self, seconds: float, clock: Clock) -> Deadline:
-        """Return the end of a countdown that begins now; it may be shorter by some seconds, to end with another one."""
-        shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
-        with self._mutex:
-            if self._end is None or not seconds - shorter <= self._end.left <= seconds:
-                self._end = Deadline.after(clock, seconds)
-            return self._end
-
-
 class Limiter:
     """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
 
     def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
         """``max_failures`` limits whole servers even without ``max_parallel``: else all would begin before a failure."""
-        self.budget = Budget(max_failures)
+        self._max_failures, self._failures = max_failures, 0
         bounded = max_parallel > 0 or max_failures is not None
         self.whole = Slots(max_parallel or default_slots()) if bounded else None
         self.boots = None if bounded else Slots(default_slots())
         self.stagger = Stagger(stagger) if stagger else None
         #: Limits countdowns like actions, so that announced actions come on time.
         self.counting = Slots(max_parallel or default_slots()) if bounded else None
-        self.waves = CountdownWaves()
+        self._countdown_end: Deadline | None = None
         self._tickets = itertools.count()
+        self._mutex = threading.Lock()
 
     def slot(self) -> Slot:
         """Return the slot of one more server, behind earlier ones."""
@@ -155,6 +120,29 @@ class Limiter:
     def ticket(self, shift: int = 0) -> int:
         """Return the next number, shifted."""
         return next(self._tickets) + shift
+
+    def count(self, result: Result) -> None:
+        """Count a failure. Servers that were left to their players do not count."""
+        with self._mutex:
+            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
+
+    def refuse_over_budget(self, server: str) -> None:
+        """Raise `FailureBudget` if too many others failed for ``server`` to begin."""
+        with self._mutex:
+            failures = self._failures
+        if self._max_failures is not None and failures > self._max_failures:
+            raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._max_failures}")
+
+    def join_countdown(self, seconds: float, clock: Clock) -> Deadline:
+        """Return the end of a countdown that begins now. A proxy and its lobbies count as one.
+
+        It may be shorter by some seconds, to end at the same moment as another one.
+        """
+        shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
+        with self._mutex:
+            if self._countdown_end is None or not seconds - shorter <= self._countdown_end.left <= seconds:
+                self._countdown_end = Deadline.after(clock, seconds)
+            return self._countdown_end
 
 
 #: A countdown may be shorter by so many seconds, or this part of its length, to end with another.
@@ -188,7 +176,7 @@ class Slot:
 
     def refuse_over_budget(self, server: str) -> None:
         if self._limiter is not None:
-            self._limiter.budget.require_left(server)
+            self._limiter.refuse_over_budget(server)
 
     def may_boot(self) -> bool:
         """Return True if the server may boot at once; it then holds a boot slot, if boots are limited."""
@@ -258,7 +246,7 @@ class Slot:
             if not self._counting.try_take():
                 return None
             self._held.append(self._counting)
-        return self._limiter.waves.join(seconds, clock)
+        return self._limiter.join_countdown(seconds, clock)
 
     def end_countdown(self) -> None:
         self._give_back([slots for slots in self._held if slots is self._counting])
