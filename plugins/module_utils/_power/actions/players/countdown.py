@@ -110,41 +110,6 @@ def called_off(action: str) -> str:
     return filled(_CALLED_OFF, {"action": action})
 
 
-class Announcer:
-    def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None) -> None:
-        self._context = context
-        self._policy = policy
-        self._game = game
-        self.marks: list[int] = []
-        #: Whether all messages reached the game; None before the first.
-        self.reached: bool | None = None
-
-    def tell(self, mark: int, left: float) -> None:
-        """Announce the action in so many seconds as the mark says, or fewer if less time is left."""
-        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
-        self.marks.append(mark)
-        context, request = self._context, self._context.request
-        # The key of a rolling run or a deployment means nothing to players.
-        reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
-        server = context.progress.server
-        values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
-        self._say(filled(self._policy.warn_message, values))
-
-    def call_off(self, action: str) -> None:
-        """Tell players that an action does not come, this one or an earlier one."""
-        self._say(called_off(action))
-
-    def _say(self, text: str) -> None:
-        context = self._context
-        if self._game is None:
-            self.reached = False
-            return
-        why = self._game.announce(text)
-        if why:
-            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
-        self.reached = self.reached is not False and not why
-
-
 def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
     """Raise `Superseded` if another action came after this one's process died. Raises as `ActionContext.check_interrupted`."""
     found = context.node.countdowns.abandoned(context.uuid)
@@ -181,13 +146,16 @@ _OVERDUE_SECONDS = 10.0
 class PlayerCountdown:
     """The countdown of one action. ``due`` is its end, None while none runs."""
 
-    def __init__(self, context: ActionContext, policy: PlayerPolicy, announcer: Announcer, watch: RunWatch) -> None:
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None, watch: RunWatch) -> None:
         self._context, self._policy = context, policy
-        self._announcer, self._watch = announcer, watch
+        self._game, self._watch = game, watch
         self._record: HeldCountdown | None = None
         self._told = 0
         self._quiet_until = Deadline(context.node.clock, 0.0)
         self.due: Deadline | None = None
+        self.marks: list[int] = []
+        #: Whether all messages reached the game; None before the first.
+        self.reached: bool | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
         """Write the countdown to a record. An earlier countdown there is resumed if it is of this action, else cancelled."""
@@ -201,7 +169,7 @@ class PlayerCountdown:
         else:
             record.write()
             if found.is_remembered(clock.now()):
-                self._announcer.call_off(found.action)
+                self._say(called_off(found.action))
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
@@ -217,7 +185,7 @@ class PlayerCountdown:
                 # Written first, so that another process does not repeat the warning.
                 self._told = mark
                 self._write(told=mark)
-                self._announcer.tell(mark, self.due.left)
+                self._announce(mark, self.due.left)
 
     def stop(self, waits_until: datetime) -> None:
         """Cancel it for now, and wait for players again."""
@@ -231,7 +199,7 @@ class PlayerCountdown:
     def call_off(self) -> None:
         """Tell warned players that the action does not come, if their run goes on."""
         if self._told and self._watch.is_there():
-            self._announcer.call_off(self._context.verb)
+            self._say(called_off(self._context.verb))
         self._told = 0
 
     @property
@@ -285,6 +253,27 @@ class PlayerCountdown:
         waited = take_slots(self._context, self._watch.check, first=True)
         if waited > STALE_SECONDS:
             self._run_until(Deadline(self.due.clock, self.due.at + waited))
+
+    def _announce(self, mark: int, left: float) -> None:
+        """Announce the action in so many seconds as the mark says, or fewer if less time is left."""
+        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
+        self.marks.append(mark)
+        context, request = self._context, self._context.request
+        # The key of a rolling run or a deployment means nothing to players.
+        reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
+        server = context.progress.server
+        values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
+        self._say(filled(self._policy.warn_message, values))
+
+    def _say(self, text: str) -> None:
+        context = self._context
+        if self._game is None:
+            self.reached = False
+            return
+        why = self._game.announce(text)
+        if why:
+            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
+        self.reached = self.reached is not False and not why
 
     def _write(self, **changes: object) -> None:
         if self._record is not None:

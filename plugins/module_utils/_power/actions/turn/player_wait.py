@@ -25,7 +25,7 @@ from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, same_action
 from ..node.run_end import NO_RUN
-from ..players.countdown import Announcer, PlayerCountdown, RunWatch, require_unchanged, take_slots
+from ..players.countdown import PlayerCountdown, RunWatch, require_unchanged, take_slots
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
 from .locked import Checked, await_stagger, check
 
@@ -103,9 +103,8 @@ class _Wait:
         self._no_game = None if self.game is not None else node.games.why_none(progress.server, definition)
         if self._no_game is not None:
             progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
-        self._announcer = Announcer(context, policy, self.game)
         self._watch = watch
-        self._countdown = PlayerCountdown(context, policy, self._announcer, watch)
+        self._countdown = PlayerCountdown(context, policy, self.game, watch)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
         self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
@@ -151,10 +150,10 @@ class _Wait:
 
     def leave(self) -> None:
         """Add the wait to the result, and release the record."""
-        progress, announcer = self._context.progress, self._announcer
+        progress, countdown = self._context.progress, self._countdown
         waited = progress.player_wait or PlayerWait(self._waited)
         progress.players = self._count
-        progress.player_wait = replace(waited, marks=tuple(announcer.marks), announced=announcer.reached)
+        progress.player_wait = replace(waited, marks=tuple(countdown.marks), announced=countdown.reached)
         if self._record is not None:
             self._record.release(keep=self._is_handed_on)
 
