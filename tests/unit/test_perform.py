@@ -70,8 +70,8 @@ def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: 
     again = fake.perform("restart")
     assert again.run == fake.seen().run != run
     assert fake.perform("stop").run is None
-    keyed = fake.perform("start", once="rollout 1", reason="rollout 1")
-    assert fake.perform("start", once="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
+    keyed = fake.perform("start", idempotency_key="rollout 1", reason="rollout 1")
+    assert fake.perform("start", idempotency_key="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
 
 
 def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:

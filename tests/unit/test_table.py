@@ -183,7 +183,7 @@ def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None
     fake.define(**DEFINITIONS["a name"])
     fake.up()
     fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
-    fake.perform("restart", reason=EVIL, origin=EVIL, once=EVIL)
+    fake.perform("restart", reason=EVIL, origin=EVIL, idempotency_key=EVIL)
     fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
     settings = fake.node.settings
     with fake.lock("restart"):

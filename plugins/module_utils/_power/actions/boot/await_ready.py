@@ -102,7 +102,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
     deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
     next_look = Deadline(clock, 0.0)
-    context.tell(READY)
+    context.report(READY)
     progress.note(READY)
     while True:
         ready = bool(matchers) and console.ready()

@@ -74,9 +74,9 @@ class ActionContext:
         """Write a phase into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase)
-        self.tell(phase.value, deadline)
+        self.report(phase.value, deadline)
 
-    def tell(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
+    def report(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
         """Report a phase or wait to the caller, with its deadline and reason."""
         until = None if deadline is None else timestamp(deadline)
         self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds, why=why))
@@ -139,9 +139,9 @@ def keyed(key: str, reason: str) -> str:
 def same_action(context: ActionContext) -> OperationRow | None:
     """Return a successful, else a running action of this kind and key, else None. Certain under the server's lock."""
     request = context.request
-    if not request.once:
+    if not request.idempotency_key:
         return None
-    rows = context.node.journal.operations.under(request.once, context.uuid, request.action, but=request.operation)
+    rows = context.node.journal.operations.under(request.idempotency_key, context.uuid, request.action, but=request.operation)
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 
@@ -162,7 +162,7 @@ def await_same(context: ActionContext) -> None:
 def fell_since(context: ActionContext, state: PowerState) -> bool:
     """Return True if a keyed boot's server went down with its node or by itself, without a stop in the journal. It stays selected."""
     request = context.request
-    if not request.once or not request.action.boots or state is not PowerState.OFFLINE:
+    if not request.idempotency_key or not request.action.boots or state is not PowerState.OFFLINE:
         return False
     intent = context.node.journal.intents.of(context.uuid)
     return intent is not None and intent.up

@@ -69,6 +69,8 @@ _HINTED_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Node:
+    """One machine with its engine, as actions and readers use it."""
+
     settings: Settings
     engine: Engine
     sources: Sources

@@ -103,7 +103,7 @@ class Progress:
         self.changed = True
 
     def begin(self, journal: Journal) -> None:
-        """From here on signals no longer end the action."""
+        """Note that the action has begun. From here on, signals end only waits that leave no unfinished work."""
         self.begun = True
         if self.countdown is not None:
             self.countdown.release()

@@ -244,7 +244,7 @@ class PlayerCountdown:
         self.due = due
         self._write(phase=COUNTING, due=timestamp(moment), told=self._told)
         self._context.progress.note(COUNTDOWN)
-        self._context.tell(COUNTDOWN, moment)
+        self._context.report(COUNTDOWN, moment)
 
     def _reserve(self) -> None:
         """Take the slots back before the last warning; if that takes long, the end moves by as much."""
@@ -260,7 +260,7 @@ class PlayerCountdown:
         self.marks.append(mark)
         context, request = self._context, self._context.request
         # The key of a rolling run or a deployment means nothing to players.
-        reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
+        reason = request.reason[len(request.idempotency_key) :].lstrip(": ") if request.idempotency_key else request.reason
         server = context.progress.server
         values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
         self._say(filled(self._policy.warn_message, values))

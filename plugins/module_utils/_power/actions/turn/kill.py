@@ -45,7 +45,7 @@ def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # A holder that sees the new generation at once releases before the try of the lock.
+    # Read first: a holder that sees the new generation may release before the try of the lock, and was cancelled all the same.
     before = node.locks.holder(context.uuid)
     _raise_generation(context, faults)
     progress.begun = True
@@ -131,7 +131,7 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
             _raise_generation(context, faults)
 
     _note_cancelled(None if holder is None else holder.action, progress)
-    context.tell(LOCKED)
+    context.report(LOCKED)
     try:
         lock = node.acquire(context.request, uuid, bound, raise_again)
     except LockUnavailable as error:
@@ -161,7 +161,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
         # The lock counts, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
-    context.tell(Phase.KILL.value)
+    context.report(Phase.KILL.value)
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:
         _kill_now(context)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...container.container_limits import MEMORY, OVERHEAD, amount, can_change, differing_limits, limits_of, update_of
@@ -34,26 +33,26 @@ _IN_USE = "unable to set memory limit"
 _NOT_BEGUN, _GONE = 400, 404
 
 
-def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str]) -> set[str]:
-    """Change the limits of these keys; return the keys that the engine accepted. The rest becomes a warning.
+def _update(context: ActionContext, planned: LimitPlan) -> set[str]:
+    """Change the limits as planned; return the keys that the engine accepted. The rest becomes a warning.
 
     On failure it restores the old limits, and raises `EngineError` or `LimitBelowUse`, which says if that fails. Raises `EngineUnreachable`
     if the result is unknown.
     """
     engine, progress, uuid = context.node.engine, context.progress, context.uuid
-    before = snapshot.limits
+    container, wanted, keys = planned.snapshot.id, planned.wanted, planned.keys
     warnings: list[str] = []
     try:
-        warnings = engine.containers.set_limits(snapshot.id, update_of(before, wanted, keys))
+        warnings = engine.containers.set_limits(container, update_of(planned.snapshot.limits, wanted, keys))
     except EngineError as error:
-        raise _undone(context, snapshot, keys, error) from error
+        raise _undone(context, planned, error) from error
     except EngineUnreachable:
         # The engine may still apply it, or already has.
-        found = engine.inspect(snapshot.id)
+        found = engine.inspect(container)
         if found is not None and set(keys) & set(differing_limits(found.limits, wanted)):
             raise
     try:
-        found = engine.inspect(snapshot.id)
+        found = engine.inspect(container)
     except (EngineError, EngineUnreachable):
         # It applied all it can.
         progress.alter()
@@ -68,9 +67,9 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
     return taken
 
 
-def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], refusal: EngineError) -> PowerError:
+def _undone(context: ActionContext, planned: LimitPlan, refusal: EngineError) -> PowerError:
     """Restore the old limits; return the error, which says if the present limits are unknown."""
-    before, reason = snapshot.limits, refusal.reason
+    before, keys, reason = planned.snapshot.limits, planned.keys, refusal.reason
     text = f"Cannot {context.verb} server {context.uuid}: {reason}"
     if refusal.facts.get("status") in (_NOT_BEGUN, _GONE):
         return EngineError(text)
@@ -80,7 +79,7 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
     lasting = [key for key in keys if not can_change(key, before, before)]
     try:
         if body:
-            context.node.engine.containers.set_limits(snapshot.id, body)
+            context.node.engine.containers.set_limits(planned.snapshot.id, body)
     except (EngineError, EngineUnreachable) as error:
         context.progress.alter()
         return EngineError(f"{text}; nor can the old limits be set again ({error}), so that some may be the new ones until a restart")
@@ -156,7 +155,7 @@ def _change(context: ActionContext, lock: PowerLock) -> Ending:
         return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
     context.enter(lock, Phase.LIMIT, run=planned.snapshot.run)
-    taken = update_limits(context, planned.snapshot, planned.wanted, planned.keys)
+    taken = _update(context, planned)
     progress.limits = tuple(change for change in planned.changes if change.key in taken)
     if not taken:
         return Outcome.UNCHANGED, "", "the node cannot limit this"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action under its server's lock: checks, then each step of its plan."""
+"""The checks of an action, its lock, and the steps of its plan under the lock."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Waiting:
         self._context.check_waiting()
         if self._long.is_over and not self.is_long:
             self.is_long = True
-            self._context.tell(LOCKED)
+            self._context.report(LOCKED)
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,9 @@ def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
 
 
 def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
-    """Do the work under the lock; return None if the same action is running: it has released the lock, but not ended."""
+    """Do the work under the lock; return None if the same action is running."""
     with acquire(context) as lock:
+        # Without an outcome it still runs, outside the lock.
         same = same_action(context)
         if same is not None and not same.outcome:
             return None
@@ -182,13 +183,13 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
         if same is not None:
             context.progress.is_state_old = True
             seen = None if checked.boot is None else context.node.observe_held(context.uuid, lock.leftover)
-            return (Outcome.UNCHANGED, "", done_before(same)), _found_up(checked.boot, seen)
+            return (Outcome.UNCHANGED, "", done_before(same)), _found_run(checked.boot, seen)
         ending, awaited = _follow_plan(context, lock, checked)
         _note_intent(context, lock, ending)
     return ending, awaited
 
 
-def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
+def _found_run(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
     """Return the run of another starter that a boot finds; its readiness is still unknown."""
     if boot is None or seen is None or seen.snapshot is None or not seen.live:
         return None
@@ -210,8 +211,9 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
     progress.plan = chosen.steps
     if not chosen.steps:
         date_anew(context, seen)
+        # To undo it was a change, though no step was needed.
         undone = Outcome.DONE, "", "an unfinished start was undone"
-        return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen)
+        return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_run(boot, seen)
     is_stale = node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
     if is_stale:

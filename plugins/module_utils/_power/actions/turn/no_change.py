@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions that change nothing: check mode, and a start of a server that is up."""
+"""Actions that change nothing at the engine: check mode, a start of a server that is up, and an action done under the same key."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .locked import require_chosen_by_outdated
 from .look import check_wings, identify, look, look_again
 
 
-def found_up(context: ActionContext, seen: Observed) -> Ending:
-    """End a start of a server that is up: it needs no definition and no lock."""
+def leave_up(context: ActionContext, seen: Observed) -> Ending:
+    """Write that a server that is up should be up, and wait until it is ready. This needs no definition and no lock."""
     request = context.request
     date_anew(context, seen)
     if request.answers is None:

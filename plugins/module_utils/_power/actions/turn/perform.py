@@ -99,9 +99,9 @@ def _act(context: ActionContext) -> Ending:
         return kill(context)
     checked = check(context)
     if checked.is_up:
-        from .no_change import found_up
+        from .no_change import leave_up
 
-        return found_up(context, checked.seen)
+        return leave_up(context, checked.seen)
     policy = context.request.players
     if policy is None:
         await_stagger(context, checked)

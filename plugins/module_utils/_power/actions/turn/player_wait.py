@@ -205,7 +205,7 @@ class _Wait:
         if move is Move.CALL_OFF or (self._countdown.due is None and not self._context.slot.is_aside):
             self._context.slot.step_aside()
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
+            self._context.report(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
         return False

@@ -29,7 +29,7 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         # A stop may take minutes; others can boot.
         context.slot.end_boot()
         _await_exit(context, lock, seen.snapshot.run, seen.leftover)
-    if PlanStep.STOP in steps and seen.snapshot is not None:
+    elif PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
         end = stop_run(context, lock, seen.snapshot)
         record_own_stop(context, lock, seen.snapshot.run, end)
