@@ -75,25 +75,22 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     with contextlib.ExitStack() as stack:
         if awaited.output is not None:
             stack.callback(awaited.output.close)
-        wanted = _wanted(context, awaited.snapshot)
-        if _needs_wait(context, awaited, wanted) and _wait(context, awaited, wanted) and progress.downtime is not None:
+        wanted = _wanted(context, awaited)
+        if wanted is not None and _wait(context, awaited, wanted) and progress.downtime is not None:
             progress.downtime = progress.downtime.ready(progress.seconds)
 
 
-def _wanted(context: ActionContext, snapshot: Snapshot) -> WaitFor:
-    wait_for, uuid = context.request.wait_for, context.uuid
-    if wait_for is WaitFor.HEALTHY and snapshot.health is None:
+def _wanted(context: ActionContext, awaited: AwaitedRun) -> WaitFor | None:
+    """Return the state to wait for; None if the server has it, or no readiness line tells."""
+    uuid, wanted = context.uuid, context.request.wait_for
+    if wanted is WaitFor.HEALTHY and awaited.snapshot.health is None:
         context.progress.warn(f"server {uuid}: its image has no HEALTHCHECK; waiting for it to be running instead of healthy")
-        return WaitFor.RUNNING
-    return wait_for
-
-
-def _needs_wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
-    known = context.node.journal.runs.of(context.uuid)
+        wanted = WaitFor.RUNNING
     if wanted is WaitFor.RUNNING:
+        known = context.node.journal.runs.of(uuid)
         is_ready = known is not None and known.run == awaited.snapshot.run and known.matched
-        return bool(awaited.matchers) and not is_ready
-    return wanted is WaitFor.HEALTHY
+        return wanted if awaited.matchers and not is_ready else None
+    return wanted
 
 
 def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:

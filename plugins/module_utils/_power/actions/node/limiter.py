@@ -180,12 +180,7 @@ class Slot:
 
     def may_boot(self) -> bool:
         """Return True if the server may boot at once; it then holds a boot slot, if boots are limited."""
-        if self._boots is None or self._boots in self._held:
-            return True
-        if not self._boots.try_take():
-            return False
-        self._held.append(self._boots)
-        return True
+        return self._try_take(self._boots)
 
     def begin_boot(self, check_cancelled: CheckCancelled) -> None:
         self._take(self._boots, check_cancelled)
@@ -242,14 +237,17 @@ class Slot:
         """Return the end of a countdown that begins now; None if too many countdowns run."""
         if self._limiter is None:
             return Deadline.after(clock, seconds)
-        if self._counting is not None and self._counting not in self._held:
-            if not self._counting.try_take():
-                return None
-            self._held.append(self._counting)
-        return self._limiter.join_countdown(seconds, clock)
+        return self._limiter.join_countdown(seconds, clock) if self._try_take(self._counting) else None
 
     def end_countdown(self) -> None:
         self._give_back([slots for slots in self._held if slots is self._counting])
+
+    def _try_take(self, slots: Slots | None) -> bool:
+        if slots is None or slots in self._held:
+            return True
+        if slots.try_take():
+            self._held.append(slots)
+        return slots in self._held
 
     def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:

@@ -221,19 +221,19 @@ class PlayerCountdown:
         if agreed is None:
             return False
         # If all servers of a call must end at the same moment, that moment counts.
-        self._run_until(latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed)
-        self._tell_begun()
+        due = latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed
+        self._run_until(due)
+        self._write_event(due)
         return True
 
-    def _tell_begun(self) -> None:
+    def _write_event(self, due: Deadline) -> None:
         context, now = self._context, self._context.node.clock.now()
-        left = 0.0 if self.due is None else self.due.left
         data = {
             "operation": context.request.operation,
             "action": context.request.action.value,
             "origin": context.request.origin or None,
             "reason": context.request.reason or None,
-            "ends_at": timestamp(now + timedelta(seconds=left)),
+            "ends_at": timestamp(now + timedelta(seconds=due.left)),
             "warn": list(self._policy.warn),
             "players": None if context.progress.players is None else context.progress.players.online,
         }

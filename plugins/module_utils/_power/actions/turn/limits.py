@@ -22,7 +22,6 @@ from ..node.context import STALE_SECONDS, ActionContext
 from ..node.limiter import Slot
 from ..node.node import Node, Observed
 from ..node.progress import Ending, Progress
-from ..node.run_end import recover_unfinished
 from .locked import acquire
 from .look import check_wings, identify, look, look_locked
 from .perform import ending_of, record_ending
@@ -147,9 +146,7 @@ def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
 
 def _change(context: ActionContext, lock: PowerLock) -> Ending:
     progress = context.progress
-    fenced = recover_unfinished(context.node, progress.server, lock)
-    progress.changed = progress.changed or fenced
-    seen = look_locked(context, lock)
+    seen, _fenced = look_locked(context, lock)
     planned = _planned(context, seen, context.check_cancelled, again=lock.waited_seconds > STALE_SECONDS)
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)

@@ -20,7 +20,7 @@ from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
-from ..node.run_end import NO_RUN, recover_unfinished, write_intent
+from ..node.run_end import NO_RUN, write_intent
 from .look import check_wings, look, look_locked
 from .stop import end_run
 
@@ -203,18 +203,16 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
 
     Knowledge older than a second is read again before the first step: others may have acted during the wait for the lock.
     """
-    node, progress, boot = context.node, context.progress, checked.boot
-    fenced = recover_unfinished(node, progress.server, lock)
-    progress.changed = progress.changed or fenced
-    seen = look_locked(context, lock)
+    boot = checked.boot
+    seen, fenced = look_locked(context, lock)
     chosen = plan(context.request.action, seen.state)
-    progress.plan = chosen.steps
+    context.progress.plan = chosen.steps
     if not chosen.steps:
         date_anew(context, seen)
         # To undo it was a change, though no step was needed.
         undone = Outcome.DONE, "", "an unfinished start was undone"
         return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_run(boot, seen)
-    is_stale = node.clock.monotonic() - checked.known_at > STALE_SECONDS
+    is_stale = context.node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
     if is_stale:
         check_wings(context)

@@ -24,7 +24,7 @@ from ...model.server import PowerState, Server, Startup, parse_uuid
 from ...model.supervision import Verdict
 from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run
 from ..node.node import Observed
-from ..node.run_end import unwritten_stop
+from ..node.run_end import recover_unfinished, unwritten_stop
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"
 
@@ -80,15 +80,18 @@ def look(context: ActionContext) -> Observed:
     return _require_chosen(context, seen, asks_record=context.request.check and seen.holder is None)
 
 
-def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
-    """Look at the server as its lock holder: it may have changed. Raises `NotSelected` as `look`."""
+def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool]:
+    """Settle what the last holder left unfinished, then look; return True with it if a start was undone. Raises as `look`."""
+    progress = context.progress
+    fenced = recover_unfinished(context.node, progress.server, lock)
+    progress.changed = progress.changed or fenced
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
-    waited = context.progress.waited_run
+    waited = progress.waited_run
     if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
-        context.progress.saw(seen)
+        progress.saw(seen)
         raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
-    context.progress.state_before = None
-    return _require_chosen(context, seen, asks_record=True)
+    progress.state_before = None
+    return _require_chosen(context, seen, asks_record=True), fenced
 
 
 def look_again(context: ActionContext) -> None:
