@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described, diff, entry
@@ -22,7 +22,7 @@ MB = 1_000_000
 
 
 def limit(fake: FakeNode, **fields: Any) -> Result:
-    return set_limits(fake.request("limit", **fields), fake.node)
+    return perform(fake.request("limit", **fields), fake.node)
 
 
 def ended(fake: FakeNode, **fields: Any) -> tuple[str, str, bool]:

@@ -14,17 +14,14 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended
 from ...model.plan import plan
-from ...model.request import Request
-from ...model.result import LimitChange, Outcome, Phase, Result
-from ...model.server import Amount, ContainerLimits, Server, Snapshot
+from ...model.result import LimitChange, Outcome, Phase
+from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.limiter import Slot
-from ..node.node import Node, Observed
-from ..node.progress import Ending, Progress
+from ..node.node import Observed
+from ..node.progress import Ending
 from .locked import acquire
 from .look import check_wings, identify, look, look_locked
-from .perform import ending_of, record_ending
 
 #: A kernel's refusal to take back memory in use.
 _IN_USE = "unable to set memory limit"
@@ -103,20 +100,8 @@ class LimitPlan:
         return tuple(LimitChange(key, amount(key, now), amount(key, self.wanted)) for key in self.keys)
 
 
-def set_limits(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
-    """Set the limits of one server by its definition. Raises no `PowerError`: see `perform`."""
-    progress = Progress(request, node.clock, server)
-    context = ActionContext(request, node, progress, slot or Slot())
-    if request.check:
-        return progress.result(*ending_of(context, _foresee))
-    ending = ending_of(context, _act)
-    if ending[0] is Outcome.UNCHANGED and not progress.begun:
-        # Hourly calls, or a Panel's, must not push useful rows out of the journal.
-        return progress.result(*ending)
-    return record_ending(context, ending)
-
-
-def _foresee(context: ActionContext) -> Ending:
+def foresee(context: ActionContext) -> Ending:
+    """Plan the change of limits, for check mode."""
     progress = context.progress
     seen, planned = _looked_at(context)
     if seen.holder is not None:
@@ -128,7 +113,8 @@ def _foresee(context: ActionContext) -> Ending:
     return Outcome.DONE, "", ""
 
 
-def _act(context: ActionContext) -> Ending:
+def set_limits(context: ActionContext) -> Ending:
+    """Set the limits of a running container by its definition, without a restart."""
     seen, planned = _looked_at(context)
     if seen.holder is None and not seen.stop_left and (planned is None or not planned.keys):
         return _unchanged(context, seen, planned)

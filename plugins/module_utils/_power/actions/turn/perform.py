@@ -25,7 +25,7 @@ from .look import identify, look_again
 UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
-def record_ending(context: ActionContext, ending: Ending) -> Result:
+def _record_ending(context: ActionContext, ending: Ending) -> Result:
     """Write the ending into journal and system log, durably, and return the result."""
     request, node, progress = context.request, context.node, context.progress
     # Also if the list shows that the server left this node, and nothing else is kept.
@@ -56,14 +56,22 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
     """Perform one power action on one server, in its ``slot``. Raises no `PowerError`: the result has it."""
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
-    if request.check:
+    stages = _act
+    if request.action is PowerAction.LIMIT:
+        from .limits import foresee, set_limits
+
+        stages = foresee if request.check else set_limits
+    elif request.check:
         from .no_change import dry_run
 
-        return progress.result(*ending_of(context, dry_run))
-    return record_ending(context, ending_of(context, _act))
+        stages = dry_run
+    ending = _ending_of(context, stages)
+    # Hourly calls, or a Panel's, must not push useful rows out of the journal.
+    is_idle = request.action is PowerAction.LIMIT and ending[0] is Outcome.UNCHANGED and not progress.begun
+    return progress.result(*ending) if request.check or is_idle else _record_ending(context, ending)
 
 
-def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
+def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
     """Return the ending of the stages. Look again at a server that may have changed since."""
     progress = context.progress
     try:
