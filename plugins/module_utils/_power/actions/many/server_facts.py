@@ -87,7 +87,7 @@ AskPlayers = Callable[[str, Game], PlayerCount]
 #: Seconds for all games together: each silent game takes some.
 _ALL_SECONDS = 10.0
 _AT_ONCE = 32
-_UNASKED = PlayerCount(why="the games of other servers took too long to answer")
+_UNCOUNTED = PlayerCount(why="the games of other servers took too long to answer")
 
 
 def ask_players(_uuid: str, game: Game) -> PlayerCount:
@@ -107,7 +107,7 @@ def count_each(subjects: Sequence[_Subject], node: Node, ask: AskPlayers | None)
     # A random order, so that slow games do not always take the time of the same servers.
     asked = random.sample(list(played.items()), len(played))
     counts = map_concurrently(lambda each: ask(*each), asked, _ALL_SECONDS, at_once=_AT_ONCE)
-    return {uuid: (count or _UNASKED).facts() for (uuid, _game), count in zip(asked, counts)}
+    return {uuid: (count or _UNCOUNTED).facts() for (uuid, _game), count in zip(asked, counts)}
 
 
 _IMAGES_SECONDS = 10.0
