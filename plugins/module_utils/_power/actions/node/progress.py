@@ -32,7 +32,7 @@ _IN_RESULT = (
 )
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Progress:
     """A running action on one server. ``changed`` becomes true with the first change on engine or disk."""
 
