@@ -26,8 +26,6 @@ from .progress import Progress
 
 #: The run of a server without a container.
 NO_RUN = Run("", "")
-
-
 _UNSEEN_END = RunEnd()
 
 
@@ -51,7 +49,7 @@ def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, en
 def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, run: Run, keep_since: datetime | None) -> None:
     """Write whether the server should be up. Without a journal, the lock's record keeps a stop of ``run``, and the result gets a warning.
 
-    An intent that others wrote after ``keep_since`` stays.
+    An equal intent, written after ``keep_since``, stays.
     """
     request, progress = context.request, context.progress
     intent = Intent(up, request.operation, request.origin, timestamp(context.node.clock.now()))

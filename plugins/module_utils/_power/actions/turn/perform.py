@@ -115,10 +115,9 @@ def _act(context: ActionContext) -> Ending:
         await_stagger(context, checked)
         ending, awaited = take_turn(context, checked)
     else:
-        from .player_wait import players_awaited
+        from .player_wait import take_turn_after_players
 
-        with players_awaited(context, policy, checked) as known:
-            ending, awaited = take_turn(context, known)
+        ending, awaited = take_turn_after_players(context, policy, checked)
     context.slot.end_boot()
     if awaited is not None:
         context.progress.run = awaited.snapshot.run

@@ -9,8 +9,6 @@ meantime; it holds no slot. `players/countdown_rules` decides the next move; `Ru
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -27,7 +25,7 @@ from ..node.context import STALE_SECONDS, ActionContext, same_action
 from ..node.run_end import NO_RUN
 from ..players.countdown import PlayerCountdown, RunWatch, require_unchanged, take_slots
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
-from .locked import Checked, await_stagger, check
+from .locked import Checked, TurnEnd, await_stagger, check, take_turn
 
 #: Seconds between player counts, and checks of the run. With hundreds of waits, wake-ups are expensive.
 LOOK_SECONDS = 5.0
@@ -36,12 +34,11 @@ _RETRY_SECONDS = 1.0
 _SILENT_SECONDS = 3.5
 
 
-@contextlib.contextmanager
-def players_awaited(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
-    """Wait and count down as the policy says, then for the stagger; yield fresh knowledge of the server.
+def take_turn_after_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> TurnEnd:
+    """Wait and count down as the policy says, then for the stagger, and take the turn with fresh knowledge of the server.
 
     If the action does not come, warned players get a cancellation. Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`,
-    `Superseded`, as `check` after a wait, and as `RunWatch.check`.
+    `Superseded`, as `take_turn`, as `check` after a wait, and as `RunWatch.check`.
     """
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
@@ -49,8 +46,7 @@ def players_awaited(context: ActionContext, policy: PlayerPolicy, checked: Check
         await_stagger(context, checked)
         # The players of a later run were not asked.
         context.progress.waited_run = NO_RUN
-        yield checked
-        return
+        return take_turn(context, checked)
     # From here on, a stop during the pull of the image must prevent the restart.
     watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
@@ -62,7 +58,7 @@ def players_awaited(context: ActionContext, policy: PlayerPolicy, checked: Check
             context.progress.warn(f"server {context.uuid}: image {image} was pulled ahead of its turn")
     wait = _Wait(context, policy, seen.snapshot, watch)
     try:
-        yield wait.until_go(checked)
+        return take_turn(context, wait.until_go(checked))
     except BaseException as error:
         wait.give_up(error)
         raise
