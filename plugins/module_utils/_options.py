@@ -217,7 +217,7 @@ def _asked(module: PowerModule, options: Mapping[str, Any]) -> Request:
         diff=module._diff,
         origin=options["origin"] or default_origin(),
         reason=keyed(options["once"] or "", options["reason"] or ""),
-        once=options["once"] or "",
+        idempotency_key=options["once"] or "",
     )
 
 

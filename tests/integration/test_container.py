@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 
 from .controller import Controller
@@ -253,7 +253,7 @@ def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, m
     lab.edit(uuid, build={"memory_limit": 40, "swap": new_swap, "cpu_limit": 50})
     # As if the use had grown since it was looked at.
     monkeypatch.setattr(DockerEngine, "use", lambda _engine, _name: None)
-    result = set_limits(lab.request("limit", uuid), lab.node())
+    result = perform(lab.request("limit", uuid), lab.node())
     assert (result.outcome.value, result.code, result.changed) == ("refused", "limit_below_use", False), result
     assert "the old limits are in force again" in result.msg
     assert memory(lab, uuid) == near(230 * MB) and swap(lab, uuid) == near(0) and in_force(lab, uuid, "quota") == "-1"

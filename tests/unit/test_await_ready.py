@@ -120,7 +120,7 @@ def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Wai
     fake.interrupted = True
     waiting.later(2, lambda: waiting.log(b"ready\r\n"))
     assert 2.0 <= waiting.wait() <= 3.3
-    assert waiting.progress.warnings == []
+    assert waiting.progress.warnings == ()
 
 
 class TestEnd:

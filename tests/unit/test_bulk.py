@@ -336,7 +336,7 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
     first.begin()
 
     def step_aside() -> None:
-        with first.aside(no_check):
+        with first.aside("u", no_check):
             block_until(lambda: waiters(slots) == 1)
         order.append("first")
         first.leave()
@@ -366,7 +366,7 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
     limiter, begun = Limiter(stagger=0.3), []
 
     def begin(slot: Slot) -> None:
-        slot.begin_apart("u", no_check)
+        slot.await_stagger("u", no_check)
         begun.append(time.monotonic())
 
     taken = [limiter.slot() for _unused in range(5)]
@@ -382,12 +382,12 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
     limiter, order = Limiter(stagger=0.05), []
     taken = [limiter.slot() for _unused in range(4)]
     assert limiter.stagger is not None
-    taken[0].begin_apart("u", no_check)
+    taken[0].await_stagger("u", no_check)
     gate = limiter.stagger._gate
     gate.take(-1, no_check)
     threads = []
     for number in (3, 1, 2):
-        threads.append(in_thread(lambda number=number: (taken[number].begin_apart("u", no_check), order.append(number))))
+        threads.append(in_thread(lambda number=number: (taken[number].await_stagger("u", no_check), order.append(number))))
         block_until(lambda: waiters(gate) == len(threads))
     gate.give_back()
     for thread in threads:

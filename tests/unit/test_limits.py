@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import outdated_facts
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.many import server_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.limits import set_limits
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.engine_answers import Use
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Described, diff, entry
@@ -22,7 +22,7 @@ MB = 1_000_000
 
 
 def limit(fake: FakeNode, **fields: Any) -> Result:
-    return set_limits(fake.request("limit", **fields), fake.node)
+    return perform(fake.request("limit", **fields), fake.node)
 
 
 def ended(fake: FakeNode, **fields: Any) -> tuple[str, str, bool]:
@@ -228,7 +228,7 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
 
     fake.up()
     released = threading.Event()
-    monkeypatch.setattr(outdated_facts, "_IMAGES_SECONDS", 0.05)
+    monkeypatch.setattr(server_facts, "_IMAGES_SECONDS", 0.05)
     monkeypatch.setattr(fake.engine.images, "find", lambda _name: released.wait(10))
     try:
         assert told(fake)["is_outdated"] is None and "took more than" in told(fake)["why"]

@@ -74,7 +74,7 @@ KEY = "rollout 1b2c3d4e"
 
 
 def asked(reason: str = "") -> dict[str, str]:
-    return {"once": KEY, "reason": keyed(KEY, reason)}
+    return {"idempotency_key": KEY, "reason": keyed(KEY, reason)}
 
 
 def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
@@ -115,7 +115,7 @@ def test_the_second_of_two_is_unchanged_and_touches_nothing(fake: FakeNode, acti
 def test_another_key_another_action_and_a_key_that_only_begins_alike_are_done(fake: FakeNode) -> None:
     fake.up()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
-    assert fake.perform("restart", once="rollout 1b2c", reason="rollout 1b2c").outcome is Outcome.DONE
+    assert fake.perform("restart", idempotency_key="rollout 1b2c", reason="rollout 1b2c").outcome is Outcome.DONE
     assert fake.perform("restart").outcome is Outcome.DONE
     assert fake.perform("stop", **asked()).outcome is Outcome.DONE
 
@@ -193,7 +193,7 @@ def test_check_mode_foresees_it(fake: FakeNode) -> None:
     fake.up()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
     assert fake.perform("restart", check=True, **asked()).outcome is Outcome.UNCHANGED
-    assert fake.perform("restart", check=True, once="other", reason="other").outcome is Outcome.DONE
+    assert fake.perform("restart", check=True, idempotency_key="other", reason="other").outcome is Outcome.DONE
 
 
 def test_what_was_done_before_is_not_done_again_but_its_readiness_is_awaited(fake: FakeNode) -> None:
@@ -217,7 +217,7 @@ def test_a_server_that_fell_since_is_brought_up_and_a_stopped_one_is_not(fake: F
     assert fake.perform("restart", only=UP).code == "not_selected"
     assert fake.perform("restart", only=UP, **asked()).outcome is Outcome.DONE
     assert fake.perform("stop").outcome is Outcome.DONE
-    assert fake.perform("restart", only=UP, once="other", reason="other").code == "not_selected"
+    assert fake.perform("restart", only=UP, idempotency_key="other", reason="other").code == "not_selected"
 
 
 ME = pwd.getpwuid(os.getuid()).pw_name

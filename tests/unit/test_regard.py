@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.cancelled_countdown import (
+from ansible_collections.fleet.power.plugins.module_utils._power.actions.players.countdown import (
     call_off_abandoned,
     call_off_all_abandoned,
 )
@@ -200,7 +200,7 @@ class TestSameKey:
     """The same action, asked for once more under its key, as by a run that is resumed: it waits for the first, and finds it done."""
 
     def test_it_waits_for_the_first_and_nobody_is_told_twice(self, played: Played) -> None:
-        first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
+        first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
         assert played.fake.node.countdowns.abandoned(UUID) is None
@@ -210,16 +210,16 @@ class TestSameKey:
             perform(replace(first, players=None), played.fake.node)
 
         played.clock.after(40, go_on)
-        result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
+        result = played.ask(**WARN, request={"idempotency_key": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
 
     def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
-        first = played.fake.request("restart", players=read_policy("restart", True, WARN), once="run-1", reason="run-1: x")
+        first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
         played.clock.after(40, held.release)
-        result = played.ask(**WARN, request={"once": "run-1", "reason": "run-1: x"})
+        result = played.ask(**WARN, request={"idempotency_key": "run-1", "reason": "run-1: x"})
         assert result.outcome.value == "done" and played.told == [
             "20 seconds. x",
             "10 seconds. x",

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.bulk import (
-    each_once,
     everything,
     is_left_out,
     means_all,
@@ -129,11 +128,11 @@ def test_a_server_named_twice_is_meant_once_as_named_first() -> None:
 
 
 def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
-    def fail(_request: Request) -> Server:
+    def fail(_name: str) -> Server:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        each_once([request()], fail)
+        named(request(), ["Lobby"], fail)
 
 
 class TestEverything:

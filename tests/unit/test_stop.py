@@ -148,7 +148,7 @@ class TestWay:
         progress = stop(fake)
         assert fake.engine.calls == [call]
         assert progress.stop == StopReport(how, forced=False, seconds=0.0)
-        assert (progress.changed, progress.warnings) == (True, [])
+        assert (progress.changed, progress.warnings) == (True, ())
 
 
 class TestGrace:

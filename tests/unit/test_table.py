@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.table import (
-    Column,
-    cut,
-    render,
-    render_within,
-    width_of,
-    wrapped,
-)
+from ansible_collections.fleet.power.plugins.module_utils._fleet.table import Column, cut, render, render_within, width_of, wrapped
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, describe
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import parser_of
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files.rules import ConfigFault
@@ -183,7 +176,7 @@ def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None
     fake.define(**DEFINITIONS["a name"])
     fake.up()
     fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
-    fake.perform("restart", reason=EVIL, origin=EVIL, once=EVIL)
+    fake.perform("restart", reason=EVIL, origin=EVIL, idempotency_key=EVIL)
     fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
     settings = fake.node.settings
     with fake.lock("restart"):

@@ -102,7 +102,7 @@ def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
 
 def test_what_was_done_before_under_the_same_key_is_synced_before_it_is_told(fake: FakeNode, recorder: Recorder) -> None:
     fake.up()
-    asked = {"once": "key", "reason": keyed("key", "")}
+    asked = {"idempotency_key": "key", "reason": keyed("key", "")}
     assert fake.perform("restart", **asked).outcome.value == "done"
     other = fake.build()
     again = other.journal.operations.under("key", UUID, fake.request("restart").action, but="")

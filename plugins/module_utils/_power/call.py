@@ -118,10 +118,6 @@ class _OnNode:
     # Actions and facts each import only their half of the core.
 
     def act(self, target: Target, slot: Slot) -> Result:
-        if target.request.action is PowerAction.LIMIT:
-            from .actions.turn.limits import set_limits
-
-            return set_limits(target.request, self._node, target.server, slot)
         from .actions.turn.perform import perform
 
         return perform(target.request, self._node, target.server, slot)

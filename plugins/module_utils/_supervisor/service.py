@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from .._power.actions.many.bulk import allow_files
 from .._power.actions.node.node import Node, build_node
-from .._power.actions.players.cancelled_countdown import call_off_all_abandoned
+from .._power.actions.players.countdown import call_off_all_abandoned
 from .._power.definitions.settings import Settings
 from .._power.engine.connection import connect
 from .._power.host.machine import boot_id, boot_seconds

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from ..._power.actions.players.cancelled_countdown import call_off_all_abandoned
+from ..._power.actions.players.countdown import call_off_all_abandoned
 from ..._power.host import machine
 from ..._power.journal.acceptance import Acceptance, seconds_left
 from ..._power.model.errors import internal_error

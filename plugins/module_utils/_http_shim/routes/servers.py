@@ -15,7 +15,7 @@ from typing import Any
 
 from ..._power.actions.many.server_facts import FactOptions, describe_each
 from ..._power.actions.node.node import Node
-from ..._power.actions.turn.limits import set_limits
+from ..._power.actions.turn.perform import perform
 from ..._power.definitions.definition import Definition
 from ..._power.definitions.settings import Settings
 from ..._power.games.game import Game
@@ -256,7 +256,7 @@ class ServerRoutes:
             return
         if snapshot is None or not snapshot.live:
             return
-        result = set_limits(asked, node)
+        result = perform(asked, node)
         if result.outcome not in (Outcome.DONE, Outcome.UNCHANGED) or result.warnings:
             self._log.warn("limits_not_set", server=uuid, code=result.code, reason=result.msg or "; ".join(result.warnings))
 

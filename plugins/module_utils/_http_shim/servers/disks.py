@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..._power.actions.boot.preboot import bounds_of
+from ..._power.actions.boot.prepare import bounds_of
 from ..._power.definitions.settings import Settings
 from ..._power.model.cancellation import Deadline, no_check
 from ..._power.model.clock import SYSTEM_CLOCK

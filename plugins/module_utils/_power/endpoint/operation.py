@@ -144,9 +144,9 @@ def take_over(operation: Operation, progress: Progress) -> None:
     progress.state = operation.state
     progress.stop = operation.stop
     progress.waited_seconds = operation.waited_seconds
-    progress.holder = None if operation.holder is None else dict(operation.holder)
+    progress.holder = operation.holder
     progress.plan = operation.plan or progress.plan
-    progress.preboot = list(operation.preboot)
+    progress.preboot = operation.preboot
     progress.cancelled = operation.cancelled
     progress.exit_code = operation.exit_code
     progress.players, progress.player_wait = operation.players, operation.player_wait

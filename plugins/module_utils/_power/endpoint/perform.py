@@ -113,7 +113,7 @@ class EndpointTurn:
         waited = request.action.boots and not slot.may_boot()
         if waited:
             slot.begin_boot(self._raise_if_signalled)
-        return slot.begin_apart(request.server, self._raise_if_signalled) or waited
+        return slot.await_stagger(request.server, self._raise_if_signalled) or waited
 
     def _raise_if_signalled(self) -> None:
         self._caller.hold()

@@ -47,7 +47,7 @@ class Countdown:
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
-    ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.once`.
+    ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.idempotency_key`.
     """
 
     pid: int
@@ -81,7 +81,7 @@ class Countdown:
         return one_line(f"a {self.action}{by} {does}")
 
     def is_of(self, request: Request) -> bool:
-        return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
+        return self.key != "" and self.action == request.action.value and self.key == _digest(request.idempotency_key)
 
     @property
     def run(self) -> Run:
@@ -154,7 +154,7 @@ class Countdowns:
             reason=request.reason[:_ROOM],
             container=run.container,
             started_at=run.started_at,
-            key=_digest(request.once),
+            key=_digest(request.idempotency_key),
         )
         return HeldCountdown(path, descriptor, mine, found)
 

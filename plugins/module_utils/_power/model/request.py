@@ -127,13 +127,13 @@ class Request:
     #: The ended run that a supervisor's start answers. A newer run makes this start void; it writes no intent.
     answers: EndedRun | None = None
     #: The action runs once under this key, with which ``reason`` begins; empty: every time.
-    once: str = ""
+    idempotency_key: str = ""
     #: How a stop or restart considers players; None: not at all.
     players: PlayerPolicy | None = None
 
     def __post_init__(self) -> None:
         # Results, logs, locks and the journal show these to other users.
-        for name in ("origin", "reason", "once"):
+        for name in ("origin", "reason", "idempotency_key"):
             object.__setattr__(self, name, blanked(getattr(self, name)))
 
     def generation(self, uuid: str) -> int:

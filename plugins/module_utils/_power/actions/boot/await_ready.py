@@ -16,10 +16,9 @@ from ...model.news import READY
 from ...model.request import WaitFor
 from ...model.result import Phase
 from ...model.server import Run, Snapshot, Startup
-from ...model.supervision import EndedRun, Verdict
+from ...model.supervision import Verdict
 from ..node.context import ActionContext
 from ..node.node import Node
-from ..node.progress import Progress
 from .startup import AwaitedRun, exited, start_failed
 
 #: Verdicts on a run that ended by itself. PENDING: the end was found, and no action here caused it.
@@ -71,34 +70,27 @@ def await_ready(context: ActionContext, awaited: AwaitedRun) -> None:
     Raises `StartFailed` (the run ended by itself), `StartTimeout` (the container stays up), `Superseded` or `CancelledByKill`. A signal
     ends only the wait, with a warning; the end of a service does not.
     """
-    context.progress.is_outdated = True
+    progress = context.progress
+    progress.is_state_old = True
     with contextlib.ExitStack() as stack:
         if awaited.output is not None:
             stack.callback(awaited.output.close)
-        wanted = _wanted(context, awaited.snapshot)
-        if _needs_wait(context, awaited, wanted) and _wait(context, awaited, wanted):
-            _note_ready(context.progress)
+        wanted = _wanted(context, awaited)
+        if wanted is not None and _wait(context, awaited, wanted) and progress.downtime is not None:
+            progress.downtime = progress.downtime.ready(progress.seconds)
 
 
-def _wanted(context: ActionContext, snapshot: Snapshot) -> WaitFor:
-    wait_for, uuid = context.request.wait_for, context.uuid
-    if wait_for is WaitFor.HEALTHY and snapshot.health is None:
+def _wanted(context: ActionContext, awaited: AwaitedRun) -> WaitFor | None:
+    """Return the state to wait for; None if the server has it, or no readiness line tells."""
+    uuid, wanted = context.uuid, context.request.wait_for
+    if wanted is WaitFor.HEALTHY and awaited.snapshot.health is None:
         context.progress.warn(f"server {uuid}: its image has no HEALTHCHECK; waiting for it to be running instead of healthy")
-        return WaitFor.RUNNING
-    return wait_for
-
-
-def _needs_wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
-    known = context.node.journal.runs.of(context.uuid)
+        wanted = WaitFor.RUNNING
     if wanted is WaitFor.RUNNING:
+        known = context.node.journal.runs.of(uuid)
         is_ready = known is not None and known.run == awaited.snapshot.run and known.matched
-        return bool(awaited.matchers) and not is_ready
-    return wanted is WaitFor.HEALTHY
-
-
-def _note_ready(progress: Progress) -> None:
-    if progress.downtime is not None:
-        progress.downtime = progress.downtime.ready(progress.seconds)
+        return wanted if awaited.matchers and not is_ready else None
+    return wanted
 
 
 def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
@@ -107,7 +99,7 @@ def _wait(context: ActionContext, awaited: AwaitedRun, wanted: WaitFor) -> bool:
     deadline = Deadline.after(clock, context.request.wait_timeout)
     console = _Console(node, awaited)
     next_look = Deadline(clock, 0.0)
-    context.tell(READY)
+    context.report(READY)
     progress.note(READY)
     while True:
         ready = bool(matchers) and console.ready()
@@ -145,7 +137,9 @@ def _look(context: ActionContext, run: Run) -> Snapshot:
 def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> PowerError:
     node, uuid, operation = context.node, context.uuid, context.request.operation
     context.check_cancelled()
-    row = _row_of(node, run)
+    row = None
+    with contextlib.suppress(JournalUnusable, OSError):
+        row = node.journal.ended_runs.of_run(run)
     if row is not None and row.verdict in _BY_ITSELF:
         # A later start, mostly by the supervisor, changes nothing about this run.
         context.progress.exit_code = row.exit_code
@@ -162,13 +156,6 @@ def _ended(context: ActionContext, snapshot: Snapshot | None, run: Run) -> Power
     if snapshot is None:
         return StartFailed(f"Cannot start server {uuid}: its container was removed while it was starting")
     return exited(context, snapshot)
-
-
-def _row_of(node: Node, run: Run) -> EndedRun | None:
-    try:
-        return node.journal.ended_runs.of_run(run)
-    except (JournalUnusable, OSError):
-        return None
 
 
 def seen_ready(node: Node, snapshot: Snapshot, matchers: Matchers, startup: Startup) -> bool:

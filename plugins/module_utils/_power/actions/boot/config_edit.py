@@ -36,57 +36,39 @@ _MARKS = (
 
 
 def check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    """Compute all changes in order, without writing. Raises as `edited`."""
+    """Compute all changes in order, without writing. Check mode shows them.
+
+    Raises `MissingLibrary`, and `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
+    """
     written: Written = {}
     for config in boot.definition.configs:
         check_cancelled()
-        edited(context, boot, config, written)
+        change = _change(context, boot, config, written)
+        if change is not None:
+            written[tuple(names_of(config.file, "edit"))] = change[1]
+            if context.request.check:
+                _show(context, config, *change)
 
 
 def edit_files(context: ActionContext, boot: Boot) -> bool:
-    """Write all changes in order; return True if any file was written. Raises as `edited`."""
-    written = []
+    """Write all changes in order; return True if any file was written. Raises as `check_files`."""
+    settings, is_written = context.node.settings, False
     for config in boot.definition.configs:
         context.check_cancelled()
-        written.append(_edit(context, boot, config))
-    return any(written)
-
-
-def _edit(context: ActionContext, boot: Boot, config: ConfigFile) -> bool:
-    change = _change(context, boot, config, {})
-    if change is None:
-        return False
-    before, after = change
-    settings = context.node.settings
-    with _leniently(context):
-        boot.volume.write(config.file, after, uid=settings.uid, gid=settings.gid)
-        context.progress.alter()
-        _show(context, config, before, after)
-        return True
-    return False
-
-
-def edited(context: ActionContext, boot: Boot, config: ConfigFile, written: Written | None = None) -> bytes | None:
-    """Return the new content of a configuration file, or None without a change. Check mode shows the change.
-
-    ``written`` has the results of earlier entries and replaces what is on disk; this result is added. Raises `MissingLibrary`, and
-    `PrebootFailed` with file, rule and reason but no value, unless the settings say ``warn``.
-    """
-    written = {} if written is None else written
-    change = _change(context, boot, config, written)
-    if change is None:
-        return None
-    before, after = change
-    written[tuple(names_of(config.file, "edit"))] = after
-    if context.request.check:
-        _show(context, config, before, after)
-    return after
+        change = _change(context, boot, config, {})
+        if change is not None:
+            with _leniently(context):
+                boot.volume.write(config.file, change[1], uid=settings.uid, gid=settings.gid)
+                context.progress.alter()
+                _show(context, config, *change)
+                is_written = True
+    return is_written
 
 
 def _show(context: ActionContext, config: ConfigFile, before: bytes, after: bytes) -> None:
     """Only if the task asks: masking costs more than the edit."""
     if context.request.diff:
-        context.progress.show_file(file_diff(config.file, before, after, context.progress.secrets))
+        context.progress.files += (file_diff(config.file, before, after, context.progress.secrets),)
 
 
 @contextlib.contextmanager
@@ -101,6 +83,7 @@ def _leniently(context: ActionContext) -> Iterator[None]:
 
 
 def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Written) -> tuple[bytes, bytes] | None:
+    """Return the content before and after; None without a change. ``written`` has the results of earlier entries."""
     settings, uuid = context.node.settings, context.uuid
     if config.parser not in PARSERS:
         context.progress.warn(f"server {uuid}: {printable(config.file)} is left as it is: the parser {config.parser!r} is not known")
@@ -110,7 +93,11 @@ def _change(context: ActionContext, boot: Boot, config: ConfigFile, written: Wri
             before = _before(settings.uid, boot, config, written)
             after = _parsed(parser_of(config.parser), before, expand(config, boot.definition, settings))
         except ConfigFault as fault:
-            raise PrebootFailed(_sentence(uuid, config, fault)) from None
+            rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
+            raise PrebootFailed(
+                f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
+                "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
+            ) from None
         return None if after == before else (before, after)
     return None
 
@@ -130,11 +117,8 @@ def _before(uid: int, boot: Boot, config: ConfigFile, written: Written) -> bytes
 def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
     if before.count(b"\n") + before.count(b"\r") > _MOST_LINES:
         raise ConfigFault(f"it has more than {_MOST_LINES} lines")
-    encoding, errors = "utf-8", "surrogateescape"
-    for mark, name in _MARKS:
-        if before.startswith(mark):
-            encoding, errors = name, "strict"
-            break
+    marked = next((name for mark, name in _MARKS if before.startswith(mark)), "")
+    encoding, errors = (marked, "strict") if marked else ("utf-8", "surrogateescape")
     try:
         text = before.decode(encoding, errors)
         with one_child():
@@ -144,11 +128,3 @@ def _parsed(parser: Parser, before: bytes, config: ConfigFile) -> bytes:
     if len(after) > FILE_LIMIT:
         raise ConfigFault(f"it would be larger than {FILE_LIMIT} bytes")
     return after
-
-
-def _sentence(uuid: str, config: ConfigFile, fault: ConfigFault) -> str:
-    rule = "" if fault.rule is None else f'the rule for "{printable(fault.rule.match)}": '
-    return (
-        f"Cannot edit file {printable(config.file)} of server {uuid}: {rule}{fault}; "
-        "mend the file or process_configuration.configs (system.config_errors: warn starts the server all the same)"
-    )

@@ -16,7 +16,7 @@ from ...container.container_spec import HOME, ContainerSpec, container_spec
 from ...definitions.definition import Definition
 from ...definitions.selectors import begins_with
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, ImageUnavailable, PrebootFailed
-from ...model.server import ImageSeen, Snapshot
+from ...model.server import Snapshot
 from ...volume.volume import Volume
 from ...volume.volume_walk import shown_path
 from ..node.context import ActionContext
@@ -39,30 +39,15 @@ def check_image(context: ActionContext, definition: Definition) -> None:
     )
 
 
-def pull(context: ActionContext, definition: Definition) -> None:
-    """Pull the image as the settings say, and note whether the node's image changed. Raises `ImageUnavailable`."""
-    if _is_to_be_pulled(context.node, definition) and _pull(context, definition):
-        context.progress.alter()
-
-
-def pull_ahead(context: ActionContext, definition: Definition) -> None:
-    """Pull the image before the action begins, which may never happen; the result reports only the pull. Raises `ImageUnavailable`."""
-    if not _is_to_be_pulled(context.node, definition):
-        return
-    if _pull(context, definition):
-        context.progress.warn(f"server {context.uuid}: image {definition.image} was pulled ahead of its turn")
-
-
-def _is_to_be_pulled(node: Node, definition: Definition) -> bool:
-    if definition.image_is_local or node.settings.pull == "never":
+def pull(context: ActionContext, definition: Definition) -> bool:
+    """Pull the image if the settings say so; return True if the node's image changed. Raises `ImageUnavailable`."""
+    images, reference, settings = context.node.engine.images, definition.image, context.node.settings
+    if definition.image_is_local or settings.pull == "never":
         return False
-    return node.settings.pull == "always" or node.engine.images.find(definition.image) is None
-
-
-def _pull(context: ActionContext, definition: Definition) -> bool:
-    images, reference = context.node.engine.images, definition.image
     before = images.find(reference)
-    images.pull(reference, credentials_for(reference, context.node.settings.registries), context.check_cancelled)
+    if before is not None and settings.pull != "always":
+        return False
+    images.pull(reference, credentials_for(reference, settings.registries), context.check_cancelled)
     return images.find(reference) != before
 
 
@@ -70,14 +55,6 @@ def credentials_for(reference: str, registries: Mapping[str, Mapping[str, str]])
     """Return the credentials whose name is the longest prefix of an image reference, in whole parts: no other registry gets them."""
     names = [name for name in registries if begins_with(reference, name)]
     return registries[max(names, key=len)] if names else None
-
-
-def present_image(node: Node, definition: Definition) -> ImageSeen:
-    """Return the image on the node. Raises `ImageUnavailable`."""
-    image = node.engine.images.find(definition.image)
-    if image is None:
-        raise ImageUnavailable(f"Cannot boot server {definition.server.uuid}: image {definition.image} is not on the node")
-    return image
 
 
 @dataclass(frozen=True)
@@ -98,20 +75,16 @@ class Staged:
     mounts: tuple[str, ...] = ()
 
 
-def check_container(context: ActionContext, boot: Boot, snapshot: Snapshot | None) -> ContainerSpec:
-    """Return what a start would create, except the image. Raises `ContainerForeign` for a container that must not be replaced."""
-    if snapshot is not None:
-        _refuse_foreign(context, snapshot)
-    return spec_of(context.node, boot.definition, image_id="")
-
-
 def stage(context: ActionContext, boot: Boot, snapshot: Snapshot | None, kept: Staged | None = None) -> Staged:
     """Return the container for the definition: ``kept`` or the present one if it fits, else a new one under another name.
 
     Raises `EngineError`, `ImageUnavailable` or `ContainerForeign`; the server is untouched then.
     """
     node, progress = context.node, context.progress
-    spec = spec_of(node, boot.definition, image_id=present_image(node, boot.definition).id)
+    image = node.engine.images.find(boot.definition.image)
+    if image is None:
+        raise ImageUnavailable(f"Cannot boot server {context.uuid}: image {boot.definition.image} is not on the node")
+    spec = spec_of(node, boot.definition, image_id=image.id)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in spec.warnings))
     wanted = spec.config["Labels"].get(LABEL_SPEC)
     if kept is not None and kept.spec_hash == wanted:
@@ -152,7 +125,7 @@ def put_in_place(context: ActionContext, staged: Staged) -> bool:
     # Look again: another container may have come while the server stopped.
     old = engine.inspect(uuid)
     if old is not None:
-        _refuse_foreign(context, old)
+        refuse_foreign(context, old)
         if old.run != context.progress.ended:
             note_found_end(context.node, context.progress.server, old)
         # Like Wings, remove anonymous volumes of our containers and Wings', but not those of foreign containers.
@@ -168,7 +141,7 @@ def _serves(node: Node, snapshot: Snapshot, spec: ContainerSpec) -> bool:
     return not snapshot.removing and node.settings.recreate != "always" and compare(snapshot, spec.config).serves
 
 
-def _refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
+def refuse_foreign(context: ActionContext, snapshot: Snapshot) -> None:
     """Raise `ContainerForeign` for a container that neither we nor Wings made, unless the request adopts it."""
     uuid = context.uuid
     if context.request.adopt or made_by_us(snapshot, uuid) or made_by_wings(snapshot.labels):
@@ -194,7 +167,7 @@ def _create(context: ActionContext, suffix: str, spec: ContainerSpec) -> str:
     engine, name = context.node.engine, context.uuid + suffix
     left = engine.inspect(name)
     if left is not None:
-        _refuse_foreign(context, left)
+        refuse_foreign(context, left)
         engine.containers.remove(left.id, volumes=True)
     container, warnings = _create_without(context.node, name, spec)
     context.progress.warn(*(f"server {context.uuid}: {warning}" for warning in warnings))

@@ -18,10 +18,6 @@ from ..node.context import ActionContext
 from ..node.node import Node
 from .container import spec_of
 
-_BY_WINGS = "Wings made its container"
-_BY_SOMEBODY = "neither this collection nor Wings made its container"
-_BY_EARLIER = "an earlier version of this collection made its container"
-
 
 @dataclass(frozen=True)
 class Outdated:
@@ -79,5 +75,5 @@ def _differences(node: Node, definition: Definition, snapshot: Snapshot, image: 
 
 def _maker(snapshot: Snapshot, uuid: str) -> str:
     if made_by_us(snapshot, uuid):
-        return _BY_EARLIER
-    return _BY_WINGS if made_by_wings(snapshot.labels) else _BY_SOMEBODY
+        return "an earlier version of this collection made its container"
+    return f"{'Wings' if made_by_wings(snapshot.labels) else 'neither this collection nor Wings'} made its container"

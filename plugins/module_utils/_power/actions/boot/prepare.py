@@ -1,28 +1,35 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of a boot that change nothing, before its stop."""
+"""The checks of a boot before its stop, which change nothing, and its steps before the start: disk, container, configuration files."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ...container.container_spec import ContainerSpec
 from ...definitions.definition import Definition, secrets_of
+from ...definitions.settings import Settings
 from ...host.listener import TAKEN, port_fault
+from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
-from ...model.errors import EngineError, EngineUnreachable, PrebootFailed, Suspended, VolumeMissing
+from ...model.errors import DiskCheckTimeout, DiskFull, EngineError, EngineUnreachable, PowerError, PrebootFailed, Suspended, VolumeMissing
+from ...model.result import Phase, PrebootStep
 from ...model.schema import printable
 from ...model.server import Snapshot, parse_uuid
 from ...volume.volume import Volume
+from ...volume.volume_walk import Bounds, Survey
 from ..node.context import ActionContext
 from ..node.node import Node
-from .container import Boot, check_container, check_image, data_directory
-from .preboot import check_disk, checked_step
+from .container import Boot, Staged, check_image, data_directory, put_in_place, refuse_foreign, spec_of
 
 #: Bits of the rights that work in any data directory: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER.
 _RIGHTS = 1 << 0 | 1 << 1 | 1 << 3
+_MIB = 1024 * 1024
 
 
 def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = False, data: bool = True) -> Boot:
@@ -36,9 +43,12 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
     definition = _fetch(context, check_cancelled, again=again)
     progress.warn(*(f"server {context.uuid}: {warning}" for warning in definition.warnings))
     boot = Boot(definition, Volume(data_directory(node, context.uuid)))
-    step = functools.partial(checked_step, context)
+    step = functools.partial(boot_step, context, checks=True)
     with step("container"):
-        spec = check_container(context, boot, snapshot)
+        if snapshot is not None:
+            refuse_foreign(context, snapshot)
+        # The image may not be here yet.
+        spec = spec_of(node, definition, image_id="")
     with step("volume"):
         _check_volume(node, boot, snapshot)
         _check_rights(node, boot)
@@ -52,7 +62,11 @@ def prepare(context: ActionContext, snapshot: Snapshot | None, *, again: bool = 
         with step("disk"):
             check_disk(node, boot, check_cancelled)
         with step("configuration"):
-            _check_files(context, boot, check_cancelled)
+            if definition.configs:
+                # The code that edits files is an eighth of all code to compile.
+                from .config_edit import check_files
+
+                check_files(context, boot, check_cancelled)
     return boot
 
 
@@ -68,14 +82,6 @@ def _fetch(context: ActionContext, check_cancelled: CheckCancelled, *, again: bo
             f"Cannot {context.verb} server {context.uuid}: it is suspended; clear settings.suspended where its definition comes from"
         )
     return definition
-
-
-def _check_files(context: ActionContext, boot: Boot, check_cancelled: CheckCancelled) -> None:
-    if boot.definition.configs:
-        # The code that edits files is an eighth of all code to compile.
-        from .config_edit import check_files
-
-        check_files(context, boot, check_cancelled)
 
 
 def _check_volume(node: Node, boot: Boot, snapshot: Snapshot | None) -> None:
@@ -151,3 +157,102 @@ def _publisher(node: Node, published: str, address: str) -> str:
         return "" if name is None else f"the container {printable(name)}"
     definition = node.sources.definition_for_stop(name)
     return f"server {name}" + ("" if definition is None or not definition.server.name else f" ({definition.server.name})")
+
+
+@dataclass
+class StepTaken:
+    """A running step. It has a flag or a text for its change."""
+
+    changed: bool | str = False
+
+
+@contextlib.contextmanager
+def boot_step(context: ActionContext, name: str, *, checks: bool = False) -> Iterator[StepTaken]:
+    """Record a step. One that only ``checks`` is recorded if it fails, because the step itself runs later.
+
+    Else errors of the engine become `PrebootFailed`.
+    """
+    clock, progress, taken = context.node.clock, context.progress, StepTaken()
+    began = clock.monotonic()
+
+    def record(msg: str, *, changed: bool = False, failed: bool = False) -> None:
+        progress.preboot += (PrebootStep(name, changed, failed, round(clock.monotonic() - began, 3), msg),)
+
+    try:
+        yield taken
+    except PowerError as error:
+        record(progress.sentence(error), failed=not error.cancels)
+        if checks or not isinstance(error, EngineError):
+            raise
+        raise PrebootFailed(f"Cannot prepare the {name} of server {context.uuid}: {error.reason}") from error
+    if not checks:
+        progress.changed = progress.changed or bool(taken.changed)
+        record(taken.changed if isinstance(taken.changed, str) else "", changed=bool(taken.changed))
+
+
+def check_disk(node: Node, boot: Boot, check_cancelled: CheckCancelled) -> None:
+    """Walk through the data directory as pre-boot will. Raises `DiskFull` or `DiskCheckTimeout`."""
+    # Pre-boot walks for the owners too: a problem must show before the stop.
+    if boot.definition.build.disk_space > 0 or node.settings.check_permissions_on_boot:
+        survey = boot.volume.survey(check_cancelled, bounds_of(node.settings), owner=None)
+        _refuse_if_over(boot, survey.bytes)
+        if survey.cut:
+            raise DiskCheckTimeout(
+                f"Cannot boot server {boot.definition.server.uuid}: {_too_much(boot, survey)}; clear it out, or, "
+                "if all of it belongs there, raise system.disk_check_timeout or system.disk_check_entries"
+            )
+
+
+def put_disk_right(context: ActionContext, boot: Boot) -> bool | str:
+    """Check usage and correct owners in one walk; skipped if neither applies."""
+    settings, progress, uuid = context.node.settings, context.progress, context.uuid
+    owner = (settings.uid, settings.gid) if settings.check_permissions_on_boot else None
+    if owner is None and boot.definition.build.disk_space <= 0:
+        return False
+    survey = boot.volume.survey(context.check_cancelled, bounds_of(settings), owner=owner, altered=progress.alter)
+    _refuse_if_over(boot, survey.bytes)
+    if survey.cut:
+        # The check passed before the stop. A failure now would let an attacker keep the server down.
+        progress.warn(f"server {uuid}: {_too_much(boot, survey)}; size and owners of the rest do not count at this start")
+    if survey.left_alone:
+        progress.warn(f"server {uuid}: {survey.left_alone} devices and hard-linked files of other owners were left as they are")
+    if survey.unreadable:
+        progress.warn(f"server {uuid}: {survey.unreadable} directories could not be looked into; neither their size nor their owners count")
+    return f"{survey.chowned} files and directories were given to {settings.uid}:{settings.gid}" if survey.chowned else False
+
+
+def bounds_of(settings: Settings) -> Bounds:
+    return Bounds(settings.disk_check_timeout, settings.disk_check_entries)
+
+
+def _too_much(boot: Boot, survey: Survey) -> str:
+    return f"its data directory {boot.volume.path} {survey.cut}"
+
+
+def _refuse_if_over(boot: Boot, used: int) -> None:
+    """Raise `DiskFull` if the data directory uses more than ``build.disk_space`` MiB; zero or less is unlimited."""
+    limit = boot.definition.build.disk_space * _MIB
+    if 0 < limit < used:
+        raise DiskFull(
+            f"Cannot boot server {boot.definition.server.uuid}: its data directory uses {used // _MIB} MiB of {limit // _MIB} MiB; "
+            "free some space or raise build.disk_space",
+            used=used,
+            limit=limit,
+        )
+
+
+def preboot(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> None:
+    context.enter(lock, Phase.PREBOOT)
+    context.check_cancelled()
+    with boot_step(context, "disk") as step:
+        step.changed = put_disk_right(context, boot)
+    context.check_cancelled()
+    with boot_step(context, "placement") as step:
+        step.changed = put_in_place(context, staged)
+    context.check_cancelled()
+    with boot_step(context, "configuration") as step:
+        if boot.definition.configs:
+            # As in `prepare`.
+            from .config_edit import edit_files
+
+            step.changed = edit_files(context, boot)

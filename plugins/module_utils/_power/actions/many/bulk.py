@@ -10,9 +10,9 @@ import resource
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 
 from ...model.cancellation import CheckCancelled, no_check
+from ...model.clock import SYSTEM_CLOCK
 from ...model.errors import INTERNAL_ERROR, DefinitionInvalid, NotSelected, PowerError, ServerNotFound, SettingsInvalid, internal_error
 from ...model.report import Unseen, none_up_message
 from ...model.request import ALL, PowerAction, Request, new_operation_id, tiers
@@ -20,6 +20,7 @@ from ...model.result import Outcome, Result
 from ...model.server import PowerState, Server
 from ..node.limiter import Limiter, Slot
 from ..node.node import Node
+from ..node.progress import Progress
 
 _UP = frozenset(state for state in PowerState if state is not PowerState.OFFLINE)
 
@@ -69,25 +70,20 @@ def is_left_out(result: Result, request: Request) -> bool:
     return request.one_of_all and request.action.traits.all_means_up and passed_over
 
 
-def each_once(requests: Iterable[Request], identify: Callable[[Request], Server]) -> list[Target]:
-    """Return one target for each different server. Errors of ``identify`` appear in the action's result."""
-    chosen: dict[str, Target] = {}
-    for request in requests:
-        try:
-            server: Server | None = identify(request)
-        except PowerError:
-            server = None
-        chosen.setdefault(request.server if server is None else server.uuid, Target(request, server))
-    return list(chosen.values())
-
-
 def all_of(asked: Request, servers: Iterable[Server]) -> list[Target]:
     return [Target(one_of_all(_new(asked), server), server) for server in servers]
 
 
 def named(asked: Request, names: Sequence[str], identify: Callable[[str], Server]) -> list[Target]:
     """Return one target for each different server named. Errors of ``identify`` appear in the action's result."""
-    return each_once((replace(_new(asked), server=name) for name in names), lambda request: identify(request.server))
+    chosen: dict[str, Target] = {}
+    for name in names:
+        try:
+            server: Server | None = identify(name)
+        except PowerError:
+            server = None
+        chosen.setdefault(name if server is None else server.uuid, Target(replace(_new(asked), server=name), server))
+    return list(chosen.values())
 
 
 def _new(asked: Request) -> Request:
@@ -103,22 +99,17 @@ def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], lis
     for name in names:
         try:
             server = node.sources.search.identify_to_look(name)
-        except PowerError as error:
-            unseen = _unseen_name(name, error)
-            if unseen is None:
-                warnings.append(str(error))
+        except ServerNotFound as error:
+            # An unreadable definition may have this name.
+            if error.facts.get("unread"):
+                found.setdefault(name, Unseen(Server(name), DefinitionInvalid.code, str(error)))
             else:
-                found.setdefault(name, unseen)
+                warnings.append(str(error))
+        except PowerError as error:
+            found.setdefault(name, Unseen.because(Server(name), error))
         else:
             found.setdefault(server.uuid, server)
     return list(found.values()), warnings
-
-
-def _unseen_name(name: str, error: PowerError) -> Unseen | None:
-    if not isinstance(error, ServerNotFound):
-        return Unseen.because(Server(name), error)
-    # An unreadable definition may have this name.
-    return Unseen(Server(name), DefinitionInvalid.code, str(error)) if error.facts.get("unread") else None
 
 
 _FILES = 8192
@@ -140,7 +131,7 @@ def perform_each(
     def act_on(index: int, slot: Slot) -> None:
         try:
             result = _acted(targets[index], act, slot)
-            limiter.budget.count(result)
+            limiter.count(result)
             results[index] = result
         finally:
             slot.leave()
@@ -151,16 +142,11 @@ def perform_each(
     else:
         # Each server may need a lock and an output at once: more files than most systems allow by default.
         allow_files(_FILES)
-        for tier in _tiers(targets, priorities):
+        takes_down = any(target.request.action.traits.meant_up is False for target in targets)
+        for tier in [range(len(targets))] if priorities is None else tiers(priorities, highest_first=takes_down):
             _in_threads(tier, act_on, limiter)
     pairs = zip(targets, results)
     return [result for target, result in pairs if result is not None and not is_left_out(result, target.request)]
-
-
-def _tiers(targets: Sequence[Target], priorities: Sequence[int] | None) -> Sequence[Sequence[int]]:
-    if priorities is None:
-        return [range(len(targets))]
-    return tiers(priorities, highest_first=any(target.request.action.traits.meant_up is False for target in targets))
 
 
 def _acted(target: Target, act: Act, slot: Slot) -> Result:
@@ -168,17 +154,7 @@ def _acted(target: Target, act: Act, slot: Slot) -> Result:
     try:
         return act(target, slot)
     except Exception as error:
-        request = target.request
-        return Result(
-            server=target.server or Server(request.server),
-            action=request.action,
-            outcome=Outcome.FAILED,
-            operation=request.operation,
-            requested_at=request.requested_at,
-            ended_at=datetime.now(timezone.utc),
-            code=INTERNAL_ERROR,
-            msg=internal_error(error),
-        )
+        return Progress(target.request, SYSTEM_CLOCK, target.server).result(Outcome.FAILED, INTERNAL_ERROR, internal_error(error))
 
 
 def _in_threads(indexes: Sequence[int], act_on: Callable[[int, Slot], None], limiter: Limiter) -> None:

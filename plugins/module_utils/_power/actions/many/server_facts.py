@@ -6,27 +6,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Union
 
 from ...definitions.definition import Definition, secrets_of
 from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
-from ...games.game import Game, ProfiledGames
+from ...games.game import Game
 from ...host.concurrency import map_concurrently
 from ...journal.intents import Intent
 from ...journal.operations import OperationRow
-from ...model.errors import EngineError, EngineUnreachable, PowerError
+from ...model.errors import EngineError, EngineUnreachable, PowerError, ServerNotFound
 from ...model.players import PlayerCount
 from ...model.report import Described, Unseen
 from ...model.request import Priorities
-from ...model.schema import blanked
-from ...model.server import PowerState, Run, Server, Snapshot, Startup
+from ...model.schema import blanked, few
+from ...model.server import ImageSeen, PowerState, Run, Server, Snapshot, Startup
+from ...sources.sources import Sources
 from ..boot.await_ready import seen_ready
+from ..boot.outdated import Outdated, outdated
+from ..boot.startup import matchers_of
 from ..node.node import Node, Observed
 from .bulk import choose
-from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .service_facts import SupervisionFacts, event_facts
 
 #: The engine's answer if its log driver keeps nothing.
@@ -85,28 +87,97 @@ AskPlayers = Callable[[str, Game], PlayerCount]
 #: Seconds for all games together: each silent game takes some.
 _ALL_SECONDS = 10.0
 _AT_ONCE = 32
-_UNASKED = PlayerCount(why="the games of other servers took too long to answer")
+_UNCOUNTED = PlayerCount(why="the games of other servers took too long to answer")
 
 
 def ask_players(_uuid: str, game: Game) -> PlayerCount:
     return game.players()
 
 
-def count_each(
-    seen: Sequence[tuple[Server, Snapshot | None, Definition | None]], games: ProfiledGames, ask: AskPlayers | None
-) -> dict[str, dict[str, Any]]:
+def count_each(subjects: Sequence[_Subject], node: Node, ask: AskPlayers | None) -> dict[str, dict[str, Any]]:
     """Return the players of servers that are up and have a known game, by UUID; ``ask`` None asks no game."""
     if ask is None:
         return {}
     played: dict[str, Game] = {}
-    for server, snapshot, definition in seen:
-        game = games.of(server, snapshot, definition) if snapshot is not None and snapshot.live else None
+    for each in subjects:
+        snapshot = each.seen.snapshot
+        game = node.games.of(each.server, snapshot, each.definition) if snapshot is not None and snapshot.live else None
         if game is not None:
-            played[server.uuid] = game
+            played[each.server.uuid] = game
     # A random order, so that slow games do not always take the time of the same servers.
     asked = random.sample(list(played.items()), len(played))
     counts = map_concurrently(lambda each: ask(*each), asked, _ALL_SECONDS, at_once=_AT_ONCE)
-    return {uuid: (count or _UNASKED).facts() for (uuid, _game), count in zip(asked, counts)}
+    return {uuid: (count or _UNCOUNTED).facts() for (uuid, _game), count in zip(asked, counts)}
+
+
+_IMAGES_SECONDS = 10.0
+
+#: For example, Wings' servers on a node without sources of definitions.
+NO_DEFINITION = "no source of this node has a definition of it"
+
+_Found = Union[ImageSeen, PowerError, None]
+
+
+@dataclass(frozen=True)
+class ReadDefinition:
+    """A definition as a reader has it; ``doubt`` says why a boot may use another one, else it is None."""
+
+    definition: Definition | None
+    doubt: PowerError | None = None
+
+    @classmethod
+    def of(cls, uuid: str, sources: Sources) -> ReadDefinition:
+        """Read the definition for a boot as far as its source was asked, else the last known one."""
+        try:
+            return cls(sources.definition_as_asked(uuid))
+        except PowerError as error:
+            return cls(sources.definition_for_stop(uuid), error)
+
+
+def outdated_each(subjects: Sequence[_Subject], node: Node) -> dict[str, dict[str, Any] | None]:
+    """Return by UUID whether the container is outdated; None without a container. Pulls nothing, asks no source and changes nothing."""
+    names = {each.definition.image for each in subjects if each.definition is not None and each.seen.snapshot is not None}
+    images = _images(sorted(names), node)
+    found: dict[str, dict[str, Any] | None] = {}
+    for each in subjects:
+        snapshot = each.seen.snapshot
+        found[each.server.uuid] = None if snapshot is None else _outdated(each.read, snapshot, images, node).facts()
+    return found
+
+
+def _images(names: Sequence[str], node: Node) -> dict[str, _Found]:
+    def find(name: str) -> tuple[_Found]:
+        try:
+            return (node.engine.images.find(name),)
+        except PowerError as error:
+            return (error,)
+
+    silent = EngineUnreachable(f"Cannot look for images: the engine took more than {_IMAGES_SECONDS:.0f} s")
+    found = map_concurrently(find, names, _IMAGES_SECONDS)
+    return {name: silent if each is None else each[0] for name, each in zip(names, found)}
+
+
+def _outdated(read: ReadDefinition, snapshot: Snapshot, images: Mapping[str, _Found], node: Node) -> Outdated:
+    if read.definition is None or isinstance(read.doubt, ServerNotFound):
+        return Outdated(None, NO_DEFINITION)
+    if read.doubt is not None:
+        return Outdated.because(read.doubt)
+    image = images.get(read.definition.image)
+    if isinstance(image, PowerError):
+        return Outdated.because(image)
+    return outdated(node, read.definition, snapshot, image)
+
+
+def unknown_warnings(entries: Sequence[Mapping[str, Any]], told: Iterable[str] = ()) -> list[str]:
+    """Return a message for each reason in ``entries`` but not in ``told``; a missing definition needs none."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in entries:
+        outdated = entry.get("outdated")
+        if outdated is not None and outdated["is_outdated"] is None:
+            by_reason.setdefault(outdated["why"], []).append(entry["name"] or entry["short_id"])
+    said = {NO_DEFINITION, *told}
+    unsaid = [why for why in by_reason if why not in said]
+    return [f"Cannot tell whether {few(by_reason[why])} {'is' if len(by_reason[why]) == 1 else 'are'} outdated: {why}" for why in unsaid]
 
 
 _LINE_BYTES = 500
@@ -164,7 +235,7 @@ class _Subject:
 
     @property
     def matchers(self) -> Matchers:
-        return Matchers((), strip=False) if self.definition is None else Matchers.of(self.definition.startup)
+        return matchers_of(self.definition)
 
 
 def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
@@ -188,8 +259,8 @@ def describe_each(asked: Sequence[Server | Unseen], node: Node, wanted: FactOpti
     subjects = {server.uuid: _subject(server, sight, node, known) for server, sight in zip(servers, sights)}
     seen = [subject for subject in subjects.values() if isinstance(subject, _Subject)]
     ready = _ready_now(seen, node)
-    outdated = outdated_each({each.server.uuid: (each.read, each.seen.snapshot) for each in seen}, node)
-    players = count_each([(each.server, each.seen.snapshot, each.definition) for each in seen], node.games, wanted.count_players)
+    outdated = outdated_each(seen, node)
+    players = count_each(seen, node, wanted.count_players)
     entries: list[dict[str, Any]] = []
     warnings = [known.supervision.warning] if known.supervision.warning else []
     for each in asked:
@@ -241,11 +312,8 @@ def _ready_now(subjects: Sequence[_Subject], node: Node) -> frozenset[str]:
 
 
 def _names(wanted: FactOptions) -> tuple[str, ...]:
-    given = (
-        *(("operations", wanted.operations), ("crashes", wanted.crashes)),
-        *(("log", wanted.tail), ("players", wanted.count_players)),
-    )
-    return (*_FIELDS, *(name for name, is_wanted in given if is_wanted))
+    optional = {"operations": wanted.operations, "crashes": wanted.crashes, "log": wanted.tail, "players": wanted.count_players}
+    return (*_FIELDS, *(name for name, is_wanted in optional.items() if is_wanted))
 
 
 def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: FactOptions) -> dict[str, Any]:
@@ -285,16 +353,9 @@ def _entry(subject: _Subject, node: Node, known: _Known, ready: bool, wanted: Fa
 
 
 def _container(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "id": snapshot.id,
-        "image": snapshot.image,
-        "started_at": snapshot.started_at,
-        "finished_at": None if snapshot.live else snapshot.finished_at,
-        "exit_code": snapshot.exit_code,
-        "oom_killed": snapshot.oom_killed,
-        "health": snapshot.health,
-        "paused": snapshot.paused,
-    }
+    names = ("id", "image", "started_at", "finished_at", "exit_code", "oom_killed", "health", "paused")
+    facts = {name: getattr(snapshot, name) for name in names}
+    return {**facts, "finished_at": None} if snapshot.live else facts
 
 
 def _operation(row: OperationRow) -> dict[str, Any]:

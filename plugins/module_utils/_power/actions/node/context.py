@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from ...host.library_faults import reason_of
 from ...host.pauses import maintenance_pause
-from ...journal.intents import Intent
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable
 from ...locking.lock import PowerLock
@@ -24,7 +23,7 @@ from ...model.news import News
 from ...model.request import PowerAction, Request
 from ...model.result import Outcome, Phase
 from ...model.server import PowerState, Run, Snapshot
-from ...model.supervision import EndedRun, SeenRun
+from ...model.supervision import SeenRun
 from .limiter import Slot
 from .node import Node, Observed
 from .progress import Progress
@@ -75,9 +74,9 @@ class ActionContext:
         """Write a phase into the lock's record, then note it."""
         lock.enter(phase, run=run, deadline=deadline)
         self.progress.enter(phase)
-        self.tell(phase.value, deadline)
+        self.report(phase.value, deadline)
 
-    def tell(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
+    def report(self, doing: str, deadline: datetime | None = None, why: str = "") -> None:
         """Report a phase or wait to the caller, with its deadline and reason."""
         until = None if deadline is None else timestamp(deadline)
         self.node.caller.listener(News(self.progress.server, self.verb, doing, until, self.progress.seconds, why=why))
@@ -95,25 +94,14 @@ def refuse_after_newer_run(context: ActionContext, snapshot: Snapshot | None) ->
     answers = context.request.answers
     if answers is None:
         return
-    _refuse_in_maintenance(context)
+    if maintenance_pause(context.node.settings.state_directory):
+        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance goes on; it is started when that is over")
     newest = snapshot.run if snapshot is not None and snapshot.has_run else None
     if newest is None:
-        seen = _known(context, lambda: context.node.journal.runs.known_of(context.uuid))
+        seen = known(context, lambda: context.node.journal.runs.known_of(context.uuid))
         newest = answers.run if seen is None else seen.run
     if newest != answers.run:
         raise NotSelected(f"Cannot {context.verb} server {context.uuid}: another run has followed the one that ended")
-
-
-def known_intent(context: ActionContext) -> Intent | None:
-    """Return the intent. Raises `IntentUnknown` for a supervisor's start if it is unknown; other actions continue."""
-    if context.request.answers is None:
-        return context.node.journal.intents.of(context.uuid)
-    return _known(context, lambda: context.node.journal.intents.known_of(context.uuid))
-
-
-def known_row(context: ActionContext, run: Run) -> EndedRun | None:
-    """Return the row of an ended run. Raises `IntentUnknown` if the journal is unreadable."""
-    return _known(context, lambda: context.node.journal.ended_runs.of_run(run))
 
 
 def date_anew(context: ActionContext, seen: Observed) -> None:
@@ -129,12 +117,8 @@ def date_anew(context: ActionContext, seen: Observed) -> None:
             runs.see(context.uuid, SeenRun(snapshot.run, generation=generation))
 
 
-def _refuse_in_maintenance(context: ActionContext) -> None:
-    if maintenance_pause(context.node.settings.state_directory):
-        raise UnderMaintenance(f"Cannot {context.verb} server {context.uuid}: a maintenance goes on; it is started when that is over")
-
-
-def _known(context: ActionContext, read: Callable[[], T]) -> T:
+def known(context: ActionContext, read: Callable[[], T]) -> T:
+    """Return what ``read`` reads from the journal. Raises `IntentUnknown` if it is unreadable."""
     try:
         return read()
     except (JournalUnusable, OSError) as error:
@@ -155,9 +139,9 @@ def keyed(key: str, reason: str) -> str:
 def same_action(context: ActionContext) -> OperationRow | None:
     """Return a successful, else a running action of this kind and key, else None. Certain under the server's lock."""
     request = context.request
-    if not request.once:
+    if not request.idempotency_key:
         return None
-    rows = context.node.journal.operations.under(request.once, context.uuid, request.action, but=request.operation)
+    rows = context.node.journal.operations.under(request.idempotency_key, context.uuid, request.action, but=request.operation)
     return next((row for row in rows if row.outcome in _WELL), next((row for row in rows if row.under_way), None))
 
 
@@ -178,7 +162,7 @@ def await_same(context: ActionContext) -> None:
 def fell_since(context: ActionContext, state: PowerState) -> bool:
     """Return True if a keyed boot's server went down with its node or by itself, without a stop in the journal. It stays selected."""
     request = context.request
-    if not request.once or not request.action.boots or state is not PowerState.OFFLINE:
+    if not request.idempotency_key or not request.action.boots or state is not PowerState.OFFLINE:
         return False
     intent = context.node.journal.intents.of(context.uuid)
     return intent is not None and intent.up

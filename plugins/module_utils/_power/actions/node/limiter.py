@@ -10,7 +10,7 @@ import heapq
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ...model.cancellation import CheckCancelled, Deadline, no_check
 from ...model.clock import SYSTEM_CLOCK, Clock
@@ -97,74 +97,59 @@ class Stagger:
         return waits
 
 
-class Budget:
-    """The failures after which no server begins; None: no limit. Servers that were left to their players do not count."""
-
-    def __init__(self, most: int | None = None) -> None:
-        self._most = most
-        self._failures = 0
-        self._mutex = threading.Lock()
-
-    def count(self, result: Result) -> None:
-        with self._mutex:
-            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
-
-    def mind(self, server: str) -> None:
-        """Raise `FailureBudget` if ``server`` must not begin any more."""
-        with self._mutex:
-            failures = self._failures
-        if self._most is not None and failures > self._most:
-            raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._most}")
-
-
-class CountdownWaves:
-    """Countdowns that begin at nearly the same time end at the same moment: a proxy and its lobbies count as one."""
-
-    def __init__(self) -> None:
-        self._end: Deadline | None = None
-        self._mutex = threading.Lock()
-
-    def join(self, seconds: float, clock: Clock) -> Deadline:
-        """Return the end of a countdown that begins now; it may be shorter by some seconds, to end with another one."""
-        shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
-        with self._mutex:
-            if self._end is None or not seconds - shorter <= self._end.left <= seconds:
-                self._end = Deadline.after(clock, seconds)
-            return self._end
-
-
 class Limiter:
     """The slots of one call: for whole servers, from their turn to the end of their wait, or for boots alone."""
 
     def __init__(self, max_parallel: int = 0, max_failures: int | None = None, stagger: float = 0) -> None:
         """``max_failures`` limits whole servers even without ``max_parallel``: else all would begin before a failure."""
-        self.budget = Budget(max_failures)
+        self._max_failures, self._failures = max_failures, 0
         bounded = max_parallel > 0 or max_failures is not None
         self.whole = Slots(max_parallel or default_slots()) if bounded else None
         self.boots = None if bounded else Slots(default_slots())
         self.stagger = Stagger(stagger) if stagger else None
         #: Limits countdowns like actions, so that announced actions come on time.
         self.counting = Slots(max_parallel or default_slots()) if bounded else None
-        self.waves = CountdownWaves()
+        self._countdown_end: Deadline | None = None
         self._tickets = itertools.count()
+        self._mutex = threading.Lock()
 
     def slot(self) -> Slot:
         """Return the slot of one more server, behind earlier ones."""
         return Slot(self)
 
-    def first_ticket(self) -> int:
-        return next(self._tickets)
+    def ticket(self, shift: int = 0) -> int:
+        """Return the next number, shifted."""
+        return next(self._tickets) + shift
 
-    def ticket(self, *, last: bool) -> int:
-        """Return the next number: ``last`` after all first turns, else before them."""
-        return next(self._tickets) + (_BEHIND_ALL if last else -_BEHIND_ALL)
+    def count(self, result: Result) -> None:
+        """Count a failure. Servers that were left to their players do not count."""
+        with self._mutex:
+            self._failures += result.outcome in _FAILURES and result.code not in LEFT_TO_PLAYERS
+
+    def refuse_over_budget(self, server: str) -> None:
+        """Raise `FailureBudget` if too many others failed for ``server`` to begin."""
+        with self._mutex:
+            failures = self._failures
+        if self._max_failures is not None and failures > self._max_failures:
+            raise FailureBudget(f"Cannot begin with server {server}: {failures} others failed, and max_failures is {self._max_failures}")
+
+    def join_countdown(self, seconds: float, clock: Clock) -> Deadline:
+        """Return the end of a countdown that begins now. A proxy and its lobbies count as one.
+
+        It may be shorter by some seconds, to end at the same moment as another one.
+        """
+        shorter = min(_WAVE_SECONDS, seconds * _WAVE_PART)
+        with self._mutex:
+            if self._countdown_end is None or not seconds - shorter <= self._countdown_end.left <= seconds:
+                self._countdown_end = Deadline.after(clock, seconds)
+            return self._countdown_end
 
 
 #: A countdown may be shorter by so many seconds, or this part of its length, to end with another.
 _WAVE_SECONDS = 5.0
 _WAVE_PART = 0.1
-#: More servers than any call has.
-_BEHIND_ALL = 1 << 32
+#: Shifts a ticket behind all first turns, or before them: more servers than any call has.
+_SHIFT = 1 << 32
 
 
 class Slot:
@@ -174,8 +159,12 @@ class Slot:
         self._limiter = limiter
         self._whole = None if limiter is None else limiter.whole
         self._boots = None if limiter is None else limiter.boots
-        self._ticket = 0 if limiter is None else limiter.first_ticket()
+        self._counting = None if limiter is None else limiter.counting
+        self._ticket = 0 if limiter is None else limiter.ticket()
         self._held: list[Slots] = []
+        #: The slots that `come_back` takes again; None if it is not aside.
+        self._aside: list[Slots] | None = None
+        self._is_staggered = False
 
     @property
     def holds(self) -> bool:
@@ -187,69 +176,78 @@ class Slot:
 
     def refuse_over_budget(self, server: str) -> None:
         if self._limiter is not None:
-            self._limiter.budget.mind(server)
+            self._limiter.refuse_over_budget(server)
 
     def may_boot(self) -> bool:
         """Return True if the server may boot at once; it then holds a boot slot, if boots are limited."""
-        if self._boots is None or self._boots in self._held:
-            return True
-        if not self._boots.try_take():
-            return False
-        self._held.append(self._boots)
-        return True
+        return self._try_take(self._boots)
 
     def begin_boot(self, check_cancelled: CheckCancelled) -> None:
         self._take(self._boots, check_cancelled)
 
-    def begin_apart(self, server: str, check_cancelled: CheckCancelled) -> bool:
-        """Wait for the stagger before ``server``; return True if there was a wait. Raises as `refuse_over_budget`."""
-        if self._limiter is None or self._limiter.stagger is None:
+    def await_stagger(self, server: str, check_cancelled: CheckCancelled) -> bool:
+        """Wait for the stagger before ``server``, once until it steps aside; return True if there was a wait.
+
+        Raises as `refuse_over_budget`.
+        """
+        if self._limiter is None or self._limiter.stagger is None or self._is_staggered:
             return False
 
         def look_up() -> None:
             check_cancelled()
             self.refuse_over_budget(server)
 
-        return self._limiter.stagger.take(self._ticket, look_up)
+        waited = self._limiter.stagger.take(self._ticket, look_up)
+        self._is_staggered = True
+        return waited
 
     def end_boot(self) -> None:
         self._give_back([slots for slots in self._held if slots is self._boots])
 
-    def leave(self, *, counts_on: bool = False) -> list[Slots]:
-        """Give all slots back, and return them for `come_back`. A running countdown (``counts_on``) keeps its place."""
-        counting = None if self._limiter is None else self._limiter.counting
-        again = [slots for slots in self._held if slots is not counting]
-        self._give_back(again if counts_on else list(self._held))
-        return again
+    def leave(self) -> None:
+        self._give_back(list(self._held))
+
+    @property
+    def is_aside(self) -> bool:
+        return self._aside is not None
+
+    def step_aside(self, *, counts_on: bool = False) -> None:
+        """Give all slots to others until `come_back`. A running countdown (``counts_on``) keeps its place."""
+        if self._aside is None:
+            self._aside, self._is_staggered = [slots for slots in self._held if slots is not self._counting], False
+            self._give_back(self._aside if counts_on else list(self._held))
+
+    def come_back(self, server: str, check_cancelled: CheckCancelled, *, first: bool = False) -> None:
+        """Take the slots again, behind all other waiters, or before them. Raises as `refuse_over_budget`."""
+        aside, self._aside = self._aside or [], None
+        if self._limiter is not None:
+            self._ticket = self._limiter.ticket(-_SHIFT if first else _SHIFT)
+        for slots in aside:
+            self._take(slots, check_cancelled)
+        self.refuse_over_budget(server)
 
     @contextlib.contextmanager
-    def aside(self, check_cancelled: CheckCancelled) -> Iterator[None]:
-        """Let others pass in the meantime, then wait at the end of the queue."""
-        held = self.leave()
+    def aside(self, server: str, check_cancelled: CheckCancelled) -> Iterator[None]:
+        """Let others pass in the meantime, then wait at the end of the queue. Raises as `refuse_over_budget`."""
+        self.step_aside()
         yield
-        self.come_back(held, check_cancelled)
-
-    def come_back(self, held: Sequence[Slots], check_cancelled: CheckCancelled, *, first: bool = False) -> None:
-        """Take the slots again, behind all other waiters, or before them."""
-        if self._limiter is not None:
-            self._ticket = self._limiter.ticket(last=not first)
-        for slots in held:
-            self._take(slots, check_cancelled)
+        self.come_back(server, check_cancelled)
 
     def begin_countdown(self, seconds: float, clock: Clock) -> Deadline | None:
         """Return the end of a countdown that begins now; None if too many countdowns run."""
         if self._limiter is None:
             return Deadline.after(clock, seconds)
-        counting = self._limiter.counting
-        if counting is not None and counting not in self._held:
-            if not counting.try_take():
-                return None
-            self._held.append(counting)
-        return self._limiter.waves.join(seconds, clock)
+        return self._limiter.join_countdown(seconds, clock) if self._try_take(self._counting) else None
 
     def end_countdown(self) -> None:
-        if self._limiter is not None:
-            self._give_back([slots for slots in self._held if slots is self._limiter.counting])
+        self._give_back([slots for slots in self._held if slots is self._counting])
+
+    def _try_take(self, slots: Slots | None) -> bool:
+        if slots is None or slots in self._held:
+            return True
+        if slots.try_take():
+            self._held.append(slots)
+        return slots in self._held
 
     def _take(self, slots: Slots | None, check_cancelled: CheckCancelled) -> None:
         if slots is not None and slots not in self._held:

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...definitions.settings import Settings, load_settings
 from ...engine.connection import connect
@@ -31,9 +31,6 @@ from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
 from ...model.supervision import SeenRun
 from ...sources.source import SourceSet
 from ...sources.sources import Sources
-
-if TYPE_CHECKING:
-    from ...sources.panel import Panel
 
 
 def derive_state(
@@ -71,6 +68,8 @@ _HINTED_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Node:
+    """One machine with its engine, as actions and readers use it."""
+
     settings: Settings
     engine: DockerEngine
     sources: Sources
@@ -211,16 +210,13 @@ def build_node(options: Mapping[str, Any], settings: Settings | None = None, *, 
 
 
 def build_sources(settings: Settings, engine: DockerEngine, clock: Clock, definitions: Sequence[object] = ()) -> Sources:
-    return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=_panel(settings, clock)))
+    panel = None
+    if settings.remote:
+        # Many nodes have no Panel.
+        from ...sources.panel import Panel
 
-
-def _panel(settings: Settings, clock: Clock) -> Panel | None:
-    if not settings.remote:
-        return None
-    # Many nodes have no Panel.
-    from ...sources.panel import Panel
-
-    return Panel(settings, clock)
+        panel = Panel(settings, clock)
+    return Sources(SourceSet(settings, task=definitions, containers=engine.servers, panel=panel))
 
 
 def build_journal(settings: Settings, clock: Clock, *, read_only: bool = False) -> Journal:
@@ -234,19 +230,15 @@ def read_generations(names: Sequence[str], node: Node, action: PowerAction) -> d
     """
     if action is PowerAction.KILL:
         return {}
+    uuids = [parse_uuid(name) for name in names]
     try:
-        return _read(names, node)
+        if None in uuids:
+            return node.generations.scan()
+        generations = {ALL: node.generations.of_all()}
     except LockUnavailable:
         if action.boots:
             raise
         return {}
-
-
-def _read(names: Sequence[str], node: Node) -> dict[str, int]:
-    uuids = [parse_uuid(name) for name in names]
-    if None in uuids:
-        return node.generations.scan()
-    generations = {ALL: node.generations.of_all()}
     for uuid in filter(None, uuids):
         # An unreadable one ends only its own server's action, at the next read.
         with contextlib.suppress(LockUnavailable):

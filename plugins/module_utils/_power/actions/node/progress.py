@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...journal.journal import Journal
 from ...locking.countdown import HeldCountdown
+from ...model.cancellation import CheckCancelled, no_check
 from ...model.clock import Clock
 from ...model.errors import EngineError, PowerError, ServerNotFound, Suspended
 from ...model.players import PlayerCount, PlayerWait
@@ -23,64 +25,70 @@ from .node import Observed
 Ending = tuple[Outcome, str, str]
 
 
-def _nothing() -> None:
-    """No look is needed."""
+#: The fields that a result takes over from a progress.
+_IN_RESULT = (
+    *("server", "changed", "state_before", "state", "state_planned", "stop", "stop_timeout", "waited_seconds", "holder", "plan"),
+    *("preboot", "players", "player_wait", "limits", "restart", "cancelled", "exit_code", "run", "log", "warnings", "phases", "downtime"),
+)
 
 
+@dataclass(eq=False, repr=False)
 class Progress:
     """A running action on one server. ``changed`` becomes true with the first change on engine or disk."""
 
-    def __init__(self, request: Request, clock: Clock, known: Server | None = None) -> None:
-        """``known`` is the server, if found before its turn."""
-        self.request = request
-        self.known = known
-        self.server = known or Server(request.server)
-        self.changed = False
-        self.begun = False
-        self.state_before: PowerState | None = None
-        self.state: PowerState | None = None
-        self.has_container = False
-        #: The last seen state is older than the last change.
-        self.is_outdated = False
-        self.state_planned: PowerState | None = None
-        self.plan: tuple[PlanStep, ...] = ()
-        self.stop: StopReport | None = None
-        self.stop_timeout: StopTimeout | None = None
-        #: The run that this action ended, once its row is written.
-        self.ended: Run | None = None
-        self.downtime: Downtime | None = None
-        self.run: Run | None = None
-        #: The container's run at the last look, ended or not.
-        self.seen_run: Run | None = None
-        self.preboot: list[PrebootStep] = []
-        self.files: list[FileDiff] = []
-        self.waited_seconds = 0.0
-        self.holder: dict[str, Any] | None = None
-        self.cancelled: PowerAction | None = None
-        self.players: PlayerCount | None = None
-        self.player_wait: PlayerWait | None = None
-        #: Changed limits, and the keys that need a restart.
-        self.limits: tuple[LimitChange, ...] = ()
-        self.restart: tuple[str, ...] = ()
-        #: The countdown's record, until the action begins.
-        self.countdown: HeldCountdown | None = None
-        #: The run whose players were waited for. The action must not touch another one.
-        self.waited_run: Run | None = None
-        #: The last player check, under the lock before the action begins; raises if players now prevent it.
-        self.last_look: Callable[[], None] = _nothing
-        self.exit_code: int | None = None
-        self.log: tuple[str, ...] = ()
-        self.warnings: list[str] = []
-        #: False if the journal lacks the intent.
-        self.is_durable = True
-        self.secrets: frozenset[str] = frozenset()
-        self.phases: list[tuple[str, float]] = []
-        self._clock = clock
-        self._started = clock.monotonic()
+    request: Request
+    clock: Clock
+    #: The server, if it was found before its turn.
+    known: Server | None = None
+    server: Server = field(init=False)
+    changed: bool = False
+    begun: bool = False
+    state_before: PowerState | None = None
+    state: PowerState | None = None
+    #: The last change is newer than the last look.
+    is_state_old: bool = False
+    has_container: bool = False
+    state_planned: PowerState | None = None
+    plan: tuple[PlanStep, ...] = ()
+    stop: StopReport | None = None
+    stop_timeout: StopTimeout | None = None
+    #: The run that this action ended, once its row is written.
+    ended: Run | None = None
+    downtime: Downtime | None = None
+    run: Run | None = None
+    #: The container's run at the last look, ended or not.
+    seen_run: Run | None = None
+    preboot: tuple[PrebootStep, ...] = ()
+    files: tuple[FileDiff, ...] = ()
+    waited_seconds: float = 0.0
+    holder: Mapping[str, Any] | None = None
+    cancelled: PowerAction | None = None
+    players: PlayerCount | None = None
+    player_wait: PlayerWait | None = None
+    #: Changed limits, and the keys that need a restart.
+    limits: tuple[LimitChange, ...] = ()
+    restart: tuple[str, ...] = ()
+    #: The countdown's record, until the action begins.
+    countdown: HeldCountdown | None = None
+    #: The run whose players were waited for. The action must not touch another one.
+    waited_run: Run | None = None
+    #: The last player check, under the lock before the action begins; raises if players now prevent it.
+    last_look: CheckCancelled = no_check
+    exit_code: int | None = None
+    log: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    #: False if the journal lacks the intent.
+    is_durable: bool = True
+    secrets: frozenset[str] = frozenset()
+    phases: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        self.server = self.known or Server(self.request.server)
+        self._started = self.clock.monotonic()
 
     @property
     def seconds(self) -> float:
-        return self._clock.monotonic() - self._started
+        return self.clock.monotonic() - self._started
 
     def saw(self, seen: Observed, *, late: bool = False) -> None:
         """Note the state. The first one is the state before, unless it is seen too ``late`` for that."""
@@ -89,13 +97,13 @@ class Progress:
         self.state = seen.state
         self.has_container = seen.snapshot is not None
         self.seen_run = None if seen.snapshot is None else seen.snapshot.run
-        self.is_outdated = False
+        self.is_state_old = False
 
     def alter(self) -> None:
         self.changed = True
 
     def begin(self, journal: Journal) -> None:
-        """From here on signals no longer end the action."""
+        """Note that the action has begun. From here on, signals end only waits that leave no unfinished work."""
         self.begun = True
         if self.countdown is not None:
             self.countdown.release()
@@ -109,18 +117,15 @@ class Progress:
         )
 
     def enter(self, phase: Phase) -> None:
-        self.is_outdated = True
+        self.is_state_old = True
         self.note(phase.value)
 
     def note(self, doing: str, at: float | None = None) -> None:
         """Note the start of a phase or wait: now, or ``at`` seconds since the action began."""
-        self.phases.append((doing, round(self.seconds if at is None else at, 3)))
+        self.phases += ((doing, round(self.seconds if at is None else at, 3)),)
 
     def warn(self, *sentences: str) -> None:
-        self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]
-
-    def show_file(self, diff: FileDiff) -> None:
-        self.files.append(diff)
+        self.warnings += tuple(sentence for sentence in sentences if sentence not in self.warnings)
 
     def show_log(self, lines: tuple[str, ...]) -> None:
         """Keep a log excerpt, with the secrets of the server's environment masked."""
@@ -160,36 +165,15 @@ class Progress:
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         return Result(
-            server=self.server,
             action=self.request.action,
             outcome=outcome,
             operation=self.request.operation,
             requested_at=self.request.requested_at,
-            ended_at=self._clock.now(),
+            ended_at=self.clock.now(),
             code=code,
             msg=msg,
-            changed=self.changed,
-            state_before=self.state_before,
-            state=self.state,
-            state_planned=self.state_planned,
-            stop=self.stop,
-            stop_timeout=self.stop_timeout,
-            waited_seconds=self.waited_seconds,
-            holder=self.holder,
-            plan=self.plan,
-            preboot=tuple(self.preboot),
-            players=self.players,
-            player_wait=self.player_wait,
-            limits=self.limits,
-            restart=self.restart,
-            cancelled=self.cancelled,
-            exit_code=self.exit_code,
-            run=self.run,
-            log=self.log,
-            warnings=tuple(self.warnings),
             seconds=round(self.seconds, 3),
             # Check mode knows them before it knows that there is nothing to do.
-            files=tuple(self.files) if self.changed else (),
-            phases=tuple(self.phases),
-            downtime=self.downtime,
+            files=self.files if self.changed else (),
+            **{name: getattr(self, name) for name in _IN_RESULT},
         )

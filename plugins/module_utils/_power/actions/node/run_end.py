@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 
 from ...host.machine import boot_id, boot_seconds
 from ...journal.intents import Intent
@@ -16,16 +17,15 @@ from ...model.cancellation import Deadline
 from ...model.clock import timestamp
 from ...model.errors import EngineError, LockUnavailable
 from ...model.request import PowerAction
-from ...model.result import Phase, RunEnd
+from ...model.result import Downtime, Phase, RunEnd
 from ...model.server import Run, Server, Snapshot
 from ...model.supervision import EndedRun, Verdict
+from .context import ActionContext
 from .node import Node
 from .progress import Progress
 
 #: The run of a server without a container.
 NO_RUN = Run("", "")
-
-
 _UNSEEN_END = RunEnd()
 
 
@@ -36,6 +36,31 @@ def record_stop(
     written = node.journal.ended_runs.write(_row_here(node, server, ended, operation, end))
     if lock is not None:
         lock.settle(None if written else ended)
+
+
+def record_own_stop(context: ActionContext, lock: PowerLock | None, run: Run, end: RunEnd) -> None:
+    """Write the row of a run that this action ended, as `record_stop` does, and note it for the result."""
+    request, progress = context.request, context.progress
+    ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
+    record_stop(context.node, progress.server, lock, ended, request.operation, end)
+    progress.ended, progress.downtime = run, Downtime.since_end(end)
+
+
+def write_intent(context: ActionContext, lock: PowerLock | None, *, up: bool, run: Run, keep_since: datetime | None) -> None:
+    """Write whether the server should be up. Without a journal, the lock's record keeps a stop of ``run``, and the result gets a warning.
+
+    An equal intent, written after ``keep_since``, stays.
+    """
+    request, progress = context.request, context.progress
+    intent = Intent(up, request.operation, request.origin, timestamp(context.node.clock.now()))
+    if context.node.journal.intents.set(progress.server, intent, keep_since=keep_since):
+        return
+    if up:
+        warn_of_unwritten_start(progress)
+    else:
+        ended_it = progress.ended is not None
+        stop = EndedHere(run, context.verb, request.generation(context.uuid), request.origin, ended_it=ended_it)
+        _keep_unwritten_stop(progress, lock, stop)
 
 
 def settle_ended(node: Node, server: Server, lock: PowerLock) -> None:
@@ -68,7 +93,7 @@ def unwritten_stop(node: Node, server: Server, snapshot: Snapshot | None) -> End
     return ended if is_stop else None
 
 
-def keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
+def _keep_unwritten_stop(progress: Progress, lock: PowerLock | None, stop: EndedHere) -> None:
     """Keep in the lock's record that the server should be down, and warn: the journal could not be written."""
     said = "nothing says"
     if lock is not None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The countdown before an action: warnings to players, and an earlier countdown resumed."""
+"""The countdown before an action: the watched run, warnings to players, and countdowns of dead processes resumed or cancelled."""
 
 from __future__ import annotations
 
@@ -10,16 +10,96 @@ from datetime import datetime, timedelta
 from ...events.event import Event, EventType
 from ...games.game import Game
 from ...games.message import filled, spoken_time
+from ...host.concurrency import map_concurrently
 from ...locking.countdown import Countdown, HeldCountdown
 from ...model.cancellation import CheckCancelled, Deadline
 from ...model.clock import timestamp
+from ...model.errors import EngineError, EngineUnreachable, LockUnavailable, PowerError, Superseded
 from ...model.news import COUNTDOWN
 from ...model.players import COUNTING, WAITING, PlayerPolicy
-from ...model.server import Snapshot
+from ...model.server import Run, Server, Snapshot
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.limiter import Slots
+from ..node.node import Node
 from .countdown_rules import mark_reached
-from .run_watch import RunWatch, superseded
+
+#: Seconds before a look at the engine, if no action took the lock in between.
+_TRUSTED_SECONDS = 120.0
+
+
+class RunWatch:
+    """One run, which was up when the wait for its players began."""
+
+    def __init__(self, context: ActionContext, run: Run) -> None:
+        self._context = context
+        #: A server without an intent may be up.
+        self._meant_up = self._intent_up() is not False
+        self._changed_at = context.node.locks.changed_at(context.uuid)
+        self._looked_at = context.node.clock.monotonic()
+        self.run = run
+        #: The run was seen to be over: it has no players.
+        self.is_over = False
+
+    def check(self) -> None:
+        """Raise as `ActionContext.check_interrupted`, and `Superseded` for a stop whose server was killed."""
+        context = self._context
+        context.check_interrupted()
+        if not context.request.action.boots and self._is_killed():
+            raise superseded(context, "was killed")
+
+    def look(self, *, certain: bool) -> None:
+        """Check that the run goes on, with the same intent. Raises as `check`, and else `Superseded`.
+
+        The engine is asked if ``certain``, after a change of the lock, and now and then: for hundreds of servers, a question every few
+        seconds costs too much.
+        """
+        node, uuid = self._context.node, self._context.uuid
+        now, changed_at = node.clock.monotonic(), node.locks.changed_at(uuid)
+        if not certain and now - self._looked_at < _TRUSTED_SECONDS and changed_at == self._changed_at:
+            return
+        meant_up = self._intent_up()
+        if meant_up is not None and meant_up is not self._meant_up:
+            raise self._ended_by(f"should be {'up' if meant_up else 'down'} now")
+        try:
+            snapshot = node.engine.inspect(uuid)
+        except (EngineError, EngineUnreachable):
+            # Unknown: a later stage decides.
+            return
+        self._looked_at, self._changed_at = now, changed_at
+        if snapshot is not None and snapshot.live and snapshot.run != self.run:
+            raise self._ended_by("was started anew")
+        self.is_over = snapshot is None or not snapshot.live
+
+    def _ended_by(self, what: str) -> Superseded:
+        """Return the error after another action. Raises as `check` after a kill, to report it as one."""
+        self.check()
+        return superseded(self._context, what)
+
+    def is_there(self) -> bool:
+        try:
+            snapshot = self._context.node.engine.inspect(self._context.uuid)
+        except (EngineError, EngineUnreachable):
+            return False
+        return snapshot is not None and snapshot.live and snapshot.run == self.run
+
+    def _is_killed(self) -> bool:
+        try:
+            return self._context.killed
+        except LockUnavailable:
+            # A stop continues without this knowledge, as elsewhere.
+            return False
+
+    def _intent_up(self) -> bool | None:
+        intent = self._context.node.journal.intents.of(self._context.uuid)
+        return None if intent is None else intent.up
+
+
+def superseded(context: ActionContext, what: str) -> Superseded:
+    intent = context.node.journal.intents.of(context.uuid)
+    # An older intent, or a restart at the engine, does not name the actor.
+    is_newer = intent is not None and intent.at > timestamp(context.request.requested_at)
+    by = f" by {intent.origin}" if intent is not None and is_newer and intent.origin else ""
+    return Superseded(f"Cannot {context.verb} server {context.uuid}: it {what}{by} while its players were waited for")
+
 
 _CALLED_OFF = "Server {action} called off."
 #: A mark that is late by so many seconds, and this part of it, announces the time that is left.
@@ -28,41 +108,6 @@ _LATE_SECONDS, _LATE_PART = 2.0, 0.15
 
 def called_off(action: str) -> str:
     return filled(_CALLED_OFF, {"action": action})
-
-
-class Announcer:
-    def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None) -> None:
-        self._context = context
-        self._policy = policy
-        self._game = game
-        self.marks: list[int] = []
-        #: Whether all messages reached the game; None before the first.
-        self.reached: bool | None = None
-
-    def tell(self, mark: int, left: float) -> None:
-        """Announce the action in so many seconds as the mark says, or fewer if less time is left."""
-        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
-        self.marks.append(mark)
-        context, request = self._context, self._context.request
-        # The key of a rolling run or a deployment means nothing to players.
-        reason = request.reason[len(request.once) :].lstrip(": ") if request.once else request.reason
-        server = context.progress.server
-        values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
-        self._say(filled(self._policy.warn_message, values))
-
-    def call_off(self, action: str) -> None:
-        """Tell players that an action does not come, this one or an earlier one."""
-        self._say(called_off(action))
-
-    def _say(self, text: str) -> None:
-        context = self._context
-        if self._game is None:
-            self.reached = False
-            return
-        why = self._game.announce(text)
-        if why:
-            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
-        self.reached = self.reached is not False and not why
 
 
 def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None:
@@ -74,43 +119,20 @@ def require_unchanged(context: ActionContext, snapshot: Snapshot | None) -> None
     context.check_interrupted()
     if snapshot is not None and snapshot.live and snapshot.run != found.run:
         raise superseded(context, "was started anew")
-    if _was_meant(context, found):
+    intent = context.node.journal.intents.of(context.uuid)
+    if intent is not None and intent.operation != context.request.operation and intent.at > found.since:
         raise superseded(context, "was acted on")
 
 
-def _was_meant(context: ActionContext, found: Countdown) -> bool:
-    intent = context.node.journal.intents.of(context.uuid)
-    return intent is not None and intent.operation != context.request.operation and intent.at > found.since
-
-
-class SlotsAside:
-    def __init__(self, context: ActionContext) -> None:
-        self._context = context
-        self._given: list[Slots] | None = None
-        self._is_apart = False
-
-    @property
-    def are_aside(self) -> bool:
-        return self._given is not None
-
-    def leave(self, *, counts_on: bool) -> None:
-        """Give the slots to others, but keep the place of a running countdown."""
-        if self._given is None:
-            self._given, self._is_apart = self._context.slot.leave(counts_on=counts_on), False
-
-    def come_back(self, check_cancelled: CheckCancelled, *, first: bool) -> float:
-        """Take the slots again, before or behind all waiters; return the seconds. Raises `FailureBudget`."""
-        context, clock = self._context, self._context.node.clock
-        given, self._given = self._given, None
-        began = clock.monotonic()
-        if given is not None:
-            context.slot.come_back(given, check_cancelled, first=first)
-            context.slot.refuse_over_budget(context.uuid)
-        if not self._is_apart:
-            # It may take long, so it precedes the last warning and the last look.
-            context.slot.begin_apart(context.uuid, check_cancelled)
-            self._is_apart = True
-        return clock.monotonic() - began
+def take_slots(context: ActionContext, check_cancelled: CheckCancelled, *, first: bool) -> float:
+    """Take the slots again, before or behind all waiters, and wait for the stagger; return the seconds. Raises `FailureBudget`."""
+    slot, clock = context.slot, context.node.clock
+    began = clock.monotonic()
+    if slot.is_aside:
+        slot.come_back(context.uuid, check_cancelled, first=first)
+    # It may take long, so it precedes the last warning and the last look.
+    slot.await_stagger(context.uuid, check_cancelled)
+    return clock.monotonic() - began
 
 
 #: The server has its slot so many seconds before the end, or from an earlier last mark: then the announcement holds.
@@ -124,13 +146,16 @@ _OVERDUE_SECONDS = 10.0
 class PlayerCountdown:
     """The countdown of one action. ``due`` is its end, None while none runs."""
 
-    def __init__(self, context: ActionContext, policy: PlayerPolicy, announcer: Announcer, watch: RunWatch, slots: SlotsAside) -> None:
+    def __init__(self, context: ActionContext, policy: PlayerPolicy, game: Game | None, watch: RunWatch) -> None:
         self._context, self._policy = context, policy
-        self._announcer, self._watch, self._slots = announcer, watch, slots
+        self._game, self._watch = game, watch
         self._record: HeldCountdown | None = None
         self._told = 0
         self._quiet_until = Deadline(context.node.clock, 0.0)
         self.due: Deadline | None = None
+        self.marks: list[int] = []
+        #: Whether all messages reached the game; None before the first.
+        self.reached: bool | None = None
 
     def keep_in(self, record: HeldCountdown) -> None:
         """Write the countdown to a record. An earlier countdown there is resumed if it is of this action, else cancelled."""
@@ -144,7 +169,7 @@ class PlayerCountdown:
         else:
             record.write()
             if found.is_remembered(clock.now()):
-                self._announcer.call_off(found.action)
+                self._say(called_off(found.action))
 
     def go_on(self, latest: Deadline | None) -> None:
         """Begin, take a slot, or warn, whatever is due; ``latest`` is the latest end. Raises as `RunWatch.check` and `RunWatch.look`."""
@@ -160,7 +185,7 @@ class PlayerCountdown:
                 # Written first, so that another process does not repeat the warning.
                 self._told = mark
                 self._write(told=mark)
-                self._announcer.tell(mark, self.due.left)
+                self._announce(mark, self.due.left)
 
     def stop(self, waits_until: datetime) -> None:
         """Cancel it for now, and wait for players again."""
@@ -174,7 +199,7 @@ class PlayerCountdown:
     def call_off(self) -> None:
         """Tell warned players that the action does not come, if their run goes on."""
         if self._told and self._watch.is_there():
-            self._announcer.call_off(self._context.verb)
+            self._say(called_off(self._context.verb))
         self._told = 0
 
     @property
@@ -196,19 +221,19 @@ class PlayerCountdown:
         if agreed is None:
             return False
         # If all servers of a call must end at the same moment, that moment counts.
-        self._run_until(latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed)
-        self._tell_begun()
+        due = latest if latest is not None and agreed.at - seconds < latest.at <= agreed.at else agreed
+        self._run_until(due)
+        self._write_event(due)
         return True
 
-    def _tell_begun(self) -> None:
+    def _write_event(self, due: Deadline) -> None:
         context, now = self._context, self._context.node.clock.now()
-        left = 0.0 if self.due is None else self.due.left
         data = {
             "operation": context.request.operation,
             "action": context.request.action.value,
             "origin": context.request.origin or None,
             "reason": context.request.reason or None,
-            "ends_at": timestamp(now + timedelta(seconds=left)),
+            "ends_at": timestamp(now + timedelta(seconds=due.left)),
             "warn": list(self._policy.warn),
             "players": None if context.progress.players is None else context.progress.players.online,
         }
@@ -219,16 +244,82 @@ class PlayerCountdown:
         self.due = due
         self._write(phase=COUNTING, due=timestamp(moment), told=self._told)
         self._context.progress.note(COUNTDOWN)
-        self._context.tell(COUNTDOWN, moment)
+        self._context.report(COUNTDOWN, moment)
 
     def _reserve(self) -> None:
         """Take the slots back before the last warning; if that takes long, the end moves by as much."""
-        if self.due is None or not self._slots.are_aside or self.due.left > self._reserve_seconds:
+        if self.due is None or not self._context.slot.is_aside or self.due.left > self._reserve_seconds:
             return
-        waited = self._slots.come_back(self._watch.check, first=True)
+        waited = take_slots(self._context, self._watch.check, first=True)
         if waited > STALE_SECONDS:
             self._run_until(Deadline(self.due.clock, self.due.at + waited))
+
+    def _announce(self, mark: int, left: float) -> None:
+        """Announce the action in so many seconds as the mark says, or fewer if less time is left."""
+        seconds = mark if mark - left <= max(mark * _LATE_PART, _LATE_SECONDS) else max(round(left), 1)
+        self.marks.append(mark)
+        context, request = self._context, self._context.request
+        # The key of a rolling run or a deployment means nothing to players.
+        reason = request.reason[len(request.idempotency_key) :].lstrip(": ") if request.idempotency_key else request.reason
+        server = context.progress.server
+        values = {"time": spoken_time(seconds), "action": context.verb, "reason": reason, "server": server.name or server.short_id}
+        self._say(filled(self._policy.warn_message, values))
+
+    def _say(self, text: str) -> None:
+        context = self._context
+        if self._game is None:
+            self.reached = False
+            return
+        why = self._game.announce(text)
+        if why:
+            context.progress.warn(f"server {context.uuid}: its players got no message: {why}")
+        self.reached = self.reached is not False and not why
 
     def _write(self, **changes: object) -> None:
         if self._record is not None:
             self._record.write(**changes)
+
+
+#: The next process of the HTTP shim may resume an accepted action so many seconds after its moment.
+_RESUMED_SECONDS = 30.0
+#: Seconds for all servers together, because games may be silent. The next call handles the rest.
+_ALL_SECONDS = 4.0
+
+
+def call_off_all_abandoned(node: Node) -> None:
+    """Tell players of all servers about actions that do not come, except those that another process resumes; see `call_off_abandoned`."""
+    given_up = [Server(uuid) for uuid, found in node.countdowns.all_abandoned().items() if not _is_resumed(node, found)]
+    map_concurrently(lambda server: call_off_abandoned(node, server), given_up, _ALL_SECONDS)
+
+
+def _is_resumed(node: Node, found: Countdown) -> bool:
+    """Return True if another process resumes a countdown, or might: then players get no cancellation."""
+    return node.journal.operations.waits(found.operation) is not False and found.seconds_left(node.clock.now()) > -_RESUMED_SECONDS
+
+
+def call_off_abandoned(node: Node, server: Server) -> bool:
+    """Tell players that an announced action does not come, if its process died; return whether it had.
+
+    The record is cleared, so that this happens once. Players without a warning, in another run, or warned long ago hear nothing.
+    """
+    try:
+        held = node.countdowns.take_abandoned(server.uuid)
+    except LockUnavailable:
+        return False
+    if held is None:
+        return False
+    try:
+        found = held.record
+        if found.is_remembered(node.clock.now()):
+            snapshot = node.engine.inspect(server.uuid)
+            if snapshot is not None and snapshot.live and snapshot.run == found.run:
+                game = node.games.of(server, snapshot, node.sources.definition_for_stop(server.uuid))
+                if game is not None:
+                    game.announce(called_off(found.action))
+    except PowerError:
+        # The engine is silent: the next look may succeed.
+        held.release(keep=True)
+        return False
+    finally:
+        held.release()
+    return True

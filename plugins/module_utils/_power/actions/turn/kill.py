@@ -10,34 +10,24 @@ notice and release, takes the lock and kills again. Only then is the server cert
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ...journal.intents import Intent
 from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check
-from ...model.clock import timestamp
 from ...model.errors import UNGUARDED, EngineError, EngineUnreachable, KillUnsettled, LockTimeout, LockUnavailable
 from ...model.news import LOCKED
 from ...model.request import PowerAction
-from ...model.result import Downtime, Outcome, Phase, RunEnd
+from ...model.result import Outcome, Phase, RunEnd
 from ...model.server import PowerState, Snapshot
 from ..node.context import ActionContext
 from ..node.progress import Ending, Progress
-from ..node.run_end import NO_RUN, fence_start, keep_unwritten_stop, record_stop, settle_ended
-from .look import look, refuse_beside_wings
+from ..node.run_end import NO_RUN, fence_start, record_own_stop, settle_ended, write_intent
+from .locked import holder_of
+from .look import check_wings, look
 
 #: Seconds beyond the engine's time limit in which a holder must notice a kill and release.
 _HOLDER_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class _FirstTry:
-    """One try of the lock: taken, held (by ``holder``, if it has a record), or unavailable."""
-
-    lock: PowerLock | None = None
-    held: bool = False
-    holder: Holder | None = None
 
 
 def kill(context: ActionContext) -> Ending:
@@ -47,38 +37,41 @@ def kill(context: ActionContext) -> Ending:
     try:
         return _kill(context)
     finally:
-        # Later, because the search for Wings takes time.
-        refuse_beside_wings(context)
+        # After the kill, because the search for Wings takes time.
+        check_wings(context)
 
 
 def _kill(context: ActionContext) -> Ending:
     """Kill a server, even without a writable lock or generation. Nothing that may block precedes SIGKILL."""
     node, progress = context.node, context.progress
     faults: list[str] = []
-    # A holder that sees the new generation at once releases before the try of the lock.
+    # Read first: a holder that sees the new generation may release before the try of the lock, and was cancelled all the same.
     before = node.locks.holder(context.uuid)
     _raise_generation(context, faults)
     progress.begun = True
     with contextlib.ExitStack() as stack:
-        first = _try_lock(context, faults)
-        lock = first.lock
-        if lock is not None:
-            stack.enter_context(lock)
+        lock: PowerLock | None = None
+        held: LockTimeout | None = None
+        try:
+            lock = stack.enter_context(node.acquire(context.request, context.uuid, 0.0, no_check))
             _note_cancelled(None if before is None else before.action, progress)
+        except LockTimeout as error:
+            held = error
+        except LockUnavailable as error:
+            faults.append(str(error))
         _kill_now(context)
         _keep_generation(context, faults)
         progress.begin(node.journal)
         _see_before(context)
-        if first.held:
-            lock = _await_holder(context, first.holder, faults)
+        if held is not None:
+            lock = _await_holder(context, holder_of(held), faults)
             if lock is not None:
                 stack.enter_context(lock)
         snapshot = _await_gone(context) if lock is None else _settle_and_kill(context, lock)
         if lock is not None and not _has_changed(progress):
             # The kill of all cancelled it, and it took down its own work.
             _note_cancelled(context.request.held.get(context.uuid), progress)
-        _record_end(context, lock, snapshot)
-        _note_intent(context, lock, snapshot, changed=_has_changed(progress) or bool(faults))
+        _record(context, lock, snapshot, is_change=_has_changed(progress) or bool(faults))
     if faults:
         progress.warn(
             f"server {context.uuid}: the kill could not be guarded ({'; '.join(faults)}): an action under way might start the server again"
@@ -93,27 +86,11 @@ def _has_changed(progress: Progress) -> bool:
     return progress.changed or progress.cancelled is not None
 
 
-def _record_end(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None) -> None:
-    request, progress = context.request, context.progress
-    if progress.changed and snapshot is not None and snapshot.has_run:
-        progress.ended = snapshot.run
-        ended = EndedHere(snapshot.run, context.verb, origin=request.origin)
-        end = RunEnd("" if snapshot.live else snapshot.finished_at)
-        record_stop(context.node, progress.server, lock, ended, request.operation, end)
-        progress.downtime = Downtime.since_end(end)
-
-
-def _note_intent(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None, *, changed: bool) -> None:
-    request = context.request
-    written = context.node.journal.intents.set(
-        context.progress.server,
-        Intent(False, request.operation, request.origin, timestamp(context.node.clock.now())),
-        keep_since=None if changed else request.requested_at,
-    )
-    if not written:
-        ended_it = context.progress.ended is not None
-        run = NO_RUN if snapshot is None else snapshot.run
-        keep_unwritten_stop(context.progress, lock, EndedHere(run, context.verb, origin=request.origin, ended_it=ended_it))
+def _record(context: ActionContext, lock: PowerLock | None, snapshot: Snapshot | None, *, is_change: bool) -> None:
+    if context.progress.changed and snapshot is not None and snapshot.has_run:
+        record_own_stop(context, lock, snapshot.run, RunEnd("" if snapshot.live else snapshot.finished_at))
+    run, keep_since = NO_RUN if snapshot is None else snapshot.run, None if is_change else context.request.requested_at
+    write_intent(context, lock, up=False, run=run, keep_since=keep_since)
 
 
 def _raise_generation(context: ActionContext, faults: list[str]) -> None:
@@ -135,17 +112,6 @@ def _keep_generation(context: ActionContext, faults: list[str]) -> None:
         context.progress.warn(f"server {uuid}: {error}; should the power fail now, an action accepted before may start it again")
 
 
-def _try_lock(context: ActionContext, faults: list[str]) -> _FirstTry:
-    try:
-        return _FirstTry(context.node.acquire(context.request, context.uuid, 0.0, no_check))
-    except LockTimeout as error:
-        holder = error.facts.get("holder")
-        return _FirstTry(held=True, holder=holder if isinstance(holder, Holder) else None)
-    except LockUnavailable as error:
-        faults.append(str(error))
-        return _FirstTry()
-
-
 def _await_holder(context: ActionContext, holder: Holder | None, faults: list[str]) -> PowerLock | None:
     """Wait until the holder notices the kill and releases. The generation is raised again for each holder.
 
@@ -165,15 +131,14 @@ def _await_holder(context: ActionContext, holder: Holder | None, faults: list[st
             _raise_generation(context, faults)
 
     _note_cancelled(None if holder is None else holder.action, progress)
-    context.tell(LOCKED)
+    context.report(LOCKED)
     try:
         lock = node.acquire(context.request, uuid, bound, raise_again)
     except LockUnavailable as error:
         faults.append(str(error))
         return None
     except LockTimeout as error:
-        last = error.facts.get("holder")
-        who = last if isinstance(last, Holder) else holder
+        who = holder_of(error) or holder
         progress.holder = None if who is None else who.facts()
         raise KillUnsettled(
             f"Cannot tell that server {uuid} stays down: it was killed, but its lock is still held after {bound:.0f} s by "
@@ -196,7 +161,7 @@ def _settle_and_kill(context: ActionContext, lock: PowerLock) -> Snapshot | None
         # The lock counts, whatever its record says.
         lock.enter(Phase.KILL)
     progress.enter(Phase.KILL)
-    context.tell(Phase.KILL.value)
+    context.report(Phase.KILL.value)
     deadline = Deadline.after(node.clock, node.engine.timeout)
     while not deadline.is_over:
         _kill_now(context)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...container.container_labels import made_by_us, made_by_wings
@@ -15,18 +14,14 @@ from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled
 from ...model.errors import ContainerForeign, EngineError, EngineUnreachable, LimitBelowUse, PowerError, Suspended
 from ...model.plan import plan
-from ...model.request import Request
-from ...model.result import LimitChange, Outcome, Phase, Result
-from ...model.server import Amount, ContainerLimits, Server, Snapshot
+from ...model.result import LimitChange, Outcome, Phase
+from ...model.server import Amount, ContainerLimits, Snapshot
 from ..boot.container import spec_of
 from ..node.context import STALE_SECONDS, ActionContext
-from ..node.limiter import Slot
-from ..node.node import Node, Observed
-from ..node.progress import Ending, Progress
-from ..node.run_end import recover_unfinished
+from ..node.node import Observed
+from ..node.progress import Ending
 from .locked import acquire
-from .look import identify, look, look_locked, refuse_beside_wings
-from .perform import ending_of, tell
+from .look import check_wings, identify, look, look_locked
 
 #: A kernel's refusal to take back memory in use.
 _IN_USE = "unable to set memory limit"
@@ -34,26 +29,26 @@ _IN_USE = "unable to set memory limit"
 _NOT_BEGUN, _GONE = 400, 404
 
 
-def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerLimits, keys: Sequence[str]) -> set[str]:
-    """Change the limits of these keys; return the keys that the engine accepted. The rest becomes a warning.
+def _update(context: ActionContext, planned: LimitPlan) -> set[str]:
+    """Change the limits as planned; return the keys that the engine accepted. The rest becomes a warning.
 
     On failure it restores the old limits, and raises `EngineError` or `LimitBelowUse`, which says if that fails. Raises `EngineUnreachable`
     if the result is unknown.
     """
     engine, progress, uuid = context.node.engine, context.progress, context.uuid
-    before = snapshot.limits
+    container, wanted, keys = planned.snapshot.id, planned.wanted, planned.keys
     warnings: list[str] = []
     try:
-        warnings = engine.containers.set_limits(snapshot.id, update_of(before, wanted, keys))
+        warnings = engine.containers.set_limits(container, update_of(planned.snapshot.limits, wanted, keys))
     except EngineError as error:
-        raise _undone(context, snapshot, keys, error) from error
+        raise _undone(context, planned, error) from error
     except EngineUnreachable:
         # The engine may still apply it, or already has.
-        found = engine.inspect(snapshot.id)
+        found = engine.inspect(container)
         if found is not None and set(keys) & set(differing_limits(found.limits, wanted)):
             raise
     try:
-        found = engine.inspect(snapshot.id)
+        found = engine.inspect(container)
     except (EngineError, EngineUnreachable):
         # It applied all it can.
         progress.alter()
@@ -68,9 +63,9 @@ def update_limits(context: ActionContext, snapshot: Snapshot, wanted: ContainerL
     return taken
 
 
-def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], refusal: EngineError) -> PowerError:
+def _undone(context: ActionContext, planned: LimitPlan, refusal: EngineError) -> PowerError:
     """Restore the old limits; return the error, which says if the present limits are unknown."""
-    before, reason = snapshot.limits, refusal.reason
+    before, keys, reason = planned.snapshot.limits, planned.keys, refusal.reason
     text = f"Cannot {context.verb} server {context.uuid}: {reason}"
     if refusal.facts.get("status") in (_NOT_BEGUN, _GONE):
         return EngineError(text)
@@ -80,7 +75,7 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
     lasting = [key for key in keys if not can_change(key, before, before)]
     try:
         if body:
-            context.node.engine.containers.set_limits(snapshot.id, body)
+            context.node.engine.containers.set_limits(planned.snapshot.id, body)
     except (EngineError, EngineUnreachable) as error:
         context.progress.alter()
         return EngineError(f"{text}; nor can the old limits be set again ({error}), so that some may be the new ones until a restart")
@@ -91,17 +86,13 @@ def _undone(context: ActionContext, snapshot: Snapshot, keys: Sequence[str], ref
     return EngineError(f"{text}; the old limits are in force again")
 
 
-_IN_LINE = "its limits are what its definition says"
-
-
 @dataclass(frozen=True)
 class LimitPlan:
-    """The changes of a container: ``keys`` are possible while it runs, ``restart`` are not."""
+    """The changes of a container that are possible while it runs."""
 
     snapshot: Snapshot
     wanted: ContainerLimits
     keys: tuple[str, ...]
-    restart: tuple[str, ...]
 
     @property
     def changes(self) -> tuple[LimitChange, ...]:
@@ -109,32 +100,21 @@ class LimitPlan:
         return tuple(LimitChange(key, amount(key, now), amount(key, self.wanted)) for key in self.keys)
 
 
-def set_limits(request: Request, node: Node, server: Server | None = None, slot: Slot | None = None) -> Result:
-    """Set the limits of one server by its definition. Raises no `PowerError`: see `perform`."""
-    progress = Progress(request, node.clock, server)
-    context = ActionContext(request, node, progress, slot or Slot())
-    if request.check:
-        return progress.result(*ending_of(context, _foresee))
-    ending = ending_of(context, _act)
-    if ending[0] is Outcome.UNCHANGED and not progress.begun:
-        # Hourly calls, or a Panel's, must not push useful rows out of the journal.
-        return progress.result(*ending)
-    return tell(context, ending)
-
-
-def _foresee(context: ActionContext) -> Ending:
+def foresee(context: ActionContext) -> Ending:
+    """Plan the change of limits, for check mode."""
     progress = context.progress
     seen, planned = _looked_at(context)
     if seen.holder is not None:
         progress.holder = seen.holder.facts()
-    if planned is None:
-        return _unchanged(context, seen, None)
+    if planned is None or not planned.keys:
+        return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
-    progress.limits, progress.changed = planned.changes, bool(planned.keys)
-    return (Outcome.DONE, "", "") if planned.keys else _unchanged(context, seen, planned)
+    progress.limits, progress.changed = planned.changes, True
+    return Outcome.DONE, "", ""
 
 
-def _act(context: ActionContext) -> Ending:
+def set_limits(context: ActionContext) -> Ending:
+    """Set the limits of a running container by its definition, without a restart."""
     seen, planned = _looked_at(context)
     if seen.holder is None and not seen.stop_left and (planned is None or not planned.keys):
         return _unchanged(context, seen, planned)
@@ -145,22 +125,20 @@ def _act(context: ActionContext) -> Ending:
 
 def _looked_at(context: ActionContext) -> tuple[Observed, LimitPlan | None]:
     identify(context)
-    refuse_beside_wings(context)
+    check_wings(context)
     seen = look(context)
     return seen, _planned(context, seen, context.check_waiting)
 
 
 def _change(context: ActionContext, lock: PowerLock) -> Ending:
     progress = context.progress
-    fenced = recover_unfinished(context.node, progress.server, lock)
-    progress.changed = progress.changed or fenced
-    seen = look_locked(context, lock)
+    seen, _fenced = look_locked(context, lock)
     planned = _planned(context, seen, context.check_cancelled, again=lock.waited_seconds > STALE_SECONDS)
     if planned is None or not planned.keys:
         return _unchanged(context, seen, planned)
     _refuse_below_use(context, planned)
     context.enter(lock, Phase.LIMIT, run=planned.snapshot.run)
-    taken = update_limits(context, planned.snapshot, planned.wanted, planned.keys)
+    taken = _update(context, planned)
     progress.limits = tuple(change for change in planned.changes if change.key in taken)
     if not taken:
         return Outcome.UNCHANGED, "", "the node cannot limit this"
@@ -188,16 +166,17 @@ def _planned(context: ActionContext, seen: Observed, check_cancelled: CheckCance
     wanted, differing = limits_of(config["HostConfig"]), limits_to_change(snapshot, config)
     keys = tuple(key for key in differing if can_change(key, snapshot.limits, wanted))
     progress.restart = tuple(key for key in differing if key not in keys)
-    return LimitPlan(snapshot, wanted, keys, progress.restart)
+    return LimitPlan(snapshot, wanted, keys)
 
 
 def _unchanged(context: ActionContext, seen: Observed, planned: LimitPlan | None) -> Ending:
     if planned is None:
         return Outcome.UNCHANGED, "", plan(context.request.action, seen.state).reason
-    context.progress.plan = ()
-    if planned.restart:
-        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(planned.restart)} in line"
-    return Outcome.UNCHANGED, "", _IN_LINE
+    progress = context.progress
+    progress.plan = ()
+    if progress.restart:
+        return Outcome.UNCHANGED, "", f"only a restart brings {', '.join(progress.restart)} in line"
+    return Outcome.UNCHANGED, "", "its limits are what its definition says"
 
 
 def _refuse_below_use(context: ActionContext, planned: LimitPlan) -> None:

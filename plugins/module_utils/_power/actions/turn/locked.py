@@ -1,19 +1,16 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An action under its server's lock: checks, then each step of its plan."""
+"""The checks of an action, its lock, and the steps of its plan under the lock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
-from ...journal.intents import Intent
-from ...journal.operations import OperationRow
-from ...locking.holder import EndedHere, Holder
+from ...locking.holder import Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import CheckCancelled, Deadline, wait_until
-from ...model.clock import timestamp
 from ...model.errors import LockTimeout
 from ...model.news import LOCKED
 from ...model.plan import plan
@@ -23,8 +20,8 @@ from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, await_same, date_anew, done_before, same_action
 from ..node.node import Observed
 from ..node.progress import Ending
-from ..node.run_end import NO_RUN, keep_unwritten_stop, recover_unfinished, warn_of_unwritten_start
-from .look import look, look_locked, refuse_beside_wings
+from ..node.run_end import NO_RUN, write_intent
+from .look import check_wings, look, look_locked
 from .stop import end_run
 
 if TYPE_CHECKING:
@@ -39,21 +36,25 @@ _LONG_SECONDS = 1.0
 def acquire(context: ActionContext) -> PowerLock:
     """Take the lock within ``wait_seconds``. Raises `LockTimeout`, `LockUnavailable`, and as `check_waiting`."""
     context.check_waiting()
-    progress, clock = context.progress, context.node.clock
-    waiting = _Waiting(context)
-    began, taken_up = clock.monotonic(), progress.seconds
+    progress, waiting = context.progress, _Waiting(context)
+    began_at = progress.seconds
     try:
-        lock = waiting.acquire_aside(began) if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
+        lock = waiting.acquire_aside() if context.slot.holds else waiting.acquire(float(context.request.wait_seconds))
     except LockTimeout as error:
-        holder = error.facts.get("holder")
-        progress.holder = holder.facts() if isinstance(holder, Holder) else None
-        progress.waited_seconds = round(clock.monotonic() - began, 3)
+        holder = holder_of(error)
+        progress.holder = None if holder is None else holder.facts()
+        progress.waited_seconds = round(progress.seconds - began_at, 3)
         raise
     finally:
         if waiting.is_long:
-            progress.note(LOCKED, taken_up)
+            progress.note(LOCKED, began_at)
     progress.waited_seconds = round(lock.waited_seconds, 3)
     return lock
+
+
+def holder_of(error: LockTimeout) -> Holder | None:
+    holder = error.facts.get("holder")
+    return holder if isinstance(holder, Holder) else None
 
 
 class _Waiting:
@@ -68,22 +69,21 @@ class _Waiting:
         context = self._context
         return context.node.acquire(context.request, context.uuid, seconds, self._check, waited_before)
 
-    def acquire_aside(self, began: float) -> PowerLock:
+    def acquire_aside(self) -> PowerLock:
         """Take the lock without blocking the slots of others: try once, wait outside the slots, and try once more."""
         context, slot, clock = self._context, self._context.slot, self._context.node.clock
-        deadline = Deadline(clock, began + context.request.wait_seconds)
-        waited = 0.0
+        deadline = Deadline.after(clock, context.request.wait_seconds)
+        began, waited = clock.monotonic(), 0.0
         while True:
             try:
                 return self.acquire(0.0, waited)
             except LockTimeout:
                 if deadline.is_over:
                     raise
-            with slot.aside(self._check):
+            with slot.aside(context.uuid, self._check):
                 # Without the lock: a wait for a slot must not hold it.
                 self._await_free(deadline)
-            slot.refuse_over_budget(context.uuid)
-            slot.begin_apart(context.uuid, self._check)
+            slot.await_stagger(context.uuid, self._check)
             waited = clock.monotonic() - began
 
     def _await_free(self, deadline: Deadline) -> None:
@@ -97,7 +97,7 @@ class _Waiting:
         self._context.check_waiting()
         if self._long.is_over and not self.is_long:
             self.is_long = True
-            self._context.tell(LOCKED)
+            self._context.report(LOCKED)
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ class Checked:
 
 
 def check(context: ActionContext) -> Checked:
-    """Refuse what is not allowed, without touching the server; wait for a start's slot before its lock."""
+    """Raise the error of an action that is not allowed, without touching the server; wait for a start's slot before its lock."""
     action, slot, clock = context.request.action, context.slot, context.node.clock
-    refuse_beside_wings(context)
+    check_wings(context)
     known_at, boot = clock.monotonic(), None
     seen = look(context)
     if action is PowerAction.START:
@@ -148,19 +148,15 @@ def require_chosen_by_outdated(
         require_outdated(context, snapshot, check_cancelled, again=again)
 
 
-def begin_apart(context: ActionContext, checked: Checked) -> None:
-    """Wait for the stagger. Refused actions, and those without work, delay no others. After a long wait, check again."""
+def await_stagger(context: ActionContext, checked: Checked) -> None:
+    """Wait for the stagger. Refused actions, and those without work, delay no others."""
     seen = checked.seen
     if seen.holder is not None or plan(context.request.action, seen.state).steps:
-        context.slot.begin_apart(context.request.server, context.check_waiting)
+        context.slot.await_stagger(context.request.server, context.check_waiting)
 
 
-@dataclass(frozen=True)
-class TurnEnd:
-    """The ending of a turn, and the run that must become ready after it, if any."""
-
-    ending: Ending
-    awaited: AwaitedRun | None = None
+#: The ending of a turn, and the run that must become ready after it, if any.
+TurnEnd = tuple[Ending, Optional["AwaitedRun"]]
 
 
 def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
@@ -169,14 +165,14 @@ def take_turn(context: ActionContext, checked: Checked) -> TurnEnd:
         turn = _hold(context, checked)
         if turn is not None:
             return turn
-        with context.slot.aside(context.check_waiting):
+        with context.slot.aside(context.uuid, context.check_waiting):
             await_same(context)
-        context.slot.refuse_over_budget(context.uuid)
 
 
 def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
-    """Do the work under the lock; return None if the same action is running, and needs the lock no more."""
+    """Do the work under the lock; return None if the same action is running."""
     with acquire(context) as lock:
+        # Without an outcome it still runs, outside the lock.
         same = same_action(context)
         if same is not None and not same.outcome:
             return None
@@ -185,19 +181,15 @@ def _hold(context: ActionContext, checked: Checked) -> TurnEnd | None:
         context.progress.begin(context.node.journal)
         context.check_cancelled()
         if same is not None:
-            return _found_done(context, lock, checked.boot, same)
-        turn = _follow_plan(context, lock, checked)
-        _note_intent(context, lock, turn.ending)
-    return turn
+            context.progress.is_state_old = True
+            seen = None if checked.boot is None else context.node.observe_held(context.uuid, lock.leftover)
+            return (Outcome.UNCHANGED, "", done_before(same)), _found_run(checked.boot, seen)
+        ending, awaited = _follow_plan(context, lock, checked)
+        _note_intent(context, lock, ending)
+    return ending, awaited
 
 
-def _found_done(context: ActionContext, lock: PowerLock, boot: Boot | None, same: OperationRow) -> TurnEnd:
-    context.progress.is_outdated = True
-    seen = None if boot is None else context.node.observe_held(context.uuid, lock.leftover)
-    return TurnEnd((Outcome.UNCHANGED, "", done_before(same)), _found_up(boot, seen))
-
-
-def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
+def _found_run(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
     """Return the run of another starter that a boot finds; its readiness is still unknown."""
     if boot is None or seen is None or seen.snapshot is None or not seen.live:
         return None
@@ -207,21 +199,27 @@ def _found_up(boot: Boot | None, seen: Observed | None) -> AwaitedRun | None:
 
 
 def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> TurnEnd:
-    node, progress, boot = context.node, context.progress, checked.boot
-    fenced = recover_unfinished(node, progress.server, lock)
-    progress.changed = progress.changed or fenced
-    seen = look_locked(context, lock)
+    """Settle unfinished work of others, look again, and do the steps that the state now needs.
+
+    Knowledge older than a second is read again before the first step: others may have acted during the wait for the lock.
+    """
+    boot = checked.boot
+    seen, fenced = look_locked(context, lock)
     chosen = plan(context.request.action, seen.state)
-    progress.plan = chosen.steps
+    context.progress.plan = chosen.steps
     if not chosen.steps:
         date_anew(context, seen)
+        # To undo it was a change, though no step was needed.
         undone = Outcome.DONE, "", "an unfinished start was undone"
-        return TurnEnd(undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_up(boot, seen))
-    is_stale = node.clock.monotonic() - checked.known_at > STALE_SECONDS
+        return undone if fenced else (Outcome.UNCHANGED, "", chosen.reason), _found_run(boot, seen)
+    is_stale = context.node.clock.monotonic() - checked.known_at > STALE_SECONDS
     require_chosen_by_outdated(context, seen.snapshot, context.check_cancelled, again=is_stale)
     if is_stale:
-        refuse_beside_wings(context)
-        boot = None if boot is None else _prepared_again(context, seen)
+        check_wings(context)
+        if boot is not None:
+            from ..boot.prepare import prepare
+
+            boot = prepare(context, seen.snapshot, again=True)
     awaited = None
     if boot is None:
         end_run(context, lock, seen, chosen.steps)
@@ -229,32 +227,14 @@ def _follow_plan(context: ActionContext, lock: PowerLock, checked: Checked) -> T
         from .server_boot import boot_server
 
         awaited = boot_server(context, lock, boot, seen, chosen.steps)
-    return TurnEnd((Outcome.DONE, "", ""), awaited)
-
-
-def _prepared_again(context: ActionContext, seen: Observed) -> Boot:
-    from ..boot.prepare import prepare
-
-    return prepare(context, seen.snapshot, again=True)
+    return (Outcome.DONE, "", ""), awaited
 
 
 def _note_intent(context: ActionContext, lock: PowerLock, ending: Ending) -> None:
-    request, uuid = context.request, context.uuid
+    request, progress = context.request, context.progress
     meant_up = request.action.traits.meant_up
-    if meant_up is None or request.answers is not None:
-        return
-    written = context.node.journal.intents.set(
-        context.progress.server,
-        Intent(meant_up, request.operation, request.origin, timestamp(context.node.clock.now())),
+    if meant_up is not None and request.answers is None:
+        run = progress.ended or progress.seen_run or NO_RUN
         # A state that others caused after the request is not this action's work.
-        keep_since=request.requested_at if ending[0] is Outcome.UNCHANGED else None,
-    )
-    if written:
-        return
-    if meant_up:
-        warn_of_unwritten_start(context.progress)
-    else:
-        ended_it = context.progress.ended is not None
-        run = context.progress.ended or context.progress.seen_run or NO_RUN
-        stop = EndedHere(run, context.verb, request.generation(uuid), request.origin, ended_it=ended_it)
-        keep_unwritten_stop(context.progress, lock, stop)
+        keep_since = request.requested_at if ending[0] is Outcome.UNCHANGED else None
+        write_intent(context, lock, up=meant_up, run=run, keep_since=keep_since)

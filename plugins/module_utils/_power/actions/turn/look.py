@@ -22,18 +22,15 @@ from ...model.errors import (
 from ...model.request import PowerAction, Request
 from ...model.server import PowerState, Server, Startup, parse_uuid
 from ...model.supervision import Verdict
-from ..node.context import ActionContext, fell_since, known_intent, known_row, refuse_after_newer_run
+from ..node.context import ActionContext, fell_since, known, refuse_after_newer_run
 from ..node.node import Observed
-from ..node.run_end import unwritten_stop
+from ..node.run_end import recover_unfinished, unwritten_stop
 
 _NOWHERE = "no definition and no container of this node has it; act on its own node, or look for it with server_power_info"
 
 
-def identify(context: ActionContext, *, killing: bool = False) -> None:
-    """Find the server. ``killing``: even if the engine is silent.
-
-    Raises `InterruptedBySignal`, `FailureBudget`, `ServerNotFound`, and errors of sources and engine.
-    """
+def identify(context: ActionContext) -> None:
+    """Find the server. Raises `InterruptedBySignal`, `FailureBudget`, `ServerNotFound`, and errors of sources and engine."""
     request, node, progress = context.request, context.node, context.progress
     node.caller.hold()
     if node.caller.interrupted():
@@ -43,12 +40,13 @@ def identify(context: ActionContext, *, killing: bool = False) -> None:
     server = node.sources.search.identify(request.server, request.action) if known is None else known
     # A server just found by name exists; one found before its turn may be gone.
     is_certain = request.action.boots or (known is None and parse_uuid(request.server) is None)
-    progress.server = server if is_certain else _found_here(context, server, killing)
+    progress.server = server if is_certain else _found_here(context, server)
 
 
-def _found_here(context: ActionContext, server: Server, killing: bool) -> Server:
-    """Return the server if the node has any trace of it. A container or (kill) a lock record is enough."""
+def _found_here(context: ActionContext, server: Server) -> Server:
+    """Return the server if the node has any trace of it: a kill goes on if the engine is silent, and a lock record is enough for it."""
     request, node = context.request, context.node
+    killing = request.action is PowerAction.KILL and not request.check
     if request.action is PowerAction.KILL and node.locks.has_record(server.uuid):
         return server
     definition = node.sources.definition_for_stop(server.uuid)
@@ -82,12 +80,18 @@ def look(context: ActionContext) -> Observed:
     return _require_chosen(context, seen, asks_record=context.request.check and seen.holder is None)
 
 
-def look_locked(context: ActionContext, lock: PowerLock) -> Observed:
-    """Look at the server as its lock holder: it may have changed. Raises `NotSelected` as `look`."""
+def look_locked(context: ActionContext, lock: PowerLock) -> tuple[Observed, bool]:
+    """Settle what the last holder left unfinished, then look; return True with it if a start was undone. Raises as `look`."""
+    progress = context.progress
+    fenced = recover_unfinished(context.node, progress.server, lock)
+    progress.changed = progress.changed or fenced
     seen = _as_chosen_by_state(context, context.node.observe_held(context.uuid, lock.leftover))
-    _require_waited_run(context, seen)
-    context.progress.state_before = None
-    return _require_chosen(context, seen, asks_record=True)
+    waited = progress.waited_run
+    if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
+        progress.saw(seen)
+        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
+    progress.state_before = None
+    return _require_chosen(context, seen, asks_record=True), fenced
 
 
 def look_again(context: ActionContext) -> None:
@@ -122,13 +126,6 @@ def _as_chosen_by_state(context: ActionContext, seen: Observed) -> Observed:
     return replace(seen, state=PowerState.RUNNING, startup=Startup.MATCHED)
 
 
-def _require_waited_run(context: ActionContext, seen: Observed) -> None:
-    waited = context.progress.waited_run
-    if waited is not None and seen.snapshot is not None and seen.live and seen.snapshot.run != waited:
-        context.progress.saw(seen)
-        raise Superseded(f"Cannot {context.verb} server {context.uuid}: it was started anew while its players were waited for")
-
-
 def _require_chosen(context: ActionContext, seen: Observed, *, asks_record: bool) -> Observed:
     context.progress.saw(seen)
     if not fell_since(context, seen.state):
@@ -155,7 +152,9 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
     meant_up, uuid = context.request.meant_up, context.uuid
     if meant_up is None:
         return
-    intent = known_intent(context)
+    intents = context.node.journal.intents
+    # Only a supervisor's start must not continue without the intent.
+    intent = intents.of(uuid) if context.request.answers is None else known(context, lambda: intents.known_of(uuid))
     if intent is not None and not intent.up:
         who = f" by {intent.origin}" if intent.origin else ""
         since = "should no longer be up" if uuid in meant_up else "should be down"
@@ -166,8 +165,9 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         raise NotSelected(
             f"Cannot {context.verb} server {uuid}: a {stop.action}{who} wants it down, and the journal does not have that yet"
         )
-    if not seen.live and seen.snapshot is not None and context.request.answers is None:
-        row = known_row(context, seen.snapshot.run)
+    run = None if seen.snapshot is None or seen.live else seen.snapshot.run
+    if run is not None and context.request.answers is None:
+        row = known(context, lambda: context.node.journal.ended_runs.of_run(run))
         if row is not None and row.verdict in _STOPPED and (asks_record or row.verdict is Verdict.STOPPED_EXTERNALLY):
             raise NotSelected(f"Cannot {context.verb} server {uuid}: somebody stopped it{_STOPPED[row.verdict]}")
     # It should have been up at the request, so the journal was lost since.
@@ -175,8 +175,8 @@ def _require_meant_up(context: ActionContext, seen: Observed, *, asks_record: bo
         raise NotSelected(f"Cannot {context.verb} server {uuid}: no action of this node's journal meant it to be up")
 
 
-def refuse_beside_wings(context: ActionContext) -> None:
-    """Raise `WingsActive` if Wings is alive: it takes a stop for a crash, and starts the server again."""
+def check_wings(context: ActionContext) -> None:
+    """Raise `WingsActive` if Wings is alive: it takes a stop for a crash, and starts the server again. A kill only gets a warning."""
     request, node = context.request, context.node
     pid = None if node.settings.allow_wings else node.wings_pid()
     if pid is None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions that change nothing: check mode, and a start of a server that is up."""
+"""Actions that change nothing at the engine: check mode, a start of a server that is up, and an action done under the same key."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..node.node import Observed
 from ..node.progress import Ending
 from ..node.run_end import warn_of_unwritten_start
 from .locked import require_chosen_by_outdated
-from .look import identify, look, look_again, refuse_beside_wings
+from .look import check_wings, identify, look, look_again
 
 
-def found_up(context: ActionContext, seen: Observed) -> Ending:
-    """End a start of a server that is up: it needs no definition and no lock."""
+def leave_up(context: ActionContext, seen: Observed) -> Ending:
+    """Write that a server that is up should be up, and wait until it is ready. This needs no definition and no lock."""
     request = context.request
     date_anew(context, seen)
     if request.answers is None:
@@ -70,7 +70,7 @@ def dry_run(context: ActionContext) -> Ending:
     if same is not None and same.outcome:
         look_again(context)
         return Outcome.UNCHANGED, "", done_before(same)
-    refuse_beside_wings(context)
+    check_wings(context)
     seen = look(context)
     chosen = plan(action, seen.state)
     if action is PowerAction.START and seen.is_settled:
@@ -78,13 +78,13 @@ def dry_run(context: ActionContext) -> Ending:
     require_chosen_by_outdated(context, seen.snapshot, context.check_waiting)
     boot = prepare(context, seen.snapshot) if action.boots else None
     policy = context.request.players
-    if policy is not None and seen.snapshot is not None and PlanStep.STOP in chosen.steps:
-        from .player_wait import look_at_players
-
-        look_at_players(context, policy, seen.snapshot)
     if seen.snapshot is not None and PlanStep.STOP in chosen.steps:
         from .stop import graceful_stop
 
+        if policy is not None:
+            from .player_wait import look_at_players
+
+            look_at_players(context, policy, seen.snapshot)
         stop = graceful_stop(context.node, context.uuid, seen.snapshot, context.request.stop_timeout)
         progress.warn(*stop.warnings)
         progress.stop_timeout = stop.timeout

@@ -18,14 +18,14 @@ from ..node.context import ActionContext, same_action
 from ..node.limiter import Slot
 from ..node.node import Node
 from ..node.progress import Ending, Progress
-from .locked import Checked, TurnEnd, begin_apart, check, take_turn
+from .locked import await_stagger, check, take_turn
 from .look import identify, look_again
 
 #: Not selected, or too late: no trace on the node, unless seen under the lock.
 UNREPORTED_CODES = (NotSelected.code, FailureBudget.code)
 
 
-def tell(context: ActionContext, ending: Ending) -> Result:
+def _record_ending(context: ActionContext, ending: Ending) -> Result:
     """Write the ending into journal and system log, durably, and return the result."""
     request, node, progress = context.request, context.node, context.progress
     # Also if the list shows that the server left this node, and nothing else is kept.
@@ -56,20 +56,28 @@ def perform(request: Request, node: Node, server: Server | None = None, slot: Sl
     """Perform one power action on one server, in its ``slot``. Raises no `PowerError`: the result has it."""
     progress = Progress(request, node.clock, server)
     context = ActionContext(request, node, progress, slot or Slot())
-    if request.check:
+    stages = _act
+    if request.action is PowerAction.LIMIT:
+        from .limits import foresee, set_limits
+
+        stages = foresee if request.check else set_limits
+    elif request.check:
         from .no_change import dry_run
 
-        return progress.result(*ending_of(context, dry_run))
-    return tell(context, ending_of(context, _act))
+        stages = dry_run
+    ending = _ending_of(context, stages)
+    # Hourly calls, or a Panel's, must not push useful rows out of the journal.
+    is_idle = request.action is PowerAction.LIMIT and ending[0] is Outcome.UNCHANGED and not progress.begun
+    return progress.result(*ending) if request.check or is_idle else _record_ending(context, ending)
 
 
-def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
+def _ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending]) -> Ending:
     """Return the ending of the stages. Look again at a server that may have changed since."""
     progress = context.progress
     try:
         ending = stages(context)
         # A start looks at what it started; no second look is needed.
-        again = progress.begun and (progress.is_outdated or not context.request.action.boots)
+        again = progress.begun and (progress.is_state_old or not context.request.action.boots)
     except PowerError as error:
         ending = progress.failure(error)
         # A state from before the wait for the lock is old.
@@ -87,7 +95,7 @@ def ending_of(context: ActionContext, stages: Callable[[ActionContext], Ending])
 
 def _act(context: ActionContext) -> Ending:
     is_kill = context.request.action is PowerAction.KILL
-    identify(context, killing=is_kill)
+    identify(context)
     same = same_action(context)
     if same is not None and same.outcome:
         from .no_change import found_done
@@ -99,26 +107,22 @@ def _act(context: ActionContext) -> Ending:
         return kill(context)
     checked = check(context)
     if checked.is_up:
-        from .no_change import found_up
+        from .no_change import leave_up
 
-        return found_up(context, checked.seen)
-    turn = _turn(context, checked)
-    context.slot.end_boot()
-    if turn.awaited is not None:
-        context.progress.run = turn.awaited.snapshot.run
-    if turn.awaited is not None and context.request.wait_for is not WaitFor.CONTAINER:
-        from ..boot.await_ready import await_ready
-
-        await_ready(context, turn.awaited)
-    return turn.ending
-
-
-def _turn(context: ActionContext, checked: Checked) -> TurnEnd:
+        return leave_up(context, checked.seen)
     policy = context.request.players
     if policy is None:
-        begin_apart(context, checked)
-        return take_turn(context, checked)
-    from .player_wait import with_regard_to_players
+        await_stagger(context, checked)
+        ending, awaited = take_turn(context, checked)
+    else:
+        from .player_wait import take_turn_after_players
 
-    with with_regard_to_players(context, policy, checked) as known:
-        return take_turn(context, known)
+        ending, awaited = take_turn_after_players(context, policy, checked)
+    context.slot.end_boot()
+    if awaited is not None:
+        context.progress.run = awaited.snapshot.run
+        if context.request.wait_for is not WaitFor.CONTAINER:
+            from ..boot.await_ready import await_ready
+
+            await_ready(context, awaited)
+    return ending

@@ -4,13 +4,11 @@
 """The wait for players before an action's turn: wait for few players, warn the rest, and cancel if the action does not come.
 
 It follows all checks that may refuse the action, so that players get no false warning. It precedes the lock, so that others may act in the
-meantime; it holds no slot. `players/countdown_rules` decides the next move, `players/run_watch` what ends the wait.
+meantime; it holds no slot. `players/countdown_rules` decides the next move; `RunWatch` ends the wait.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,10 +23,9 @@ from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..node.context import STALE_SECONDS, ActionContext, same_action
 from ..node.run_end import NO_RUN
-from ..players.countdown import Announcer, PlayerCountdown, SlotsAside, require_unchanged
+from ..players.countdown import PlayerCountdown, RunWatch, require_unchanged, take_slots
 from ..players.countdown_rules import Move, Situation, decide, must_go, next_change
-from ..players.run_watch import RunWatch
-from .locked import Checked, begin_apart, check
+from .locked import Checked, TurnEnd, await_stagger, check, take_turn
 
 #: Seconds between player counts, and checks of the run. With hundreds of waits, wake-ups are expensive.
 LOOK_SECONDS = 5.0
@@ -37,49 +34,49 @@ _RETRY_SECONDS = 1.0
 _SILENT_SECONDS = 3.5
 
 
-@contextlib.contextmanager
-def with_regard_to_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> Iterator[Checked]:
-    """Wait and count down as the policy says, then for the stagger; yield fresh knowledge of the server.
+def take_turn_after_players(context: ActionContext, policy: PlayerPolicy, checked: Checked) -> TurnEnd:
+    """Wait and count down as the policy says, then for the stagger, and take the turn with fresh knowledge of the server.
 
     If the action does not come, warned players get a cancellation. Raises `PlayersOnline`, `PlayersUnknown`, `CountdownRunning`,
-    `Superseded`, as `check` after a wait, and as `RunWatch.check`.
+    `Superseded`, as `take_turn`, as `check` after a wait, and as `RunWatch.check`.
     """
     seen = checked.seen
     require_unchanged(context, seen.snapshot)
     if seen.snapshot is None or not seen.live or PlanStep.STOP not in plan(context.request.action, seen.state).steps:
-        begin_apart(context, checked)
+        await_stagger(context, checked)
         # The players of a later run were not asked.
         context.progress.waited_run = NO_RUN
-        yield checked
-        return
+        return take_turn(context, checked)
     # From here on, a stop during the pull of the image must prevent the restart.
     watch = RunWatch(context, seen.snapshot.run)
     if checked.boot is not None:
-        from ..boot.container import pull_ahead
+        from ..boot.container import pull
 
-        # Before any warning: a missing image, or minutes of pulling, would make it false.
-        pull_ahead(context, checked.boot.definition)
-    regard = _Regard(context, policy, seen.snapshot, watch)
+        # Before any warning: a missing image, or minutes of pulling, would make it false. The action may yet never begin.
+        if pull(context, checked.boot.definition):
+            image = checked.boot.definition.image
+            context.progress.warn(f"server {context.uuid}: image {image} was pulled ahead of its turn")
+    wait = _Wait(context, policy, seen.snapshot, watch)
     try:
-        yield regard.until_go(checked)
+        return take_turn(context, wait.until_go(checked))
     except BaseException as error:
-        regard.give_up(error)
+        wait.give_up(error)
         raise
     finally:
-        regard.leave()
+        wait.leave()
 
 
 def look_at_players(context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot) -> None:
     """Count players once, for check mode. Raises `PlayersOnline` or `PlayersUnknown` if a wait is forbidden or useless."""
-    regard = _Regard(context, policy, snapshot, RunWatch(context, snapshot.run))
-    count = context.progress.players = regard.look()
+    wait = _Wait(context, policy, snapshot, RunWatch(context, snapshot.run))
+    count = context.progress.players = wait.look()
     move = decide(policy, Situation(count, 0.0))
     if move is Move.REFUSE:
         raise _too_many(context, policy, count)
     if move is Move.WAIT and decide(policy, Situation(count, float(policy.max_delay))) is Move.REFUSE:
         who = f"its players cannot be counted ({count.why})" if count.online is None else f"{count.online} play on it"
         left = f"it would be left after {policy.max_delay} s"
-        if not regard.has_game:
+        if wait.game is None:
             raise PlayersUnknown(f"Cannot {context.verb} server {context.uuid}: {who}: {left}")
         context.progress.warn(f"server {context.uuid}: {who}: {left} if nothing changes until then")
 
@@ -93,19 +90,17 @@ def _too_many(context: ActionContext, policy: PlayerPolicy, count: PlayerCount, 
     return PlayersOnline(f"{cannot}: {count.online} play on it{waited}, and {why}")
 
 
-class _Regard:
+class _Wait:
     def __init__(self, context: ActionContext, policy: PlayerPolicy, snapshot: Snapshot, watch: RunWatch) -> None:
         node, progress = context.node, context.progress
         self._context, self._policy = context, policy
         definition = node.sources.definition_for_stop(context.uuid)
-        self._game = node.games.of(progress.server, snapshot, definition)
-        self._no_game = None if self._game is not None else node.games.why_none(progress.server, definition)
+        self.game = node.games.of(progress.server, snapshot, definition)
+        self._no_game = None if self.game is not None else node.games.why_none(progress.server, definition)
         if self._no_game is not None:
             progress.warn(f"server {context.uuid}: its players are neither asked nor told: {self._no_game}")
-        self._announcer = Announcer(context, policy, self._game)
         self._watch = watch
-        self._slots = SlotsAside(context)
-        self._countdown = PlayerCountdown(context, policy, self._announcer, watch, self._slots)
+        self._countdown = PlayerCountdown(context, policy, self.game, watch)
         self._record: HeldCountdown | None = None
         self._is_handed_on = False
         self._count = PlayerCount(why=str(self._no_game or "it was not asked yet"))
@@ -114,10 +109,6 @@ class _Regard:
         self._requested = self._began - max((node.clock.now() - context.request.requested_at).total_seconds(), 0.0)
         self._latest = Deadline(node.clock, self._requested + policy.max_delay)
         self._next_look = Deadline(node.clock, self._began)
-
-    @property
-    def has_game(self) -> bool:
-        return self._game is not None
 
     def until_go(self, checked: Checked) -> Checked:
         """Wait and count down until the action may begin; return fresh knowledge of the server."""
@@ -131,8 +122,8 @@ class _Regard:
 
     def look(self) -> PlayerCount:
         was_known = self._count.online is not None
-        if self._game is not None:
-            self._count = self._context.progress.players = self._game.players()
+        if self.game is not None:
+            self._count = self._context.progress.players = self.game.players()
         self._watch.look(certain=was_known is not (self._count.online is not None))
         if self._record is not None:
             self._record.saw(self._count)
@@ -155,10 +146,10 @@ class _Regard:
 
     def leave(self) -> None:
         """Add the wait to the result, and release the record."""
-        progress, announcer = self._context.progress, self._announcer
+        progress, countdown = self._context.progress, self._countdown
         waited = progress.player_wait or PlayerWait(self._waited)
         progress.players = self._count
-        progress.player_wait = replace(waited, marks=tuple(announcer.marks), announced=announcer.reached)
+        progress.player_wait = replace(waited, marks=tuple(countdown.marks), announced=countdown.reached)
         if self._record is not None:
             self._record.release(keep=self._is_handed_on)
 
@@ -183,11 +174,11 @@ class _Regard:
                 running = error.facts.get("running")
                 if not isinstance(running, Countdown) or not running.is_of(request):
                     raise
-            self._slots.leave(counts_on=False)
+            self._context.slot.step_aside()
             self._check()
             node.clock.sleep(_RETRY_SECONDS)
         if same_action(context) is not None:
-            self._slots.come_back(self._check, first=False)
+            take_slots(self._context, self._check, first=False)
             return False
         context.progress.countdown = self._record
         self._countdown.keep_in(self._record)
@@ -207,10 +198,10 @@ class _Regard:
             return self._come_back()
         if move is Move.CALL_OFF:
             self._countdown.stop(self._waits_until)
-        if move is Move.CALL_OFF or (self._countdown.due is None and not self._slots.are_aside):
-            self._slots.leave(counts_on=False)
+        if move is Move.CALL_OFF or (self._countdown.due is None and not self._context.slot.is_aside):
+            self._context.slot.step_aside()
             self._context.progress.note(PLAYERS)
-            self._context.tell(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
+            self._context.report(PLAYERS, self._waits_until, "" if self._no_game is None else self._no_game.why)
         if move is Move.COUNT:
             self._countdown.go_on(self._latest if must_go(self._policy, self._situation.passed) else None)
         return False
@@ -219,7 +210,7 @@ class _Regard:
         if not self._next_look.is_over:
             return False
         clock, next_mark = self._context.node.clock, self._countdown.seconds_to_next
-        is_silent = self._count.online is None and self._game is not None
+        is_silent = self._count.online is None and self.game is not None
         comes_later = is_silent and 0 < next_mark < _SILENT_SECONDS
         self._next_look = Deadline.after(clock, next_mark if comes_later else LOOK_SECONDS)
         return not comes_later
@@ -236,7 +227,7 @@ class _Regard:
     def _come_back(self) -> bool:
         clock = self._context.node.clock
         began = clock.monotonic()
-        self._slots.come_back(self._check, first=self._countdown.due is not None)
+        take_slots(self._context, self._check, first=self._countdown.due is not None)
         self._context.node.caller.hold()
         self._check()
         self._watch.look(certain=True)
@@ -244,7 +235,7 @@ class _Regard:
             self.look()
         if self._move() is Move.GO:
             return True
-        self._slots.leave(counts_on=self._countdown.due is not None)
+        self._context.slot.step_aside(counts_on=self._countdown.due is not None)
         return False
 
     def _pause(self) -> None:

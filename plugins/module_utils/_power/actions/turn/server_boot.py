@@ -10,8 +10,7 @@ from ...model.errors import PowerError, ServerNotFound, Suspended
 from ...model.result import Phase, PlanStep
 from ...model.server import Snapshot
 from ..boot.container import Boot, Staged, pull, stage, unstage
-from ..boot.preboot import preboot, taken_step
-from ..boot.prepare import prepare
+from ..boot.prepare import boot_step, preboot, prepare
 from ..boot.startup import AwaitedRun, start
 from ..node.context import STALE_SECONDS, ActionContext
 from ..node.node import Observed
@@ -25,7 +24,9 @@ def boot_server(context: ActionContext, lock: PowerLock, boot: Boot, seen: Obser
         staged = _stage(context, lock, boot, seen.snapshot)
         began = node.clock.monotonic()
         end_run(context, lock, seen, steps)
-        _await_slot(context, lock)
+        if not context.slot.may_boot():
+            context.enter(lock, Phase.QUEUE)
+            context.slot.begin_boot(context.check_cancelled)
         if node.clock.monotonic() - began > STALE_SECONDS:
             boot, staged = _refresh(context, lock, boot, staged)
         preboot(context, lock, boot, staged)
@@ -40,23 +41,18 @@ def _stage(context: ActionContext, lock: PowerLock, boot: Boot, snapshot: Snapsh
     """Pull the image if needed, and return the container to start, a new one if needed; another one than ``kept`` replaces that."""
     node = context.node
     context.enter(lock, Phase.PULL)
-    pull(context, boot.definition)
+    if pull(context, boot.definition):
+        context.progress.alter()
     # The engine creates no container without its data directory.
-    with taken_step(context, "volume") as step:
+    with boot_step(context, "volume") as step:
         step.changed = boot.volume.create(node.settings.uid, node.settings.gid)
     context.check_cancelled()
-    with taken_step(context, "container"):
+    with boot_step(context, "container"):
         # A waiting container is no change yet: it may be removed again.
         staged = stage(context, boot, snapshot, kept)
     if kept is not None and kept != staged:
         unstage(node, kept)
     return staged
-
-
-def _await_slot(context: ActionContext, lock: PowerLock) -> None:
-    if not context.slot.may_boot():
-        context.enter(lock, Phase.QUEUE)
-        context.slot.begin_boot(context.check_cancelled)
 
 
 def _refresh(context: ActionContext, lock: PowerLock, boot: Boot, staged: Staged) -> tuple[Boot, Staged]:

@@ -18,7 +18,7 @@ from ...model.result import Downtime, Phase, PlanStep, RunEnd, StopReport, StopT
 from ...model.server import Run, Snapshot, StopType, StopWay
 from ..node.context import ActionContext
 from ..node.node import Node, Observed
-from ..node.run_end import record_stop
+from ..node.run_end import record_own_stop, record_stop
 
 _STOP_KEY = "process_configuration.stop"
 
@@ -29,18 +29,13 @@ def end_run(context: ActionContext, lock: PowerLock, seen: Observed, steps: tupl
         # A stop may take minutes; others can boot.
         context.slot.end_boot()
         _await_exit(context, lock, seen.snapshot.run, seen.leftover)
-    if PlanStep.STOP in steps and seen.snapshot is not None:
+    elif PlanStep.STOP in steps and seen.snapshot is not None:
         context.check_cancelled()
         end = stop_run(context, lock, seen.snapshot)
-        _record_end(context, lock, seen.snapshot.run, end)
-        _note_kill(context)
-
-
-def _record_end(context: ActionContext, lock: PowerLock, run: Run, end: RunEnd) -> None:
-    request, progress = context.request, context.progress
-    ended = EndedHere(run, context.verb, request.generation(context.uuid), request.origin)
-    record_stop(context.node, progress.server, lock, ended, request.operation, end)
-    progress.ended, progress.downtime = run, Downtime.since_end(end)
+        record_own_stop(context, lock, seen.snapshot.run, end)
+        with contextlib.suppress(LockUnavailable):
+            if context.progress.stop is not None and context.killed:
+                context.progress.stop = replace(context.progress.stop, forced=True)
 
 
 def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover) -> None:
@@ -54,13 +49,6 @@ def _await_exit(context: ActionContext, lock: PowerLock, run: Run, who: Leftover
         )
     record_stop(context.node, context.progress.server, lock, EndedHere.left_by(who), who.operation, end)
     context.progress.downtime = Downtime.since_end(end)
-
-
-def _note_kill(context: ActionContext) -> None:
-    progress = context.progress
-    with contextlib.suppress(LockUnavailable):
-        if progress.stop is not None and context.killed:
-            progress.stop = replace(progress.stop, forced=True)
 
 
 def stop_run(context: ActionContext, lock: PowerLock, snapshot: Snapshot) -> RunEnd:
