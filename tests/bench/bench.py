@@ -63,9 +63,7 @@ def main(names: list[str]) -> int:
     host = os.environ.get("DOCKER_HOST")
     unknown = set(names) - set(NAMES)
     if not host or unknown:
-        reason = (
-            f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}" if host else "DOCKER_HOST is not set; use make bench"
-        )
+        reason = f"no row {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}" if host else "DOCKER_HOST is not set; use make bench"
         print(f"Cannot measure: {reason}", file=sys.stderr)
         return 2
     HOME.mkdir(parents=True, exist_ok=True)

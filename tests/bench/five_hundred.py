@@ -48,7 +48,7 @@ def _idle(field: _Field) -> list[Row]:
         f"on the node; {sum(inspects.values())} inspects in all",
         f"output of the command: {len(printed) / 1000:.0f} KB (at most 250)",
     ]
-    most = bound("inspects of a server then", Spread((float(max(inspects.values())),), "inspects"), 1)
+    most = bound("most inspects of one server by that call", Spread((float(max(inspects.values())),), "inspects"), 1)
     return [bound(f"{_COUNT} servers, nothing to do", Spread(tuple(times), "s"), 3, notes), most]
 
 
@@ -74,7 +74,7 @@ def _info(field: _Field) -> list[Row]:
     size = Spread((len(done.output) / 1_000_000 * _COUNT / len(done.result["servers"]),), "MB")
     return [
         bound(f"server_power_info of {_COUNT}", Spread(tuple(times), "s"), 2, ["on the node"]),
-        bound("its result", size, 1, [f"{1_000_000 * size.median / _COUNT:.0f} bytes a server"]),
+        bound("size of that result", size, 1, [f"{1_000_000 * size.median / _COUNT:.0f} bytes a server"]),
     ]
 
 

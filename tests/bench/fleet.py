@@ -120,7 +120,7 @@ def leased(count: int) -> Iterator[list[lab.Node]]:
 def main(names: Sequence[str]) -> int:
     unknown = set(names) - set(ROWS)
     if unknown:
-        print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
+        print(f"Cannot measure: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     rows: list[Row] = []
     with (

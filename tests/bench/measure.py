@@ -105,7 +105,7 @@ def bound(what: str, ours: Spread, target: float, notes: Sequence[str] = ()) -> 
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text: medians, with the range from 10 % to 90 % in parentheses."""
-    heads = ("what", "ours", "beside", "result", "to reach", "met")
+    heads = ("row", "ours", "other", "result", "target", "met")
     lines = [heads, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
