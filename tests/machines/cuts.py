@@ -24,7 +24,7 @@ from .machine import Machine
 
 #: The longest wait for servers after a boot, or for a module's end, on a loaded machine.
 PATIENCE = 180.0
-#: The latest cut after a reported end, and after a crash.
+#: The longest times to the cut: from a reported end, and from a crash.
 AFTER_SECONDS, WITHIN_SECONDS = 2.0, 5.0
 GOOD = ("done", "unchanged")
 UP = ("starting", "running")
