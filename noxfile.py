@@ -5,10 +5,10 @@
 # /// script
 # dependencies = ["nox==2026.10.20", "antsibull-nox==1.10.0"]
 # ///
-"""Sessions for each supported ansible-core and Python: what the workflows run, and `make matrix` where only package registries are reached.
+"""Sessions for each supported ansible-core and Python. The workflows run them, and `make matrix` with package registries only.
 
-antsibull-nox.toml has what antsibull-nox brings along. Beside it are here the collection's own tests, which need an engine and other
-interpreters, and so run on the machine itself: the container of ansible-test has neither.
+antsibull-nox.toml adds the sessions of antsibull-nox. The collection's own tests run here on the machine itself, because the container of
+ansible-test has no engine and no other interpreters.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 import antsibull_nox
 import nox
 
-#: The supported ansible-core, and the Pythons of a controller that each runs on; README.md has them as a table.
+#: The supported ansible-core versions, each with its Pythons on a controller. README.md has the same table.
 CONTROLLERS = {
     "2.19": ("3.11", "3.12", "3.13"),
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.12", "3.13", "3.14"),
 }
-#: What comes next, which is not supported yet, and one Python of it.
+#: The next ansible-core, which is not supported yet, and one of its Pythons.
 DEVEL = ("devel", "3.13")
-#: Pythons of nodes that no controller has. On the oldest the HTTP shim has the oldest libraries that its role takes: how it keeps clients
-#: from each other differs from release to release.
+#: Pythons that only nodes have. The oldest gets the oldest libraries that the HTTP shim's role accepts: how aiohttp separates clients
+#: differs between releases.
 NODES = ("3.9", "3.10")
 OLDEST = ("aiohttp>=3.8,<3.9", "PyJWT>=2.0,<2.1", "prometheus_client>=0.14,<0.15")
-#: What requests takes there, as distributions still have it: it reads answers and compares names otherwise than version 2.
+#: The version that distributions have there. It reads answers and compares names differently from version 2.
 OLDEST_URLLIB3 = "urllib3>=1.26,<2"
-HTTP_FACE = tuple(f"tests/integration/test_shim_{part}.py" for part in ("http", "life", "websocket"))
+HTTP_SHIM = tuple(f"tests/integration/test_shim_{part}.py" for part in ("http", "life", "websocket"))
 
 CHECKOUT = Path(__file__).parent
 BUILD = str(CHECKOUT / ".build")
@@ -42,35 +42,35 @@ antsibull_nox.load_antsibull_nox_toml()
 
 
 def requirements(name: str) -> list[str]:
-    """Return what a file of requirements asks for."""
+    """Return the requirements in a file."""
     lines = (CHECKOUT / "tests" / name).read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def libraries() -> list[str]:
-    """Return what modules and HTTP shim need, which tests/demo-requirements.txt has beside one ansible-core."""
+    """Return the libraries of modules and HTTP shim: tests/demo-requirements.txt without ansible-core."""
     return [line for line in requirements("demo-requirements.txt") if not line.startswith("ansible-core")]
 
 
 def readers() -> list[str]:
-    """Return what integration tests read documents and events with, which tests/requirements.txt has beside all else."""
+    """Return the libraries that read documents and events in integration tests, from tests/requirements.txt."""
     return [line for line in requirements("requirements.txt") if line.startswith(("schemathesis", "cloudevents", "standardwebhooks"))]
 
 
 def ansible_core(core: str) -> str:
-    """Return what to install for this ansible-core."""
+    """Return the requirement for this ansible-core."""
     return "https://github.com/ansible/ansible/archive/devel.tar.gz" if core == DEVEL[0] else f"ansible-core~={core}.0"
 
 
 def prepare(session: nox.Session, *packages: str) -> None:
-    """Install what the tests need, and lay the link that they import the collection by."""
+    """Install the tests' requirements, and make the link by which tests import the collection."""
     session.install("--quiet", "--requirement", "tests/core-requirements.txt", *packages)
     session.run("tests/tools/copy", "link", external=True)
     session.env.update({"PYTHONPATH": BUILD, "HYPOTHESIS_STORAGE_DIRECTORY": f"{BUILD}/hypothesis"})
 
 
 def run_units(session: nox.Session) -> None:
-    """Run the unit tests, or what follows the two dashes."""
+    """Run the unit tests, or the arguments after the two dashes."""
     session.run("python", "-m", "pytest", *(session.posargs or ("-n", "2", "tests/unit")))
 
 
@@ -97,13 +97,13 @@ def add_tests(core: str, pythons: tuple[str, ...], *tags: str) -> None:
 
     @nox.session(name=f"targets-{core}", python=pythons, default=False)
     def targets(session: nox.Session) -> None:
-        """Have ansible-test run the targets on an ansible-core and Python; those of nodes only as root, who may boot one."""
+        """Run the targets of ansible-test on an ansible-core and Python. Targets of nodes need root, because they may boot a node."""
         session.install("--quiet", ansible_core(core), *libraries())
         session.run("tests/tools/targets", str(session.virtualenv.location), *session.posargs, external=True)
 
 
 def add_sanity(core: str, python: str) -> None:
-    """Add what ansible-test of this ansible-core has to say, beside the sessions of antsibull-nox, which take a container."""
+    """Add the sanity tests of this ansible-core. They need no container, unlike the sessions of antsibull-nox."""
 
     @nox.session(name=f"sanity-local-{core}", python=python, default=False, tags=["sanity"])
     def sanity(session: nox.Session) -> None:
@@ -114,11 +114,11 @@ def add_sanity(core: str, python: str) -> None:
 
 @nox.session(python=NODES, default=False, tags=["units"])
 def node(session: nox.Session) -> None:
-    """Run the tests of what runs on a node, on a Python that only nodes have, without Ansible."""
+    """Run the tests of a node's code, without Ansible, on a Python that only nodes have."""
     prepare(session, *((*OLDEST, OLDEST_URLLIB3) if session.python == NODES[0] else libraries()))
     run_units(session)
     if not session.posargs:
-        run_integration(session, "-n", "2", *HTTP_FACE)
+        run_integration(session, "-n", "2", *HTTP_SHIM)
 
 
 for each_core, its_pythons in CONTROLLERS.items():

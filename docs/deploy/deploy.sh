@@ -3,22 +3,21 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Brings definitions to the nodes, then restarts the servers that are up and not as their definitions say now: a canary first, then the rest,
-# within a budget of failures. What a deploy does not change is left alone.
+# Copies definitions to the nodes, then restarts running servers that are outdated: a canary first, then the rest, within a failure budget.
 #
-#   deploy.sh [ARGUMENT...]            a deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
-#   deploy.sh --check [ARGUMENT...]    changes nothing, and names the servers that the same deploy without it would restart
-#   deploy.sh --resume [ARGUMENT...]   what the last deploy left undone or failed at; what it has done is left alone
+#   deploy.sh [ARGUMENT...]            deploy; arguments go to ansible-playbook: --limit node1, -e rollout_serial=10%
+#   deploy.sh --check [ARGUMENT...]    change nothing; name the servers that the same deploy would restart
+#   deploy.sh --resume [ARGUMENT...]   do only the servers that the last deploy did not do, or that failed
 #
-# The exit code is ansible-playbook's: 0 only if every server is as it should be. The rest is said by environment variables:
-: "${DEPLOY_INVENTORY:=inventory.yml}"      # the nodes, and in node_definitions_dir where their definitions are
-: "${DEPLOY_OUTDATED:=true}"                # only what is not what its definition says any more; false: every server that is up
-: "${DEPLOY_CANARY:=1}"                     # so many servers first, or those of a node; the others wait for their verdict
-: "${DEPLOY_BUDGET:=0}"                     # so many servers of the whole run may fail, also as in 10%
+# The exit code is ansible-playbook's: 0 only if every server is as it should be. Environment variables set the rest:
+: "${DEPLOY_INVENTORY:=inventory.yml}"      # the nodes; node_definitions_dir is the directory of their definitions
+: "${DEPLOY_OUTDATED:=true}"                # only outdated servers; false: every server that is up
+: "${DEPLOY_CANARY:=1}"                     # number of servers in the canary, or a node; the other servers wait for its result
+: "${DEPLOY_BUDGET:=0}"                     # number of servers that may fail in the whole run, also as in 10%
 : "${DEPLOY_SOAK:=30}"                      # seconds that a restarted server must stay up
-: "${DEPLOY_REASON:=deploy}"                # kept in the journal of every server, and told to those who wait for it
-: "${DEPLOY_RESULT:=deploy-result.json}"    # what became of each server
-: "${DEPLOY_RESUME:=deploy-resume.json}"    # which servers were not done; --resume takes it
+: "${DEPLOY_REASON:=deploy}"                # the reason in the journal, and for tasks that wait for a server
+: "${DEPLOY_RESULT:=deploy-result.json}"    # the result of each server
+: "${DEPLOY_RESUME:=deploy-resume.json}"    # the servers that were not done; --resume reads it
 set -eu
 here=$PWD
 full() { case $1 in /*) echo "$1" ;; *) echo "$here/$1" ;; esac; }
@@ -27,33 +26,33 @@ DEPLOY_RESUME=$(full "$DEPLOY_RESUME")
 take_up=
 if [ "${1:-}" = --resume ]; then
     shift
-    # An empty one says that nothing was left.
+    # An empty file means that no server is left.
     if [ ! -s "$DEPLOY_RESUME" ]; then
-        echo "Cannot resume: there is no $DEPLOY_RESUME; the last deploy left nothing undone, or the file was not kept" >&2
+        echo "Cannot resume: there is no $DEPLOY_RESUME; the last deploy is complete, or its file is lost" >&2
         exit 2
     fi
     take_up=$DEPLOY_RESUME
 fi
-# Check mode writes no file, and removes none. No value of an option can look like this to ansible-playbook.
+# Check mode writes and removes no file. ansible-playbook never takes such a word as the value of an option.
 only_check=false
 for word in "$@"; do
     case $word in
         --) break ;;
         --ch | --che | --chec | --check) only_check=true ;;
         --*) ;;
-        # Letters in one word: another letter than these takes what follows for its value.
+        # -C in a group of letters. After any other letter, the rest of the word is a value.
         -*C*) case ${word%%C*} in *[!DJKbkv-]*) ;; *) only_check=true ;; esac ;;
     esac
 done
 if [ "$only_check" = false ]; then rm -f "$DEPLOY_RESULT"; fi
 
-# Every fault of definitions and settings, by file and key. No node is asked for it: a fault ends the deploy here.
+# Lists each fault of definitions and settings by file and key, without a connection to a node. A fault ends the deploy here.
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.validate "$@"
 
-# What the servers are. If a node cannot get it, the deploy ends here, with nothing restarted. Without the tag: what the nodes need, too.
+# Copies the definitions. A failure on a node ends the deploy here, before any restart. Without the tag, it sets up the nodes, too.
 ansible-playbook --inventory "$DEPLOY_INVENTORY" fleet.power.node --tags node_definitions "$@"
 
-# A new deploy is for every server that is up and outdated, whatever the last one left.
+# A new deploy covers every running server that is outdated, so the rest of the last one is obsolete.
 if [ -z "$take_up" ] && [ "$only_check" = false ]; then rm -f "$DEPLOY_RESUME"; fi
 export DEPLOY_OUTDATED DEPLOY_CANARY DEPLOY_BUDGET DEPLOY_SOAK DEPLOY_REASON DEPLOY_RESULT DEPLOY_RESUME DEPLOY_TAKE_UP="$take_up"
 code=0
@@ -74,7 +73,7 @@ VARIABLES
 )" "$@" || code=$?
 if [ "$only_check" = true ]; then exit "$code"; fi
 
-# The same in few words, for the end of a long log; the result has everything.
+# A summary for the end of a long log. The result file has all details.
 python3 - "$DEPLOY_RESULT" <<'SUMMARY' || [ "$code" != 0 ] || code=1
 import json, sys
 
@@ -90,6 +89,6 @@ for server in result["servers"]:
 sys.exit(0 if result["ok"] else 1)
 SUMMARY
 if [ -s "$DEPLOY_RESUME" ]; then
-    echo "deploy: what is left stands in $DEPLOY_RESUME; once it is clear why, '$0 --resume' does it, in place of rollout_resume as above"
+    echo "deploy: $DEPLOY_RESUME has the servers that are left; correct the cause, then run '$0 --resume' instead of rollout_resume as above"
 fi
 exit "$code"

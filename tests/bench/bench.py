@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure what was promised, beside what others need for the same: `make bench`, or one row: `make bench ARGS=kill`."""
+"""Compare the collection with other ways to do the same: `make bench`, or one row: `make bench ARGS=kill`."""
 
 from __future__ import annotations
 
@@ -57,15 +57,13 @@ NAMES = (*ROWS, *five_hundred.ROWS)
 
 
 def main(names: list[str]) -> int:
-    """Measure the rows that are named, or all; minutes for each row that needs many servers."""
-    # An end from outside is an end in good order: containers are taken away.
+    """Measure the named rows, or all. A row with many servers takes minutes."""
+    # After SIGTERM, containers are removed as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     host = os.environ.get("DOCKER_HOST")
     unknown = set(names) - set(NAMES)
     if not host or unknown:
-        reason = (
-            f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}" if host else "DOCKER_HOST is not set; use make bench"
-        )
+        reason = f"no row {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}" if host else "DOCKER_HOST is not set; use make bench"
         print(f"Cannot measure: {reason}", file=sys.stderr)
         return 2
     HOME.mkdir(parents=True, exist_ok=True)
@@ -80,7 +78,7 @@ def main(names: list[str]) -> int:
 
 
 def _chosen(names: Sequence[str]) -> Iterator[tuple[str, Measure]]:
-    """What to measure, in order. The rows that need hundreds of servers share them."""
+    """Return the measurements, in order. The rows that need hundreds of servers share them."""
     yield from ((name, ROWS[name]) for name in names if name in ROWS)
     many = [name for name in names if name in five_hundred.ROWS]
     if many:

@@ -1,11 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Forty servers of one node restarted by one task, beside a loop of the peer's and beside the engine's own floor.
+"""One task restarts forty servers of one node: beside the peer's loop, and beside the engine's own restart.
 
-Whole commands are compared with the loop: that is what a user waits for. With the floor, which knows no Ansible, is compared what runs on
-the node: the module as Ansible sends it there, from the start of its process to its end. The floor is the best that anybody gets out of
-the engine's own restart, at any number at once, over connections that are open already.
+The loop is compared with whole commands, because a user waits for those. The floor uses no Ansible. It is compared with the module's
+process on the node, from its start to its end. The floor is the engine's own restart at its best width, over open connections.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from ansible_collections.fleet.power.tests.bench.peer import PEER
 from ansible_collections.fleet.power.tests.integration.lab import Lab
 
 _COUNT = 40
-#: Longest that the engine waits for a server to end; all end before.
+#: The engine's longest wait for the end of a server. Each server ends sooner.
 _PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class _Field:
-    """Servers of ours, containers that are equal to them, and the commands to restart either."""
+    """Our servers, equal containers, and the commands that restart either."""
 
     lab: Lab
     commands: Commands
@@ -54,14 +53,14 @@ class _Field:
         return run
 
     def loop(self, count: int) -> float:
-        """The peer's, one after another in a loop, as its user waits for it."""
+        """Return the seconds of the peer's loop, which restarts one container after another."""
         names = list(self.equals[:count])
         arguments = {"name": "{{ item }}", "restart": True, "stop_timeout": _PATIENCE_SECONDS}
         with Restarts(self.lab, names):
             return self.commands.play({"name": "restart them", PEER: arguments, "loop": names}).seconds
 
     def floor(self, at_once: int) -> Round:
-        """The engine's own restart, that many at once, over connections that are open already."""
+        """Return the engine's own restart: ``at_once`` at a time, over open connections."""
         import docker
 
         clients = [docker.APIClient(base_url=self.lab.docker_host, version="auto", timeout=300) for _number in range(at_once)]
@@ -87,7 +86,7 @@ class _Field:
 
 def quick(lab: Lab, collections: Path) -> list[Row]:
     """The rows for servers that stop at once."""
-    # As real servers have; much of what a start costs the engine is that.
+    # As for real servers: the network is a large part of a start.
     lab.write_settings(docker={"network": {"network_mode": "bridge"}})
     with servers(lab, _COUNT) as uuids, equals(lab, uuids, StopTimeout=_PATIENCE_SECONDS) as names:
         field = _Field(lab, Commands(lab, collections), uuids, names)
@@ -95,9 +94,9 @@ def quick(lab: Lab, collections: Path) -> list[Row]:
         ways = [field.whole, field.on_node(), lambda: field.loop(_COUNT), *(field.floor(width) for width in widths)]
         whole, node, loop, *floors = (spread.shown_in("s") for spread in alternately(ways, 3))
         output = field.commands.ad_hoc(POWER, field.options()).output
-    note = f"what ad hoc prints: {output.count(chr(10))} lines, {len(output) / 1000:.1f} KB (at most 400 and 20)"
+    note = f"output of the command: {output.count(chr(10))} lines, {len(output) / 1000:.1f} KB (at most 400 and 20)"
     against_loop = ratio("40 quick servers", whole, loop, "loop", 0.25, ["whole commands", note])
     best = min(floors, key=lambda floor: floor.median)
-    notes = [f"the whole command: {whole.text()}, {whole.median / best.median:.2f} times"]
-    notes += [f"engine's restart {width} at once: {floor.text()}" for width, floor in zip(widths, floors)]
+    notes = [f"whole command: {whole.text()}, {whole.median / best.median:.2f} times"]
+    notes += [f"engine's own restart, {width} at once: {floor.text()}" for width, floor in zip(widths, floors)]
     return [against_loop, ratio("40 quick servers on the node", node, best, "floor", 1.15, notes)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible as its user runs it, with its own defaults: whole commands, and what such a command runs on the node, by itself."""
+"""Run Ansible as a user does, with its defaults: whole commands, or only the module's process on the node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Done:
-    """How long a command took, in seconds, and what it printed."""
+    """The seconds of a command, and its output."""
 
     seconds: float
     output: str
@@ -41,10 +41,10 @@ class Done:
 
 
 class Commands:
-    """Commands on one node of the lab: same configuration, same interpreter, same engine."""
+    """Commands on one node of the lab, with the same configuration, interpreter and engine."""
 
     def __init__(self, lab: Lab, collections: Path | None = None, *, pipelining: bool = False) -> None:
-        """``collections`` is where the peer's are."""
+        """``collections`` is the directory of the peer's collections."""
         self._lab = lab
         self._root = Path(tempfile.mkdtemp(prefix="commands-", dir=lab.root))
         ours = next(path for path in sys.path if (Path(path) / "ansible_collections/fleet/power/galaxy.yml").exists())
@@ -63,11 +63,11 @@ class Commands:
         self._payloads = 0
 
     def ad_hoc(self, module: str, options: Mapping[str, object], environment: Mapping[str, str] | None = None) -> Done:
-        """One module ad hoc, from the beginning of the command to its end; it must end well."""
+        """Run one module ad hoc. The command must succeed."""
         return self._run([_tool("ansible"), "localhost", "-m", module, "-a", json.dumps(options)], environment or {})
 
     def ad_hoc_watched(self, module: str, options: Mapping[str, object]) -> tuple[Done, list[float]]:
-        """The same, and the peak memory in MB of each process of the module on the node: that of the first, then that of its children."""
+        """Do the same, and return the peak memory in MB of each process of the module on the node: the first, then its children."""
         peaks: dict[int, float] = {}
         command = [_tool("ansible"), "localhost", "-m", module, "-a", json.dumps(options)]
         done = _run(command, self._environment, lambda child: _watch(child.pid, peaks, lambda: child.returncode is not None))
@@ -79,11 +79,11 @@ class Commands:
         return self._run([_tool("ansible-playbook"), str(playbook)], {})
 
     def own(self, **options: object) -> dict[str, object]:
-        """The options that lead this collection's modules to this node, and others."""
+        """Return these options with those that select this node for the collection's modules."""
         return {"config": str(self._lab.config), **options}
 
     def payload(self, module: str, options: Mapping[str, object]) -> Payload:
-        """What Ansible runs on the node for this; it is run once for that."""
+        """Return the process that Ansible starts on the node for this task. The task runs once."""
         self._payloads += 1
         kept = self._root / f"payload-{self._payloads}"
         self.ad_hoc(module, options, {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_REMOTE_TEMP": str(kept)})
@@ -95,14 +95,14 @@ class Commands:
 
 
 class Payload:
-    """A module as Ansible sent it to the node, to be run there by itself: from the start of its process to its end."""
+    """A module as Ansible sent it to the node. It runs there without Ansible, from the start of its process to its end."""
 
     def __init__(self, file: Path, environment: Mapping[str, str]) -> None:
         self._command = [sys.executable, str(file)]
         self._environment = environment
 
     def run(self) -> Done:
-        """Run it; it must end well."""
+        """Run the module. It must succeed."""
         return _run(self._command, self._environment)
 
 
@@ -126,7 +126,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], watch: Callable
 
 
 def _watch(pid: int, peaks: dict[int, float], over: Callable[[], bool]) -> None:
-    """Note the peak memory of the module's processes below ``pid`` until it is over. The kernel keeps a peak, so none is missed."""
+    """Record the peak memory of the module's processes below ``pid`` until ``over``. The kernel keeps each peak."""
     while not over():
         for each in _below(pid):
             peak = _peak(each) if _is_module(each) else None
@@ -145,14 +145,14 @@ def _below(pid: int) -> list[int]:
 
 
 def _is_module(pid: int) -> bool:
-    """Whether a process runs what Ansible sent to the node, by itself: not the shell that began it."""
+    """Tell whether a process runs the module itself, not the shell that started it."""
     with contextlib.suppress(OSError, IndexError):
         return os.path.basename(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1]).startswith(b"AnsiballZ_")
     return False
 
 
 def _peak(pid: int) -> float | None:
-    """The most memory that a process ever had at once, in MB; None for one that is gone."""
+    """Return the peak memory of a process in MB; None if the process has ended."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What events cost power actions: restarts beside a thousand of them a second in the same journal, and what one adds to an end."""
+"""The cost of events for power actions: restarts beside a thousand events a second in the same journal, and the cost for one restart."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 
 
 def _beside(lab: Lab) -> Row:
-    """Restarts of one server, with and without a process that writes events beside them."""
+    """Restarts of one server, with and without a process that writes events at the same time."""
     uuid = lab.server()
     assert lab.power("start", uuid).outcome.value == "done"
     lab.node().journal.events.open()
@@ -43,13 +43,13 @@ def _beside(lab: Lab) -> Row:
             return restart()
 
     beside, alone = alternately([busy, restart], _ROUNDS, 3)
-    note = f"written beside them: {Spread(tuple(written), '1/s').text()}"
+    note = f"events written: {Spread(tuple(written), '1/s').text()}"
     return ratio("restart beside 1,000 events a second", beside, alone, "restart alone", 1.05, [note])
 
 
 @contextmanager
 def _writer(lab: Lab, written: list[float]) -> Iterator[None]:
-    """A process that writes events, one transaction each, until this is over."""
+    """Write events in another process, one transaction for each event, until the block ends."""
     stop, ready, answers = FORK.Event(), FORK.Event(), FORK.SimpleQueue()
     process = FORK.Process(target=_write, args=(lab, stop, ready, answers), daemon=True)
     process.start()
@@ -72,14 +72,14 @@ def _write(lab: Lab, stop: Any, ready: Any, answers: Any) -> None:
             if count == _A_SECOND // 10:
                 ready.set()
         else:
-            # Several at a time: it is what is written that is to be measured, not how often a process wakes.
+            # Several events each time: the row measures writes, not wake-ups of a process.
             time.sleep(10 / _A_SECOND)
     answers.put(count / (time.monotonic() - began))
     journal.close()
 
 
 def _of_an_end(root: Path) -> Row:
-    """All that the journal is told of a restart, with an outbox and without one."""
+    """All journal writes of a restart, with an outbox and without one."""
     nodes = {is_open: Node(root / f"events-{is_open}") for is_open in (True, False)}
     journals: dict[bool, Journal] = {is_open: node.journal() for is_open, node in nodes.items()}
     journals[True].events.open()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Five hundred servers, up, on one node: what a call over all of them costs there. They are made once for all rows that are asked for."""
+"""Five hundred running servers on one node: the cost of a call over all of them. All requested rows share the servers."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def _idle(field: _Field) -> list[Row]:
     inspects, printed = _inspects(field, options)
     notes = [
         f"on the node; {sum(inspects.values())} inspects in all",
-        f"what ad hoc prints has {len(printed) / 1000:.0f} KB (at most 250)",
+        f"output of the command: {len(printed) / 1000:.0f} KB (at most 250)",
     ]
-    most = bound("inspects of a server then", Spread((float(max(inspects.values())),), "inspects"), 1)
+    most = bound("most inspects of one server by that call", Spread((float(max(inspects.values())),), "inspects"), 1)
     return [bound(f"{_COUNT} servers, nothing to do", Spread(tuple(times), "s"), 3, notes), most]
 
 
 def _inspects(field: _Field, options: Mapping[str, object]) -> tuple[Counter[str], str]:
-    """How often each container is inspected by one call, counted by a proxy in a round of its own, and what that call prints."""
+    """Return how often one call inspects each container, and the call's output. A proxy counts, in a round of its own."""
     proxy = EngineProxy(field.lab.docker_host, field.lab.root / "counted.sock")
     try:
         printed = field.commands.ad_hoc(POWER, {**options, "docker_host": proxy.host}).output
@@ -68,25 +68,25 @@ def _info(field: _Field) -> list[Row]:
     times = []
     for _round in range(_ROUNDS):
         done = payload.run()
-        told = [entry for entry in done.result["servers"] if entry["server"] in set(field.uuids)]
-        assert {entry["state"] for entry in told} == {"running"} and len(told) == _COUNT
+        found = [entry for entry in done.result["servers"] if entry["server"] in set(field.uuids)]
+        assert {entry["state"] for entry in found} == {"running"} and len(found) == _COUNT
         times.append(done.seconds)
     size = Spread((len(done.output) / 1_000_000 * _COUNT / len(done.result["servers"]),), "MB")
     return [
         bound(f"server_power_info of {_COUNT}", Spread(tuple(times), "s"), 2, ["on the node"]),
-        bound("its result", size, 1, [f"{1_000_000 * size.median / _COUNT:.0f} bytes a server"]),
+        bound("size of that result", size, 1, [f"{1_000_000 * size.median / _COUNT:.0f} bytes a server"]),
     ]
 
 
 def _memory(field: _Field) -> list[Row]:
-    """All restarted at once."""
+    """One call restarts all servers at once."""
     with Restarts(field.lab, field.uuids):
         options = field.commands.own(server=list(field.uuids), action="restart")
         done, (first, *below) = field.commands.ad_hoc_watched(POWER, options)
     notes = [
         f"peak resident memory of the process that restarts {_COUNT} servers; the whole command takes {done.seconds:.0f} s",
-        f"of the process that waits for it: {first:.1f} MB, most of it shared with the other",
-        f"what ad hoc prints has {len(done.output) / 1000:.0f} KB (at most 250)",
+        f"parent process: {first:.1f} MB, most of it shared with the other",
+        f"output of the command: {len(done.output) / 1000:.0f} KB (at most 250)",
     ]
     return [bound(f"memory, {_COUNT} servers restarted", Spread((max(below),), "MB"), 100, notes)]
 

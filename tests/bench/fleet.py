@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many nodes, each a real one over SSH: `make bench-fleet`, or one row: `make bench-fleet ARGS=status`.
+"""Measure many real nodes over SSH: `make bench-fleet`, or one row: `make bench-fleet ARGS=status`.
 
-All nodes share this machine's processors. So the floor of a rolling restart is all engines at it at the same time, too; the slowest counts.
+All nodes share this machine's processors. So the floor of a rolling restart also runs all engines at once. The slowest engine counts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from ansible_collections.fleet.power.tests.fleet import lab, scratch  # noqa: E4
 _ROUNDS = 3
 _NODES, _SERVERS = 8, 20
 _FLEET = 500
-#: Engine calls of the floor at a time on one node: where one engine is quickest.
+#: Engine calls of the floor at a time on one node. One engine is fastest with this number.
 _AT_ONCE = 8
 _PATIENCE_SECONDS = 60
 
 
 def filled(nodes: Sequence[lab.Node], count: int) -> list[list[str]]:
-    """Define so many running servers on each node; their UUIDs, by node."""
+    """Define ``count`` running servers on each node; return their UUIDs by node."""
     uuids = []
     for node in nodes:
         definitions = [lab.server(f"{node.name}-{number}") for number in range(count)]
@@ -51,10 +51,10 @@ def succeeds(ran: lab.Ran) -> lab.Ran:
 
 
 def rolling_restart(nodes: Sequence[lab.Node]) -> list[Row]:
-    """A rolling restart of all servers in one batch, beside what the slowest engine needs, and Ansible for nothing at all."""
+    """A rolling restart of all servers in one batch, beside the slowest engine plus an empty run of Ansible."""
     chosen = nodes[:_NODES]
     uuids = filled(chosen, _SERVERS)
-    # What is kept open between commands is open for all.
+    # All ways use the same open connections.
     where = lab.inventory(chosen)
     nothing = where.with_name("nothing.yml")
     nothing.write_text("- hosts: nodes\n  gather_facts: false\n  tasks: []\n")
@@ -66,12 +66,12 @@ def rolling_restart(nodes: Sequence[lab.Node]) -> list[Row]:
     mine, engines, start = alternately(ways, _ROUNDS, warm_up=1)
     least = Spread(tuple(engine + begun for engine, begun in zip(engines.samples, start.samples)), "s")
     notes = (f"the slowest engine {engines.shown_in('s').text()}, Ansible with nothing to do {start.shown_in('s').text()}",)
-    what = f"{_NODES} nodes of {_SERVERS} servers, rolling_restart in one batch"
+    what = f"{_NODES} nodes with {_SERVERS} servers each, rolling_restart in one batch"
     return [Row(what, mine.shown_in("s"), least, "engine and Ansible's start", mine.median / least.median, 1.3, "times", notes)]
 
 
 def floor(nodes: Sequence[lab.Node], uuids: Sequence[Sequence[str]]) -> float:
-    """All engines restart all their servers by themselves, at the same time; the seconds of the slowest."""
+    """Restart all servers by all engines at the same time; return the seconds of the slowest engine."""
     import docker
 
     clients = [[docker.APIClient(base_url=node.docker_host, version="auto", timeout=300) for _number in range(_AT_ONCE)] for node in nodes]
@@ -120,7 +120,7 @@ def leased(count: int) -> Iterator[list[lab.Node]]:
 def main(names: Sequence[str]) -> int:
     unknown = set(names) - set(ROWS)
     if unknown:
-        print(f"Cannot measure: no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
+        print(f"Cannot measure: no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     rows: list[Row] = []
     with (

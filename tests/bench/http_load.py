@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP clients that cost little, in a process of their own, and the HTTP library's own empty handler to compare with.
+"""Cheap HTTP clients in another process, and the HTTP library with an empty handler for comparison.
 
-A client knows no more of HTTP than where an answer ends: the processor that it shares with the server is to be the server's.
+A client parses only the end of an answer. So it leaves most of the shared processor to the server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True)
 class Load:
-    """What became of the requests of all connections together: seconds of each, and how many had which status."""
+    """The results of all connections together: the seconds of each request, and the count of each status."""
 
     seconds: float
     waits: tuple[float, ...]
@@ -39,25 +39,24 @@ class Load:
         return len(self.waits) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """The seconds that ``share`` of all requests did not exceed."""
+        """Return the seconds that ``share`` of all requests did not exceed."""
         return sorted(self.waits)[min(len(self.waits) - 1, int(share * len(self.waits)))]
 
 
 def request(path: str, token: str, body: bytes, method: str = "POST") -> bytes:
-    """The bytes of one request."""
     head = f"{method} {path} HTTP/1.1\r\nHost: node\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 def load(address: Address, requests: list[bytes], *, connections: int, number: int) -> Load:
-    """Send so many requests, these in turn, on each connection the next one as soon as the one before is answered."""
+    """Send ``number`` requests, in turn. Each connection sends the next request after the answer to the last one."""
     answer: Load = _in_a_process(lambda: asyncio.run(_load(address, requests, connections, number)))
     return answer
 
 
 @contextlib.contextmanager
 def empty_handler() -> Iterator[Address]:
-    """The library with a handler that answers 202 and does nothing else, in a process of its own."""
+    """Run the library in another process, with a handler that only answers 202."""
     here, there = _FORK.Pipe()
     server = _FORK.Process(target=lambda: asyncio.run(_serve(there)), daemon=True)
     server.start()
@@ -68,14 +67,14 @@ def empty_handler() -> Iterator[Address]:
         server.join()
 
 
-async def _serve(tell: Connection) -> None:
+async def _serve(parent: Connection) -> None:
     from aiohttp import web
 
     async def handler(_request: web.BaseRequest) -> web.Response:
         return web.Response(status=202)
 
     server = await asyncio.get_running_loop().create_server(web.Server(handler, access_log=None), "127.0.0.1", 0, backlog=1024)
-    tell.send(server.sockets[0].getsockname())
+    parent.send(server.sockets[0].getsockname())
     await asyncio.Event().wait()
 
 

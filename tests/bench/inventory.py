@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An inventory of 2,000 servers, from a Panel on this machine that pages them, and from the cache.
+"""An inventory of 2,000 servers: from a paginating Panel on this machine, and from the cache.
 
-What is measured is a whole command, as its user waits for it, which lists one host and ends. The one with the cache is compared with the
-same command over an inventory of a line: what is between the two is what servers as hosts cost each command.
+A whole command is measured, which lists one host and ends. The same command over an inventory of one line is the comparison for the cache.
+The difference is the cost of servers as hosts for each command.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TARGET_SECONDS, _TARGET_CACHED_MILLISECONDS = 5, 500
 
 
 def measure(root: Path) -> Iterable[Row]:
-    """The rows of the table: seconds without the cache, and milliseconds that are added with it."""
+    """Measure seconds without the cache, and milliseconds added with the cache."""
     directory = root / "inventory"
     directory.mkdir()
     (ours,) = [path for path in sys.path if (Path(path) / "ansible_collections/fleet/power/galaxy.yml").exists()][:1]
@@ -54,7 +54,7 @@ def _listing(directory: Path, name: str) -> Round:
         ran = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
         seconds = time.monotonic() - began
         if "game-1" not in ran.stdout:
-            raise RuntimeError(f"not what was to be measured: {ran.stdout}{ran.stderr}")
+            raise RuntimeError(f"the command did not list the host: {ran.stdout}{ran.stderr}")
         return seconds
 
     return run

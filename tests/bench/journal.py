@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Five hundred restarts written to one journal at once, by the threads of four processes; what was lost or refused is counted."""
+"""Threads of four processes write five hundred restarts to one journal at once. The row counts lost and refused writes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ROUNDS, _PROCESSES, _THREADS = 5, 4, 125
 
 
 def measure(root: Path) -> Row:
-    """The row of the table: rows that are missing and warnings that were given, in all rounds together."""
+    """Count missing rows and warnings in all rounds together."""
     times, amiss = [], 0
     for number in range(_ROUNDS):
         node = Node(root / f"journal-{number}")
         seconds, warnings = _write(node)
         times.append(seconds)
         amiss += warnings + _PROCESSES * _THREADS - node.count()
-    note = "from the first begin to the last end: begin, run, intent, match and end of each"
+    note = "from the first begin to the last end; each restart writes begin, run, intent, match and end"
     return Row("500 writers of one journal", Spread(tuple(times)), None, "", amiss, 0, "lost or refused", (note,))
 
 

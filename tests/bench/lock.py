@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hand-over of a lock from one process to another that waits for it, beside the kernel's own."""
+"""A lock passes from one process to a waiting one, beside the kernel's own lock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Hold = Callable[[], AbstractContextManager[Any]]
 
 
 def measure(root: Path) -> Row:
-    """The row of the table: from right before the release to the waiter's having it. The target is for the whole, not the difference."""
+    """Measure from right before the release until the waiting process has the lock. The target is for the total, not for the difference."""
     locks = Locks(str(root / "locks"), "no-such-group")
     file = root / "plain.lock"
 
@@ -53,14 +53,14 @@ def measure(root: Path) -> Row:
 
 def _whole(mine: Spread, other: Spread) -> Row:
     beside = difference("", mine, other, "", 0)
-    notes = [f"{beside.value:.1f} ms more than the kernel's, longest {1000 * max(mine.samples):.1f} ms"]
+    notes = [f"{beside.value:.1f} ms more than the kernel's lock, longest {1000 * max(mine.samples):.1f} ms"]
     return Row("lock hand-over", mine, other, "blocking flock", 1000 * mine.median, 50, "ms", tuple(notes))
 
 
 def _hand_over(hold: Hold) -> float:
-    """Seconds from one process's release to the other's having the lock; it has waited for a random while by then."""
+    """Return the seconds from a release until the other process has the lock. Before, that process waits for a random time."""
     here, there = _FORK.Pipe()
-    # Forked before anything is held: a child would hold it too.
+    # Forked before the lock is acquired: a child would inherit the lock.
     waiter = _FORK.Process(target=_wait, args=(hold, there), daemon=True)
     waiter.start()
     with hold():
@@ -73,9 +73,9 @@ def _hand_over(hold: Hold) -> float:
     return acquired_at - released_at
 
 
-def _wait(hold: Hold, tell: Connection) -> None:
-    tell.recv()
-    tell.send("waiting")
+def _wait(hold: Hold, parent: Connection) -> None:
+    parent.recv()
+    parent.send("waiting")
     with hold():
         acquired_at = time.monotonic()
-    tell.send(acquired_at)
+    parent.send(acquired_at)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers at once for the rows that need them: brought up, and taken away again whatever happens meanwhile."""
+"""Start many servers for the rows that need them, and remove them after success or failure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.container.container_spec import container_spec
 from ansible_collections.fleet.power.tests.integration.lab import IMAGE, Lab, wait_until
 
-#: The engine starts no more than a few containers at a time, however many are asked for.
+#: The engine starts only a few containers at the same time.
 _AT_ONCE = 8
 
 
 def in_parallel(work: Callable[[str], object], names: Sequence[str], at_once: int = _AT_ONCE) -> None:
-    """Run ``work`` for each name, that many at once; raises what one of them raised, and begins no more then."""
+    """Run ``work`` for each name, ``at_once`` at a time. The first error is raised, and no further work begins."""
     with ThreadPoolExecutor(at_once) as pool:
         try:
             for _done in pool.map(work, names):
@@ -33,7 +33,7 @@ def in_parallel(work: Callable[[str], object], names: Sequence[str], at_once: in
 
 @contextlib.contextmanager
 def servers(lab: Lab, count: int, *, seconds_to_stop: float = 0) -> Iterator[list[str]]:
-    """That many servers, up; they stop by SIGTERM, ``seconds_to_stop`` after it."""
+    """Start ``count`` servers; SIGTERM stops them after ``seconds_to_stop``."""
     uuids = [lab.server(stop={"type": "signal", "value": "SIGTERM"}, done=(), STOP_SECONDS=seconds_to_stop) for _number in range(count)]
 
     def start(uuid: str) -> None:
@@ -41,7 +41,7 @@ def servers(lab: Lab, count: int, *, seconds_to_stop: float = 0) -> Iterator[lis
         assert result.outcome.value == "done", result.msg
 
     try:
-        _tell(f"starting {count} servers")
+        _report(f"starting {count} servers")
         in_parallel(start, uuids)
         yield uuids
     finally:
@@ -50,10 +50,10 @@ def servers(lab: Lab, count: int, *, seconds_to_stop: float = 0) -> Iterator[lis
 
 @contextlib.contextmanager
 def equals(lab: Lab, uuids: Sequence[str], **more: Any) -> Iterator[list[str]]:
-    """Containers, up, that differ from those of the servers in name and labels alone, and in ``more`` keys of the engine."""
+    """Start containers that equal the servers, apart from name, labels and the engine's keys in ``more``."""
     names = [f"peer-{uuid}" for uuid in uuids]
     try:
-        _tell(f"starting {len(names)} equal containers")
+        _report(f"starting {len(names)} equal containers")
         in_parallel(lambda name: _start_equal(lab, name, more), names)
         yield names
     finally:
@@ -70,7 +70,7 @@ def _start_equal(lab: Lab, name: str, more: dict[str, Any]) -> None:
 
 
 class Restarts:
-    """What happens meanwhile must restart each of these containers, and recreate none."""
+    """A check that the block restarts each of these containers and recreates no container."""
 
     def __init__(self, lab: Lab, names: Sequence[str]) -> None:
         self._lab, self._names = lab, names
@@ -83,22 +83,22 @@ class Restarts:
         if kind is not None:
             return
         for name, before, after in zip(self._names, self._before, self._runs()):
-            assert after[0] == before[0], f"{name} was to be restarted, not recreated"
+            assert after[0] == before[0], f"{name} was recreated instead of restarted"
             assert after[1] != before[1], f"{name} was not restarted"
 
     def _runs(self) -> list[tuple[str, str]]:
         found = [self._lab.container(name) for name in self._names]
         states = [(each, each["State"]) for each in found if each is not None and each["State"]["Running"]]
-        assert len(states) == len(self._names), "one of them is not up"
+        assert len(states) == len(self._names), "a container is not up"
         return [(each["Id"], state["StartedAt"]) for each, state in states]
 
 
 def take_away(lab: Lab, names: Sequence[str]) -> None:
-    """Remove containers, running or not, and those that a killed process left waiting for their place. A second Ctrl-C does not end it."""
+    """Remove containers, also running ones and those that a killed process left behind. A second Ctrl-C does not stop the removal."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _await_free(lab, [name for name in names if name in lab.uuids])
-        _tell(f"removing {len(names)} containers")
+        _report(f"removing {len(names)} containers")
         left = {name.lstrip("/"): row["Id"] for row in lab.client.containers(all=True) for name in row["Names"]}
         ours = {left[name + suffix] for name in names for suffix in ("", "-next", "-after") if name + suffix in left}
         in_parallel(lambda identity: _remove(lab, identity), sorted(ours))
@@ -108,10 +108,10 @@ def take_away(lab: Lab, names: Sequence[str]) -> None:
 
 
 def _await_free(lab: Lab, uuids: Sequence[str]) -> None:
-    """Wait for whoever still acts on the servers: an action that has begun is finished, even if its command was ended."""
+    """Wait until no action holds a server's lock: a begun action finishes, even after its command has ended."""
     locks = lab.node().locks
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not any(locks.holder(uuid) for uuid in uuids), "nobody holds a server", 120)
+        wait_until(lambda: not any(locks.holder(uuid) for uuid in uuids), "no action holds a lock", 120)
 
 
 def _remove(lab: Lab, identity: str) -> None:
@@ -121,5 +121,5 @@ def _remove(lab: Lab, identity: str) -> None:
         lab.client.remove_container(identity, force=True, v=True)
 
 
-def _tell(what: str) -> None:
+def _report(what: str) -> None:
     print(f"  {what} ...", file=sys.stderr, flush=True)

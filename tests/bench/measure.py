@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measuring several ways of doing the same thing in turn, so that whatever else the machine does meets all alike."""
+"""Measure several ways to do the same thing in turn, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: One round: what has to be so is made so outside the time, then the seconds it took are returned.
+#: One round: prepare outside the measured time, then return the seconds.
 Round = Callable[[], float]
 
-#: How a sample is shown in a unit: times what, with how many decimals. Samples of time are seconds, whatever they are shown in.
+#: For each unit, the factor and the number of decimals. Samples of time are always seconds.
 _SHOWN: Mapping[str, tuple[float, int]] = {
     "ms": (1000, 1),
     "s": (1, 2),
@@ -28,7 +28,7 @@ _SHOWN: Mapping[str, tuple[float, int]] = {
 
 @dataclass(frozen=True)
 class Spread:
-    """Samples of one way: seconds, or what ``unit`` says."""
+    """Samples of one way, in seconds or in ``unit``."""
 
     samples: tuple[float, ...]
     unit: str = "ms"
@@ -38,7 +38,7 @@ class Spread:
         return statistics.median(self.samples)
 
     def quantile(self, share: float) -> float:
-        """The sample that ``share`` of all do not exceed."""
+        """Return the sample that ``share`` of all samples do not exceed."""
         return sorted(self.samples)[max(0, math.ceil(share * len(self.samples)) - 1)]
 
     def text(self) -> str:
@@ -52,7 +52,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``value``, in ``unit``, is met if it is at most ``target``. ``other`` is None where nothing compares."""
+    """One line of the table. The row is met if ``value``, in ``unit``, is at most ``target``. ``other`` is None without a comparison."""
 
     what: str
     ours: Spread
@@ -73,7 +73,7 @@ class Row:
 
 
 def alternately(ways: Sequence[Round], rounds: int, warm_up: int = 0) -> list[Spread]:
-    """The samples of each way, taken in turn, which of them comes first changing from round to round; the first rounds are not counted."""
+    """Return the samples of each way, without the warm-up. Each round runs all ways and begins with the next one."""
     samples: list[list[float]] = [[] for _way in ways]
     for number in range(warm_up + rounds):
         for step in range(len(ways)):
@@ -94,18 +94,18 @@ def ratio(what: str, ours: Spread, other: Spread, other_name: str, target: float
 
 
 def difference(what: str, ours: Spread, other: Spread, other_name: str, target: float, notes: Sequence[str] = ()) -> Row:
-    """A row that compares medians by subtraction, in milliseconds."""
+    """Compare medians by subtraction, in milliseconds."""
     return Row(what, ours, other, other_name, 1000 * (ours.median - other.median), target, "ms more", tuple(notes))
 
 
 def bound(what: str, ours: Spread, target: float, notes: Sequence[str] = ()) -> Row:
-    """A row that is compared with its target alone: the median, in its own unit."""
+    """Compare the median with the target only, in its own unit."""
     return Row(what, ours, None, "", _SHOWN[ours.unit][0] * ours.median, target, ours.unit, tuple(notes))
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows for a person: medians, and within parentheses the range without the outermost tenths."""
-    heads = ("what", "ours", "beside", "result", "to reach", "met")
+    """Return the rows as text: medians, with the range from 10 % to 90 % in parentheses."""
+    heads = ("row", "ours", "other", "result", "target", "met")
     lines = [heads, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One server: an ad-hoc restart beside community.docker, a start and a kill under a held lock beside the engine's own."""
+"""One server: a restart beside community.docker, and a start and a kill under a held lock beside the engine's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KILLS = 12
 
 
 def restart(lab: Lab, collections: Path) -> list[Row]:
-    """The row of the table, with Ansible's own defaults; what pipelining makes of it is a note."""
+    """Measure with Ansible's defaults. A note gives the result with pipelining."""
     with servers(lab, 1) as uuids, equals(lab, uuids) as (peer,):
         ours, other = _compare(lab, collections, uuids[0], peer, _RESTARTS, pipelining=False)
         ours_piped, other_piped = _compare(lab, collections, uuids[0], peer, _RESTARTS_PIPED, pipelining=True)
@@ -50,7 +50,7 @@ def _compare(lab: Lab, collections: Path, uuid: str, peer: str, rounds: int, *, 
 
 
 def start(lab: Lab) -> Row:
-    """The row of the table. Ours includes all that a front door does after its options are read: connection, lock, journal, pre-boot."""
+    """Measure our start from connection to end, with lock, journal and pre-boot; only reading the options is left out."""
     uuid = lab.server(done=(), build={"disk_space": 1024})
     assert lab.power("start", uuid).outcome.value == "done"
     for number in range(_FILES):
@@ -76,7 +76,7 @@ def start(lab: Lab) -> Row:
         return time.monotonic() - began
 
     mine, other = in_turn(ours, plain, _STARTS)
-    note = f"its data directory has {_FILES} files, whose owner and size are looked at twice"
+    note = f"the start checks owner and size of {_FILES} files twice"
     return difference("start, nothing to change", mine, other, "plain start", 60, [note])
 
 
@@ -87,7 +87,7 @@ def _end(lab: Lab, uuid: str) -> None:
 
 
 def kill(lab: Lab) -> Row:
-    """The row of the table. The holder is a restart in its stop: the server ignores the signal, so that only the kill can end it."""
+    """Measure a kill while a restart holds the lock. The server ignores the restart's signal, so only the kill can end it."""
     uuid = lab.server(stop={"type": "signal", "value": "SIGTERM"}, done=(), IGNORE_SIGNALS="TERM")
     certain: list[float] = []
 
@@ -109,7 +109,7 @@ def kill(lab: Lab) -> Row:
         return _seconds_to_death(lab, uuid, lambda: lab.client.kill(uuid))
 
     mine, other = in_turn(ours, plain, _KILLS)
-    note = f"until it is certain that the server stays down: {Spread(tuple(certain[-_KILLS:])).text()}"
+    note = f"until the result of the kill: {Spread(tuple(certain[-_KILLS:])).text()}"
     return difference("kill under a held lock", mine, other, "plain kill", 150, [note])
 
 
@@ -120,7 +120,7 @@ def _start(lab: Lab, uuid: str) -> None:
 
 
 def _seconds_to_death(lab: Lab, uuid: str, send: Callable[[], object]) -> float:
-    """Seconds from calling ``send`` to the end of the server's process, which the kernel tells."""
+    """Return the seconds from calling ``send`` to the end of the server's process, as the kernel reports it."""
     container = lab.container(uuid)
     assert container is not None
     descriptor = os.pidfd_open(container["State"]["Pid"])

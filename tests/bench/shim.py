@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim: requests a second and their waits beside the library's own empty handler, memory, slow clients, and the way to a stop.
+"""The HTTP shim: rate and latency beside the library's empty handler, memory, and the time to a stop signal.
 
-Load and server share the processors of this machine, so that a rate is that of both together; each way of a row meets the same load.
+Load and server share the processors of this machine, so both lower the rate. Each way of a row gets the same load.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SERVERS = 50
 
 
 def rejected(lab: Lab) -> list[Row]:
-    """Requests whose action is none: 422."""
+    """Requests with an unknown action: 422."""
     servers = [lab.server() for _number in range(4)]
     with shim_on(lab) as shim:
         return _beside_the_library("rejected", shim.address, _requests(servers, b'{"action":"reboot"}'), 422, 20_000)
 
 
 def accepted(lab: Lab) -> list[Row]:
-    """Requests that are accepted while the server is busy: written durably, answered, and ended refused, which is written as well."""
+    """Accepted requests for a busy server: written durably, answered, ended as refused, and written again."""
     servers = [lab.server(IGNORE_SIGNALS="all", STOP_SECONDS=3600) for _number in range(4)]
     with shim_on(lab) as shim:
         for server in servers:
@@ -50,7 +50,7 @@ def _requests(servers: Sequence[str], body: bytes) -> list[bytes]:
 
 
 def _beside_the_library(what: str, ours: Address, requests: list[bytes], status: int, number: int) -> list[Row]:
-    """Two rows: the rate, and the wait that one request of a hundred exceeds."""
+    """Return two rows: the rate, and the latency that 1 % of the requests exceed."""
 
     def of(address: Address, expected: int) -> Load:
         found = load(address, requests, connections=_CONNECTIONS, number=number)
@@ -63,13 +63,13 @@ def _beside_the_library(what: str, ours: Address, requests: list[bytes], status:
     mine, others = ([pair[side] for pair in pairs] for side in (0, 1))
     rates = [Spread(tuple(each.rate for each in side), "1/s") for side in (mine, others)]
     waits = [Spread(tuple(each.quantile(0.99) for each in side)) for side in (mine, others)]
-    note = f"{number} requests on {_CONNECTIONS} connections, each way in turn"
+    note = f"{number} requests on {_CONNECTIONS} connections, both in turn"
     rate = Row(f"shim, {what}: rate", *rates, "empty handler", rates[1].median / rates[0].median, 2, "times", (note,))
     return [rate, ratio(f"shim, {what}: p99", *waits, "empty handler", 3)]
 
 
 def memory(lab: Lab) -> Row:
-    """The process with many servers, when it has been asked for all of them and has acted."""
+    """The memory of the process with many servers, after a list, a start and a stop."""
     servers = [lab.server() for _number in range(_SERVERS)]
     with shim_on(lab) as shim:
         at_first = resident(shim)
@@ -82,13 +82,13 @@ def memory(lab: Lab) -> Row:
 
 
 def resident(shim: Shim) -> float:
-    """Megabytes of memory that the process has now."""
+    """Return the current memory of the process in megabytes."""
     status = Path(f"/proc/{shim.child.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
 
 def stop(lab: Lab) -> Row:
-    """From the answer to the moment at which the engine has the container's word that the signal has come."""
+    """The time from the answer until the container logs the signal."""
     server = lab.server(stop={"type": "signal", "value": "SIGTERM"}, MARK="1")
     samples = []
     with shim_on(lab) as shim:
@@ -103,7 +103,7 @@ def stop(lab: Lab) -> Row:
 
 
 def _signalled_at(lab: Lab, server: str) -> float:
-    """When the server said last that it was signalled."""
+    """Return the last time at which the server logged the signal."""
 
     def stamps() -> list[bytes]:
         lines = lab.client.logs(server, timestamps=True).splitlines()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor: how soon a crashed server is started, how soon a hundred are, whether a crash is lost, and what it needs when idle."""
+"""The supervisor: its latency after a crash, and its memory and processor time when idle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CALM = {"reset_after": 1, "max_restarts": 1000}
 
 
 def latency(lab: Lab) -> Iterator[Row]:
-    """One crash at a time: from the end of the process to the request that starts it again."""
+    """One crash at a time: from the end of the process to the request for the next start."""
     lab.write_settings(supervisor=_CALM)
     uuid = lab.server(done=())
     assert lab.power("start", uuid).outcome.value == "done"
@@ -34,13 +34,13 @@ def latency(lab: Lab) -> Iterator[Row]:
         with Supervising(lab.at(proxy.host)):
             for number in range(_ROUNDS):
                 samples.append(_to_request(lab, proxy, uuid))
-                # A run of a second is a calm one here: the next crash is the first in a row again.
+                # A run of a second resets the crash count here.
                 time.sleep(1.3)
                 wait_until(lambda expected=number + 1: len(rows_of(lab, uuid)) == expected, "the crash has its row")
     finally:
         proxy.close()
     spread = Spread(tuple(samples))
-    yield bound("crash to start request, median", spread, 400, ["gathering of 200 ms included"])
+    yield bound("crash to start request, median", spread, 400, ["includes 200 ms of gathering"])
     yield bound("crash to start request, worst", Spread((max(samples),)), 1000)
 
 
@@ -58,7 +58,7 @@ def _to_request(lab: Lab, proxy: EngineProxy, uuid: str) -> float:
     wait_until(lambda: _start_after(proxy, seen) is not None, "the start was requested", 60)
     requested_at = _start_after(proxy, seen)
     assert requested_at is not None
-    wait_until(lambda: lab.is_up(uuid), "it is up again")
+    wait_until(lambda: lab.is_up(uuid), "the server is up again")
     return requested_at - died_at
 
 
@@ -67,7 +67,7 @@ def _start_after(proxy: EngineProxy, seen: int) -> float | None:
 
 
 def idle(lab: Lab, count: int) -> Iterator[Row]:
-    """Nothing happens to hundreds of servers: memory, and processor time over ten minutes."""
+    """Hundreds of idle servers: memory, and processor time over ten minutes."""
     with Supervising(lab) as supervising:
         time.sleep(5)
         pid = supervising.child.pid

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What it costs that results survive a power cut: restarts with and without the syncs of the journal, each of 5 ms at least.
+"""The cost of results that survive a power cut: restarts with and without the journal's syncs, of at least 5 ms each.
 
-The journal is open in another process's place, too: else SQLite syncs all of it in any case, as the last one closes it.
+The journal stays open a second time, as by another process. Otherwise SQLite syncs everything at the last close.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SYNC_SECONDS = 0.005
 
 
 def measure(lab: Lab) -> list[Row]:
-    """The rows of the table: one server, and many in one call."""
+    """Measure one server, and many servers in one call."""
     neighbour = lab.node().journal
     with servers(lab, _COUNT) as uuids, closing(neighbour):
         neighbour.store.rewrite()
@@ -44,7 +44,7 @@ def _note(syncs: int, rounds: int) -> str:
 
 
 def _compare(lab: Lab, uuids: Sequence[str], rounds: int) -> tuple[Spread, Spread, int]:
-    """Return the samples with and without, and the number of syncs of all that were with."""
+    """Return the samples with syncs and without, and the number of all syncs."""
     real, count = journal_file.sync_log, 0
 
     def sync(state_directory: str) -> None:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: servers powered in real containers through ansible-playbook, as a person would want to see it.
+"""The demo: ansible-playbook acts on servers in real containers.
 
-It writes below .build/demo only; ``make demo-down`` removes that and what it made on the engine.
+It writes only below .build/demo. ``make demo-down`` removes that and the demo's containers, network and images.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ FIRST_PORT = 42600
 
 FLEET = ("Atlas", "Borealis", "Cascade", "Dune", "Ember", "Fjord", "Grove", "Harbor")
 STUBBORN, SUSPENDED = "Stubborn", "Overdue"
-#: How many seconds these take to stop from their second run on, for there to be something to see in the middle of it. Fjord is killed then:
-#: however long a playbook takes to get as far as its task on a busy machine, the kill finds it in its stop.
+#: Seconds that these servers take to stop from their second run on, so that a scene can show a stop under way. Fjord is killed during its
+#: stop, so its stop lasts longer than the start of a playbook on a busy machine.
 SLOW = {"Fjord": 300.0, "Grove": 4.0, "Harbor": 3.0}
-#: Seconds from one playbook's begin to that of the next, which waits for it.
+#: Seconds between the starts of two playbooks. The second one waits for the first.
 LEAD_SECONDS = 0.5
 
 
 def definition(index: int, name: str, **environment: object) -> dict[str, Any]:
-    """A definition in the Panel's shape; the environment says how the test server behaves."""
+    """Return a definition as the Panel has it. The environment sets the test server's behaviour."""
     port = FIRST_PORT + index
     return {
         "settings": {
@@ -65,7 +65,7 @@ def prepare() -> None:
     write(definition(9, STUBBORN, IGNORE_SIGNALS="all", STOP_COMMAND="nothing would"))
     write(definition(10, SUSPENDED))
     network = {"name": NETWORK, "network_mode": NETWORK, "interface": "127.0.0.1"}
-    # No IPv6: by default it would be the network of a Wings node, which may be this one.
+    # No IPv6: its default network may belong to a Wings node on this machine.
     network["interfaces"] = {"v4": {"subnet": "10.213.77.0/24", "gateway": "10.213.77.1"}, "v6": {"subnet": "", "gateway": ""}}
     directories = {"definitions": "servers", "lock_directory": "run", "state_directory": "state", "data": "volumes"}
     settings = {
@@ -76,21 +76,21 @@ def prepare() -> None:
 
 
 def slow_down() -> None:
-    """Let the slow ones take their time to stop, once they have been started anew."""
+    """Let these servers stop slowly from their next run on."""
     for name, seconds in SLOW.items():
         write(definition(FLEET.index(name) + 1, name, STOP_SECONDS=seconds))
 
 
 @dataclass
 class Running:
-    """An ansible-playbook that was started."""
+    """A running ansible-playbook."""
 
     child: subprocess.Popen[bytes]
     result: Path
     began: float
 
     def finish(self) -> list[dict[str, Any]]:
-        """Wait for it; one entry for each server."""
+        """Wait for the end, and return one entry for each server."""
         self.child.wait()
         if not self.result.exists():
             sys.exit(f"the demo stops here: see {HOME / 'ansible.log'}")
@@ -103,7 +103,7 @@ class Running:
 
 
 def begin(action: str, *names: str, **options: object) -> Running:
-    """Start ansible-playbook and show the command; its own output goes to a log."""
+    """Start ansible-playbook and print the command. Its output goes to a log."""
     result = HOME / f"result-{time.monotonic_ns()}.json"
     variables = {"demo_servers": list(names), "demo_action": action, "demo_config": str(CONFIG)}
     variables.update({f"demo_{name}": value for name, value in options.items()})
@@ -121,32 +121,32 @@ def begin(action: str, *names: str, **options: object) -> Running:
 
 
 def act(action: str, *names: str, **options: object) -> list[dict[str, Any]]:
-    """Run a playbook to its end and show what became of each server."""
+    """Run a playbook to its end and print the result of each server."""
     entries = begin(action, *names, **options).finish()
     show(entries)
     return entries
 
 
 def show(entries: list[dict[str, Any]]) -> None:
-    """One line a server: what happened, and how long it took."""
+    """Print the action's result for each server on one line, with its duration."""
     for entry in entries:
         words = [f"{entry['state_before']} -> {entry['state']}"] if "state_before" in entry else []
         stop = entry.get("stop")
         if stop:
-            forced = "SIGKILL of that kill" if entry.get("code") == "cancelled_by_kill" else "SIGKILL after the grace"
+            forced = "SIGKILL from the kill" if entry.get("code") == "cancelled_by_kill" else "SIGKILL after the stop timeout"
             words.append(f"stopped by {forced if stop['forced'] else stop['how']} in {stop['seconds']:.1f} s")
         waited = entry.get("lock", {}).get("waited_seconds", 0)
         if waited >= 0.1:
-            words.append(f"waited {waited:.1f} s for its turn")
+            words.append(f"waited {waited:.1f} s for the lock")
         if "cancelled" in entry:
-            words.append(f"cancelled the {entry['cancelled']} under way")
+            words.append(f"cancelled the running {entry['cancelled']}")
         print(f"    {entry['name']:<10}{entry['outcome']:<11}{entry['seconds']:5.1f} s  {', '.join(words)}")
         if "code" in entry:
             print(f"              {entry['code']}: {entry['msg']}")
 
 
 def info(name: str) -> dict[str, Any]:
-    """What server_power_info says of one server."""
+    """Return a server's entry of server_power_info."""
     command = ["ansible", "localhost", "-m", "fleet.power.server_power_info", "-a", json.dumps({"server": [name], "config": str(CONFIG)})]
     output = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout
     entry: dict[str, Any] = json.loads(output[output.index("{") :])["servers"][0]
@@ -154,7 +154,7 @@ def info(name: str) -> dict[str, Any]:
 
 
 def await_phase(name: str, phase: str, seconds: float = 60.0) -> Holder:
-    """Wait until the holder of a server's lock is in a phase; the holder."""
+    """Wait until a server's lock holder is in a phase, and return the holder."""
     uuid = definition(FLEET.index(name) + 1, name)["settings"]["uuid"]
     locks = Locks(str(HOME / "run"), "")
     end = time.monotonic() + seconds
@@ -163,43 +163,42 @@ def await_phase(name: str, phase: str, seconds: float = 60.0) -> Holder:
         if holder is not None and holder.phase == phase:
             return holder
         time.sleep(0.02)
-    sys.exit(f"the demo stops here: nobody is in phase {phase} of {name}")
+    sys.exit(f"the demo stops here: no action on {name} reached the phase {phase}")
 
 
 def scene(number: int, title: str) -> None:
-    """Announce a scene."""
     print(f"\n{number}. {title}")
 
 
 def scene_waiting() -> None:
-    """Two restarts of one server: the second waits its turn and can say for whom."""
+    """Two restarts of one server: the second one waits for the lock and names its holder."""
     first = begin("restart", "Harbor", wait_seconds=60, wait_for="running")
     time.sleep(LEAD_SECONDS)
     second = begin("restart", "Harbor", wait_seconds=60, wait_for="running")
     holder = await_phase("Harbor", "stop")
-    print(f"  held by: {holder.action} by {holder.origin}, phase {holder.phase}, pid {holder.pid}, since {holder.since}")
+    print(f"  the lock holder: {holder.action} by {holder.origin}, phase {holder.phase}, pid {holder.pid}, since {holder.since}")
     show(first.finish())
     show(second.finish())
 
 
 def scene_suspended() -> None:
-    """A server suspended while it runs: a restart is refused before anything is stopped."""
+    """A suspended server is running: a restart is refused before the stop."""
     write({**(suspended := definition(10, SUSPENDED)), "settings": {**suspended["settings"], "suspended": True}})
     act("restart", SUSPENDED)
-    print(f"  and it is still {info(SUSPENDED)['state']}")
+    print(f"  the server is still {info(SUSPENDED)['state']}")
 
 
 def scene_kill() -> None:
-    """A kill in the middle of a restart: the server stays down."""
+    """A kill during a restart: the server stays down."""
     restart = begin("restart", "Fjord")
     await_phase("Fjord", "stop")
     act("kill", "Fjord")
     show(restart.finish())
-    print(f"  and it stays {info('Fjord')['state']}")
+    print(f"  the server stays {info('Fjord')['state']}")
 
 
 def scene_crash() -> None:
-    """The whole playbook and its module SIGKILLed in mid-stop: the lock died with them, and the journal knows."""
+    """SIGKILL to the playbook and its module during a stop: the lock is free, and the journal has the interrupted stop."""
     stop = begin("stop", "Grove")
     holder = await_phase("Grove", "stop")
     os.killpg(stop.child.pid, signal.SIGKILL)
@@ -209,39 +208,38 @@ def scene_crash() -> None:
     operation = left["last_operation"]
     lock = "free" if left["lock"] is None else "held"
     print(f"  SIGKILL to ansible-playbook and to its module: the lock is {lock}, the server is {left['state']}")
-    print(f"  the journal says of that stop: {operation['outcome']}, {operation['code']}")
+    print(f"  the journal's entry of the stop: {operation['outcome']}, {operation['code']}")
     act("restart", "Grove", wait_for="running")
 
 
 def main() -> None:
-    """Show it all."""
     began = time.monotonic()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     was_there = CONFIG.exists()
     prepare()
-    print(f"Ten servers, one container each, defined in {(HOME / 'servers').relative_to(CHECKOUT)}. First they are started.")
+    print(f"Ten servers, one container each, defined in {(HOME / 'servers').relative_to(CHECKOUT)}. The first task starts them.")
     if was_there:
-        # What an earlier demo left up may take minutes to stop.
+        # A server of an earlier demo may take minutes to stop.
         act("kill", *FLEET, STUBBORN, SUSPENDED)
     act("start", *FLEET, STUBBORN, SUSPENDED, wait_for="running")
     slow_down()
-    scene(1, "Eight servers are restarted by one task.")
+    scene(1, "One task restarts eight servers.")
     act("restart", *FLEET, wait_for="running")
-    scene(2, "A second restart of a server waits its turn.")
+    scene(2, "A second restart of a server waits for the first.")
     scene_waiting()
-    scene(3, "A suspended server refuses a restart, and keeps running.")
+    scene(3, "A restart of a suspended server is refused, and the server keeps running.")
     scene_suspended()
-    scene(4, "A server that ignores every signal and its stop command is forced after its grace.")
+    scene(4, "A server that ignores its stop is killed after the stop timeout.")
     act("stop", STUBBORN, stop_timeout=2)
-    scene(5, "A kill in the middle of a restart.")
+    scene(5, "A kill ends a running restart.")
     scene_kill()
-    scene(6, "The playbook is SIGKILLed in the middle of a stop, and the next action works.")
+    scene(6, "After a SIGKILL to the playbook during a stop, the next action works.")
     scene_crash()
-    print(f"\nThat took {time.monotonic() - began:.0f} s. Eight servers are still up; `make demo-down` removes everything.")
+    print(f"\nThe demo took {time.monotonic() - began:.0f} s. Eight servers are up. `make demo-down` removes everything.")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nThe demo was interrupted; what was under way is finished all the same. `make demo-down` removes everything.")
+        sys.exit("\nThe demo was interrupted. Running actions still finish. `make demo-down` removes everything.")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the HTTP shim needs beside what the demo has: settings with a token, which stay; and how to ask it, on the screen."""
+"""Prepares the HTTP shim for the demo's servers: settings with a token, which stay, and requests to try."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PORT = 42500
 
 
 def main() -> None:
-    """Write the settings, and say what can be done."""
+    """Write the settings, and print requests to try."""
     demo.prepare()
     if not TOKEN.exists():
         write(TOKEN, secrets.token_hex(16))
@@ -28,15 +28,15 @@ def main() -> None:
     url = f"http://127.0.0.1:{PORT}"
     token = f'-H "Authorization: Bearer $(cat {os.path.relpath(TOKEN)})"'
     print(f"""
-In another terminal, start {demo.FLEET[0]}, and see where to look:
+In another terminal, start {demo.FLEET[0]}. The answer's header Location has the path of the operation:
 
   curl -i {token} {url}/api/servers/{server}/power -d '{{"action": "start"}}'
 
-What became of it, once it has ended (the path is the Location of the answer):
+Its result, after the end (ID is in that path):
 
   curl {token} "{url}/api/servers/{server}/operations/ID?wait=60"
 
-All its operations, and the server itself:
+All operations of the server, and the server itself:
 
   curl {token} {url}/api/servers/{server}/operations
   curl {token} {url}/api/servers/{server}
@@ -44,7 +44,7 @@ All its operations, and the server itself:
 
 
 def write(path: Path, text: str) -> None:
-    """Write what nobody else may read."""
+    """Write a file that only this user may read."""
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text)

@@ -13,7 +13,7 @@ import pytest
 from . import lab, scratch
 from .lab import Lease, Node
 
-#: Begun first, the longest in front: no worker shall be left with one of them at the end.
+#: These files run first, the longest in front, so that no worker runs one of them alone at the end.
 LONGEST = (
     "test_supervised",
     "test_node",
@@ -32,19 +32,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection as it was when the first test began."""
+    """Copy the collection when the first test begins."""
     return scratch.snapshot(tmp_path_factory.mktemp("collections"))
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
-    """Give a test a directory for its inventories and runs; end with it what it left running."""
+    """Give a test a directory for its inventories and runs. Its processes end with it."""
     yield from scratch.scratch(tmp_path, _collections)
 
 
 @pytest.fixture
 def lease() -> Iterator[Lease]:
-    """``lease(count) -> list[Node]``: free nodes, as good as new; they are given back after the test."""
+    """``lease(count) -> list[Node]`` returns free nodes in a new state. The test's end returns them."""
     yield from lab.leases()
 
 

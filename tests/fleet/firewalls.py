@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stand-ins for firewalls on a node: they let nobody in or out, but keep rules as the real ones do, each in a file."""
+"""Stand-ins for firewalls on a node: they keep rules as the real ones do, each in a file, and block no traffic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .nodes import Node
 
 _PLACE = "/usr/local/sbin"
 _RULES = "/run/firewall-"
-#: `ufw` prints a rule with its comment in quotes, and takes it without; deletes it without.
+#: `ufw` prints comments in quotes and takes them without quotes. It deletes a rule without its comment.
 _UFW = f"""#!/bin/sh
 set -eu
 case "$1 $2" in
@@ -41,7 +41,7 @@ class StandIns:
             node.ssh(f"printf %s {shlex.quote(script)} >{_PLACE}/{name} && chmod 0755 {_PLACE}/{name}")
 
     def keep(self, kind: str, *rules: str) -> None:
-        """Let there be these rules: of ``ufw``, or of firewalld for ``now`` or as ``permanent`` ones."""
+        """Set the rules: of ``ufw``, or of firewalld as ``now`` or ``permanent``."""
         lines = "".join(f"{rule}\n" for rule in rules)
         self._node.ssh(f"printf %s {shlex.quote(lines)} >{_RULES}{kind}")
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible on the lab's nodes, over SSH as a user runs it; what a test needs of nodes and servers is here as well."""
+"""Ansible on the lab's nodes over SSH, as a user runs it. Helpers for nodes and servers are importable from here, too."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ __all__ = [
     "wait_until",
 ]
 
-#: Longest that one run of Ansible may take on a loaded machine with two cores.
+#: The longest run of Ansible on a loaded machine with two cores.
 RUN_SECONDS = 300.0
-#: An open connection is kept no longer than tests need it.
+#: Open connections end soon after the tests.
 SSH_PERSISTS = "ControlPersist=15s"
 
 
 def inventory(nodes: Sequence[Node], **variables: object) -> Path:
-    """Write an inventory whose group ``nodes`` is these nodes; ``variables`` are those of all of them."""
+    """Write an inventory with these nodes in the group ``nodes``, and with ``variables`` for all of them."""
     connection, _unused = lab_inventory("nodes")
     test = current()
     words = [SSH_PERSISTS if word.startswith("ControlPersist=") else word for word in connection["ansible_ssh_args"].split()]
@@ -75,12 +75,12 @@ def inventory(nodes: Sequence[Node], **variables: object) -> Path:
 class Going:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path = CHECKOUT) -> None:
         test = current()
-        # Files: an open connection that outlives the run would keep a pipe open.
+        # Files, because an open connection outlives the run and would hold a pipe open.
         self._stdout, self._stderr, self._results = test.file("stdout"), test.file("stderr"), test.file("results")
         self._began = time.monotonic()
         with self._stdout.open("w") as stdout, self._stderr.open("w") as stderr:
             self._child = subprocess.Popen(
-                # A process in the background may have been born deaf to SIGINT.
+                # A background process may ignore SIGINT from its start.
                 ["env", "--default-signal=INT", *command],
                 cwd=directory,
                 env={**environment, "FLEET_POWER_RECORD": str(self._results)},
@@ -104,16 +104,16 @@ class Going:
         return self._stderr.read_text()
 
     def results(self) -> tuple[dict[str, Any], ...]:
-        """Return what has ended up to now, as in `Ran`."""
+        """Return the results so far, as in `Ran`."""
         written = self._results.read_text() if self._results.exists() else ""
-        # The last line may not be whole yet.
+        # The last line may be incomplete.
         return tuple(json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n"))
 
     def is_going(self) -> bool:
         return self._child.poll() is None
 
     def interrupt(self) -> None:
-        """Ctrl-C: SIGINT to its whole group."""
+        """Send SIGINT to the whole process group, as Ctrl-C does."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
@@ -135,7 +135,7 @@ class Going:
 
 
 def environment() -> dict[str, str]:
-    """The environment for Ansible in tests: nothing of the caller's but the path, the checkout's configuration."""
+    """Return the environment for Ansible in tests: the caller's path, and the checkout's configuration."""
     test = current()
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -154,7 +154,7 @@ def environment() -> dict[str, str]:
 
 
 def tool(name: str) -> str:
-    """The path of a tool of Ansible, beside the interpreter that runs the tests."""
+    """Return the path of an Ansible tool beside this interpreter."""
     return str(Path(sys.executable).with_name(name))
 
 
@@ -165,7 +165,7 @@ def playbook_begun(
     surroundings: Mapping[str, str] | None = None,
     **variables: object,
 ) -> Going:
-    """Begin `playbook`, with ``surroundings`` added to the environment; it is killed after the test unless it has ended."""
+    """Begin `playbook`, with ``surroundings`` in the environment. The test's end kills it."""
     name = str(name_or_path)
     if "/" not in name and not name.endswith((".yml", ".yaml")):
         name = f"fleet.power.{name.removeprefix('fleet.power.')}"
@@ -178,12 +178,12 @@ def playbook_begun(
 
 
 def playbook(name_or_path: str | Path, nodes: Sequence[Node] | Path, *arguments: str, **variables: object) -> Ran:
-    """Run ``ansible-playbook fleet.power.NAME``, or the playbook at a path, on these nodes (or by an inventory) over SSH."""
+    """Run ``ansible-playbook fleet.power.NAME``, or the playbook at a path, over SSH on these nodes or this inventory."""
     return playbook_begun(name_or_path, nodes, *arguments, **variables).finish()
 
 
 def cut_off(name: str, node: Node, *, after: str, **variables: object) -> None:
-    """Run `playbook` on one node, killed right after a task, by its name, that changed something there."""
+    """Run `playbook` on one node, and kill it after the task of this name that changed something."""
     cut = current().file("cut")
     surroundings = {"FLEET_POWER_CUT": str(cut), "FLEET_POWER_CUT_AFTER": after}
     ran = playbook_begun(name, [node], surroundings=surroundings, **variables).finish()
@@ -198,7 +198,7 @@ def adhoc_begun(
     pattern: str = "nodes",
     surroundings: Mapping[str, str] | None = None,
 ) -> Going:
-    """Begin `adhoc`, with ``surroundings`` added to the environment; it is killed after the test unless it has ended."""
+    """Begin `adhoc`, with ``surroundings`` in the environment. The test's end kills it."""
     where = nodes if isinstance(nodes, Path) else inventory(nodes)
     name = f"fleet.power.{module}" if module.startswith("server_") else module
     options = args if isinstance(args, str) else json.dumps(args)
@@ -209,7 +209,7 @@ def adhoc_begun(
 def adhoc(
     nodes: Sequence[Node] | Path, module: str, args: Mapping[str, object] | str = "", *arguments: str, pattern: str = "nodes"
 ) -> dict[str, dict[str, Any]]:
-    """Run one module ad hoc; the result of each host, whatever it is. A short name is one of this collection's ``server_`` modules."""
+    """Run one module ad hoc; return each host's result, also a failure. A short name is a ``server_`` module of this collection."""
     ran = adhoc_begun(nodes, module, args, *arguments, pattern=pattern).finish()
     assert ran.results, ran.output
     return {each["host"]: each["result"] for each in ran.results}
@@ -225,7 +225,7 @@ def bring_up(servers: Mapping[Node, Sequence[Mapping[str, Any]]]) -> None:
 
 
 def restored(node: Node) -> str:
-    """Wait until the unit that starts servers after a boot has ended; return how."""
+    """Wait for the end of the unit that starts servers after a boot; return its state and result."""
     words = "systemctl show --value --property=SubState,Result fleet-power-restore"
     shown = wait_until(lambda: "start" not in (said := node.ssh(words)) and said, "the restore has ended", 60)
     return " ".join(sorted(str(shown).split()))

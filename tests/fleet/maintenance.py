@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Maintenance of nodes on the lab: servers that run, work to be done, and what a node remembers."""
+"""Maintenance of nodes on the lab: running servers, work, and the maintenance record."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from .lab import Node, adhoc, uuid_of
 
-MEMORY = "var/lib/fleet-power/maintenance.json"
-#: Where tasks leave a mark: what a node keeps there is gone with the next lease.
+RECORD = "var/lib/fleet-power/maintenance.json"
+#: Tasks leave a mark here. The next lease of the node removes it.
 MARK = "var/lib/fleet-power/work"
-#: Longest that a run of Ansible may take to get to some point on a loaded machine.
+#: The longest time until a run of Ansible reaches some point on a loaded machine.
 FAR_SECONDS = 120.0
 
 
@@ -35,7 +35,7 @@ def starts(node: Node, *definitions: dict[str, Any]) -> list[int]:
 
 
 def times(node: Node, definition: dict[str, Any]) -> tuple[str, str]:
-    """Return the moments a server ended and started last."""
+    """Return the times of a server's last end and last start."""
     found = node.container(uuid_of(definition))
     assert found is not None
     return found["State"]["FinishedAt"], found["State"]["StartedAt"]
@@ -52,15 +52,15 @@ def boot_of(node: Node) -> str:
 
 
 def work(directory: Path, command: str) -> str:
-    """A task file that runs a command on the node while its servers are down."""
+    """Write a task file that runs a command on the node while its servers are down."""
     path = directory / f"work-{time.monotonic_ns()}.yml"
     path.write_text(json.dumps([{"name": "Work", "ansible.builtin.shell": command}]))
     return str(path)
 
 
-def memory(node: Node, **fields: Any) -> str:
-    """Write a memory, as a run of this role would or not; its text."""
+def write_record(node: Node, **fields: Any) -> str:
+    """Write a maintenance record, valid or not; return its text."""
     known = {"schema": 1, "phase": "start", "boot_id": "b", "begun_at": "2026-01-31T03:00:00Z", "begun_by": "alice@web1", "servers": []}
     text = json.dumps({**known, **fields})
-    node.write(f"/{MEMORY}", text)
+    node.write(f"/{RECORD}", text)
     return text

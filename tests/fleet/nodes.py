@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real nodes for tests: leases on the lab that ``make fleet`` or ``make lab`` has brought up, the faults of a node, a look at its servers.
+"""Real nodes for tests: leases on the lab of ``make fleet`` or ``make lab``, faults of a node, and the state of its servers.
 
-Tests that run side by side share the lab: each uses only the nodes it has leased. A node is made as good as new when it is leased.
+Parallel tests share the lab. Each uses only the nodes that it has leased. A lease resets the node.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NODES = CHECKOUT / "tests" / "lab" / "nodes"
-#: Longest that a test waits for nodes that others have leased.
+#: The longest wait for nodes that other tests have leased.
 LEASE_SECONDS = 300.0
 
 
@@ -39,14 +39,14 @@ def home() -> Path:
 
 @cache
 def lab_inventory(group: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The connection variables of the lab, and the addresses of a group's nodes by name."""
+    """Return the lab's connection variables, and the addresses of a group's nodes by name."""
     inventory = yaml.safe_load((home() / "inventory.yml").read_text())["all"]
     hosts = inventory["children"].get(group, {"hosts": {}})["hosts"]
     return inventory["vars"], {name: each["ansible_host"] for name, each in hosts.items()}
 
 
 def nodes_command(*arguments: str) -> str:
-    """Run ``tests/lab/nodes``; its output."""
+    """Run ``tests/lab/nodes``; return its output."""
     ran = subprocess.run([str(NODES), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         raise AssertionError(f"nodes {shlex.join(arguments)}: {ran.stderr or ran.stdout}")
@@ -55,7 +55,7 @@ def nodes_command(*arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults of a node, made and undone from this machine, whether the node can be reached or not."""
+    """The faults of a node. They work without a connection to it."""
 
     node: str
 
@@ -87,13 +87,13 @@ class Faults:
         nodes_command("start-engine", self.node)
 
     def disk(self, mib: int, path: str) -> None:
-        """Lay a disk of so many MiB over a directory."""
+        """Mount a disk of this size over a directory."""
         nodes_command("disk", self.node, str(mib), path)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A real node, leased. Its servers are looked at without Ansible."""
+    """A real, leased node. Its servers are inspected without Ansible."""
 
     name: str
     address: str
@@ -103,14 +103,14 @@ class Node:
         return Faults(self.name)
 
     def ssh(self, command: str, check: bool = True) -> str:
-        """Run a shell command on it over SSH; its standard output. Errors are raised unless ``check`` is false."""
+        """Run a shell command on the node over SSH; return its standard output. AssertionError on failure, unless ``check`` is false."""
         ran = subprocess.run([*self._ssh(), command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if check and ran.returncode != 0:
             raise AssertionError(f"{self.name}: {command!r} ended {ran.returncode}: {ran.stderr or ran.stdout}")
         return ran.stdout
 
     def _ssh(self, *more: str) -> list[str]:
-        """The words of a connection, with more arguments before the address."""
+        """Return the words of an SSH command, with more arguments before the address."""
         connection, _unused = lab_inventory("nodes")
         options = [word for word in shlex.split(connection["ansible_ssh_args"]) if word != "-o" and not word.startswith("Control")]
         arguments = [argument for option in ("BatchMode=yes", "ConnectTimeout=5", *options) for argument in ("-o", option)]
@@ -118,21 +118,21 @@ class Node:
 
     @contextlib.contextmanager
     def reaching(self, port: int) -> Iterator[None]:
-        """Let a port of this machine's loopback be one of the node's loopback, too."""
+        """Forward a port of the node's loopback to the same port of this machine."""
         tunnel = ("-R", f"127.0.0.1:{port}:127.0.0.1:{port}", "-o", "ExitOnForwardFailure=yes")
         words = self._ssh(*tunnel)
         with subprocess.Popen([*words, "echo open; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
             try:
-                assert child.stdout is not None and child.stdout.readline() == "open\n", f"{self.name} has no way to port {port}"
+                assert child.stdout is not None and child.stdout.readline() == "open\n", f"{self.name} cannot reach port {port}"
                 yield
             finally:
                 child.kill()
 
-    def needs_a_way_out(self) -> None:
-        """Skip the test unless it reaches the distribution's packages and a package index."""
+    def needs_network(self) -> None:
+        """Skip the test if the lab cannot reach the distribution's packages and a package index."""
         if not (home() / "online").exists():
-            pytest.skip("the lab has no way out; make it with --online")
-        # Where the way out is looked into, this machine knows by whom; pip on the node has to as well.
+            pytest.skip("the lab has no network; make it with --online")
+        # If a proxy inspects TLS, pip on the node needs this machine's CA certificates.
         believed = Path("/etc/ssl/certs/ca-certificates.crt")
         if believed.exists():
             self.write("/etc/believed.pem", believed.read_text())
@@ -140,7 +140,7 @@ class Node:
 
     @property
     def root(self) -> Path:
-        """Its root directory, as this machine sees it; it changes with each boot."""
+        """Return the node's root directory on this machine. It changes with each boot."""
         with contextlib.suppress(FileNotFoundError):
             root = Path("/proc", (home() / self.name / "init.pid").read_text().strip(), "root")
             if root.exists():
@@ -164,11 +164,11 @@ class Node:
 
     @property
     def docker_host(self) -> str:
-        """Its engine, as this machine reaches it, network or not; it changes with each boot."""
+        """Return the address of the node's engine for this machine. It works without network, and changes with each boot."""
         return f"unix://{self.root}/run/docker.sock"
 
     def container(self, name: str) -> dict[str, Any] | None:
-        """Return its engine's inspection of a container, or None; None as well while the node is halted."""
+        """Return the engine's inspection of a container; None without one, or while the node is halted."""
         import docker
         import docker.errors
 
@@ -188,7 +188,7 @@ class Node:
         return found is not None and bool(found["State"]["Running"])
 
     def started_at(self, uuid: str) -> str:
-        """Return the moment a server's container was last started, as its engine writes it."""
+        """Return the last start of a server's container, as its engine writes it."""
         found = self.container(uuid)
         assert found is not None, f"{uuid} has no container on {self.name}"
         return str(found["State"]["StartedAt"])
@@ -199,11 +199,11 @@ class Node:
 
 class Lease(Protocol):
     def __call__(self, count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
-        """``bare``: nodes without Docker, as new. ``renewed``: also what roles have installed on them is gone, which takes a boot."""
+        """``bare``: new nodes without Docker. ``renewed``: nodes without installations of roles, which takes a boot."""
 
 
 def leases() -> Iterator[Lease]:
-    """Yield what the fixture ``lease`` gives; end all its leases afterwards."""
+    """Yield the fixture ``lease``, then end all its leases."""
     with contextlib.ExitStack() as held:
 
         def lease(count: int, *, bare: bool = False, renewed: bool = False) -> list[Node]:
@@ -218,7 +218,7 @@ def leases() -> Iterator[Lease]:
 
 
 def _take(count: int, names: Sequence[str], held: contextlib.ExitStack) -> list[str]:
-    """Lock so many free nodes: all of them or none, so that two tests never wait for each other."""
+    """Lock ``count`` free nodes at once, so that two tests never wait for each other."""
     directory = home() / "leases"
     directory.mkdir(exist_ok=True)
     deadline = time.monotonic() + LEASE_SECONDS

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""People who may log in to a node, beside root, and what sudo lets them do; gone after the test."""
+"""A user of a node besides root, with rights in sudo. The test's end removes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BY_SUDO_WITHOUT_PASSWORD = f"{PERSON} ALL=(ALL:ALL) NOPASSWD: ALL"
 
 @contextmanager
 def person(node: Node, *, sudo: str = "", groups: Sequence[str] = ()) -> Iterator[dict[str, object]]:
-    """Let ``ops`` log in with the lab's key; ``sudo`` is what sudoers says, if anything. Yield the connection variables."""
+    """Let ``ops`` log in with the lab's key, with ``sudo`` as its line in sudoers. Yield the connection variables."""
     for group in groups:
         node.ssh(f"getent group {group} || groupadd --system {group}")
     belonging = f"--groups {','.join(groups)}" if groups else ""

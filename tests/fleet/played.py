@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers of a real node that people play on: their game reads how many from a file, and writes what they are told into another."""
+"""Servers of a real node with players: the game reads their number from a file, and writes the announcements to another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from .lab import Node, bring_up, server, uuid_of
 from .rollout import runs_of
 
-#: A game that reads from a file how many play, and writes into another what they are told.
+#: Reads the number of players from a file, and writes the announcements to another.
 GAMES = {
     "profiles": {
         "lab": {
@@ -40,7 +40,7 @@ class Network:
         return runs_of(self.node, list(self.servers.values()))
 
     def restarted(self) -> list[str]:
-        """The names of the servers that are in another run than before."""
+        """Return the names of the servers with a new run."""
         return [name for name, run in self.runs().items() if run != self.before[name]]
 
     def said(self, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs of Ansible that have ended, and what they said."""
+"""Ended runs of Ansible, and their output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Ran:
     stdout: str
     stderr: str
     seconds: float
-    #: For each host and task, in the order they ended: ``host``, ``task``, ``result``.
+    #: ``host``, ``task`` and ``result`` of each ended task, in order.
     results: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -34,7 +34,7 @@ def made(ran: Ran) -> Ran:
 
 
 def refusal(ran: Ran) -> str:
-    """The last sentence of a run that must have ended in an error, which is one of ours and not Ansible's."""
+    """Return the last sentence of a failed run, which is a message of this collection."""
     assert ran.rc != 0, ran.output
     message = str([each["result"]["msg"] for each in ran.results if each["result"].get("msg")][-1])
     assert message.startswith("Cannot "), ran.output
@@ -42,12 +42,12 @@ def refusal(ran: Ran) -> str:
 
 
 def recap(ran: Ran) -> dict[str, int]:
-    """How often each host failed or was unreachable, by the lines that Ansible ends a run with."""
+    """Return how often each host failed or was unreachable, from the last lines of Ansible."""
     _said, _title, lines = ran.stdout.rpartition("PLAY RECAP")
     found = re.findall(r"^(\S+) +: ok=.* unreachable=(\d+) +failed=(\d+)", lines, re.MULTILINE)
     return {host: int(unreachable) + int(failed) for host, unreachable, failed in found}
 
 
 def words_of(ran: Ran) -> str:
-    """Return all that a run said, without the breaks of its lines."""
+    """Return the output without its line breaks."""
     return " ".join(ran.output.split())

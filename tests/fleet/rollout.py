@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rolling runs on the lab: servers that are up, what a run said of them, and what their nodes' journals say."""
+"""Rolling runs on the lab: running servers, the run's output, and the journals of the nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .lab import Node, phase_of, uuid_of
 from .ran import Ran
 
 Definition = dict[str, Any]
-#: Without Ansible, which would take a second for each look.
+#: Without Ansible, which takes a second each time.
 _READ_JOURNAL = """
 import json, sqlite3, sys
 journal = sqlite3.connect("/var/lib/fleet-power/journal.sqlite")
@@ -26,19 +26,19 @@ print(json.dumps([dict(row) for row in rows]))
 
 
 def break_start(node: Node, *definitions: Definition) -> None:
-    """Let the next restarts be refused: their image is nowhere."""
+    """Let the next restarts be refused: their image does not exist."""
     for definition in definitions:
         definition["settings"]["container"]["image"] = "~fleet-power/nowhere:latest"
     node.define(*definitions)
 
 
 def runs_of(node: Node, definitions: Sequence[Definition]) -> dict[str, str]:
-    """Return when each server was last started, by its name."""
+    """Return the last start of each server, by name."""
     return {each["settings"]["meta"]["name"]: node.started_at(uuid_of(each)) for each in definitions}
 
 
 def operations(node: Node, definition: Definition, action: str = "restart") -> list[dict[str, Any]]:
-    """Return what the journal says of one server's actions of a kind, the oldest first."""
+    """Return a server's operations of this action from the journal, the oldest first."""
     found: list[dict[str, Any]] = json.loads(node.ssh(shlex.join(["python3", "-c", _READ_JOURNAL, uuid_of(definition), action])))
     return found
 
@@ -53,7 +53,7 @@ def resume_files(home: Path) -> list[Path]:
 
 
 def outcomes(result: dict[str, Any]) -> dict[str, str]:
-    """How each server ended, with its code, by its name, or its node's where it has none."""
+    """Return the outcome and code of each server, by its name, or by its node without a name."""
     return {
         each.get("name") or each.get("server") or each["node"]: f"{each['outcome']} {each.get('code', '')}".strip()
         for each in result["servers"]
@@ -61,17 +61,17 @@ def outcomes(result: dict[str, Any]) -> dict[str, str]:
 
 
 def table_of(ran: Ran) -> list[str]:
-    """The lines of the table that ends a run, from its headings on."""
+    """Return the lines of the table at the end of a run, with its headings."""
     lines = ran.stdout.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.split()[:3] == ["node", "server", "name"])
     return lines[begin : lines.index("", begin)]
 
 
 def is_stopping(node: Node, definition: Definition) -> bool:
-    """Tell whether the action on a server is in the middle of its stop."""
+    """Tell whether a server's action is in its stop."""
     return phase_of(node, definition) == "stop"
 
 
 def is_unlocked(node: Node, definition: Definition) -> bool:
-    """Tell whether nobody holds a server, as the node itself sees it."""
+    """Tell whether no action holds a server's lock, as the node sees it."""
     return not (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text().strip()

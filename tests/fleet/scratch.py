@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The test that runs in this process: its directory, and the collection that it runs."""
+"""The running test: its directory, and its copy of the collection."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from .nodes import CHECKOUT
 
-#: What a collection is made of, as far as Ansible runs it.
+#: The parts of a collection that Ansible needs.
 COLLECTION = ("extensions", "galaxy.yml", "meta", "playbooks", "plugins", "roles")
 
 
 @dataclass
 class Test:
     directory: Path
-    #: Where Ansible finds this collection.
+    #: The directory in which Ansible finds this collection.
     collections: Path
     sockets: Path
-    #: Ends each run of Ansible that may still go on.
+    #: Each function kills a run of Ansible.
     ends: list[Callable[[], None]] = field(default_factory=list)
     files: int = 0
 
@@ -42,12 +42,12 @@ def current() -> Test:
 
 
 def collection_in(collections: Path) -> Path:
-    """Return the root of the collection in a directory that Ansible takes for collections."""
+    """Return the collection's root below a collections directory."""
     return collections / "ansible_collections" / "fleet" / "power"
 
 
 def snapshot(directory: Path) -> Path:
-    """Copy the collection, so that an edit of the checkout never meets a test half way; return what Ansible takes for collections."""
+    """Copy the collection, so that later edits do not change it during a test; return the collections directory."""
     power = collection_in(directory)
     for name in COLLECTION:
         if (CHECKOUT / name).is_dir():
@@ -58,7 +58,7 @@ def snapshot(directory: Path) -> Path:
 
 
 def collections() -> Path:
-    """Return the directory in which Ansible finds the collection in this test."""
+    """Return the collections directory of this test."""
     return current().collections
 
 
@@ -67,8 +67,8 @@ def collection_root() -> Path:
 
 
 def scratch(directory: Path, collections: Path) -> Iterator[None]:
-    """Say where the test that begins keeps its files, and what it runs; ends after it whatever it has begun."""
-    # The address of a control socket has at most 107 bytes: a test's own directory has too long a name.
+    """Set the directory and the collection of the test that begins. End its runs after it."""
+    # A control socket's address has at most 107 bytes, and the name of a test's own directory is too long.
     test = Test(directory, collections, Path(tempfile.mkdtemp(prefix="fleet-")))
     _tests.append(test)
     try:

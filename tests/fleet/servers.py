@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers for tests on the lab: what they are, and what their node's files say of them."""
+"""Servers for tests on the lab: their definitions, and their files on the node."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def server(
     egg: str | None = None,
     **environment: object,
 ) -> dict[str, Any]:
-    """A definition with a fresh uuid; the environment says how the test server behaves (tests/lab/README.md)."""
+    """Return a definition with a fresh UUID. The environment sets the test server's behaviour (tests/lab/README.md)."""
     settings: dict[str, Any] = {
         "uuid": str(uuid_module.uuid4()),
         "meta": {"name": name},
@@ -52,7 +52,7 @@ def uuid_of(definition: Mapping[str, Any]) -> str:
 
 
 def holder_of(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of whoever holds a server's lock; empty where nobody holds it, or the node is down."""
+    """Return the record of a server's lock holder; empty without a holder, or if the node is down."""
     with contextlib.suppress(OSError, ValueError, AssertionError):
         record: dict[str, Any] = json.loads((node.root / f"run/fleet-power/{uuid_of(definition)}.lock").read_text())
         return {} if record.get("released") else record
@@ -60,13 +60,13 @@ def holder_of(node: Node, definition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def phase_of(node: Node, definition: Mapping[str, Any]) -> str:
-    """Return the phase of the action that holds a server's lock, as in ``stop``; empty where nobody holds it, or the node is down."""
+    """Return the phase of a server's lock holder, such as ``stop``; empty without a holder, or if the node is down."""
     return str(holder_of(node, definition).get("phase", ""))
 
 
 @contextlib.contextmanager
 def held(node: Node, definition: Mapping[str, Any]) -> Iterator[None]:
-    """Hold a server's lock, as somebody who says nothing of himself."""
+    """Hold a server's lock without writing a record."""
     with (node.root / f"run/fleet-power/{uuid_of(definition)}.lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

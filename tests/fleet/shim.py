@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim on the lab: a node that has it, what systemd says of it, and requests to it."""
+"""The HTTP shim on the lab: a node with it, its state in systemd, and requests to it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TOKEN = "hunter2-of-the-shim"
 SERVICE = "fleet-power-shim"
 UNIT = f"/etc/systemd/system/{SERVICE}.service"
 LIBRARIES = "/usr/local/lib/fleet-power"
-#: Seconds that an action may wait for its turn, the most there is: for longer than whatever a test does to the service in between.
+#: The longest `wait_seconds` of an action. A test's change to the service takes less time.
 PATIENT = 300
 
 
 def settings(**api: object) -> dict[str, Any]:
-    """Settings of a node with the HTTP shim, open to the machine the tests run on."""
+    """Return the settings of a node with the HTTP shim, open to the machine of the tests."""
     return {"token": TOKEN, "system": {"stop_timeout": 60}, "api": {"host": "0.0.0.0", "port": 8080, **api}}
 
 
 def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[str] = (), **variables: object) -> Ran:
-    """Make a node with these servers, and install the service on it."""
+    """Make a node with these servers, and install the HTTP shim on it."""
     if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
         pytest.skip("the nodes' base lacks python3-aiohttp")
     asked = {"node_settings": settings(), "node_definitions": list(definitions), "node_check": False, **variables}
@@ -38,13 +38,13 @@ def installed(node: Node, *definitions: Mapping[str, Any], arguments: Sequence[s
 
 
 def shown(node: Node, *properties: str, service: str = SERVICE) -> dict[str, str]:
-    """Return properties of the service, or of another, as systemd shows them."""
+    """Return these properties of a service, as systemd shows them."""
     lines = node.ssh(f"systemctl show --property={','.join(properties)} {service}").splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
 def ask(node: Node, path: str, body: Mapping[str, object] | None = None, token: str = TOKEN) -> tuple[int, Mapping[str, str], Any]:
-    """One request to the service: status, headers, and what it says."""
+    """Send one request; return status, headers and body."""
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{node.address}:8080{path}", content, {"Authorization": f"Bearer {token}"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -56,7 +56,7 @@ def ask(node: Node, path: str, body: Mapping[str, object] | None = None, token: 
 
 
 def accepted(node: Node, definition: Mapping[str, Any], action: str, wait_seconds: int = PATIENT) -> str:
-    """Have an action accepted; where its end can be read."""
+    """Send an action that is accepted; return the URL of its operation."""
     asked = {"action": action, "wait_seconds": wait_seconds}
     status, headers, _unused = ask(node, f"/api/servers/{uuid_of(definition)}/power", asked)
     assert status == 202
@@ -64,7 +64,7 @@ def accepted(node: Node, definition: Mapping[str, Any], action: str, wait_second
 
 
 def end_of(node: Node, location: str) -> dict[str, Any]:
-    """How an operation ended, once it has."""
+    """Wait for the end of an operation, and return it."""
 
     def answer() -> dict[str, Any] | None:
         try:
@@ -77,21 +77,21 @@ def end_of(node: Node, location: str) -> dict[str, Any]:
 
 
 def done(node: Node, definition: Mapping[str, Any], action: str) -> dict[str, Any]:
-    """Do an action through the service; its end, which must be a good one."""
+    """Do an action over the HTTP shim. It must succeed; return its operation."""
     ended = end_of(node, accepted(node, definition, action))
     assert ended["outcome"] == "done", ended
     return ended
 
 
 def begun(node: Node, location: str) -> None:
-    wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "it has begun")
+    wait_until(lambda: ask(node, location)[2]["progress"] == "begun", "the operation has begun")
 
 
 def pid_of(node: Node, service: str = SERVICE) -> int:
-    """The process of the service, or of another; 0 while there is none."""
+    """Return the process id of a service; 0 without a process."""
     return int(shown(node, "MainPID", service=service)["MainPID"])
 
 
 def library_of(node: Node, service: str = SERVICE) -> str:
-    """The path of the library that the process of the service, or of another, runs from."""
+    """Return the path of the library that a service runs."""
     return node.ssh(f"tr '\\0' '\\n' </proc/{pid_of(node, service)}/environ | sed -n s/^PYTHONPATH=//p").strip()

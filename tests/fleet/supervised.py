@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes that are supervised: made by role node, what runs there, and what the journal has of their servers."""
+"""Supervised nodes: role node, its services, and the servers' rows in the journal."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from .shim import LIBRARIES, shown
 SUPERVISOR = "fleet-power-supervisor"
 RESTORE = "fleet-power-restore"
 EVENTS = "fleet-power-events"
-#: What signs events.
+#: The secret that signs events.
 SECRET = "whsec_" + "QUFB" * 8
-#: What a run of the role may leave out in a test.
+#: Variables that make the role quicker in a test.
 SHORT = {"node_python": "none", "node_user": "", "node_check": False}
-#: Longest that a server may take to be back on a loaded machine.
+#: The longest time until a server is back on a loaded machine.
 BACK_SECONDS = 60.0
 
 
 def supervised(node: Node, *servers: Mapping[str, Any], **variables: object) -> Ran:
-    """Make it a node with these servers, which are supervised unless ``variables`` say otherwise."""
+    """Make a node with these servers, supervised unless ``variables`` say otherwise."""
     return made(playbook("node", [node], **{**SHORT, "node_definitions": list(servers), **variables}))
 
 
 def act(node: Node, action: str, *servers: Mapping[str, Any], **options: object) -> dict[str, Any]:
-    """Act on servers, or on all; the result."""
+    """Act on servers, or on all; return the result."""
     asked = {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options}
     return dict(adhoc([node], "server_power", asked)[node.name])
 
 
 def units(node: Node) -> dict[str, str]:
-    """Return whether each unit is enabled, and how it does; nothing of one that is not there."""
-    told = {}
+    """Return for each existing unit whether it is enabled and active."""
+    states = {}
     for service in (SUPERVISOR, RESTORE, EVENTS):
         found = shown(node, "UnitFileState", "ActiveState", service=service)
         if found["UnitFileState"]:
-            told[service] = f"{found['UnitFileState']} {found['ActiveState']}"
-    return told
+            states[service] = f"{found['UnitFileState']} {found['ActiveState']}"
+    return states
 
 
 def libraries(node: Node) -> list[str]:
@@ -51,20 +51,20 @@ def libraries(node: Node) -> list[str]:
 
 
 def crash(node: Node, server: Mapping[str, Any]) -> None:
-    """Let a server crash, without the engine being asked for it."""
+    """Kill a server's process without the engine."""
     found = node.container(uuid_of(server))
     assert found is not None and found["State"]["Running"]
     node.ssh(f"kill -9 {found['State']['Pid']}")
 
 
 def is_back(node: Node, server: Mapping[str, Any], since: str) -> bool:
-    """Tell whether a server is up in another run than the one that began then."""
+    """Tell whether a server is up in another run than the one of ``since``."""
     found = node.container(uuid_of(server))
     return found is not None and bool(found["State"]["Running"]) and found["State"]["StartedAt"] != since
 
 
 def began(node: Node, server: Mapping[str, Any]) -> datetime:
-    """Return the moment a server was started, in whole microseconds."""
+    """Return a server's last start, in whole microseconds."""
     return datetime.fromisoformat(node.started_at(uuid_of(server))[:26].rstrip("Z"))
 
 
@@ -75,7 +75,7 @@ def facts(node: Node, *servers: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def starts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
-    """Return by whom each server was started, as the journal has it; the first in front."""
+    """Return the origins of each server's starts from the journal, the oldest first."""
     return [
         [row["origin"] for row in reversed(each["operations"]) if (row["action"], row["outcome"]) == ("start", "done")]
         for each in facts(node, *servers)
@@ -83,5 +83,5 @@ def starts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
 
 
 def verdicts(node: Node, *servers: Mapping[str, Any]) -> list[list[str]]:
-    """Return what each ended run of servers was taken for; the first in front."""
+    """Return the verdicts on each server's ended runs, the oldest first."""
     return [[row["verdict"] for row in reversed(each["crashes"])] for each in facts(node, *servers)]

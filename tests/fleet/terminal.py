@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible at a real terminal: what a person sees there, and what the keys do."""
+"""Ansible in a real terminal: its output, and the effect of keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .lab import CHECKOUT, Node, environment, inventory, tool
 
 
 class Terminal:
-    """A terminal of 120 columns, with one command in its foreground; used with ``with``, which ends it."""
+    """A terminal of 120 columns with one command in the foreground. The end of ``with`` kills the command."""
 
     def __init__(self, nodes: Sequence[Node] | Path, module: str, options: Mapping[str, object]) -> None:
         import json
@@ -31,7 +31,7 @@ class Terminal:
         words = [tool("ansible"), "-i", str(where), "nodes", "-m", f"fleet.power.{module}", "-a", json.dumps(options)]
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        # As a shell with job control does it: a session whose terminal this is.
+        # A shell with job control does the same: the command leads a session with this terminal.
         self._child = subprocess.Popen(
             ["env", "--default-signal=INT", "setsid", "--ctty", "--wait", *words],
             cwd=CHECKOUT,
@@ -42,7 +42,7 @@ class Terminal:
         )
         os.close(theirs)
         self._terminal, self._began = ours, time.monotonic()
-        #: What was shown, and when.
+        #: The output, with its times.
         self.shown: list[tuple[float, str]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -54,7 +54,7 @@ class Terminal:
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(signal.SIGKILL)
         self._child.wait()
-        # Whoever is still there gets SIGHUP, as from a window that is closed.
+        # Remaining processes get SIGHUP, as from a closed window.
         os.close(self._terminal)
 
     @property

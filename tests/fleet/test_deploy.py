@@ -25,12 +25,12 @@ from .scratch import collections
 
 @dataclass(frozen=True)
 class Repository:
-    """The content of a team's version control: the script, an inventory, a directory of definitions for each node."""
+    """A team's repository: the script, an inventory, and a directory of definitions for each node."""
 
     place: Path
 
     def commit(self, node: Node, *definitions: Mapping[str, Any]) -> None:
-        """Write the definitions of a node's servers, as a commit would."""
+        """Write the definitions of a node's servers."""
         directory = self.place / "servers" / node.name
         directory.mkdir(parents=True, exist_ok=True)
         for definition in definitions:
@@ -65,7 +65,7 @@ SHORT = {"node_python": "none", "node_user": "", "node_restore_on_boot": False, 
 
 
 class Team:
-    """Two servers on one node that are up, and the repository that they are deployed from."""
+    """Two running servers on one node, and the repository that defines them."""
 
     def __init__(self, place: Path, node: Node) -> None:
         self.node = node
@@ -88,7 +88,7 @@ class Team:
             self.repository.commit(self.node, changed)
 
     def began(self) -> list[str]:
-        """Return the moment each server was last started."""
+        """Return the last start of each server."""
         return [self.node.started_at(uuid_of(definition)) for definition in (self.first, self.second)]
 
     def up(self) -> list[bool]:
@@ -110,7 +110,7 @@ def team(lease: Lease, tmp_path: Path) -> Team:
 
 
 @pytest.mark.long
-def test_a_deploy_restarts_what_it_changes_and_nothing_else(team: Team) -> None:
+def test_a_deploy_restarts_only_the_servers_that_it_changes(team: Team) -> None:
     before = team.began()
     changed = copy.deepcopy(team.first)
     changed["settings"]["environment"]["RELEASE"] = "two"
@@ -121,7 +121,7 @@ def test_a_deploy_restarts_what_it_changes_and_nothing_else(team: Team) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert team.repository.outcomes() == {"Atlas": "done"}
     assert team.began()[0] > before[0] and team.began()[1] == before[1]
-    # A second one finds nothing to do, and says so.
+    # A second deploy finds nothing to do.
     ran = team.repository.deploy()
     assert (ran.returncode, team.repository.outcomes()) == (0, {}), ran.stdout + ran.stderr
     ran = team.repository.deploy(DEPLOY_OUTDATED="false")
@@ -130,9 +130,9 @@ def test_a_deploy_restarts_what_it_changes_and_nothing_else(team: Team) -> None:
 
 
 @pytest.mark.long
-def test_a_bad_image_stops_at_the_canary_and_once_mended_the_rest_is_done(team: Team) -> None:
+def test_a_bad_image_stops_a_deploy_at_the_canary_and_a_resume_does_the_rest(team: Team) -> None:
     before = team.began()
-    # Nothing listens there.
+    # No registry listens there.
     team.release(image="127.0.0.1:9/none:1", RELEASE="two")
     ran = team.repository.deploy()
     assert ran.returncode != 0
@@ -151,12 +151,12 @@ def test_a_bad_image_stops_at_the_canary_and_once_mended_the_rest_is_done(team: 
 
 
 def rows(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """How each server of the table at the end of a run ended, by name."""
+    """Return the outcome of each server in the table of a run, by name."""
     return dict(re.findall(r"^node-\d+ +[0-9a-f]{8} +(\S+) +(\w+) ", ran.stdout, re.MULTILINE))
 
 
 def previewed(team: Team, *arguments: str) -> dict[str, str]:
-    """Preview a deploy, then do it; return how each server ended, after comparing what the two say of it."""
+    """Preview a deploy, do it, and compare both; return the outcome of each server."""
     before, kept = team.began(), team.definitions()
     preview = team.repository.deploy("--check", *arguments)
     assert (team.began(), team.definitions()) == (before, kept)
@@ -168,7 +168,7 @@ def previewed(team: Team, *arguments: str) -> dict[str, str]:
 
 
 def with_a_third(team: Team) -> dict[str, Any]:
-    """Return a server that is up beside the two, and is in no repository yet."""
+    """Start a third server, which is not in the repository yet, and return it."""
     third = server("Cetus", STOP_SECONDS=0.1)
     team.node.define(third)
     adhoc([team.node], "fleet.power.server_power", "server=Cetus action=start wait_for=running")
@@ -178,7 +178,7 @@ def with_a_third(team: Team) -> dict[str, Any]:
 def test_a_preview_names_exactly_the_servers_that_the_deploy_restarts(team: Team) -> None:
     third = with_a_third(team)
     began = team.node.started_at(uuid_of(third))
-    # Two are changed, one is as it was, and one is new on the node.
+    # Two servers are changed, one is unchanged, and one is new on the node.
     team.release(RELEASE="two")
     team.repository.commit(team.node, third, server("Draco"))
     assert previewed(team) == {"Atlas": "done", "Borealis": "done"}
@@ -197,7 +197,7 @@ def test_a_broken_definition_fails_the_deploy_and_never_replaces_a_good_one(team
         ran = team.repository.deploy(*arguments)
         assert ran.returncode != 0 and fault in ran.stdout
         assert (team.began(), team.definitions()) == (before, kept)
-    # Whoever does without the check gets the others, and a failure that names the broken one.
+    # Without the check, the role writes the good definitions, and its failure names the broken one.
     ran = playbook("node", team.repository.place / "inventory.yml", "--tags", "node_definitions", node_definitions_purge=True)
     assert ran.rc == 2 and fault in ran.output.replace('\\"', '"'), ran.output
     now = team.definitions()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The commands of the guide "How do I", as they stand there, on two nodes: only the addresses are other ones."""
+"""The commands of the guide "How do I" on two nodes, with other addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def block(word: str) -> Example:
 
 
 class Fleet:
-    """Two nodes by the names and addresses of the guide, each with servers, and an operator's terminal on each machine."""
+    """Two nodes with the guide's names, each with servers, and an operator's terminal on each machine."""
 
     def __init__(self, nodes: list[Node], root: Path) -> None:
         self.nodes = [Node(f"node{number}", node.address) for number, node in enumerate(nodes, 1)]
@@ -44,7 +44,7 @@ class Fleet:
         ssh.chmod(0o755)
 
     def follow(self, word: str, *, on: int = 0, but: str = "") -> None:
-        """Run a block's lines: those of the controller there, those of a node on that node."""
+        """Run a block's lines on the controller or the node, by their prompt."""
         lines = [line for line in block(word).text.splitlines() if line and not (but and but in line)]
         ours = "\n".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
         theirs = "\n".join(line.removeprefix("# ") for line in lines if line.startswith("# "))
@@ -62,11 +62,11 @@ class Fleet:
             self.nodes[on].ssh(f"set -eu\n{theirs}")
 
     def seen(self, number: int) -> dict[str, Any]:
-        """State and intent of each server that a node tells of, by its UUID."""
+        """Return the state and intent of each server of a node, by UUID."""
         ran = playbook(self._look(number), self._inventory)
         assert ran.rc == 0, ran.output
-        told = json.loads((self._tools / "seen.json").read_text())
-        return {entry["server"]: (entry["state"], (entry["intent"] or {}).get("up")) for entry in told["servers"]}
+        found = json.loads((self._tools / "seen.json").read_text())
+        return {entry["server"]: (entry["state"], (entry["intent"] or {}).get("up")) for entry in found["servers"]}
 
     def _look(self, number: int) -> Path:
         tasks = [
@@ -84,7 +84,7 @@ class Fleet:
         return path
 
 
-def test_every_command_of_the_page_does_what_it_says(lease: Lease, tmp_path: Path) -> None:
+def test_every_command_of_the_guide_works(lease: Lease, tmp_path: Path) -> None:
     leased = lease(2)
     lobby, stays, other = server("Lobby"), server("Stays"), server("Other")
     lobby["settings"]["uuid"] = UUID
@@ -93,7 +93,7 @@ def test_every_command_of_the_page_does_what_it_says(lease: Lease, tmp_path: Pat
     old, new = fleet.nodes
     kept = stays["settings"]["uuid"]
 
-    # Its first line takes the collection from Galaxy.
+    # The first line installs the collection from Galaxy.
     library = old.ssh("stat -c %Y /usr/local/lib/fleet-power/library.zip 2>/dev/null || true")
     fleet.follow("--upgrade", but="ansible-galaxy")
     assert old.ssh("systemctl is-active fleet-power-supervisor").strip() == "active"
@@ -119,7 +119,7 @@ def test_every_command_of_the_page_does_what_it_says(lease: Lease, tmp_path: Pat
     fleet.follow("rollout_serial=10%")
 
     fleet.follow("fleet.power.spec")
-    # The backup is the operator's own.
+    # The operator keeps the backup.
     elsewhere = " ".join(f"-not -path '{each}/*'" for each in ("/proc", "/srv", "/usr/share", "/root"))
     found = old.ssh(f"find / -xdev -name '*fleet?power*' {elsewhere}; docker ps -aq")
     assert found.split() == ["/var/lib/fleet-power"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab itself: each fault does what it says, on one node only, and is undone."""
+"""The lab itself: each fault works on one node only, and can be undone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def docker(node: Node, *arguments: str, check: bool = True) -> str:
 
 
 def answers(node: Node) -> bool:
-    """Tell whether its engine answers within two seconds."""
+    """Tell whether the node's engine answers within two seconds."""
     try:
         return (
             subprocess.run(
@@ -48,7 +48,7 @@ def nothing_changed(node: Node) -> Iterator[None]:
     assert node.ssh("cat /proc/sys/kernel/random/boot_id") == before
 
 
-def test_a_node_is_a_machine_of_its_own_and_holds_a_container_to_its_memory(lease: Lease) -> None:
+def test_a_node_is_its_own_machine_and_enforces_the_memory_limit_of_a_container(lease: Lease) -> None:
     one, other = lease(2)
     for command in ("hostname", "cat /etc/machine-id", "cat /proc/sys/kernel/random/boot_id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
         assert one.ssh(command) != other.ssh(command)
@@ -62,27 +62,27 @@ def test_a_node_is_a_machine_of_its_own_and_holds_a_container_to_its_memory(leas
         docker(one, "run", "--name", name, *limits, "--entrypoint", "/bin/sh", IMAGE_NAME, "-c", hungry, check=False)
         return docker(one, "inspect", "--format", "{{.State.ExitCode}}", name)
 
-    assert (code(20), code(256)) == ("137", "0"), "killed for 16 MiB of text, or not"
+    assert (code(20), code(256)) == ("137", "0"), "16 MiB of text exceed the small limit only"
 
 
 @pytest.mark.long
-def test_each_fault_is_of_one_node_only_and_is_undone(lease: Lease) -> None:
+def test_each_fault_affects_one_node_only_and_can_be_undone(lease: Lease) -> None:
     node, other = lease(2)
     with nothing_changed(other):
         node.faults.cut()
         assert adhoc([node], "ansible.builtin.ping")[node.name]["unreachable"]
-        assert answers(node), "its engine is looked at without the network"
+        assert answers(node), "the tests reach the engine without the network"
         node.faults.join()
         assert adhoc([node], "ansible.builtin.ping")[node.name]["ping"] == "pong"
 
         node.faults.freeze()
         assert not answers(node)
-        assert node.ssh("hostname").strip() == node.name, "the node itself is well"
+        assert node.ssh("hostname").strip() == node.name, "only the engine is frozen"
         node.faults.thaw()
         assert answers(node)
 
         node.faults.stop_engine()
-        assert [answers(node), answers(node)] == [False, False], "it is not started by a caller"
+        assert [answers(node), answers(node)] == [False, False], "a request does not start the engine"
         node.faults.start_engine()
         assert answers(node)
 
@@ -93,21 +93,21 @@ def test_each_fault_is_of_one_node_only_and_is_undone(lease: Lease) -> None:
 
 
 @pytest.mark.long
-def test_containers_files_and_a_small_disk_outlive_a_power_off_and_a_reboot(node: Node) -> None:
+def test_containers_files_and_a_small_disk_survive_a_power_off_and_a_reboot(node: Node) -> None:
     docker(node, "run", "--detach", "--name", "survivor", IMAGE_NAME)
     node.write("/etc/fleet-power/written", "yes")
     node.faults.disk(16, "/var/lib/fleet-power")
     is_mounted = "mountpoint --quiet /var/lib/fleet-power && echo yes"
     assert node.ssh(is_mounted) == "yes\n"
     assert "No space left" in node.ssh("dd if=/dev/zero of=/var/lib/fleet-power/full bs=1M 2>&1", check=False)
-    # The engine sees it as well: a container that has the directory is on the small disk.
+    # A container with this directory has the small disk, too.
     volume = "/var/lib/fleet-power:/home/container"
     listed = docker(node, "run", "--rm", "--volume", volume, "--entrypoint", "/bin/ls", IMAGE_NAME, "/home/container")
     assert "full" in listed.split()
 
     boot_id = node.ssh("cat /proc/sys/kernel/random/boot_id; sync")
     node.ssh("systemctl poweroff", check=False)
-    wait_until(node.is_halted, "it is down")
+    wait_until(node.is_halted, "the node is down")
     assert not node.is_up("survivor")
     node.faults.boot()
     assert node.ssh("cat /proc/sys/kernel/random/boot_id") != boot_id
@@ -120,7 +120,7 @@ def test_containers_files_and_a_small_disk_outlive_a_power_off_and_a_reboot(node
     assert node.ssh(is_mounted) == "yes\n"
 
 
-def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
+def test_a_reset_makes_a_node_as_good_as_new(lease: Lease) -> None:
     node = lease(1)[0]
     node.define(server("left-over"))
     docker(node, "run", "--detach", "--name", "left-over", IMAGE_NAME)
@@ -135,7 +135,7 @@ def test_a_node_that_is_leased_is_as_good_as_new(lease: Lease) -> None:
 
 
 class Checkout:
-    """A checkout beside this one, whose lab may end badly; it has nothing of its own but the scripts."""
+    """A second checkout with a lab that may end badly. It shares only the scripts."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -156,7 +156,7 @@ class Checkout:
             if f"/fleet-lab-{slot}/" in text_of(path) and alive(path.parent / "status")
         ]
         links = [str(path) for path in (*Path("/sys/class/net").glob(f"fleetlab{slot}"), *Path("/sys/class/net").glob(f"fl{slot}n*"))]
-        # Other containers come and go meanwhile.
+        # Control groups of other containers come and go.
         groups = [path for path, _below, _files in os.walk("/sys/fs/cgroup") if os.path.basename(path) == f"fleet-lab-{slot}"]
         mounts = [line for line in text_of(Path("/proc/self/mountinfo")).splitlines() if str(self.place) in line]
         loops = [str(path) for path in Path("/sys/block").glob("loop*/loop/backing_file") if str(self.place) in text_of(path)]
@@ -177,7 +177,7 @@ def alive(status: Path) -> bool:
 
 @pytest.fixture
 def checkout() -> Iterator[Checkout]:
-    """A checkout of the test's own: where this one is, a lab can be."""
+    """A checkout of the test, in a directory where a lab can run."""
     found = Checkout(Path(tempfile.mkdtemp(prefix="lab-test-", dir=CHECKOUT / ".build")))
     try:
         yield found

@@ -24,7 +24,7 @@ SETTINGS = {
     "system": {"stop_timeout": 30},
     "docker": {"registries": {"registry.example.test": {"username": "puller", "password": "hunter2-password"}}},
 }
-#: Then none is looked at or installed.
+#: With an engine elsewhere, the role checks and installs no engine.
 ENGINE_ELSEWHERE = {"docker": {"host": "tcp://127.0.0.1:9"}}
 #: Path, owner, group, mode.
 MADE = """\
@@ -37,7 +37,7 @@ MADE = """\
 /var/lib/fleet-power root fleet-power 2770
 /var/lib/fleet-power/volumes root root 711
 """
-#: Everything that the role writes to, besides packages.
+#: All places that the role writes to, besides packages.
 PLACES = "/etc/fleet-power /etc/tmpfiles.d/fleet-power.conf /run/fleet-power /usr/local/lib/fleet-power /var/lib/fleet-power"
 UNITS = "/etc/systemd/system/fleet-power-restore.service /etc/systemd/system/fleet-power-supervisor.service"
 
@@ -52,7 +52,7 @@ def names(*servers: Mapping[str, Any]) -> list[str]:
 
 @contextmanager
 def hostile_modules(node: Node, *names: str) -> Iterator[None]:
-    """Modules in the directory in which whoever logs in is, and programs of his are run, which must not be taken."""
+    """Modules in the user's home, in which the role's programs run too. Python must not import them."""
     files = " ".join(f"{name}.py" for name in names)
     node.ssh(f"for file in {files}; do echo \"open('/tmp/hostile-$file', 'w')\" > $file; done")
     try:
@@ -64,7 +64,7 @@ def hostile_modules(node: Node, *names: str) -> Iterator[None]:
 
 def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, tmp_path: Path) -> None:
     lobby, game = server("lobby", NOTE="hunter2-note"), server("game", NOTE="{{NOT_A_TEMPLATE}} ä")
-    # A name that is a pattern, and does not match itself.
+    # The directory's name is a pattern that does not match itself.
     (tmp_path / "servers[1]").mkdir()
     file = tmp_path / "servers[1]" / f"{uuid_of(game)}.yml"
     file.write_text(json.dumps(game, ensure_ascii=False) + "\n\n")
@@ -89,7 +89,7 @@ def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, t
         assert changes(made(playbook("node", [node], **asked))) == []
         assert [pid_of(node, service) for service in (SUPERVISOR, EVENTS)] == pids
 
-        # Definitions alone, which is quick; a later run must not forget the rest.
+        # The quick tag for definitions only. A later run still knows the rest.
         other = server("other")
         node.define(other)
         quick = ("--tags", "node_definitions")
@@ -101,21 +101,21 @@ def test_a_machine_becomes_a_node_and_a_second_run_changes_nothing(node: Node, t
         facts = adhoc([node], "server_power_info")[node.name]["servers"]
         assert {each["name"]: each["priority"] for each in facts} == {"lobby": 7, "game": 100}
 
-        _crashes_and_is_told(node, lobby, received)
-        _is_told_otherwise(node, lobby, received, asked)
+        _is_restarted_and_reported(node, lobby, received)
+        _is_neither_restarted_nor_reported(node, lobby, received, asked)
 
 
-def _crashes_and_is_told(node: Node, lobby: Mapping[str, Any], received: EventReceiver) -> None:
+def _is_restarted_and_reported(node: Node, lobby: Mapping[str, Any], received: EventReceiver) -> None:
     before = node.started_at(uuid_of(lobby))
     crash(node, lobby)
-    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
-    wait_until(lambda: "server.crashed" in [each["type"] for each in received.got], "it was told", BACK_SECONDS)
+    wait_until(lambda: is_back(node, lobby, before), "the server was started again", BACK_SECONDS)
+    wait_until(lambda: "server.crashed" in [each["type"] for each in received.got], "the receiver got the crash", BACK_SECONDS)
     assert all("webhook-signature" in asked.headers for asked in received.asked)
     assert {each["subject"] for each in received.got if each["type"] == "server.crashed"} == {uuid_of(lobby)}
 
 
-def _is_told_otherwise(node: Node, lobby: Mapping[str, Any], received: EventReceiver, asked: Mapping[str, Any]) -> None:
-    """Without supervisor and receivers nobody starts what crashes, or tells of it; without the start after a boot no unit is left."""
+def _is_neither_restarted_nor_reported(node: Node, lobby: Mapping[str, Any], received: EventReceiver, asked: Mapping[str, Any]) -> None:
+    """Without supervisor and receivers, a crash has no start and no event. Without the start after a boot, no unit remains."""
     made(playbook("node", [node], **{**asked, **SHORT, "node_supervise": False, "node_event_receivers": []}))
     assert units(node) == {RESTORE: "enabled inactive"}
     assert libraries(node) == []
@@ -135,7 +135,7 @@ def _is_told_otherwise(node: Node, lobby: Mapping[str, Any], received: EventRece
 
 
 @pytest.mark.long
-def test_check_mode_on_a_bare_machine_does_nothing_and_says_what_is_missing(lease: Lease) -> None:
+def test_check_mode_changes_nothing_on_a_bare_machine_and_names_missing_parts(lease: Lease) -> None:
     node = lease(1, bare=True)[0]
     ran = made(playbook("node", [node], "--check", node_engine_install=True, node_settings=SETTINGS, node_definitions=[server("lobby")]))
     assert {"Name the packages that would be installed", "Make the user", "Have the directories", "Write the settings file"} <= set(
@@ -154,12 +154,12 @@ def test_check_mode_on_a_bare_machine_does_nothing_and_says_what_is_missing(leas
 def online(lease: Lease) -> Node:
     """A bare machine that reaches the distribution's packages and a package index."""
     node = lease(1, bare=True)[0]
-    node.needs_a_way_out()
+    node.needs_network()
     return node
 
 
 @pytest.mark.long
-def test_a_bare_machine_gets_engine_and_libraries(online: Node) -> None:
+def test_the_role_installs_engine_and_libraries_on_a_bare_machine(online: Node) -> None:
     made(playbook("node", [online], node_engine_install=True))
     assert changes(made(playbook("node", [online], node_engine_install=True))) == []
     assert changes(made(playbook("node", [online], "--check", node_engine_install=True))) == []
@@ -172,7 +172,7 @@ def test_modules_and_unit_run_in_a_virtual_environment(online: Node) -> None:
     first = made(playbook("node", [online], **asked))
     python = "/usr/local/lib/fleet-power/venv/bin/python"
     assert f"ansible_python_interpreter: {python}" in first.stdout
-    assert online.ssh("python3 -c 'import docker' 2>&1", check=False) != "", "the libraries are nowhere else"
+    assert online.ssh("python3 -c 'import docker' 2>&1", check=False) != "", "the libraries are only in the virtual environment"
 
     by_it = inventory([online], ansible_python_interpreter=python)
     assert changes(made(playbook("node", by_it, **asked))) == []
@@ -192,23 +192,23 @@ def make(node: Node, *servers: dict[str, Any]) -> None:
 
 
 def act(node: Node, action: str, *servers: dict[str, Any], **options: object) -> dict[str, Any]:
-    """Act on servers, or on all; the result."""
+    """Act on servers, or on all; return the result."""
     return adhoc([node], "server_power", {"server": [uuid_of(each) for each in servers] or ["all"], "action": action, **options})[node.name]
 
 
 def began(node: Node, each: dict[str, Any]) -> datetime:
-    """Return the moment a server was started, in whole microseconds."""
+    """Return a server's last start, in whole microseconds."""
     return datetime.fromisoformat(node.started_at(uuid_of(each))[:26].rstrip("Z"))
 
 
 @pytest.mark.long
-def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(node: Node) -> None:
+def test_after_a_power_cut_only_servers_that_should_be_up_start(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     crashed = server("crashed", priority=200, CRASH_AFTER=2)
     stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
-    meant = (proxy, lobby, game, crashed)
-    make(node, *meant, stopped, killed, overdue, never)
-    act(node, "start", *meant, stopped, killed, overdue)
+    should_be_up = (proxy, lobby, game, crashed)
+    make(node, *should_be_up, stopped, killed, overdue, never)
+    act(node, "start", *should_be_up, stopped, killed, overdue)
     act(node, "stop", stopped)
     act(node, "kill", killed)
     overdue["settings"]["suspended"] = True
@@ -219,13 +219,13 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(n
     node.faults.boot()
 
     assert restored(node) == "exited success"
-    times = [began(node, each) for each in meant]
+    times = [began(node, each) for each in should_be_up]
     assert times == sorted(times)
-    # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
+    # The stagger separates the turns. From its turn to the engine's start, the first server may need more time than the last.
     assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
     assert [node.is_up(uuid_of(each)) for each in (proxy, lobby, game)] == [True] * 3
     assert [node.is_up(uuid_of(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
     facts = {each["server"]: each for each in adhoc([node], "server_power_info")[node.name]["servers"]}
-    assert {facts[uuid_of(each)]["last_operation"]["origin"] for each in meant} == {"restore after boot"}
-    # What it is meant to be has not been forgotten with its suspension.
+    assert {facts[uuid_of(each)]["last_operation"]["origin"] for each in should_be_up} == {"restore after boot"}
+    # A suspended server keeps its intent.
     assert facts[uuid_of(overdue)]["intent"]["up"] is True

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's first playbook, ad-hoc commands and fleet page, word for word."""
+"""The README's first playbook and ad hoc commands, and the fleet page, word for word."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ README = CHECKOUT / "README.md"
 
 
 def commands() -> list[str]:
-    """Return the page's commands between making the lab and removing it."""
+    """Return the page's commands between creation and removal of the lab."""
     text = next(each.text for each in examples(README) if each.text.startswith("make lab "))
     first, *lines, last = text.splitlines()
     assert (first, last) == ("make lab NODES=3", "make lab-down")
@@ -30,7 +30,7 @@ def commands() -> list[str]:
 
 
 def populate() -> ModuleType:
-    """The script by which `make lab` gives its nodes servers."""
+    """Return the script that defines servers on the nodes of `make lab`."""
     loader = importlib.machinery.SourceFileLoader("populate", str(CHECKOUT / "tests" / "lab" / "populate"))
     spec = importlib.util.spec_from_loader("populate", loader)
     assert spec is not None
@@ -40,7 +40,7 @@ def populate() -> ModuleType:
 
 
 def run(line: str, where: Path, directory: Path = CHECKOUT) -> str:
-    """Run a line of the page in the checkout, or in another directory; all it said."""
+    """Run a line of the page in the checkout, or in ``directory``; return its output."""
     given = {**environment(), "ANSIBLE_INVENTORY": str(where)}
     ran = subprocess.run(
         ["bash", "-c", line], cwd=directory, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
@@ -50,10 +50,10 @@ def run(line: str, where: Path, directory: Path = CHECKOUT) -> str:
 
 
 @pytest.mark.long
-def test_every_command_of_the_fleet_page_does_what_it_says(lease: Lease) -> None:
+def test_every_command_of_the_fleet_page_works(lease: Lease) -> None:
     leased, made = lease(3), populate()
     bring_up({node: [made.definition(number, index) for index in range(4)] for number, node in enumerate(leased, 1)})
-    # They are the page's node-1 to node-3, whichever nodes of the lab were free.
+    # The page names node-1 to node-3, but any nodes of the lab may be free.
     nodes = [Node(f"node-{number}", node.address) for number, node in enumerate(leased, 1)]
     where = inventory(nodes)
     settings, *lines = commands()
@@ -77,7 +77,7 @@ def blocks(heading: str) -> list[Example]:
 
 
 def stand_in(node: Node, image: str) -> None:
-    """Give the node's engine an image of this name: the lab has no registry."""
+    """Give the node's engine an image of this name, because the lab has no registry."""
     ready = """--change 'ENV READY_LINE="Serving HTTP on"'"""
     line = f"id=$(docker create {IMAGE.lstrip('~')}) && docker commit {ready} $id {image} && docker rm $id"
     subprocess.run(["sh", "-ec", line], env={**os.environ, "DOCKER_HOST": node.docker_host}, check=True, capture_output=True, timeout=60)
@@ -88,7 +88,7 @@ def test_the_first_playbook_and_the_commands_after_it_run_as_they_stand(lease: L
     (leased,) = lease(1)
     node = Node("node1", leased.address)
     asked, made, defined, book = (each.text for each in blocks("First playbook"))
-    # The one thing that is another: it would make this machine a node.
+    # The only difference: this line would make this machine a node.
     assert asked == "nodes:\n  hosts:\n    node1: {ansible_connection: local, ansible_python_interpreter: /usr/bin/python3}\n"
     where = inventory([node])
     exported, making = made.splitlines()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run acts on the servers that are selected and on no others, in order, within its window, and reports what became of each."""
+"""A rolling run acts only on selected servers, in order and within its window, and reports each result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .ran import recap
 from .rollout import break_start, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 
-def test_three_failures_end_a_run_with_budget_two_and_the_next_run_does_the_rest(lease: Lease, tmp_path: Path) -> None:
+def test_three_failures_exceed_a_budget_of_two_and_a_resume_does_the_rest(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     bad, good = [server(f"a{number}") for number in range(3)], [server(f"b{number:02}") for number in range(17)]
     bring_up({node: [*bad, *good]})
@@ -39,7 +39,7 @@ def test_three_failures_end_a_run_with_budget_two_and_the_next_run_does_the_rest
     restarted = [name for name in after if after[name] != before[name]]
     untouched = [name for name in after if after[name] == before[name] and name.startswith("b")]
     assert result["counts"]["refused"] == 3
-    # Those under way when the third failed are finished.
+    # Servers under way at the third failure are finished.
     assert len(restarted) <= 3
     assert {name for name, said in outcomes(result).items() if said == "not_done failure_budget"} == set(untouched)
     assert result["stopped"] == "3 failed, 2 allowed"
@@ -60,14 +60,14 @@ def test_three_failures_end_a_run_with_budget_two_and_the_next_run_does_the_rest
     last = runs_of(node, [*bad, *good])
     assert [name for name in last if last[name] != after[name]] == untouched
     assert outcomes(result_of(tmp_path)) == dict.fromkeys(untouched, "done")
-    # Each run has a result of its own, and the link is to the last.
+    # Each run has its own result, and the link points to the last one.
     folder = tmp_path / ".ansible/fleet_power"
     assert json.loads((folder / f"rollout-{result['run']}.json").read_text()) == result
     assert (folder / "rollout.json").readlink() == Path(f"rollout-{result_of(tmp_path)['run']}.json")
 
 
 @pytest.mark.long
-def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: Lease, tmp_path: Path) -> None:
+def test_a_failed_canary_leaves_all_other_servers_unchanged_under_any_budget(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     ill, well, other = server("ill"), server("well"), server("other")
     bring_up({first: [other], second: [ill, well]})
@@ -76,7 +76,7 @@ def test_a_canary_that_fails_leaves_all_others_alone_whatever_the_budget(lease: 
 
     ran = playbook("rolling_restart", [first, second], rollout_canary=second.name, rollout_max_failures="100%")
     assert ran.rc == 2
-    # The node is blamed where the canary failed, not the first, on which the run is counted.
+    # The canary's node fails, not the first node, which does the run's central tasks.
     assert recap(ran) == {first.name: 0, second.name: 1, "localhost": 0}
     assert (runs_of(first, [other]), runs_of(second, [ill])) == before
     assert result_of(tmp_path)["stopped"] == "the canary failed"
@@ -98,7 +98,7 @@ def test_nodes_and_servers_start_by_priority_and_stop_in_reverse(lease: Lease, t
     started = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
     assert sorted(started, key=lambda name: started[name]) == ["proxy", "lobby", "game"]
     assert [line.split()[2:4] for line in table_of(ran)[1:]] == [["proxy", "done"], ["lobby", "done"], ["game", "done"]]
-    # A batch is its line and two tasks; only the first node, which includes the second's for the sake of the order, is passed by.
+    # Each batch has one line and two tasks. Only the first node skips a task: it includes the second node's batch for the order.
     begun = [line.partition(" ")[2] for line in ran.stdout.splitlines() if " Batch " in line and " ended " not in line]
     assert [line.partition(" [")[0] for line in begun] == [
         f"Batch 1 of 3: {second.name} proxy",
@@ -111,7 +111,7 @@ def test_nodes_and_servers_start_by_priority_and_stop_in_reverse(lease: Lease, t
     assert result_of(tmp_path)["ok"]
     assert resume_files(tmp_path) == []
 
-    # All those of another group, which has one of the nodes.
+    # All servers of another group, which has one of the nodes.
     assert playbook("power", nodes, power_action="restart", power_servers="all", power_hosts="proxies").rc == 0
     again = {**runs_of(first, [game, lobby]), **runs_of(second, [proxy])}
     assert [name for name in again if again[name] != started[name]] == ["proxy"]
@@ -126,7 +126,7 @@ def test_nodes_and_servers_start_by_priority_and_stop_in_reverse(lease: Lease, t
 
 
 @pytest.mark.long
-def test_batches_of_a_lost_node_are_counted_and_the_others_go_on(lease: Lease, tmp_path: Path) -> None:
+def test_batches_of_a_lost_node_count_as_unknown_and_other_nodes_continue(lease: Lease, tmp_path: Path) -> None:
     first, second, third = lease(3)
     servers = {first: [server("a")], second: [server("b"), server("c")], third: [server("d")]}
     bring_up(servers)
@@ -142,7 +142,7 @@ def test_batches_of_a_lost_node_are_counted_and_the_others_go_on(lease: Lease, t
 
 
 @pytest.mark.long
-def test_a_node_whose_task_before_the_batch_fails_keeps_its_servers_as_they_are(lease: Lease, tmp_path: Path) -> None:
+def test_a_failed_task_before_a_batch_leaves_the_node_unchanged(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")
     bring_up({first: [here], second: [there]})
@@ -155,7 +155,7 @@ def test_a_node_whose_task_before_the_batch_fails_keeps_its_servers_as_they_are(
     assert runs_of(second, [there]) == before
 
 
-def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(lease: Lease, tmp_path: Path) -> None:
+def test_after_ctrl_c_a_resume_waits_for_actions_in_flight_and_repeats_no_action(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     slow, later = server("slow", STOP_SECONDS=10), server("later")
     bring_up({first: [slow], second: [later]})
@@ -179,17 +179,17 @@ def test_after_ctrl_c_the_next_run_waits_for_actions_in_flight_and_repeats_none(
 
 
 def moment(seconds: float) -> str:
-    """A moment so many seconds from now."""
+    """Return the time in ``seconds`` from now."""
     return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.long
-def test_a_batch_that_may_pass_the_deadline_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
+def test_a_run_leaves_batches_that_may_pass_the_deadline_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(name) for name in ("a", "b", "c")]
     bring_up({node: servers})
     before = runs_of(node, servers)
-    # By its own options a batch may take 61 s, and before the last one a pause is made that leaves too little.
+    # A batch may take 61 s by its options. After a pause before the second batch, the time left is too short.
     pace = {"rollout_batch_size": 1, "rollout_wait_seconds": 1, "rollout_stop_timeout": 60, "rollout_wait_for": "container"}
 
     ran = playbook("rolling_restart", [node], **pace, rollout_deadline=moment(150), rollout_pause=120)
@@ -210,12 +210,12 @@ def test_a_batch_that_may_pass_the_deadline_is_left_for_the_next_run(lease: Leas
 
 
 @pytest.mark.long
-def test_ctrl_c_while_it_waits_for_its_window_leaves_nothing(lease: Lease, tmp_path: Path) -> None:
+def test_ctrl_c_during_the_wait_for_the_window_leaves_no_trace(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     only = server("only")
     bring_up({node: [only]})
     going = playbook_begun("rolling_restart", [node], rollout_not_before=moment(8))
-    wait_until(lambda: " Waiting until " in going.stdout, "it waits", 60)
+    wait_until(lambda: " Waiting until " in going.stdout, "the run waits", 60)
     going.interrupt()
     ran = going.finish(10)
     assert ran.rc != 0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rolling runs with faults: cut off, lost nodes, receivers, players."""
+"""Rolling runs with faults: interruptions, lost nodes, receivers, players."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
 
-from .followed import PATIENCE, UNFOLLOWED
+from .jobs import PATIENCE, UNFOLLOWED
 from .lab import Lease, adhoc, bring_up, inventory, playbook, playbook_begun, server, uuid_of, wait_until
-from .maintenance import MARK, MEMORY, boot_of, work
+from .maintenance import MARK, RECORD, boot_of, work
 from .ran import recap, words_of
 from .rollout import is_stopping, is_unlocked, operations, outcomes, result_of, resume_files, runs_of, table_of
 
 
 @pytest.mark.long
-def test_of_two_tasks_under_one_key_each_server_is_done_by_one(lease: Lease) -> None:
+def test_two_tasks_with_the_same_once_key_do_each_server_once(lease: Lease) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", BOOT_SECONDS=2) for number in range(3)]
     bring_up({node: servers})
@@ -36,7 +36,7 @@ def test_of_two_tasks_under_one_key_each_server_is_done_by_one(lease: Lease) -> 
 
 
 @pytest.mark.long
-def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -> None:
+def test_a_frozen_engine_counts_as_a_failure_and_the_run_ends(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")
     bring_up({first: [here], second: [there]})
@@ -54,14 +54,14 @@ def test_a_frozen_engine_counts_and_the_run_ends(lease: Lease, tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: Lease, tmp_path: Path) -> None:
+def test_servers_of_a_killed_task_are_unknown_and_a_resume_repeats_no_action(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server("quick", priority=1), server("slow", priority=1, STOP_SECONDS=15)]
     bring_up({node: servers})
     before = runs_of(node, servers)
     going = playbook_begun("rolling_restart", [node])
-    wait_until(lambda: is_stopping(node, servers[1]), "one is being stopped", 60)
-    wait_until(lambda: runs_of(node, servers)["quick"] != before["quick"] and is_unlocked(node, servers[0]), "the other is done")
+    wait_until(lambda: is_stopping(node, servers[1]), "a server is being stopped", 60)
+    wait_until(lambda: runs_of(node, servers)["quick"] != before["quick"] and is_unlocked(node, servers[0]), "the other server is done")
     holder = json.loads((node.root / f"run/fleet-power/{uuid_of(servers[1])}.lock").read_text())
     node.ssh(f"kill -9 {holder['pid']}")
     ran = going.finish()
@@ -75,7 +75,7 @@ def test_a_killed_task_is_unknown_and_what_it_had_done_is_not_done_again(lease: 
 
 
 @pytest.mark.long
-def test_two_controllers_at_once_restart_no_server_twice_at_the_same_time(lease: Lease, tmp_path: Path) -> None:
+def test_two_controllers_never_restart_a_server_at_the_same_time(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", STOP_SECONDS=1.5) for number in range(3)]
     bring_up({node: servers})
@@ -84,18 +84,18 @@ def test_two_controllers_at_once_restart_no_server_twice_at_the_same_time(lease:
     ran = [each.finish() for each in going]
     assert [each.rc for each in ran] == [0, 0], ran
     said = [outcomes(json.loads(Path(result).read_text())) for result in results]
-    # One that the other has down just when its turn comes is passed over.
+    # A run skips a server that is down under the other run at its turn.
     assert {text for each in said for text in each.values()} <= {"done", "skipped not_selected"}
     for each in servers:
         done = operations(node, each)
         assert len(done) == [outcome[each["settings"]["meta"]["name"]] for outcome in said].count("done") >= 1
-        # Each needs its own 1.5 seconds for the stop.
+        # Each restart needs 1.5 seconds for its own stop.
         ends = [datetime.fromisoformat(operation["ended_at"].replace("Z", "+00:00")).timestamp() for operation in done]
         assert all(two - one >= 1.5 for one, two in itertools.pairwise(ends))
 
 
 @pytest.mark.long
-def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(lease: Lease, tmp_path: Path) -> None:
+def test_after_a_kill_the_next_run_first_sends_the_events_left_once_and_in_order(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     slow, later = server("slow", STOP_SECONDS=8), server("later")
     bring_up({node: [slow, later]})
@@ -113,7 +113,7 @@ def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(l
         asked = {"rollout_receivers": receivers, "__address": str(address), "rollout_batch_size": 1, "rollout_priorities": {"slow": 1}}
         shown = {"ANSIBLE_DISPLAY_ARGS_TO_STDOUT": "true"}
         going = playbook_begun("rolling_restart", [node], "-vvv", surroundings=shown, **asked)
-        wait_until(lambda: is_stopping(node, slow), "it is being stopped", 90)
+        wait_until(lambda: is_stopping(node, slow), "the server is being stopped", 90)
         going.kill()
         said = going.stdout + going.stderr
         assert set(chat.types) == {"rollout.begun"}
@@ -133,7 +133,7 @@ def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(l
         assert chat.sent[2].value["data"]["resumes"] == first
         assert elsewhere.sent == []
     assert outcomes(result_of(tmp_path)) == {"slow": "done", "later": "done"}
-    # Each of the others is complained of once in a run.
+    # A run reports each other receiver once.
     for name in ("hanging", "redirecting"):
         assert [ran.output.count(f"Cannot tell receiver {name} of run {run}: ") for run in (first, second)] == [0, 1], ran.output
     said += ran.output + "".join(path.read_text() for path in (tmp_path / ".ansible").rglob("*.json"))
@@ -141,14 +141,14 @@ def test_after_a_kill_the_next_run_sends_what_was_left_first_in_order_and_once(l
 
 
 @pytest.mark.long
-def test_who_is_skipped_for_players_stops_nothing_and_is_left_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
+def test_a_server_skipped_for_players_keeps_running_and_stays_for_the_next_run(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     played, empty = server("played"), server("empty")
     bring_up({first: [played], second: [empty]})
     second.ssh(f"docker stop -t 1 {uuid_of(empty)}")
     before = runs_of(first, [played])
 
-    # One that is down has no players.
+    # A stopped server has no players.
     ran = playbook("rolling_restart", [first, second], power_servers="played,empty", rollout_players_at_most=0, rollout_warn_message="x")
     assert ran.rc == 2
     result = result_of(tmp_path)
@@ -168,13 +168,13 @@ def test_who_is_skipped_for_players_stops_nothing_and_is_left_for_the_next_run(l
 
 
 @pytest.mark.long
-def test_a_run_that_was_killed_while_it_waited_for_players_is_taken_up(lease: Lease, tmp_path: Path) -> None:
+def test_a_resume_finishes_a_run_that_was_killed_during_a_wait_for_players(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     played = server("played")
     bring_up({node: [played]})
     polite = {"rollout_players_at_most": 0, "rollout_max_delay": 600}
     going = playbook_begun("rolling_restart", [node], **polite)
-    wait_until(lambda: "waiting for players" in going.stdout, "it waits for players", 60)
+    wait_until(lambda: "waiting for players" in going.stdout, "the run waits for players", 60)
     going.kill()
     (resume,) = resume_files(tmp_path)
     assert json.loads(resume.read_text())["not_done"] == [f"{node.name} played: in flight"]
@@ -185,7 +185,7 @@ def test_a_run_that_was_killed_while_it_waited_for_players_is_taken_up(lease: Le
 
 
 @pytest.mark.long
-def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: Lease, tmp_path: Path) -> None:
+def test_maintenance_leaves_a_node_with_players_and_continues_with_the_next(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     played, other = server("played", priority=1), server("other")
     bring_up({first: [played], second: [other]})
@@ -200,7 +200,7 @@ def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: L
     assert (boot_of(first), runs_of(first, [played])) == (before[0], before[2])
     assert boot_of(second) != before[1]
     assert [(node.root / MARK).exists() for node in (first, second)] == [False, True]
-    assert not (first.root / MEMORY).exists()
+    assert not (first.root / RECORD).exists()
 
     del todo["maintenance_players_at_most"]
     again = playbook("maintenance", [first], **todo)
@@ -210,12 +210,12 @@ def test_a_node_left_to_its_players_is_not_rebooted_and_the_next_one_is(lease: L
 
 
 @pytest.mark.long
-def test_an_unreachable_node_counts_and_the_others_are_done_within_the_budget(lease: Lease, tmp_path: Path) -> None:
+def test_an_unreachable_node_counts_and_other_nodes_continue_within_the_budget(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     here, there = server("here"), server("there")
     bring_up({first: [here], second: [there]})
     before = runs_of(first, [here]), runs_of(second, [there])
-    # The first node of the play is the one that is lost: what runs once, runs on it.
+    # The lost node is the play's first, which does the run's central tasks.
     first.faults.cut()
     try:
         ran = playbook("rolling_restart", [first, second])
@@ -237,8 +237,8 @@ def test_an_unreachable_node_counts_and_the_others_are_done_within_the_budget(le
 
 
 @pytest.mark.samples("one_call")
-@pytest.mark.parametrize(("how", "patience"), [(UNFOLLOWED, 0), ({}, PATIENCE)], ids=["one_call", "followed"])
-def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_own(
+@pytest.mark.parametrize(("how", "patience"), [(UNFOLLOWED, 0), ({}, PATIENCE)], ids=["one_call", "job"])
+def test_a_node_cut_off_in_mid_run_counts_and_finishes_its_begun_action(
     lease: Lease, tmp_path: Path, how: dict[str, str], patience: float
 ) -> None:
     first, second = lease(2)
@@ -247,16 +247,16 @@ def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_
     before = runs_of(first, [lost])
     variables = {"rollout_max_failures": 1, "rollout_serial": 0, "rollout_batch_size": 1}
     going = playbook_begun("rolling_restart", [first, second], surroundings=how, **variables)
-    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    wait_until(lambda: is_stopping(first, lost), "the server is being stopped", 60)
     first.faults.cut()
     cut_at = time.monotonic()
     try:
         ran = going.finish()
-        # Three words of ServerAlive, two seconds apart, for its first batch; nobody connects to it for the second.
+        # Three ServerAlive messages, two seconds apart, for the first batch. The second batch opens no connection.
         assert ran.rc == 2
         assert outcomes(result_of(tmp_path))["other"] == "done"
         assert outcomes(result_of(tmp_path))["lost"] == "unknown node_unreachable"
-        wait_until(lambda: runs_of(first, [lost]) != before and is_unlocked(first, lost), "it has ended by itself")
+        wait_until(lambda: runs_of(first, [lost]) != before and is_unlocked(first, lost), "the restart has ended without the controller")
         assert patience < time.monotonic() - cut_at < patience + 60
     finally:
         first.faults.join()
@@ -269,20 +269,20 @@ def test_a_node_cut_off_in_mid_run_is_counted_and_ends_what_it_had_begun_on_its_
 
 
 @pytest.mark.long
-def test_a_dead_node_is_noticed_within_the_time_of_the_checkouts_own_configuration(lease: Lease, tmp_path: Path) -> None:
+def test_the_checkouts_configuration_detects_a_dead_node_in_time(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     lost, other = server("lost", STOP_SECONDS=4), server("other")
     bring_up({first: [lost], second: [other]})
-    # Four words, 15 seconds apart, as ansible.cfg has it, where the lab has a shorter time of its own. Then it is tried again for a while.
+    # Four ServerAlive messages, 15 seconds apart, as in ansible.cfg instead of the lab's shorter time. Then polls are retried for a while.
     where = inventory([first, second])
     written = json.loads(where.read_text())
     words = written["all"]["vars"]["ansible_ssh_args"].split(" -o ")
     written["all"]["vars"]["ansible_ssh_args"] = " -o ".join(word for word in words if not word.startswith("ServerAlive"))
-    # A connection of its own, not the one that is open still.
+    # A new connection, instead of the open one.
     written["all"]["vars"]["ansible_control_path_dir"] += "/own"
     where.write_text(json.dumps(written))
     going = playbook_begun("rolling_restart", where, rollout_max_failures=1)
-    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    wait_until(lambda: is_stopping(first, lost), "the server is being stopped", 60)
     first.faults.cut()
     cut_at = time.monotonic()
     try:
@@ -295,14 +295,14 @@ def test_a_dead_node_is_noticed_within_the_time_of_the_checkouts_own_configurati
 
 
 @pytest.mark.long
-def test_a_node_cut_off_with_servers_queued_does_none_of_them_twice(lease: Lease, tmp_path: Path) -> None:
+def test_a_node_cut_off_with_queued_servers_does_each_server_once(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     servers = [server(f"s{number}", BOOT_SECONDS=6) for number in range(3)]
     bring_up({node: servers})
     before = runs_of(node, servers)
-    # One at a time: while one becomes ready nobody holds a lock, and what is queued behind it shows nowhere.
+    # One server at a time. While a server becomes ready, no lock shows the server or the queue.
     going = playbook_begun("rolling_restart", [node], rollout_max_parallel=1)
-    wait_until(lambda: runs_of(node, servers)["s0"] != before["s0"], "the first is started", 60)
+    wait_until(lambda: runs_of(node, servers)["s0"] != before["s0"], "the first server is started", 60)
     node.faults.cut()
     try:
         assert going.finish().rc != 0
@@ -317,12 +317,12 @@ def test_a_node_cut_off_with_servers_queued_does_none_of_them_twice(lease: Lease
 
 
 @pytest.mark.long
-def test_a_node_that_reboots_in_mid_run_counts_and_the_next_run_starts_its_servers(lease: Lease, tmp_path: Path) -> None:
+def test_a_node_that_reboots_in_mid_run_counts_and_a_resume_starts_its_servers(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     lost, other = server("lost", STOP_SECONDS=8), server("other")
     bring_up({first: [lost], second: [other]})
     going = playbook_begun("rolling_restart", [first, second], rollout_max_failures=1)
-    wait_until(lambda: is_stopping(first, lost), "it is being stopped", 60)
+    wait_until(lambda: is_stopping(first, lost), "the server is being stopped", 60)
     first.faults.reboot()
     ran = going.finish()
     assert ran.rc == 2

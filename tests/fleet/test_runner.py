@@ -27,7 +27,7 @@ RUNNER = str(Path(sys.executable).with_name("ansible-runner"))
 
 @dataclass(frozen=True)
 class Job:
-    """One job as AWX has it: a directory with project, inventory, variables and environment, and what came of it."""
+    """A job as AWX has it: a directory with project, inventory, variables and environment, and its results."""
 
     directory: Path
 
@@ -49,7 +49,7 @@ class Job:
 
 
 def prepared(directory: Path, nodes: Sequence[Node], **variables: object) -> Job:
-    """A job whose project has a file for each playbook; what it is given, AWX would give it too."""
+    """Return a job with a project file for each playbook, and with the settings that AWX gives."""
     for name in ("env", "inventory", "project"):
         (directory / name).mkdir(parents=True)
     for playbook in ("status", "rolling_restart"):
@@ -74,7 +74,7 @@ def _runner(*arguments: str, stdin: bytes = b"") -> bytes:
 
 
 @pytest.mark.long
-def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(lease: Lease, tmp_path: Path) -> None:
+def test_a_runner_job_shows_the_fleet_table_and_its_events_contain_the_servers(lease: Lease, tmp_path: Path) -> None:
     (node,) = lease(1)
     bring_up({node: [server("Atlas")]})
     job = ran(prepared(tmp_path / "job", [node]), "status.yml")
@@ -82,35 +82,35 @@ def test_a_job_shows_the_table_of_the_fleet_and_its_events_have_the_servers(leas
     (line,) = (line for line in job.stdout.splitlines() if "Atlas" in line)
     assert line.split()[0] == node.name
     assert "running" in line
-    assert len(line) <= 80, "as wide as the terminal that it runs Ansible on"
+    assert len(line) <= 80, "as wide as ansible-runner's terminal"
     (result,) = (event["event_data"]["res"] for event in job.events("runner_on_ok") if "servers" in event["event_data"]["res"])
     assert [(entry["name"], entry["state"]) for entry in result["servers"]] == [("Atlas", "running")]
     assert [event["event_data"]["ok"][node.name] > 0 for event in job.events("playbook_on_stats")] == [True]
 
 
-#: How many nodes each scenario takes.
+#: The number of nodes for each scenario.
 SCENARIOS = {"default": 1, "rolling": 3}
-#: Longest that a whole scenario may take on a loaded machine.
+#: The longest scenario on a loaded machine.
 SECONDS = 420
 
 
-def test_every_scenario_is_run_here() -> None:
+def test_every_molecule_scenario_has_a_test() -> None:
     assert sorted(path.parent.name for path in (CHECKOUT / "extensions" / "molecule").glob("*/molecule.yml")) == sorted(SCENARIOS)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_scenario_converges_stays_so_and_is_what_it_should_be(lease: Lease, tmp_path: Path, scenario: str) -> None:
+def test_a_scenario_converges_is_idempotent_and_verifies(lease: Lease, tmp_path: Path, scenario: str) -> None:
     where = inventory(lease(SCENARIOS[scenario]))
     variables = environment() | {
         "FLEET_POWER_INVENTORY": str(where),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(tmp_path / "molecule"),
     }
-    # Molecule writes one of its own.
+    # Molecule writes its own.
     del variables["ANSIBLE_CONFIG"]
     ran = Going([tool("molecule"), "test", "--scenario-name", scenario], variables, collection_root()).finish(SECONDS)
     assert ran.rc == 0, ran.output
-    # A sequence that was cut short by mistake would end well, too.
+    # A sequence without these steps would succeed, too.
     sequence = yaml.safe_load((CHECKOUT / "extensions" / "molecule" / scenario / "molecule.yml").read_text())["scenario"]["test_sequence"]
     assert {"converge", "verify"} <= set(sequence)
     assert "no hosts matched" not in ran.output

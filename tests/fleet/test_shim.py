@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role shim on real nodes, behind real firewalls too."""
+"""Role shim on real nodes, also behind real firewalls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def stand_ins(node: Node) -> Iterator[StandIns]:
     made.remove()
 
 
-#: What systemd says of a service that may do no more than it must.
+#: Properties of a hardened service.
 HARDENED = {
     "MemoryMax": str(2**30),
     "User": SERVICE,
@@ -36,7 +36,7 @@ HARDENED = {
     "NoNewPrivileges": "yes",
     "PrivateTmp": "yes",
     "ProtectSystem": "strict",
-    # Locks, journal, data: not removed with the service, and the others who hold a lock are seen.
+    # Locks, journal and data: they outlive the service, and it sees the processes of other lock holders.
     "ReadWritePaths": "/run/fleet-power /var/lib/fleet-power /var/lib/fleet-power/volumes",
     "RuntimeDirectory": "",
     "ProtectProc": "default",
@@ -44,7 +44,7 @@ HARDENED = {
 
 
 def lobby_with_all() -> dict[str, Any]:
-    """A server with a small disk and a file that is edited before it boots."""
+    """Return a server with a small disk, and with a file that its pre-boot edits."""
     lobby = server("lobby")
     lobby["settings"]["build"] = {"disk_space": 100}
     replace = [{"match": "motd", "replace_with": "hello"}]
@@ -52,20 +52,20 @@ def lobby_with_all() -> dict[str, Any]:
     return lobby
 
 
-def boots_with_all_that_belongs_to_it(node: Node, lobby: dict[str, Any]) -> None:
-    """Have the service boot that server; look what became of its data."""
+def boots_with_all_its_steps(node: Node, lobby: dict[str, Any]) -> None:
+    """Boot that server with the HTTP shim, and check its data."""
     data = f"/var/lib/fleet-power/volumes/{uuid_of(lobby)}"
     owners = f"stat -c '%u:%g' {data} {data}/conf {data}/conf/server.properties {data}/foreign 2>/dev/null"
 
     done(node, lobby, "start")
     assert node.ssh(owners, check=False).split() == ["988:988"] * 3
     assert node.ssh(f"cat {data}/conf/server.properties") == "motd=hello\n"
-    # What others have left there is given to the owner, and closed files of the owner are edited for him.
+    # The pre-boot gives foreign files to the owner, and edits the owner's private files with their mode unchanged.
     node.ssh(f"touch {data}/foreign; printf '#mine\\nmotd=bye\\n' >{data}/conf/server.properties; chmod 600 {data}/conf/server.properties")
     done(node, lobby, "restart")
     assert node.ssh(owners).split() == ["988:988"] * 4
     assert node.ssh(f"cat {data}/conf/server.properties; stat -c %a {data}/conf/server.properties") == "#mine\nmotd=hello\n600\n"
-    # It is measured although nobody else may look into it.
+    # The pre-boot measures a directory that only its owner may read.
     node.ssh(f"mkdir -m 700 {data}/world; head -c 101M /dev/zero >{data}/world/big; chown -R 988:988 {data}")
     ended = end_of(node, accepted(node, lobby, "restart"))
     assert (ended["outcome"], ended["code"]) == ("refused", "disk_full") and node.is_up(uuid_of(lobby)), ended
@@ -73,7 +73,7 @@ def boots_with_all_that_belongs_to_it(node: Node, lobby: dict[str, Any]) -> None
     assert not node.is_up(uuid_of(lobby))
 
 
-def test_a_node_serves_http_without_root_and_the_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
+def test_the_shim_runs_without_root_and_a_second_run_changes_nothing(node: Node, stand_ins: StandIns) -> None:
     stand_ins.keep("ufw", f"22/tcp comment '{SERVICE}'s'", f"from 203.0.113.9 to any port 8080 proto tcp comment '{SERVICE}'")
     firewall = {"shim_firewall": "ufw", "shim_firewall_sources": ["192.0.2.77/24", "2001:DB8::1"]}
     lobby = lobby_with_all()
@@ -87,41 +87,41 @@ def test_a_node_serves_http_without_root_and_the_second_run_changes_nothing(node
     assert node.ssh("stat -c '%U %G %a' /etc/fleet-power/config.yml") == "root fleet-power 640\n"
     status = node.ssh(f"cat /proc/{pid_of(node)}/status")
     assert "\nUid:\t0" not in status and "CapEff:\t000000000000000b\n" in status, status
-    # What the networks are called there; and what others have added stays.
+    # The role writes networks in their normal form, and keeps rules of others.
     assert stand_ins.rules("ufw") == [
         f"22/tcp comment '{SERVICE}'s'",
         *(f"from {source} to any port 8080 proto tcp comment '{SERVICE}'" for source in ("192.0.2.0/24", "2001:db8::1")),
     ]
 
-    boots_with_all_that_belongs_to_it(node, lobby)
+    boots_with_all_its_steps(node, lobby)
 
     pid = pid_of(node)
     assert changes(made(playbook("shim", [node], **firewall))) == []
     assert pid_of(node) == pid
     node.ssh(f"systemctl reload {SERVICE}")
-    wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were read anew")
+    wait_until(lambda: "settings_reloaded" in node.ssh(f"journalctl --unit {SERVICE}"), "the settings were reloaded")
     assert pid_of(node) == pid
 
 
-def test_a_machine_that_is_no_node_is_told_what_to_do(node: Node) -> None:
+def test_the_role_refuses_a_machine_that_is_no_node_and_names_the_role_to_use(node: Node) -> None:
     if not node.ssh("dpkg-query --show python3-aiohttp 2>/dev/null", check=False):
         pytest.skip("the nodes' base lacks python3-aiohttp")
     assert "role fleet.power.node first" in refusal(playbook("shim", [node]))
 
 
 @pytest.mark.long
-def test_an_upgrade_loses_nothing_that_was_accepted(node: Node) -> None:
+def test_an_upgrade_loses_no_accepted_action(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=8)
     installed(node, slow)
     done(node, slow, "start")
-    # As if another library had been installed before.
+    # As after an install of another library.
     new = node.ssh(f"ls {LIBRARIES}/shim-*.zip").strip()
     old = f"{LIBRARIES}/shim-of-before.zip"
     node.ssh(f"cp {new} {old}; sed -i 's#{new}#{old}#' {UNIT}; systemctl daemon-reload; systemctl restart {SERVICE}")
     pid = pid_of(node)
 
     run = playbook_begun("shim", [node])
-    wait_until(lambda: "Write the unit" in run.stdout, "the upgrade has come to the unit", 120)
+    wait_until(lambda: "Write the unit" in run.stdout, "the upgrade has reached the unit", 120)
     going = accepted(node, slow, "restart")
     begun(node, going)
     waiting = [accepted(node, slow, action) for action in ("stop", "start")]
@@ -134,7 +134,7 @@ def test_an_upgrade_loses_nothing_that_was_accepted(node: Node) -> None:
 
 
 @pytest.mark.long
-def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) -> None:
+def test_the_shim_restarts_after_a_kill_or_hang_and_does_its_waiting_actions(node: Node) -> None:
     slow, other = server("slow", STOP_SECONDS=4), server("other", STOP_SECONDS=4)
     installed(node, slow, other, shim_watchdog=4)
     for each in (slow, other):
@@ -145,7 +145,7 @@ def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) ->
     waiting = [accepted(node, slow, "start"), accepted(node, other, "restart")]
     pid = pid_of(node)
     node.ssh(f"systemctl kill --signal=KILL {SERVICE}")
-    wait_until(lambda: pid_of(node) not in (0, pid), "it was started again")
+    wait_until(lambda: pid_of(node) not in (0, pid), "the shim was started again")
 
     assert {(end_of(node, each)["outcome"], end_of(node, each)["code"]) for each in going} == {("failed", "interrupted")}
     assert [end_of(node, each)["outcome"] for each in waiting] == ["done"] * 2
@@ -153,12 +153,12 @@ def test_killed_or_hung_it_comes_back_and_does_what_had_not_begun(node: Node) ->
 
     pid = pid_of(node)
     node.ssh(f"kill -STOP {pid}")
-    wait_until(lambda: pid_of(node) not in (0, pid), "it was started again")
+    wait_until(lambda: pid_of(node) not in (0, pid), "the shim was started again")
     assert "Watchdog timeout" in node.ssh(f"journalctl --unit {SERVICE}")
 
 
 @pytest.mark.long
-def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node) -> None:
+def test_the_shim_does_its_accepted_actions_after_a_power_cut(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=20)
     installed(node, slow, node_restore_on_boot=False)
     done(node, slow, "start")
@@ -174,15 +174,15 @@ def test_after_a_power_cut_it_comes_up_and_does_what_it_had_accepted(node: Node)
 
 @pytest.fixture
 def online(lease: Lease) -> Iterator[Node]:
-    """A node with a way out, on which everything may be installed: afterwards it is as new."""
+    """A node with network, on which a test may install packages. It is renewed afterwards."""
     (node,) = lease(1)
-    node.needs_a_way_out()
+    node.needs_network()
     yield node
     nodes_command("renew", node.name)
 
 
 @pytest.mark.long
-def test_it_runs_from_a_virtual_environment_and_the_second_run_changes_nothing(online: Node) -> None:
+def test_the_shim_runs_in_a_virtual_environment_and_a_second_run_changes_nothing(online: Node) -> None:
     asked = {"shim_python": "virtualenv"}
     assert "Install the libraries into the virtual environment" in changes(installed(online, **asked))
     assert ask(online, "/healthz", token="")[0] == 200
@@ -194,7 +194,7 @@ def test_it_runs_from_a_virtual_environment_and_the_second_run_changes_nothing(o
 
 @pytest.mark.long
 @pytest.mark.parametrize("firewall", ["ufw", "firewalld"])
-def test_a_real_firewall_lets_in_whom_it_is_told_and_nobody_else_any_more(online: Node, firewall: str) -> None:
+def test_a_real_firewall_admits_exactly_the_configured_sources(online: Node, firewall: str) -> None:
     online.ssh(f"apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes {firewall}")
     if firewall == "ufw":
         online.ssh("ufw allow 22/tcp && ufw --force enable")

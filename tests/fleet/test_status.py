@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The status of a fleet, and its servers as hosts."""
+"""The status of a fleet, and servers as hosts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def line_of(text: str, node: Node, name: str) -> str:
     return line
 
 
-def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_path: Path) -> None:
+def test_table_and_snapshot_contain_every_server(lease: Lease, tmp_path: Path) -> None:
     first, second = lease(2)
     up, crashed, busy, proxy = server("alpha"), server("crashed", CRASH_AFTER=0.5, EXIT_CODE=3), server("busy"), server("proxy", priority=1)
     busy["settings"]["environment"] = {"STOP_SECONDS": 600}
@@ -49,9 +49,9 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     second.define(busy)
     adhoc([first], "server_power", f"server={uuid_of(up)},{uuid_of(crashed)} action=start")
     adhoc([second], "server_power", f"server={uuid_of(busy)} action=start reason=evening")
-    wait_until(lambda: not first.is_up(uuid_of(crashed)), "it has crashed")
+    wait_until(lambda: not first.is_up(uuid_of(crashed)), "the server has crashed")
     stopping = ThreadPoolExecutor(1).submit(adhoc, [second], "server_power", f"server={uuid_of(busy)} action=stop origin=alice@web1")
-    wait_until(lambda: phase_of(second, busy) == "stop", "it is being stopped", 60)
+    wait_until(lambda: phase_of(second, busy) == "stop", "the server is being stopped", 60)
 
     target = tmp_path / "fleet.json"
     ran = playbook("status", [second, first], status_snapshot=str(target))
@@ -79,7 +79,7 @@ def test_a_table_tells_every_server_and_a_snapshot_keeps_it(lease: Lease, tmp_pa
     assert node["servers"][1]["state"] == "running"
 
 
-def test_nodes_that_do_not_answer_are_shown_with_the_reason(lease: Lease, tmp_path: Path) -> None:
+def test_the_table_shows_nodes_without_an_answer_with_the_reason(lease: Lease, tmp_path: Path) -> None:
     well, cut, frozen = lease(3)
     well.define(server("fine"))
     cut.define(server("lost"))
@@ -98,9 +98,9 @@ def test_nodes_that_do_not_answer_are_shown_with_the_reason(lease: Lease, tmp_pa
     assert "no answer" in rows[frozen.name]
     assert "no answer within 10 s" in ran.stdout
     assert f"Cannot look at {frozen.name}: Cannot " in ran.output
-    # Those are blamed that were not seen, not the first, which prints the table.
+    # The unseen nodes fail, not the first node, which prints the table.
     assert recap(ran) == {well.name: 0, cut.name: 1, frozen.name: 1}
-    # The module alone would give a silent engine a minute.
+    # The module alone waits a minute for a silent engine.
     assert ran.seconds < 55
     errors = {each["node"]: each["error"] for each in json.loads(target.read_text())["nodes"]}
     assert errors[well.name] is None
@@ -110,7 +110,7 @@ def test_nodes_that_do_not_answer_are_shown_with_the_reason(lease: Lease, tmp_pa
 
 @contextmanager
 def hidden(node: Node, uuid: str) -> Iterator[None]:
-    """Let inspecting one server's container be answered with an error; all else reaches the engine."""
+    """Let the engine fail each inspection of one server's container, and answer all other requests."""
     proxy = EngineProxy(node.docker_host, node.root / "run/hides.sock")
     proxy.fail("GET", rf"/containers/{uuid}/json")
     node.write("/etc/fleet-power/config.yml", "docker: {host: unix:///run/hides.sock}\n")
@@ -119,15 +119,15 @@ def hidden(node: Node, uuid: str) -> Iterator[None]:
 
 
 @pytest.mark.long
-def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(lease: Lease, tmp_path: Path) -> None:
+def test_an_unseen_server_appears_in_the_status_and_prevents_actions_on_the_fleet(lease: Lease, tmp_path: Path) -> None:
     well, dark = lease(2)
     fine, shown, dune = server("fine"), server("shown"), server("dune")
     bring_up({well: [fine], dark: [shown, dune]})
     before = runs_of(well, [fine]), runs_of(dark, [shown, dune])
-    blamed = {well.name: 0, dark.name: 1}
+    failed = {well.name: 0, dark.name: 1}
     with hidden(dark, uuid_of(dune)):
         ran = playbook("status", [well, dark], status_snapshot=str(tmp_path / "fleet.json"), status_states=["offline"])
-        assert (ran.rc, recap(ran)) == (2, blamed), ran.output
+        assert (ran.rc, recap(ran)) == (2, failed), ran.output
         assert "unknown, engine_error" in ran.stdout and f"{dark.name}, dune" in ran.stdout
         assert "3 servers on 2 nodes: 2 running, 1 unknown" in ran.stdout
         kept = json.loads((tmp_path / "fleet.json").read_text())["nodes"]
@@ -138,7 +138,7 @@ def test_a_server_that_cannot_be_seen_is_neither_passed_over_nor_worked_beside(l
         }
 
         ran = playbook("power", [well, dark], power_action="stop", power_servers="all")
-        assert (ran.rc, recap(ran)) == (2, {**blamed, "localhost": 0}), ran.output
+        assert (ran.rc, recap(ran)) == (2, {**failed, "localhost": 0}), ran.output
         assert f"Cannot see 1 server ({dark.name} dune: engine_error): nothing is begun" in words_of(ran)
         assert outcomes(result_of(tmp_path)) == {"dune": "unknown engine_error", "fine": "not_done", "shown": "not_done"}
         assert (result_of(tmp_path)["ok"], result_of(tmp_path)["counts"]["selected"]) == (False, 3)
@@ -154,7 +154,7 @@ POWER = "fleet.power.server_power"
 
 
 class Directory:
-    """A directory of inventories: the nodes first, then the file for the plugin."""
+    """A directory of inventories: the nodes, then the plugin's file."""
 
     def __init__(self, root: Path, nodes: Sequence[Node]) -> None:
         self.root = root / "inventories"
@@ -162,7 +162,7 @@ class Directory:
         (self.root / "1-nodes.yml").write_text(inventory(nodes).read_text())
 
     def write(self, **options: Any) -> Path:
-        """Write the file; the directory is the inventory."""
+        """Write the plugin's file; return the directory as inventory."""
         (self.root / "2.fleet_power.yml").write_text(json.dumps({"plugin": "fleet.power.servers", **options}))
         return self.root
 
@@ -180,7 +180,7 @@ def named(name: str, **labels: str) -> dict[str, Any]:
 
 
 def groups_in(where: Path, seconds: float = 60) -> tuple[dict[str, list[str]], Ran]:
-    """The hosts of each group that has some itself, and the run that told them."""
+    """Return the hosts of each group with own hosts, and the run."""
     ran = Going([tool("ansible-inventory"), "-i", str(where), "--list"], environment()).finish(seconds)
     assert ran.rc == 0, ran.output
     return {name: sorted(group["hosts"]) for name, group in json.loads(ran.stdout).items() if "hosts" in group}, ran
@@ -192,7 +192,7 @@ def two(lease: Lease, tmp_path: Path) -> tuple[list[Node], Directory]:
     return nodes, Directory(tmp_path, nodes)
 
 
-def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
+def test_a_task_on_a_server_as_host_acts_on_its_own_node(two: tuple[list[Node], Directory], tmp_path: Path) -> None:
     (one, other), directory = two
     mine, theirs, down = named("lobby-1", role="lobby"), named("game-1"), named("game-2")
     one.define(mine, down)
@@ -215,7 +215,7 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
     assert one.started_at(uuids["lobby-1"]) != before["lobby-1"]
     assert other.started_at(uuids["game-1"]) == before["game-1"]
 
-    # A play over what runs acts on each server alone.
+    # A play on a group acts only on the host's server each time.
     play = tmp_path / "stop.yml"
     task = {"name": "Stop it", POWER: {"action": "stop"}}
     play.write_text(json.dumps([{"name": "Stop", "hosts": "state_running:!suspended", "gather_facts": False, "tasks": [task]}]))
@@ -226,7 +226,7 @@ def test_servers_of_two_nodes_are_hosts_that_are_acted_on_each_on_its_own_node(t
 
 
 @pytest.mark.long
-def test_a_node_that_is_cut_off_is_named_and_the_others_are_found(two: tuple[list[Node], Directory]) -> None:
+def test_the_inventory_names_a_node_that_is_cut_off_and_finds_the_others(two: tuple[list[Node], Directory]) -> None:
     (one, other), directory = two
     one.define(named("lobby-1"))
     adhoc(directory.root / "1-nodes.yml", POWER, "server=all action=start")

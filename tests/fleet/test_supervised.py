@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Supervised nodes, and nodes that get a supervisor or lose it."""
+"""Supervised nodes, and changes from and to a node without supervisor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.fleet.power.tests.integration.event_sending import Even
 from ansible_collections.fleet.power.tests.integration.panel_server import FakePanel
 
 from .lab import Node, cut_off, playbook, restored, server, uuid_of, wait_until
-from .maintenance import MARK, MEMORY, text_of, work
+from .maintenance import MARK, RECORD, text_of, work
 from .ran import changes, made, refusal
 from .shim import pid_of, shown
 from .supervised import (
@@ -42,7 +42,7 @@ STAGGER = 2
 
 
 @pytest.mark.long
-def test_receivers_are_taken_over_kept_secret_and_their_faults_are_reported(node: Node) -> None:
+def test_the_role_keeps_receivers_secret_and_reports_their_faults(node: Node) -> None:
     with closing(EventReceiver()) as received, node.reaching(received.port):
         pager = {"name": "pager", "url": f"{received.url}/PlantedToken", "secret": SECRET}
         short = {"node_supervise": False, "node_restore_on_boot": False}
@@ -62,7 +62,7 @@ def test_receivers_are_taken_over_kept_secret_and_their_faults_are_reported(node
         said = refusal(playbook("node", [node], **SHORT, **short, node_event_receivers=[{**pager, "secret": "whsec_short"}]))
         assert said.startswith("Cannot tell events to receiver pager: its secret is no secret for signatures")
 
-        # Without any it still keeps events for those who read them, and does not look for files that are gone.
+        # Without receivers the service still keeps events, and does not look for removed files.
         ran = supervised(node, **short, node_event_receivers=[], node_events=True)
         assert units(node) == {EVENTS: "enabled active"}
         assert "receivers" not in node.ssh("cat /etc/fleet-power/config.yml")
@@ -91,7 +91,7 @@ def test_the_supervisor_is_restarted_only_for_a_new_unit_or_new_settings(node: N
 
 
 @pytest.mark.long
-def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(node: Node) -> None:
+def test_the_role_reports_a_failed_supervisor_and_keeps_the_boot_unit(node: Node) -> None:
     supervised(node, node_supervise=False)
     assert changes(supervised(node, node_supervise=False)) == []
     node.ssh("echo 'system: {stop_timeout: soon}' >/etc/fleet-power/config.yml")
@@ -105,12 +105,12 @@ def test_a_supervisor_that_cannot_begin_is_told_and_the_unit_for_the_boot_stays(
 
 
 @pytest.mark.long
-def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(node: Node) -> None:
+def test_after_a_power_cut_only_servers_that_should_be_up_start(node: Node) -> None:
     proxy, lobby, game = server("proxy", priority=10), server("lobby", priority=50), server("game")
     stopped, killed, overdue, never = server("stopped"), server("killed"), server("overdue", priority=1), server("never")
-    meant = (proxy, lobby, game)
-    supervised(node, *meant, stopped, killed, overdue, never, node_restore_stagger=STAGGER)
-    act(node, "start", *meant, stopped, killed, overdue)
+    should_be_up = (proxy, lobby, game)
+    supervised(node, *should_be_up, stopped, killed, overdue, never, node_restore_stagger=STAGGER)
+    act(node, "start", *should_be_up, stopped, killed, overdue)
     act(node, "stop", stopped)
     act(node, "kill", killed)
     overdue["settings"]["suspended"] = True
@@ -119,18 +119,18 @@ def test_after_a_power_cut_what_was_meant_to_be_up_comes_back_and_nothing_else(n
     node.faults.halt()
     node.faults.boot()
 
-    wait_until(lambda: all(node.is_up(uuid_of(each)) for each in meant), "all are back", BACK_SECONDS)
-    times = [began(node, each) for each in meant]
+    wait_until(lambda: all(node.is_up(uuid_of(each)) for each in should_be_up), "all are back", BACK_SECONDS)
+    times = [began(node, each) for each in should_be_up]
     assert times == sorted(times)
-    # The turns are so far apart; what follows them, up to the engine's start, may take longer for the first than for the last.
+    # The stagger separates the turns. From its turn to the engine's start, the first server may need more time than the last.
     assert (times[-1] - times[0]).total_seconds() >= STAGGER * (len(times) - 1) - STAGGER
     assert [node.is_up(uuid_of(each)) for each in (stopped, killed, overdue, never)] == [False] * 4
-    assert [each[1:] for each in starts(node, *meant)] == [["supervisor"]] * 3
+    assert [each[1:] for each in starts(node, *should_be_up)] == [["supervisor"]] * 3
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["restart", "stop and start"])
-def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_crash(node: Node, how: str) -> None:
+def test_servers_return_after_an_engine_restart_and_do_not_count_as_crashed(node: Node, how: str) -> None:
     proxy, game, stopped = server("proxy", priority=10), server("game"), server("stopped")
     supervised(node, proxy, game, stopped, node_restore_stagger=STAGGER)
     act(node, "start")
@@ -153,10 +153,10 @@ def test_after_the_engine_was_restarted_all_is_back_and_nothing_is_told_of_a_cra
 
 
 @pytest.mark.long
-def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node: Node) -> None:
+def test_a_killed_supervisor_returns_and_starts_a_crashed_server_once(node: Node) -> None:
     lobby, untouched = server("lobby"), server("untouched")
     supervised(node, lobby, untouched, node_events=True, node_memory_max="900M")
-    # By the kernel beyond this, as by hand below.
+    # The kernel kills a service beyond this limit, as the test does below.
     assert {shown(node, "MemoryMax", service=each)["MemoryMax"] for each in (SUPERVISOR, EVENTS)} == {str(900 * 2**20)}
     act(node, "start")
     before, other, pid = node.started_at(uuid_of(lobby)), node.started_at(uuid_of(untouched)), pid_of(node, SUPERVISOR)
@@ -165,9 +165,9 @@ def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node
 
     node.ssh(f"kill -9 {pid} {found['State']['Pid']}")
 
-    wait_until(lambda: is_back(node, lobby, before), "it was started again", BACK_SECONDS)
+    wait_until(lambda: is_back(node, lobby, before), "the server was started again", BACK_SECONDS)
     assert pid_of(node, SUPERVISOR) not in (0, pid)
-    # Another look of the new one, which finds nothing to do.
+    # The new supervisor checks again, and finds nothing to do.
     node.ssh("sleep 3")
     assert starts(node, lobby, untouched)[0][1:] == ["supervisor"]
     assert verdicts(node, lobby, untouched) == [["crashed"], []]
@@ -175,7 +175,7 @@ def test_a_killed_supervisor_is_back_and_starts_once_what_crashed_meanwhile(node
 
 
 @pytest.mark.long
-def test_the_supervisor_leaves_a_maintenance_alone_over_its_reboot(node: Node, tmp_path: Path) -> None:
+def test_the_supervisor_does_not_interfere_with_a_maintenance_and_its_reboot(node: Node, tmp_path: Path) -> None:
     proxy, game, late = server("proxy", priority=10), server("game"), server("late")
     supervised(node, proxy, game, late)
     act(node, "start")
@@ -183,22 +183,22 @@ def test_the_supervisor_leaves_a_maintenance_alone_over_its_reboot(node: Node, t
     late["settings"]["suspended"] = True
     node.define(late)
     crash(node, late)
-    wait_until(lambda: facts(node, late)[0]["last_operation"]["code"] == "suspended", "its start was refused", BACK_SECONDS)
+    wait_until(lambda: facts(node, late)[0]["last_operation"]["code"] == "suspended", "the start was refused", BACK_SECONDS)
 
-    # Now nothing but the maintenance speaks against its start.
+    # Now only the maintenance prevents the start.
     todo = f"cp /var/lib/fleet-power/late.json /etc/fleet-power/servers/{uuid_of(late)}.json; sleep 25; docker ps -q >/{MARK}"
     ran = playbook("maintenance", [node], maintenance_reboot=True, maintenance_tasks=work(tmp_path, todo))
 
     made(ran)
     assert "2 of 2 servers are back" in ran.stdout
-    assert (text_of(node, MARK), text_of(node, MEMORY)) == ("", "")
-    wait_until(lambda: node.is_up(uuid_of(late)), "it is started", BACK_SECONDS)
-    assert [[each.rpartition("(maintenance)")[1] for each in told[1:]] for told in starts(node, proxy, game)] == [["(maintenance)"]] * 2
+    assert (text_of(node, MARK), text_of(node, RECORD)) == ("", "")
+    wait_until(lambda: node.is_up(uuid_of(late)), "the server is started", BACK_SECONDS)
+    assert [[each.rpartition("(maintenance)")[1] for each in row[1:]] for row in starts(node, proxy, game)] == [["(maintenance)"]] * 2
     assert starts(node, late)[0][1:] == ["supervisor"]
 
 
 @pytest.mark.long
-def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there(node: Node) -> None:
+def test_the_supervisor_starts_a_server_as_soon_as_the_panel_is_back_after_a_boot(node: Node) -> None:
     lobby = server("lobby")
     with closing(FakePanel(lobby)) as panel, node.reaching(panel.port):
         supervised(node, node_settings=panel.settings)
@@ -206,15 +206,15 @@ def test_a_panel_that_is_away_after_a_boot_keeps_a_server_down_until_it_is_there
     node.faults.halt()
     node.faults.boot()
     said = "journalctl --boot --output cat | grep '^start .*source_'"
-    wait_until(lambda: node.ssh(said, check=False), "it was tried", BACK_SECONDS)
+    wait_until(lambda: node.ssh(said, check=False), "the supervisor has tried the start", BACK_SECONDS)
     assert not node.is_up(uuid_of(lobby))
     with closing(FakePanel(lobby, port=panel.port)), node.reaching(panel.port):
-        wait_until(lambda: node.is_up(uuid_of(lobby)), "it is up", 2 * BACK_SECONDS)
+        wait_until(lambda: node.is_up(uuid_of(lobby)), "the server is up", 2 * BACK_SECONDS)
 
 
 @dataclass(frozen=True)
 class Grown:
-    """A node with a server that is up, one that has crashed, and two that are not meant to be up."""
+    """A node with a running server, a crashed server, and two servers that should be down."""
 
     node: Node
     up: dict[str, Any]
@@ -239,7 +239,7 @@ class Grown:
         return [self.node.is_up(uuid_of(each)) for each in self.servers]
 
     def cut_power(self) -> None:
-        """Pull the plug, boot the node, and look that what was meant to be up was started, once, and nothing else."""
+        """Cut the power and boot the node. Exactly the servers that should be up must start, once each."""
         before = [len(each) for each in starts(self.node, *self.servers)]
         self.node.faults.halt()
         self.node.faults.boot()
@@ -255,11 +255,11 @@ class Grown:
 def grown(node: Node) -> Grown:
     found = Grown.made(node, node_supervise=False)
     crash(node, found.crashed)
-    wait_until(lambda: not node.is_up(uuid_of(found.crashed)), "it has crashed")
+    wait_until(lambda: not node.is_up(uuid_of(found.crashed)), "the server has crashed")
     return found
 
 
-#: The tasks by which a node gets a supervisor, in their order; any other leaves the node as the one before it did.
+#: The tasks that add a supervisor, in order. Other tasks do not change the node.
 CHANGES = (
     "Have a library of its own for the supervisor",
     "Write the unit of the supervisor",
@@ -270,13 +270,13 @@ CHANGES = (
 
 
 @pytest.mark.long
-def test_a_new_supervisor_leaves_servers_down_and_keeps_the_others_up(grown: Grown) -> None:
+def test_a_new_supervisor_restarts_only_servers_that_crash_after_its_start(grown: Grown) -> None:
     node, began = grown.node, grown.node.started_at(uuid_of(grown.up))
     assert changes(supervised(node)) == sorted(CHANGES)
     assert units(node) == {SUPERVISOR: "enabled active"}
 
     crash(node, grown.up)
-    wait_until(lambda: is_back(node, grown.up, began), "it was started again", BACK_SECONDS)
+    wait_until(lambda: is_back(node, grown.up, began), "the server was started again", BACK_SECONDS)
     assert grown.are_up() == [True, False, False, False]
     assert [each["intent"]["up"] for each in facts(node, *grown.servers)] == [True, True, False, False]
     assert verdicts(node, grown.up, grown.crashed) == [["crashed"], ["initially_down"]]
@@ -285,7 +285,7 @@ def test_a_new_supervisor_leaves_servers_down_and_keeps_the_others_up(grown: Gro
 
 @pytest.mark.long
 @pytest.mark.parametrize("task", CHANGES)
-def test_a_change_cut_off_after_any_task_leaves_a_node_that_boots(grown: Grown, task: str) -> None:
+def test_a_node_boots_correctly_after_an_interrupted_change_to_a_supervisor(grown: Grown, task: str) -> None:
     cut_off("node", grown.node, after=task, **SHORT)
     assert grown.are_up() == [True, False, False, False]
     grown.cut_power()
@@ -294,7 +294,7 @@ def test_a_change_cut_off_after_any_task_leaves_a_node_that_boots(grown: Grown, 
     assert grown.are_up() == [True, True, False, False]
 
 
-#: The tasks by which the supervisor is taken away.
+#: The tasks that remove the supervisor.
 REMOVALS = (
     "Write the unit",
     "Enable the unit",
@@ -306,7 +306,7 @@ REMOVALS = (
 
 @pytest.mark.long
 @pytest.mark.parametrize("task", REMOVALS)
-def test_a_removal_cut_off_after_any_task_leaves_a_node_that_boots(node: Node, task: str) -> None:
+def test_a_node_boots_correctly_after_an_interrupted_removal_of_the_supervisor(node: Node, task: str) -> None:
     grown = Grown.made(node)
     cut_off("node", node, after=task, **SHORT, node_supervise=False)
     grown.cut_power()

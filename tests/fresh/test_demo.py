@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first commands of a new user, on a machine that has Debian's base, make, git and Python: run by ``make fresh``."""
+"""The first commands of a new user on a machine with Debian's base, make, git and Python; ``make fresh`` runs them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 FRESH = CHECKOUT / "tests" / "lab" / "fresh"
 NOBODY = ("setpriv", "--reuid", "65534", "--clear-groups")
-#: What a demo may leave in .build once it was taken down: nothing of its own.
+#: The files in .build after a demo and its removal.
 KEPT = {"ansible_collections", "engine.lock", "venv.lock"}
-#: The processes but those that look, the mounts, the network devices, the temporary files.
+#: Lists the processes apart from its own, the mounts, the network devices, and the temporary files.
 STATE = r"""for each in /proc/[0-9]*; do tr '\0\n' '  ' <$each/cmdline 2>/dev/null && echo; done | grep -vE '^$|^(sh|tr|grep|sleep) '
 awk '{print $2}' /proc/mounts
 ls /sys/class/net /tmp"""
 
 
 def enter(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command on the fresh machine, in its copy of the checkout."""
+    """Run a command on the fresh machine, in the checkout's copy."""
     return subprocess.run(
         [FRESH, "enter", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
@@ -41,7 +41,7 @@ def said(*command: str) -> str:
 
 
 def state() -> list[str]:
-    """The processes, mounts, network devices and temporary files that it has."""
+    """Return the machine's processes, mounts, network devices and temporary files."""
     return sorted(said("sh", "-c", STATE).splitlines())
 
 
@@ -59,7 +59,7 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """Run ``make demo`` and ``make demo-down`` there."""
+    """Run ``make demo`` and ``make demo-down`` on the fresh machine."""
     refused = enter(*NOBODY, "tests/lab/needs", "demo")
     before = state()
     began = time.monotonic()
@@ -76,7 +76,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 def journal(directory: Path, copy: Path) -> list[dict[str, Any]]:
-    """The operations in a copy of the journal, the first one first."""
+    """Return the operations in a copy of the journal, the oldest first."""
     for path in directory.glob("journal.sqlite*"):
         shutil.copy(path, copy)
     with sqlite3.connect(copy / "journal.sqlite") as connection:
@@ -88,14 +88,14 @@ def of(seen: Seen, name: str) -> list[tuple[str, str, str]]:
     return [(row["action"], row["outcome"], row["code"] or "") for row in seen.operations if row["name"] == name]
 
 
-def test_who_may_not_install_is_told_at_once_what_is_missing(seen: Seen) -> None:
+def test_a_user_without_root_sees_the_missing_packages_at_once(seen: Seen) -> None:
     assert seen.refused.returncode == 1
     (sentence,) = seen.refused.stdout.splitlines()
     assert "apt-get install busybox-static docker-cli python3-venv' as root" in sentence
     assert "no Docker Engine answers" in sentence
 
 
-def test_ten_servers_are_started_and_eight_restarted_by_one_task_each(seen: Seen) -> None:
+def test_a_task_starts_ten_servers_and_another_restarts_eight(seen: Seen) -> None:
     assert len({row["name"] for row in seen.operations}) == 10
     assert Counter(of(seen, name)[0] for name in {row["name"] for row in seen.operations}) == {("start", "done", ""): 10}
     restarted = {row["name"] for row in seen.operations[10:18] if (row["action"], row["outcome"]) == ("restart", "done")}
@@ -113,7 +113,7 @@ def test_a_suspended_server_refuses_a_restart_and_keeps_running(seen: Seen) -> N
     assert [row["uuid"] in seen.up for row in seen.operations if row["name"] == "Overdue"] == [True, True]
 
 
-def test_a_server_that_ignores_everything_is_forced_after_its_grace(seen: Seen) -> None:
+def test_a_server_that_ignores_its_stop_is_killed_after_the_stop_timeout(seen: Seen) -> None:
     (stop,) = [row for row in seen.operations if row["name"] == "Stubborn" and row["action"] == "stop"]
     assert (stop["outcome"], stop["forced"], stop["state"]) == ("done", 1, "offline")
 
@@ -123,17 +123,17 @@ def test_a_kill_in_the_middle_of_a_restart_wins(seen: Seen) -> None:
     assert next(row["uuid"] for row in seen.operations if row["name"] == "Fjord") not in seen.up
 
 
-def test_the_next_action_works_after_a_playbook_was_killed(seen: Seen) -> None:
+def test_the_next_action_works_after_a_kill_of_the_playbook(seen: Seen) -> None:
     assert of(seen, "Grove")[2:] == [("stop", "failed", "interrupted"), ("restart", "done", "")]
     assert next(row["uuid"] for row in seen.operations if row["name"] == "Grove") in seen.up
 
 
-def test_nothing_stays_behind_and_it_is_said_what_went(seen: Seen) -> None:
+def test_demo_down_removes_everything_and_reports_it(seen: Seen) -> None:
     assert seen.after == seen.before
     assert seen.kept == KEPT
     assert "10 containers, 1 network, 3 images" in seen.farewell
 
 
-def test_it_says_how_long_it_took(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_reports_its_time(seen: Seen, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\non a fresh machine, downloads included: make demo {:.0f} s, make demo-down {:.0f} s".format(*seen.seconds))

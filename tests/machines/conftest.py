@@ -16,13 +16,13 @@ from .machine import Machine, leased
 
 @pytest.fixture(scope="session")
 def _collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection as it was when the first test began."""
+    """Copy the collection when the first test begins."""
     return scratch.snapshot(tmp_path_factory.mktemp("collections"))
 
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, _collections: Path) -> Iterator[None]:
-    """Give a test a directory for its inventories and runs; end with it what it left running."""
+    """Give a test a directory for its inventories and runs. Its processes end with it."""
     yield from scratch.scratch(tmp_path, _collections)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A machine with a kernel of its own, as ``make machines`` has brought it up, and the cut of its power."""
+"""A machine of ``make machines`` with its own kernel, and the cut of its power."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ansible_collections.fleet.power.tests.fleet.nodes import Node, lab_inventor
 
 
 class Machine(Node):
-    """A machine of the lab. It is looked at over SSH: it shares no kernel with the tests."""
+    """A machine of the lab. Tests inspect it over SSH, because it shares no kernel with them."""
 
     def ssh_words(self) -> list[str]:
         return self._ssh()
 
     def cut_power(self) -> None:
-        """End it at once. What has not reached its disk is lost."""
+        """Cut the power. Data that is not on the disk is lost."""
         nodes_command("halt", self.name)
 
     def boot(self) -> None:
@@ -32,13 +32,13 @@ class Machine(Node):
         subprocess.run([*self.ssh_words(), command], input=content, capture_output=True, text=True, check=True)
 
     def container(self, name: str) -> dict[str, Any] | None:
-        """Return its engine's inspection of a container, or None where there is none."""
+        """Return the engine's inspection of a container, or None without one."""
         found = json.loads(self.ssh(f"docker container inspect {name} 2>/dev/null", check=False) or "[]")
         return found[0] if found else None
 
 
 def leased() -> Machine:
-    """The lab's first machine, as good as new."""
+    """Return the lab's first machine in a new state."""
     _connection, addresses = lab_inventory("machines")
     name, address = next(iter(addresses.items()))
     nodes_command("reset", name)

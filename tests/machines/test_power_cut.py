@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was told holds after a power cut: a machine loses its power, boots, and is what its users were told."""
+"""Reported results survive a power cut and the boot after it."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from ansible_collections.fleet.power.tests.fleet.supervised import BACK_SECONDS,
 from .cuts import Cuts
 from .machine import Machine, leased
 
-#: Longest that a module may take on a loaded machine.
-TOLD_SECONDS = 120.0
+#: The longest run of a module on a loaded machine.
+REPORT_SECONDS = 120.0
 
 
-def test_a_first_start_that_was_told_done_outlives_a_power_cut(machine: Machine) -> None:
+def test_a_reported_first_start_survives_a_power_cut(machine: Machine) -> None:
     game = server("game")
     supervised(machine, game)
 
     going = adhoc_begun([machine], "server_power", {"server": [uuid_of(game)], "action": "start", "origin": "test"})
-    told = wait_until(going.results, "the start is told", TOLD_SECONDS)[0]["result"]
+    report = wait_until(going.results, "the start is reported", REPORT_SECONDS)[0]["result"]
     machine.cut_power()
-    assert told["servers"][0]["outcome"] == "done", told
+    assert report["servers"][0]["outcome"] == "done", report
     machine.boot()
 
-    wait_until(lambda: machine.is_up(uuid_of(game)), "it is up again", BACK_SECONDS)
+    wait_until(lambda: machine.is_up(uuid_of(game)), "the server is up again", BACK_SECONDS)
     found = facts(machine, game)[0]
     assert found["intent"]["up"] is True
-    told_id = told["servers"][0]["operation"]["id"]
-    assert [each["outcome"] for each in found["operations"] if each["id"] == told_id] == ["done"]
+    reported_id = report["servers"][0]["operation"]["id"]
+    assert [each["outcome"] for each in found["operations"] if each["id"] == reported_id] == ["done"]
 
 
 @cache
 def cuts() -> Cuts:
-    """The machine that all cuts are of, with servers; the seed is printed."""
+    """Return the machine of all cuts, with servers. The seed is printed."""
     seed = int(os.environ.get("FLEET_POWER_SEED") or random.randrange(1_000_000))
     return Cuts(leased(), seed)
 
 
-# Fifty cuts in all. Ten of the starts are cut off right after they were told done.
+# Fifty cuts in all. Ten starts are cut off right after their reported end.
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "during", "after"),
@@ -59,10 +59,10 @@ def cuts() -> Cuts:
         ("record", 5, 0),
     ],
 )
-def test_what_was_told_outlives_power_cuts(kind: str, during: int, after: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reported_results_survive_power_cuts(kind: str, during: int, after: int, capsys: pytest.CaptureFixture[str]) -> None:
     world = cuts()
     for number in range(during + after):
-        world.cut(kind, told=number >= during)
+        world.cut(kind, reported=number >= during)
     with capsys.disabled():
         print(f"\n{world.summary(kind)}")
     assert not world.faults(kind), "\n".join(world.faults(kind))

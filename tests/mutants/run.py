@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Break the code in one place at a time, and see if a unit test fails: `make mutants`. The places are in mutants.yml."""
+"""Change the code in one place at a time, and check whether a unit test fails: `make mutants`. The places are in mutants.yml."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 MODULES = CHECKOUT / "plugins/module_utils"
 PACKAGE = "ansible_collections.fleet.power"
-#: Each mutant fails the test of their list.
+#: test_mutants.py compares the list with the code, so it fails under each mutant.
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".build", ".nox", ".hypothesis", ".*_cache", "__pycache__", "test_mutants.py")
 #: A longer run counts as an endless loop. On a busy machine the tests of an area get SLOWER times their usual time.
 AREA_SECONDS, WHOLE_SECONDS, SLOWER = 120.0, 3600.0, 4
@@ -109,7 +109,7 @@ class Tree:
         self._environment = {**os.environ, **own}
 
     def judge(self, mutant: Mutant, where: Places, patterns: Sequence[str], area_seconds: float) -> tuple[str, str]:
-        """Try a mutant; return what became of it, and the test that caught it or the error that makes it invalid."""
+        """Try a mutant; return the result, and the test that caught it or the error that makes it invalid."""
         path, at = find(mutant, where)
         file = self._root / path
         text = file.read_text()
@@ -129,13 +129,13 @@ class Tree:
             self._write(file, text)
 
     def test(self, patterns: Sequence[str], seconds: float, *options: str) -> tuple[int | None, str]:
-        """Run the test files that are there, in the order of their patterns, until one fails; return as `_run` does."""
+        """Run the existing test files, in the order of their patterns, until one fails; return as `_run` does."""
         files = [path for pattern in patterns for path in sorted((self._root / "tests/unit").glob(pattern))]
         command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *options, *map(str, dict.fromkeys(files))]
         return self._run(command, seconds) if files else (0, "")
 
     def _run(self, arguments: Sequence[str], seconds: float) -> tuple[int | None, str]:
-        """Return the exit code of Python, None if it took longer, and its output."""
+        """Return the exit code of Python, or None after its time limit, and its output."""
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             command = [sys.executable, *arguments]
             process = Popen(command, cwd=self._root, env=self._environment, stdout=output, stderr=STDOUT, start_new_session=True)
@@ -156,7 +156,7 @@ class Tree:
 
 
 def try_all(mutants: Sequence[Mutant], tests: Mapping[str, Sequence[str]], jobs: int) -> bool:
-    """Try mutants, and print what became of each, and the counts of each area; return True if all were caught."""
+    """Try mutants, and print each result and the counts of each area; return True if all were caught."""
     where, own = places(), threading.local()
     for mutant in mutants:
         find(mutant, where)
@@ -196,7 +196,7 @@ def main() -> bool:
     parser.add_argument("--area", choices=tests, help="the mutants of one area alone")
     parser.add_argument("--only", metavar="ID", choices=[each.id for each in mutants], help="one mutant alone")
     parser.add_argument("--list", action="store_true", help="list the mutants, and try none")
-    parser.add_argument("--jobs", type=int, default=2, help="how many are tried at a time (2)")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
     asked = parser.parse_args()
     chosen = [each for each in mutants if asked.area in (None, each.area) and asked.only in (None, each.id)]
     for each in chosen if asked.list else ():

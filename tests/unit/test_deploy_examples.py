@@ -117,7 +117,7 @@ def test_the_exit_code_of_the_restart_is_passed_on_and_what_failed_is_named(depl
     assert ran.returncode == code
     assert "deploy: node1 Echo failed start_failed\n" in ran.stdout
     assert "Fox" not in ran.stdout
-    assert f"{deploy.resume}; once it is clear why, '{SCRIPT} --resume' does it, in place of rollout_resume as above" in ran.stdout
+    assert f"{deploy.resume} has the servers that are left; correct the cause, then run '{SCRIPT} --resume' instead" in ran.stdout
 
 
 def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) -> None:

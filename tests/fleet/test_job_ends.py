@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A task outlives its connection, its caller and the end of its processes."""
+"""A job after the end of its connection, its caller, or its process."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from .followed import (
+from .jobs import (
     HANDED_OVER,
     HOLD,
     PATIENCE,
-    QUESTION,
+    POLL,
     Definition,
     Watch,
     await_gap,
@@ -23,6 +23,7 @@ from .followed import (
     begun,
     cut,
     name_of,
+    names_in,
     only_result,
     play,
     power,
@@ -30,7 +31,6 @@ from .followed import (
     queued,
     settled,
     the_job,
-    told,
 )
 from .lab import Node, adhoc_begun, bring_up, inventory, playbook_begun, server, uuid_of, wait_until
 from .rollout import operations
@@ -39,17 +39,17 @@ from .terminal import Terminal
 Moment = Callable[[Node, list[Definition]], None]
 
 
-def in_the_first_moment(node: Node, servers: list[Definition]) -> None:
+def at_the_start(node: Node, servers: list[Definition]) -> None:
     await_hold(node, servers[0])
 
 
-def in_a_question(node: Node, servers: list[Definition]) -> None:
+def during_a_poll(node: Node, servers: list[Definition]) -> None:
     await_hold(node, servers[1])
     await_poll(node)
     time.sleep(0.2)
 
 
-def between_questions(node: Node, servers: list[Definition]) -> None:
+def between_polls(node: Node, servers: list[Definition]) -> None:
     await_hold(node, servers[1])
     await_gap(node)
 
@@ -60,7 +60,7 @@ def stop_begun(node: Node, servers: list[Definition]) -> Watch:
 
 
 def finished(node: Node, servers: list[Definition], ended_at: float, within: float) -> None:
-    """Fail unless all that has begun is finished, and nothing has begun later than that many seconds after somebody went."""
+    """Fail unless all begun stops are finished, and none began later than ``within`` seconds after ``ended_at``."""
     acted = settled(node, servers)
     late = {name: round(at - ended_at, 1) for name, at in acted.items() if at > ended_at + within}
     assert late == {}, f"begun after {within} s: {late}"
@@ -72,8 +72,8 @@ def finished(node: Node, servers: list[Definition], ended_at: float, within: flo
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
-def test_after_ctrl_c_what_had_begun_is_finished_and_nothing_else_begins(node: Node, moment: Moment) -> None:
+@pytest.mark.parametrize("moment", [at_the_start, during_a_poll, between_polls], ids=lambda moment: moment.__name__)
+def test_after_ctrl_c_a_job_finishes_begun_servers_and_begins_no_other(node: Node, moment: Moment) -> None:
     servers = queued()
     bring_up({node: servers})
     watch = stop_begun(node, servers)
@@ -85,34 +85,34 @@ def test_after_ctrl_c_what_had_begun_is_finished_and_nothing_else_begins(node: N
     finished(node, servers, ended_at, HOLD + 0.5)
 
 
-#: Seconds within which a node has been told that nobody waits any more, and its job has noticed; the server that has begun takes 3 s.
-TOLD = 3.0
-#: What waits for players wakes up every so many seconds.
-WAKES = 5
+#: Seconds until a job has noticed the end of its caller. The begun server needs 3 s more.
+NOTICED_SECONDS = 3.0
+#: Seconds between two checks of a wait for players.
+CHECK_SECONDS = 5
 
 
 @pytest.mark.long
-def test_a_second_ctrl_c_ends_it_at_once_and_the_node_is_told_all_the_same(node: Node) -> None:
+def test_a_second_ctrl_c_ends_the_command_at_once_and_the_job_soon(node: Node) -> None:
     servers = queued()
     bring_up({node: servers})
     watch = stop_begun(node, servers)
-    in_a_question(node, servers)
+    during_a_poll(node, servers)
     watch.going.interrupt()
     time.sleep(0.05)
     watch.going.interrupt()
     began = time.monotonic()
     assert watch.finish().rc != 0
     assert time.monotonic() - began < 1.5
-    wait_until(lambda: not pythons(node), "the job has ended", TOLD + 3 + 2)
+    wait_until(lambda: not pythons(node), "the job has ended", NOTICED_SECONDS + 3 + 2)
 
 
 @pytest.mark.long
-def test_after_ctrl_c_at_a_real_terminal_nothing_else_begins(node: Node) -> None:
+def test_after_ctrl_c_at_a_real_terminal_a_job_begins_no_other_server(node: Node) -> None:
     servers = queued()
     bring_up({node: servers})
     options = {"action": "stop", "server": [uuid_of(each) for each in servers], "max_parallel": 1}
     with Terminal([node], "server_power", options) as terminal:
-        in_a_question(node, servers)
+        during_a_poll(node, servers)
         terminal.type("\x03")
         ended_at = time.time()
         assert terminal.finish() != 0
@@ -120,23 +120,23 @@ def test_after_ctrl_c_at_a_real_terminal_nothing_else_begins(node: Node) -> None
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("moment", [in_the_first_moment, in_a_question, between_questions], ids=lambda moment: moment.__name__)
-def test_after_a_kill_of_the_controller_only_what_had_begun_is_finished(node: Node, moment: Moment) -> None:
+@pytest.mark.parametrize("moment", [at_the_start, during_a_poll, between_polls], ids=lambda moment: moment.__name__)
+def test_after_a_kill_of_the_controller_a_job_finishes_only_begun_servers(node: Node, moment: Moment) -> None:
     servers = queued()
     bring_up({node: servers})
     watch = stop_begun(node, servers)
     moment(node, servers)
     watch.going.kill()
-    # Ansible's workers are sessions of their own, and outlive it: until they ask again.
-    finished(node, servers, time.time(), QUESTION + HOLD + 1)
+    # Ansible's workers lead their own sessions, and outlive the command until their next poll.
+    finished(node, servers, time.time(), POLL + HOLD + 1)
 
 
 @pytest.mark.long
-def test_a_job_that_was_killed_at_its_node_is_told_within_seconds(node: Node) -> None:
+def test_a_task_reports_a_killed_job_within_seconds(node: Node) -> None:
     servers = queued()
     bring_up({node: servers})
     watch = stop_begun(node, servers)
-    in_a_question(node, servers)
+    during_a_poll(node, servers)
     node.ssh(f"kill -9 {the_job(node)}")
     killed = watch.now()
     ran = watch.finish()
@@ -154,7 +154,7 @@ def is_waited_for(node: Node, servers: list[Definition]) -> bool:
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)], ids=["ad hoc", "playbook"])
-def test_after_ctrl_c_a_wait_for_players_is_called_off_at_once(node: Node, whole: bool) -> None:
+def test_ctrl_c_ends_a_wait_for_players_at_once(node: Node, whole: bool) -> None:
     servers = [server("a"), server("b")]
     bring_up({node: servers})
     options = {"players_at_most": 1, "max_delay": 3600, "warn": [600]}
@@ -162,29 +162,29 @@ def test_after_ctrl_c_a_wait_for_players_is_called_off_at_once(node: Node, whole
         going = playbook_begun("rolling_restart", [node], **{f"rollout_{name}": value for name, value in options.items()})
     else:
         going = adhoc_begun([node], "server_power", {"action": "restart", "server": [uuid_of(each) for each in servers], **options})
-    wait_until(lambda: is_waited_for(node, servers), "its players are waited for", 60)
-    # Also while it is not followed yet, as just now.
+    wait_until(lambda: is_waited_for(node, servers), "the job waits for players", 60)
+    # The ad hoc task may not be a job yet.
     time.sleep(4 if whole else 0)
     going.interrupt()
     assert going.finish().rc != 0
-    wait_until(lambda: not pythons(node), "nothing of it goes on", TOLD + WAKES + 5)
+    wait_until(lambda: not pythons(node), "the job has ended", NOTICED_SECONDS + CHECK_SECONDS + 5)
     assert not any((node.root / f"run/fleet-power/{uuid_of(each)}.countdown").read_text().strip() for each in servers)
     assert all(node.is_up(uuid_of(each)) for each in servers)
     assert begun(node, servers, "restart") == {}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("after", [3, 8], ids=["before_it_is_followed", "while_it_is_followed"])
-def test_a_task_out_of_time_finishes_what_it_had_begun_and_begins_nothing_else(node: Node, after: int) -> None:
+@pytest.mark.parametrize("after", [3, 8], ids=["before_the_job", "during_the_job"])
+def test_a_task_after_its_timeout_finishes_begun_servers_and_begins_no_other(node: Node, after: int) -> None:
     servers = queued()
     bring_up({node: servers})
     ran = playbook_begun(play(power("stop", servers, max_parallel=1, timeout_=after)), [node]).finish()
     assert ran.rc == 2
-    # Ansible leaves its ssh alone. A call that it did not wait for any more is answered, to nobody.
+    # Ansible does not end its ssh. The module still runs, but its answer is lost.
     finished(node, servers, time.time(), HANDED_OVER + HOLD + 0.5)
 
 
-#: What a connection that hangs takes until it is noticed here, and what a new one may take to fail.
+#: Seconds until this machine notices a hanging connection, and until a new connection fails.
 NOTICED, CONNECTING = 8, 12
 
 
@@ -192,8 +192,8 @@ def stop_begun_with(node: Node, servers: Sequence[Definition], **options: object
     return Watch(adhoc_begun([node], "server_power", {"action": "stop", "server": [uuid_of(each) for each in servers], **options}))
 
 
-def test_a_node_cut_off_in_the_middle_gives_each_missed_line_and_the_result(node: Node) -> None:
-    # Ended before the cut, during it, and after it; a busy machine may take some seconds to come to the cut.
+def test_a_task_gets_each_missed_line_and_the_result_after_a_cut_of_the_network(node: Node) -> None:
+    # One server stops before the cut, two during it, and one after it. A busy machine may cut some seconds late.
     ends = {"before": 1.0, "early": 7.5, "late": 8.5, "after": 12.0}
     servers = [server(name, STOP_SECONDS=takes) for name, takes in ends.items()]
     bring_up({node: servers})
@@ -205,8 +205,8 @@ def test_a_node_cut_off_in_the_middle_gives_each_missed_line_and_the_result(node
     back = watch.now()
     ran = watch.finish()
     assert ran.rc == 0, ran.output
-    # None is lost, and none is told twice.
-    assert sorted(told(watch.texts(), "stop done")) == sorted(ends)
+    # Each line arrives exactly once.
+    assert sorted(names_in(watch.texts(), "stop done")) == sorted(ends)
     moments = watch.ends("stop done")
     assert max(moments["early"], moments["late"]) - back < 4
     assert {each["name"]: each["outcome"] for each in only_result(ran)["servers"]} == dict.fromkeys(ends, "done")
@@ -214,7 +214,7 @@ def test_a_node_cut_off_in_the_middle_gives_each_missed_line_and_the_result(node
 
 
 @pytest.mark.long
-def test_a_node_cut_off_for_too_long_is_unreachable_and_finishes_what_has_begun(node: Node) -> None:
+def test_a_node_cut_off_for_too_long_is_unreachable_and_finishes_begun_servers(node: Node) -> None:
     servers = [server(f"s{number:02}", STOP_SECONDS=3) for number in range(20)]
     bring_up({node: servers})
     watch = stop_begun_with(node, servers, max_parallel=1)
@@ -226,16 +226,16 @@ def test_a_node_cut_off_for_too_long_is_unreachable_and_finishes_what_has_begun(
         assert PATIENCE < ran.seconds - cut_moment < PATIENCE + NOTICED + 2 * CONNECTING
         assert only_result(ran).get("unreachable") is True, ran.output
         acted = begun(node, servers)
-    # Nobody asks any more: what went on then is finished, nothing else begins, whether the node is back or not.
+    # No poll reaches the job any more. It finishes begun servers and begins no other, even after the network is back.
     assert settled(node, servers, quiet=10) == acted
-    assert max(acted.values()) - cut_at < QUESTION + HOLD + 1
+    assert max(acted.values()) - cut_at < POLL + HOLD + 1
     ended = {name_of(each): [row["outcome"] for row in operations(node, each, "stop")] for each in servers if name_of(each) in acted}
     assert ended == {name: ["done"] for name in acted}
     assert [name_of(each) for each in servers if not node.is_up(uuid_of(each))] == sorted(acted)
 
 
 @pytest.mark.long
-def test_a_node_cut_off_before_its_task_was_handed_over_is_followed_all_the_same(node: Node) -> None:
+def test_a_task_gets_lines_and_result_after_a_cut_at_the_start_of_the_job(node: Node) -> None:
     servers = [server("first", STOP_SECONDS=12), server("second", STOP_SECONDS=25)]
     bring_up({node: servers})
     watch = stop_begun_with(node, servers)
@@ -244,13 +244,13 @@ def test_a_node_cut_off_before_its_task_was_handed_over_is_followed_all_the_same
         assert watch.said == []
     ran = watch.finish()
     assert ran.rc == 0, ran.output
-    assert {"first", "second"} == set(told(watch.texts(), "stop done"))
+    assert {"first", "second"} == set(names_in(watch.texts(), "stop done"))
     assert {each["name"]: each["outcome"] for each in only_result(ran)["servers"]} == {"first": "done", "second": "done"}
     assert [len(operations(node, each, "stop")) for each in servers] == [1, 1]
 
 
 @pytest.mark.long
-def test_a_node_that_reboots_meanwhile_is_told_as_interrupted(node: Node) -> None:
+def test_a_reboot_of_the_node_interrupts_a_job(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=30)
     bring_up({node: [slow]})
     watch = stop_begun_with(node, [slow])
@@ -262,7 +262,7 @@ def test_a_node_that_reboots_meanwhile_is_told_as_interrupted(node: Node) -> Non
 
 
 @pytest.mark.long
-def test_a_node_that_was_booted_before_it_could_answer_does_nothing_twice(node: Node) -> None:
+def test_a_job_acts_once_if_its_node_boots_before_the_answer(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=3)
     bring_up({node: [slow]})
     watch = stop_begun_with(node, [slow])
@@ -277,7 +277,7 @@ def test_a_node_that_was_booted_before_it_could_answer_does_nothing_twice(node: 
 
 
 @pytest.mark.long
-def test_ssh_that_tries_again_by_itself_does_nothing_twice(node: Node) -> None:
+def test_a_job_acts_once_under_retries_of_ssh(node: Node) -> None:
     servers = queued(3)
     bring_up({node: servers})
     where = inventory([node], ansible_ssh_retries=3)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Players who are told what is to come, and the connection, or the controller, that is lost on the way."""
+"""Countdowns after the loss of the connection or of the controller."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import time
 
 import pytest
 
-from .followed import cut
+from .jobs import cut
 from .lab import Going, Lease, adhoc_begun, wait_until
 from .played import Network
 
 pytestmark = pytest.mark.long
 
 CALLED_OFF = "Server restart called off."
-#: After so many seconds without anybody who follows, what has not begun is given up.
+#: Seconds without a poll after which the job ends a countdown.
 GRACE_SECONDS = 180
 
 
 def begun(network: Network, warn: list[int]) -> Going:
-    """Begin to restart a server that is played on, ad hoc; return when players were told for the first time."""
+    """Begin a restart with a countdown ad hoc; return after the first warning."""
     going = adhoc_begun([network.node], "server_power", {"action": "restart", "server": "played", "warn": warn})
-    wait_until(lambda: network.said("played"), "players are told", 60)
+    wait_until(lambda: network.said("played"), "players are warned", 60)
     return going
 
 
-def test_a_connection_that_is_lost_for_a_moment_changes_nothing(lease: Lease) -> None:
+def test_a_countdown_continues_after_a_short_loss_of_the_connection(lease: Lease) -> None:
     network = Network(lease(1)[0], played=2)
     going = begun(network, [25, 15, 2])
     with cut(network.node, 5):
@@ -38,22 +38,22 @@ def test_a_connection_that_is_lost_for_a_moment_changes_nothing(lease: Lease) ->
     assert network.restarted() == ["played"]
 
 
-def test_at_its_end_it_waits_for_who_asked_and_is_called_off_when_nobody_comes_back(lease: Lease) -> None:
+def test_a_countdown_waits_at_its_end_for_a_lost_caller_and_then_is_called_off(lease: Lease) -> None:
     network = Network(lease(1)[0], played=2)
     going = begun(network, [40, 20])
     lost = time.monotonic()
     with cut(network.node, 120):
-        # Nobody waits for that long: the task has ended by then.
+        # The task ends before the connection is back.
         assert going.finish().rc != 0
     assert network.said("played") == [f"Server restart in {seconds} seconds." for seconds in (40, 20)]
-    wait_until(lambda: network.said("played")[-1] == CALLED_OFF, "it is called off", GRACE_SECONDS + 20 - (time.monotonic() - lost))
+    wait_until(lambda: network.said("played")[-1] == CALLED_OFF, "called off", GRACE_SECONDS + 20 - (time.monotonic() - lost))
     assert network.restarted() == []
 
 
-def test_a_controller_that_is_killed_has_it_called_off_within_a_quarter_of_a_minute(lease: Lease) -> None:
+def test_a_kill_of_the_controller_calls_a_countdown_off_within_20_seconds(lease: Lease) -> None:
     network = Network(lease(1)[0], played=2)
     going = begun(network, [600])
     time.sleep(3)
     going.kill()
-    wait_until(lambda: network.said("played")[-1] == CALLED_OFF, "it is called off", 20)
+    wait_until(lambda: network.said("played")[-1] == CALLED_OFF, "called off", 20)
     assert network.restarted() == []

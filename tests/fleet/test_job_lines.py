@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A task says what it does while it does it, also by sudo and under logind, and its result is what it would be without."""
+"""A job reports its progress, also with sudo and under logind, and its result equals that of a silent task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from .followed import UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
+from .jobs import UNFOLLOWED, Definition, Watch, lasting, only_result, play, power, progress_in
 from .lab import Going, Node, adhoc_begun, bring_up, inventory, lab_inventory, playbook_begun, server, uuid_of
 from .people import PASSWORD, PERSON, person
 
@@ -43,7 +43,7 @@ def restart_in_a_play(
     ],
     ids=["pipelined", "copied_sudo"],
 )
-def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: Node, begin: Begin, variables: dict[str, object]) -> None:
+def test_a_job_reports_progress_and_returns_the_result_of_a_silent_task(node: Node, begin: Begin, variables: dict[str, object]) -> None:
     servers = [server("quick"), server("slow", STOP_SECONDS=4), server("slower", STOP_SECONDS=6)]
     bring_up({node: servers})
     watch = Watch(begin([node], servers, **variables))
@@ -51,7 +51,7 @@ def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: 
     assert ran.rc == 0, ran.output
     ended = watch.ends("restart done")
     assert sorted(ended) == ["quick", "slow", "slower"]
-    # Each as it happens, in front of the end by what the slowest takes.
+    # Each line comes at the server's end, before the end of the slowest server.
     assert ended["slow"] - ended["quick"] > 2
     assert ended["slower"] - ended["slow"] > 1
     assert ran.seconds - ended["quick"] > 3
@@ -60,7 +60,7 @@ def test_lines_come_while_the_task_runs_and_its_result_is_the_one_without(node: 
     assert lasting(only_result(ran)) == lasting(only_result(plain))
 
 
-#: How a task is taken to a node.
+#: How Ansible transfers a module to a node.
 PIPELINED, COPIED = {"ansible_pipelining": True}, {"ansible_pipelining": False}
 _APT = "DEBIAN_FRONTEND=noninteractive apt-get -qy"
 BY_SUDO = {"ansible_become": True, "ansible_become_method": "sudo"}
@@ -76,7 +76,7 @@ def two() -> list[Definition]:
     [(PIPELINED, "Defaults:ops timestamp_timeout=0"), (COPIED, "Defaults:ops requiretty")],
     ids=["each_time", "requiretty"],
 )
-def test_a_task_by_sudo_with_a_password_speaks(node: Node, way: dict[str, object], sudoers: str) -> None:
+def test_a_job_reports_progress_with_sudo_and_a_password(node: Node, way: dict[str, object], sudoers: str) -> None:
     servers = two()
     bring_up({node: servers})
     with person(node, sudo=f"{PERSON} ALL=(ALL:ALL) ALL\n{sudoers}") as how:
@@ -93,7 +93,7 @@ def test_a_task_by_sudo_with_a_password_speaks(node: Node, way: dict[str, object
 
 
 def is_left(node: Node) -> bool:
-    """Tell whether what a person leaves running at a node, away from the session's own process group, outlives the session."""
+    """Tell whether a process outlives the SSH session that started it, in a session of its own."""
     connection, _unused = lab_inventory("nodes")
     words = [
         "ssh",
@@ -110,8 +110,8 @@ def is_left(node: Node) -> bool:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kept", ["60s", "no"], ids=["a_connection_kept", "one_each_time"])
-def test_where_logind_ends_what_a_session_leaves_a_task_ends_as_without(node: Node, kept: str) -> None:
-    node.needs_a_way_out()
+def test_a_job_returns_the_result_of_a_silent_task_where_logind_kills_left_processes(node: Node, kept: str) -> None:
+    node.needs_network()
     node.ssh(f"apt-get -q update >/dev/null && {_APT} install --no-install-recommends libpam-systemd >/dev/null")
     servers = two()
     bring_up({node: servers})
@@ -125,7 +125,7 @@ def test_where_logind_ends_what_a_session_leaves_a_task_ends_as_without(node: No
                 words = written["all"]["vars"]["ansible_ssh_args"].replace("ControlMaster=auto", "ControlMaster=no")
                 written["all"]["vars"]["ansible_ssh_args"] = words
                 where.write_text(json.dumps(written))
-            # It does what it says.
+            # logind kills the processes of an ended session.
             assert not is_left(node)
             options = {"action": "restart", "server": "all", "wait_for": "running"}
             ran = Watch(adhoc_begun(where, "server_power", options)).finish()

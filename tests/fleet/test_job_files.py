@@ -1,13 +1,13 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a task keeps at the node while it is followed: for nobody else to read, without secrets, and gone soon."""
+"""A job's files on the node: private, without secrets, and removed soon."""
 
 from __future__ import annotations
 
 import pytest
 
-from .followed import Watch, await_hold
+from .jobs import Watch, await_hold
 from .lab import Node, adhoc_begun, bring_up, inventory, server, uuid_of, wait_until
 from .people import BY_SUDO_WITHOUT_PASSWORD, person
 
@@ -20,19 +20,19 @@ def jobs_of(node: Node) -> set[str]:
 
 
 def unpacked(node: Node) -> set[str]:
-    """Return what Ansible keeps of modules at a node while they run."""
+    """Return Ansible's files of running modules on a node."""
     return set(node.ssh("ls -d /root/.ansible/tmp/* /tmp/ansible* 2>/dev/null || true").split())
 
 
 def be_ten_minutes_later(node: Node) -> None:
-    # As what removes them marks those that it has found ended.
+    # The cleanup marks ended jobs in this way.
     node.ssh(f"find {JOBS} -name rc -exec chmod 400 {{}} +")
     sleeping = node.ssh("pgrep -f '^sleep [0-9]+$'").split()
     node.ssh(f"kill {' '.join(sleeping)}")
 
 
 @pytest.mark.long
-def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node: Node) -> None:
+def test_files_of_a_job_are_private_and_disappear_soon_after_its_end(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=4)
     bring_up({node: [slow]})
     before = unpacked(node)
@@ -40,16 +40,16 @@ def test_files_of_a_job_are_for_its_user_alone_and_gone_soon_after_its_end(node:
         where = inventory([node], **how, ansible_become=True)
         watch = Watch(adhoc_begun(where, "server_power", {"action": "stop", "server": "all"}))
         watch.await_text("slow stopping")
-        # Whatever a umask says: directories 0700, files 0600, root's.
+        # With any umask.
         assert set(node.ssh(f"find {JOBS} -printf '%y %m %u\n'").splitlines()) == {"d 700 root", "f 600 root"}
         assert watch.finish().rc == 0
     assert unpacked(node) == before
     be_ten_minutes_later(node)
-    wait_until(lambda: jobs_of(node) == set(), "its files are gone")
+    wait_until(lambda: jobs_of(node) == set(), "the job's files are gone")
 
 
 @pytest.mark.long
-def test_no_secret_is_in_a_line_nor_in_a_file_of_a_job(node: Node) -> None:
+def test_lines_and_files_of_a_job_contain_no_secret(node: Node) -> None:
     slow = server("slow", STOP_SECONDS=4, RCON_PASSWORD=SECRET)
     slow["settings"]["container"]["image"] = "~fleet-power/testserver:latest"
     bring_up({node: [slow]})
@@ -66,7 +66,7 @@ def test_no_secret_is_in_a_line_nor_in_a_file_of_a_job(node: Node) -> None:
 
 
 @pytest.mark.long
-def test_a_name_cannot_break_out_of_its_line(node: Node) -> None:
+def test_a_server_name_cannot_forge_a_progress_line(node: Node) -> None:
     hostile = server("evil\x1b[2J\n12:00:00 node-9 forged done\r" + "x" * 300, STOP_SECONDS=5)
     bring_up({node: [hostile]})
     watch = Watch(adhoc_begun([node], "server_power", {"action": "restart", "server": [uuid_of(hostile)]}))

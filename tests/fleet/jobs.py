@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tasks that are followed while they run: what they said and when, the servers they act on, what is left of them at the node."""
+"""Tasks with progress lines: the lines and their times, the servers, and the job's remains on the node."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .scratch import current
 from .servers import holder_of, phase_of, server
 
 Definition = dict[str, Any]
-#: A task that is not followed.
+#: Turns progress lines off.
 UNFOLLOWED = {"FLEET_POWER_FOLLOW": "0"}
-#: Seconds after which a task is followed, and for which its node may be out of reach.
+#: Seconds before a task becomes a job, and seconds for which its node may be unreachable.
 HANDED_OVER, PATIENCE = 2.0, 60.0
-#: Seconds after which nothing new begins once nobody asks a node for news any more, and that a question may take which was asked before.
-HOLD, QUESTION = 2.0, 10.0
-#: What differs between two runs of the same action.
+#: Seconds without a poll after which a job begins nothing new, and the longest time of one poll.
+HOLD, POLL = 2.0, 10.0
+#: Fields that differ between two runs of the same action.
 _PASSING = ("seconds", "started_at", "operation", "start", "end", "delta")
 _PROGRESS = re.compile(r"^\d\d:\d\d:\d\d (?P<host>\S+) (?P<text>.*\S)\s*$", re.MULTILINE)
 _LOOK_SECONDS = 0.05
@@ -43,7 +43,7 @@ print(json.dumps(rows.fetchall()))
 
 @dataclass(frozen=True)
 class Said:
-    """A line of progress, and how many seconds after the run's beginning it could be read."""
+    """A line of progress, and the seconds from the run's start until it was readable."""
 
     moment: float
     host: str
@@ -51,7 +51,7 @@ class Said:
 
 
 class Watch:
-    """Reads what a run says as it says it, from its first moment to its end."""
+    """Reads the lines of a run as they appear, from its start to its end."""
 
     def __init__(self, going: Going) -> None:
         self.going = going
@@ -61,7 +61,7 @@ class Watch:
         self._thread.start()
 
     def now(self) -> float:
-        """Return the seconds since its beginning."""
+        """Return the seconds since the run's start."""
         return time.monotonic() - self._began
 
     @property
@@ -72,16 +72,16 @@ class Watch:
         return [each.text for each in self._said]
 
     def ends(self, what: str) -> dict[str, float]:
-        """Return when each server was told of that something became of it, as in ``stop done``."""
-        return {name: each.moment for each in self._said for name in told([each.text], what)}
+        """Return the time of each server's line that says ``what``, such as ``stop done``."""
+        return {name: each.moment for each in self._said for name in names_in([each.text], what)}
 
     def await_text(self, text: str, seconds: float = 60) -> Said:
         said: Said = wait_until(lambda: next((each for each in self.said if text in each.text), None), f"a line says {text!r}", seconds)
         return said
 
     def await_end(self, name: str, what: str, seconds: float = 60) -> float:
-        """Wait until something is told of a server, as in ``stop done``; return when it was."""
-        return float(wait_until(lambda: self.ends(what).get(name), f"it is told: {name} {what}", seconds))
+        """Wait until a line says ``what`` of a server, such as ``stop done``; return its time."""
+        return float(wait_until(lambda: self.ends(what).get(name), f"a line says {name} {what}", seconds))
 
     def finish(self) -> Ran:
         ran = self.going.finish()
@@ -93,7 +93,7 @@ class Watch:
         while going:
             going = self.going.is_going()
             moment = self.now()
-            # Whole lines of either stream.
+            # Only whole lines, of either stream.
             text = "".join(stream[: stream.rfind("\n") + 1] for stream in (self.going.stdout, self.going.stderr))
             for host, words in progress_in(text)[len(self._said) :]:
                 self._said.append(Said(moment, host, words))
@@ -101,12 +101,12 @@ class Watch:
 
 
 def progress_in(text: str) -> list[tuple[str, str]]:
-    """Return the lines of progress in an output: host and text."""
+    """Return the host and text of each progress line in an output."""
     return [(found["host"], found["text"]) for found in _PROGRESS.finditer(text)]
 
 
-def told(texts: Sequence[str], what: str) -> list[str]:
-    """Return the names of those of whom a line says something, as in ``stop done``, alone or summed up; as often as they are named."""
+def names_in(texts: Sequence[str], what: str) -> list[str]:
+    """Return the names in lines that say ``what``, such as ``stop done``: single lines and summaries, with repetitions."""
     found: list[str] = []
     for text in texts:
         if alone := re.match(rf"(\S+) {what}\b(?! \()", text):
@@ -124,7 +124,7 @@ def play(*tasks: Mapping[str, Any], **keywords: object) -> Path:
 
 
 def power(action: str, servers: Sequence[Definition] | str, **options: Any) -> dict[str, Any]:
-    """Return a task that acts on servers; what is no option of the module is a keyword of the task where it ends with ``_``."""
+    """Return a task that acts on servers. An option that ends with ``_`` becomes a keyword of the task."""
     named = servers if isinstance(servers, str) else [uuid_of(each) for each in servers]
     keywords = {name.rstrip("_"): value for name, value in options.items() if name.endswith("_")}
     arguments = {name: value for name, value in options.items() if not name.endswith("_")}
@@ -132,7 +132,7 @@ def power(action: str, servers: Sequence[Definition] | str, **options: Any) -> d
 
 
 def lasting(value: Any) -> Any:
-    """Return of a result what two runs of the same action have in common."""
+    """Return the part of a result that two runs of the same action share."""
     if isinstance(value, dict):
         return {name: lasting(each) for name, each in value.items() if name not in _PASSING}
     if isinstance(value, list):
@@ -150,13 +150,13 @@ def only_result(ran: Ran) -> dict[str, Any]:
 
 
 def queued(count: int = 10) -> list[Definition]:
-    """Servers that take some seconds each."""
+    """Return servers that need three seconds each to stop."""
     return [server(f"s{number:02}", STOP_SECONDS=3) for number in range(count)]
 
 
 @contextlib.contextmanager
 def cut(node: Node, seconds: float) -> Iterator[None]:
-    """Cut a node off for so long, and for what is done meanwhile."""
+    """Cut a node off for the block, and for ``seconds`` at least."""
     node.faults.cut()
     until = time.monotonic() + seconds
     try:
@@ -167,7 +167,7 @@ def cut(node: Node, seconds: float) -> Iterator[None]:
 
 
 def begun(node: Node, servers: Sequence[Definition], action: str = "stop") -> dict[str, float]:
-    """Return when an action has begun on each server on which it has, by its name, as the node's journal says; also while it is cut off."""
+    """Return when an action began on each server, by name, from the node's journal. It works on a node that is cut off."""
     pid = (home() / node.name / "init.pid").read_text().strip()
     asked = ["nsenter", "--target", pid, "--mount", "/usr/bin/python3", "-c", _READ_JOURNAL, action]
     rows = json.loads(subprocess.run(asked, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout)
@@ -177,11 +177,11 @@ def begun(node: Node, servers: Sequence[Definition], action: str = "stop") -> di
 
 
 def settled(node: Node, servers: Sequence[Definition], action: str = "stop", quiet: float = 4, seconds: float = 150) -> dict[str, float]:
-    """Wait until nothing goes on at a node, for a while, and return what has `begun` there."""
+    """Wait until no action runs on a node for ``quiet`` seconds, and return `begun`."""
     deadline = time.monotonic() + seconds
     since, before = time.monotonic(), begun(node, servers, action)
     while time.monotonic() - since < quiet:
-        assert time.monotonic() < deadline, f"it goes on: {before}"
+        assert time.monotonic() < deadline, f"actions still run: {before}"
         time.sleep(0.3)
         now = begun(node, servers, action)
         if now != before or any(holder_of(node, each) for each in servers):
@@ -194,33 +194,33 @@ def name_of(definition: Definition) -> str:
 
 
 def pythons(node: Node) -> dict[int, bool]:
-    """Return the Python processes of a node, and whether each leads a session, by its id there; without asking the node."""
+    """Return the Python processes of a node by their id there, and whether each leads a session. The node is not asked."""
     found = {}
     for entry in (node.root / "proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             command, rest = (entry / "stat").read_text().partition("(")[2].rsplit(")", 1)
             fields = rest.split()
             if command.startswith("python3") and fields[0] != "Z":
-                # Numbers here are those of the namespace that the file system belongs to.
+                # This file system shows the ids of the node's own namespace.
                 found[int(entry.name)] = fields[3] == entry.name
     return found
 
 
 def the_job(node: Node) -> int:
-    """Return the process that acts on a node's servers: the one that has a session of its own."""
+    """Return the process id of a node's job, which leads a session."""
     return min(pid for pid, leads in pythons(node).items() if leads)
 
 
 def await_poll(node: Node) -> None:
-    """Wait until somebody waits at the node for news of a job: another Python beside the one that acts."""
-    wait_until(lambda: len(pythons(node)) > 1, "a question is under way", 30)
+    """Wait for a poll of the job: a second Python process besides the job."""
+    wait_until(lambda: len(pythons(node)) > 1, "a poll is under way", 30)
 
 
 def await_gap(node: Node) -> None:
     await_poll(node)
-    wait_until(lambda: len(pythons(node)) == 1, "a question has been answered", 30)
+    wait_until(lambda: len(pythons(node)) == 1, "a poll has been answered", 30)
 
 
 def await_hold(node: Node, definition: Definition) -> None:
-    """Wait until somebody acts on a server, which is soon after a module has begun."""
-    wait_until(lambda: phase_of(node, definition) == "stop", "it is being stopped", 60)
+    """Wait until the action stops a server, soon after the module's start."""
+    wait_until(lambda: phase_of(node, definition) == "stop", "the server is being stopped", 60)
