@@ -196,7 +196,8 @@ class Starter:
         return result
 
     def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try."""
+        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try, except for an obstacle of `_NOT_NOW`:
+        then it is tried again after `_HELD_SECONDS`."""
         ended_runs = node.journal.ended_runs
         now = ended_runs.numbered(row.number)
         if now is None or not now.due:
@@ -210,6 +211,9 @@ class Starter:
             self._close(node, row, result.code, result.msg)
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
+        elif not ended_runs.note_attempt(row.number, ""):
+            # A run that comes up now is not of this attempt.
+            raise JournalUnusable("it cannot be written")
 
     def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
         if node.journal.ended_runs.close(row.number, code, msg):
