@@ -260,7 +260,7 @@ class EngineWatch:
 
     def _everybody(self) -> set[str]:
         journal = self._node().journal
-        rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
+        rows = (*journal.ended_runs.due(), *journal.ended_runs.pending())
         return {each.server for each in self._node().engine.listed()} | journal.runs.uuids() | {row.server.uuid for row in rows}
 
     def _look_at_all(self) -> None:
@@ -270,7 +270,7 @@ class EngineWatch:
         self._round = (self._round + 1) % _ROUNDS
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
-            lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.runs.open() - self._up.keys())
+            lost = {row.server.uuid for row in node.journal.ended_runs.pending()} | (node.journal.runs.open() - self._up.keys())
             for container in self._reports.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())

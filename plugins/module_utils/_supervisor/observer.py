@@ -83,7 +83,7 @@ class Observer:
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.runs.known_of(uuid)
         server, looked = Server(uuid), Looked()
-        ends = [*self._noted(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
+        ends = [*self._pending(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
         # Most servers are unchanged and need no definition.
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
@@ -95,10 +95,10 @@ class Observer:
         self.first.discard(uuid)
         return looked
 
-    def _noted(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
+    def _pending(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
         """Return the runs that a start found ended and that have no verdict yet."""
         newest = snapshot.run if snapshot is not None and snapshot.has_run else None
-        rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
+        rows = [row for row in node.journal.ended_runs.pending(server.uuid) if row.run != newest]
         # That start may have removed the container and then failed.
         last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
         return [
@@ -166,23 +166,23 @@ class Observer:
         if end.heard is not None:
             self._reports.forget(end.run)
 
-    def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
+    def _evidence(self, node: Node, end: _End, pending: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
         # A later kill belongs to another run.
-        generation = node.generations.read(uuid) if noted is None else noted.generation
+        generation = node.generations.read(uuid) if pending is None else pending.generation
         record = node.locks.ended_here(uuid)
         fate = None if record is None or record.run != run or not record.ended_it else fate_of(node, end.server, record)
         here = fate in (Verdict.STOPPED, Verdict.RESTARTING)
         exit_code = None if snapshot is None else snapshot.exit_code
-        if exit_code is None and noted is not None:
-            exit_code = noted.exit_code
+        if exit_code is None and pending is not None:
+            exit_code = pending.exit_code
         if exit_code is None and end.heard is not None:
             exit_code = end.heard.exit_code
         return Evidence(
             heard=end.heard,
             exit_code=exit_code,
-            oom_killed=(snapshot is not None and snapshot.oom_killed) or (noted is not None and noted.oom_killed),
-            is_there=snapshot is not None or noted is not None,
+            oom_killed=(snapshot is not None and snapshot.oom_killed) or (pending is not None and pending.oom_killed),
+            is_there=snapshot is not None or pending is not None,
             here=here,
             restarts=fate is Verdict.RESTARTING,
             console_stop=seen is not None and _by_console(node, end, seen),
@@ -207,11 +207,11 @@ class Observer:
         self.is_ending = self._link.is_gone() or self._silent.is_over
         return _AGAIN_SECONDS
 
-    def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, noted: EndedRun | None) -> EndedRun:
+    def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, pending: EndedRun | None) -> EndedRun:
         if end.snapshot is not None:
             row = end_of(node, end.server, end.snapshot, verdict)
         else:
-            row = noted or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
+            row = pending or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
         if not row.ended_at and end.heard is not None:
             # The container is gone or runs again. The engine reported the end when it came.
             row = replace(row, ended_at=end.heard.ended_at, seconds=RunEnd(end.heard.ended_at).seconds_since(end.run.started_at))
