@@ -9,10 +9,10 @@ Each is a row of ``operations`` without a beginning and an end, and a row of ``a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..host import liveness
 from ..model.clock import timestamp
@@ -22,8 +22,8 @@ from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .journal import Journal
-from .operations import PRUNE, ending, tell_end
-from .schema import KEPT_OPERATIONS, storable
+from .operations import ENDED, KEEP_END, PRUNE, ending, tell_end
+from .schema import KEPT_OPERATIONS, Work, storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
 _PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
-
-#: The columns that an end writes. A new journal has no row of the action, so an end writes a whole row.
-_OF_AN_END = (
-    *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
-    *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
-)
-_ENDED = (*_ACCEPTED, "reason", *_OF_AN_END)
-_END = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OF_AN_END)}"
 
 #: SQLite's oldest limit on the parameters of a statement.
 _MOST_PARAMETERS = 999
@@ -101,7 +93,7 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
     return whole - max(passed, since_boot if acceptance.boot else 0.0)
 
 
-def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
+def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Work] = ()) -> None:
     """Write acceptances in order and ``afterwards``, in one synced transaction. Raises `JournalUnusable`, OSError: then none is written."""
     moment = {"boot": liveness.boot_id(), "boot_seconds": liveness.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
@@ -115,14 +107,14 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
     journal.store.write_durably(work)
 
 
-def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
+def ended(results: Sequence[tuple[Result, str]]) -> Work:
     """Return a write of the ends of accepted actions with their origins. The later of two ends of one action counts."""
-    endings = [_ending(result, origin) for result, origin in results]
+    endings = [ending(result, origin, "") for result, origin in results]
     # The last end of each server is never pruned.
     last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
 
     def work(connection: sqlite3.Connection) -> None:
-        _insert(connection, "operations", _ENDED, endings, _END)
+        _insert(connection, "operations", ENDED, endings, KEEP_END)
         for each in endings:
             tell_end(connection, each["id"], each["ended_at"])
         connection.executemany(PRUNE, list(last.values()))
@@ -130,13 +122,9 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
     return work
 
 
-def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
+def moved(generations: Sequence[tuple[str, int]]) -> Work:
     """Return a write of new kill generations for accepted actions, by operation."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
-
-    return work
+    return lambda connection: connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
 
 
 def forget(connection: sqlite3.Connection) -> None:
@@ -169,11 +157,6 @@ def _insert(
         connection.execute(statement, [row[column] for row in chunk for column in columns])
 
 
-def _ending(result: Result, origin: str) -> dict[str, Any]:
-    found = ending(result, origin, "")
-    return {**found, "accepted_at": found["requested_at"]}
-
-
 def _parameters(acceptance: Acceptance) -> dict[str, object]:
     requested_at = timestamp(acceptance.requested_at)
     at_once = acceptance.accepted_at is acceptance.requested_at
@@ -196,25 +179,23 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
 
 def _acceptance(row: sqlite3.Row) -> Acceptance | None:
     uuid = parse_uuid(str(row["uuid"]))
+    if uuid is None:
+        return None
     try:
-        return (
-            None
-            if uuid is None
-            else Acceptance(
-                operation=str(row["id"]),
-                server=Server(uuid, str(row["name"])),
-                action=PowerAction(row["action"]),
-                origin=str(row["origin"]),
-                requested_at=_moment(row["requested_at"]),
-                accepted_at=_moment(row["accepted_at"]),
-                wait_seconds=int(row["wait_seconds"]),
-                deadline=_moment(row["deadline"]),
-                generation=None if row["generation"] is None else int(row["generation"]),
-                boot=str(row["boot"]),
-                boot_seconds=float(row["boot_seconds"]),
-                players=_policy(row),
-                ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
-            )
+        return Acceptance(
+            operation=str(row["id"]),
+            server=Server(uuid, str(row["name"])),
+            action=PowerAction(row["action"]),
+            origin=str(row["origin"]),
+            requested_at=_moment(row["requested_at"]),
+            accepted_at=_moment(row["accepted_at"]),
+            wait_seconds=int(row["wait_seconds"]),
+            deadline=_moment(row["deadline"]),
+            generation=None if row["generation"] is None else int(row["generation"]),
+            boot=str(row["boot"]),
+            boot_seconds=float(row["boot_seconds"]),
+            players=_policy(row),
+            ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
         )
     except (TypeError, ValueError, SettingsInvalid):
         return None

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     import sqlite3
 
 T = TypeVar("T")
+#: Statements on the journal, as a rule in one transaction.
+Work = Callable[["sqlite3.Connection"], object]
 
 #: Stored in SQLite's ``user_version``. It grows with every change of `TABLES`.
 SCHEMA = 1
 
 #: Each step migrates the schema with its number to the next number. All steps run in one transaction.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: Mapping[int, Work] = {}
 
 KEPT_OPERATIONS, KEPT_RUNS = 100, 100
 
