@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 #: Fields of /proc/PID/stat after the command: state, and start in clock ticks since boot.
@@ -49,6 +50,24 @@ def lives(pid: int, pid_start: int, boot: str) -> bool:
         return _is_hidden(pid)
     state, start = found
     return state not in _ENDED and start == pid_start
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A record of the process that wrote it. ``pid_start`` is in clock ticks since boot."""
+
+    pid: int
+    pid_start: int
+    boot_id: str
+
+    @property
+    def is_alive(self) -> bool:
+        return lives(self.pid, self.pid_start, self.boot_id)
+
+
+def this_process() -> tuple[int, int, str]:
+    """Return the fields of `ProcessRecord` for a record of this process."""
+    return os.getpid(), start_of(os.getpid()), boot_id()
 
 
 def _state_and_start(pid: int) -> tuple[bytes, int] | None:

@@ -9,7 +9,6 @@ warning. The record survives its writer, so that another process can tell player
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -19,8 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..host.liveness import boot_id, lives, start_of
-from ..host.own_files import open_locked, open_or_make, open_own, seal, unseal
+from ..host.liveness import ProcessRecord, this_process
+from ..host.own_files import open_locked, open_or_make, read_held, read_sealed, seal, unseal, write_held
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
@@ -32,8 +31,6 @@ from ..model.server import Run, parse_uuid
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
-#: After so many torn reads the record counts as empty.
-_ATTEMPTS = 5
 _ROOM = 120
 _NUMBERS = ("pid", "pid_start", "online", "told")
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
@@ -43,16 +40,13 @@ _FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Countdown:
+class Countdown(ProcessRecord):
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
     ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.once`.
     """
 
-    pid: int
-    pid_start: int
-    boot_id: str
     operation: str
     action: str
     since: str
@@ -96,10 +90,6 @@ class Countdown:
         """Return True if players got a warning, and a cancellation is not yet too late for them."""
         return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
-    @property
-    def is_alive(self) -> bool:
-        return lives(self.pid, self.pid_start, self.boot_id)
-
 
 class Countdowns:
     """The countdowns of one node, in the lock directory. Every ``uuid`` is full and canonical."""
@@ -140,11 +130,9 @@ class Countdowns:
                 "which calls it off",
                 running=running,
             )
-        found = _decoded(_read_descriptor(descriptor))
+        found = _decoded(read_held(descriptor, _SIZE))
         mine = Countdown(
-            pid=os.getpid(),
-            pid_start=start_of(os.getpid()),
-            boot_id=boot_id(),
+            *this_process(),
             operation=request.operation,
             action=request.action.value,
             since=since,
@@ -166,7 +154,7 @@ class Countdowns:
         descriptor = self._lock(path)
         if descriptor is None:
             return None
-        found = _decoded(_read_descriptor(descriptor))
+        found = _decoded(read_held(descriptor, _SIZE))
         if found is None or found.is_alive:
             os.close(descriptor)
             return None
@@ -178,18 +166,9 @@ class Countdowns:
         return os.path.join(self._directory, f"{uuid}{_SUFFIX}")
 
     def _record(self, uuid: str) -> Countdown | None:
-        try:
-            descriptor = open_own(self._path(uuid), os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            for _attempt in range(_ATTEMPTS):
-                raw = _read_descriptor(descriptor)
-                record = _decoded(raw)
-                if record is not None or not raw.strip(b" \0\n"):
-                    return record
-        finally:
-            os.close(descriptor)
+        path = self._path(uuid)
+        with suppress(OSError):
+            return read_sealed(path, _SIZE, _decoded)
         return None
 
     def _lock(self, path: str) -> int | None:
@@ -214,8 +193,7 @@ class HeldCountdown:
         if self._descriptor < 0:
             return
         try:
-            if os.pwrite(self._descriptor, _encoded(self.record), 0) != _SIZE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_held(self._descriptor, _encoded(self.record))
         except OSError as error:
             raise LockUnavailable(f"Cannot write {self._path}: {error.strerror}") from error
 
@@ -263,10 +241,3 @@ def _read_fields(found: Mapping[str, object]) -> Countdown:
         if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
             raise TypeError(name)
     return Countdown(**given)
-
-
-def _read_descriptor(descriptor: int) -> bytes:
-    try:
-        return os.pread(descriptor, _SIZE, 0)
-    except OSError:
-        return b""
