@@ -20,14 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports, ReportedEnd
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import (
-    EndReports,
-    Evidence,
-    ReportedEnd,
-    awaits_shutdown,
-    judge,
-)
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 

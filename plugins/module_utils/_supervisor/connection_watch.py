@@ -20,10 +20,10 @@ from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
+from .end_reports import OBEY_SECONDS, EndReports
 from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
 from .starter import Starter, limits_of
-from .verdict import OBEY_SECONDS, EndReports
 
 
 def beside_wings(node: Node) -> bool:
@@ -35,15 +35,13 @@ def pause_of(node: Node, *, in_trouble: bool) -> str:
     """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
     if beside_wings(node):
         return "wings"
-    return maintenance_pause(node.settings.state_directory) or (_journal(node) if in_trouble else "")
-
-
-def _journal(node: Node) -> str:
-    try:
-        node.journal.store.rewrite()
-    except (JournalUnusable, OSError):
-        return "journal"
-    return ""
+    paused = maintenance_pause(node.settings.state_directory)
+    if in_trouble and not paused:
+        try:
+            node.journal.store.rewrite()
+        except (JournalUnusable, OSError):
+            return "journal"
+    return paused
 
 
 _SAID = {
@@ -232,15 +230,15 @@ class EngineWatch:
         if server not in self._dirty or at.at < self._dirty[server].at:
             self._dirty[server] = at
 
-    def _spoil(self, container: str, sent: int, server: str | None) -> None:
+    def _spoil(self, container: str, sent: int, server: str) -> None:
         """Record that the live run outlived a signal. From then on the engine's mark of a manual stop proves nothing."""
         node, snapshot = self._node(), None
         # If the inspection fails, the mark stays. The server then stays down instead of coming up unasked.
         with contextlib.suppress(EngineError, EngineUnreachable):
-            snapshot = None if server is None else node.engine.inspect(container)
+            snapshot = node.engine.inspect(container)
         began = None if snapshot is None else engine_time(snapshot.started_at)
         # A repeated event may belong to an earlier run.
-        if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
+        if snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
             return
         if not node.journal.runs.spoil(server, snapshot.run):
             self.notice_trouble()
@@ -255,7 +253,7 @@ class EngineWatch:
                 # Its stop timeout may be longer than the default.
                 return
         sent = self._reports.disobeyed(container, time.time_ns() - int(seconds * 1e9))
-        if sent is not None:
+        if sent is not None and server is not None:
             self._spoil(container, sent, server)
 
     def _everybody(self) -> set[str]:
@@ -285,11 +283,8 @@ class EngineWatch:
         for uuid in lost:
             self._dirty.setdefault(uuid, _NOW)
 
-    def _dirty_now(self) -> list[str]:
-        return [uuid for uuid, at in self._dirty.items() if at.is_over]
-
     def _look(self) -> None:
-        uuids = self._dirty_now()
+        uuids = [uuid for uuid, at in self._dirty.items() if at.is_over]
         for uuid in uuids:
             del self._dirty[uuid]
         rows = []

@@ -31,9 +31,9 @@ from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
 from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line, say
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
+from .end_reports import EndReports
 from .engine_link import EventReader, StreamEnded, link_to
 from .starter import Starter
-from .verdict import EndReports
 
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
 
