@@ -40,8 +40,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox 
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, Taking, WebhookClient, message_of
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET
