@@ -20,7 +20,7 @@ from .._power.engine.connection import connect
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.host.supervisor_record import SUPERVISOR_LOCK
 from .._power.host.system_log import announce_line
-from .._power.journal.intents import Intent
+from .._power.journal.journal import Intent
 from .._power.journal.schema import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ...host.library_faults import reason_of
 from ...host.pauses import maintenance_pause
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...journal.schema import JournalUnusable
 from ...locking.lock import PowerLock

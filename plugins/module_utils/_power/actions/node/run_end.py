@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ...host.liveness import boot_id, boot_seconds
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline, no_check

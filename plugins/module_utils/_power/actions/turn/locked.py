@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...locking.holder import EndedHere, Holder
 from ...locking.lock import PowerLock
