@@ -18,7 +18,7 @@ from typing import Any
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import build_journal
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import load_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
-from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import read_events_record
+from ansible_collections.fleet.power.plugins.module_utils._power.host.supervisor_record import EVENTS_LOCK, read_record
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK, timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
@@ -94,7 +94,7 @@ class SendingNode:
 
     @property
     def is_running(self) -> bool:
-        record = read_events_record(str(self.root / "state"))
+        record = read_record(str(self.root / "state"), EVENTS_LOCK)
         assert self.child is not None and self.child.poll() is None, self.errors.read_text()
         return record is not None and record.pid == self.child.pid
 

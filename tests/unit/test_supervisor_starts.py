@@ -82,10 +82,10 @@ class TestLoop:
         watched.end()
         watched.await_start()
         watched.end()
-        watched.starter.free(watched.fake.node)
+        watched.starter.free_changed(watched.fake.node)
         assert watched.starter.seconds_left() == 3600
         watched.fake.define(environment={"FIXED": "yes"})
-        watched.starter.free(watched.fake.node)
+        watched.starter.free_changed(watched.fake.node)
         assert watched.starter.seconds_left() == 0
         assert watched.turn()
         assert watched.end().consecutive_crashes == 1

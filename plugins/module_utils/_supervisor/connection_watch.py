@@ -151,7 +151,7 @@ class EngineWatch:
         self._observer.first = set(left) if looked else set(everybody)
         self._to_be_looked_at = frozenset(left) if looked else None
         if not looked:
-            self._starter.leave(self._node())
+            self._starter.cancel_all(self._node())
         self._dirty.update(dict.fromkeys(everybody | self._observer.first, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
@@ -272,7 +272,7 @@ class EngineWatch:
             for container in self._reports.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
-            self._starter.free(node)
+            self._starter.free_changed(node)
             node.journal.supervisor.set_values(self._cursor())
         except (JournalUnusable, OSError):
             self.notice_trouble()

@@ -73,7 +73,7 @@ class Observer:
         self._reports = reports
         self._link = link
         self._cursor = cursor
-        #: Servers without a look so far. If one is down, it was down before.
+        #: Servers without a look so far. If one is down, it was down before the supervisor came.
         self.first: set[str] = set()
         #: The engine shuts down: it stops containers and refuses connections.
         self.is_ending = False
@@ -137,6 +137,7 @@ class Observer:
             raise JournalUnusable("it cannot be written")
 
     def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
+        """Judge an end and write its row. A run that has a verdict keeps it, and an end whose cause may still show waits."""
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.PENDING:
             self._forget_reports(end)
@@ -282,4 +283,6 @@ def _answered(node: Node, server: Server) -> int:
 
 def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
     """Return the engine's stop signal for a container, even if the container is gone."""
-    return signal_number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal
+    if snapshot is not None:
+        return signal_number(snapshot.stop_signal)
+    return None if seen is None else seen.stop_signal

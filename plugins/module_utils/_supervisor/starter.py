@@ -40,9 +40,10 @@ class Starter:
         self._on_trouble = on_trouble
         self._quick, self._staggered = Limiter(max_parallel), Limiter(max_parallel, stagger=stagger)
         self._guard = threading.Lock()
+        #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
-        #: Rows whose servers have a held lock, and until when to skip them.
+        #: Rows whose servers have a held lock, or whose last try just ended, and until when to skip them.
         self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
 
@@ -66,13 +67,13 @@ class Starter:
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             ready = [row for number, row in self._due.items() if number not in self._under_way and self._left(row, boot, now) <= 0]
-        ready = [row for row in ready if not self._is_held(row, node)]
+        ready = [row for row in ready if not self._sleep_if_held(row, node)]
         batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
 
-    def _is_held(self, row: EndedRun, node: Node) -> bool:
+    def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
         """Tell if another process holds the lock. A restart that stopped the server starts it itself, as long as it lives."""
         held = node.locks.holder(row.server.uuid) is not None
         if held:
@@ -80,7 +81,7 @@ class Starter:
                 self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
         return held
 
-    def free(self, node: Node) -> None:
+    def free_changed(self, node: Node) -> None:
         """Release servers from a crash loop if their definitions have changed since."""
         with self._guard:
             rows = [row for number, row in self._due.items() if number not in self._under_way]
@@ -97,7 +98,7 @@ class Starter:
                 if node.journal.ended_runs.put_off(freed):
                     self.remember([freed])
 
-    def leave(self, node: Node) -> None:
+    def cancel_all(self, node: Node) -> None:
         """Cancel all due starts, except for servers with a held lock. Raises `JournalUnusable`, OSError."""
         for row in node.journal.ended_runs.due():
             if node.locks.holder(row.server.uuid) is None:
@@ -120,12 +121,9 @@ class Starter:
         with self._guard:
             self._under_way |= numbers
 
-        def answer(target: Target, slot: Slot) -> Result:
-            return self._answer(target, slot, numbers)
-
         def work() -> None:
             try:
-                perform_each(targets, answer, limiter, tiers, is_shared=True)
+                perform_each(targets, lambda target, slot: self._answer(target, slot, numbers), limiter, tiers, is_shared=True)
             finally:
                 with self._guard:
                     self._under_way -= numbers

@@ -43,10 +43,10 @@ class Evidence:
             return False
         if self.heard.signalled or (self.heard.warned and self.marked is True):
             return True
-        return not self.is_telling and (self.heard.warned or self.marked is True)
+        return not self.contradicts_stop and (self.heard.warned or self.marked is True)
 
     @property
-    def is_telling(self) -> bool:
+    def contradicts_stop(self) -> bool:
         """True for an end that no stop brings by default."""
         # The kernel may have killed another process of the container, long ago.
         return (self.oom_killed and self.exit_code != 0) or (self.exit_code is not None and self.exit_code not in _OF_STOPS)
@@ -67,7 +67,7 @@ def judge(seen: Evidence) -> Verdict:
         return Verdict.ENDED_UNOBSERVED
     if seen.heard is not None and not seen.was_asked:
         return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
-    if seen.killed and not seen.is_telling:
+    if seen.killed and not seen.contradicts_stop:
         return Verdict.STOPPED
     if seen.another_engine and (seen.in_startup or not seen.marked):
         return Verdict.ENGINE_STOPPED
@@ -78,7 +78,7 @@ def _unheard(seen: Evidence) -> Verdict:
     """Judge an end that the engine did not report to us."""
     if seen.marked:
         return Verdict.ENDED_UNOBSERVED
-    if seen.is_telling:
+    if seen.contradicts_stop:
         return Verdict.CRASHED
     if seen.marked is False:
         return Verdict.ENDED if seen.exit_code == 0 else Verdict.CRASHED
@@ -87,4 +87,4 @@ def _unheard(seen: Evidence) -> Verdict:
 
 def awaits_shutdown(seen: Evidence) -> bool:
     """Tell if the engine's own shutdown may have caused the end. That shows only when its stream breaks."""
-    return seen.was_asked and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.is_telling))
+    return seen.was_asked and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.contradicts_stop))

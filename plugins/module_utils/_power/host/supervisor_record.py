@@ -69,11 +69,6 @@ def _decoded(text: bytes) -> SupervisorRecord | None:
         return None
 
 
-def read_events_record(state_directory: str) -> SupervisorRecord | None:
-    """Return the record of the event sender, or None. Raises OSError if that is unknown."""
-    return read_record(state_directory, EVENTS_LOCK)
-
-
 def events_facts(state_directory: str) -> tuple[dict[str, Any], str]:
     """Return whether events are sent and since when, None if unknown, and then a warning."""
     facts, warning = supervisor_facts(state_directory, EVENTS_LOCK, "events are sent")

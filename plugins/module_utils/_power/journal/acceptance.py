@@ -40,8 +40,7 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
-_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
-    boot, boot_seconds, players, wait_for, wait_timeout FROM operations JOIN acceptances ON acceptances.id = operations.id
+_PENDING = """SELECT operations.*, acceptances.* FROM operations JOIN acceptances ON acceptances.id = operations.id
     WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 

@@ -53,10 +53,7 @@ class ProcessMarks:
 
     def is_alive(self, name: str) -> bool:
         """Tell if the process of a mark lives, or may live."""
-        try:
-            return bool(name) and mark_is_alive(self._directory, name)
-        except OSError:
-            return True
+        return mark_is_alive(self._directory, name)
 
     def close(self) -> None:
         """Remove this process's mark: from now on it counts as dead. Never raises; a failure is a warning."""
@@ -84,7 +81,8 @@ def mark_is_alive(directory: str, name: str) -> bool:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
+        # A living process holds it, or it cannot be read.
         return True
     finally:
         os.close(descriptor)

@@ -56,8 +56,7 @@ PRUNE = """DELETE FROM operations WHERE number IN (
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
     LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
 
-_OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
-    state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
+_OPERATION = "SELECT * FROM operations "
 
 OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
 OPERATIONS_UNDER = (

@@ -221,16 +221,11 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
         return row if seen is None or seen.run != row.run else replace(row, seen=seen)
     counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
     is_calm = row.seconds is not None and row.seconds >= limits.reset_after
-    before = 0 if is_calm else _crashes_before(connection, row)
-    consecutive_crashes = before + counts
+    answered = None if is_calm else connection.execute(rows.ANSWERED_BY, rows.keys_of(row.server.uuid, row.run)).fetchone()
+    consecutive_crashes = counts + (0 if answered is None else int(answered["consecutive_crashes"]))
     return replace(
         row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + (wait_before(consecutive_crashes, 0, limits) if counts else 0.0)
     )
-
-
-def _crashes_before(connection: sqlite3.Connection, row: EndedRun) -> int:
-    found = connection.execute(rows.ANSWERED_BY, rows.keys_of(row.server.uuid, row.run)).fetchone()
-    return 0 if found is None else int(found["consecutive_crashes"])
 
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:

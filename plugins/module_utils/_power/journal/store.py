@@ -93,12 +93,10 @@ class JournalStore:
         return self.write(lambda connection: connection.execute(statement, parameters))
 
     def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        none: list[Any] = []
-        return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+        return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        none: list[Any] = []
-        return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+        return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 
     def rows_for(self, statement: str, keys: Iterable[Any]) -> list[Any]:
         """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`."""
@@ -106,8 +104,7 @@ class JournalStore:
         return self.read(lambda connection: list(each_of(connection, statement, wanted)), []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
-        none: list[Any] = []
-        return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
+        return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), [])
 
     def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
         """Return the result of ``work``; ``otherwise`` without a journal.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -27,12 +26,12 @@ from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import one_line
 from ..model.server import Run, parse_uuid
+from .holder import read_record
 
 _SUFFIX = ".countdown"
 _SIZE = 1024
 _BLANK = b" " * _SIZE
 _ROOM = 120
-_NUMBERS = ("pid", "pid_start", "online", "told")
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: So many seconds after the announced moment, players need no cancellation.
@@ -228,16 +227,7 @@ def _digest(key: str) -> str:
 
 
 def _decoded(raw: bytes) -> Countdown | None:
-    fields = unseal(raw)
     try:
-        return _read_fields(fields)
+        return read_record(Countdown, unseal(raw))
     except TypeError:
         return None
-
-
-def _read_fields(found: Mapping[str, object]) -> Countdown:
-    given: dict[str, Any] = {name: found[name] for name in Countdown.__dataclass_fields__ if name in found}
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
-            raise TypeError(name)
-    return Countdown(**given)

@@ -141,7 +141,7 @@ def encode(holder: Holder) -> bytes:
 def decode(raw: bytes) -> Holder | None:
     """Return the record; None if it is missing, torn, foreign or of another schema."""
     try:
-        holder = _read(Holder, unseal(raw))
+        holder = read_record(Holder, unseal(raw))
     except (ValueError, TypeError):
         return None
     return holder if holder.schema == SCHEMA else None
@@ -162,15 +162,15 @@ def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _filled(value) if isinstance(value, dict) else value for name, value in filled.items()}
 
 
-def _read(kind: type[T], fields: object) -> T:
-    """Return a part of a record. A missing field reads as empty text, which `_filled` leaves out."""
+def read_record(kind: type[T], fields: object) -> T:
+    """Return a record or a part of one. A missing field reads as empty text. Raises TypeError, ValueError for a wrong field."""
     if not isinstance(fields, dict):
         raise TypeError("not a mapping")
     return read_fields(kind, _READERS, lambda name: fields.get(name, ""))
 
 
 def _optional(kind: type[T]) -> Callable[[object], T | None]:
-    return lambda value: None if value == "" else _read(kind, value)
+    return lambda value: None if value == "" else read_record(kind, value)
 
 
 def _string(value: object) -> str:
@@ -189,9 +189,10 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "str": _string,
     "str | None": lambda value: _string(value) or None,
     "int": _number,
+    "int | None": lambda value: None if value == "" else _number(value),
     "bool": lambda value: value is True,
     "Phase": Phase,
-    "Run": lambda value: _read(Run, value),
+    "Run": lambda value: read_record(Run, value),
     "Run | None": _optional(Run),
     "Leftover | None": _optional(Leftover),
     "EndedHere | None": _optional(EndedHere),

@@ -65,7 +65,7 @@ class Locks:
 
     def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
         """Return ``holder`` and ``leftover`` of one moment."""
-        record = self._record(uuid)
+        record = self._read(uuid, decode)
         if record is None:
             return None, None
         held = not record.released and record.is_alive
@@ -73,7 +73,7 @@ class Locks:
 
     def ended_here(self, uuid: str) -> EndedHere | None:
         """Return the run that an action here ended or is ending, by the record. Reads only."""
-        record = self._record(uuid)
+        record = self._read(uuid, decode)
         return None if record is None else record.ended_here()
 
     def has_record(self, uuid: str) -> bool:
@@ -121,9 +121,6 @@ class Locks:
         if parse_uuid(uuid) != uuid:
             raise ValueError("not a canonical UUID")
         return os.path.join(self._directory, uuid + _SUFFIX)
-
-    def _record(self, uuid: str) -> Holder | None:
-        return self._read(uuid, decode)
 
     def _read(self, uuid: str, decoded: Callable[[bytes], T | None]) -> T | None:
         path = self._path(uuid)
