@@ -225,8 +225,7 @@ class EngineWatch:
             if not self._reports.is_stopping(event.signal):
                 self._spoil(event.container, event.at, server)
             return
-        wait = 0.0 if event.action == "start" else _GATHER_SECONDS
-        at = _after(wait)
+        at = _after(0.0 if event.action == "start" else _GATHER_SECONDS)
         if server not in self._dirty or at.at < self._dirty[server].at:
             self._dirty[server] = at
 

@@ -174,12 +174,11 @@ class Supervisor:
                 call_off_all_abandoned(self._node.now())
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
             if not booted and not watch.paused and next_try.is_over:
-                booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
+                booted, next_try = self._bring_back(watch), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
-    def _bring_back(self) -> bool:
-        watch, node = self._watch, self._node.now()
-        if watch is None or watch.paused:
-            return False
+    def _bring_back(self, watch: EngineWatch) -> bool:
+        """After a boot, make starts due for the servers that should be up. Return False if that must be tried again."""
+        node = self._node.now()
         try:
             before = node.journal.supervisor.value(BOOT)
             if before == boot_id():

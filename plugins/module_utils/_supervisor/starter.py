@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.node.limiter import Limiter, Slot
@@ -111,12 +112,11 @@ class Starter:
             thread.join()
 
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
-        priorities = [self._priority(row, node) for row in rows]
-        order = sorted(range(len(rows)), key=priorities.__getitem__)
+        ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
         # Only starts in tiers have others that wait for readiness.
         wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
-        targets = [Target(self._request(rows[index], node, wait_for), rows[index].server) for index in order]
-        tiers = [priorities[index] for index in order] if in_tiers else None
+        targets = [Target(self._request(row, node, wait_for), row.server) for _priority, row in ranked]
+        tiers = [priority for priority, _row in ranked] if in_tiers else None
         numbers = {row.number for row in rows}
         with self._guard:
             self._under_way |= numbers

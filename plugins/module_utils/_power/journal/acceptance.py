@@ -22,8 +22,8 @@ from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .journal import Journal
-from .operations import ENDED, KEEP_END, PRUNE, ending, tell_end
-from .schema import KEPT_OPERATIONS, Work, storable
+from .operations import ENDED, KEEP_END, PRUNE, ending, request_columns, tell_end
+from .schema import KEPT_OPERATIONS, Work
 
 if TYPE_CHECKING:
     import sqlite3
@@ -157,16 +157,9 @@ def _insert(
 
 
 def _parameters(acceptance: Acceptance) -> dict[str, object]:
-    requested_at = timestamp(acceptance.requested_at)
-    at_once = acceptance.accepted_at is acceptance.requested_at
     return {
-        "id": acceptance.operation,
-        "uuid": acceptance.server.uuid,
-        "name": storable(acceptance.server.name),
-        "action": acceptance.action.value,
-        "origin": storable(acceptance.origin),
-        "requested_at": requested_at,
-        "accepted_at": requested_at if at_once else timestamp(acceptance.accepted_at),
+        **request_columns(acceptance.operation, acceptance.server, acceptance.action, acceptance.origin, acceptance.requested_at),
+        "accepted_at": timestamp(acceptance.accepted_at),
         "wait_seconds": acceptance.wait_seconds,
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,

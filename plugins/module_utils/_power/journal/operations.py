@@ -128,17 +128,24 @@ def not_durable(told: _Told) -> _Told:
     return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
 
 
+def request_columns(operation: str, server: Server, action: PowerAction, origin: str, requested_at: datetime) -> dict[str, Any]:
+    """Return the values of the columns that say what was requested."""
+    return {
+        "id": operation,
+        "uuid": server.uuid,
+        "name": storable(server.name),
+        "action": action.value,
+        "origin": storable(origin),
+        "requested_at": timestamp(requested_at),
+    }
+
+
 def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
     """Return the values of the columns `ENDED`. Without log lines, plans and definitions: they may hold secrets."""
     stop = result.stop
     return {
-        "id": result.operation,
-        "uuid": result.server.uuid,
-        "name": storable(result.server.name),
-        "action": result.action.value,
-        "origin": storable(origin),
+        **request_columns(result.operation, result.server, result.action, origin, result.requested_at),
         "reason": storable(reason),
-        "requested_at": timestamp(result.requested_at),
         "accepted_at": timestamp(result.requested_at),
         "ended_at": timestamp(result.ended_at),
         "outcome": result.outcome.value,
@@ -182,14 +189,9 @@ class RecordedOperations:
         if self._store.read_only:
             return
         parameters = {
-            "id": operation,
-            "uuid": server.uuid,
-            "name": storable(server.name),
-            "action": action.value,
-            "origin": storable(origin),
+            **request_columns(operation, server, action, origin, requested_at),
             "reason": storable(reason),
             "mark": self._marks.own_name(),
-            "requested_at": timestamp(requested_at),
             "begun_at": timestamp(self._clock.now()),
         }
 

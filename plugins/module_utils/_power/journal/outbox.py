@@ -37,9 +37,9 @@ _COUNT = "SELECT count(*) AS events FROM outbox"
 _TRIM = """DELETE FROM outbox WHERE number = (SELECT min(number) FROM outbox
     WHERE uuid = (SELECT uuid FROM outbox GROUP BY uuid ORDER BY count(*) DESC LIMIT 1))"""
 _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
-_BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
-_LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
+_STATE = """SELECT value AS id, (SELECT min(number) FROM outbox) AS oldest,
+    (SELECT max(seq) FROM sqlite_sequence WHERE name = 'outbox') AS last FROM outbox_about WHERE name = 'id'"""
 # Rows of other types count as removed: an unreadable row must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
@@ -247,11 +247,8 @@ def event_of(row: sqlite3.Row) -> Event:
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState | None:
-    found = connection.execute(_ID).fetchone()
-    if found is None:
-        return None
-    last = int(connection.execute(_LAST).fetchone()["last"])
-    return OutboxState(str(found["value"]), last, int(connection.execute(_BOUNDS).fetchone()["oldest"]))
+    found = connection.execute(_STATE).fetchone()
+    return None if found is None else value_of(OutboxState, found)
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:

@@ -26,11 +26,9 @@ from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import one_line
 from ..model.server import Run, parse_uuid
-from .holder import read_record
+from .holder import BLANK, RECORD_SIZE, read_record
 
 _SUFFIX = ".countdown"
-_SIZE = 1024
-_BLANK = b" " * _SIZE
 _ROOM = 120
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
@@ -129,7 +127,7 @@ class Countdowns:
                 "which calls it off",
                 running=running,
             )
-        found = _decoded(read_held(descriptor, _SIZE))
+        found = _decoded(read_held(descriptor, RECORD_SIZE))
         mine = Countdown(
             *this_process(),
             operation=request.operation,
@@ -153,7 +151,7 @@ class Countdowns:
         descriptor = self._lock(path)
         if descriptor is None:
             return None
-        found = _decoded(read_held(descriptor, _SIZE))
+        found = _decoded(read_held(descriptor, RECORD_SIZE))
         if found is None or found.is_alive:
             os.close(descriptor)
             return None
@@ -167,7 +165,7 @@ class Countdowns:
     def _record(self, uuid: str) -> Countdown | None:
         path = self._path(uuid)
         with suppress(OSError):
-            return read_sealed(path, _SIZE, _decoded)
+            return read_sealed(path, RECORD_SIZE, _decoded)
         return None
 
     def _lock(self, path: str) -> int | None:
@@ -207,7 +205,7 @@ class HeldCountdown:
         descriptor, self._descriptor = self._descriptor, -1
         if not keep:
             with suppress(OSError):
-                os.pwrite(descriptor, _BLANK, 0)
+                os.pwrite(descriptor, BLANK, 0)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
@@ -216,10 +214,10 @@ class HeldCountdown:
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
     text = seal(fields)
-    if len(text) > _SIZE:
+    if len(text) > RECORD_SIZE:
         # People can read these words elsewhere.
         text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
-    return text.ljust(_SIZE)
+    return text.ljust(RECORD_SIZE)
 
 
 def _digest(key: str) -> str:
