@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS = 10_000
 
-_CLOSE = ("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+_CLOSE = (
+    *("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'"),
+    "DELETE FROM receivers",
+)
 # A reopened outbox counts from one again, so it gets another id.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
@@ -49,7 +52,6 @@ _AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE numbe
 _ONE_RECEIVER = "SELECT * FROM receivers WHERE name = ?"
 _RECEIVERS = "SELECT * FROM receivers ORDER BY name"
 _REMOVE_RECEIVER = "DELETE FROM receivers WHERE name = ?"
-_REMOVE_RECEIVERS = "DELETE FROM receivers"
 _BEYOND = "SELECT count(*) AS events FROM outbox WHERE number > ?"
 _AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
@@ -80,7 +82,7 @@ class RecordedEvents:
         self._store.write_durably(lambda connection: connection.execute(_NAME_IT, (uuid4().hex,)))
 
     def close(self) -> None:
-        """Close the outbox and remove its events. Raises `JournalUnusable`, OSError."""
+        """Close the outbox; remove its events and all receivers' progress. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             for statement in _CLOSE:
@@ -209,10 +211,6 @@ class RecordedDeliveries:
             connection.executemany(_REMOVE_RECEIVER, gone)
 
         return self._store.write(work)
-
-    def forget(self) -> None:
-        """Remove all receivers. Raises `JournalUnusable`, OSError."""
-        self._store.write_durably(lambda connection: connection.execute(_REMOVE_RECEIVERS))
 
     def told(self) -> list[dict[str, Any]] | None:
         """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
