@@ -19,7 +19,7 @@ from ..model.server import Server
 from .mark import ProcessMarks
 from .operations import RecordedOperations
 from .outbox import RecordedDeliveries, RecordedEvents
-from .run_rows import CLOSE_ALL
+from .rows import CLOSE_ALL
 from .runs import EndedRuns, Runs, SupervisorValues
 from .schema import insertion, storable, value_of
 from .store import JournalStore

@@ -18,7 +18,7 @@ from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import outbox
 from .mark import ProcessMarks
-from .row_events import of_operation
+from .rows import of_operation
 from .schema import KEPT_OPERATIONS, TELLS, Work, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore
 

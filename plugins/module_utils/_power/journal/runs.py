@@ -18,9 +18,7 @@ from ..events.event import Event
 from ..model.clock import engine_time, timestamp
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, SeenRun, Verdict, wait_before
-from . import outbox
-from . import run_rows as rows
-from .row_events import of_end, of_recovery
+from . import outbox, rows
 from .schema import KEPT_RUNS, shortened
 from .store import JournalStore, each_of
 
@@ -136,7 +134,7 @@ class EndedRuns:
             written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
             if written == 1 and row.verdict is not Verdict.PENDING:
                 connection.execute(rows.COUNT, (row.verdict.value,))
-                outbox.tell(connection, lambda: (*of_end(counted, limits), *_late_recovery(connection, counted)))
+                outbox.tell(connection, lambda: (*rows.of_end(counted, limits), *_late_recovery(connection, counted)))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": KEPT_RUNS})
             _set_values(connection, values)
 
@@ -236,7 +234,7 @@ def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event
     if seen is None or began is None or before is None or began <= before:
         return ()
     is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
-    return () if is_over else (of_recovery(row, seen),)
+    return () if is_over else (rows.of_recovery(row, seen),)
 
 
 def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
@@ -246,7 +244,7 @@ def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Even
         return ()
     newest = connection.execute(rows.NEWEST.format(holes="?"), (uuid,)).fetchone()
     crash = None if newest is None else rows.ended_run(newest)
-    return () if crash is None or not crash.is_crash else (of_recovery(crash, run),)
+    return () if crash is None or not crash.is_crash else (rows.of_recovery(crash, run),)
 
 
 def _seen_of(connection: sqlite3.Connection, uuid: str) -> SeenRun | None:
