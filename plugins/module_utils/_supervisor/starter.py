@@ -18,6 +18,7 @@ from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.liveness import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
+from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
@@ -53,22 +54,22 @@ class Starter:
             self._due.update((row.number, row) for row in rows if row.due)
 
     def seconds_left(self) -> float | None:
-        boot, now = boot_id(), boot_seconds()
-        with self._guard:
-            left = [self._left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
-        return min(left, default=None)
+        """Return the seconds until the next start; None if none is to come."""
+        return min((left for left, _row in self._waiting()), default=None)
 
-    def _left(self, row: EndedRun, boot: str, now: float) -> float:
-        asleep = self._asleep.get(row.number)
-        return max(seconds_left(row, boot, now), 0.0 if asleep is None else asleep.left)
+    def _waiting(self) -> list[tuple[float, EndedRun]]:
+        """Return the due rows that are not under way, each with the seconds until its next try."""
+        boot, now, awake = boot_id(), boot_seconds(), Deadline(SYSTEM_CLOCK, 0.0)
+        with self._guard:
+            rows = [row for number, row in self._due.items() if number not in self._under_way]
+            return [(max(seconds_left(row, boot, now), self._asleep.get(row.number, awake).left), row) for row in rows]
 
     def begin(self) -> None:
         """Begin the due starts whose servers have a free lock."""
-        node, boot, now = self._node(), boot_id(), boot_seconds()
+        node, boot = self._node(), boot_id()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            ready = [row for number, row in self._due.items() if number not in self._under_way and self._left(row, boot, now) <= 0]
-        ready = [row for row in ready if not self._sleep_if_held(row, node)]
+        ready = [row for left, row in self._waiting() if left <= 0 and not self._sleep_if_held(row, node)]
         batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
@@ -84,9 +85,7 @@ class Starter:
 
     def free_changed(self, node: Node) -> None:
         """Release servers from a crash loop if their definitions have changed since."""
-        with self._guard:
-            rows = [row for number, row in self._due.items() if number not in self._under_way]
-        for row in rows:
+        for _left, row in self._waiting():
             definition = node.sources.definition_for_stop(row.server.uuid)
             limits = policy_of(node.settings, row.server, definition).limits
             if definition is None or row.consecutive_crashes <= limits.max_restarts:

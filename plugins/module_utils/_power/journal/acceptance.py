@@ -71,11 +71,6 @@ class Acceptance:
         deadline = now + timedelta(seconds=self.wait_seconds)
         return replace(self, requested_at=now, accepted_at=now, deadline=deadline, generation=generation)
 
-    @property
-    def longest_wait(self) -> int:
-        """The most seconds until it begins: for its turn and for its players."""
-        return self.wait_seconds + (0 if self.players is None else self.players.max_delay)
-
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
     """Return the seconds that an action of an earlier process may still wait, ``grace`` included; negative if its time is over.
@@ -83,7 +78,8 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
     Within one ``boot`` the seconds since that boot, ``since_boot``, count. After another boot the wall clock ``now`` counts, but at least
     the seconds since that boot. A clock well before the acceptance counts as over.
     """
-    whole = acceptance.longest_wait + grace
+    # It waits for its turn, and then for its players.
+    whole = acceptance.wait_seconds + (0 if acceptance.players is None else acceptance.players.max_delay) + grace
     if acceptance.boot == boot != "":
         return whole - (since_boot - acceptance.boot_seconds)
     passed = acceptance.wait_seconds - (acceptance.deadline - now).total_seconds()

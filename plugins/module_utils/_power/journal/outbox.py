@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -193,12 +193,10 @@ class RecordedDeliveries:
     def save(self, receiver: str, delivery: Delivery) -> bool:
         """Write the progress of a receiver. Return False, with a warning, if it cannot be written."""
         parameters = {
-            **asdict(delivery),
+            **vars(delivery),
             "name": receiver,
             "error": storable(delivery.error),
-            "lanes": json.dumps(
-                {uuid: [lane.number, lane.last, lane.count, lane.tries, lane.next_at] for uuid, lane in delivery.lanes.items()}
-            ),
+            "lanes": json.dumps({uuid: astuple(lane) for uuid, lane in delivery.lanes.items()}),
         }
         return self._store.execute(_SAVE_RECEIVER, parameters)
 

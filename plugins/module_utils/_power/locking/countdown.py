@@ -41,7 +41,7 @@ class Countdown(ProcessRecord):
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
-    ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.once`.
+    ``run`` is that of these players. ``key`` is a digest of `Request.once`.
     """
 
     operation: str
@@ -49,13 +49,12 @@ class Countdown(ProcessRecord):
     since: str
     phase: str
     due: str
+    run: Run
     origin: str = ""
     reason: str = ""
     online: int | None = None
     why: str = ""
     told: int = 0
-    container: str = ""
-    started_at: str = ""
     key: str = ""
 
     def facts(self) -> dict[str, Any]:
@@ -73,10 +72,6 @@ class Countdown(ProcessRecord):
 
     def is_of(self, request: Request) -> bool:
         return self.key != "" and self.action == request.action.value and self.key == _digest(request.once)
-
-    @property
-    def run(self) -> Run:
-        return Run(self.container, self.started_at)
 
     def seconds_left(self, now: datetime) -> float:
         """Return the seconds until ``due``: negative in the past, or if unreadable."""
@@ -137,8 +132,7 @@ class Countdowns:
             due=due,
             origin=request.origin[:_ROOM],
             reason=request.reason[:_ROOM],
-            container=run.container,
-            started_at=run.started_at,
+            run=run,
             key=_digest(request.once),
         )
         return HeldCountdown(path, descriptor, mine, found)
