@@ -34,8 +34,8 @@ STOP = ReportedEnd(1, 143, signalled=True)
     "evidence, verdict",
     [
         # An action here, whatever else is known.
-        (Evidence(heard=CRASH, exit_code=3, here=True), "stopped"),
-        (Evidence(heard=CRASH, exit_code=3, here=True, restarts=True), "restarting"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=True), "stopped"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=True, restarts=True), "restarting"),
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
         # Heard, and nobody sent a signal.
         (Evidence(heard=CRASH, exit_code=3), "crashed"),
@@ -92,7 +92,7 @@ def test_what_an_end_is_taken_for(evidence: Evidence, verdict: str) -> None:
     [
         (Evidence(heard=STOP, exit_code=0), True),
         (Evidence(heard=STOP, exit_code=3, killed=True), True),
-        (Evidence(heard=STOP, exit_code=0, here=True), False),
+        (Evidence(heard=STOP, exit_code=0, ended_here=True), False),
         (Evidence(heard=STOP, exit_code=0, console_stop=True), False),
         (Evidence(heard=STOP, exit_code=137, killed=True), False),
         (Evidence(heard=STOP, exit_code=0, another_engine=True), False),

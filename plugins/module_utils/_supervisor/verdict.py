@@ -18,7 +18,7 @@ _OF_STOPS = (0, 130, 137, 143)
 class Evidence:
     """The known facts of an end; None is unknown.
 
-    ``heard``: the engine's report. ``here``: the lock's record says that an action ended the run; ``restarts``: it was a restart.
+    ``heard``: the engine's report. ``ended_here``: the lock's record says that an action ended the run; ``restarts``: it was a restart.
     ``killed``: a kill came after the latest start request. ``console_stop``: our console sent the stop command. ``marked``: the engine's
     mark of a manual stop. ``another_engine``: the run was up in another life of the engine; ``in_startup``: it ended while this engine
     started up.
@@ -28,7 +28,7 @@ class Evidence:
     exit_code: int | None = None
     oom_killed: bool = False
     is_there: bool = True
-    here: bool = False
+    ended_here: bool = False
     restarts: bool = False
     console_stop: bool = False
     killed: bool = False
@@ -59,7 +59,7 @@ def judge(seen: Evidence) -> Verdict:
     crash. Our kill and another life of the engine come after it, because no report shows them. The rest is a stop at the engine, if the
     engine reported it.
     """
-    if seen.here:
+    if seen.ended_here:
         return Verdict.RESTARTING if seen.restarts else Verdict.STOPPED
     if seen.console_stop:
         return Verdict.STOPPED
@@ -87,4 +87,6 @@ def _unheard(seen: Evidence) -> Verdict:
 
 def awaits_shutdown(seen: Evidence) -> bool:
     """Tell if the engine's own shutdown may have caused the end. That shows only when its stream breaks."""
-    return seen.was_asked and not (seen.here or seen.console_stop or seen.another_engine or (seen.killed and not seen.contradicts_stop))
+    return seen.was_asked and not (
+        seen.ended_here or seen.console_stop or seen.another_engine or (seen.killed and not seen.contradicts_stop)
+    )
