@@ -35,13 +35,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.events.webhook 
     key_of,
     node_source,
 )
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import row_events
+from ansible_collections.fleet.power.plugins.module_utils._power.journal import rows
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, Taking, WebhookClient, message_of
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
 from ansible_collections.fleet.power.tests.unit.told_support import SECRET
@@ -186,9 +185,9 @@ def crash() -> EndedRun:
 def sent() -> Iterator[Event]:
     """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_regard` has one."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
-    yield from row_events.of_operation(row, "2026-01-31T12:03:10.250Z")
-    yield from row_events.of_end(crash(), Limits(max_restarts=1))
-    yield row_events.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
+    yield from rows.of_operation(row, "2026-01-31T12:03:10.250Z")
+    yield from rows.of_end(crash(), Limits(max_restarts=1))
+    yield rows.of_recovery(crash(), Run("other", "2026-01-31T12:04:00.000000000Z"))
     delivery_worker = SimpleNamespace(_receiver=Receiver("pager", "http://h/"), _around=SimpleNamespace(clock=SYSTEM_CLOCK))
     yield DeliveryWorker._dropped_event(delivery_worker, Delivery("outbox", 0, untold=3))  # type: ignore[arg-type]
     begun = begun_event(opened(fleet(1, 1)))
@@ -212,7 +211,7 @@ def test_the_data_of_each_type_are_those_that_the_table_has() -> None:
 
 def test_the_message_that_is_shown_is_what_is_sent() -> None:
     (text,) = blocks("json")
-    (event, *_more) = row_events.of_end(crash(), Limits())
+    (event, *_more) = rows.of_end(crash(), Limits())
     shown = json.loads(text)
     made = cloudevent(Event(event.type, event.at, event.data, event.server, shown["id"], 42), node_source("node-1"))
     assert list(made.items()) == list(shown.items())

@@ -42,8 +42,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal import 
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import KEPT_EVENTS, Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, WebhookMessage
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Posted, Receiver, Taking, WebhookMessage
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, BETA, Node
 
 AT = "2026-03-01T12:00:00.000Z"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import LAST_ACTS
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_OPERATIONS, JournalUnusable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp

@@ -21,8 +21,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal as journal_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import schema
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent, Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import schema, store
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent, Journal
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.operations import not_durable
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.store import GroupSync
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import Deadline

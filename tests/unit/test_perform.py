@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.limiter import Limiter, Slot
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, Observed
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.intents import Intent
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Intent
 from ansible_collections.fleet.power.plugins.module_utils._power.locking.lock import PowerLock
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import Caller
 from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellation import no_check

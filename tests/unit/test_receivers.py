@@ -21,8 +21,14 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions.set
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import MissingLibrary, SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of, receivers_of
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking, WebhookClient
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import (
+    Posted,
+    Receiver,
+    Taking,
+    WebhookClient,
+    message_of,
+    receivers_of,
+)
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     Answering,
     Behaviour,

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _own_session as login
 from ansible_collections.fleet.power.plugins.module_utils import restore
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMark, mark_is_alive
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMarks, mark_is_alive
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -135,24 +135,26 @@ def test_an_error_is_one_line_and_never_a_traceback(
     assert said in told.err and len(told.err.splitlines()) == 1 and "secret" not in told.err
 
 
+def marks_in(directory: Path) -> ProcessMarks:
+    return ProcessMarks(str(directory), NO_GROUP, pytest.fail)
+
+
 def test_a_mark_is_alive_from_open_to_close_and_leaves_nothing(tmp_path: Path) -> None:
     directory = tmp_path / "locks"
-    mark = ProcessMark(str(directory), NO_GROUP)
-    assert not mark_is_alive(str(directory), mark.name)
-    mark.open()
-    mark.open()
-    assert mark_is_alive(str(directory), mark.name)
-    assert mode_of(directory / mark.name) == 0o660
-    mark.close()
-    mark.close()
-    assert not mark_is_alive(str(directory), mark.name)
+    marks = marks_in(directory)
+    assert not directory.exists()
+    name = marks.own_name()
+    assert name == marks.own_name()
+    assert mark_is_alive(str(directory), name)
+    assert mode_of(directory / name) == 0o660
+    marks.close()
+    marks.close()
+    assert not mark_is_alive(str(directory), name)
     assert os.listdir(directory) == []
 
 
 def live_until_killed(directory: str, parent: multiprocessing.connection.Connection) -> None:
-    mark = ProcessMark(directory, NO_GROUP)
-    mark.open()
-    parent.send(mark.name)
+    parent.send(marks_in(Path(directory)).own_name())
     signal.pause()
 
 
@@ -169,12 +171,12 @@ def test_a_mark_dies_with_its_process_even_by_sigkill(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path: Path) -> None:
-    mark = ProcessMark(str(tmp_path), NO_GROUP)
-    mark.open()
+    marks = marks_in(tmp_path)
+    name = marks.own_name()
     seen: list[bool] = []
 
     def look() -> None:
-        seen.extend(mark_is_alive(str(tmp_path), mark.name) for _unused in range(300))
+        seen.extend(mark_is_alive(str(tmp_path), name) for _unused in range(300))
 
     readers = [threading.Thread(target=look) for _unused in range(4)]
     for reader in readers:
@@ -183,7 +185,7 @@ def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path:
         reader.join(10)
     assert len(seen) == 1200
     assert all(seen)
-    mark.close()
+    marks.close()
 
 
 @pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
@@ -192,11 +194,11 @@ def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None
 
 
 def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
-    mark = ProcessMark(str(tmp_path), NO_GROUP)
-    mark.open()
+    marks = marks_in(tmp_path)
+    name = marks.own_name()
     with as_nobody_below(tmp_path / "x"):
-        assert mark_is_alive(str(tmp_path), mark.name)
-    mark.close()
+        assert mark_is_alive(str(tmp_path), name)
+    marks.close()
 
 
 MODULE_UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"

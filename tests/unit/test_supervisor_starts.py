@@ -82,10 +82,10 @@ class TestLoop:
         watched.end()
         watched.await_start()
         watched.end()
-        watched.starter.free(watched.fake.node)
+        watched.starter.free_changed(watched.fake.node)
         assert watched.starter.seconds_left() == 3600
         watched.fake.define(environment={"FIXED": "yes"})
-        watched.starter.free(watched.fake.node)
+        watched.starter.free_changed(watched.fake.node)
         assert watched.starter.seconds_left() == 0
         assert watched.turn()
         assert watched.end().consecutive_crashes == 1
@@ -303,6 +303,19 @@ class TestOver:
         memory.unlink()
         watched.pass_seconds(2)
         assert watched.turn()
+
+    def test_a_start_at_the_engine_after_a_refused_attempt_is_not_counted_as_the_supervisors(self, watched: Watched) -> None:
+        watched.up()
+        watched.end()
+        memory = Path(watched.fake.node.settings.state_directory) / "maintenance.json"
+        memory.write_text('{"phase": "stop"}')
+        assert not watched.turn()
+        assert watched.row.due
+        watched.fake.engine.start(UUID)
+        watched.observer.look(UUID)
+        assert not watched.row.due
+        memory.unlink()
+        assert watched.end().consecutive_crashes == 1
 
     def test_what_somebody_noted_and_then_could_not_start_is_due(self, watched: Watched) -> None:
         watched.up()

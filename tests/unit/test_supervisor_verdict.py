@@ -20,14 +20,9 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import SeenRun, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch, engine_link
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.connection_watch import LOOKED, EngineWatch
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports, ReportedEnd
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink, EventReader
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import (
-    EndReports,
-    Evidence,
-    ReportedEnd,
-    awaits_shutdown,
-    judge,
-)
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import Evidence, awaits_shutdown, judge
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID
 from ansible_collections.fleet.power.tests.unit.watched_support import Watched
 
@@ -39,8 +34,8 @@ STOP = ReportedEnd(1, 143, signalled=True)
     "evidence, verdict",
     [
         # An action here, whatever else is known.
-        (Evidence(heard=CRASH, exit_code=3, here=True), "stopped"),
-        (Evidence(heard=CRASH, exit_code=3, here=True, restarts=True), "restarting"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=True), "stopped"),
+        (Evidence(heard=CRASH, exit_code=3, ended_here=True, restarts=True), "restarting"),
         (Evidence(heard=CRASH, exit_code=3, console_stop=True), "stopped"),
         # Heard, and nobody sent a signal.
         (Evidence(heard=CRASH, exit_code=3), "crashed"),
@@ -97,7 +92,7 @@ def test_what_an_end_is_taken_for(evidence: Evidence, verdict: str) -> None:
     [
         (Evidence(heard=STOP, exit_code=0), True),
         (Evidence(heard=STOP, exit_code=3, killed=True), True),
-        (Evidence(heard=STOP, exit_code=0, here=True), False),
+        (Evidence(heard=STOP, exit_code=0, ended_here=True), False),
         (Evidence(heard=STOP, exit_code=0, console_stop=True), False),
         (Evidence(heard=STOP, exit_code=137, killed=True), False),
         (Evidence(heard=STOP, exit_code=0, another_engine=True), False),

@@ -32,8 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Verdict
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver
-from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Posted, Taking
+from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Posted, Receiver, Taking
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import connection_watch
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, FixedClock, Node, perform

@@ -14,10 +14,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.clock imp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import WaitFor
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun
 from ansible_collections.fleet.power.plugins.module_utils._supervisor import observer, service, starter
+from ansible_collections.fleet.power.plugins.module_utils._supervisor.end_reports import EndReports
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.engine_link import EngineLink
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.observer import Observer
 from ansible_collections.fleet.power.plugins.module_utils._supervisor.starter import Starter
-from ansible_collections.fleet.power.plugins.module_utils._supervisor.verdict import EndReports
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 _LIFE = "00000000-0000-4000-8000-000000000000/1/1"

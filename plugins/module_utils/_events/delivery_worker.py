@@ -18,13 +18,12 @@ from .._power.events.event import Event, EventType
 from .._power.events.webhook import node_source
 from .._power.host.system_log import announce_line
 from .._power.journal.journal import Journal
-from .._power.journal.outbox import KEPT_EVENTS, Delivery, DeliveryLane, OutboxState
+from .._power.journal.outbox import KEPT_EVENTS, Delivery, OutboxState
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
 from .._power.model.clock import SYSTEM_CLOCK, Clock, timestamp
 from .._power.model.errors import internal_error
-from .._power.receivers.receiver import DefinitionOf, Receiver, message_of
-from .._power.receivers.webhook_client import Posted, Taking, WebhookClient
+from .._power.receivers.receiver import DefinitionOf, Posted, Receiver, Taking, WebhookClient, message_of
 from .delivery import DROPPED, DeliveryPlan, lane_of
 
 #: At the end of the process, the receiver has so long to take a message under way.
@@ -48,12 +47,8 @@ class OutboxWatch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._sight = OutboxSight()
+        self.sight = OutboxSight()
         self._ends: Deadline | None = None
-
-    @property
-    def sight(self) -> OutboxSight:
-        return self._sight
 
     @property
     def ends(self) -> bool:
@@ -61,8 +56,8 @@ class OutboxWatch:
 
     def show(self, sight: OutboxSight) -> None:
         with self._changed:
-            if sight != self._sight:
-                self._sight = sight
+            if sight != self.sight:
+                self.sight = sight
                 self._changed.notify_all()
 
     def end(self) -> None:
@@ -73,7 +68,7 @@ class OutboxWatch:
     def wait(self, seen: OutboxSight, seconds: float) -> None:
         """Wait for another sight than ``seen``, for so many seconds at most."""
         with self._changed:
-            self._changed.wait_for(lambda: self.ends or self._sight != seen, seconds)
+            self._changed.wait_for(lambda: self.ends or self.sight != seen, seconds)
 
     def check(self) -> None:
         """Raise `SenderEnds` once the grace period is over."""
@@ -107,22 +102,6 @@ class Surroundings:
     clock: Clock
 
 
-class WallClock:
-    """Compares the wall clock with one that cannot be set."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._behind = self._behind_now()
-
-    def set_back_by(self) -> float:
-        """Return by how many seconds the clock was set back since the last call; negative if set forward."""
-        before, self._behind = self._behind, self._behind_now()
-        return self._behind - before
-
-    def _behind_now(self) -> float:
-        return self._clock.monotonic() - self._clock.now().timestamp()
-
-
 class DeliveryWorker:
     """One receiver's thread. `run` is its life, `turn` one step."""
 
@@ -137,7 +116,7 @@ class DeliveryWorker:
         self._spacing = Deadline(surroundings.clock, 0.0)
         self._tidy_at = Deadline(surroundings.clock, 0.0)
         self._save_at = Deadline(surroundings.clock, 0.0)
-        self._wall_clock = WallClock(surroundings.clock)
+        self._clock_behind = self._clock_behind_now()
         self._told_failing = False
 
     def run(self) -> None:
@@ -168,9 +147,9 @@ class DeliveryWorker:
         if sight.outbox is None:
             return _LONGEST_SLEEP
         plan = self._plan_in(sight.outbox)
-        back = self._wall_clock.set_back_by()
-        if back > _SET_BACK_SECONDS:
-            plan.set_back(back)
+        before, self._clock_behind = self._clock_behind, self._clock_behind_now()
+        if self._clock_behind - before > _SET_BACK_SECONDS:
+            plan.set_back(self._clock_behind - before)
         # Read all before any send: the last event may belong to a server with an empty lane.
         while self._take_up(plan, sight.outbox):
             pass
@@ -237,17 +216,17 @@ class DeliveryWorker:
         if count:
             self._tell(f"has lost {count} event{'s' if count > 1 else ''}: it did not take them within a day, or there were too many")
 
-    def _events(self, lane: DeliveryLane, name: str, first: int) -> list[Event]:
-        """Return the receiver's events of a lane from a number on; up to the size of an outbox."""
-        return [event for event in self._around.journal.events.of(first, lane.last, KEPT_EVENTS, name) if self._wants(event)]
-
     def _first_events(self, plan: DeliveryPlan, name: str) -> list[Event]:
         if name == DROPPED:
             return [self._dropped_event(plan.delivery)]
         lane = plan.delivery.lanes[name]
-        few = self._around.journal.events.of(lane.number, lane.last, self._at_once, name)
-        wanted = [event for event in few if self._wants(event)]
-        return wanted or self._events(lane, name, lane.number)
+        # A lane may begin with events that the receiver does not want.
+        for most in (self._at_once, KEPT_EVENTS):
+            found = self._around.journal.events.of(lane.number, lane.last, most, name)
+            wanted = [event for event in found if self._wants(event)]
+            if wanted:
+                return wanted
+        return []
 
     def _dropped_event(self, delivery: Delivery) -> Event:
         data = {"receiver": self._receiver.name, "count": delivery.untold}
@@ -322,6 +301,10 @@ class DeliveryWorker:
 
     def _now(self) -> float:
         return self._around.clock.now().timestamp()
+
+    def _clock_behind_now(self) -> float:
+        """Return how far the wall clock is behind one that cannot be set. The difference grows if it is set back."""
+        return self._around.clock.monotonic() - self._now()
 
 
 def _done(delivery: Delivery) -> tuple[object, ...]:

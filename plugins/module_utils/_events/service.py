@@ -202,7 +202,6 @@ def forget_events(settings: Settings) -> None:
         journal = build_journal(settings, SYSTEM_CLOCK)
         try:
             if journal.events.state() is not None:
-                journal.deliveries.forget()
                 journal.events.close()
         finally:
             journal.close()

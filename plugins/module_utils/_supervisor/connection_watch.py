@@ -20,10 +20,10 @@ from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
+from .end_reports import OBEY_SECONDS, EndReports
 from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
 from .starter import Starter, limits_of
-from .verdict import OBEY_SECONDS, EndReports
 
 
 def beside_wings(node: Node) -> bool:
@@ -35,15 +35,13 @@ def pause_of(node: Node, *, in_trouble: bool) -> str:
     """Return why nothing may start now; empty if starts are allowed. ``in_trouble``: the last use of the journal failed."""
     if beside_wings(node):
         return "wings"
-    return maintenance_pause(node.settings.state_directory) or (_journal(node) if in_trouble else "")
-
-
-def _journal(node: Node) -> str:
-    try:
-        node.journal.store.rewrite()
-    except (JournalUnusable, OSError):
-        return "journal"
-    return ""
+    paused = maintenance_pause(node.settings.state_directory)
+    if in_trouble and not paused:
+        try:
+            node.journal.store.rewrite()
+        except (JournalUnusable, OSError):
+            return "journal"
+    return paused
 
 
 _SAID = {
@@ -153,7 +151,7 @@ class EngineWatch:
         self._observer.first = set(left) if looked else set(everybody)
         self._to_be_looked_at = frozenset(left) if looked else None
         if not looked:
-            self._starter.leave(self._node())
+            self._starter.cancel_all(self._node())
         self._dirty.update(dict.fromkeys(everybody | self._observer.first, _NOW))
         self._look()
         self._starter.remember(journal.ended_runs.due())
@@ -227,20 +225,19 @@ class EngineWatch:
             if not self._reports.is_stopping(event.signal):
                 self._spoil(event.container, event.at, server)
             return
-        wait = 0.0 if event.action == "start" else _GATHER_SECONDS
-        at = _after(wait)
+        at = _after(0.0 if event.action == "start" else _GATHER_SECONDS)
         if server not in self._dirty or at.at < self._dirty[server].at:
             self._dirty[server] = at
 
-    def _spoil(self, container: str, sent: int, server: str | None) -> None:
+    def _spoil(self, container: str, sent: int, server: str) -> None:
         """Record that the live run outlived a signal. From then on the engine's mark of a manual stop proves nothing."""
         node, snapshot = self._node(), None
         # If the inspection fails, the mark stays. The server then stays down instead of coming up unasked.
         with contextlib.suppress(EngineError, EngineUnreachable):
-            snapshot = None if server is None else node.engine.inspect(container)
+            snapshot = node.engine.inspect(container)
         began = None if snapshot is None else engine_time(snapshot.started_at)
         # A repeated event may belong to an earlier run.
-        if server is None or snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
+        if snapshot is None or not snapshot.live or began is None or began.timestamp() > sent / 1e9:
             return
         if not node.journal.runs.spoil(server, snapshot.run):
             self.notice_trouble()
@@ -255,12 +252,12 @@ class EngineWatch:
                 # Its stop timeout may be longer than the default.
                 return
         sent = self._reports.disobeyed(container, time.time_ns() - int(seconds * 1e9))
-        if sent is not None:
+        if sent is not None and server is not None:
             self._spoil(container, sent, server)
 
     def _everybody(self) -> set[str]:
         journal = self._node().journal
-        rows = (*journal.ended_runs.due(), *journal.ended_runs.noted())
+        rows = (*journal.ended_runs.due(), *journal.ended_runs.pending())
         return {each.server for each in self._node().engine.listed()} | journal.runs.uuids() | {row.server.uuid for row in rows}
 
     def _look_at_all(self) -> None:
@@ -270,11 +267,11 @@ class EngineWatch:
         self._round = (self._round + 1) % _ROUNDS
         try:
             listed = {each.id: each.server for each in node.engine.listed() if each.live}
-            lost = {row.server.uuid for row in node.journal.ended_runs.noted()} | (node.journal.runs.open() - self._up.keys())
+            lost = {row.server.uuid for row in node.journal.ended_runs.pending()} | (node.journal.runs.open() - self._up.keys())
             for container in self._reports.signalled_before(time.time_ns() - int(OBEY_SECONDS * 1e9)):
                 self._note_outlived(container, listed.get(container))
             self._starter.remember(node.journal.ended_runs.due())
-            self._starter.free(node)
+            self._starter.free_changed(node)
             node.journal.supervisor.set_values(self._cursor())
         except (JournalUnusable, OSError):
             self.notice_trouble()
@@ -285,11 +282,8 @@ class EngineWatch:
         for uuid in lost:
             self._dirty.setdefault(uuid, _NOW)
 
-    def _dirty_now(self) -> list[str]:
-        return [uuid for uuid, at in self._dirty.items() if at.is_over]
-
     def _look(self) -> None:
-        uuids = self._dirty_now()
+        uuids = [uuid for uuid, at in self._dirty.items() if at.is_over]
         for uuid in uuids:
             del self._dirty[uuid]
         rows = []

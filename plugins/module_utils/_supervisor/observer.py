@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +14,7 @@ from .._power.actions.node.node import Node
 from .._power.actions.node.run_end import end_of, fate_of
 from .._power.actions.turn.stop import graceful_stop
 from .._power.definitions.definition import Definition, secrets_of
+from .._power.definitions.stop_way import signal_number
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
 from .._power.host.machine import boot_id, boot_seconds
@@ -26,8 +26,9 @@ from .._power.model.request import PowerAction
 from .._power.model.result import RunEnd
 from .._power.model.server import Run, Server, Snapshot
 from .._power.model.supervision import STARTED_AFTER, EndedRun, SeenRun, Verdict
+from .end_reports import OBEY_SECONDS, EndReports, ReportedEnd
 from .engine_link import EngineLink
-from .verdict import OBEY_SECONDS, EndReports, Evidence, ReportedEnd, awaits_shutdown, judge
+from .verdict import Evidence, awaits_shutdown, judge
 
 _LOG_LINES, _LOG_LINE_BYTES = 20, 500
 #: Limit for an answer of the engine. An engine that shuts down refuses connections before it stops the first container.
@@ -72,7 +73,7 @@ class Observer:
         self._reports = reports
         self._link = link
         self._cursor = cursor
-        #: Servers without a look so far. If one is down, it was down before.
+        #: Servers without a look so far. If one is down, it was down before the supervisor came.
         self.first: set[str] = set()
         #: The engine shuts down: it stops containers and refuses connections.
         self.is_ending = False
@@ -82,8 +83,8 @@ class Observer:
         """Look at a server. Raises `JournalUnusable`, OSError, `LockUnavailable`, and the engine's errors."""
         node = self._node()
         snapshot, seen = node.engine.inspect(uuid), node.journal.runs.known_of(uuid)
-        server, looked = Server(uuid), Looked()
-        ends = [*self._noted(node, server, snapshot, seen), *self._ends(node, server, snapshot, seen)]
+        looked = Looked()
+        ends = self._ends(node, uuid, snapshot, seen)
         # Most servers are unchanged and need no definition.
         definition = node.sources.definition_for_stop(uuid) if ends else None
         for end in ends:
@@ -91,51 +92,41 @@ class Observer:
             self._see_over(node, named, definition, looked)
         if snapshot is not None and snapshot.live:
             looked.up = snapshot.run
-            self._see_up(node, server, snapshot, seen)
+            self._see_up(node, uuid, snapshot, seen)
         self.first.discard(uuid)
         return looked
 
-    def _noted(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
-        """Return the runs that a start found ended and that have no verdict yet."""
-        newest = snapshot.run if snapshot is not None and snapshot.has_run else None
-        rows = [row for row in node.journal.ended_runs.noted(server.uuid) if row.run != newest]
+    def _ends(self, node: Node, uuid: str, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
+        """Return the ends of runs that a start found ended and that have no verdict, of the known run, and of the container's last one."""
+        last = snapshot.run if snapshot is not None and snapshot.has_run else None
+        rows = [row for row in node.journal.ended_runs.pending(uuid) if row.run != last]
         # That start may have removed the container and then failed.
-        last = rows[-1].run if rows and newest is None and (seen is None or seen.run == rows[-1].run) else None
-        return [
-            _End(server, row.run, None, row.seen, self._heard(node, server, row.run, snapshot, row.seen), newest=row.run == last)
-            for row in rows
-        ]
+        removed = rows[-1].run if rows and last is None and (seen is None or seen.run == rows[-1].run) else None
+        ends: list[tuple[Run, Snapshot | None, SeenRun | None, bool]] = [(row.run, None, row.seen, row.run == removed) for row in rows]
+        if seen is not None and seen.run != last:
+            ends.append((seen.run, None, seen, last is None))
+        if snapshot is not None and last is not None and not snapshot.live:
+            ends.append((last, snapshot, seen if seen is not None and seen.run == last else None, True))
+        found = []
+        for run, own, known, newest in ends:
+            signal, seconds = _stop_signal_of(snapshot, known), obeys_within(node, uuid, snapshot)
+            heard = self._reports.end_of(run, signal, before=None if run == last else last, obeys_within=seconds)
+            found.append(_End(Server(uuid), run, own, known, heard, newest))
+        return found
 
-    def _heard(self, node: Node, server: Server, run: Run, snapshot: Snapshot | None, seen: SeenRun | None) -> ReportedEnd | None:
-        newest = snapshot.run if snapshot is not None and snapshot.has_run else None
-        seconds = obeys_within(node, server.uuid, snapshot)
-        before = None if newest == run else newest
-        return self._reports.end_of(run, _stop_signal_of(snapshot, seen), before=before, obeys_within=seconds)
-
-    def _ends(self, node: Node, server: Server, snapshot: Snapshot | None, seen: SeenRun | None) -> list[_End]:
-        live = snapshot is not None and snapshot.live
-        last = snapshot if snapshot is not None and snapshot.has_run and not live else None
-        ends = []
-        if seen is not None and (snapshot is None or snapshot.run != seen.run):
-            newest = last is None and not live
-            ends.append(_End(server, seen.run, None, seen, self._heard(node, server, seen.run, snapshot, seen), newest))
-        if last is not None:
-            mine = seen if seen is not None and seen.run == last.run else None
-            ends.append(_End(server, last.run, last, mine, self._heard(node, server, last.run, last, mine), newest=True))
-        return ends
-
-    def _see_up(self, node: Node, server: Server, snapshot: Snapshot, seen: SeenRun | None) -> None:
+    def _see_up(self, node: Node, uuid: str, snapshot: Snapshot, seen: SeenRun | None) -> None:
         """Record that a run is up, if the journal does not know it in this life of the engine."""
         if seen is not None and seen.run == snapshot.run and seen.engine == self._link.life:
             return
         known = seen is not None and seen.run == snapshot.run
-        generation = seen.generation if seen is not None and known else node.generations.read(server.uuid)
-        answers = 0 if known else _answered(node, server)
-        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=_number(snapshot.stop_signal))
-        if not node.journal.runs.see(server.uuid, found):
+        generation = seen.generation if seen is not None and known else node.generations.read(uuid)
+        answers = 0 if known else _answered(node, uuid)
+        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=signal_number(snapshot.stop_signal))
+        if not node.journal.runs.see(uuid, found):
             raise JournalUnusable("it cannot be written")
 
     def _see_over(self, node: Node, end: _End, definition: Definition | None, looked: Looked) -> None:
+        """Judge an end and write its row. A run that has a verdict keeps it, and an end whose cause may still show waits."""
         row = node.journal.ended_runs.of_run(end.run)
         if row is not None and row.verdict is not Verdict.PENDING:
             self._forget_reports(end)
@@ -166,24 +157,23 @@ class Observer:
         if end.heard is not None:
             self._reports.forget(end.run)
 
-    def _evidence(self, node: Node, end: _End, noted: EndedRun | None) -> Evidence:
+    def _evidence(self, node: Node, end: _End, pending: EndedRun | None) -> Evidence:
         uuid, run, seen, snapshot = end.server.uuid, end.run, end.seen, end.snapshot
         # A later kill belongs to another run.
-        generation = node.generations.read(uuid) if noted is None else noted.generation
+        generation = node.generations.read(uuid) if pending is None else pending.generation
         record = node.locks.ended_here(uuid)
         fate = None if record is None or record.run != run or not record.ended_it else fate_of(node, end.server, record)
-        here = fate in (Verdict.STOPPED, Verdict.RESTARTING)
         exit_code = None if snapshot is None else snapshot.exit_code
-        if exit_code is None and noted is not None:
-            exit_code = noted.exit_code
+        if exit_code is None and pending is not None:
+            exit_code = pending.exit_code
         if exit_code is None and end.heard is not None:
             exit_code = end.heard.exit_code
         return Evidence(
             heard=end.heard,
             exit_code=exit_code,
-            oom_killed=(snapshot is not None and snapshot.oom_killed) or (noted is not None and noted.oom_killed),
-            is_there=snapshot is not None or noted is not None,
-            here=here,
+            oom_killed=(snapshot is not None and snapshot.oom_killed) or (pending is not None and pending.oom_killed),
+            is_there=snapshot is not None or pending is not None,
+            ended_here=fate in (Verdict.STOPPED, Verdict.RESTARTING),
             restarts=fate is Verdict.RESTARTING,
             console_stop=seen is not None and _by_console(node, end, seen),
             killed=seen is not None and generation is not None and generation != seen.generation,
@@ -195,7 +185,7 @@ class Observer:
     def _wait(self, node: Node, end: _End, evidence: Evidence) -> float | None:
         """Return after how many seconds the end can be judged; None for now."""
         holder = node.locks.holder(end.server.uuid)
-        if holder is not None and (evidence.here or (holder.action == PowerAction.KILL.value and evidence.killed)):
+        if holder is not None and (evidence.ended_here or (holder.action == PowerAction.KILL.value and evidence.killed)):
             return _AGAIN_SECONDS
         if end.server.uuid in self.first or not awaits_shutdown(evidence):
             return None
@@ -207,11 +197,11 @@ class Observer:
         self.is_ending = self._link.is_gone() or self._silent.is_over
         return _AGAIN_SECONDS
 
-    def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, noted: EndedRun | None) -> EndedRun:
+    def _row(self, node: Node, end: _End, verdict: Verdict, evidence: Evidence, pending: EndedRun | None) -> EndedRun:
         if end.snapshot is not None:
             row = end_of(node, end.server, end.snapshot, verdict)
         else:
-            row = noted or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
+            row = pending or EndedRun(end.server, end.run, verdict, at=timestamp(node.clock.now()), boot=boot_id(), next_at=boot_seconds())
         if not row.ended_at and end.heard is not None:
             # The container is gone or runs again. The engine reported the end when it came.
             row = replace(row, ended_at=end.heard.ended_at, seconds=RunEnd(end.heard.ended_at).seconds_since(end.run.started_at))
@@ -273,23 +263,14 @@ def _by_console(node: Node, end: _End, seen: SeenRun) -> bool:
     return -1 <= at - seen.console_stop <= graceful_stop(node, end.server.uuid, end.snapshot).timeout.seconds + 1
 
 
-def _answered(node: Node, server: Server) -> int:
+def _answered(node: Node, uuid: str) -> int:
     """Return the row of an unfinished start whose process died; 0 if there is none."""
-    row = node.journal.ended_runs.newest_of_each([server.uuid]).get(server.uuid)
+    row = node.journal.ended_runs.newest_of_each([uuid]).get(uuid)
     return row.number if row is not None and row.due and row.attempt else 0
 
 
 def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
     """Return the engine's stop signal for a container, even if the container is gone."""
-    return _number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal
-
-
-def _number(name: str) -> int | None:
-    """Return the number of a signal as an image names it; None if unknown to this machine."""
-    text = name.upper()
-    if text.isdigit():
-        return int(text)
-    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
-    if found is None and text.removeprefix("SIG").startswith("RTMIN+") and text.rpartition("+")[2].isdigit():
-        return int(signal.SIGRTMIN) + int(text.rpartition("+")[2])
-    return int(found) if isinstance(found, int) else None
+    if snapshot is not None:
+        return signal_number(snapshot.stop_signal)
+    return None if seen is None else seen.stop_signal

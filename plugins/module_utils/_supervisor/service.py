@@ -20,7 +20,7 @@ from .._power.engine.connection import connect
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.host.supervisor_record import SUPERVISOR_LOCK
 from .._power.host.system_log import announce_line
-from .._power.journal.intents import Intent
+from .._power.journal.journal import Intent
 from .._power.journal.schema import JournalUnusable
 from .._power.model.caller import Caller
 from .._power.model.cancellation import Deadline, wait_until
@@ -31,9 +31,9 @@ from .._power.model.server import Run, Server
 from .._power.model.supervision import EndedRun, Verdict
 from .._service import FreshNode, OwnLock, ServiceManager, own_lock, print_line, say
 from .connection_watch import BOOT, CURSOR, EngineWatch, pause_line
+from .end_reports import EndReports
 from .engine_link import EventReader, StreamEnded, link_to
 from .starter import Starter
-from .verdict import EndReports
 
 _STAYS = (Verdict.STOPPED, Verdict.STOPPED_EXTERNALLY)
 
@@ -174,12 +174,11 @@ class Supervisor:
                 call_off_all_abandoned(self._node.now())
                 next_call_off = Deadline.after(SYSTEM_CLOCK, _CALL_OFF_SECONDS)
             if not booted and not watch.paused and next_try.is_over:
-                booted, next_try = self._bring_back(), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
+                booted, next_try = self._bring_back(watch), Deadline.after(SYSTEM_CLOCK, _BRING_BACK_SECONDS)
 
-    def _bring_back(self) -> bool:
-        watch, node = self._watch, self._node.now()
-        if watch is None or watch.paused:
-            return False
+    def _bring_back(self, watch: EngineWatch) -> bool:
+        """After a boot, make starts due for the servers that should be up. Return False if that must be tried again."""
+        node = self._node.now()
         try:
             before = node.journal.supervisor.value(BOOT)
             if before == boot_id():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from .._power.actions.many.bulk import Target, perform_each
 from .._power.actions.node.limiter import Limiter, Slot
@@ -17,6 +18,7 @@ from .._power.definitions.supervision import definition_fingerprint, policy_of
 from .._power.host.machine import boot_id, boot_seconds
 from .._power.journal.schema import JournalUnusable
 from .._power.model.cancellation import Deadline
+from .._power.model.clock import SYSTEM_CLOCK
 from .._power.model.errors import InterruptedBySignal, LockUnavailable, NotSelected, ServerNotFound, UnderMaintenance
 from .._power.model.request import PowerAction, Priorities, Request, WaitFor, new_operation_id
 from .._power.model.result import Outcome, Result
@@ -40,9 +42,10 @@ class Starter:
         self._on_trouble = on_trouble
         self._quick, self._staggered = Limiter(max_parallel), Limiter(max_parallel, stagger=stagger)
         self._guard = threading.Lock()
+        #: Rows with a start to come, by number. One under way or asleep is skipped; it stays here until it is closed.
         self._due: dict[int, EndedRun] = {}
         self._under_way: set[int] = set()
-        #: Rows whose servers have a held lock, and until when to skip them.
+        #: Rows whose servers have a held lock, or whose last try just ended, and until when to skip them.
         self._asleep: dict[int, Deadline] = {}
         self._threads: list[threading.Thread] = []
 
@@ -51,28 +54,28 @@ class Starter:
             self._due.update((row.number, row) for row in rows if row.due)
 
     def seconds_left(self) -> float | None:
-        boot, now = boot_id(), boot_seconds()
-        with self._guard:
-            left = [self._left(row, boot, now) for number, row in self._due.items() if number not in self._under_way]
-        return min(left, default=None)
+        """Return the seconds until the next start; None if none is to come."""
+        return min((left for left, _row in self._waiting()), default=None)
 
-    def _left(self, row: EndedRun, boot: str, now: float) -> float:
-        asleep = self._asleep.get(row.number)
-        return max(seconds_left(row, boot, now), 0.0 if asleep is None else asleep.left)
+    def _waiting(self) -> list[tuple[float, EndedRun]]:
+        """Return the due rows that are not under way, each with the seconds until its next try."""
+        boot, now, awake = boot_id(), boot_seconds(), Deadline(SYSTEM_CLOCK, 0.0)
+        with self._guard:
+            rows = [row for number, row in self._due.items() if number not in self._under_way]
+            return [(max(seconds_left(row, boot, now), self._asleep.get(row.number, awake).left), row) for row in rows]
 
     def begin(self) -> None:
         """Begin the due starts whose servers have a free lock."""
-        node, boot, now = self._node(), boot_id(), boot_seconds()
+        node, boot = self._node(), boot_id()
         with self._guard:
             self._threads = [thread for thread in self._threads if thread.is_alive()]
-            ready = [row for number, row in self._due.items() if number not in self._under_way and self._left(row, boot, now) <= 0]
-        ready = [row for row in ready if not self._is_held(row, node)]
+        ready = [row for left, row in self._waiting() if left <= 0 and not self._sleep_if_held(row, node)]
         batches = ([row for row in ready if not _after_engine(row, boot)], [row for row in ready if _after_engine(row, boot)])
         for rows, limiter in zip(batches, (self._quick, self._staggered)):
             if rows:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
 
-    def _is_held(self, row: EndedRun, node: Node) -> bool:
+    def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
         """Tell if another process holds the lock. A restart that stopped the server starts it itself, as long as it lives."""
         held = node.locks.holder(row.server.uuid) is not None
         if held:
@@ -80,11 +83,9 @@ class Starter:
                 self._asleep[row.number] = Deadline.after(node.clock, _HELD_SECONDS)
         return held
 
-    def free(self, node: Node) -> None:
+    def free_changed(self, node: Node) -> None:
         """Release servers from a crash loop if their definitions have changed since."""
-        with self._guard:
-            rows = [row for number, row in self._due.items() if number not in self._under_way]
-        for row in rows:
+        for _left, row in self._waiting():
             definition = node.sources.definition_for_stop(row.server.uuid)
             limits = policy_of(node.settings, row.server, definition).limits
             if definition is None or row.consecutive_crashes <= limits.max_restarts:
@@ -97,7 +98,7 @@ class Starter:
                 if node.journal.ended_runs.put_off(freed):
                     self.remember([freed])
 
-    def leave(self, node: Node) -> None:
+    def cancel_all(self, node: Node) -> None:
         """Cancel all due starts, except for servers with a held lock. Raises `JournalUnusable`, OSError."""
         for row in node.journal.ended_runs.due():
             if node.locks.holder(row.server.uuid) is None:
@@ -110,22 +111,18 @@ class Starter:
             thread.join()
 
     def _begin(self, rows: Sequence[EndedRun], limiter: Limiter, node: Node, *, in_tiers: bool) -> None:
-        priorities = [self._priority(row, node) for row in rows]
-        order = sorted(range(len(rows)), key=priorities.__getitem__)
+        ranked = sorted(((self._priority(row, node), row) for row in rows), key=itemgetter(0))
         # Only starts in tiers have others that wait for readiness.
         wait_for = self._wait_for if in_tiers else WaitFor.CONTAINER
-        targets = [Target(self._request(rows[index], node, wait_for), rows[index].server) for index in order]
-        tiers = [priorities[index] for index in order] if in_tiers else None
+        targets = [Target(self._request(row, node, wait_for), row.server) for _priority, row in ranked]
+        tiers = [priority for priority, _row in ranked] if in_tiers else None
         numbers = {row.number for row in rows}
         with self._guard:
             self._under_way |= numbers
 
-        def answer(target: Target, slot: Slot) -> Result:
-            return self._answer(target, slot, numbers)
-
         def work() -> None:
             try:
-                perform_each(targets, answer, limiter, tiers, is_shared=True)
+                perform_each(targets, lambda target, slot: self._answer(target, slot, numbers), limiter, tiers, is_shared=True)
             finally:
                 with self._guard:
                     self._under_way -= numbers
@@ -196,7 +193,8 @@ class Starter:
         return result
 
     def _settle(self, node: Node, row: EndedRun, result: Result) -> None:
-        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try."""
+        """Close the row if its server is up or the start is unwanted. Otherwise put off the next try, except for an obstacle of `_NOT_NOW`:
+        then it is tried again after `_HELD_SECONDS`."""
         ended_runs = node.journal.ended_runs
         now = ended_runs.numbered(row.number)
         if now is None or not now.due:
@@ -210,6 +208,9 @@ class Starter:
             self._close(node, row, result.code, result.msg)
         elif result.code not in _NOT_NOW:
             self._put_off(node, row, result.code, result.msg)
+        elif not ended_runs.note_attempt(row.number, ""):
+            # A run that comes up now is not of this attempt.
+            raise JournalUnusable("it cannot be written")
 
     def _close(self, node: Node, row: EndedRun, code: str = "", msg: str = "") -> None:
         if node.journal.ended_runs.close(row.number, code, msg):

@@ -20,8 +20,7 @@ from ..._power.model.cancellation import Deadline
 from ..._power.model.clock import SYSTEM_CLOCK
 from ..._power.model.errors import PowerError, SettingsInvalid
 from ..._power.model.schema import Mismatch
-from ..._power.receivers.receiver import Receiver, message_of, receivers_of
-from ..._power.receivers.webhook_client import Taking, WebhookClient
+from ..._power.receivers.receiver import Receiver, Taking, WebhookClient, message_of, receivers_of
 from . import run_files
 from .events import BEGUN, CLOSED, WaitingEvents, begun_event, closing_event, missed_events, tells_of_runs
 from .record import Record

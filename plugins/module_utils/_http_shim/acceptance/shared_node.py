@@ -33,7 +33,7 @@ from ..._service import FreshNode
 if TYPE_CHECKING:
     import sqlite3
 
-Write = Callable[["sqlite3.Connection"], None]
+Write = Callable[["sqlite3.Connection"], object]
 
 #: The limit of a server's late writes at which its actions are refused. Writes of accepted actions exceed it, so none is lost.
 MOST_OWED = 200

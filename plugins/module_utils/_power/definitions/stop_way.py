@@ -27,7 +27,7 @@ def stop_signal(value: str) -> str:
     text = value.strip().lstrip("^").upper()
     if text == _CONTROL_C:
         return "SIGINT"
-    number = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else _number_of(text[3:] if text.startswith("SIG") else text)
+    number = signal_number(text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
         # The engine knows each real-time signal by number, but only some by the name from SIGRTMIN.
         return str(number)
@@ -37,7 +37,11 @@ def stop_signal(value: str) -> str:
         raise ValueError("not a signal: expected C, ^C, a name such as SIGINT, or a number") from None
 
 
-def _number_of(name: str) -> int | None:
+def signal_number(text: str) -> int | None:
+    """Return the number of a signal by its number, or by its name with or without SIG in any case; None or 0 if there is none."""
+    if re.fullmatch(r"[0-9]{1,2}", text):
+        return int(text)
+    name = text.upper()[3:] if text.upper().startswith("SIG") else text.upper()
     match = _REALTIME_NAME.fullmatch(name)
     if match:
         base = _REALTIME_FIRST if match[1] == "MIN" else _REALTIME_LAST

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 #: Fields of /proc/PID/stat after the command: state, session, and start in clock ticks since boot.
 _STATE, _SESSION, _START = 0, 3, 19
@@ -50,6 +51,24 @@ def lives(pid: int, pid_start: int, boot: str) -> bool:
         return _is_hidden(pid)
     has_ended, _session, start = found
     return not has_ended and start == pid_start
+
+
+@dataclass(frozen=True)
+class ProcessRecord:
+    """A record of the process that wrote it. ``pid_start`` is in clock ticks since boot."""
+
+    pid: int
+    pid_start: int
+    boot_id: str
+
+    @property
+    def is_alive(self) -> bool:
+        return lives(self.pid, self.pid_start, self.boot_id)
+
+
+def this_process() -> tuple[int, int, str]:
+    """Return the fields of `ProcessRecord` for a record of this process."""
+    return os.getpid(), start_of(os.getpid()), boot_id()
 
 
 def processes() -> Iterator[int]:

@@ -20,14 +20,19 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 DIRECTORY_MODE = 0o2770
 _FILE_MODE = 0o660
 _PARENT_MODE = 0o755
 #: How often a file or directory may vanish between creation and opening before this is an error.
 _ATTEMPTS = 100
+#: After so many torn reads a record counts as damaged.
+_TORN_READS = 5
 _CHECK = b',"check":"'
+_BLANKS = b" \0\n"
 
 
 def prepare_directory(path: str, group: str) -> None:
@@ -181,7 +186,7 @@ def seal(fields: Mapping[str, Any]) -> bytes:
 
 def unseal(raw: bytes) -> Any:
     """Return the content of a record, padded or not; None if it is missing, torn or not ours."""
-    body, mark, check = raw.rstrip(b" \0\n").rpartition(_CHECK)
+    body, mark, check = raw.rstrip(_BLANKS).rpartition(_CHECK)
     body += b"}"
     if not mark or check != _checksum(body):
         return None
@@ -189,6 +194,40 @@ def unseal(raw: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
+
+
+def read_sealed(path: str, size: int, decode: Callable[[bytes], T | None], torn: str = "Not a record") -> T | None:
+    """Return the record in a file of ours; None if the file is missing or blank. ``decode`` returns None for a torn record.
+
+    Raises OSError: EINVAL, with ``torn``, if every read is torn.
+    """
+    try:
+        descriptor = open_own(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        for _attempt in range(_TORN_READS):
+            raw = os.pread(descriptor, size, 0)
+            record = decode(raw)
+            if record is not None or not raw.strip(_BLANKS):
+                return record
+    finally:
+        os.close(descriptor)
+    raise OSError(errno.EINVAL, torn, path)
+
+
+def read_held(descriptor: int, size: int) -> bytes:
+    """Return the record in a locked file; empty if it cannot be read."""
+    try:
+        return os.pread(descriptor, size, 0)
+    except OSError:
+        return b""
+
+
+def write_held(descriptor: int, record: bytes) -> None:
+    """Replace the record in a locked file. Raises OSError, also for a part of it."""
+    if os.pwrite(descriptor, record, 0) != len(record):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _checksum(body: bytes) -> bytes:

@@ -9,10 +9,10 @@ Each is a row of ``operations`` without a beginning and an end, and a row of ``a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..host import machine
 from ..model.clock import read_timestamp, timestamp
@@ -22,8 +22,8 @@ from ..model.request import CONTAINER_UP, PowerAction, Readiness, WaitFor
 from ..model.result import Result
 from ..model.server import Server, parse_uuid
 from .journal import Journal
-from .operations import PRUNE, ending, tell_end
-from .schema import KEPT_OPERATIONS, storable
+from .operations import ENDED, KEEP_END, PRUNE, ending, request_columns, tell_end
+from .schema import KEPT_OPERATIONS, Work
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
 _ACCEPTED = ("id", "uuid", "name", "action", "origin", "requested_at", "accepted_at")
 _PROMISED = ("id", "wait_seconds", "deadline", "generation", "boot", "boot_seconds", "players", "wait_for", "wait_timeout")
 _KEEP = "ON CONFLICT (id) DO NOTHING"
-
-#: The columns that an end writes. A new journal has no row of the action, so an end writes a whole row.
-_OF_AN_END = (
-    *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
-    *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
-)
-_ENDED = (*_ACCEPTED, "reason", *_OF_AN_END)
-_END = f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _OF_AN_END)}"
 
 #: SQLite's oldest limit on the parameters of a statement.
 _MOST_PARAMETERS = 999
@@ -48,8 +40,7 @@ _FORGET = "DELETE FROM acceptances WHERE id NOT IN (SELECT id FROM operations WH
 
 _MOVE = "UPDATE acceptances SET generation = ? WHERE id = ?"
 
-_PENDING = """SELECT operations.id, uuid, name, action, origin, requested_at, accepted_at, wait_seconds, deadline, generation,
-    boot, boot_seconds, players, wait_for, wait_timeout FROM operations JOIN acceptances ON acceptances.id = operations.id
+_PENDING = """SELECT operations.*, acceptances.* FROM operations JOIN acceptances ON acceptances.id = operations.id
     WHERE begun_at IS NULL AND outcome IS NULL ORDER BY number"""
 
 
@@ -80,11 +71,6 @@ class Acceptance:
         deadline = now + timedelta(seconds=self.wait_seconds)
         return replace(self, requested_at=now, accepted_at=now, deadline=deadline, generation=generation)
 
-    @property
-    def longest_wait(self) -> int:
-        """The most seconds until it begins: for its turn and for its players."""
-        return self.wait_seconds + (0 if self.players is None else self.players.max_delay)
-
 
 def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str, since_boot: float) -> float:
     """Return the seconds that an action of an earlier process may still wait, ``grace`` included; negative if its time is over.
@@ -92,7 +78,8 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
     Within one ``boot`` the seconds since that boot, ``since_boot``, count. After another boot the wall clock ``now`` counts, but at least
     the seconds since that boot. A clock well before the acceptance counts as over.
     """
-    whole = acceptance.longest_wait + grace
+    # It waits for its turn, and then for its players.
+    whole = acceptance.wait_seconds + (0 if acceptance.players is None else acceptance.players.max_delay) + grace
     if acceptance.boot == boot != "":
         return whole - (since_boot - acceptance.boot_seconds)
     passed = acceptance.wait_seconds - (acceptance.deadline - now).total_seconds()
@@ -101,7 +88,7 @@ def seconds_left(acceptance: Acceptance, grace: float, now: datetime, boot: str,
     return whole - max(passed, since_boot if acceptance.boot else 0.0)
 
 
-def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Callable[[sqlite3.Connection], None]] = ()) -> None:
+def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequence[Work] = ()) -> None:
     """Write acceptances in order and ``afterwards``, in one synced transaction. Raises `JournalUnusable`, OSError: then none is written."""
     moment = {"boot": machine.boot_id(), "boot_seconds": machine.boot_seconds()}
     parameters = [{**_parameters(each), **moment} for each in acceptances]
@@ -115,14 +102,14 @@ def accept(journal: Journal, acceptances: Sequence[Acceptance], afterwards: Sequ
     journal.store.write_durably(work)
 
 
-def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection], None]:
+def ended(results: Sequence[tuple[Result, str]]) -> Work:
     """Return a write of the ends of accepted actions with their origins. The later of two ends of one action counts."""
-    endings = [_ending(result, origin) for result, origin in results]
+    endings = [ending(result, origin, "") for result, origin in results]
     # The last end of each server is never pruned.
     last = {each["uuid"]: {"uuid": each["uuid"], "id": each["id"], "kept": KEPT_OPERATIONS} for each in endings}
 
     def work(connection: sqlite3.Connection) -> None:
-        _insert(connection, "operations", _ENDED, endings, _END)
+        _insert(connection, "operations", ENDED, endings, KEEP_END)
         for each in endings:
             tell_end(connection, each["id"], each["ended_at"])
         connection.executemany(PRUNE, list(last.values()))
@@ -130,13 +117,9 @@ def ended(results: Sequence[tuple[Result, str]]) -> Callable[[sqlite3.Connection
     return work
 
 
-def moved(generations: Sequence[tuple[str, int]]) -> Callable[[sqlite3.Connection], None]:
+def moved(generations: Sequence[tuple[str, int]]) -> Work:
     """Return a write of new kill generations for accepted actions, by operation."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
-
-    return work
+    return lambda connection: connection.executemany(_MOVE, [(generation, operation) for operation, generation in generations])
 
 
 def forget(connection: sqlite3.Connection) -> None:
@@ -169,22 +152,10 @@ def _insert(
         connection.execute(statement, [row[column] for row in chunk for column in columns])
 
 
-def _ending(result: Result, origin: str) -> dict[str, Any]:
-    found = ending(result, origin, "")
-    return {**found, "accepted_at": found["requested_at"]}
-
-
 def _parameters(acceptance: Acceptance) -> dict[str, object]:
-    requested_at = timestamp(acceptance.requested_at)
-    at_once = acceptance.accepted_at is acceptance.requested_at
     return {
-        "id": acceptance.operation,
-        "uuid": acceptance.server.uuid,
-        "name": storable(acceptance.server.name),
-        "action": acceptance.action.value,
-        "origin": storable(acceptance.origin),
-        "requested_at": requested_at,
-        "accepted_at": requested_at if at_once else timestamp(acceptance.accepted_at),
+        **request_columns(acceptance.operation, acceptance.server, acceptance.action, acceptance.origin, acceptance.requested_at),
+        "accepted_at": timestamp(acceptance.accepted_at),
         "wait_seconds": acceptance.wait_seconds,
         "deadline": timestamp(acceptance.deadline),
         "generation": acceptance.generation,
@@ -196,25 +167,23 @@ def _parameters(acceptance: Acceptance) -> dict[str, object]:
 
 def _acceptance(row: sqlite3.Row) -> Acceptance | None:
     uuid = parse_uuid(str(row["uuid"]))
+    if uuid is None:
+        return None
     try:
-        return (
-            None
-            if uuid is None
-            else Acceptance(
-                operation=str(row["id"]),
-                server=Server(uuid, str(row["name"])),
-                action=PowerAction(row["action"]),
-                origin=str(row["origin"]),
-                requested_at=read_timestamp(str(row["requested_at"])),
-                accepted_at=read_timestamp(str(row["accepted_at"])),
-                wait_seconds=int(row["wait_seconds"]),
-                deadline=read_timestamp(str(row["deadline"])),
-                generation=None if row["generation"] is None else int(row["generation"]),
-                boot=str(row["boot"]),
-                boot_seconds=float(row["boot_seconds"]),
-                players=_policy(row),
-                ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
-            )
+        return Acceptance(
+            operation=str(row["id"]),
+            server=Server(uuid, str(row["name"])),
+            action=PowerAction(row["action"]),
+            origin=str(row["origin"]),
+            requested_at=read_timestamp(str(row["requested_at"])),
+            accepted_at=read_timestamp(str(row["accepted_at"])),
+            wait_seconds=int(row["wait_seconds"]),
+            deadline=read_timestamp(str(row["deadline"])),
+            generation=None if row["generation"] is None else int(row["generation"]),
+            boot=str(row["boot"]),
+            boot_seconds=float(row["boot_seconds"]),
+            players=_policy(row),
+            ready=Readiness(WaitFor(row["wait_for"]), int(row["wait_timeout"])),
         )
     except (TypeError, ValueError, SettingsInvalid):
         return None

@@ -41,7 +41,7 @@ from .journal_sqlite import (
     unmoved,
     write_again,
 )
-from .schema import JournalUnusable
+from .schema import JournalUnusable, Work
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class JournalFile:
         self._version: int | None = None
         self._set_now: dict[str, str] = {}
 
-    def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> None:
+    def write(self, work: Work, *, durable: bool = False) -> None:
         """Run ``work`` in one transaction, again after a replacement; ``durable``: synced. Raises JournalUnusable, OSError."""
         for last in attempts():
             try:

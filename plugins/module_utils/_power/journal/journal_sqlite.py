@@ -8,14 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..host.own_files import open_or_make, open_own
 from ..model.cancellation import Deadline, wait_until
 from ..model.clock import SYSTEM_CLOCK
 from . import schema
-from .schema import JournalUnusable
+from .schema import JournalUnusable, Work
 
 _NAME = "journal.sqlite"
 
@@ -84,15 +84,11 @@ def connect(path: str, options: str, patience: float) -> sqlite3.Connection:
     escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(f"file://{escaped}?{options}", uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.text_factory = _decode
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     return connection
 
 
-def _decode(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
-def transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+def transact(connection: sqlite3.Connection, work: Work) -> None:
     """Run ``work`` in a transaction that holds the write lock from the beginning. If it raises, nothing changes."""
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -15,47 +15,8 @@ from contextlib import suppress
 
 from ..host.library_faults import reason_of
 from ..host.own_files import open_or_make, open_own
-from ..model.errors import PowerError
 
 _NAME = re.compile(r"process-[0-9]+-[0-9a-f]+\.mark")
-
-
-class ProcessMark:
-    """The mark of this process. Publish its name only after ``open``. Thread-safe."""
-
-    def __init__(self, directory: str, group: str) -> None:
-        self._directory = directory
-        self._group = group
-        self._descriptor = -1
-        self._guard = threading.Lock()
-        self.name = f"process-{os.getpid()}-{secrets.token_hex(8)}.mark"
-
-    def open(self) -> None:
-        """Make and lock the mark, once; raises OSError."""
-        with self._guard:
-            if self._descriptor >= 0:
-                return
-            descriptor = open_or_make(self._path, os.O_RDWR, self._group)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                os.close(descriptor)
-                raise
-            self._descriptor = descriptor
-
-    def close(self) -> None:
-        """Remove the mark: from now on this process counts as dead. A second call does nothing."""
-        with self._guard:
-            if self._descriptor < 0:
-                return
-            with suppress(OSError):
-                os.unlink(self._path)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    @property
-    def _path(self) -> str:
-        return os.path.join(self._directory, self.name)
 
 
 class ProcessMarks:
@@ -66,37 +27,46 @@ class ProcessMarks:
         self._group = group
         self._warn = warn
         self._guard = threading.Lock()
-        self._own: ProcessMark | None = None
+        self._name, self._descriptor = "", -1
 
     def own_name(self) -> str:
-        """Return the name of this process's mark; "", with a warning, if it cannot be made."""
+        """Return the name of this process's mark, which is made and locked; "", with a warning, if it cannot be made."""
         with self._guard:
-            if self._own is None:
-                mark = ProcessMark(self._directory, self._group)
+            if self._descriptor < 0:
+                name = f"process-{os.getpid()}-{secrets.token_hex(8)}.mark"
                 try:
-                    mark.open()
-                except (OSError, PowerError) as error:
+                    self._descriptor = self._make(os.path.join(self._directory, name))
+                except OSError as error:
                     self._warn(f"Cannot mark this process in {self._directory}: {reason_of(error)}; its actions may read as interrupted")
                     return ""
-                self._own = mark
-            return self._own.name
+                self._name = name
+            return self._name
+
+    def _make(self, path: str) -> int:
+        descriptor = open_or_make(path, os.O_RDWR, self._group)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def is_alive(self, name: str) -> bool:
         """Tell if the process of a mark lives, or may live."""
-        try:
-            return bool(name) and mark_is_alive(self._directory, name)
-        except OSError:
-            return True
+        return mark_is_alive(self._directory, name)
 
     def close(self) -> None:
         """Remove this process's mark: from now on it counts as dead. Never raises; a failure is a warning."""
         with self._guard:
-            mark, self._own = self._own, None
-        if mark is not None:
-            try:
-                mark.close()
-            except OSError as error:
-                self._warn(f"Cannot remove this process's mark in {self._directory}: {reason_of(error)}")
+            descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        with suppress(OSError):
+            os.unlink(os.path.join(self._directory, self._name))
+        try:
+            os.close(descriptor)
+        except OSError as error:
+            self._warn(f"Cannot remove this process's mark in {self._directory}: {reason_of(error)}")
 
 
 def mark_is_alive(directory: str, name: str) -> bool:
@@ -111,7 +81,8 @@ def mark_is_alive(directory: str, name: str) -> bool:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
+        # A living process holds it, or it cannot be read.
         return True
     finally:
         os.close(descriptor)

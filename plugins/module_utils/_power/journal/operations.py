@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +18,8 @@ from ..model.result import Outcome, Result
 from ..model.server import Server
 from . import outbox
 from .mark import ProcessMarks
-from .row_events import of_operation
-from .schema import KEPT_OPERATIONS, MSG_LIMIT, TELLS, storable, text
+from .rows import of_operation
+from .schema import KEPT_OPERATIONS, TELLS, Work, insertion, replacing, shortened, storable, text, value_of
 from .store import JournalStore
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ BEGIN = """INSERT INTO operations (id, uuid, name, action, origin, reason, mark,
     VALUES (:id, :uuid, :name, :action, :origin, :reason, :mark, :requested_at, :begun_at, :begun_at)
     ON CONFLICT (id) DO UPDATE SET begun_at = excluded.begun_at, mark = excluded.mark WHERE begun_at IS NULL AND outcome IS NULL"""
 
-END = """UPDATE operations SET ended_at = :ended_at, outcome = :outcome, code = :code, msg = :msg, changed = :changed,
-    state_before = :state_before, state = :state, stop_how = :stop_how, forced = :forced, stop_seconds = :stop_seconds,
-    waited_seconds = :waited_seconds, phases = :phases WHERE id = :id"""
-
-END_UNBEGUN = """INSERT INTO operations (id, uuid, name, action, origin, reason, requested_at, accepted_at, ended_at, outcome, code, msg,
-    changed, state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases)
-    VALUES (:id, :uuid, :name, :action, :origin, :reason, :requested_at, :requested_at, :ended_at, :outcome, :code, :msg,
-    :changed, :state_before, :state, :stop_how, :forced, :stop_seconds, :waited_seconds, :phases)"""
+_OF_AN_END = (
+    *("ended_at", "outcome", "code", "msg", "changed", "state_before", "state"),
+    *("stop_how", "forced", "stop_seconds", "waited_seconds", "phases"),
+)
+#: An action that never began, or whose row a new journal lacks, gets a whole row.
+ENDED = ("id", "uuid", "name", "action", "origin", "reason", "requested_at", "accepted_at", *_OF_AN_END)
+KEEP_END = f"ON CONFLICT (id) {replacing(_OF_AN_END)}"
+_END = f"{insertion('operations', ENDED)} {KEEP_END}"
 
 _UNENDED = "SELECT number, id, mark FROM operations WHERE begun_at IS NOT NULL AND outcome IS NULL"
 UNENDED = _UNENDED + " AND uuid = :uuid AND id <> :id"
@@ -56,8 +56,7 @@ PRUNE = """DELETE FROM operations WHERE number IN (
     ORDER BY outcome IN ('unchanged', 'refused') DESC, number
     LIMIT max(0, (SELECT count(*) FROM operations WHERE uuid = :uuid AND outcome IS NOT NULL) - :kept))"""
 
-_OPERATION = """SELECT number, id, uuid, name, action, origin, reason, mark, requested_at, begun_at, ended_at, outcome, code, msg, changed,
-    state_before, state, stop_how, forced, stop_seconds, waited_seconds, phases FROM operations """
+_OPERATION = "SELECT * FROM operations "
 
 OPERATIONS_OF = _OPERATION + "WHERE uuid = ? ORDER BY number DESC LIMIT ?"
 OPERATIONS_UNDER = (
@@ -129,21 +128,29 @@ def not_durable(told: _Told) -> _Told:
     return told if told.code else replace(told, code=NOT_DURABLE, msg="; ".join(filter(None, (told.msg, NOT_DURABLE_MSG))))
 
 
+def request_columns(operation: str, server: Server, action: PowerAction, origin: str, requested_at: datetime) -> dict[str, Any]:
+    """Return the values of the columns that say what was requested."""
+    return {
+        "id": operation,
+        "uuid": server.uuid,
+        "name": storable(server.name),
+        "action": action.value,
+        "origin": storable(origin),
+        "requested_at": timestamp(requested_at),
+    }
+
+
 def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
-    """Return the parameters of `END` and `END_UNBEGUN`. Without log lines, plans and definitions: they may hold secrets."""
+    """Return the values of the columns `ENDED`. Without log lines, plans and definitions: they may hold secrets."""
     stop = result.stop
     return {
-        "id": result.operation,
-        "uuid": result.server.uuid,
-        "name": storable(result.server.name),
-        "action": result.action.value,
-        "origin": storable(origin),
+        **request_columns(result.operation, result.server, result.action, origin, result.requested_at),
         "reason": storable(reason),
-        "requested_at": timestamp(result.requested_at),
+        "accepted_at": timestamp(result.requested_at),
         "ended_at": timestamp(result.ended_at),
         "outcome": result.outcome.value,
         "code": result.code,
-        "msg": storable(result.msg)[:MSG_LIMIT],
+        "msg": shortened(result.msg),
         "changed": int(result.changed),
         "state_before": None if result.state_before is None else result.state_before.value,
         "state": None if result.state is None else result.state.value,
@@ -157,26 +164,7 @@ def ending(result: Result, origin: str, reason: str) -> dict[str, Any]:
 
 def operation_row(row: Mapping[str, Any]) -> OperationRow:
     """Return the value of a row of ``operations``. The row may hold values of any type."""
-    return OperationRow(
-        server=Server(text(row["uuid"]), text(row["name"])),
-        changed=bool(row["changed"]),
-        forced=None if row["forced"] is None else bool(row["forced"]),
-        stop_seconds=_number(row["stop_seconds"]),
-        waited_seconds=_number(row["waited_seconds"]),
-        phases=_phases(row["phases"]),
-        number=int(row["number"]),
-        **{name: text(row[name]) for name in _TEXTS},
-    )
-
-
-_TEXTS = (
-    *("id", "action", "origin", "reason", "requested_at", "begun_at", "ended_at", "outcome", "code", "msg"),
-    *("state_before", "state", "stop_how", "mark"),
-)
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    return value_of(OperationRow, row, server=Server(text(row["uuid"]), text(row["name"])), phases=_phases(row["phases"]))
 
 
 def _phases(value: object) -> tuple[tuple[str, float], ...]:
@@ -201,29 +189,20 @@ class RecordedOperations:
         if self._store.read_only:
             return
         parameters = {
-            "id": operation,
-            "uuid": server.uuid,
-            "name": storable(server.name),
-            "action": action.value,
-            "origin": storable(origin),
+            **request_columns(operation, server, action, origin, requested_at),
             "reason": storable(reason),
             "mark": self._marks.own_name(),
-            "requested_at": timestamp(requested_at),
             "begun_at": timestamp(self._clock.now()),
         }
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(BEGIN, parameters)
-
-        self._write_begin(server.uuid, work)
+        self._write_begin(server.uuid, lambda connection: connection.execute(BEGIN, parameters))
 
     def end(self, result: Result, *, origin: str = "", reason: str = "", is_told: bool = True) -> None:
         """Write an end, and prune. ``origin`` and ``reason``: only for an action that never began. ``is_told``: with an event."""
         parameters = ending(result, origin, reason)
 
         def work(connection: sqlite3.Connection) -> None:
-            if connection.execute(END, parameters).rowcount == 0:
-                connection.execute(END_UNBEGUN, parameters)
+            connection.execute(_END, parameters)
             if is_told:
                 tell_end(connection, result.operation, parameters["ended_at"])
             server = {"uuid": result.server.uuid, "id": result.operation, "kept": KEPT_OPERATIONS}
@@ -274,10 +253,10 @@ class RecordedOperations:
             connection.execute(END_INTERRUPTED, (Outcome.FAILED.value, INTERRUPTED, INTERRUPTED_MSG, row["number"]))
             tell_end(connection, row["id"], timestamp(self._clock.now()))
 
-    def _write_begin(self, _uuid: str, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _write_begin(self, _uuid: str, work: Work) -> None:
         self._store.write(work)
 
-    def _write_end(self, _uuid: str, work: Callable[[sqlite3.Connection], None]) -> None:
+    def _write_end(self, _uuid: str, work: Work) -> None:
         self._store.write(work)
 
     def _settled(self, read: Sequence[Any]) -> list[OperationRow]:
@@ -287,11 +266,8 @@ class RecordedOperations:
             return found
         # The process may have ended its operation and then died after the row was read.
         again = {row["number"]: operation_row(row) for row in self._store.rows_for(OPERATIONS_NUMBERED, dead)}
-        return [_as_ended(again.get(row.number, row)) if row.number in dead else row for row in found]
-
-
-def _as_ended(row: OperationRow) -> OperationRow:
-    return row.interrupted() if row.under_way else row
+        now = [again.get(row.number, row) for row in found]
+        return [row.interrupted() if row.number in dead and row.under_way else row for row in now]
 
 
 def tell_end(connection: sqlite3.Connection, operation: str, at: str) -> None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ..events.event import Event, EventType
 from ..model.server import Server
-from .schema import storable
+from .schema import insertion, replacing, storable, value_of
 from .store import JournalStore, each_of
 
 if TYPE_CHECKING:
@@ -26,37 +26,32 @@ if TYPE_CHECKING:
 
 KEPT_EVENTS = 10_000
 
-_CLOSE = ("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'")
+_CLOSE = (
+    *("DELETE FROM outbox", "DELETE FROM outbox_about", "DELETE FROM sqlite_sequence WHERE name = 'outbox'"),
+    "DELETE FROM receivers",
+)
 # A reopened outbox counts from one again, so it gets another id.
 _NAME_IT = "INSERT INTO outbox_about (name, value) VALUES ('id', ?) ON CONFLICT (name) DO NOTHING"
 _ID = "SELECT value FROM outbox_about WHERE name = 'id'"
 _AGES = "SELECT value FROM outbox_about WHERE name = 'ages'"
 _NOTE_AGES = "INSERT INTO outbox_about (name, value) VALUES ('ages', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-_PUT = "INSERT INTO outbox (id, type, uuid, name, at, data) VALUES (:id, :type, :uuid, :name, :at, :data)"
+_PUT = insertion("outbox", ("id", "type", "uuid", "name", "at", "data"))
 _COUNT = "SELECT count(*) AS events FROM outbox"
 _TRIM = """DELETE FROM outbox WHERE number = (SELECT min(number) FROM outbox
     WHERE uuid = (SELECT uuid FROM outbox GROUP BY uuid ORDER BY count(*) DESC LIMIT 1))"""
 _DROP_THROUGH = "DELETE FROM outbox WHERE number <= ?"
-_BOUNDS = "SELECT coalesce(min(number), 0) AS oldest FROM outbox"
 _OLDEST_OF = "SELECT uuid, min(number) AS oldest FROM outbox WHERE uuid IN ({holes}) GROUP BY uuid"
-_LAST = "SELECT coalesce(max(seq), 0) AS last FROM sqlite_sequence WHERE name = 'outbox'"
+_STATE = """SELECT value AS id, (SELECT min(number) FROM outbox) AS oldest,
+    (SELECT max(seq) FROM sqlite_sequence WHERE name = 'outbox') AS last FROM outbox_about WHERE name = 'id'"""
 # Rows of other types count as removed: an unreadable row must not stop a reader.
 _KNOWN = f"type IN ({', '.join(repr(each.value) for each in EventType)})"
 _SPAN = f"FROM outbox WHERE number BETWEEN ? AND ? AND {_KNOWN} AND (? IS NULL OR uuid = ?) ORDER BY number"
 _OF = f"SELECT number, id, type, uuid, name, at, data {_SPAN} LIMIT ?"
 _OUTLINES = f"SELECT number, id, type, uuid, name, at, '{{}}' AS data {_SPAN}"
 _AFTER = f"SELECT number, id, type, uuid, name, at, data FROM outbox WHERE number > ? AND {_KNOWN} ORDER BY number LIMIT ?"
-_RECEIVER_COLUMNS = (
-    *("outbox", "cursor", "lanes", "tries", "next_at", "is_off"),
-    *("failing_since", "error", "dropped", "untold", "sent", "sent_at"),
-)
-_SAVE_RECEIVER = f"""INSERT INTO receivers (name, {", ".join(_RECEIVER_COLUMNS)})
-    VALUES (:name, {", ".join(f":{name}" for name in _RECEIVER_COLUMNS)})
-    ON CONFLICT (name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _RECEIVER_COLUMNS)}"""
 _ONE_RECEIVER = "SELECT * FROM receivers WHERE name = ?"
 _RECEIVERS = "SELECT * FROM receivers ORDER BY name"
 _REMOVE_RECEIVER = "DELETE FROM receivers WHERE name = ?"
-_REMOVE_RECEIVERS = "DELETE FROM receivers"
 _BEYOND = "SELECT count(*) AS events FROM outbox WHERE number > ?"
 _AT = "SELECT at FROM outbox WHERE number >= ? ORDER BY number LIMIT 1"
 
@@ -84,14 +79,10 @@ class RecordedEvents:
 
     def open(self) -> None:
         """Open the outbox, so that events are kept. Raises `JournalUnusable`, OSError."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_NAME_IT, (uuid4().hex,))
-
-        self._store.write_durably(work)
+        self._store.write_durably(lambda connection: connection.execute(_NAME_IT, (uuid4().hex,)))
 
     def close(self) -> None:
-        """Close the outbox and remove its events. Raises `JournalUnusable`, OSError."""
+        """Close the outbox; remove its events and all receivers' progress. Raises `JournalUnusable`, OSError."""
 
         def work(connection: sqlite3.Connection) -> None:
             for statement in _CLOSE:
@@ -131,10 +122,7 @@ class RecordedEvents:
         return self._events(_OUTLINES, (first, last, uuid, uuid))
 
     def _events(self, statement: str, parameters: tuple[object, ...]) -> tuple[Event, ...]:
-        def work(connection: sqlite3.Connection) -> tuple[Event, ...]:
-            return tuple(map(event_of, connection.execute(statement, parameters)))
-
-        return self._store.read_or_raise(work, ())
+        return self._store.read_or_raise(lambda connection: tuple(map(event_of, connection.execute(statement, parameters))), ())
 
     def oldest_of(self, uuids: Iterable[str]) -> dict[str, int]:
         """Return the number of each server's oldest event; '' is for events without a server. Raises `JournalUnusable`, OSError."""
@@ -146,12 +134,7 @@ class RecordedEvents:
 
     def ages(self) -> str:
         """Return the ages that `note_ages` wrote, '' for none. Raises `JournalUnusable`, OSError."""
-
-        def work(connection: sqlite3.Connection) -> str:
-            found = connection.execute(_AGES).fetchone()
-            return "" if found is None else str(found["value"])
-
-        return self._store.read_or_raise(work, "")
+        return next((str(row["value"]) for row in self._store.rows_or_raise(_AGES)), "")
 
     def note_ages(self, text: str) -> bool:
         """Write the ages of events. Return False, with a warning, if they cannot be written."""
@@ -195,34 +178,27 @@ class Delivery:
     sent_at: str = ""
 
 
+_DELIVERY_COLUMNS = tuple(each.name for each in fields(Delivery))
+_SAVE_RECEIVER = f"{insertion('receivers', ('name', *_DELIVERY_COLUMNS))} ON CONFLICT (name) {replacing(_DELIVERY_COLUMNS)}"
+
+
 class RecordedDeliveries:
     def __init__(self, store: JournalStore) -> None:
         self._store = store
 
     def of(self, receiver: str) -> Delivery | None:
         """Return the progress of a receiver; None for a new one. Raises `JournalUnusable`, OSError."""
-
-        def work(connection: sqlite3.Connection) -> Delivery | None:
-            row = connection.execute(_ONE_RECEIVER, (receiver,)).fetchone()
-            return None if row is None else _delivery(row)
-
-        return self._store.read_or_raise(work, None)
+        return next(map(_delivery, self._store.rows_or_raise(_ONE_RECEIVER, (receiver,))), None)
 
     def save(self, receiver: str, delivery: Delivery) -> bool:
         """Write the progress of a receiver. Return False, with a warning, if it cannot be written."""
         parameters = {
-            **asdict(delivery),
+            **vars(delivery),
             "name": receiver,
             "error": storable(delivery.error),
-            "lanes": json.dumps(
-                {uuid: [lane.number, lane.last, lane.count, lane.tries, lane.next_at] for uuid, lane in delivery.lanes.items()}
-            ),
+            "lanes": json.dumps({uuid: astuple(lane) for uuid, lane in delivery.lanes.items()}),
         }
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_SAVE_RECEIVER, parameters)
-
-        return self._store.write(work)
+        return self._store.execute(_SAVE_RECEIVER, parameters)
 
     def keep_only(self, receivers: Iterable[str]) -> bool:
         """Remove all other receivers. Return False, with a warning, if that fails."""
@@ -233,14 +209,6 @@ class RecordedDeliveries:
             connection.executemany(_REMOVE_RECEIVER, gone)
 
         return self._store.write(work)
-
-    def forget(self) -> None:
-        """Remove all receivers. Raises `JournalUnusable`, OSError."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(_REMOVE_RECEIVERS)
-
-        self._store.write_durably(work)
 
     def told(self) -> list[dict[str, Any]] | None:
         """Return the facts of each receiver. None if the outbox is closed or, with a warning, if the journal cannot be read."""
@@ -275,11 +243,8 @@ def event_of(row: sqlite3.Row) -> Event:
 
 
 def _state(connection: sqlite3.Connection) -> OutboxState | None:
-    found = connection.execute(_ID).fetchone()
-    if found is None:
-        return None
-    last = int(connection.execute(_LAST).fetchone()["last"])
-    return OutboxState(str(found["value"]), last, int(connection.execute(_BOUNDS).fetchone()["oldest"]))
+    found = connection.execute(_STATE).fetchone()
+    return None if found is None else value_of(OutboxState, found)
 
 
 def _is_open(connection: sqlite3.Connection) -> bool:
@@ -298,13 +263,12 @@ def _parameters(event: Event) -> dict[str, Any]:
     }
 
 
-def _delivery(row: sqlite3.Row) -> Delivery:
-    values = {name: row[name] for name in _RECEIVER_COLUMNS}
+def _delivery(row: Mapping[str, Any]) -> Delivery:
     try:
-        lanes = {str(uuid): DeliveryLane(*row) for uuid, row in json.loads(values["lanes"]).items()}
+        lanes = {str(uuid): DeliveryLane(*lane) for uuid, lane in json.loads(row["lanes"]).items()}
     except (ValueError, TypeError, AttributeError):
         lanes = {}
-    return Delivery(**{**values, "lanes": lanes, "is_off": bool(values["is_off"])})
+    return value_of(Delivery, row, lanes=lanes)
 
 
 def _told(connection: sqlite3.Connection, name: str, delivery: Delivery) -> dict[str, Any]:

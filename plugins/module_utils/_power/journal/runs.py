@@ -18,10 +18,8 @@ from ..events.event import Event
 from ..model.clock import engine_time, timestamp
 from ..model.server import Run
 from ..model.supervision import EndedRun, Limits, SeenRun, Verdict, wait_before
-from . import outbox
-from . import run_rows as rows
-from .row_events import of_end, of_recovery
-from .schema import KEPT_RUNS
+from . import outbox, rows
+from .schema import KEPT_RUNS, shortened
 from .store import JournalStore, each_of
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ class Runs:
         """
 
         def work(connection: sqlite3.Connection) -> None:
-            parameters = rows.seen_parameters(uuid, seen)
+            parameters = {**vars(seen), **rows.keys_of(uuid, seen.run)}
             if connection.execute(rows.OF_RUN, (seen.run.container, seen.run.started_at)).fetchone() is None:
                 # The event depends on the run that the next statement replaces.
                 outbox.tell(connection, lambda: _recovery(connection, uuid, seen.run))
@@ -90,8 +88,7 @@ class Runs:
         return {str(row["uuid"]) for row in self._store.rows_or_raise(rows.SEEN_OPEN)}
 
     def _mark(self, statement: str, uuid: str, run: Run, at: int = 0) -> bool:
-        parameters = {"uuid": uuid, "container": run.container, "started_at": run.started_at, "at": at}
-        return self._store.execute(statement, parameters)
+        return self._store.execute(statement, {**rows.keys_of(uuid, run), "at": at})
 
 
 class SupervisorValues:
@@ -137,7 +134,7 @@ class EndedRuns:
             written = connection.execute(rows.WRITE, rows.parameters_of(counted)).rowcount
             if written == 1 and row.verdict is not Verdict.PENDING:
                 connection.execute(rows.COUNT, (row.verdict.value,))
-                outbox.tell(connection, lambda: (*of_end(counted, limits), *_late_recovery(connection, counted)))
+                outbox.tell(connection, lambda: (*rows.of_end(counted, limits), *_late_recovery(connection, counted)))
             connection.execute(rows.PRUNE, {"uuid": row.server.uuid, "kept": KEPT_RUNS})
             _set_values(connection, values)
 
@@ -149,16 +146,15 @@ class EndedRuns:
 
     def put_off(self, row: EndedRun) -> bool:
         """Write the time of the next try for a row, and why the last one failed."""
-        names = ("number", "code", "tries", "consecutive_crashes", "boot", "next_at", "definition")
-        return self._store.execute(rows.PUT_OFF, {**{name: getattr(row, name) for name in names}, "msg": rows.shortened(row.msg)})
+        return self._store.execute(rows.PUT_OFF, {**vars(row), "msg": shortened(row.msg)})
 
     def revive(self, row: EndedRun) -> bool:
         """Make a start due again after a closed row, from the row's ``next_at`` on."""
-        return self._store.execute(rows.REVIVE, {"number": row.number, "boot": row.boot, "next_at": row.next_at})
+        return self._store.execute(rows.REVIVE, vars(row))
 
     def close(self, number: int, code: str = "", msg: str = "") -> bool:
         """Cancel the due start of a row."""
-        return self._store.execute(rows.CLOSE, {"number": number, "code": code, "msg": rows.shortened(msg)})
+        return self._store.execute(rows.CLOSE, {"number": number, "code": code, "msg": shortened(msg)})
 
     def of_run(self, run: Run) -> EndedRun | None:
         """Return the row of a run; None if it has none. Raises `JournalUnusable`, OSError."""
@@ -168,9 +164,9 @@ class EndedRuns:
         """Return the rows with a due start, the oldest first. Raises `JournalUnusable`, OSError."""
         return self._known(rows.DUE, ())
 
-    def noted(self, uuid: str | None = None) -> list[EndedRun]:
+    def pending(self, uuid: str | None = None) -> list[EndedRun]:
         """Return the rows without a verdict, of one server or of all, the oldest first. Raises `JournalUnusable`, OSError."""
-        return self._known(rows.NOTED, ()) if uuid is None else self._known(rows.NOTED_OF, (uuid,))
+        return self._known(rows.PENDING, ()) if uuid is None else self._known(rows.PENDING_OF, (uuid,))
 
     def numbered(self, number: int) -> EndedRun | None:
         """Return one row. Raises `JournalUnusable`, OSError."""
@@ -213,8 +209,7 @@ def _close_earlier(connection: sqlite3.Connection, row: EndedRun) -> None:
         before = engine_time(due.run.started_at)
         # A row without a valid time is earlier than any run.
         if due.run != row.run and began is not None and (before is None or before < began):
-            names = {"number": due.number, "container": row.run.container, "started_at": row.run.started_at}
-            connection.execute(rows.FOLLOWED, names)
+            connection.execute(rows.FOLLOWED, {**rows.keys_of(row.server.uuid, row.run), "number": due.number})
 
 
 def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> EndedRun:
@@ -224,17 +219,11 @@ def _counted(connection: sqlite3.Connection, row: EndedRun, limits: Limits) -> E
         return row if seen is None or seen.run != row.run else replace(row, seen=seen)
     counts = int(row.verdict is Verdict.CRASHED or (row.verdict is Verdict.ENDED and row.due))
     is_calm = row.seconds is not None and row.seconds >= limits.reset_after
-    before = 0 if is_calm else _in_row_before(connection, row)
-    consecutive_crashes = before + counts
+    answered = None if is_calm else connection.execute(rows.ANSWERED_BY, rows.keys_of(row.server.uuid, row.run)).fetchone()
+    consecutive_crashes = counts + (0 if answered is None else int(answered["consecutive_crashes"]))
     return replace(
         row, consecutive_crashes=consecutive_crashes, next_at=row.next_at + (wait_before(consecutive_crashes, 0, limits) if counts else 0.0)
     )
-
-
-def _in_row_before(connection: sqlite3.Connection, row: EndedRun) -> int:
-    names = {"uuid": row.server.uuid, "container": row.run.container, "started_at": row.run.started_at}
-    found = connection.execute(rows.ANSWERED_BY, names).fetchone()
-    return 0 if found is None else int(found["consecutive_crashes"])
 
 
 def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event, ...]:
@@ -245,7 +234,7 @@ def _late_recovery(connection: sqlite3.Connection, row: EndedRun) -> tuple[Event
     if seen is None or began is None or before is None or began <= before:
         return ()
     is_over = connection.execute(rows.OF_RUN, (seen.container, seen.started_at)).fetchone() is not None
-    return () if is_over else (of_recovery(row, seen),)
+    return () if is_over else (rows.of_recovery(row, seen),)
 
 
 def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Event, ...]:
@@ -255,7 +244,7 @@ def _recovery(connection: sqlite3.Connection, uuid: str, run: Run) -> tuple[Even
         return ()
     newest = connection.execute(rows.NEWEST.format(holes="?"), (uuid,)).fetchone()
     crash = None if newest is None else rows.ended_run(newest)
-    return () if crash is None or not crash.is_crash else (of_recovery(crash, run),)
+    return () if crash is None or not crash.is_crash else (rows.of_recovery(crash, run),)
 
 
 def _seen_of(connection: sqlite3.Connection, uuid: str) -> SeenRun | None:

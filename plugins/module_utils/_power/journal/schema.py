@@ -5,17 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..model.schema import read_fields
 
 if TYPE_CHECKING:
     import sqlite3
+
+T = TypeVar("T")
+#: Statements on the journal, as a rule in one transaction.
+Work = Callable[["sqlite3.Connection"], object]
 
 #: Stored in SQLite's ``user_version``. It grows with every change of `TABLES`.
 SCHEMA = 1
 
 #: Each step migrates the schema with its number to the next number. All steps run in one transaction.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {}
+MIGRATIONS: Mapping[int, Work] = {}
 
 KEPT_OPERATIONS, KEPT_RUNS = 100, 100
 
@@ -80,6 +86,48 @@ def storable(value: str) -> str:
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
+def shortened(msg: str) -> str:
+    return storable(msg)[:MSG_LIMIT]
+
+
+def insertion(table: str, columns: Iterable[str]) -> str:
+    """Return the statement that inserts a row of named parameters."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
+
+
+def replacing(columns: Iterable[str]) -> str:
+    """Return the part of an upsert that replaces the values of columns."""
+    return f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)}"
+
+
 def text(value: object) -> str:
     """Return a value of a row as text; "" for NULL."""
     return "" if value is None else str(value)
+
+
+#: Larger numbers in a row count as damage.
+_MOST = 2**53
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and abs(value) < _MOST else None
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _MOST else None
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "str": text,
+    "bool": bool,
+    "bool | None": lambda value: None if value is None else bool(value),
+    "int": lambda value: _number(value) or 0,
+    "int | None": _number,
+    "float": lambda value: _real(value) or 0.0,
+    "float | None": _real,
+}
+
+
+def value_of(kind: type[T], row: Mapping[str, Any], **given: Any) -> T:
+    """Return a dataclass with ``given`` fields and those of a row, whose values may have any type."""
+    return read_fields(kind, _READERS, row.__getitem__, **given)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..host.library_faults import reason_of
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK
-from .schema import JournalUnusable
+from .schema import JournalUnusable, Work
 
 if TYPE_CHECKING:
     import sqlite3
@@ -50,7 +50,7 @@ class JournalStore:
         self._synced_uses = 0
         self._group_sync = GroupSync(self._sync_now)
 
-    def write(self, work: Callable[[sqlite3.Connection], None], *, durable: bool = False) -> bool:
+    def write(self, work: Work, *, durable: bool = False) -> bool:
         """Run ``work`` in one transaction; ``durable``: synced. Return False, with a warning, if it cannot be written."""
         if self.read_only:
             return True
@@ -62,7 +62,7 @@ class JournalStore:
                 return False
         return True
 
-    def write_durably(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    def write_durably(self, work: Work) -> None:
         """Run ``work`` in a transaction, synced to the disk before the return. Raises `JournalUnusable` and OSError."""
         with self.mutex:
             self._write(work, durable=True)
@@ -90,18 +90,13 @@ class JournalStore:
         return otherwise if found is None else found
 
     def execute(self, statement: str, parameters: Mapping[str, Any]) -> bool:
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(statement, parameters)
-
-        return self.write(work)
+        return self.write(lambda connection: connection.execute(statement, parameters))
 
     def rows_or_raise(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        none: list[Any] = []
-        return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+        return self.read_or_raise(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 
     def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        none: list[Any] = []
-        return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), none)
+        return self.read(lambda connection: connection.execute(statement, parameters).fetchall(), [])
 
     def rows_for(self, statement: str, keys: Iterable[Any]) -> list[Any]:
         """Return the rows of a statement that has ``{holes}`` for any number of keys; see `read`."""
@@ -109,8 +104,7 @@ class JournalStore:
         return self.read(lambda connection: list(each_of(connection, statement, wanted)), []) if wanted else []
 
     def rows_if_known(self, statement: str) -> list[Any] | None:
-        none: list[Any] = []
-        return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), none)
+        return self.read_if_known(lambda connection: connection.execute(statement).fetchall(), [])
 
     def read_if_known(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T | None:
         """Return the result of ``work``; ``otherwise`` without a journal.
@@ -171,7 +165,7 @@ class JournalStore:
             self._opened = _sqlite_part().JournalFile(self._state_directory, self._group, self.warn)
         return self._opened
 
-    def _write(self, work: Callable[[sqlite3.Connection], None], durable: bool) -> None:
+    def _write(self, work: Work, durable: bool) -> None:
         self._file().write(work, durable=durable)
         self._uses += 1
         self._in_trouble = False

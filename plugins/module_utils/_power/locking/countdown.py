@@ -9,18 +9,16 @@ warning. The record survives its writer, so that another process can tell player
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ..host.machine import boot_id, lives, start_of
-from ..host.own_files import open_locked, open_or_make, open_own, seal, unseal
+from ..host.machine import ProcessRecord, this_process
+from ..host.own_files import open_locked, open_or_make, read_held, read_sealed, seal, unseal, write_held
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
@@ -28,14 +26,10 @@ from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import one_line
 from ..model.server import Run, parse_uuid
+from .holder import BLANK, RECORD_SIZE, read_record
 
 _SUFFIX = ".countdown"
-_SIZE = 1024
-_BLANK = b" " * _SIZE
-#: After so many torn reads the record counts as empty.
-_ATTEMPTS = 5
 _ROOM = 120
-_NUMBERS = ("pid", "pid_start", "online", "told")
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
 #: So many seconds after the announced moment, players need no cancellation.
@@ -43,28 +37,24 @@ _FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Countdown:
+class Countdown(ProcessRecord):
     """An action that waits for players or warns them (``phase``, `WAITING` or `COUNTING`). ``due`` and ``since`` are timestamps.
 
     ``online`` and ``why`` are from the last player count. ``told`` is the mark of the last warning, in seconds before ``due``; 0: none yet.
-    ``container`` and ``started_at`` are the run of these players. ``key`` is a digest of `Request.idempotency_key`.
+    ``run`` is that of these players. ``key`` is a digest of `Request.idempotency_key`.
     """
 
-    pid: int
-    pid_start: int
-    boot_id: str
     operation: str
     action: str
     since: str
     phase: str
     due: str
+    run: Run
     origin: str = ""
     reason: str = ""
     online: int | None = None
     why: str = ""
     told: int = 0
-    container: str = ""
-    started_at: str = ""
     key: str = ""
 
     def facts(self) -> dict[str, Any]:
@@ -83,10 +73,6 @@ class Countdown:
     def is_of(self, request: Request) -> bool:
         return self.key != "" and self.action == request.action.value and self.key == _digest(request.idempotency_key)
 
-    @property
-    def run(self) -> Run:
-        return Run(self.container, self.started_at)
-
     def seconds_left(self, now: datetime) -> float:
         """Return the seconds until ``due``: negative in the past, or if unreadable."""
         due = engine_time(self.due)
@@ -95,10 +81,6 @@ class Countdown:
     def is_remembered(self, now: datetime) -> bool:
         """Return True if players got a warning, and a cancellation is not yet too late for them."""
         return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
-
-    @property
-    def is_alive(self) -> bool:
-        return lives(self.pid, self.pid_start, self.boot_id)
 
 
 class Countdowns:
@@ -140,11 +122,9 @@ class Countdowns:
                 "which calls it off",
                 running=running,
             )
-        found = _decoded(_read_descriptor(descriptor))
+        found = _decoded(read_held(descriptor, RECORD_SIZE))
         mine = Countdown(
-            pid=os.getpid(),
-            pid_start=start_of(os.getpid()),
-            boot_id=boot_id(),
+            *this_process(),
             operation=request.operation,
             action=request.action.value,
             since=since,
@@ -152,8 +132,7 @@ class Countdowns:
             due=due,
             origin=request.origin[:_ROOM],
             reason=request.reason[:_ROOM],
-            container=run.container,
-            started_at=run.started_at,
+            run=run,
             key=_digest(request.idempotency_key),
         )
         return HeldCountdown(path, descriptor, mine, found)
@@ -166,7 +145,7 @@ class Countdowns:
         descriptor = self._lock(path)
         if descriptor is None:
             return None
-        found = _decoded(_read_descriptor(descriptor))
+        found = _decoded(read_held(descriptor, RECORD_SIZE))
         if found is None or found.is_alive:
             os.close(descriptor)
             return None
@@ -178,18 +157,9 @@ class Countdowns:
         return os.path.join(self._directory, f"{uuid}{_SUFFIX}")
 
     def _record(self, uuid: str) -> Countdown | None:
-        try:
-            descriptor = open_own(self._path(uuid), os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            for _attempt in range(_ATTEMPTS):
-                raw = _read_descriptor(descriptor)
-                record = _decoded(raw)
-                if record is not None or not raw.strip(b" \0\n"):
-                    return record
-        finally:
-            os.close(descriptor)
+        path = self._path(uuid)
+        with suppress(OSError):
+            return read_sealed(path, RECORD_SIZE, _decoded)
         return None
 
     def _lock(self, path: str) -> int | None:
@@ -214,8 +184,7 @@ class HeldCountdown:
         if self._descriptor < 0:
             return
         try:
-            if os.pwrite(self._descriptor, _encoded(self.record), 0) != _SIZE:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write_held(self._descriptor, _encoded(self.record))
         except OSError as error:
             raise LockUnavailable(f"Cannot write {self._path}: {error.strerror}") from error
 
@@ -230,7 +199,7 @@ class HeldCountdown:
         descriptor, self._descriptor = self._descriptor, -1
         if not keep:
             with suppress(OSError):
-                os.pwrite(descriptor, _BLANK, 0)
+                os.pwrite(descriptor, BLANK, 0)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
@@ -239,10 +208,10 @@ class HeldCountdown:
 def _encoded(record: Countdown) -> bytes:
     fields = {name: value for name, value in asdict(record).items() if value not in ("", None)}
     text = seal(fields)
-    if len(text) > _SIZE:
+    if len(text) > RECORD_SIZE:
         # People can read these words elsewhere.
         text = seal({name: value for name, value in fields.items() if name not in ("origin", "reason", "why")})
-    return text.ljust(_SIZE)
+    return text.ljust(RECORD_SIZE)
 
 
 def _digest(key: str) -> str:
@@ -250,23 +219,7 @@ def _digest(key: str) -> str:
 
 
 def _decoded(raw: bytes) -> Countdown | None:
-    fields = unseal(raw)
     try:
-        return _read_fields(fields)
+        return read_record(Countdown, unseal(raw))
     except TypeError:
         return None
-
-
-def _read_fields(found: Mapping[str, object]) -> Countdown:
-    given: dict[str, Any] = {name: found[name] for name in Countdown.__dataclass_fields__ if name in found}
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int if name in _NUMBERS else str):
-            raise TypeError(name)
-    return Countdown(**given)
-
-
-def _read_descriptor(descriptor: int) -> bytes:
-    try:
-        return os.pread(descriptor, _SIZE, 0)
-    except OSError:
-        return b""

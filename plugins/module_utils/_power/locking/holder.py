@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from ..host.machine import ProcessRecord
 from ..host.own_files import seal, unseal
 from ..model.result import Phase
-from ..model.schema import blanked
+from ..model.schema import blanked, read_fields
 from ..model.server import Run
+
+T = TypeVar("T")
 
 RECORD_SIZE = 1024
 SCHEMA = 1
@@ -63,15 +66,12 @@ class EndedHere:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The lock holder of a server. ``pid_start`` is in clock ticks since boot; ``since`` and ``phase_deadline`` are timestamps.
+class Holder(ProcessRecord):
+    """The lock holder of a server. ``since`` and ``phase_deadline`` are timestamps.
 
     ``released``: its process is done, and left the record because of ``leftover`` or ``ended``.
     """
 
-    pid: int
-    pid_start: int
-    boot_id: str
     operation: str
     action: str
     phase: str
@@ -142,100 +142,59 @@ def encode(holder: Holder) -> bytes:
 def decode(raw: bytes) -> Holder | None:
     """Return the record; None if it is missing, torn, foreign or of another schema."""
     try:
-        return _holder(unseal(raw))
-    except (ValueError, TypeError, KeyError):
+        holder = read_record(Holder, unseal(raw))
+    except (ValueError, TypeError):
         return None
+    return holder if holder.schema == SCHEMA else None
 
 
 def _cut(holder: Holder, length: int) -> Holder:
-    leftover = holder.leftover
-    if leftover is not None:
-        leftover = replace(leftover, origin=leftover.origin[:length])
-    ended = holder.ended
-    if ended is not None:
-        ended = replace(ended, origin=ended.origin[:length])
+    leftover = holder.leftover and replace(holder.leftover, origin=holder.leftover.origin[:length])
+    ended = holder.ended and replace(holder.ended, origin=holder.ended.origin[:length])
     return replace(holder, origin=holder.origin[:length], reason=holder.reason[:length], leftover=leftover, ended=ended)
 
 
 def _text(holder: Holder) -> bytes:
-    fields = _filled(asdict(holder))
-    for name in ("leftover", "ended"):
-        if name in fields:
-            fields[name] = _filled(fields[name])
-    return seal(fields)
+    return seal(_filled(asdict(holder)))
 
 
 def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None and value is not False and value != ""}
+    filled = {name: value for name, value in fields.items() if value is not None and value is not False and value != ""}
+    return {name: _filled(value) if isinstance(value, dict) else value for name, value in filled.items()}
 
 
-def _holder(fields: object) -> Holder:
-    record = _mapping(fields)
-    if record["schema"] != SCHEMA:
-        raise ValueError("another schema")
-    return Holder(
-        pid=_number(record, "pid"),
-        pid_start=_number(record, "pid_start"),
-        boot_id=_string(record, "boot_id"),
-        operation=_string(record, "operation"),
-        action=_string(record, "action"),
-        phase=_string(record, "phase"),
-        since=_string(record, "since"),
-        origin=_string(record, "origin"),
-        reason=_string(record, "reason"),
-        phase_deadline=_string(record, "phase_deadline") or None,
-        run=_run(record["run"]) if "run" in record else None,
-        leftover=_leftover(record["leftover"]) if "leftover" in record else None,
-        released=record.get("released") is True,
-        generation=_number(record, "generation"),
-        ended=_ended(record["ended"]) if "ended" in record else None,
-    )
-
-
-def _leftover(fields: object) -> Leftover:
-    record = _mapping(fields)
-    return Leftover(
-        phase=Phase(_string(record, "phase")),
-        run=_run(record["run"]),
-        action=_string(record, "action"),
-        operation=_string(record, "operation"),
-        origin=_string(record, "origin"),
-        since=_string(record, "since"),
-        generation=_number(record, "generation"),
-    )
-
-
-def _ended(fields: object) -> EndedHere:
-    record = _mapping(fields)
-    return EndedHere(
-        run=_run(record["run"]),
-        action=_string(record, "action"),
-        generation=_number(record, "generation"),
-        origin=_string(record, "origin"),
-        ended_it=record.get("ended_it") is True,
-    )
-
-
-def _run(fields: object) -> Run:
-    record = _mapping(fields)
-    return Run(_string(record, "container"), _string(record, "started_at"))
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
+def read_record(kind: type[T], fields: object) -> T:
+    """Return a record or a part of one. A missing field reads as empty text. Raises TypeError, ValueError for a wrong field."""
+    if not isinstance(fields, dict):
         raise TypeError("not a mapping")
-    return value
+    return read_fields(kind, _READERS, lambda name: fields.get(name, ""))
 
 
-def _string(record: Mapping[str, object], name: str) -> str:
-    value = record.get(name, "")
+def _optional(kind: type[T]) -> Callable[[object], T | None]:
+    return lambda value: None if value == "" else read_record(kind, value)
+
+
+def _string(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(name)
+        raise TypeError("not text")
     return value
 
 
-def _number(record: Mapping[str, object], name: str) -> int:
-    value = record[name]
+def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError(name)
+        raise TypeError("not a number")
     return value
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "str": _string,
+    "str | None": lambda value: _string(value) or None,
+    "int": _number,
+    "int | None": lambda value: None if value == "" else _number(value),
+    "bool": lambda value: value is True,
+    "Phase": Phase,
+    "Run": lambda value: read_record(Run, value),
+    "Run | None": _optional(Run),
+    "Leftover | None": _optional(Leftover),
+    "EndedHere | None": _optional(EndedHere),
+}

@@ -9,16 +9,17 @@ record (holder.py). Readers never lock: that would fail another process's single
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
+from typing import TypeVar
 
-from ..host.machine import boot_id, lives, start_of
-from ..host.own_files import open_locked, open_or_make, open_own
+from ..host.machine import this_process
+from ..host.own_files import open_locked, open_or_make, read_held, read_sealed, write_held
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
@@ -27,11 +28,11 @@ from ..model.result import Phase
 from ..model.server import Run, parse_uuid
 from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, encode
 
+T = TypeVar("T")
+
 _SUFFIX = ".lock"
 #: Seconds between two tries.
 TRY_EVERY = 0.02
-#: After so many torn reads a record counts as missing.
-_READ_AGAIN = 5
 #: Tries, every 10 ms, to read the record that a new holder is about to write.
 _NAME_AGAIN = 10
 
@@ -64,20 +65,20 @@ class Locks:
 
     def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
         """Return ``holder`` and ``leftover`` of one moment."""
-        record = self._record(uuid)
+        record = self._read(uuid, decode)
         if record is None:
             return None, None
-        held = _is_held(record)
+        held = not record.released and record.is_alive
         return record if held else None, record.unfinished(ended=not held)
 
     def ended_here(self, uuid: str) -> EndedHere | None:
         """Return the run that an action here ended or is ending, by the record. Reads only."""
-        record = self._record(uuid)
+        record = self._read(uuid, decode)
         return None if record is None else record.ended_here()
 
     def has_record(self, uuid: str) -> bool:
         """Return True if the server's lock file exists and is not blank. Reads only."""
-        return _read(self._path(uuid)).strip(b" \0\n") != b""
+        return self._read(uuid, lambda raw: raw.strip(b" \0\n") or None) is not None
 
     def changed_at(self, uuid: str) -> int:
         """Return the last change of the lock or its phase, in nanoseconds; 0 if there was none. Reads only."""
@@ -121,12 +122,10 @@ class Locks:
             raise ValueError("not a canonical UUID")
         return os.path.join(self._directory, uuid + _SUFFIX)
 
-    def _record(self, uuid: str) -> Holder | None:
-        for _attempt in range(_READ_AGAIN):
-            raw = _read(self._path(uuid))
-            record = decode(raw)
-            if record is not None or not raw.strip(b" \0\n"):
-                return record
+    def _read(self, uuid: str, decoded: Callable[[bytes], T | None]) -> T | None:
+        path = self._path(uuid)
+        with suppress(OSError):
+            return read_sealed(path, RECORD_SIZE, decoded)
         return None
 
     def _try(self, path: str) -> int | None:
@@ -168,7 +167,7 @@ class PowerLock:
 
     def __init__(self, path: str, descriptor: int, record: Holder, waited_seconds: float) -> None:
         """`Locks.acquire` alone calls this, with a descriptor that holds the lock; ``record`` is not written yet."""
-        found = decode(_read_descriptor(descriptor))
+        found = decode(read_held(descriptor, RECORD_SIZE))
         self._path = path
         self._descriptor = descriptor
         self._record = record
@@ -230,7 +229,7 @@ class PowerLock:
 
     def _leave(self) -> None:
         if self.leftover is None and self.ended is None:
-            _write_descriptor(self._descriptor, BLANK)
+            write_held(self._descriptor, BLANK)
         else:
             # The phase of this holder is over; only the carried work is unfinished.
             self._write(replace(self._carrying(), phase=Phase.PREPARE.value, run=None, released=True))
@@ -239,15 +238,13 @@ class PowerLock:
         return replace(self._record, leftover=self.leftover, ended=self.ended)
 
     def _write(self, record: Holder) -> None:
-        _write_descriptor(self._descriptor, encode(record))
+        write_held(self._descriptor, encode(record))
 
 
 def _my_record(uuid: str, request: Request, clock: Clock) -> Holder:
     return Holder(
+        *this_process(),
         generation=request.generation(uuid),
-        pid=os.getpid(),
-        pid_start=start_of(os.getpid()),
-        boot_id=boot_id(),
         operation=request.operation,
         action=request.action.value,
         phase=Phase.PREPARE.value,
@@ -255,30 +252,3 @@ def _my_record(uuid: str, request: Request, clock: Clock) -> Holder:
         origin=request.origin,
         reason=request.reason,
     )
-
-
-def _is_held(record: Holder) -> bool:
-    return not record.released and lives(record.pid, record.pid_start, record.boot_id)
-
-
-def _read(path: str) -> bytes:
-    try:
-        descriptor = open_own(path, os.O_RDONLY)
-    except OSError:
-        return b""
-    try:
-        return _read_descriptor(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _read_descriptor(descriptor: int) -> bytes:
-    try:
-        return os.pread(descriptor, RECORD_SIZE, 0)
-    except OSError:
-        return b""
-
-
-def _write_descriptor(descriptor: int, text: bytes) -> None:
-    if os.pwrite(descriptor, text, 0) != len(text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 #: A bracket, or a string up to its end or the end of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
@@ -35,6 +37,12 @@ def is_nested_deeper(text: str, most: int) -> bool:
 def values_in(text: bytes) -> int:
     """Count lists, maps and commas (also in strings) of a JSON text: at least half of its values."""
     return sum(text.count(mark) for mark in (b"[", b"{", b","))
+
+
+def read_fields(kind: type[T], readers: Mapping[str, Callable[[Any], Any]], value_of: Callable[[str], Any], **given: Any) -> T:
+    """Return a dataclass of ``given`` fields. The reader for the type of each other field reads ``value_of`` its name."""
+    read = {each.name: readers[str(each.type)](value_of(each.name)) for each in fields(kind) if each.name not in given}  # type: ignore[arg-type]
+    return kind(**given, **read)
 
 
 class _Default:

@@ -69,8 +69,8 @@ class EndedRun:
     ``ended_at`` is the engine's time, ISO 8601. ``seconds`` is the time up, None if unknown. ``log`` has its last lines, secrets masked.
     ``operation`` and ``origin`` name our action that ended it. ``due``: a start is requested. ``consecutive_crashes`` counts crashes up to
     this one; a calm run or another actor's start resets it. ``tries`` counts refused starts since. ``next_at`` is the next try in seconds
-    of the boot ``boot``. ``attempt`` is the operation of the last try; ``code`` and ``msg`` say why it failed. ``next_run`` is the next
-    run. ``definition`` is the fingerprint of the definition at that time.
+    of the boot ``boot``. ``attempt`` is the operation of a try that has not ended; ``code`` and ``msg`` say why the last one failed.
+    ``next_run`` is the next run. ``definition`` is the fingerprint of the definition at that time.
     """
 
     server: Server

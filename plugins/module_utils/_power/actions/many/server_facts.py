@@ -15,7 +15,7 @@ from ...definitions.supervision import policy_of
 from ...engine.readiness import Matchers, readable_lines
 from ...games.game import Game
 from ...host.concurrency import map_concurrently
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...model.errors import EngineError, EngineUnreachable, PowerError, ServerNotFound
 from ...model.players import PlayerCount

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ...host.machine import boot_id, boot_seconds
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...locking.holder import EndedHere
 from ...locking.lock import PowerLock
 from ...model.cancellation import Deadline

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ...journal.intents import Intent
+from ...journal.journal import Intent
 from ...journal.operations import OperationRow
 from ...model.clock import timestamp
 from ...model.plan import plan, planned_state

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows of runs and ended runs in the journal: SQL statements, and values of rows."""
+"""The rows of runs and ended runs: SQL statements and values; and the events of rows; pure.
+
+Events hold no log lines and no plans, which may hold secrets.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ..events.event import Event, EventType
+from ..model.caller import RESTORE_ORIGIN
+from ..model.clock import engine_time, timestamp
+from ..model.result import Outcome
 from ..model.server import Run, Server
-from ..model.supervision import EndedRun, SeenRun, Verdict
-from .schema import MSG_LIMIT, storable, text
-
-#: Larger numbers in a row count as damage.
-_MOST = 2**53
+from ..model.supervision import ORIGIN, EndedRun, Limits, SeenRun, Verdict
+from .schema import insertion, replacing, storable, text, value_of
 
 _COLUMNS = (
     *("uuid", "name", "container", "started_at", "verdict", "ended_at", "exit_code", "oom_killed", "seconds", "log", "operation", "origin"),
     *("at", "due", "consecutive_crashes", "tries", "boot", "next_at", "definition", "seen", "generation"),
 )
-_HOLES = ", ".join(f":{name}" for name in _COLUMNS)
-_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[4:])
 
 #: The first verdict on a run stays. ``PENDING`` is no verdict yet.
-WRITE = f"""INSERT INTO ended_runs ({", ".join(_COLUMNS)}) VALUES ({_HOLES}) ON CONFLICT (container, started_at) DO UPDATE SET {_CHANGED}
+WRITE = f"""{insertion("ended_runs", _COLUMNS)} ON CONFLICT (container, started_at) {replacing(_COLUMNS[4:])}
     WHERE ended_runs.verdict = '{Verdict.PENDING.value}' AND excluded.verdict <> '{Verdict.PENDING.value}'"""
 
 PRUNE = """DELETE FROM ended_runs WHERE uuid = :uuid AND NOT due AND number NOT IN (
@@ -72,8 +74,8 @@ SET_VALUE = "INSERT INTO supervisor (name, value) VALUES (:name, :value) ON CONF
 _ROW = "SELECT * FROM ended_runs "
 OF_RUN = _ROW + "WHERE container = ? AND started_at = ?"
 DUE = _ROW + "WHERE due ORDER BY number"
-NOTED = _ROW + f"WHERE verdict = '{Verdict.PENDING.value}' ORDER BY number"
-NOTED_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.PENDING.value}' ORDER BY number"
+PENDING = _ROW + f"WHERE verdict = '{Verdict.PENDING.value}' ORDER BY number"
+PENDING_OF = _ROW + f"WHERE uuid = ? AND verdict = '{Verdict.PENDING.value}' ORDER BY number"
 DUE_OF = _ROW + "WHERE uuid = ? AND due ORDER BY number"
 NUMBERED = _ROW + "WHERE number = ?"
 ANSWERED_BY = _ROW + "WHERE uuid = :uuid AND next_container = :container AND next_started_at = :started_at"
@@ -96,29 +98,19 @@ SEEN_UUIDS = "SELECT uuid FROM runs"
 VALUE = "SELECT value FROM supervisor WHERE name = ?"
 
 
+def keys_of(uuid: str, run: Run) -> dict[str, Any]:
+    return {"uuid": uuid, "container": run.container, "started_at": run.started_at}
+
+
 def parameters_of(row: EndedRun) -> dict[str, Any]:
     return {
-        "uuid": row.server.uuid,
+        **vars(row),
+        **keys_of(row.server.uuid, row.run),
         "name": storable(row.server.name),
-        "container": row.run.container,
-        "started_at": row.run.started_at,
         "verdict": row.verdict.value,
-        "ended_at": row.ended_at,
-        "exit_code": row.exit_code,
-        "oom_killed": int(row.oom_killed),
-        "seconds": row.seconds,
         "log": json.dumps([storable(line) for line in row.log]),
-        "operation": row.operation,
         "origin": storable(row.origin),
-        "at": row.at,
-        "due": int(row.due),
-        "consecutive_crashes": row.consecutive_crashes,
-        "tries": row.tries,
-        "boot": row.boot,
-        "next_at": row.next_at,
-        "definition": row.definition,
         "seen": "" if row.seen is None else json.dumps(asdict(row.seen)),
-        "generation": row.generation,
     }
 
 
@@ -126,59 +118,27 @@ def ended_run(row: Mapping[str, Any]) -> EndedRun:
     """Return the value of a row of ``ended_runs``. The row may hold values of any type."""
     brought = Run(text(row["next_container"]), text(row["next_started_at"]))
     verdict = text(row["verdict"])
-    return EndedRun(
+    return value_of(
+        EndedRun,
+        row,
         server=Server(text(row["uuid"]), text(row["name"])),
-        run=Run(text(row["container"]), text(row["started_at"])),
+        run=_run(row),
         verdict=Verdict(verdict) if verdict in _VERDICTS else Verdict.ENDED_UNOBSERVED,
-        exit_code=_number(row["exit_code"]),
-        oom_killed=bool(row["oom_killed"]),
-        seconds=_seconds(row["seconds"]),
         log=_lines(row["log"]),
-        due=bool(row["due"]),
-        consecutive_crashes=_number(row["consecutive_crashes"]) or 0,
-        tries=_number(row["tries"]) or 0,
-        next_at=_seconds(row["next_at"]) or 0.0,
         next_run=brought if brought.container else None,
-        number=int(row["number"]),
         seen=_seen(row["seen"]),
-        generation=_number(row["generation"]),
-        **{name: text(row[name]) for name in _TEXTS},
     )
 
 
-_TEXTS = ("ended_at", "operation", "origin", "at", "boot", "attempt", "code", "msg", "definition")
 _VERDICTS = frozenset(each.value for each in Verdict)
 
 
 def seen_run(row: Mapping[str, Any]) -> SeenRun:
-    return SeenRun(
-        run=Run(text(row["container"]), text(row["started_at"])),
-        generation=_number(row["generation"]) or 0,
-        engine=text(row["engine"]),
-        spoilt=bool(row["spoilt"]),
-        console_stop=_number(row["console_stop"]) or 0,
-        answers=_number(row["answers"]) or 0,
-        stop_signal=_number(row["stop_signal"]),
-        matchers=None if row["matchers"] is None else bool(row["matchers"]),
-        matched=bool(row["matched"]),
-    )
+    return value_of(SeenRun, row, run=_run(row))
 
 
-def seen_parameters(uuid: str, seen: SeenRun) -> dict[str, Any]:
-    return {
-        "uuid": uuid,
-        "container": seen.run.container,
-        "started_at": seen.run.started_at,
-        "generation": seen.generation,
-        "engine": seen.engine,
-        "answers": seen.answers,
-        "stop_signal": seen.stop_signal,
-        "matchers": seen.matchers,
-    }
-
-
-def shortened(msg: str) -> str:
-    return storable(msg)[:MSG_LIMIT]
+def _run(row: Mapping[str, Any]) -> Run:
+    return Run(text(row["container"]), text(row["started_at"]))
 
 
 def _seen(value: object) -> SeenRun | None:
@@ -191,14 +151,6 @@ def _seen(value: object) -> SeenRun | None:
         return None
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and abs(value) < _MOST else None
-
-
-def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and abs(value) < _MOST else None
-
-
 def _lines(value: object) -> tuple[str, ...]:
     if not value:
         return ()
@@ -206,3 +158,56 @@ def _lines(value: object) -> tuple[str, ...]:
         return tuple(str(line) for line in json.loads(text(value)))
     except (ValueError, TypeError, RecursionError):
         return ()
+
+
+#: Outcomes without an event: the action had nothing to do.
+_QUIET = (Outcome.UNCHANGED.value, Outcome.SKIPPED.value)
+#: No person gets the answers of these origins, so a refusal of theirs is an event.
+_UNATTENDED = (ORIGIN, RESTORE_ORIGIN)
+
+
+def of_operation(row: Mapping[str, Any], at: str) -> tuple[Event, ...]:
+    """Return the event of an ended operation. A refusal before its beginning makes none: its caller gets an answer, and may repeat it."""
+    never_began = row["outcome"] == Outcome.REFUSED.value and not row["begun_at"] and row["origin"] not in _UNATTENDED
+    if row["outcome"] in _QUIET or never_began:
+        return ()
+    names = ("action", "outcome", "code", "msg", "origin", "reason", "requested_at", "begun_at", "ended_at", "state_before", "state")
+    data = {"operation": row["id"], **{name: row[name] or None for name in names}}
+    data["changed"] = None if row["changed"] is None else bool(row["changed"])
+    data["forced"] = None if row["forced"] is None else bool(row["forced"])
+    return (Event(EventType.ACTION_ENDED, at, data, Server(str(row["uuid"]), str(row["name"]))),)
+
+
+def of_end(row: EndedRun, limits: Limits) -> tuple[Event, ...]:
+    """Return the events of a run's end: a crash, and the crash loop that it begins."""
+    crashed = (Event(EventType.SERVER_CRASHED, row.at or row.ended_at, _end(row), row.server),) if row.is_crash else ()
+    counts = row.is_crash or (row.due and row.verdict is Verdict.ENDED)
+    if not counts or row.consecutive_crashes != limits.max_restarts + 1:
+        return crashed
+    data = {**_end(row), "max_restarts": limits.max_restarts}
+    return (*crashed, Event(EventType.SERVER_CRASH_LOOP, row.at or row.ended_at, data, row.server))
+
+
+def of_recovery(crash: EndedRun, run: Run) -> Event:
+    """Return the event of a crashed server that is up again."""
+    began = engine_time(run.started_at)
+    data = {
+        "container": run.container,
+        "started_at": run.started_at,
+        "crashed_at": crash.ended_at or crash.at or None,
+        "consecutive_crashes": crash.consecutive_crashes,
+    }
+    return Event(EventType.SERVER_RECOVERED, run.started_at if began is None else timestamp(began), data, crash.server)
+
+
+def _end(row: EndedRun) -> dict[str, Any]:
+    return {
+        "container": row.run.container,
+        "started_at": row.run.started_at,
+        "ended_at": row.ended_at or None,
+        "exit_code": row.exit_code,
+        "oom_killed": row.oom_killed,
+        "seconds": row.seconds,
+        "consecutive_crashes": row.consecutive_crashes,
+        "start_is_due": row.due,
+    }
