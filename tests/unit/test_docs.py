@@ -160,9 +160,6 @@ def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
         ((variable, receivers),) = document.items()
         given = [{key: re.sub("^~", "/root", value) if "file" in key else value for key, value in each.items()} for each in receivers]
         assert read_receiver_rules(given, variable)
-    elif "collections" in document:
-        # A requirements.yml.
-        assert [each["name"] for each in document["collections"]] == ["fleet.power"]
     elif "nodes" in document:
         assert document.keys() == {"nodes"} and {"hosts"} <= document["nodes"].keys() <= {"hosts", "vars"}
     else:
