@@ -73,7 +73,7 @@ class Scripted(Web):
 class Answering(Endpoint):
     def __init__(self, *answers: Answer | WebFault, url: str = "https://node1.example.test:8080") -> None:
         super().__init__(url, TOKEN)
-        self._connection.web = self.scripted = Scripted(*answers)
+        self.web = self.scripted = Scripted(*answers)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ class Silent(Scripted):
 class Unanswering(Answering):
     def __init__(self) -> None:
         super().__init__()
-        self._connection.web = Silent()
+        self.web = Silent()
 
 
 def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:

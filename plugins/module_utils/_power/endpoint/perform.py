@@ -18,7 +18,6 @@ from ..model.errors import (
     EndpointUnreachable,
     EndpointUntrusted,
     InterruptedBySignal,
-    OutcomeUnknown,
     PowerError,
     ServerNotFound,
     Suspended,
@@ -33,7 +32,7 @@ from ..model.server import PowerState, Server
 from .answers import Seen
 from .client import Accepted, Endpoint
 from .facts import identify_at
-from .follow import Following, FollowingUp, following, seconds_until_begun
+from .follow import FOLLOWINGS, Following, FollowingUp, lost, seconds_until_begun
 from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
@@ -193,14 +192,13 @@ class EndpointTurn:
         request, uuid = self._request, self._progress.server.uuid
         self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
-            watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
-            self._look_until_done(watch, FollowingUp(request, uuid, before, up_already=True))
+            self._look_until_done(self._watch(), FollowingUp(request, uuid, before, up_already=True))
         return Outcome.UNCHANGED, "", chosen.reason
 
     def _ask_and_follow(self, before: Seen | None) -> Ending:
         request, uuid = self._request, self._progress.server.uuid
         self._raise_if_signalled()
-        watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
+        watch = self._watch()
         # The endpoint may take a request that it does not answer: only observed states count from now on.
         self._progress.state = None
         accepted = self._ask(watch)
@@ -217,10 +215,13 @@ class EndpointTurn:
                 raise EndpointError(f"the endpoint {self._endpoint.shown} does not know its own operation")
             return self._follow(watch, before)
         except WaitInterrupted:
-            why = "and continues it, but a signal ended the wait"
+            why = "the endpoint accepted it, and continues it, but a signal ended the wait"
         except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
-            why = f"but does not tell more ({error})"
-        raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
+            why = f"the endpoint accepted it, but does not tell more ({error})"
+        raise lost(request.action, uuid, why)
+
+    def _watch(self) -> Watch:
+        return Watch(self._endpoint, self._clock, self._caller.interrupted, self._progress.server.uuid, self._saw)
 
     def _ask(self, watch: Watch) -> Accepted:
         """Request the action. Raises as `Endpoint.act`, and `OutcomeUnknown` if a signal ends the wait for the answer."""
@@ -230,14 +231,12 @@ class EndpointTurn:
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
         except WaitInterrupted:
-            raise OutcomeUnknown(
-                f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
-                "answer, and it may have been taken; look before you ask again"
-            ) from None
+            why = "a signal ended the wait for the endpoint to answer, and it may have been taken; look before you ask again"
+            raise lost(request.action, uuid, why) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
         request, progress = self._request, self._progress
-        follow = following(request, progress.server.uuid, before)
+        follow = FOLLOWINGS[request.action.traits.meant_up](request, progress.server.uuid, before)
         try:
             self._look_until_done(watch, follow)
         finally:
@@ -273,8 +272,7 @@ class EndpointTurn:
         self._refuse_contradiction(operation.state)
         is_waited_for = request.action.boots and request.wait_for is WaitFor.RUNNING and self._ready is None
         if is_waited_for and operation.state is not PowerState.RUNNING:
-            watch.begin_anew()
-            self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
+            self._look_until_done(self._watch(), FollowingUp(request, progress.server.uuid, before, up_already=True))
         elif operation.state is None:
             progress.state = watch.state_now()
             self._refuse_contradiction(progress.state)
@@ -283,7 +281,5 @@ class EndpointTurn:
     def _refuse_contradiction(self, state: PowerState | None) -> None:
         action, uuid = self._request.action, self._progress.server.uuid
         if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
-            raise OutcomeUnknown(
-                f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
-                f"is {state.value}; look at the server"
-            )
+            why = f"the endpoint says that it went well, but that the server is {state.value}; look at the server"
+            raise lost(action, uuid, why)
