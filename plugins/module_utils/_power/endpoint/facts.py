@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..actions.many.bulk import choose
 from ..engine.readiness import readable_lines
 from ..model.cancellation import CheckCancelled, no_check
-from ..model.errors import AmbiguousServer, EndpointError, ServerNotFound
+from ..model.errors import EndpointError, ServerNotFound
 from ..model.report import Described, Unseen
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
@@ -59,20 +60,15 @@ def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen | U
     if alone is not None:
         return _look_at(alone, endpoint)
     listed = {seen.server.uuid: seen for seen in endpoint.listed()}
-    found: dict[str, Seen | Unseen] = {}
-    warnings = []
-    for name in names:
-        try:
-            uuid = parse_uuid(name) or _identify(name, (seen.server for seen in listed.values()), endpoint).uuid
-            if uuid not in listed:
-                raise _unknown(name, endpoint)
-        except AmbiguousServer as error:
-            found.setdefault(name, Unseen.because(Server(name), error))
-        except ServerNotFound as error:
-            warnings.append(str(error))
-        else:
-            found.setdefault(uuid, listed[uuid])
-    return list(found.values()), warnings
+
+    def identify(name: str) -> Server:
+        uuid = parse_uuid(name) or _identify(name, (seen.server for seen in listed.values()), endpoint).uuid
+        if uuid not in listed:
+            raise _unknown(name, endpoint)
+        return listed[uuid].server
+
+    found, warnings = choose(names, identify)
+    return [each if isinstance(each, Unseen) else listed[each.uuid] for each in found], warnings
 
 
 def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
@@ -134,20 +130,14 @@ def _entry(seen: Seen) -> dict[str, Any]:
         "state": seen.state.value,
         "suspended": seen.suspended,
     }
-    if seen.egg:
-        told["egg"] = seen.egg
-    if seen.labels is not None:
-        told["labels"] = dict(seen.labels)
-    if seen.image:
-        told["container"] = {"image": seen.image}
-    if seen.utilization:
-        told["utilization"] = dict(seen.utilization)
-    if seen.tells_outdated:
-        told["outdated"] = None if seen.outdated is None else dict(seen.outdated)
-    if seen.supervision is not None:
-        told["supervision"] = dict(seen.supervision)
-    if seen.regards_players:
-        told["countdown"] = None if seen.countdown is None else dict(seen.countdown)
-    if seen.tells_players:
-        told["players"] = None if seen.players is None else seen.players.facts()
-    return told
+    more = (
+        ("egg", seen.egg, seen.egg),
+        ("labels", seen.labels, seen.labels is not None),
+        ("container", {"image": seen.image}, seen.image),
+        ("utilization", seen.utilization, seen.utilization),
+        ("outdated", seen.outdated, seen.tells_outdated),
+        ("supervision", seen.supervision, seen.supervision is not None),
+        ("countdown", seen.countdown, seen.regards_players),
+        ("players", None if seen.players is None else seen.players.facts(), seen.tells_players),
+    )
+    return {**told, **{name: value for name, value, is_told in more if is_told}}

@@ -25,7 +25,7 @@ from ...model.schema import blanked
 from ...model.server import PowerState, Run, Server, Snapshot, Startup
 from ..boot.await_ready import seen_ready
 from ..node.node import Node, Observed
-from .bulk import choose
+from .bulk import choose, everything
 from .outdated_facts import ReadDefinition, outdated_each, unknown_warnings
 from .service_facts import SupervisionFacts, event_facts
 
@@ -141,7 +141,7 @@ class _Known:
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
-    asked, warnings = choose(names, node)
+    asked, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
     told = describe_each(asked, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)
