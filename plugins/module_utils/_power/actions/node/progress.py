@@ -22,6 +22,12 @@ from .node import Observed
 #: Outcome, code, message.
 Ending = tuple[Outcome, str, str]
 
+#: The facts that a result has under the same name.
+_SHARED = (
+    *("server", "changed", "state_before", "state", "state_planned", "stop", "stop_timeout", "waited_seconds", "holder", "plan"),
+    *("players", "player_wait", "limits", "restart", "cancelled", "exit_code", "run", "log", "downtime"),
+)
+
 
 def _nothing() -> None:
     """No look is needed."""
@@ -160,7 +166,7 @@ class Progress:
 
     def result(self, outcome: Outcome, code: str = "", msg: str = "") -> Result:
         return Result(
-            server=self.server,
+            **{name: getattr(self, name) for name in _SHARED},
             action=self.request.action,
             outcome=outcome,
             operation=self.request.operation,
@@ -168,28 +174,10 @@ class Progress:
             ended_at=self._clock.now(),
             code=code,
             msg=msg,
-            changed=self.changed,
-            state_before=self.state_before,
-            state=self.state,
-            state_planned=self.state_planned,
-            stop=self.stop,
-            stop_timeout=self.stop_timeout,
-            waited_seconds=self.waited_seconds,
-            holder=self.holder,
-            plan=self.plan,
             preboot=tuple(self.preboot),
-            players=self.players,
-            player_wait=self.player_wait,
-            limits=self.limits,
-            restart=self.restart,
-            cancelled=self.cancelled,
-            exit_code=self.exit_code,
-            run=self.run,
-            log=self.log,
             warnings=tuple(self.warnings),
             seconds=round(self.seconds, 3),
             # Check mode knows them before it knows that there is nothing to do.
             files=tuple(self.files) if self.changed else (),
             phases=tuple(self.phases),
-            downtime=self.downtime,
         )
