@@ -21,9 +21,9 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.options import 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import batches_by_node
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, flying, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, nodes_in_flight, open_run, understand
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
             understand(self._asked["given"], self._play.nodes(), old)
             self._notifications.require_good()
         await_window(window.not_before or 0, check=self._check)
-        found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
+        found = {"nodes": [], "runs": []} if old is None else nodes_in_flight(self._files.to_resume())
         if found["nodes"]:
             speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
@@ -136,11 +136,11 @@ class ActionModule(ActionBase):
 
     def _plan(self) -> dict[str, Any]:
         run_files = self._files
-        seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
+        answers = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
+        new = NewRun(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
         with alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
-            record = open_run(self._asked["given"], seen, start, old)
+            record = open_run(self._asked["given"], answers, new, old)
             self._notifications.expect(record, old, run_files.place(record, old))
             page = _page()
             page.begin(run_files.report, record)
@@ -174,7 +174,8 @@ class ActionModule(ActionBase):
             number: {"number": number, "label": f"{number} of {record.batches}: {progress.servers_of_rows(members)}"}
             for number, members in rows.items()
         }
-        return {node: [told[number] for number in numbers] for node, numbers in turns(record, self._play.left()).items() if numbers}
+        own = batches_by_node(record, self._play.left())
+        return {node: [told[number] for number in numbers] for node, numbers in own.items() if numbers}
 
     def _next(self) -> dict[str, Any]:
         """Count the batch before and begin the next. If no batch may begin, report, and fail unless all ended well."""

@@ -25,32 +25,20 @@ from .window import moment_in, shown
 STOP_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class LongestBatch:
-    """Seconds that a batch may take: ``once``, plus ``each_round`` for each round of a node."""
-
-    once: float = 0
-    each_round: float = 0
-
-    def seconds(self, rounds: int) -> float:
-        """Return the longest time of a batch of so many rounds."""
-        return self.once + max(rounds, 1) * self.each_round
-
-
-def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | None) -> LongestBatch:
-    """Return it from the role's variables without their prefix. Raises `RolloutError` for wrong seconds.
+def longest_batch(action: str, given: Mapping[str, Any], policy: PlayerPolicy | None) -> tuple[float, float]:
+    """Return the seconds that a batch may take: once, and for each round of a node. Raises `RolloutError` for wrong seconds.
 
     All servers wait for players and for locks at the same time, without a slot. Countdowns do take slots, so each round has one; the first
     ends at the latest when the wait for players does. A kill does not wait.
     """
     if action == PowerAction.KILL.value:
-        return LongestBatch()
+        return 0, 0
     waits, boots = given.get("wait_for", WaitFor.CONTAINER.value) != WaitFor.CONTAINER.value, action in BOOTS
     stop = 0.0 if action == PowerAction.START.value else _seconds(given, "stop_timeout", STOP_SECONDS)
     ready = _seconds(given, "wait_timeout", Request.wait_timeout) if boots and waits else 0.0
     countdown = 0 if policy is None else policy.countdown_seconds
     players = 0 if policy is None else policy.max_delay - countdown
-    return LongestBatch(players + _seconds(given, "wait_seconds", Request.wait_seconds), countdown + stop + ready)
+    return players + _seconds(given, "wait_seconds", Request.wait_seconds), countdown + stop + ready
 
 
 def _seconds(given: Mapping[str, Any], name: str, default: float) -> float:
@@ -96,9 +84,9 @@ def remaining(record: Record, number: int, waits: Waits) -> float | None:
 
 def longest(record: Record, numbers: Iterable[int], waits: Waits) -> float:
     """Return the most seconds of these batches, one after the other, without pauses. Nodes wait for a free fork of Ansible."""
-    most, taken, nodes = LongestBatch(record.longest_once, record.longest_round), rounds(record, waits.max_parallel), nodes_of(record)
-    turns = {each: math.ceil(nodes[each] / (waits.forks or nodes[each])) for each in numbers}
-    return sum(waits.soak + count * most.seconds(taken[each]) for each, count in turns.items())
+    seconds = {each: record.longest_once + count * record.longest_round for each, count in rounds(record, waits.max_parallel).items()}
+    nodes = nodes_of(record)
+    return sum(waits.soak + math.ceil(nodes[each] / (waits.forks or nodes[each])) * seconds[each] for each in numbers)
 
 
 def nodes_of(record: Record) -> Counter[int]:

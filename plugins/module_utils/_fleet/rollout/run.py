@@ -38,7 +38,7 @@ from .values import (
 )
 
 
-def turns(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
+def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
     """Return the batches for which each node has tasks: its own, and some that it only passes. Nodes are in the play's order.
 
     Ansible orders included tasks as it meets them, node after node. So a node also has each batch before its last one that no earlier node
@@ -66,10 +66,10 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     named = _run(told_of(row, answer) or {})
     # An endpoint gives no container ids, and an older node gives no run.
     first, last = named or _run_seen(row, before), _run_seen(row, after)
-    blind = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
+    no_list = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
     unseen = next((entry for entry in (told_of(row, each) for each in (before, after)) if entry is not None and is_unseen(entry)), None)
-    if blind is not None:
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(blind)
+    if no_list is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(no_list)
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:
@@ -130,8 +130,8 @@ _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
 _BROKEN = ("interrupted", INTERNAL_ERROR)
 
 
-def plan(record: Record, batches: Sequence[Batch]) -> None:
-    """Put the servers of the batches into the record, and decide whether the first may begin."""
+def add_batches(record: Record, batches: Sequence[Batch]) -> None:
+    """Put the servers of the batches into the record."""
     record.batches = len(batches)
     record.canaries = sum(batch.canary for batch in batches)
     for number, batch in enumerate(batches, 1):
@@ -201,7 +201,7 @@ def count(
     rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}
-        _answer(row, answer, record)
+        _take_answer(row, answer, record)
         if soak is not None and row.outcome in (DONE, UNCHANGED):
             judge_soak(row, answer, *(told.get(str(row.node)) or {} for told in soak))
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
@@ -244,10 +244,10 @@ def unseen_row(candidate: Candidate) -> Row:
     return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:LONGEST_MESSAGE], unseen=True)
 
 
-def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
+def stop_for_unknown(record: Record, unknown: Sequence[Row]) -> None:
     """Stop the run for unseen servers and incomplete lists: they may contain selected servers."""
-    servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
-    if not dark:
+    servers, lists = [row for row in unknown if row.server is not None], [row for row in unknown if row.server is None]
+    if not unknown:
         return
     told = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
     told += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
@@ -262,11 +262,11 @@ def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
     return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
 
 
-def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
+def _take_answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     row.in_flight = False
     entries, entry = answer.get("servers"), told_of(row, answer)
     if entry is not None:
-        _entry(row, entry, record)
+        _take_entry(row, entry, record)
     elif answer.get("before_batch_failed"):
         row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, message_of(answer), True
     elif not answer or answer.get("unreachable"):
@@ -283,7 +283,7 @@ def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
         row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
 
 
-def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
+def _take_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.outcome = str(entry.get("outcome"))
     row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:LONGEST_MESSAGE]
     row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))
