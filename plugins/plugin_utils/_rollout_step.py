@@ -199,4 +199,4 @@ def _local() -> datetime:
 
 def seconds_since(began_at: str) -> float:
     """Return the seconds since a timestamp."""
-    return (datetime.now(timezone.utc) - datetime.fromisoformat(began_at.replace("Z", "+00:00"))).total_seconds()
+    return time.time() - moment_in(began_at)

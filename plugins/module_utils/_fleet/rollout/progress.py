@@ -123,7 +123,7 @@ def servers_of_rows(rows: Sequence[Row]) -> str:
 def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
     """Return the line of a begin of a batch: its servers, the time so far, and the estimated rest."""
     text = f"{_clock(now)} {batch_name(record, number)}: {servers_of_rows(record.in_batch(number))}"
-    told = [f"{span(_since(record.began_at, now))} so far"] if number > 1 else []
+    told = [f"{span(now.timestamp() - moment_in(record.began_at))} so far"] if number > 1 else []
     left = remaining(record, number, waits)
     besides = ", besides waits for players" if record.for_players else ""
     told += [f"about {span(_rounded(left))} left{besides}"] if left is not None else []
@@ -132,12 +132,11 @@ def begin_line(record: Record, number: int, now: datetime, waits: Waits) -> str:
 
 def end_line(record: Record, number: int, now: datetime) -> str:
     rows = record.in_batch(number)
-    text = outcome_words(rows)
     bad = [row for row in rows if row.is_failure]
     named = f" ({one_line(some_of(bad))})" if bad else ""
     used = f"; {record.failures} failed so far, {record.budget} allowed" if record.failures else ""
-    took = f" after {span(_since(record.batch_began_at, now))}" if record.batch_began_at else ""
-    return f"{_clock(now)} {batch_name(record, number)} ended{took}: {text}{named}{used}"
+    took = f" after {span(now.timestamp() - moment_in(record.batch_began_at))}" if record.batch_began_at else ""
+    return f"{_clock(now)} {batch_name(record, number)} ended{took}: {outcome_words(rows)}{named}{used}"
 
 
 def passed_line(record: Record, number: int, now: datetime) -> str:
@@ -221,7 +220,3 @@ def _name(row: Row) -> str:
 
 def _clock(moment: datetime) -> str:
     return moment.strftime("%H:%M:%S")
-
-
-def _since(began: str, now: datetime) -> float:
-    return (now - datetime.fromisoformat(began.replace("Z", "+00:00"))).total_seconds()

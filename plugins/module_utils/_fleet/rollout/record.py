@@ -211,7 +211,7 @@ def to_json(record: Record) -> dict[str, Any]:
     whole = {**vars(record), "failed_before": [vars(row) for row in record.failed_before]}
     rows = [vars(row) for row in whole.pop("rows")]
     head = {"schema": SCHEMA, "run": whole.pop("run"), "action": whole.pop("action")}
-    left = [f"{row.called}: {_why(row)}" for row in record.left]
+    left = [f"{row.called}: {'in flight' if row.in_flight else row.code or 'not begun'}" for row in record.left]
     return {**head, "not_done": left, **whole, "servers": rows}
 
 
@@ -261,9 +261,3 @@ def _is(value: object, annotation: str) -> bool:
     if annotation == "list[str]":
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     return isinstance(value, _TYPES[annotation])
-
-
-def _why(row: Row) -> str:
-    if row.in_flight:
-        return "in flight"
-    return row.code or "not begun"

@@ -31,7 +31,8 @@ def note_timing(row: Row, entry: Mapping[str, Any]) -> None:
     if row.is_failure and row.state == OFFLINE:
         # A run that came and went since did not end the downtime.
         row.downtime = {name: value for name, value in row.downtime.items() if name == "from"}
-    row.log = _log(entry) if row.is_failure else []
+    lines = _listed(entry.get("log"))[-_LINES:] if row.is_failure else ()
+    row.log = [str(line)[:_LINE_CHARACTERS] for line in lines]
 
 
 def moment_of(text: object) -> datetime | None:
@@ -78,10 +79,6 @@ def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _log(entry: Mapping[str, Any]) -> list[str]:
-    return [str(line)[:_LINE_CHARACTERS] for line in _listed(entry.get("log"))[-_LINES:]]
-
-
 def _listed(value: object) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
@@ -99,20 +96,18 @@ _SHORT_ID = 8
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:
     """Return a row for each server, failures last: the end of a long table is visible."""
-    return [_cells(row) for row in sorted(record.rows, key=_weight)]
+    return [_cells(row) for row in sorted(record.rows, key=lambda row: (row.is_failure, row.outcome == NOT_DONE))]
 
 
 def counts(record: Record) -> dict[str, int]:
     """Return the number of servers for each outcome and in all, of servers left to players, and of nodes with unknown servers."""
     servers = [row for row in record.rows if row.server is not None]
     found = Counter(row.outcome for row in servers)
-    nodes = len(record.rows) - len(servers)
-    for_players = sum(row.is_for_players for row in servers)
     return {
         "selected": len(servers),
         **{outcome: found[outcome] for outcome in OUTCOMES},
-        "for_players": for_players,
-        "nodes_unknown": nodes,
+        "for_players": sum(row.is_for_players for row in servers),
+        "nodes_unknown": len(record.rows) - len(servers),
     }
 
 
@@ -165,6 +160,7 @@ def _typed(name: str, value: str) -> str:
 
 def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:
     """Return the result for programs. ``ok`` is whether the exit code is 0."""
+    times = [dict(zip(("batch", "began_at", "ended_at"), each)) for each in record.batch_times]
     return {
         "schema": SCHEMA,
         "run": record.run,
@@ -180,7 +176,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "seconds": round(seconds, 3),
         "counts": counts(record),
         "budget": {"allowed": record.budget, "used": record.failures},
-        "batches": {"planned": record.batches, "begun": record.begun, "times": [_batch(each) for each in record.batch_times]},
+        "batches": {"planned": record.batches, "begun": record.begun, "times": times},
         "downtime": downtime_of(record),
         "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},
         "resume_file": resume_file,
@@ -221,21 +217,7 @@ def _entry(row: Row) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != ""}
 
 
-def _batch(times: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(("batch", "began_at", "ended_at"), times))
-
-
 def _cells(row: Row) -> tuple[object, ...]:
     server = row.server[:_SHORT_ID] if row.server and row.node else row.server
-    outcome = row.outcome.replace("_", " ")
-    return (row.node, server, row.name or None, outcome, row.code or None, _seconds(row.seconds), row.msg or None)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
-
-
-def _weight(row: Row) -> int:
-    if row.is_failure:
-        return 2
-    return int(row.outcome == NOT_DONE)
+    seconds = None if row.seconds is None else round(row.seconds, 1)
+    return (row.node, server, row.name or None, row.outcome.replace("_", " "), row.code or None, seconds, row.msg or None)

@@ -124,8 +124,7 @@ def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
 
 def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
     """Return the servers that one of the names fits, even if it is ambiguous."""
-    found = list(known)
-    return [candidate for candidate in found if any(_matches([candidate], name) for name in names)]
+    return [candidate for candidate in known if any(_matches([candidate], name) for name in names)]
 
 
 def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
@@ -243,19 +242,14 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
     """Return the batches, the canary's first. Each has one priority: lowest first, or highest first for actions that stop servers."""
     order = {node: number for number, node in enumerate(nodes)}
     sign = -1 if action in TAKES_DOWN else 1
-    ordered = sorted(
-        candidates,
-        key=lambda each: (
-            sign * each.priority,
-            not each.again,
-            not each.any_state,
-            each.asked_by,
-            order[each.node],
-            each.name,
-            each.server,
-        ),
-    )
-    first = _canary(ordered, pace.canary)
+
+    def rank(each: Candidate) -> tuple[Any, ...]:
+        alike = sign * each.priority, not each.again, not each.any_state, each.asked_by
+        return (*alike, order[each.node], each.name, each.server)
+
+    ordered = sorted(candidates, key=rank)
+    canary = pace.canary
+    first = ordered[:canary] if isinstance(canary, int) else [candidate for candidate in ordered if candidate.node == canary]
     chosen = {(candidate.node, candidate.server) for candidate in first}
     rest = [candidate for candidate in ordered if (candidate.node, candidate.server) not in chosen]
     steps = _steps(pace.serial, len({candidate.node for candidate in candidates}))
@@ -264,10 +258,6 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
         *(Batch(cut, canary=True) for cut in _cut(first, itertools.repeat(len(nodes)), pace.batch_size)),
         *(Batch(cut) for cut in _cut(rest, steps, pace.batch_size)),
     ]
-
-
-def _canary(ordered: list[Candidate], canary: int | str) -> list[Candidate]:
-    return ordered[:canary] if isinstance(canary, int) else [candidate for candidate in ordered if candidate.node == canary]
 
 
 def _steps(serial: tuple[Amount, ...], total: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -49,7 +49,6 @@ class Window:
 class _ClockTime:
     """A moment as written: a time of day in a zone, with or without a date. Zone None is the controller's."""
 
-    name: str
     text: str
     time: timedelta
     date: datetime | None
@@ -73,11 +72,13 @@ def read_window(given: Mapping[str, Any], now: float) -> Window:
     is the first such time after it.
     """
     begin, end = _written("not_before", given.get("not_before")), _written("deadline", given.get("deadline"))
-    not_before = None if begin is None else _reachable(begin, begin.next_after(now), now)
+    if begin is None:
+        return Window(None, None if end is None else end.next_after(now))
+    not_before = begin.next_after(now)
+    if not_before - now > LONGEST_AHEAD_SECONDS:
+        raise RolloutError(f"Cannot use rollout_not_before={begin.text}: it is more than 31 days ahead")
     if end is None:
         return Window(not_before)
-    if begin is None or not_before is None:
-        return Window(None, end.next_after(now))
     deadline = end.next_after(now if begin.date is None else not_before)
     if begin.date is None and deadline < not_before:
         return Window(None, deadline)
@@ -92,9 +93,12 @@ def moment_of(wall: datetime, zone: tzinfo | None) -> float:
     first = wall.replace(tzinfo=zone, fold=0).timestamp()
     if _shown_at(first, zone) == wall:
         return first
-    # The clocks change between these two moments.
-    before, after = int(wall.replace(tzinfo=zone, fold=1).timestamp()), int(first)
-    return float(_first_moment(lambda moment: _shown_at(moment, zone) > wall, before, after))
+    # The change is the first whole second that shows a later time. It is after the one moment, and not after the other.
+    before, change = int(wall.replace(tzinfo=zone, fold=1).timestamp()), int(first)
+    while change - before > 1:
+        middle = (before + change) // 2
+        before, change = (before, middle) if _shown_at(middle, zone) > wall else (middle, change)
+    return float(change)
 
 
 def shown(moment: float, now: float) -> str:
@@ -108,22 +112,8 @@ def moment_in(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
 
 
-def _first_moment(holds: Callable[[int], bool], before: int, after: int) -> int:
-    """Return the first whole second that satisfies ``holds``: ``after`` does, and ``before`` does not."""
-    while after - before > 1:
-        middle = (before + after) // 2
-        before, after = (before, middle) if holds(middle) else (middle, after)
-    return after
-
-
 def _shown_at(moment: float, zone: tzinfo | None) -> datetime:
     return datetime.fromtimestamp(moment, zone).replace(tzinfo=None, fold=0)
-
-
-def _reachable(written: _ClockTime, moment: float, now: float) -> float:
-    if moment - now > LONGEST_AHEAD_SECONDS:
-        raise RolloutError(f"Cannot use rollout_{written.name}={written.text}: it is more than 31 days ahead")
-    return moment
 
 
 def _written(name: str, value: object) -> _ClockTime | None:
@@ -142,7 +132,7 @@ def _written(name: str, value: object) -> _ClockTime | None:
     if found["offset"] is not None and day is None:
         raise RolloutError(f"{_refused(name, text)}: a time of day takes the name of a zone, such as 02:00 Europe/Berlin")
     time = timedelta(hours=int(found["hour"]), minutes=int(found["minute"]), seconds=int(found["second"] or 0))
-    return _ClockTime(name, text, time, day, _zone(name, text, found["offset"], found["zone"]))
+    return _ClockTime(text, time, day, _zone(name, text, found["offset"], found["zone"]))
 
 
 def _day(name: str, text: str, date: str) -> datetime:
@@ -158,11 +148,7 @@ def _day(name: str, text: str, date: str) -> datetime:
 
 def _zone(name: str, text: str, offset: str | None, zone: str | None) -> tzinfo | None:
     if offset is not None:
-        if offset == "Z":
-            return timezone.utc
-        hours, minutes = int(offset[1:3]), int(offset[-2:])
-        east = timedelta(hours=hours, minutes=minutes)
-        return timezone(-east if offset[0] == "-" else east)
+        return datetime.strptime(offset, "%z").tzinfo
     if zone is None:
         return None
     try:
