@@ -159,7 +159,7 @@ class ActionModule(ActionBase):
         if not isinstance(listed, list):
             self._found.refuse("node_definitions", "it is no list of definitions")
             return []
-        uuids = [listed_uuid(raw) for raw in listed]
+        uuids = [listed_uuid(raw) or "" for raw in listed]
         for index, (uuid, raw) in enumerate(zip(uuids, listed)):
             place = f"node_definitions[{index}]"
             if uuid:

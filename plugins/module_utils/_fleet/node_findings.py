@@ -23,6 +23,8 @@ from .._power.receivers.receiver import check_address
 from .._power.sources.web import checked_address
 from .._power.sources.web_answers import WebFault
 
+#: The own UUID in a definition, or None.
+listed_uuid = uuid_in
 EXTENSIONS = DefinitionDirectory.extensions
 #: The most bytes of a definition.
 LARGEST = DefinitionDirectory.largest
@@ -206,11 +208,6 @@ def _note_repeated(value: Any, location: KeyLocation) -> None:
     elif isinstance(value, list):
         for index, part in enumerate(value):
             _note_repeated(part, location.item(index))
-
-
-def listed_uuid(raw: object) -> str:
-    """Return a definition's own UUID, or an empty text."""
-    return uuid_in(raw) or ""
 
 
 def in_one(findings: list[Finding]) -> str:

@@ -15,7 +15,7 @@ from .._power.model.clock import timestamp
 from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
-from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
+from .status_cells import act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
 from .table import Column, plural, render_within, render_wrapped, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
@@ -102,6 +102,7 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 7))
     events = [(each.node, each.events) for each in nodes]
+    receivers = _table(("RECEIVER", "EVENTS"), receiver_rows(events, now), width)
     below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes]), *event_lines(events)]
     columns = _columns(rows)
     # Without games there is no column of players; without outdated containers no column of differences.
@@ -113,8 +114,8 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
         *table,
         "",
         *(line for sentence in below for line in wrapped(sentence, width)),
-        *_receivers(events, now, width),
-        *_errors(nodes, width),
+        *receivers,
+        *_table(("NOT SEEN", "REASON"), _errors(nodes), width),
     ]
 
 
@@ -226,13 +227,12 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
     return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
 
 
-def _receivers(events: EventFacts, now: datetime, width: int) -> list[str]:
-    rows = receiver_rows(events, now)
-    return ["", *render_wrapped(("RECEIVER", "EVENTS"), rows, width).split("\n")] if rows else []
+def _table(headings: tuple[str, str], rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    return ["", *render_wrapped(headings, rows, width).split("\n")] if rows else []
 
 
-def _errors(nodes: Sequence[NodeSeen], width: int) -> list[str]:
+def _errors(nodes: Sequence[NodeSeen]) -> list[tuple[str, str]]:
     rows = [(each.node, each.error) for each in nodes if each.error is not None]
     rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
     rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]
-    return ["", *render_wrapped(("NOT SEEN", "REASON"), rows, width).split("\n")] if rows else []
+    return rows

@@ -201,13 +201,12 @@ def _timeline(found: Timeline) -> dict[str, Any]:
 
 
 def _timed_row(timed: TimedLine) -> dict[str, Any]:
-    row, line = timed.row, timed.line
-    words = "; ".join(each.title for each in (*line.bars, *line.down))
+    row = timed.row
     return {
         **_who(row),
-        "bars": line.bars,
-        "down": line.down,
-        "label": words,
+        "bars": timed.bars,
+        "down": timed.down,
+        "label": "; ".join(each.title for each in (*timed.bars, *timed.down)),
         "took": f"{span(timed.seconds)}{' so far' if timed.goes_on else ''}",
         "down_words": _down_words(row),
         "outcome": "under way" if timed.goes_on else row.outcome.replace("_", " "),
@@ -216,7 +215,7 @@ def _timed_row(timed: TimedLine) -> dict[str, Any]:
 
 
 def _legend(found: Timelines) -> list[dict[str, str]]:
-    lines = [each.line for batch in found.batches for each in batch.lines]
+    lines = [line for batch in found.batches for line in batch.lines]
     bars = {each.kind for line in lines for each in line.bars}
     down = {each.kind for line in lines for each in line.down}
     told = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
@@ -279,11 +278,8 @@ def _template() -> Any:
     from markupsafe import Markup
 
     style = (_HERE / "page.css").read_text()
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False)
     # The page allows only this style sheet, by its hash.
-    environment.globals.update(style=Markup(style), style_hash=_hash(style))
+    environment.globals.update(style=Markup(style), style_hash=f"sha256-{style_hash}")
     return environment.from_string((_HERE / "page.html.j2").read_text())
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -73,7 +73,8 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:
-        end = _end_of(row, first, after)
+        ends = (told_of(row, after) or {}).get("crashes") or ()
+        end = next((each for each in ends if (each.get("container"), each.get("started_at")) == first), None)
         _fell(row, end)
         # The downtime of the action is no longer the whole downtime.
         row.downtime = {}
@@ -104,11 +105,6 @@ def _fell(row: Row, end: Mapping[str, Any] | None) -> None:
     memory = ", out of memory" if end.get("oom_killed") else ""
     log = " / ".join(str(line) for line in (end.get("log") or ())[-_LINES:])
     row.msg = f"{row.msg}{code}{memory}{f'; its last lines: {log}' if log else ''}"[:LONGEST_MESSAGE]
-
-
-def _end_of(row: Row, run: tuple[str, str] | None, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    ends = (told_of(row, answer) or {}).get("crashes") or ()
-    return next((each for each in ends if (each.get("container"), each.get("started_at")) == run), None)
 
 
 def _run(entry: Mapping[str, Any]) -> tuple[str, str] | None:
