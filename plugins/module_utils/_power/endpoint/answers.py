@@ -118,34 +118,30 @@ def read_players(value: object, text: ReadText) -> PlayerCount | None:
 
 @dataclass(frozen=True)
 class Seen:
-    """One server at one moment. ``uptime`` is its process's in milliseconds, 0 if unknown; ``labels`` is None if unknown."""
+    """One server at one moment. ``uptime`` is its process's in milliseconds, 0 if unknown."""
 
     server: Server
     state: PowerState
     suspended: bool = False
     uptime: int = 0
-    image: str = ""
-    egg: str = ""
-    labels: Mapping[str, str] | None = None
-    utilization: Mapping[str, Any] = field(default_factory=dict)
-    #: As the HTTP shim reports it; None if it does not.
-    supervision: Mapping[str, Any] | None = None
-    #: As the HTTP shim reports it; None without a container.
-    outdated: Mapping[str, Any] | None = None
-    tells_outdated: bool = False
     #: Whether an action may wait for players: only the HTTP shim reports countdowns, also that there is none.
     regards_players: bool = False
     #: The values of ``wait_for`` that the HTTP shim supports; Wings supports none.
     waits_for: frozenset[WaitFor] = frozenset()
-    countdown: Mapping[str, Any] | None = None
-    tells_players: bool = False
-    players: PlayerCount | None = None
+    #: What else the endpoint reports, in the form of server_power_info.
+    facts: Mapping[str, Any] = field(default_factory=dict)
     #: Values that logs must not show: an endpoint reports the whole environment.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def up(self) -> bool:
         return self.state in (PowerState.STARTING, PowerState.RUNNING)
+
+    def entry(self) -> dict[str, Any]:
+        """Return the entry of server_power_info, without fields that the endpoint does not report."""
+        server, state = self.server, self.state.value
+        own = {"server": server.uuid, "short_id": server.short_id, "name": server.name, "state": state, "suspended": self.suspended}
+        return {**own, **self.facts}
 
 
 def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
@@ -165,20 +161,30 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
         state=state,
         suspended=any(flag is True for flag in flags),
         uptime=max(0, int(read_number(utilization.get("uptime")) or 0)),
-        image=text(as_map(configuration.get("container")).get("image")),
-        egg=text(as_map(configuration.get("egg")).get("id")),
-        labels=_labels(configuration, text),
-        utilization=_use(utilization),
-        supervision=_supervision(fields.get("supervision"), text),
-        outdated=_outdated(fields.get("outdated"), text),
-        tells_outdated="outdated" in fields,
         regards_players="countdown" in fields,
         waits_for=frozenset(each for each in WaitFor if each.value in as_list(fields.get("wait_for"))),
-        countdown=read_countdown(fields.get("countdown"), text),
-        tells_players="players" in fields,
-        players=read_players(fields.get("players"), text),
+        facts=_facts(fields, text),
         secrets=secrets_in(str(each) for each in as_map(configuration.get("environment")).values()),
     )
+
+
+def _facts(fields: Mapping[str, Any], text: ReadText) -> dict[str, Any]:
+    """Return the facts that the endpoint reports. The HTTP shim also reports that there is no container, countdown or game: null."""
+    configuration = as_map(fields.get("configuration"))
+    egg, image = text(as_map(configuration.get("egg")).get("id")), text(as_map(configuration.get("container")).get("image"))
+    labels, supervision = _labels(configuration, text), _supervision(fields.get("supervision"), text)
+    utilization, players = _use(as_map(fields.get("utilization"))), read_players(fields.get("players"), text)
+    facts = (
+        ("egg", egg, egg),
+        ("labels", labels, labels is not None),
+        ("container", {"image": image}, image),
+        ("utilization", utilization, utilization),
+        ("outdated", _outdated(fields.get("outdated"), text), "outdated" in fields),
+        ("supervision", supervision, supervision is not None),
+        ("countdown", read_countdown(fields.get("countdown"), text), "countdown" in fields),
+        ("players", None if players is None else players.facts(), "players" in fields),
+    )
+    return {name: value for name, value, is_reported in facts if is_reported}
 
 
 def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ..actions.many.bulk import choose
 from ..engine.readiness import readable_lines
@@ -48,7 +47,7 @@ def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> D
             warnings.append(each.msg)
             entries.append(each.entry((*_FIELDS, "log") if tail else _FIELDS))
         else:
-            entries.append({**_entry(each), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
+            entries.append({**each.entry(), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
     unlisted = () if names else endpoint.unlisted()
     return Described(entries, (*warnings, *unlisted), unlisted)
 
@@ -120,24 +119,3 @@ def _unknown(text: str, endpoint: Endpoint) -> ServerNotFound:
     return ServerNotFound(
         f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{hint}'
     )
-
-
-def _entry(seen: Seen) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "server": seen.server.uuid,
-        "short_id": seen.server.short_id,
-        "name": seen.server.name,
-        "state": seen.state.value,
-        "suspended": seen.suspended,
-    }
-    more = (
-        ("egg", seen.egg, seen.egg),
-        ("labels", seen.labels, seen.labels is not None),
-        ("container", {"image": seen.image}, seen.image),
-        ("utilization", seen.utilization, seen.utilization),
-        ("outdated", seen.outdated, seen.tells_outdated),
-        ("supervision", seen.supervision, seen.supervision is not None),
-        ("countdown", seen.countdown, seen.regards_players),
-        ("players", None if seen.players is None else seen.players.facts(), seen.tells_players),
-    )
-    return {**told, **{name: value for name, value, is_told in more if is_told}}
