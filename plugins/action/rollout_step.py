@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible import constants, context
@@ -27,12 +26,17 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start i
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import RolloutSteps, await_window, notifications_of, seconds_since
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import (
+    RolloutSteps,
+    await_window,
+    notifications_of,
+    now,
+    seconds_since,
+)
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import plain_value
 
 #: The options, and below them those that a step requires. `understand` checks the content of ``given``.
@@ -72,18 +76,10 @@ class ActionModule(ActionBase):
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
         self._notifications = notifications_of(self._play, self._templar, check=self._check)
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "clear": self._clear,
-            "take_up": self._take_up,
-            "plan": self._plan,
-            "next": self._next,
-            "soak": self._soak,
-            "blame": self._blame,
-            "confirm": self._confirm,
-        }
         try:
             self._asked = self._checked()
-            result.update(steps[self._asked["step"]]())
+            step: Callable[[], dict[str, Any]] = getattr(self, f"_{self._asked['step']}")
+            result.update(step())
         except RolloutError as error:
             result.update(failed=True, msg=str(error), code=error.code)
             if self._asked.get("step") == "next":
@@ -91,7 +87,7 @@ class ActionModule(ActionBase):
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # No rolling run exists yet that could report this at its end.
                 with contextlib.suppress(RolloutError):
-                    self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
+                    self._files.write_result(report.no_result(str(error), error.code, ended_at=now()))
         if self._notifications.warnings:
             result["warnings"] = self._notifications.warnings
         return result
@@ -128,7 +124,7 @@ class ActionModule(ActionBase):
         await_window(window.not_before or 0, check=self._check)
         found = {"nodes": [], "runs": []} if old is None else nodes_in_flight(self._files.to_resume())
         if found["nodes"]:
-            speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
+            speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], local_now()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
 
     def _window(self) -> Window:
@@ -137,7 +133,7 @@ class ActionModule(ActionBase):
     def _plan(self) -> dict[str, Any]:
         run_files = self._files
         answers = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        new = NewRun(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
+        new = NewRun(secrets.token_hex(4), now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
         with alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], answers, new, old)
@@ -210,7 +206,7 @@ class ActionModule(ActionBase):
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
             _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
-            told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
+            told = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=path)
             self._notifications.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
@@ -239,7 +235,3 @@ class ActionModule(ActionBase):
 
 def _page() -> RunReport:
     return RunReport(constants.DEFAULT_LOCAL_TMP)
-
-
-def _now() -> str:
-    return timestamp(datetime.now(timezone.utc))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
-from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import controller_user
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import given_fault, plain_value, raw_variables
 
 _STRATEGIES = ("linear", "ansible.builtin.linear", "debug", "ansible.builtin.debug")

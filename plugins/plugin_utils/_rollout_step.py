@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.table import re
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now
 
 #: Seconds between two looks at the clock: it may be set, and the machine may sleep.
 _LOOK_SECONDS = 1.0
@@ -97,7 +97,7 @@ class RolloutSteps:
         """Wait while the servers of a batch must stay up, if any was acted on."""
         record = self._files.load(self._run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
-            self._say(progress.soak_line(record, number, self._waits.soak, _local()))
+            self._say(progress.soak_line(record, number, self._waits.soak, local_now()))
             wait_for(self._waits.soak, self._page.renew)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
@@ -111,14 +111,14 @@ class RolloutSteps:
         if self._is_too_late(record, number, pause):
             return record, None
         if pause > 0:
-            self._say(progress.pause_line(number, pause, _local()))
+            self._say(progress.pause_line(number, pause, local_now()))
             wait_for(pause, self._page.renew)
         await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
-        line = progress.begin_line(record, number, _local(), self._waits)
+        line = progress.begin_line(record, number, local_now(), self._waits)
         speak(line)
         self._page.tell(line, remaining(record, number, self._waits), batch_begins=True)
         return record, work
@@ -142,14 +142,14 @@ class RolloutSteps:
             self._begin(record, number)
             count(record, number, {})
             self._files.save(record)
-            speak(progress.passed_line(record, number, _local()))
+            speak(progress.passed_line(record, number, local_now()))
         if until <= record.begun:
             raise RolloutError(f"Cannot go on: batch {until} was begun before")
 
     def _begin(self, record: Record, number: int) -> dict[str, Any]:
         """Begin a batch. The record has the actions in flight before a node gets the request."""
         work = begin(record, number)
-        record.batch_began_at = timestamp(datetime.now(timezone.utc))
+        record.batch_began_at = now()
         self._files.save(record)
         return work
 
@@ -160,9 +160,9 @@ class RolloutSteps:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
         count(record, number, self._answers(record, number, "__rollout_answer"), soak)
         note_time(record, number, seconds_since(record.batch_began_at), self._waits)
-        record.batch_times.append([number, record.batch_began_at, timestamp(datetime.now(timezone.utc))])
+        record.batch_times.append([number, record.batch_began_at, now()])
         self._files.save(record)
-        self._say(progress.end_line(record, number, _local()))
+        self._say(progress.end_line(record, number, local_now()))
 
     def _say(self, line: str) -> None:
         speak(line)
@@ -176,8 +176,7 @@ class RolloutSteps:
         """Report the whole rolling run; the result fails the task unless all ended well. The record stays only if work is left."""
         keeps = bool(record.left or record.failed)
         resume_file = self._files.own if keeps and not self._check else None
-        ended_at = timestamp(datetime.now(timezone.utc))
-        result = report.result(record, ended_at=ended_at, seconds=seconds_since(record.began_at), resume_file=resume_file)
+        result = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
         if resume_file is not None:
@@ -193,8 +192,9 @@ class RolloutSteps:
         return report.verdict(result, [node for node in left if node in told] or left[:1], left_ok=record.left_ok)
 
 
-def _local() -> datetime:
-    return datetime.now().astimezone()
+def now() -> str:
+    """Return a timestamp for a record."""
+    return timestamp(datetime.now(timezone.utc))
 
 
 def seconds_since(began_at: str) -> float:

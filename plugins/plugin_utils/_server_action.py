@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import AD_HOC
-from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
 
 #: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -25,6 +26,15 @@ _SERVER_NAMES = ("server", "servers", "uuid")
 AT_ONCE = 5
 _LOOK_AGAIN_SECONDS = 0.2
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
+
+
+def controller_user() -> str:
+    """Return the user who runs Ansible, and the machine. A user without a name (a container may run under any id) is shown by number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 class ServerAction(ActionBase):  # type: ignore[misc]
