@@ -75,8 +75,8 @@ class ActionModule(ActionBase):
             "servers": found.servers,
             "given": any(given),
             "failure": found.failure(self._node),
-            "faults": [each.facts() for each in found.faults],
-            "doubts": [each.facts() for each in found.warnings],
+            "faults": [vars(each) for each in found.faults],
+            "doubts": [vars(each) for each in found.warnings],
         }
 
     def _together(self) -> dict[str, Any]:

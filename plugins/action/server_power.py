@@ -22,10 +22,12 @@ from ansible_collections.fleet.power.plugins.plugin_utils._job_follower import (
     was_lost,
 )
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils._server_action import OriginAction, was_reached
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction, was_reached
 
 
-class ActionModule(OriginAction):
+class ActionModule(ServerAction):
+    _adds_origin = True
+
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result. An action that takes longer than `AFTER_SECONDS` becomes a job, and this waits for its end."""
         if self._task.async_val or self._task.check_mode or os.environ.get("FLEET_POWER_FOLLOW") == "0":

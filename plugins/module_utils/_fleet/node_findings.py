@@ -45,9 +45,6 @@ class Finding:
     def sentence(self) -> str:
         return f"{self.place}: {self.msg}"
 
-    def facts(self) -> dict[str, str]:
-        return {"place": self.place, "key": self.key, "msg": self.msg}
-
 
 @dataclass
 class NodeFindings:

@@ -26,12 +26,6 @@ def player_words(entry: Mapping[str, Any]) -> str | None:
     return f"{online}" if most is None else f"{online}/{most}"
 
 
-def countdown_words(countdown: Mapping[str, Any], due: str) -> str:
-    """Return a wait for players and its limit: a countdown ends exactly then, a wait may end earlier."""
-    action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
-    return f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"
-
-
 #: Beyond this the year says more than the time of day.
 _NEAR = timedelta(days=180)
 
@@ -44,7 +38,10 @@ def act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str 
     if lock:
         words: str | None = _lock_words(lock, now)
     elif countdown:
-        words = countdown_words(countdown, moment(countdown.get("due"), now) or "an unknown time")
+        due = moment(countdown.get("due"), now) or "an unknown time"
+        action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
+        # A countdown ends exactly then; a wait may end earlier.
+        words = f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"
     else:
         words = _operation_words(operation, now)
     return (words, *_asked(lock or countdown or operation))

@@ -73,11 +73,6 @@ class Row:
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
-    def is_known_to_be_played(self) -> bool:
-        """True if the server was left to players that were counted."""
-        return self.is_for_players and self.code != PlayersUnknown.code
-
-    @property
     def is_left(self) -> bool:
         """True if the row is still to do: no action was tried, or the outcome is unknown."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
@@ -182,8 +177,9 @@ class Record:
 
     @property
     def is_good(self) -> bool:
-        """True if every selected server is done, unchanged, skipped on request, or left to its players when that is allowed."""
-        return not self.failures and all(self.left_ok and row.is_known_to_be_played for row in self.left)
+        """True if every selected server is done, unchanged, skipped on request, or left to counted players when that is allowed."""
+        to_players = all(row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
+        return not self.failures and (not self.left or (self.left_ok and to_players))
 
 
 def some_of(rows: Sequence[Row]) -> str:

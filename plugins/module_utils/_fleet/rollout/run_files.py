@@ -77,21 +77,14 @@ def point(path: str, name: str) -> None:
 
 
 def keep_newest(folder: str, names: re.Pattern[str], count: int) -> None:
-    """Remove all but the newest matching files of a directory; errors leave a file."""
+    """Remove all but the newest matching files of a directory; errors leave files to the next rolling run."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         found = [entry for entry in entries if names.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
-        # Another rolling run may do the same.
-        aged = [(_written_at(entry), entry.path) for entry in found]
-        for _written, path in sorted(aged, reverse=True)[count:]:
+        found.sort(key=lambda entry: (entry.stat(follow_symlinks=False).st_mtime_ns, entry.path), reverse=True)
+        for entry in found[count:]:
+            # Another rolling run may do the same.
             with contextlib.suppress(OSError):
-                os.unlink(path)
-
-
-def _written_at(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime_ns
-    except OSError:
-        return 0
+                os.unlink(entry.path)
 
 
 def remove(path: str) -> None:

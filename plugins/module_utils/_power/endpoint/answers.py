@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from ..model.errors import EndpointError
@@ -36,21 +37,12 @@ _SUPERVISION_FLAGS = ("running", "oom_killed")
 _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
 
 
-def unmasked(text: str) -> str:
-    return text
-
-
-def plain_text(value: object, masked: Masked = unmasked) -> str:
+def plain_text(value: object, masked: Masked = str) -> str:
     """Return text as one printable line, masked and cut to 1000 characters; empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
     line = "".join(character if character.isprintable() else " " for character in value[:_LONGEST_READ])
     return masked(line)[:_LONGEST_TEXT].strip()
-
-
-def text_reader(masked: Masked) -> ReadText:
-    """Return a function that reads text as one plain, masked line."""
-    return lambda value: plain_text(value, masked)
 
 
 def read_code(value: object, masked: Masked) -> str:
@@ -144,7 +136,7 @@ class Seen:
         return {**own, **self.facts}
 
 
-def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
+def read_server(value: object, uuid: str | None = None, masked: Masked = str) -> Seen:
     """Read a server of ``GET /api/servers`` or, with a ``uuid``, of ``GET /api/servers/{uuid}``. Raises `ValueError` with the reason."""
     fields = as_map(value)
     state = read_word(PowerState, fields.get("state"))
@@ -155,7 +147,7 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
     found = parse_uuid(told) if isinstance(told, str) else uuid
     if found is None or (uuid is not None and found != uuid):
         raise ValueError("another server than the one asked for" if uuid else "a server without its UUID")
-    flags, text = (fields.get("is_suspended"), configuration.get("suspended")), text_reader(masked)
+    flags, text = (fields.get("is_suspended"), configuration.get("suspended")), partial(plain_text, masked=masked)
     return Seen(
         server=Server(found, text(as_map(configuration.get("meta")).get("name"))),
         state=state,
@@ -187,7 +179,7 @@ def _facts(fields: Mapping[str, Any], text: ReadText) -> dict[str, Any]:
     return {name: value for name, value, is_reported in facts if is_reported}
 
 
-def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
+def read_servers(value: object, masked: Masked = str) -> tuple[Seen | Unseen, ...]:
     """Read the servers of ``GET /api/servers``, sorted by UUID, each once. Raises `ValueError` with the reason."""
     if not isinstance(value, list):
         raise ValueError("no list of servers")
@@ -200,7 +192,7 @@ def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unsee
 
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
     fields = as_map(value)
-    configuration, text = as_map(fields.get("configuration")), text_reader(masked)
+    configuration, text = as_map(fields.get("configuration")), partial(plain_text, masked=masked)
     told = configuration.get("uuid")
     uuid = parse_uuid(told) if isinstance(told, str) else None
     if uuid is None or read_word(PowerState, fields.get("state")) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..actions.node.progress import Ending, Progress
@@ -20,6 +21,7 @@ from .answers import (
     ReadText,
     as_list,
     as_map,
+    plain_text,
     plain_values,
     read_code,
     read_countdown,
@@ -27,8 +29,6 @@ from .answers import (
     read_players,
     read_whole,
     read_word,
-    text_reader,
-    unmasked,
 )
 
 _LOG_LINES = 20
@@ -62,7 +62,7 @@ class Operation:
         return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
 
 
-def read_operation(value: object, masked: Masked = unmasked) -> Operation:
+def read_operation(value: object, masked: Masked = str) -> Operation:
     """Read an operation from the fields of a result. Raises `ValueError` with the reason."""
     if not isinstance(value, Mapping):
         raise ValueError("no operation")
@@ -70,7 +70,7 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
     if outcome is None and value.get("outcome") not in (None, ""):
         raise ValueError("an operation with an outcome we do not know")
     changed, exit_code = value.get("changed"), value.get("exit_code")
-    lock, text = as_map(value.get("lock")), text_reader(masked)
+    lock, text = as_map(value.get("lock")), partial(plain_text, masked=masked)
     countdown = read_countdown(value.get("countdown"), text) or {}
     steps = (read_word(PlanStep, each) for each in as_list(value.get("plan")))
     facts = {

@@ -1,23 +1,61 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes behind the servers' hosts: each server's host takes its connection from the host of its node."""
+"""The parts of the inventory plugin: the cache of readings, and the nodes from which the servers' hosts take their connections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.template import is_trusted_as_template, trust_as_template
+from ansible.utils.display import Display
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading, is_address
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import (
+    SCHEMA,
+    SourceKind,
+    SourceReading,
+    from_plain,
+    is_address,
+    to_plain,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions
 
 #: Ansible must never connect to a server's own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"
 _NOT_A_CONNECTION = ("ansible_group_priority", "ansible_facts")
+
+
+class ReadingCache:
+    """The entry of one inventory file in Ansible's cache, valid for the options of its readings. ``name`` is the plugin's, for messages."""
+
+    def __init__(self, name: str, cache: MutableMapping[str, Any], key: str, wanted: InventoryOptions) -> None:
+        self._name = name
+        self._cache = cache
+        self._key = key
+        self._identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
+
+    def keep(self, readings: tuple[SourceReading, ...]) -> None:
+        self._cache[self._key] = {"schema": SCHEMA, "identity": self._identity, "readings": to_plain(readings)}
+
+    def kept(self) -> tuple[SourceReading, ...] | None:
+        """Return the readings, None if another version or other options wrote them."""
+        try:
+            kept = self._cache[self._key]
+            if kept["schema"] != SCHEMA or kept["identity"] != self._identity:
+                Display().vv(f"{self._name}: the cache is of another version, or was written for other options; it is not used")
+                return None
+            return tuple(from_plain(kept["readings"]))
+        except KeyError:
+            return None
+        except (AnsibleError, ValueError, TypeError) as error:
+            Display().warning(f"{self._name}: the cache cannot be read and is written anew: {error}")
+            return None
 
 
 class Nodes:
