@@ -41,12 +41,7 @@ class ActionModule(ActionBase):
         self._vars = task_vars or {}
         self._node = str(self._vars["inventory_hostname"])
         self._found = NodeFindings()
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "definitions": self._definitions,
-            "validate": self._validate,
-            "together": self._together,
-        }
-        return {**result, "changed": False, **steps[options["step"]]()}
+        return {**result, "changed": False, **getattr(self, f"_{options['step']}")()}
 
     def _definitions(self) -> dict[str, Any]:
         files, listed = self._read_definitions()

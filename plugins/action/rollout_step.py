@@ -28,9 +28,9 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now
 from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import (
+    RolloutPlay,
     RolloutSteps,
     await_window,
     notifications_of,
@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
     def _plan(self) -> dict[str, Any]:
         run_files = self._files
         answers = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        new = NewRun(secrets.token_hex(4), now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
+        new = NewRun(secrets.token_hex(4), now(), self._check, self._asked["window"], self._play.asked_by)
         with alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
             record = open_run(self._asked["given"], answers, new, old)

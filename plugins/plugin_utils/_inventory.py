@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, MutableMapping
@@ -68,8 +69,9 @@ class Nodes:
         self._by_panel = {node.panel_node or node.name: node.name for node in wanted.nodes}
         self._addresses: dict[str, str] = {}
         self._connections: dict[str, Mapping[str, Any]] = {}
-        self._hosts: dict[str, str] = {}
-        self._variables: dict[str | None, dict[str, Any]] = {}
+        #: The name in the inventory for a source's node, and the connection variables for the servers of a node.
+        self.host_of = functools.cache(self._host_of)
+        self.variables = functools.cache(self._variables)
         for reading in readings:
             # Another user may have written the cache.
             self._addresses.update({name: address for name, address in reading.addresses.items() if is_address(str(address))})
@@ -80,15 +82,10 @@ class Nodes:
         """Names that no server's host may have."""
         return {*self._given, *self._connections}
 
-    def host_of(self, kind: SourceKind, name: str) -> str:
-        """Return the inventory's name for a source's node: only the Panel has names of its own."""
+    def _host_of(self, kind: SourceKind, name: str) -> str:
+        # Only the Panel has names of its own.
         if kind is not SourceKind.PANEL:
             return name
-        if name not in self._hosts:
-            self._hosts[name] = self._host_on_panel(name)
-        return self._hosts[name]
-
-    def _host_on_panel(self, name: str) -> str:
         address = self._addresses.get(name)
         if name in self._by_panel:
             return self._by_panel[name]
@@ -101,13 +98,7 @@ class Nodes:
                 return str(found[0])
         return name
 
-    def variables(self, node: str | None) -> dict[str, Any]:
-        """Return the connection variables for the servers of a node; computed once for each node."""
-        if node not in self._variables:
-            self._variables[node] = self._reached(node)
-        return self._variables[node]
-
-    def _reached(self, node: str | None) -> dict[str, Any]:
+    def _variables(self, node: str | None) -> dict[str, Any]:
         if node is None:
             return {"ansible_host": _NOWHERE}
         addresses = [address for name, address in self._addresses.items() if self.host_of(SourceKind.PANEL, name) == node]

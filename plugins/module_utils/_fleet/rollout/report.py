@@ -163,11 +163,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
     times = [dict(zip(("batch", "began_at", "ended_at"), each)) for each in record.batch_times]
     return {
         "schema": SCHEMA,
-        "run": record.run,
-        "action": record.action,
-        "reason": record.reason,
-        "by": record.by,
-        "check": record.check,
+        **{name: getattr(record, name) for name in ("run", "action", "reason", "by", "check")},
         "ok": record.is_good,
         "msg": summary(record),
         "stopped": record.stopped or None,

@@ -135,16 +135,8 @@ def add_batches(record: Record, batches: Sequence[Batch]) -> None:
 
 
 def row_of(candidate: Candidate, **more: Any) -> Row:
-    return Row(
-        node=candidate.node,
-        server=candidate.server,
-        name=candidate.name,
-        state=candidate.state,
-        any_state=candidate.any_state,
-        again=candidate.again,
-        asked_by=candidate.asked_by,
-        **more,
-    )
+    shared = ("node", "server", "name", "state", "any_state", "again", "asked_by")
+    return Row(**{name: getattr(candidate, name) for name in shared}, **more)
 
 
 def stop_over_budget(record: Record) -> None:

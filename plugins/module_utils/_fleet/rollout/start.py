@@ -40,7 +40,6 @@ from .values import (
     parse_flag,
     parse_seconds,
 )
-from .window import Window
 
 Answer = Mapping[str, Any]
 
@@ -236,12 +235,12 @@ _SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "prio
 
 @dataclass(frozen=True)
 class NewRun:
-    """The id and begin of a run, check mode, the window, and the user."""
+    """The id and begin of a run, check mode, the facts of its `Window`, and the user."""
 
     run: str
     began_at: str
     check: bool = False
-    window: Window = field(default_factory=Window)
+    window: Mapping[str, Any] = field(default_factory=dict)
     by: str = ""
 
 
@@ -299,7 +298,7 @@ def open_run(given: Mapping[str, Any], answers: Mapping[str, Answer | None], new
 
 
 def _record(understood: Understood, new: NewRun, old: Record | None) -> Record:
-    given, asked, window = understood.given, understood.criteria, new.window.facts()
+    given, asked = understood.given, understood.criteria
     return Record(
         run=new.run,
         action=asked.action,
@@ -315,8 +314,8 @@ def _record(understood: Understood, new: NewRun, old: Record | None) -> Record:
         goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
         left_ok=parse_flag("left_ok", given.get("left_ok", False)),
         for_players=understood.players is not None,
-        not_before=window["not_before"] or "",
-        deadline=window["deadline"] or "",
+        not_before=new.window.get("not_before") or "",
+        deadline=new.window.get("deadline") or "",
         longest_once=understood.longest[0],
         longest_round=understood.longest[1],
     )

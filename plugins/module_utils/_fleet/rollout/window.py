@@ -36,10 +36,6 @@ class Window:
     not_before: float | None = None
     deadline: float | None = None
 
-    @classmethod
-    def of_facts(cls, facts: Mapping[str, Any]) -> Window:
-        return cls(*(moment_in(str(facts[name])) if facts.get(name) else None for name in ("not_before", "deadline")))
-
     def facts(self) -> dict[str, str | None]:
         """Return both as timestamps."""
         return {"not_before": _timestamp(self.not_before), "deadline": _timestamp(self.deadline)}

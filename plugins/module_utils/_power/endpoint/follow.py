@@ -108,18 +108,14 @@ class Following(abc.ABC):
         """Tell whether the action was seen to change something."""
         return self.begun
 
-    def see(self, seen: Seen, sent: float, at: float) -> bool:
-        """Take in a look; return whether the action is done. Raises how it ended otherwise."""
-        self._state = seen.state
-        return self._see(seen, sent, at)
-
     def raise_if_hopeless(self, at: float) -> None:
         """Raise `OutcomeUnknown` or `StartTimeout` after the time limit."""
         if at >= self._deadline:
             raise self._too_late(at)
 
     @abc.abstractmethod
-    def _see(self, seen: Seen, sent: float, at: float) -> bool: ...
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        """Take in a look; return whether the action is done. Raises how it ended otherwise."""
 
     def _too_late(self, at: float) -> PowerError:
         state = "" if self._state is None else f"; the last state seen is {self._state.value}"
@@ -150,7 +146,8 @@ class FollowingDown(Following):
         """Tell whether the action was seen to change something; false if the server was offline in every look."""
         return self.begun and self._was_up
 
-    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._state = seen.state
         # A server that came up since the last look counts too.
         self._was_up = self._was_up or seen.state is not PowerState.OFFLINE
         if seen.state is PowerState.OFFLINE:
@@ -194,7 +191,8 @@ class FollowingUp(Following):
         if up_already:
             self._note_up(0.0)
 
-    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._state = seen.state
         young = self._runs.began_after(seen, sent, at)
         if not seen.up:
             return self._see_down(seen, at)
