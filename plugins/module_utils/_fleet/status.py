@@ -131,10 +131,10 @@ def _without(cells: Sequence[Any], index: int) -> list[Any]:
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
     """Return one sentence if a node or one of its servers could not be read."""
-    dark = [each.node for each in nodes if each.error is not None]
-    part = [each.node for each in nodes if each.error is None and not _is_whole(each)]
-    told = [f"look at {_some(dark, nodes)}"] if dark else []
-    told += [f"see all servers of {_some(part, nodes)}"] if part else []
+    unread = [each.node for each in nodes if each.error is not None]
+    partial = [each.node for each in nodes if each.error is None and not _is_whole(each)]
+    told = [f"look at {_some(unread, nodes)}"] if unread else []
+    told += [f"see all servers of {_some(partial, nodes)}"] if partial else []
     return f"Cannot {', nor '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
 
 
