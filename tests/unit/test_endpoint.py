@@ -15,9 +15,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_server, read_servers
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options, describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller

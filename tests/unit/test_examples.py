@@ -16,8 +16,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.se
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.service_facts import event_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait

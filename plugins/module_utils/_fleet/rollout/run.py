@@ -165,7 +165,7 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
         if row.any_state:
             asked["only"] = []
     for asked in work.values():
-        # A limit that cannot be exceeded only prevents the node from acting on all servers at once.
+        # So few servers cannot exceed a higher limit, and without a limit the node acts on all of them at once.
         if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
             asked["max_failures"] = max(left, 0)
     return work

@@ -89,7 +89,7 @@ def moment_of(wall: datetime, zone: tzinfo | None) -> float:
     first = wall.replace(tzinfo=zone, fold=0).timestamp()
     if _shown_at(first, zone) == wall:
         return first
-    # The change is the first whole second that shows a later time. It is after the one moment, and not after the other.
+    # The clocks skip this time: by the new offset (fold=1) it is before the change, by the old one it is not. Find the change.
     before, change = int(wall.replace(tzinfo=zone, fold=1).timestamp()), int(first)
     while change - before > 1:
         middle = (before + change) // 2

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.look import require_selected
 from ..model.caller import Caller
-from ..model.cancellation import no_check
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import Clock
 from ..model.errors import (
     EndpointError,
@@ -28,10 +29,11 @@ from ..model.plan import Plan, plan, planned_state
 from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
-from ..model.server import PowerState, Server
+from ..model.schema import printable
+from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Accepted, Endpoint
-from .facts import identify_at
 from .follow import FOLLOWINGS, Following, FollowingUp, lost, seconds_until_begun
 from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
@@ -44,6 +46,39 @@ _READY_POLL_SECONDS = 2
 _OPERATION_SECONDS = 1800.0
 #: Possible states after a successful action, by whether the server should be up then.
 _STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
+
+
+def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled = no_check) -> Server:
+    """Return the server of a full UUID (without a request), a unique short id, or a unique name.
+
+    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
+    """
+    uuid = parse_uuid(text)
+    if uuid is not None:
+        return Server(uuid)
+    return identify_among(text, endpoint.servers(check_cancelled), endpoint)
+
+
+def identify_among(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:
+    """Return the server with this short id or name. Raises `ServerNotFound`, `AmbiguousServer`."""
+    wanted, all_servers = text.strip(), list(servers)
+    found: list[Server] = []
+    if SHORT_ID_PATTERN.fullmatch(wanted.lower()):
+        found = [server for server in all_servers if server.short_id == wanted.lower()]
+    if not found and wanted:
+        found = [server for server in all_servers if server.name == wanted]
+    if not found:
+        raise unknown_server(text, endpoint)
+    if len(found) > 1:
+        raise ambiguous(wanted, sorted(server.uuid for server in found))
+    return found[0]
+
+
+def unknown_server(text: str, endpoint: Endpoint) -> ServerNotFound:
+    hint = "; quote an id that is all digits" if text.strip().isdigit() else "; server_power_info lists those it has"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{hint}'
+    )
 
 
 def perform_at(
