@@ -24,7 +24,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run imp
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, nodes_in_flight, open_run, understand
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
@@ -116,7 +116,8 @@ class ActionModule(ActionBase):
         if fault:
             raise RolloutError(fault)
         self._files.forget_result()
-        window, old = self._window(), self._files.to_resume() if self._asked["resume"] else None
+        window = read_window(self._asked["given"] or {}, time.time())
+        old = self._files.to_resume() if self._asked["resume"] else None
         if self._asked["given"] is not None:
             # Faults appear now, not when the window opens and you have left.
             understand(self._asked["given"], self._play.nodes(), old)
@@ -126,9 +127,6 @@ class ActionModule(ActionBase):
         if found["nodes"]:
             speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], local_now()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
-
-    def _window(self) -> Window:
-        return read_window(self._asked["given"] or {}, time.time())
 
     def _plan(self) -> dict[str, Any]:
         run_files = self._files
@@ -195,7 +193,10 @@ class ActionModule(ActionBase):
         return {}
 
     def _blame(self) -> dict[str, Any]:
-        return {"failed": True, "msg": report.blame(self._files.load(self._asked["run"]), self._play.here())}
+        """Fail a node: for its own failures, or for a reason that belongs to no node."""
+        record = self._files.load(self._asked["run"])
+        why = report.blamed(record).get(self._play.here()) or f"Cannot end the {record.action} well: {report.summary(record)}"
+        return {"failed": True, "msg": why}
 
     def _confirm(self) -> dict[str, Any]:
         """Fail if a rolling run of this command has not reported its end: its play broke off, although all looked well."""

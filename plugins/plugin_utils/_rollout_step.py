@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -130,19 +131,16 @@ def notifications_of(play: RolloutPlay, templar: Any, *, check: bool) -> RunNoti
     return RunNotifications(lambda: () if check else read_receivers(play.value(VARIABLE, templar)), socket.gethostname())
 
 
+@dataclass(frozen=True)
 class RolloutSteps:
-    """One step of a rolling run, made of its record and its play."""
+    """The steps of one rolling run, made of its record and its play."""
 
-    def __init__(
-        self, run: str, run_files: RunFiles, play: RolloutPlay, waits: Waits, run_report: RunReport, notifications: RunNotifications
-    ) -> None:
-        self._run = run
-        self._files = run_files
-        self._play = play
-        self._waits = waits
-        self._page = run_report
-        self._notifications = notifications
-        self._check = run_files.check
+    run: str
+    files: RunFiles
+    play: RolloutPlay
+    waits: Waits
+    page: RunReport
+    notifications: RunNotifications
 
     def go_on(self, number: int | None, fault: Callable[[], str]) -> dict[str, Any]:
         """Count the last batch and begin this one. Without a number, or if no batch may begin, report.
@@ -153,52 +151,52 @@ class RolloutSteps:
             record, work = self._advance(number, fault)
         except RolloutError as error:
             # The record on the disk can still be reported.
-            record = self._files.load(self._run)
+            record = self.files.load(self.run)
             record.stopped = str(error)
-            return {"failed_nodes": self._play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
+            return {"failed_nodes": self.play.left()[:1], **self._report(record), "failed": True, "msg": str(error), "code": error.code}
         return self._report(record) if work is None else {"work": work}
 
     def soak(self, number: int) -> None:
         """Wait while the servers of a batch must stay up, if any was acted on."""
-        record = self._files.load(self._run)
+        record = self.files.load(self.run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
-            self._say(progress.soak_line(record, number, self._waits.soak, local_now()))
-            wait_for(self._waits.soak, self._page.renew)
+            self._say(progress.soak_line(record, number, self.waits.soak, local_now()))
+            wait_for(self.waits.soak, self.page.renew)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
-        record = self._files.load(self._run)
+        record = self.files.load(self.run)
         if any(row.in_flight for row in record.in_batch(record.begun)):
             self._count(record)
         self._pass_over(record, record.batches + 1 if number is None else number)
         if number is None or record.stopped:
             return record, None
-        pause = self._waits.pause if number > 1 and not self._check else 0
+        pause = self.waits.pause if number > 1 and not self.files.check else 0
         if self._is_too_late(record, number, pause):
             return record, None
         if pause > 0:
             self._say(progress.pause_line(number, pause, local_now()))
-            wait_for(pause, self._page.renew)
-        await_window(moment_in(record.not_before) if record.not_before else 0, check=self._check)
+            wait_for(pause, self.page.renew)
+        await_window(moment_in(record.not_before) if record.not_before else 0, check=self.files.check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
-        line = progress.begin_line(record, number, local_now(), self._waits)
+        line = progress.begin_line(record, number, local_now(), self.waits)
         speak(line)
-        self._page.tell(line, remaining(record, number, self._waits), batch_begins=True)
+        self.page.tell(line, remaining(record, number, self.waits), batch_begins=True)
         return record, work
 
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
         """Tell whether a batch after a pause may end too late; then the rolling run has stopped."""
-        seconds = pause + longest(record, [number], self._waits)
-        fault = "" if self._check else progress.deadline_fault(record, number, seconds, time.time())
+        seconds = pause + longest(record, [number], self.waits)
+        fault = "" if self.files.check else progress.deadline_fault(record, number, seconds, time.time())
         if fault:
             stop_for_deadline(record, number, fault)
         return bool(fault)
 
     def _pass_over(self, record: Record, until: int) -> None:
         """Count the batches whose nodes are all lost. Raises `RolloutError` if one has a node left."""
-        left = set(self._play.left())
+        left = set(self.play.left())
         for number in range(record.begun + 1, until):
             if record.stopped:
                 return
@@ -206,7 +204,7 @@ class RolloutSteps:
                 raise RolloutError(f"Cannot go on: batch {number} was to come before")
             self._begin(record, number)
             count(record, number, {})
-            self._files.save(record)
+            self.files.save(record)
             speak(progress.passed_line(record, number, local_now()))
         if until <= record.begun:
             raise RolloutError(f"Cannot go on: batch {until} was begun before")
@@ -215,32 +213,32 @@ class RolloutSteps:
         """Begin a batch. The record has the actions in flight before a node gets the request."""
         work = begin(record, number)
         record.batch_began_at = now()
-        self._files.save(record)
+        self.files.save(record)
         return work
 
     def _count(self, record: Record) -> None:
         number = record.begun
         soak = None
-        if self._waits.soak:
+        if self.waits.soak:
             soak = self._answers(record, number, "__rollout_up"), self._answers(record, number, "__rollout_still_up")
         count(record, number, self._answers(record, number, "__rollout_answer"), soak)
-        note_time(record, number, seconds_since(record.batch_began_at), self._waits)
+        note_time(record, number, seconds_since(record.batch_began_at), self.waits)
         record.batch_times.append([number, record.batch_began_at, now()])
-        self._files.save(record)
+        self.files.save(record)
         self._say(progress.end_line(record, number, local_now()))
 
     def _say(self, line: str) -> None:
         speak(line)
-        self._page.tell(line)
+        self.page.tell(line)
 
     def _answers(self, record: Record, number: int, name: str) -> dict[str, Mapping[str, Any]]:
         nodes = {str(row.node) for row in record.in_batch(number)}
-        return {node: self._play.answer(node, name) or {} for node in nodes}
+        return {node: self.play.answer(node, name) or {} for node in nodes}
 
     def _report(self, record: Record) -> dict[str, Any]:
         """Report the whole rolling run; the result fails the task unless all ended well. The record stays only if work is left."""
         keeps = bool(record.left or record.failed)
-        resume_file = self._files.own if keeps and not self._check else None
+        resume_file = self.files.own if keeps and not self.files.check else None
         result = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=resume_file)
         table = f"\n{render(report.HEADINGS, report.table_rows(record))}\n\n" if record.rows else ""
         speak(f"{table}{result['msg']}")
@@ -248,12 +246,12 @@ class RolloutSteps:
             nothing_left = result["ok"] and not record.left
             before = f"What failed before was left alone: {len(record.failed)}; " if nothing_left else "To do what is left, "
             speak(f"{before}{report.going_on(record, resume_file)}")
-        self._page.end(record, report.parts_of_going_on(record, resume_file) if resume_file else (), result)
-        self._notifications.close(record, self._files.own, result)
-        self._files.end(record, resume_file)
-        self._files.write_result(result)
-        self._notifications.end(record, self._files.own)
-        left, told = self._play.left(), report.blamed(record)
+        self.page.end(record, report.parts_of_going_on(record, resume_file) if resume_file else (), result)
+        self.notifications.close(record, self.files.own, result)
+        self.files.end(record, resume_file)
+        self.files.write_result(result)
+        self.notifications.end(record, self.files.own)
+        left, told = self.play.left(), report.blamed(record)
         return report.verdict(result, [node for node in left if node in told] or left[:1], left_ok=record.left_ok)
 
 

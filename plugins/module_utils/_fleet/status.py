@@ -16,7 +16,7 @@ from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.server import PowerState
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
 from .status_cells import act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
-from .table import Column, plural, render_within, render_wrapped, wrapped
+from .table import Column, first_of, plural, render_within, render_wrapped, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
 SCHEMA = 1
@@ -47,7 +47,6 @@ _COLUMNS = (
 )
 _STATE, _PLAYERS, _OUTDATED = 3, 4, 5
 _OF_THE_MOMENT = ("log", "operations", "crashes")
-_NAMED = 3
 _LONGEST_REASON = 300
 
 
@@ -148,12 +147,7 @@ def _is_whole(seen: NodeSeen) -> bool:
 
 
 def _some(named: Sequence[str], nodes: Sequence[NodeSeen]) -> str:
-    return f"{len(named)} of {len(nodes)} nodes: {_first(named)}"
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
+    return f"{len(named)} of {len(nodes)} nodes: {first_of(named)}"
 
 
 def _fault(seen: NodeSeen) -> str:
@@ -161,7 +155,7 @@ def _fault(seen: NodeSeen) -> str:
         return f"Cannot look at {seen.node}: {seen.error}"
     told = []
     if seen.unseen:
-        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {_first([called(entry) for entry in seen.unseen])}")
+        told.append(f"Cannot see {plural(len(seen.unseen), 'server')} of {seen.node}: {first_of([called(entry) for entry in seen.unseen])}")
     if seen.lacking is not None:
         told.append(f"Cannot list all servers of {seen.node}: {seen.lacking}")
     return "; ".join(told)

@@ -13,6 +13,7 @@ GAP = "  "
 #: One long cell must not push the others off the screen.
 _LONGEST_CELL = 200
 _ELLIPSIS = "…"
+_NAMED = 3
 
 
 def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -44,6 +45,12 @@ def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Return a number of things; ``nouns`` is an irregular plural."""
     return f"{count} {noun if count == 1 else nouns or f'{noun}s'}"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first names, and the number of the others."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def text_of(cell: object) -> str:

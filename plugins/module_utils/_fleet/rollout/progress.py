@@ -16,7 +16,7 @@ from typing import Any
 from ..._power.model.players import PlayerPolicy
 from ..._power.model.request import PowerAction, Request, WaitFor
 from ..._power.model.schema import one_line
-from ..table import plural
+from ..table import first_of, plural
 from .record import Record, Row, outcome_words, some_of
 from .values import BOOTS, DONE, parse_seconds
 from .window import moment_in, shown
@@ -102,7 +102,6 @@ def rounds(record: Record, max_parallel: int) -> dict[int, int]:
     return {batch: math.ceil(count / (max_parallel or _AT_ONCE)) for batch, count in most.items()}
 
 
-_NAMED = 3
 _NODES = 3
 _LONGEST_NAME = 40
 
@@ -115,7 +114,7 @@ def servers_of_rows(rows: Sequence[Row]) -> str:
     """Return the servers of a batch by node: the first by name, or sums for many nodes."""
     by_node = [(str(node), list(group)) for node, group in groupby(rows, key=lambda row: row.node)]
     if len(by_node) <= _NODES:
-        return "; ".join(f"{node} {_names(group)}" for node, group in by_node)
+        return "; ".join(f"{node} {first_of([_name(row) for row in group])}" for node, group in by_node)
     some = ", ".join(f"{node} {_name(group[0])}" for node, group in by_node[:_NODES])
     return f"{plural(len(rows), 'server')} of {plural(len(by_node), 'node')}: {some}, ..."
 
@@ -206,11 +205,6 @@ def _rounded(seconds: float) -> float:
     """Round an estimate up, so that it does not look exact."""
     unit = 5 if seconds < 60 else 10 if seconds < 300 else 60
     return math.ceil(seconds / unit) * unit
-
-
-def _names(rows: Sequence[Row]) -> str:
-    named = ", ".join(_name(row) for row in rows[:_NAMED])
-    return f"{named} and {len(rows) - _NAMED} more" if len(rows) > _NAMED else named
 
 
 def _name(row: Row) -> str:

@@ -126,11 +126,6 @@ def summary(record: Record) -> str:
     return f"{text}; stopped: {record.stopped}" if record.stopped else text
 
 
-def blame(record: Record, node: str) -> str:
-    """Return why a node fails: its own failures, or a reason that belongs to no node."""
-    return blamed(record).get(node) or f"Cannot end the {record.action} well: {summary(record)}"
-
-
 def blamed(record: Record) -> dict[str, str]:
     """Return a sentence for each node with failures."""
     found: dict[str, list[Row]] = {}
@@ -186,15 +181,14 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bo
     if told["ok"]:
         return fields
     found = {**told["counts"], NOT_DONE: told["counts"][NOT_DONE] - told["counts"]["for_players"]}
-    bad = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome])
+    bad = [f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome]]
     uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in told["servers"]) if left_ok else 0
     if found["for_players"] > uncounted:
-        bad = f"{bad}{', ' if bad else ''}{found['for_players'] - uncounted} skipped for players"
+        bad.append(f"{found['for_players'] - uncounted} skipped for players")
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
-        text = f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow"
-        bad = f"{bad}{', ' if bad else ''}{text}"
-    msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
+        bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")
+    msg = f"Run {told['run']} did not end well{': ' if bad else ''}{', '.join(bad)}"
     return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "failed_nodes": list(blamed_nodes)}
 
 
