@@ -212,9 +212,8 @@ def _may_come_yet(row: Row, record: Record) -> bool:
 
 def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
     """Return the row of a node that did not list its servers."""
-    if answer is None or answer.get("unreachable"):
-        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=message_of(answer or {}))
-    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=message_of(answer))
+    code = NODE_UNREACHABLE if answer is None or answer.get("unreachable") else str(answer.get("code") or NO_ANSWER)
+    return Row(node, None, outcome=UNKNOWN, code=code, msg=message_of(answer or {}))
 
 
 def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:

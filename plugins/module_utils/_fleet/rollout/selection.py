@@ -25,9 +25,9 @@ from .values import (
     Candidate,
     RolloutError,
     one_of,
+    parse_amount,
     parse_count,
     parse_flag,
-    parse_serial,
     text_list,
 )
 
@@ -213,6 +213,7 @@ def _priorities(value: object) -> Priorities:
 class Pacing:
     """The form of batches: nodes at a time, servers of one node at a time, and the canary."""
 
+    #: The nodes of each step; the last repeats. Empty: all nodes.
     serial: tuple[Amount, ...] = ()
     #: 0: all of a node's servers.
     batch_size: int = 0
@@ -235,7 +236,9 @@ def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
         if isinstance(canary, str) and not canary.isdigit():
             raise RolloutError(f"Cannot take {canary} as canary: it is neither a number nor a node of this play")
         canary = parse_count("canary", canary)
-    return Pacing(parse_serial(given.get("serial", 0)), parse_count("batch_size", given.get("batch_size", 0)), canary)
+    serial = given.get("serial", 0)
+    steps = serial if isinstance(serial, Sequence) and not isinstance(serial, str) else [serial]
+    return Pacing(tuple(parse_amount("serial", step) for step in steps), parse_count("batch_size", given.get("batch_size", 0)), canary)
 
 
 def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, pace: Pacing) -> list[Batch]:

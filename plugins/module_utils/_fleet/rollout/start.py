@@ -98,9 +98,15 @@ def _resume(old: Record, answers: Mapping[str, Answer | None], asked: Criteria, 
     for row in [*old.left, *(old.failed if retry else ())]:
         if row.node is None or row.server is None:
             continue
-        candidate = _carry_over(row, resumed, found)
-        if candidate is not None:
-            (unseen_before if row.unseen else selected).append(candidate)
+        unknown = _unknown_reason(row, resumed)
+        if unknown is not None:
+            found.add_unknown(_ended(row, UNKNOWN, *unknown))
+            continue
+        kept = _carry_over(row, resumed)
+        if isinstance(kept, Row):
+            found.rows.append(kept)
+        else:
+            (unseen_before if row.unseen else selected).append(kept)
     new = _choose_unlisted(old, resumed, found, unseen_before)
     each_once = {(each.node, each.server): each for each in (*new.chosen, *new.suspended, *new.unseen, *selected)}
     found.choice = replace(part(each_once.values(), asked), missing=new.missing)
@@ -113,54 +119,45 @@ def _lists(answers: Mapping[str, Answer | None]) -> dict[str, Sequence[Mapping[s
     return {node: servers for node, servers in lists.items() if isinstance(servers, list)}
 
 
-def _carry_over(row: Row, resumed: _Resumed, found: Selected) -> Candidate | None:
-    """Return the server of an old row if the resumed run acts on it; else add its row to ``found``.
+def _entry_of(row: Row, resumed: _Resumed) -> Mapping[str, Any] | None:
+    return next((each for each in resumed.lists.get(str(row.node), ()) if each.get("server") == row.server), None)
 
-    The first reason counts: without an answer nothing is known of the server, and without its facts nothing of its action. An ended or
-    running action comes before a missing server and before the selection, since a second action must never follow it.
+
+def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
+    """Return the server of an old row if the resumed run acts on it, else its new row. `_unknown_reason` has found none for it.
+
+    The first reason counts: without an answer nothing is known of the action. An ended or a running action comes before a missing server
+    and before the selection, since no second action may follow it.
     """
     node, asked = str(row.node), resumed.asked
     if node not in resumed.answers:
-        found.rows.append(_ended(row, NOT_DONE, "", "Its node is not in this play"))
-        return None
+        return _ended(row, NOT_DONE, "", "Its node is not in this play")
     if node not in resumed.lists:
         fault = node_fault(node, resumed.answers[node])
-        found.rows.append(_ended(row, UNKNOWN, fault.code, fault.msg))
-        return None
-    candidate = resumed.known.get((node, str(row.server)))
-    entry = next((each for each in resumed.lists[node] if each.get("server") == row.server), None)
-    unknown = _unknown_reason(entry, resumed.answers[node] or {})
-    if unknown is not None:
-        found.add_unknown(_ended(row, UNKNOWN, *unknown))
-        return None
+        return _ended(row, UNKNOWN, fault.code, fault.msg)
+    candidate, entry = resumed.known.get((node, str(row.server))), _entry_of(row, resumed)
     if entry is not None and row.asked_by:
         outcome, state = _outcome(entry, row.asked_by), str(entry.get("state"))
         if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and resumed.asks_again(state):
             return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
         if outcome is not None:
-            found.rows.append(_ended_since(row, outcome, entry, asked))
-            return None
+            return _ended_since(row, outcome, entry, asked)
         if is_in_flight(entry, row.asked_by):
-            found.rows.append(_ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended"))
-            return None
+            return _ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended")
     if candidate is None:
-        found.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
-        return None
-    return candidate if row.unseen else _still_selected(row, entry, candidate, asked, found)
+        return _ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it")
+    return candidate if row.unseen else _still_selected(row, entry, candidate, asked)
 
 
-def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria, found: Selected) -> Candidate | None:
+def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria) -> Candidate | Row:
     any_state, again = _any_state(row), _was_tried(row)
-    candidate = replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
     # The node acts on it in any state, unless its journal says that it should be down.
     should_boot = asked.action in BOOTS and candidate.state == OFFLINE and _should_be_up(entry)
     if asked.only and not any_state and not should_boot and candidate.state not in asked.only:
-        found.rows.append(_ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile"))
-        return None
+        return _ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile")
     if asked.outdated and not again and candidate.outdated is False:
-        found.rows.append(_ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile"))
-        return None
-    return candidate
+        return _ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile")
+    return replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
 
 
 def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_before: Sequence[Candidate]) -> Choice:
@@ -182,11 +179,12 @@ def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_bef
     return choice
 
 
-def _unknown_reason(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | None:
-    """Return why a server's state is unknown, as a code and a sentence; None if it is known. An incomplete list may lack it."""
+def _unknown_reason(row: Row, resumed: _Resumed) -> tuple[str, str] | None:
+    """Return why a server that its node knows, or may know, has no facts: a code and a sentence; None without such a reason."""
+    entry = _entry_of(row, resumed)
     if entry is not None:
         return (code_of(entry), reason_of(entry)) if is_unseen(entry) else None
-    fault = list_fault(answer)
+    fault = list_fault(resumed.answers[str(row.node)] or {}) if str(row.node) in resumed.lists else None
     return None if fault is None else (LIST_INCOMPLETE, fault)
 
 

@@ -104,12 +104,6 @@ def parse_amount(name: str, value: object) -> Amount:
     return Amount(percent=float(match[1]))
 
 
-def parse_serial(value: object) -> tuple[Amount, ...]:
-    """Read one amount of nodes for each step; the last repeats. Empty means all nodes."""
-    steps = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return tuple(parse_amount("serial", step) for step in steps)
-
-
 def parse_count(name: str, value: object) -> int:
     """Read a whole number from 0. Raises `RolloutError` naming the variable."""
     amount = parse_amount(name, value)
