@@ -17,14 +17,13 @@ from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import batches_by_node
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, nodes_in_flight, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
@@ -125,7 +124,7 @@ class ActionModule(ActionBase):
         await_window(window.not_before or 0, check=self._check)
         found = {"nodes": [], "runs": []} if old is None else nodes_in_flight(self._files.to_resume())
         if found["nodes"]:
-            speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], local_now()))
+            speak(times.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], local_now()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
 
     def _plan(self) -> dict[str, Any]:
@@ -145,7 +144,7 @@ class ActionModule(ActionBase):
             speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
         if record.batches and not record.stopped:
             if record.for_players:
-                speak(progress.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
+                speak(times.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
             if not self._check:
                 # After Ctrl-C Ansible ends at once and shows nothing more.
                 speak(f"If it is interrupted, {report.going_on(record, path)}")
@@ -165,7 +164,7 @@ class ActionModule(ActionBase):
         for row in record.rows:
             rows.setdefault(row.batch, []).append(row)
         told = {
-            number: {"number": number, "label": f"{number} of {record.batches}: {progress.servers_of_rows(members)}"}
+            number: {"number": number, "label": f"{number} of {record.batches}: {times.servers_of_rows(members)}"}
             for number, members in rows.items()
         }
         own = batches_by_node(record, self._play.left())

@@ -14,14 +14,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.notifications import VARIABLE, RunNotifications, read_receivers
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, longest, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, longest, moment_in, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import moment_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import render
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
@@ -111,11 +110,11 @@ def await_window(not_before: float, *, check: bool) -> None:
     run, told = os.getppid(), None
     while (left := not_before - time.time()) > 0:
         if check:
-            speak(progress.no_window_line(not_before, time.time()))
+            speak(times.no_window_line(not_before, time.time()))
             return
         if told is None or time.monotonic() - told >= _REMIND_SECONDS:
             told = time.monotonic()
-            speak(progress.window_line(not_before, time.time()))
+            speak(times.window_line(not_before, time.time()))
         _look_after(left, run)
 
 
@@ -160,7 +159,7 @@ class RolloutSteps:
         """Wait while the servers of a batch must stay up, if any was acted on."""
         record = self.files.load(self.run)
         if any("servers" in answer for answer in self._answers(record, number, "__rollout_answer").values()):
-            self._say(progress.soak_line(record, number, self.waits.soak, local_now()))
+            self._say(times.soak_line(record, number, self.waits.soak, local_now()))
             wait_for(self.waits.soak, self.page.renew)
 
     def _advance(self, number: int | None, fault: Callable[[], str]) -> tuple[Record, dict[str, Any] | None]:
@@ -174,14 +173,14 @@ class RolloutSteps:
         if self._is_too_late(record, number, pause):
             return record, None
         if pause > 0:
-            self._say(progress.pause_line(number, pause, local_now()))
+            self._say(times.pause_line(number, pause, local_now()))
             wait_for(pause, self.page.renew)
         await_window(moment_in(record.not_before) if record.not_before else 0, check=self.files.check)
         record.stopped = fault()
         if record.stopped or self._is_too_late(record, number):
             return record, None
         work = self._begin(record, number)
-        line = progress.begin_line(record, number, local_now(), self.waits)
+        line = times.begin_line(record, number, local_now(), self.waits)
         speak(line)
         self.page.tell(line, remaining(record, number, self.waits), batch_begins=True)
         return record, work
@@ -189,7 +188,7 @@ class RolloutSteps:
     def _is_too_late(self, record: Record, number: int, pause: float = 0) -> bool:
         """Tell whether a batch after a pause may end too late; then the rolling run has stopped."""
         seconds = pause + longest(record, [number], self.waits)
-        fault = "" if self.files.check else progress.deadline_fault(record, number, seconds, time.time())
+        fault = "" if self.files.check else times.deadline_fault(record, number, seconds, time.time())
         if fault:
             stop_for_deadline(record, number, fault)
         return bool(fault)
@@ -205,7 +204,7 @@ class RolloutSteps:
             self._begin(record, number)
             count(record, number, {})
             self.files.save(record)
-            speak(progress.passed_line(record, number, local_now()))
+            speak(times.passed_line(record, number, local_now()))
         if until <= record.begun:
             raise RolloutError(f"Cannot go on: batch {until} was begun before")
 
@@ -225,7 +224,7 @@ class RolloutSteps:
         note_time(record, number, seconds_since(record.batch_began_at), self.waits)
         record.batch_times.append([number, record.batch_began_at, now()])
         self.files.save(record)
-        self._say(progress.end_line(record, number, local_now()))
+        self._say(times.end_line(record, number, local_now()))
 
     def _say(self, line: str) -> None:
         speak(line)

@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import player_policy
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, longest, longest_batch
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import batches_by_node, stop_for_deadline
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selection import (
@@ -30,8 +29,15 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.selecti
     pacing,
 )
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import (
+    Waits,
+    Window,
+    longest,
+    longest_batch,
+    moment_in,
+    read_window,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import Candidate, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, moment_in, read_window
 from ansible_collections.fleet.power.tests.unit.rollout_support import START, all_done, fleet, info, opened, uuid
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,9 +251,9 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> Non
     deadline = moment_in("2026-01-31T06:00:00Z")
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), NewRun(START.run, START.began_at, window=Window(deadline=deadline).facts()))
-    assert progress.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
+    assert times.deadline_fault(record, 1, longest(record, [1], Waits()), deadline - 60) == ""
     all_done(record, 1)
-    fault = progress.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
+    fault = times.deadline_fault(record, 2, longest(record, [2], Waits()), deadline - 59)
     assert fault.startswith("batch 2 may take 1 min, and the deadline is ")
     stop_for_deadline(record, 2, fault)
     assert [(row.outcome, row.code) for row in record.rows] == [("done", ""), ("not_done", "deadline"), ("not_done", "deadline")]

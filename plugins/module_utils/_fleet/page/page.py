@@ -16,9 +16,9 @@ from typing import Any
 
 from ..._power.model.schema import one_line
 from ..rollout import report
-from ..rollout.progress import batch_name, servers_of_rows, span
 from ..rollout.record import Record, Row, outcome_words
 from ..rollout.report import downtime_of, moment_of
+from ..rollout.times import batch_name, servers_of_rows, span
 from ..rollout.values import NOT_DONE
 from ..table import plural
 from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, Timelines, by_node, longest_down, slowest, timelines

@@ -13,9 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from ..._power.model.news import COUNTDOWN, LOCKED, PLAYERS, READY
-from ..rollout.progress import batch_name, span
 from ..rollout.record import Record, Row
 from ..rollout.report import moment_of
+from ..rollout.times import batch_name, span
 
 #: More news of one server, and longer words, are not ours.
 _MOST_PHASES = 60

@@ -15,10 +15,10 @@ from ..._power.model.request import WaitFor
 from ..._power.model.server import PowerState
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from ..options import player_policy
-from .progress import longest_batch
 from .record import Record, Row, run_key
 from .run import add_batches, list_rows, node_fault, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
 from .selection import Choice, Criteria, Pacing, batches, candidates, choose, criteria, named, pacing, part
+from .times import longest_batch
 from .values import (
     BOOTS,
     DID_NOT_STAY_UP,
