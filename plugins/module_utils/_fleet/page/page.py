@@ -21,7 +21,7 @@ from ..rollout.report import downtime_of, moment_of
 from ..rollout.times import batch_name, servers_of_rows, span
 from ..rollout.values import NOT_DONE
 from ..table import plural
-from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, Timelines, by_node, longest_down, slowest, timelines
+from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, by_node, longest_down, slowest, timelines
 
 #: Seconds after which the page of an unfinished rolling run reloads.
 REFRESH_SECONDS = 5
@@ -49,7 +49,7 @@ class Shown:
 
 def view(record: Record, shown: Shown) -> dict[str, Any]:
     kind, verdict = _verdict(record, shown)
-    found = timelines(record, shown.live, shown.now)
+    lines, left_out, clocks = timelines(record, shown.live, shown.now)
     counts = report.counts(record)
     return {
         "title": f"{verdict}: {record.action}, run {record.run}",
@@ -66,13 +66,13 @@ def view(record: Record, shown: Shown) -> dict[str, Any]:
         **_failures(record),
         **_left(record),
         **_batches(record, shown),
-        "timelines": [_timeline(each) for each in found.batches],
-        "selection": _selection(found),
-        "legend": _legend(found),
+        "timelines": [_timeline(each) for each in lines],
+        "selection": _selection(left_out),
+        "legend": _legend(lines),
         "slowest": [{**_who(row), "text": span(row.seconds or 0)} for row in slowest(record, _TOP)],
         "longest_down": [{**_who(row), "text": _down_words(row)} for row in longest_down(record, _TOP)],
         **_nodes(record, counts),
-        "clocks": [{"node": one_line(node, _NAME), "text": span(seconds)} for node, seconds in sorted(found.clocks.items())][:_NAMES],
+        "clocks": [{"node": one_line(node, _NAME), "text": span(seconds)} for node, seconds in sorted(clocks.items())][:_NAMES],
     }
 
 
@@ -214,19 +214,19 @@ def _timed_row(timed: TimedLine) -> dict[str, Any]:
     }
 
 
-def _legend(found: Timelines) -> list[dict[str, str]]:
-    lines = [line for batch in found.batches for line in batch.lines]
+def _legend(batches: Sequence[Timeline]) -> list[dict[str, str]]:
+    lines = [line for batch in batches for line in batch.lines]
     bars = {each.kind for line in lines for each in line.bars}
     down = {each.kind for line in lines for each in line.down}
     told = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
     return [*told, *({"kind": kind, "words": words, "thin": "thin"} for kind, words in DOWN_WORDS.items() if kind in down)]
 
 
-def _selection(found: Timelines) -> str:
-    if not found.left_out:
+def _selection(left_out: int) -> str:
+    if not left_out:
         return ""
     return (
-        f"Of more than {MANY} servers, those that failed, those under way and the slowest have a row; {plural(found.left_out, 'other')} "
+        f"Of more than {MANY} servers, those that failed, those under way and the slowest have a row; {plural(left_out, 'other')} "
         "are summed up by node."
     )
 

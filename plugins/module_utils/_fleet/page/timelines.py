@@ -217,16 +217,8 @@ class Timeline:
     lines: Sequence[TimedLine]
 
 
-@dataclass(frozen=True)
-class Timelines:
-    """All timelines; ``left_out`` counts servers without a row, ``clocks`` has nodes with wrong clocks, and the error in seconds."""
-
-    batches: Sequence[Timeline] = ()
-    left_out: int = 0
-    clocks: Mapping[str, float] = field(default_factory=dict)
-
-
-def timelines(record: Record, live: Live, now: datetime) -> Timelines:
+def timelines(record: Record, live: Live, now: datetime) -> tuple[list[Timeline], int, dict[str, float]]:
+    """Return the timelines of all batches, the number of servers without a row, and the errors of wrong clocks in seconds, by node."""
     timed = [each for each in (_timed(row, live, now) for row in record.rows if row.server is not None) if each is not None]
     chosen = timed if len(timed) <= MANY else _chosen(timed)
     frames = _frames(record, now)
@@ -244,7 +236,7 @@ def timelines(record: Record, live: Live, now: datetime) -> Timelines:
                 clocks[str(node)] = max(clocks.get(str(node), 0.0), abs(shift.total_seconds()))
             lines += [_line(each, frame, shift) for each in theirs]
         found.append(Timeline(batch_name(record, number), frame.began, frame.ended, lines))
-    return Timelines(found, len(timed) - len(chosen), clocks)
+    return found, len(timed) - len(chosen), clocks
 
 
 def slowest(record: Record, count: int) -> list[Row]:

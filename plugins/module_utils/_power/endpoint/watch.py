@@ -59,12 +59,7 @@ class Watch:
             follow.raise_if_hopeless(at)
 
     def operation(
-        self,
-        accepted: Accepted,
-        action: PowerAction,
-        seconds: float,
-        goes_on: Callable[[Operation], None] = lambda _operation: None,
-        poll_seconds: int = POLL_SECONDS,
+        self, accepted: Accepted, action: PowerAction, seconds: float, goes_on: Callable[[Operation], None], poll_seconds: int
     ) -> Operation | None:
         """Return the operation after its end, or None if the endpoint does not know it. Raises as `until_done`.
 
