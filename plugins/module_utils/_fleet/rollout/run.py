@@ -224,7 +224,7 @@ def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
 
 def unseen_row(candidate: Candidate) -> Row:
     """Return the row of a server without facts that may be selected."""
-    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:LONGEST_MESSAGE], unseen=True)
+    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen_code, msg=candidate.unseen_reason[:LONGEST_MESSAGE], unseen=True)
 
 
 def stop_for_unknown(record: Record, unknown: Sequence[Row]) -> None:

@@ -106,20 +106,20 @@ def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
     found, missing = _found(known, asked.names)
     if any(parse_uuid(name) is None for name in missing):
         # A missing name may belong to a server with an unknown name.
-        found += [candidate for candidate in known if candidate.unseen and not candidate.name and candidate not in found]
-    meant = [candidate for candidate in found if candidate.unseen or _meets(candidate, asked)]
-    return replace(part(meant, asked), missing=tuple(missing))
+        found += [candidate for candidate in known if candidate.unseen_code and not candidate.name and candidate not in found]
+    selected = [candidate for candidate in found if candidate.unseen_code or _meets(candidate, asked)]
+    return replace(part(selected, asked), missing=tuple(missing))
 
 
-def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
+def part(selected: Iterable[Candidate], asked: Criteria) -> Choice:
     """Return the servers in three parts: ready for the action, suspended, and unseen."""
     boots = asked.action in BOOTS
-    seen: list[Candidate] = []
+    ready: list[Candidate] = []
     suspended: list[Candidate] = []
     unseen: list[Candidate] = []
-    for candidate in meant:
-        (unseen if candidate.unseen else suspended if boots and candidate.suspended else seen).append(candidate)
-    return Choice(tuple(seen), tuple(suspended), unseen=tuple(unseen))
+    for candidate in selected:
+        (unseen if candidate.unseen_code else suspended if boots and candidate.suspended else ready).append(candidate)
+    return Choice(tuple(ready), tuple(suspended), unseen=tuple(unseen))
 
 
 def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
@@ -143,8 +143,8 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
         outdated=_is_outdated(entry),
         egg=str(entry.get("egg") or "").lower(),
         labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
-        unseen=code_of(entry) if is_unseen(entry) else "",
-        msg=reason_of(entry) if is_unseen(entry) else "",
+        unseen_code=code_of(entry) if is_unseen(entry) else "",
+        unseen_reason=reason_of(entry) if is_unseen(entry) else "",
     )
 
 

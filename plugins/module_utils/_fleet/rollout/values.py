@@ -75,8 +75,8 @@ class Candidate:
     #: Whether an earlier part of the run tried it: the selection may no longer fit.
     again: bool = False
     #: Why its facts are unknown, as a code and a sentence; empty: they are known.
-    unseen: str = ""
-    msg: str = ""
+    unseen_code: str = ""
+    unseen_reason: str = ""
 
 
 @dataclass(frozen=True)
