@@ -41,12 +41,7 @@ class ActionModule(ActionBase):
         self._vars = task_vars or {}
         self._node = str(self._vars["inventory_hostname"])
         self._found = NodeFindings()
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "definitions": self._definitions,
-            "validate": self._validate,
-            "together": self._together,
-        }
-        return {**result, "changed": False, **steps[options["step"]]()}
+        return {**result, "changed": False, **getattr(self, f"_{options['step']}")()}
 
     def _definitions(self) -> dict[str, Any]:
         files, listed = self._read_definitions()
@@ -75,8 +70,8 @@ class ActionModule(ActionBase):
             "servers": found.servers,
             "given": any(given),
             "failure": found.failure(self._node),
-            "faults": [each.facts() for each in found.faults],
-            "doubts": [each.facts() for each in found.warnings],
+            "faults": [vars(each) for each in found.faults],
+            "doubts": [vars(each) for each in found.warnings],
         }
 
     def _together(self) -> dict[str, Any]:
@@ -159,7 +154,7 @@ class ActionModule(ActionBase):
         if not isinstance(listed, list):
             self._found.refuse("node_definitions", "it is no list of definitions")
             return []
-        uuids = [listed_uuid(raw) for raw in listed]
+        uuids = [listed_uuid(raw) or "" for raw in listed]
         for index, (uuid, raw) in enumerate(zip(uuids, listed)):
             place = f"node_definitions[{index}]"
             if uuid:

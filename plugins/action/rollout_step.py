@@ -11,28 +11,31 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import turns
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import batches_by_node
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles, alone, load
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, flying, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, nodes_in_flight, open_run, understand
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import BOOTS, RolloutError
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.window import Window, read_window
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import plural
-from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import timestamp
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import Option, argument_spec
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_play import RolloutPlay
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import RolloutSteps, await_window, notifications_of, seconds_since
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, local_now
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_step import (
+    RolloutPlay,
+    RolloutSteps,
+    await_window,
+    notifications_of,
+    now,
+    seconds_since,
+)
 from ansible_collections.fleet.power.plugins.plugin_utils._variables import plain_value
 
 #: The options, and below them those that a step requires. `understand` checks the content of ``given``.
@@ -72,18 +75,10 @@ class ActionModule(ActionBase):
         self._asked: dict[str, Any] = {**{name: option.default for name, option in _OPTIONS.items()}, **plain_value(self._task.args)}
         self._play = RolloutPlay(self._task, task_vars or {})
         self._notifications = notifications_of(self._play, self._templar, check=self._check)
-        steps: dict[str, Callable[[], dict[str, Any]]] = {
-            "clear": self._clear,
-            "take_up": self._take_up,
-            "plan": self._plan,
-            "next": self._next,
-            "soak": self._soak,
-            "blame": self._blame,
-            "confirm": self._confirm,
-        }
         try:
             self._asked = self._checked()
-            result.update(steps[self._asked["step"]]())
+            step: Callable[[], dict[str, Any]] = getattr(self, f"_{self._asked['step']}")
+            result.update(step())
         except RolloutError as error:
             result.update(failed=True, msg=str(error), code=error.code)
             if self._asked.get("step") == "next":
@@ -91,7 +86,7 @@ class ActionModule(ActionBase):
             if not self._asked.get("file") or self._asked.get("step") in ("next", "confirm"):
                 # No rolling run exists yet that could report this at its end.
                 with contextlib.suppress(RolloutError):
-                    self._files.write_result(report.no_result(str(error), error.code, ended_at=_now()))
+                    self._files.write_result(report.no_result(str(error), error.code, ended_at=now()))
         if self._notifications.warnings:
             result["warnings"] = self._notifications.warnings
         return result
@@ -120,27 +115,25 @@ class ActionModule(ActionBase):
         if fault:
             raise RolloutError(fault)
         self._files.forget_result()
-        window, old = self._window(), self._files.to_resume() if self._asked["resume"] else None
+        window = read_window(self._asked["given"] or {}, time.time())
+        old = self._files.to_resume() if self._asked["resume"] else None
         if self._asked["given"] is not None:
             # Faults appear now, not when the window opens and you have left.
             understand(self._asked["given"], self._play.nodes(), old)
             self._notifications.require_good()
         await_window(window.not_before or 0, check=self._check)
-        found = {"nodes": [], "runs": []} if old is None else flying(self._files.to_resume())
+        found = {"nodes": [], "runs": []} if old is None else nodes_in_flight(self._files.to_resume())
         if found["nodes"]:
-            speak(progress.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], datetime.now().astimezone()))
+            speak(times.flight_line(found["nodes"], found["runs"], self._asked["resume_wait"], local_now()))
         return {**found, "until": time.time() + self._asked["resume_wait"], "window": window.facts()}
-
-    def _window(self) -> Window:
-        return read_window(self._asked["given"] or {}, time.time())
 
     def _plan(self) -> dict[str, Any]:
         run_files = self._files
-        seen = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
-        start = Start(secrets.token_hex(4), _now(), self._check, Window.of_facts(self._asked["window"]), self._play.asked_by)
+        answers = {node: self._play.answer(node, "__rollout_seen") for node in self._play.nodes()}
+        new = NewRun(secrets.token_hex(4), now(), self._check, self._asked["window"], self._play.asked_by)
         with alone(run_files.resume) if self._asked["resume"] else contextlib.nullcontext():
             old = run_files.to_resume() if self._asked["resume"] else None
-            record = open_run(self._asked["given"], seen, start, old)
+            record = open_run(self._asked["given"], answers, new, old)
             self._notifications.expect(record, old, run_files.place(record, old))
             page = _page()
             page.begin(run_files.report, record)
@@ -151,7 +144,7 @@ class ActionModule(ActionBase):
             speak(f"Run {record.run}: {plural(chosen, 'server')} in {plural(record.batches, 'batch', 'batches')}, kept in {path}")
         if record.batches and not record.stopped:
             if record.for_players:
-                speak(progress.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
+                speak(times.worst_line(record, self._waits if record.action in BOOTS else replace(self._waits, soak=0)))
             if not self._check:
                 # After Ctrl-C Ansible ends at once and shows nothing more.
                 speak(f"If it is interrupted, {report.going_on(record, path)}")
@@ -171,10 +164,11 @@ class ActionModule(ActionBase):
         for row in record.rows:
             rows.setdefault(row.batch, []).append(row)
         told = {
-            number: {"number": number, "label": f"{number} of {record.batches}: {progress.servers_of_rows(members)}"}
+            number: {"number": number, "label": f"{number} of {record.batches}: {times.servers_of_rows(members)}"}
             for number, members in rows.items()
         }
-        return {node: [told[number] for number in numbers] for node, numbers in turns(record, self._play.left()).items() if numbers}
+        own = batches_by_node(record, self._play.left())
+        return {node: [told[number] for number in numbers] for node, numbers in own.items() if numbers}
 
     def _next(self) -> dict[str, Any]:
         """Count the batch before and begin the next. If no batch may begin, report, and fail unless all ended well."""
@@ -198,7 +192,10 @@ class ActionModule(ActionBase):
         return {}
 
     def _blame(self) -> dict[str, Any]:
-        return {"failed": True, "msg": report.blame(self._files.load(self._asked["run"]), self._play.here())}
+        """Fail a node: for its own failures, or for a reason that belongs to no node."""
+        record = self._files.load(self._asked["run"])
+        why = report.blamed(record).get(self._play.here()) or f"Cannot end the {record.action} well: {report.summary(record)}"
+        return {"failed": True, "msg": why}
 
     def _confirm(self) -> dict[str, Any]:
         """Fail if a rolling run of this command has not reported its end: its play broke off, although all looked well."""
@@ -209,7 +206,7 @@ class ActionModule(ActionBase):
         if record.run == self._asked["run"] and record.owner:
             record.stopped = record.stopped or "its play was ended before its end"
             _page().end(record, report.parts_of_going_on(record, path), {"ok": False})
-            told = report.result(record, ended_at=_now(), seconds=seconds_since(record.began_at), resume_file=path)
+            told = report.result(record, ended_at=now(), seconds=seconds_since(record.began_at), resume_file=path)
             self._notifications.break_off(record, path, {**told, "ok": False})
             raise RolloutError(
                 f"Cannot tell of run {record.run}: its play was ended before its end, as by meta: end_play in rollout_before_batch_tasks; "
@@ -238,7 +235,3 @@ class ActionModule(ActionBase):
 
 def _page() -> RunReport:
     return RunReport(constants.DEFAULT_LOCAL_TMP)
-
-
-def _now() -> str:
-    return timestamp(datetime.now(timezone.utc))

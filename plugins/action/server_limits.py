@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.fleet.power.plugins.plugin_utils._server_action import OriginAction
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction
 
 
-class ActionModule(OriginAction):
+class ActionModule(ServerAction):
     """The action plugin that runs before the module of the same name."""
+
+    _adds_origin = True

@@ -18,19 +18,19 @@ from ansible_collections.fleet.power.plugins.plugin_utils._job_follower import (
     JobFollower,
     NodeOfTask,
     asking_to_follow,
-    is_followed,
-    is_shown,
     new_job,
     was_lost,
 )
 from ansible_collections.fleet.power.plugins.plugin_utils._progress import TaskProgress
-from ansible_collections.fleet.power.plugins.plugin_utils._server_action import OriginAction, was_reached
+from ansible_collections.fleet.power.plugins.plugin_utils._server_action import ServerAction, was_reached
 
 
-class ActionModule(OriginAction):
+class ActionModule(ServerAction):
+    _adds_origin = True
+
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the module's result. An action that takes longer than `AFTER_SECONDS` becomes a job, and this waits for its end."""
-        if self._task.async_val or self._task.check_mode or not is_followed(os.environ):
+        if self._task.async_val or self._task.check_mode or os.environ.get("FLEET_POWER_FOLLOW") == "0":
             return super()._executed(arguments, task_vars)
         environment = list(self._task.environment or ())
         self._task.environment = environment
@@ -57,7 +57,8 @@ class ActionModule(OriginAction):
             if lost is None and FOLLOW not in answer:
                 return answer
             is_secret = bool(self._task.no_log)
-            with TaskProgress(host, mute=is_secret or not is_shown(os.environ), reports=not is_secret) as progress:
+            mute = is_secret or os.environ.get("FLEET_POWER_PROGRESS") == "0"
+            with TaskProgress(host, mute=mute, reports=not is_secret) as progress:
                 follower = JobFollower(node, job, progress, run_of_ansible)
                 ended = follower.result(answer.pop(FOLLOW)) if lost is None else follower.rejoined(lost, may_have_begun)
         # The first answer has more keys, such as the discovered interpreter.

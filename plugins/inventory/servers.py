@@ -176,8 +176,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.optio
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.reading import Read, read_all
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
-from ansible_collections.fleet.power.plugins.plugin_utils._inventory_cache import ReadingCache
-from ansible_collections.fleet.power.plugins.plugin_utils._inventory_nodes import Nodes
+from ansible_collections.fleet.power.plugins.plugin_utils._inventory import Nodes, ReadingCache
 
 _ENDINGS = ("fleet_power.yml", "fleet_power.yaml")
 #: Only the values of these options are evaluated as templates.

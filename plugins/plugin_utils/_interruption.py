@@ -26,7 +26,6 @@ class _Ended(BaseException):
 def telling_when_ended(tell: Callable[[], object]) -> Iterator[None]:
     """On SIGINT or SIGTERM leave the work by an exception, since ``tell`` may need its connection and locks; call it and end."""
     handlers = _Handlers()
-    handlers.set()
     try:
         yield
     except BaseException:
@@ -42,14 +41,12 @@ def telling_when_ended(tell: Callable[[], object]) -> Iterator[None]:
 
 
 class _Handlers:
-    """The signal handlers of this process: the earlier ones, and ours."""
+    """The signal handlers of this process: the earlier ones, and ours, which raise `_Ended`."""
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self.ended_by: int | None = None
-
-    def set(self) -> None:
-        """Make both signals raise `_Ended`. Only the main thread can set handlers."""
+        # Only the main thread can set handlers.
         with contextlib.suppress(ValueError):
             for number in _ENDINGS:
                 self._before[number] = signal.signal(number, self._note)

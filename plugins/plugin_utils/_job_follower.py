@@ -69,22 +69,11 @@ def new_job() -> str:
 @contextlib.contextmanager
 def asking_to_follow(environment: list[Any], text: str) -> Iterator[None]:
     """Put the request for a job into the module's environment."""
-    asked = {VARIABLE: text}
-    environment.append(asked)
+    environment.append({VARIABLE: text})
     try:
         yield
     finally:
-        environment.remove(asked)
-
-
-def is_followed(variables: Mapping[str, str]) -> bool:
-    """Tell whether actions may become jobs; ``FLEET_POWER_FOLLOW=0`` in the controller's environment says no."""
-    return variables.get("FLEET_POWER_FOLLOW", "1") != "0"
-
-
-def is_shown(variables: Mapping[str, str]) -> bool:
-    """Tell whether to show progress; ``FLEET_POWER_PROGRESS=0`` in the controller's environment says no."""
-    return variables.get("FLEET_POWER_PROGRESS", "1") != "0"
+        environment.remove({VARIABLE: text})
 
 
 def was_lost(error: AnsibleConnectionFailure) -> bool:
@@ -100,7 +89,6 @@ class Elapsed:
 
     @property
     def seconds(self) -> float:
-        """The time that passed, or more."""
         monotonic, wall = self._began
         return max(time.monotonic() - monotonic, time.time() - wall)
 

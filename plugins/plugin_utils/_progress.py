@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from ansible import constants
 from ansible_collections.fleet.power.plugins.module_utils._fleet.progress import Board, pace
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak
-from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport
+from ansible_collections.fleet.power.plugins.plugin_utils._rollout_report import RunReport, shared_state
 
 _FILE = "fleet-power-progress"
 _LOOK_AGAIN_SECONDS = 0.1
@@ -80,17 +78,7 @@ class TaskProgress:
     @contextlib.contextmanager
     def _board(self) -> Iterator[Board]:
         """Return the board under its lock. An unreadable board begins anew: progress must never cause a failure."""
-        board, file = Board({}), None
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(OSError, ValueError):
-                # Without a buffer, its close has nothing left to write and cannot fail.
-                opened = open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)  # noqa: SIM115
-                file = held.enter_context(opened)
-                fcntl.flock(file, fcntl.LOCK_EX)
-                board = Board(json.loads(file.read() or "{}"))
+        with shared_state(self._path, create=True) as state:
+            board = Board(state)
             yield board
-            with contextlib.suppress(OSError):
-                if file is not None:
-                    file.seek(0)
-                    file.truncate()
-                    file.write(json.dumps(board.state()).encode())
+            state.update(board.state())

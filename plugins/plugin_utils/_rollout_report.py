@@ -44,18 +44,18 @@ class RunReport:
                 os.unlink(left)
         if not path:
             return
-        run_files.write_whole(path, page(record, Shown(_local())))
+        run_files.write_whole(path, page(record, Shown(local_now())))
         run_files.write(self._state, {"path": path, "run": record.run, "next_at": time.monotonic() + REFRESH_SECONDS})
 
     def follow(self, file: str) -> None:
         """Note the file of the record: from now on the report is renewed."""
-        with self._held() as state:
+        with shared_state(self._state) as state:
             if state:
                 state["file"] = file
 
     def tell(self, doing: str, left: float | None = None, *, batch_begins: bool = False) -> None:
         """Note the current step and the estimated seconds that are left. A batch that begins drops the news of the last."""
-        with self._held() as state:
+        with shared_state(self._state) as state:
             if state:
                 state.update(doing=doing, left=left)
             if state and batch_begins:
@@ -76,19 +76,19 @@ class RunReport:
     def renew(self) -> None:
         """Renew the report if it is time."""
         # If another process renews it, there is nothing to do.
-        with self._held(patiently=False) as state:
+        with shared_state(self._state, patiently=False) as state:
             if "file" in state and time.monotonic() >= state["next_at"]:
                 self._write(state)
 
     def end(self, record: Record, going_on: Sequence[str], result: Mapping[str, Any]) -> None:
         """Write the final report."""
-        with self._held() as state:
+        with shared_state(self._state) as state:
             if not state or state["run"] != record.run:
                 return
             path = str(state["path"])
             with self._told():
                 run_files.write_whole(
-                    path, page(record, Shown(_local(), going_on=going_on, result=result)), "it is as it was before the end"
+                    path, page(record, Shown(local_now(), going_on=going_on, result=result)), "it is as it was before the end"
                 )
                 speak(f"The report is {path}")
             state.clear()
@@ -100,7 +100,7 @@ class RunReport:
             record = run_files.load(str(state["file"]))
             if record.run == state["run"]:
                 going_on = report.parts_of_going_on(record, str(state["file"])) if record.left or record.failed else ()
-                shown = Shown(_local(), str(state.get("doing") or ""), going_on, state.get("left"), read_live(self._lines()))
+                shown = Shown(local_now(), str(state.get("doing") or ""), going_on, state.get("left"), read_live(self._lines()))
                 run_files.write_whole(str(state["path"]), page(record, shown), _CONSEQUENCE)
         took = time.monotonic() - began
         state["next_at"] = time.monotonic() + max(REFRESH_SECONDS, took / _MOST_OF_TIME)
@@ -117,26 +117,33 @@ class RunReport:
         except RolloutError as error:
             speak(f"[WARNING]: {error}")
 
-    @contextlib.contextmanager
-    def _held(self, *, patiently: bool = True) -> Iterator[dict[str, Any]]:
-        """Return the shared state under its lock; empty without a report, or if another process has it. An emptied state is removed."""
-        state: dict[str, Any] = {}
-        with contextlib.ExitStack() as held:
-            file = None
-            with contextlib.suppress(OSError, ValueError):
-                file = held.enter_context(open(self._state, "r+b", buffering=0))
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
-                state = json.loads(file.read())
-            before = dict(state)
-            yield state
-            with contextlib.suppress(OSError):
-                if not state and before:
-                    os.unlink(self._state)
-                elif file is not None and state != before:
-                    file.seek(0)
-                    file.truncate()
-                    file.write(json.dumps(state).encode())
+
+@contextlib.contextmanager
+def shared_state(path: str, *, create: bool = False, patiently: bool = True) -> Iterator[dict[str, Any]]:
+    """Return the JSON object of a file under the file's lock; keep what the caller changes. An emptied object is removed.
+
+    It is empty without the file, for an unreadable one, and if another process has the lock and this one must not wait.
+    """
+    state: dict[str, Any] = {}
+    with contextlib.ExitStack() as held:
+        text = None
+        with contextlib.suppress(OSError, ValueError):
+            # Without a buffer, its close has nothing left to write and cannot fail.
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+            file = held.enter_context(open(descriptor, "r+b", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if patiently else fcntl.LOCK_NB))
+            text = file.read()
+            state = json.loads(text or "{}")
+        was_empty = not state
+        yield state
+        with contextlib.suppress(OSError):
+            if not state and not was_empty:
+                os.unlink(path)
+            elif text is not None and json.dumps(state).encode() != text:
+                file.seek(0)
+                file.truncate()
+                file.write(json.dumps(state).encode())
 
 
-def _local() -> datetime:
+def local_now() -> datetime:
     return datetime.fromtimestamp(time.time()).astimezone()

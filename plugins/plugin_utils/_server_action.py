@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import getpass
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +18,6 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import AD_HOC
-from ansible_collections.fleet.power.plugins.plugin_utils._controller_user import controller_user
 
 #: The names of option server. Loading the declared options would take longer than all the rest here.
 _SERVER_NAMES = ("server", "servers", "uuid")
@@ -27,41 +28,45 @@ _LOOK_AGAIN_SECONDS = 0.2
 _AD_HOC_PLAY = "Ansible Ad-Hoc"
 
 
+def controller_user() -> str:
+    """Return the user who runs Ansible, and the machine. A user without a name (a container may run under any id) is shown by number."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
 class ServerAction(ActionBase):  # type: ignore[misc]
     """An action plugin that runs the module of its own name. A task that names no server gets the server of its host."""
 
     _supports_async = True
+    #: Whether a task that gives no origin gets one.
+    _adds_origin = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module with the task's arguments and the added ones."""
         variables = task_vars or {}
         result: dict[str, Any] = super().run(tmp, variables)
-        arguments = self._completed(with_server_of_host(self._task.args, variables, self._templar), variables)
+        arguments = with_server_of_host(self._task.args, variables, self._templar)
+        if self._adds_origin and not arguments.get("origin"):
+            arguments["origin"] = self._origin(variables)
         with _turn(self._node(variables)):
             result.update(self._executed(arguments, variables))
-        _note_reached(str(variables.get("inventory_hostname", "")))
+        with contextlib.suppress(OSError):
+            mark = _reached(str(variables.get("inventory_hostname", "")))
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         return result
 
     def _executed(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val)
         return answer
 
-    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        del task_vars
-        return arguments
-
     def _node(self, task_vars: Mapping[str, Any]) -> str | None:
         """Return the node whose connection several hosts share, None for a host that is no server."""
         if not task_vars.get("server_uuid") or task_vars.get("server_node") is None:
             return None
         return str(self._templar.template(task_vars["server_node"]))
-
-
-class OriginAction(ServerAction):
-    """A server action that adds the origin, unless the task gives one."""
-
-    def _completed(self, arguments: dict[str, Any], task_vars: Mapping[str, Any]) -> dict[str, Any]:
-        return arguments if arguments.get("origin") else {**arguments, "origin": self._origin(task_vars)}
 
     def _origin(self, task_vars: Mapping[str, Any]) -> str:
         play = task_vars.get("ansible_play_name")
@@ -79,11 +84,6 @@ def with_server_of_host(arguments: Mapping[str, Any], task_vars: Mapping[str, An
 def was_reached(host: str) -> bool:
     """Tell whether a task of this collection has reached a host earlier in this Ansible."""
     return os.path.exists(_reached(host))
-
-
-def _note_reached(host: str) -> None:
-    with contextlib.suppress(OSError):
-        os.close(os.open(_reached(host), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _reached(host: str) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import Start, open_run
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import NewRun, open_run
 
-START = Start("1b2c3d4e", "2026-01-31T12:00:00.000Z")
+START = NewRun("1b2c3d4e", "2026-01-31T12:00:00.000Z")
 LOST: dict[str, Any] = {"unreachable": True, "msg": "Connection timed out"}
 
 
@@ -57,7 +57,7 @@ def ended(servers: Sequence[str], outcome: str = "done", **more: Any) -> dict[st
 
 
 def opened(seen: Mapping[str, Any], old: Record | None = None, *, run: str = START.run, **given: Any) -> Record:
-    return open_run({"action": "restart", "servers": ["all"], **given}, seen, Start(run, START.began_at), old)
+    return open_run({"action": "restart", "servers": ["all"], **given}, seen, NewRun(run, START.began_at), old)
 
 
 def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -15,9 +15,8 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import call as call_module
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import Seen, read_server, read_servers
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import AtEndpoint, at_endpoint, check_options, describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.follow import RunChanges
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.operation import read_operation
 from ansible_collections.fleet.power.plugins.module_utils._power.model.caller import SILENT, Caller
@@ -73,7 +72,7 @@ class Scripted(Web):
 class Answering(Endpoint):
     def __init__(self, *answers: Answer | WebFault, url: str = "https://node1.example.test:8080") -> None:
         super().__init__(url, TOKEN)
-        self._connection.web = self.scripted = Scripted(*answers)
+        self.web = self.scripted = Scripted(*answers)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +313,7 @@ class Silent(Scripted):
 class Unanswering(Answering):
     def __init__(self) -> None:
         super().__init__()
-        self._connection.web = Silent()
+        self.web = Silent()
 
 
 def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:

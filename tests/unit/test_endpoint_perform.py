@@ -215,9 +215,8 @@ def test_an_endpoint_that_cannot_have_regard_to_players_is_asked_for_nothing(sta
 
 def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> None:
     endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
-    done = Operation(
-        Outcome.DONE, changed=True, state=OFFLINE, players=PlayerCount(2, 20), player_wait=PlayerWait(3660.0, (60,), announced=True)
-    )
+    facts = {"players": PlayerCount(2, 20), "player_wait": PlayerWait(3660.0, (60,), announced=True)}
+    done = Operation(Outcome.DONE, changed=True, state=OFFLINE, facts=facts)
     counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")
     waiting = Operation(None, waits="waiting", due="2026-03-01T13:00:00.000Z")
     # Each look takes the endpoint as long as it may.
@@ -233,7 +232,7 @@ def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> No
     heard: list[News] = []
     result = perform(endpoint, "stop", listener=heard.append, players=POLICY)
     assert (ended(result), endpoint.policies) == (("done", "", True), [POLICY])
-    assert (result.players, result.player_wait) == (done.players, done.player_wait)
+    assert (result.players, result.player_wait) == (facts["players"], facts["player_wait"])
     assert [(news.phase, news.deadline) for news in heard] == [
         ("players", "2026-03-01T13:00:00.000Z"),
         ("countdown", "2026-03-01T13:01:00.000Z"),
@@ -245,25 +244,21 @@ def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> No
 
 def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
     endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), accepted=FOLLOWED)
-    told = Operation(
-        Outcome.CANCELLED,
-        code="cancelled_by_kill",
-        msg="killed meanwhile",
-        changed=True,
-        state_before=RUNNING,
-        state=OFFLINE,
-        stop=StopReport("command", forced=True, seconds=2.5),
-        waited_seconds=1.5,
-        holder={"action": "kill"},
-        plan=(PlanStep.STOP,),
-        exit_code=137,
-        log=("last words",),
-    )
+    facts = {
+        "state_before": RUNNING,
+        "stop": StopReport("command", forced=True, seconds=2.5),
+        "waited_seconds": 1.5,
+        "holder": {"action": "kill"},
+        "plan": (PlanStep.STOP,),
+        "exit_code": 137,
+        "log": ("last words",),
+    }
+    told = Operation(Outcome.CANCELLED, code="cancelled_by_kill", msg="killed meanwhile", changed=True, state=OFFLINE, facts=facts)
     endpoint.operations = [Operation(None), told]
     result = perform(endpoint, "stop")
     assert (ended(result), result.operation, result.msg) == (("cancelled", "cancelled_by_kill", True), "op-of-the-endpoint", told.msg)
     assert (result.stop, result.waited_seconds, result.holder, result.exit_code, result.log) == (
-        told.stop,
+        facts["stop"],
         1.5,
         {"action": "kill"},
         137,

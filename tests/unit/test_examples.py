@@ -15,10 +15,9 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.server_facts import FactOptions, ask_players, describe_each
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.many.service_facts import event_facts
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition import parse_definition
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint import facts
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.answers import read_server
+from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.call import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.client import Endpoint
-from ansible_collections.fleet.power.plugins.module_utils._power.endpoint.facts import describe_at
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.outbox import Delivery
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
 from ansible_collections.fleet.power.plugins.module_utils._power.model.players import PlayerCount, PlayerWait
@@ -171,7 +170,7 @@ def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
     # Of Wings and of our own HTTP shim, the latter of which alone tells of supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
-    own = facts._entry(read_server({"state": "running", **ours}, UUID))
+    own = read_server({"state": "running", **ours}, UUID).entry()
     told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
     assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}

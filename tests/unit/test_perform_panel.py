@@ -391,5 +391,5 @@ class TestDowntime:
         ],
     )
     def test_what_an_endpoint_tells_is_taken_over(self, told: object, expected: object) -> None:
-        found = read_operation({"outcome": "done", "downtime": told}).downtime
+        found = read_operation({"outcome": "done", "downtime": told}).facts["downtime"]
         assert (None if found is None else found.facts()) == expected

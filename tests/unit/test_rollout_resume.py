@@ -15,7 +15,7 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, from_json, run_key, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import RunFiles
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import flying
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import nodes_in_flight
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError
 from ansible_collections.fleet.power.tests.unit.rollout_support import (
     LOST,
@@ -178,7 +178,7 @@ def test_a_node_lost_for_long_is_still_asked_what_the_first_run_did_there() -> N
     count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
     without = opened({"node-1": told(info(100))}, again(record), run="bbbbbbbb")
     lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(without), run="cccccccc")
-    assert flying(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
+    assert nodes_in_flight(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
     seen = {"node-1": told(info(100)), "node-2": told(info(200, operations=[operation("done", "aaaaaaaa")]))}
     assert [(row.server, row.outcome) for row in opened(seen, again(lost_still)).rows] == [(uuid(200), "done")]
 

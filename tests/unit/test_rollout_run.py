@@ -9,13 +9,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import progress, report
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import report, times
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import BEGUN, begun_event, closing_event, missed_events
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.progress import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.record import Record, Row, from_json, to_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.report import note_timing, result
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run import begin, count
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.start import is_in_flight
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.times import Waits, note_time, remaining
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.values import RolloutError, parse_amount
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import LEFT_TO_PLAYERS
@@ -227,13 +227,13 @@ def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS,
 
 def test_a_name_is_its_owners_to_choose_and_stays_on_its_line() -> None:
     record = opened({"node-1": told(info(1, name="a\nfatal: [node-1]\x1b[2J" + "x" * 99))})
-    line = progress.begin_line(record, 1, NOW, NO_WAITS)
+    line = times.begin_line(record, 1, NOW, NO_WAITS)
     assert line.startswith("12:01:00 Batch 1 of 1: node-1 a fatal: [node-1] [2Jx")
     assert line.isprintable()
     assert len(line) < 80
     begin(record, 1)
     count(record, 1, {"node-1": ended([str(record.rows[0].server)], "failed", code="start_failed")})
-    assert progress.end_line(record, 1, NOW).isprintable()
+    assert times.end_line(record, 1, NOW).isprintable()
 
 
 def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
@@ -242,9 +242,9 @@ def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
     # What failed at once tells nothing of the rest.
     passed(record, 1, 0.5, outcome="refused", code="image_unavailable")
     assert remaining(record, 2, NO_WAITS) is None
-    assert progress.begin_line(record, 2, NOW, NO_WAITS).endswith(": node-2 Server 200 [1 min so far]")
+    assert times.begin_line(record, 2, NOW, NO_WAITS).endswith(": node-2 Server 200 [1 min so far]")
     passed(record, 2, 30)
-    assert progress.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
+    assert times.begin_line(record, 3, NOW, NO_WAITS).endswith(" [1 min so far, about 30 s left]")
 
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)

@@ -15,8 +15,15 @@ import pytest
 from ansible_collections.fleet.power.plugins.module_utils._fleet import status
 from ansible_collections.fleet.power.plugins.module_utils._fleet.look_result import unseen_in
 from ansible_collections.fleet.power.plugins.module_utils._fleet.options import options_fault, player_policy
-from ansible_collections.fleet.power.plugins.module_utils._fleet.status import NodeSeen, failure, faults, node_seen, snapshot
-from ansible_collections.fleet.power.plugins.module_utils._fleet.status_cells import event_lines, receiver_rows
+from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
+    NodeSeen,
+    event_lines,
+    failure,
+    faults,
+    node_seen,
+    receiver_rows,
+    snapshot,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.table import width_of
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import SettingsInvalid
 from ansible_collections.fleet.power.plugins.module_utils._power.model.option import argument_spec
@@ -245,7 +252,7 @@ NONE = events(running=False, kept=False)
     ids=lambda value: str(value)[:60],
 )
 def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, Any] | None], lines: list[str]) -> None:
-    assert event_lines([(f"node-{number}", each) for number, each in enumerate(nodes, 1)]) == lines
+    assert event_lines([NodeSeen(f"node-{number}", {}, events=each) for number, each in enumerate(nodes, 1)]) == lines
 
 
 @pytest.mark.parametrize(
@@ -260,7 +267,8 @@ def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, 
     ids=str,
 )
 def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[str, Any], words: str | None) -> None:
-    assert receiver_rows([("node-1", events(receiver(**told)))], RECEIVERS_NOON) == ([] if words is None else [("node-1, pager", words)])
+    node = NodeSeen("node-1", {}, events=events(receiver(**told)))
+    assert receiver_rows([node], RECEIVERS_NOON) == ([] if words is None else [("node-1, pager", words)])
 
 
 GIVEN: list[dict[str, Any]] = [

@@ -23,6 +23,8 @@ from .._power.receivers.receiver import check_address
 from .._power.sources.web import checked_address
 from .._power.sources.web_answers import WebFault
 
+#: The own UUID in a definition, or None.
+listed_uuid = uuid_in
 EXTENSIONS = DefinitionDirectory.extensions
 #: The most bytes of a definition.
 LARGEST = DefinitionDirectory.largest
@@ -42,9 +44,6 @@ class Finding:
     @property
     def sentence(self) -> str:
         return f"{self.place}: {self.msg}"
-
-    def facts(self) -> dict[str, str]:
-        return {"place": self.place, "key": self.key, "msg": self.msg}
 
 
 @dataclass
@@ -206,11 +205,6 @@ def _note_repeated(value: Any, location: KeyLocation) -> None:
     elif isinstance(value, list):
         for index, part in enumerate(value):
             _note_repeated(part, location.item(index))
-
-
-def listed_uuid(raw: object) -> str:
-    """Return a definition's own UUID, or an empty text."""
-    return uuid_in(raw) or ""
 
 
 def in_one(findings: list[Finding]) -> str:

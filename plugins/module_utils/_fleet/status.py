@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .._power.model.clock import timestamp
+from .._power.model.players import COUNTING
 from .._power.model.request import DEFAULT_PRIORITY
 from .._power.model.schema import few
 from .._power.model.server import PowerState
+from .._power.model.supervision import SupervisionState, Verdict
 from .look_result import called, code_of, is_unseen, list_fault, reason_of
-from .status_cells import EventFacts, act_words, event_lines, moment, player_words, receiver_rows, supervision_words, supervisor_lines
 from .table import Column, plural, render_within, render_wrapped, wrapped
 
 #: Of the snapshot. A reader refuses a greater number, and ignores unknown fields.
@@ -101,8 +102,7 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
             rows.append((each.node, None, None, "no answer" if each.reachable else "unreachable", *[None] * 7))
         if each.lacking is not None:
             rows.append((each.node, None, None, "list not whole", *[None] * 7))
-    events = [(each.node, each.events) for each in nodes]
-    below = [_counts(nodes), *supervisor_lines([(each.node, each.supervisor) for each in nodes]), *event_lines(events)]
+    below = [_counts(nodes), *_supervisor_lines(nodes), *event_lines(nodes)]
     columns = _columns(rows)
     # Without games there is no column of players; without outdated containers no column of differences.
     for index in (_OUTDATED, _PLAYERS):
@@ -113,8 +113,8 @@ def status_lines(nodes: Sequence[NodeSeen], states: Collection[str] = (), *, now
         *table,
         "",
         *(line for sentence in below for line in wrapped(sentence, width)),
-        *_receivers(events, now, width),
-        *_errors(nodes, width),
+        *_table(("RECEIVER", "EVENTS"), receiver_rows(nodes, now), width),
+        *_table(("NOT SEEN", "REASON"), _errors(nodes), width),
     ]
 
 
@@ -130,10 +130,10 @@ def _without(cells: Sequence[Any], index: int) -> list[Any]:
 
 def failure(nodes: Sequence[NodeSeen]) -> str | None:
     """Return one sentence if a node or one of its servers could not be read."""
-    dark = [each.node for each in nodes if each.error is not None]
-    part = [each.node for each in nodes if each.error is None and not _is_whole(each)]
-    told = [f"look at {_some(dark, nodes)}"] if dark else []
-    told += [f"see all servers of {_some(part, nodes)}"] if part else []
+    unread = [each.node for each in nodes if each.error is not None]
+    partial = [each.node for each in nodes if each.error is None and not _is_whole(each)]
+    told = [f"look at {_some(unread, nodes)}"] if unread else []
+    told += [f"see all servers of {_some(partial, nodes)}"] if partial else []
     return f"Cannot {', nor '.join(told)}; the reasons are below the table, the other nodes are complete" if told else None
 
 
@@ -175,24 +175,20 @@ def _kept(seen: NodeSeen) -> dict[str, Any]:
 
 def _row(node: str, entry: Mapping[str, Any], now: datetime) -> Sequence[object]:
     container: Mapping[str, Any] = entry.get("container") or {}
+    outdated: Mapping[str, Any] = entry.get("outdated") or {}
     return (
         node,
         entry.get("short_id"),
         # A narrow terminal has no column for ids. A server without a name still shows its id here.
         entry.get("name") or entry.get("short_id"),
         ", ".join(_state_words(entry, container)),
-        player_words(entry),
-        _outdated_words(entry),
-        moment(container.get("finished_at") or container.get("started_at"), now),
+        _player_words(entry),
+        # Differences from the definition; none if they are unknown.
+        (", ".join(outdated.get("differs") or ()) or "yes") if outdated.get("is_outdated") is True else None,
+        _moment(container.get("finished_at") or container.get("started_at"), now),
         container.get("exit_code"),
-        *act_words(entry, now),
+        *_act_words(entry, now),
     )
-
-
-def _outdated_words(entry: Mapping[str, Any]) -> str | None:
-    """Return the differences of a container from its definition; None if there are none or they are unknown."""
-    told: Mapping[str, Any] = entry.get("outdated") or {}
-    return (", ".join(told.get("differs") or ()) or "yes") if told.get("is_outdated") is True else None
 
 
 def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iterator[str]:
@@ -201,7 +197,7 @@ def _state_words(entry: Mapping[str, Any], container: Mapping[str, Any]) -> Iter
     if is_unseen(entry):
         yield code_of(entry)
     intent = entry.get("intent")
-    yield from supervision_words(entry)
+    yield from _supervision_words(entry)
     if intent is not None and state == PowerState.RUNNING.value and not intent.get("up") and not entry.get("lock"):
         yield "should be down"
     if entry.get("suspended"):
@@ -221,13 +217,191 @@ def _counts(nodes: Sequence[NodeSeen]) -> str:
     return f"{plural(sum(counts.values()), 'server')} on {plural(seen, 'node')}{': ' if words else ''}{words}"
 
 
-def _receivers(events: EventFacts, now: datetime, width: int) -> list[str]:
-    rows = receiver_rows(events, now)
-    return ["", *render_wrapped(("RECEIVER", "EVENTS"), rows, width).split("\n")] if rows else []
+def _table(headings: tuple[str, str], rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    return ["", *render_wrapped(headings, rows, width).split("\n")] if rows else []
 
 
-def _errors(nodes: Sequence[NodeSeen], width: int) -> list[str]:
+def _errors(nodes: Sequence[NodeSeen]) -> list[tuple[str, str]]:
     rows = [(each.node, each.error) for each in nodes if each.error is not None]
     rows += [(f"{each.node}, its list", each.lacking) for each in nodes if each.lacking is not None]
     rows += [(f"{each.node}, {called(entry)}", reason_of(entry)[:_LONGEST_REASON]) for each in nodes for entry in each.unseen]
-    return ["", *render_wrapped(("NOT SEEN", "REASON"), rows, width).split("\n")] if rows else []
+    return rows
+
+
+def _player_words(entry: Mapping[str, Any]) -> str | None:
+    """Return the number of players and slots, or the reason why it is unknown; None without a known game."""
+    players = entry.get("players")
+    if not isinstance(players, Mapping):
+        return None
+    online, most, why = (players.get(name) for name in ("online", "max", "unknown_reason"))
+    if online is None:
+        return f"? ({why})" if why else "?"
+    return f"{online}" if most is None else f"{online}/{most}"
+
+
+#: Beyond this the year says more than the time of day.
+_NEAR = timedelta(days=180)
+
+
+def _act_words(entry: Mapping[str, Any], now: datetime) -> tuple[str | None, str | None, str | None]:
+    """Return the action of the lock holder, else of a wait for players, else the last one: what, by whom, and why."""
+    lock: Mapping[str, Any] = entry.get("lock") or {}
+    countdown: Mapping[str, Any] = entry.get("countdown") or {}
+    operation: Mapping[str, Any] = entry.get("last_operation") or {}
+    if lock:
+        words: str | None = _lock_words(lock, now)
+    elif countdown:
+        due = _moment(countdown.get("due"), now) or "an unknown time"
+        action, phase = (str(countdown.get(name) or "unknown") for name in ("action", "phase"))
+        # A countdown ends exactly then; a wait may end earlier.
+        words = f"{action} {'at' if phase == COUNTING else 'by'} {due} ({phase})"
+    else:
+        words = _operation_words(operation, now)
+    return (words, *_asked(lock or countdown or operation))
+
+
+def _moment(timestamp: object, now: datetime) -> str | None:
+    """Return a short timestamp: today's without the date, an old one without the time."""
+    if timestamp is None:
+        return None
+    text = str(timestamp)[:19]
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    today = now.replace(tzinfo=None)
+    if then.date() == today.date():
+        return f"{then:%H:%M:%S}"
+    return f"{then:%m-%d %H:%M}" if abs(today - then) < _NEAR else f"{then:%Y-%m-%d}"
+
+
+def _lock_words(lock: Mapping[str, Any], now: datetime) -> str:
+    deadline = _moment(lock.get("phase_deadline"), now)
+    until = "" if deadline is None else f" until {deadline}"
+    action, phase = (str(lock.get(name) or "unknown") for name in ("action", "phase"))
+    return f"{phase if phase == action else f'{action}, {phase}'}{until}"
+
+
+def _operation_words(operation: Mapping[str, Any], now: datetime) -> str | None:
+    if not operation:
+        return None
+    code = f" ({operation['code']})" if operation.get("code") else ""
+    when = _moment(operation.get("ended_at") or operation.get("begun_at") or operation.get("requested_at"), now) or ""
+    return f"{operation.get('action')} {operation.get('outcome') or 'under way'}{code} {when}".rstrip()
+
+
+def _asked(act: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return the user, and the reason: that of the request, else the play without its task, else the rest of the origin."""
+    who, _bracket, where = str(act.get("origin") or "").partition(" (")
+    where = where.removesuffix(")")
+    if where.startswith("play "):
+        where = where.rpartition(", task ")[0] or where
+    return who or None, str(act.get("reason") or "") or where or None
+
+
+#: Verdicts of a server that is down and stays down.
+_STAYS_DOWN = {
+    Verdict.STOPPED_EXTERNALLY.value: "stopped at the engine",
+    Verdict.ENDED.value: "ended",
+    Verdict.ENDED_UNOBSERVED.value: "ended unseen",
+    Verdict.INITIALLY_DOWN.value: "down before it was supervised",
+}
+_PAUSES = {
+    "wings": "Wings is alive",
+    "maintenance": "a maintenance is under way",
+    "maintenance_unreadable": "whether a maintenance is under way cannot be read",
+    "journal": "the journal cannot be used",
+    "engine": "the engine does not answer",
+}
+
+
+def _supervision_words(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words about a server's supervision. ``should be up``: no supervisor is known to start it."""
+    told: Mapping[str, Any] = entry.get("supervision") or {}
+    is_down = entry.get("state") == PowerState.OFFLINE.value and not entry.get("lock")
+    down = list(_down_words(told)) if is_down else []
+    explained = bool(told.get("next_at")) or (bool(down) and told.get("state") == SupervisionState.STAYS_DOWN.value)
+    if is_down and (entry.get("intent") or {}).get("up") and not explained:
+        yield "should be up"
+    yield from down
+    if told.get("state") == SupervisionState.FLAPPING.value:
+        yield f"flapping ({plural(told.get('crashes_today') or 0, 'crash', 'crashes')} in 24 h)"
+
+
+def _down_words(told: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how a server that is down ended, the attempts since, and the next one."""
+    state, verdict, count = told.get("state"), told.get("verdict"), told.get("consecutive_crashes") or 0
+    if state == SupervisionState.CRASH_LOOP.value:
+        yield f"crash loop ({plural(count, 'crash', 'crashes')})"
+    elif state == SupervisionState.STAYS_DOWN.value and verdict in _STAYS_DOWN:
+        # For the other verdicts the exit code only says how it was stopped.
+        code = f" (exit code {told['exit_code']})" if verdict == Verdict.ENDED.value and told.get("exit_code") is not None else ""
+        yield f"{_STAYS_DOWN[verdict]}{code}"
+    elif verdict == Verdict.CRASHED.value and state != SupervisionState.OK.value:
+        yield f"crashed {plural(count, 'time')}" if count > 1 else "crashed"
+    if told.get("code"):
+        yield f"last try {told['code']}"
+    if told.get("next_at"):
+        yield f"next try {str(told['next_at'])[11:19]}"
+
+
+def _supervisor_lines(nodes: Sequence[NodeSeen]) -> list[str]:
+    """Return a line for nodes without a supervisor, and one for each reason of paused ones; none for unknown nodes."""
+    missing = [each.node for each in nodes if each.supervisor is not None and each.supervisor.get("running") is False]
+    paused: dict[str, list[str]] = {}
+    for each in nodes:
+        if each.supervisor is not None and each.supervisor.get("running") and each.supervisor.get("paused"):
+            paused.setdefault(str(each.supervisor["paused"]), []).append(each.node)
+    lines = [f"No supervisor, what crashes stays down: {', '.join(missing)}"] if missing else []
+    return lines + [f"Supervisor paused, {_PAUSES.get(why, why)}: {', '.join(named)}" for why, named in sorted(paused.items())]
+
+
+_LONGEST_ERROR = 200
+
+
+def event_lines(nodes: Sequence[NodeSeen]) -> list[str]:
+    """Return a line for all receivers together, and one for nodes without events. None if no node has events."""
+    told = [(each.node, each.events) for each in nodes if each.events is not None]
+    receivers = [receiver for _node, each in told for receiver in each.get("receivers") or ()]
+    still = [node for node, each in told if each.get("enabled") and each.get("running") is False]
+    without = [node for node, each in told if each.get("enabled") is False]
+    lines = [_event_counts(receivers)] if receivers else []
+    if still:
+        lines.append(f"fleet-power-events does not run: {', '.join(still)}")
+    # If no node has events, the operator does not expect any.
+    if without and len(without) < len(told):
+        lines.append(f"No events: {', '.join(without)}")
+    return lines
+
+
+def receiver_rows(nodes: Sequence[NodeSeen], now: datetime) -> list[tuple[str, str]]:
+    """Return the name and the problem of each receiver that has not taken all its events."""
+    told = [(each.node, each.events) for each in nodes if each.events is not None]
+    return [
+        (f"{node}, {receiver['receiver']}", ", ".join(words))
+        for node, events in told
+        for receiver in events.get("receivers") or ()
+        if (words := list(_receiver_words(receiver, now, is_sending=events.get("running") is not False)))
+    ]
+
+
+def _event_counts(receivers: Sequence[Mapping[str, Any]]) -> str:
+    waiting, dropped = (sum(each.get(name) or 0 for each in receivers) for name in ("waiting", "dropped"))
+    words = [plural(len(receivers), "receiver"), *([f"{waiting} wait"] if waiting else []), *([f"{dropped} dropped"] if dropped else [])]
+    return f"Events: {', '.join(words)}"
+
+
+def _receiver_words(receiver: Mapping[str, Any], now: datetime, *, is_sending: bool) -> Iterator[str]:
+    """Yield the problems of a receiver. Events that wait for a short time are normal."""
+    waiting, failing_since = receiver.get("waiting") or 0, receiver.get("failing_since")
+    if receiver.get("off"):
+        yield "switched off"
+    if waiting and (receiver.get("off") or failing_since or not is_sending):
+        since = _moment(receiver.get("oldest_at"), now)
+        yield f"{waiting} wait{f' since {since}' if since else ''}"
+    if receiver.get("dropped"):
+        yield f"{receiver['dropped']} dropped"
+    if failing_since:
+        yield f"failing since {_moment(failing_since, now)}"
+    if receiver.get("error") and (failing_since or receiver.get("off")):
+        yield str(receiver["error"])[:_LONGEST_ERROR]

@@ -29,7 +29,8 @@ def render(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def numeric(rows: Sequence[Sequence[object]], columns: int) -> list[bool]:
     """Tell for each column whether it has only numbers, and at least one."""
-    return [_is_numeric([row[column] for row in rows]) for column in range(columns)]
+    known = [[row[column] for row in rows if row[column] is not None] for column in range(columns)]
+    return [bool(cells) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in cells) for cells in known]
 
 
 def aligned(lines: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> str:
@@ -94,30 +95,17 @@ def _pieces(word: str, width: int) -> Iterator[str]:
 
 
 def _beginning(characters: Iterable[str], width: int) -> str:
-    return "".join(_fitting(characters, width))
-
-
-def _fitting(characters: Iterable[str], width: int) -> Iterator[str]:
+    found = ""
     for character in characters:
         width -= _columns(character)
         if width < 0:
-            return
-        yield character
+            break
+        found += character
+    return found
 
 
 def _printed(text: str) -> str:
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    if character.isspace():
-        return " "
-    return character if character.isprintable() else "?"
-
-
-def _is_numeric(cells: Sequence[object]) -> bool:
-    known = [cell for cell in cells if cell is not None]
-    return bool(known) and all(isinstance(cell, (int, float)) and not isinstance(cell, bool) for cell in known)
+    return "".join(" " if character.isspace() else character if character.isprintable() else "?" for character in text)
 
 
 def _columns(character: str) -> int:

@@ -9,13 +9,12 @@ import contextlib
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
 from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import PowerError, SourceUnreachable
@@ -34,24 +33,9 @@ def read_endpoint(node: NodeWanted, timeout: int) -> SourceReading:
     """Return the servers of an endpoint. Raises `EndpointUnreachable`, `EndpointError`, `SettingsInvalid`, `MissingLibrary`."""
     endpoint = Endpoint(node.url or "", node.token, verify=node.verify, ca_path=node.ca_path, timeout=float(timeout))
     with contextlib.closing(endpoint):
-        entries = tuple(_endpoint_entry(node.name, seen) for seen in endpoint.listed())
-    return SourceReading(SourceKind.ENDPOINT, node.name, entries, warnings=(*endpoint.warnings, *endpoint.unlisted()))
-
-
-def _endpoint_entry(node: str, seen: Seen | Unseen) -> ServerEntry:
-    if isinstance(seen, Unseen):
-        return ServerEntry(uuid=seen.server.uuid, node=node, name=text_or_none(seen.server.name))
-    return ServerEntry(
-        uuid=seen.server.uuid,
-        node=node,
-        name=text_or_none(seen.server.name),
-        state=seen.state.value,
-        suspended=seen.suspended,
-        outdated=None if seen.outdated is None else seen.outdated["is_outdated"],
-        egg=text_or_none(seen.egg),
-        labels=labels_or_none(seen.labels),
-        image=text_or_none(seen.image),
-    )
+        entries = [seen.entry(("server", "name")) if isinstance(seen, Unseen) else seen.entry() for seen in endpoint.listed()]
+    servers = _entries(node.name, entries)
+    return SourceReading(SourceKind.ENDPOINT, node.name, servers, warnings=(*endpoint.warnings, *endpoint.unlisted()))
 
 
 _LARGEST = 256 * 1024 * 1024
@@ -77,8 +61,7 @@ def read_snapshot(path: str, max_age: int, now: datetime) -> SourceReading:
         elif node.get("complete") is False:
             why = text_or_none(node.get("msg")) or "it gave no reason"
             lacking[name] = f"Cannot tell all servers of node {printable(name)}: the snapshot {path} has some, since: {why}"
-        servers = node.get("servers")
-        entries += [entry for entry in (_snapshot_entry(name, each) for each in servers or ()) if entry is not None]
+        entries += _entries(name, node.get("servers") or ())
     warnings = _age(path, snapshot.get("written_at"), max_age, now)
     return SourceReading(SourceKind.SNAPSHOT, None, tuple(entries), connections, missing=missing, lacking=lacking, warnings=warnings)
 
@@ -120,7 +103,12 @@ def _connection(given: Any) -> dict[str, Any]:
     return {name: given[name] for name in CONNECTION if isinstance(given.get(name), (str, int))}
 
 
-def _snapshot_entry(node: str, given: Any) -> ServerEntry | None:
+def _entries(node: str, given: Iterable[Any]) -> tuple[ServerEntry, ...]:
+    """Read the servers of a result of server_power_info; what is no server is left out."""
+    return tuple(entry for entry in (_entry(node, each) for each in given) if entry is not None)
+
+
+def _entry(node: str, given: Any) -> ServerEntry | None:
     uuid = parse_uuid(given["server"]) if isinstance(given, Mapping) and isinstance(given.get("server"), str) else None
     if uuid is None:
         return None

@@ -16,12 +16,12 @@ from typing import Any
 
 from ..._power.model.schema import one_line
 from ..rollout import report
-from ..rollout.progress import batch_name, servers_of_rows, span
 from ..rollout.record import Record, Row, outcome_words
 from ..rollout.report import downtime_of, moment_of
+from ..rollout.times import batch_name, servers_of_rows, span
 from ..rollout.values import NOT_DONE
 from ..table import plural
-from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, Timelines, by_node, longest_down, slowest, timelines
+from .timelines import DOWN_WORDS, MANY, WORDS, Live, TimedLine, Timeline, by_node, longest_down, slowest, timelines
 
 #: Seconds after which the page of an unfinished rolling run reloads.
 REFRESH_SECONDS = 5
@@ -49,7 +49,7 @@ class Shown:
 
 def view(record: Record, shown: Shown) -> dict[str, Any]:
     kind, verdict = _verdict(record, shown)
-    found = timelines(record, shown.live, shown.now)
+    lines, left_out, clocks = timelines(record, shown.live, shown.now)
     counts = report.counts(record)
     return {
         "title": f"{verdict}: {record.action}, run {record.run}",
@@ -66,13 +66,13 @@ def view(record: Record, shown: Shown) -> dict[str, Any]:
         **_failures(record),
         **_left(record),
         **_batches(record, shown),
-        "timelines": [_timeline(each) for each in found.batches],
-        "selection": _selection(found),
-        "legend": _legend(found),
+        "timelines": [_timeline(each) for each in lines],
+        "selection": _selection(left_out),
+        "legend": _legend(lines),
         "slowest": [{**_who(row), "text": span(row.seconds or 0)} for row in slowest(record, _TOP)],
         "longest_down": [{**_who(row), "text": _down_words(row)} for row in longest_down(record, _TOP)],
         **_nodes(record, counts),
-        "clocks": [{"node": one_line(node, _NAME), "text": span(seconds)} for node, seconds in sorted(found.clocks.items())][:_NAMES],
+        "clocks": [{"node": one_line(node, _NAME), "text": span(seconds)} for node, seconds in sorted(clocks.items())][:_NAMES],
     }
 
 
@@ -201,13 +201,12 @@ def _timeline(found: Timeline) -> dict[str, Any]:
 
 
 def _timed_row(timed: TimedLine) -> dict[str, Any]:
-    row, line = timed.row, timed.line
-    words = "; ".join(each.title for each in (*line.bars, *line.down))
+    row = timed.row
     return {
         **_who(row),
-        "bars": line.bars,
-        "down": line.down,
-        "label": words,
+        "bars": timed.bars,
+        "down": timed.down,
+        "label": "; ".join(each.title for each in (*timed.bars, *timed.down)),
         "took": f"{span(timed.seconds)}{' so far' if timed.goes_on else ''}",
         "down_words": _down_words(row),
         "outcome": "under way" if timed.goes_on else row.outcome.replace("_", " "),
@@ -215,19 +214,19 @@ def _timed_row(timed: TimedLine) -> dict[str, Any]:
     }
 
 
-def _legend(found: Timelines) -> list[dict[str, str]]:
-    lines = [each.line for batch in found.batches for each in batch.lines]
+def _legend(batches: Sequence[Timeline]) -> list[dict[str, str]]:
+    lines = [line for batch in batches for line in batch.lines]
     bars = {each.kind for line in lines for each in line.bars}
     down = {each.kind for line in lines for each in line.down}
     told = [{"kind": kind, "words": words, "thin": ""} for kind, words in WORDS.items() if kind in bars]
     return [*told, *({"kind": kind, "words": words, "thin": "thin"} for kind, words in DOWN_WORDS.items() if kind in down)]
 
 
-def _selection(found: Timelines) -> str:
-    if not found.left_out:
+def _selection(left_out: int) -> str:
+    if not left_out:
         return ""
     return (
-        f"Of more than {MANY} servers, those that failed, those under way and the slowest have a row; {plural(found.left_out, 'other')} "
+        f"Of more than {MANY} servers, those that failed, those under way and the slowest have a row; {plural(left_out, 'other')} "
         "are summed up by node."
     )
 
@@ -279,11 +278,8 @@ def _template() -> Any:
     from markupsafe import Markup
 
     style = (_HERE / "page.css").read_text()
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, auto_reload=False)
     # The page allows only this style sheet, by its hash.
-    environment.globals.update(style=Markup(style), style_hash=_hash(style))
+    environment.globals.update(style=Markup(style), style_hash=f"sha256-{style_hash}")
     return environment.from_string((_HERE / "page.html.j2").read_text())
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -13,9 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from ..._power.model.news import COUNTDOWN, LOCKED, PLAYERS, READY
-from ..rollout.progress import batch_name, span
 from ..rollout.record import Record, Row
 from ..rollout.report import moment_of
+from ..rollout.times import batch_name, span
 
 #: More news of one server, and longer words, are not ours.
 _MOST_PHASES = 60
@@ -32,10 +32,6 @@ class LiveServer:
     seconds: float = 0.0
     outcome: str = ""
     code: str = ""
-
-    def ended(self, now: datetime) -> datetime:
-        """Return the end of the action, or now."""
-        return self.began + timedelta(seconds=self.seconds) if self.outcome else max(now, self.began)
 
 
 Live = Mapping[tuple[str, str], LiveServer]
@@ -115,14 +111,6 @@ class Timed:
     phases: Sequence[tuple[str, float]] = ()
     goes_on: bool = False
 
-    @classmethod
-    def of_row(cls, row: Row) -> Timed | None:
-        """Return the times from a record; None without times."""
-        began = moment_of(row.began_at)
-        if began is None or row.seconds is None:
-            return None
-        return cls(row, began, began + timedelta(seconds=row.seconds), [(str(name), float(at)) for name, at in row.phases])
-
     @property
     def seconds(self) -> float:
         """The duration until the end or until now."""
@@ -155,11 +143,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Bars:
-    """The bars of one server, and of its downtime."""
+class TimedLine:
+    """The bars of one server's action, and of its downtime."""
 
+    row: Row
     bars: Sequence[Bar]
-    down: Sequence[Bar] = field(default_factory=tuple)
+    down: Sequence[Bar]
+    seconds: float
+    goes_on: bool
 
 
 def shift_of(frame: Frame, group: Sequence[Timed]) -> timedelta:
@@ -169,13 +160,13 @@ def shift_of(frame: Frame, group: Sequence[Timed]) -> timedelta:
     return early if early > timedelta() else min(late, timedelta())
 
 
-def bars_of(timed: Timed, frame: Frame, shift: timedelta) -> Bars:
+def _line(timed: Timed, frame: Frame, shift: timedelta) -> TimedLine:
     began = timed.began + shift
     bars = [
         frame.bar_of(kind, began + timedelta(seconds=first), began + timedelta(seconds=last), f"{WORDS[kind]} {last - first:.1f} s")
         for kind, first, last in _parts(timed)
     ]
-    return Bars(bars, [*_down(timed, frame, shift)])
+    return TimedLine(timed.row, bars, [*_down(timed, frame, shift)], timed.seconds, timed.goes_on)
 
 
 def _parts(timed: Timed) -> Iterator[tuple[str, float, float]]:
@@ -217,14 +208,6 @@ _CLOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class TimedLine:
-    row: Row
-    line: Bars
-    seconds: float
-    goes_on: bool
-
-
-@dataclass(frozen=True)
 class Timeline:
     """The servers of one batch in its own time span."""
 
@@ -234,16 +217,8 @@ class Timeline:
     lines: Sequence[TimedLine]
 
 
-@dataclass(frozen=True)
-class Timelines:
-    """All timelines; ``left_out`` counts servers without a row, ``clocks`` has nodes with wrong clocks, and the error in seconds."""
-
-    batches: Sequence[Timeline] = ()
-    left_out: int = 0
-    clocks: Mapping[str, float] = field(default_factory=dict)
-
-
-def timelines(record: Record, live: Live, now: datetime) -> Timelines:
+def timelines(record: Record, live: Live, now: datetime) -> tuple[list[Timeline], int, dict[str, float]]:
+    """Return the timelines of all batches, the number of servers without a row, and the errors of wrong clocks in seconds, by node."""
     timed = [each for each in (_timed(row, live, now) for row in record.rows if row.server is not None) if each is not None]
     chosen = timed if len(timed) <= MANY else _chosen(timed)
     frames = _frames(record, now)
@@ -259,9 +234,9 @@ def timelines(record: Record, live: Live, now: datetime) -> Timelines:
             shift = shift_of(frame, [each for each in theirs if not each.goes_on])
             if abs(shift.total_seconds()) >= _CLOCK_SECONDS:
                 clocks[str(node)] = max(clocks.get(str(node), 0.0), abs(shift.total_seconds()))
-            lines += [TimedLine(each.row, bars_of(each, frame, shift), each.seconds, each.goes_on) for each in theirs]
+            lines += [_line(each, frame, shift) for each in theirs]
         found.append(Timeline(batch_name(record, number), frame.began, frame.ended, lines))
-    return Timelines(found, len(timed) - len(chosen), clocks)
+    return found, len(timed) - len(chosen), clocks
 
 
 def slowest(record: Record, count: int) -> list[Row]:
@@ -299,10 +274,15 @@ def _node(node: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _timed(row: Row, live: Live, now: datetime) -> Timed | None:
+    """Return the times of a server's action from the news if it is in flight, else from the record; None without times."""
     found = live.get((str(row.node), str(row.server))) if row.in_flight else None
-    if found is None:
-        return Timed.of_row(row)
-    return Timed(row, found.began, found.ended(now), found.phases, goes_on=True)
+    if found is not None:
+        ended = found.began + timedelta(seconds=found.seconds) if found.outcome else max(now, found.began)
+        return Timed(row, found.began, ended, found.phases, goes_on=True)
+    began = moment_of(row.began_at)
+    if began is None or row.seconds is None:
+        return None
+    return Timed(row, began, began + timedelta(seconds=row.seconds), [(str(name), float(at)) for name, at in row.phases])
 
 
 def _chosen(timed: Sequence[Timed]) -> list[Timed]:

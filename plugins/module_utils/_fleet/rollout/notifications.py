@@ -35,18 +35,13 @@ def read_receivers(given: object) -> tuple[Receiver, ...]:
     if given is None:
         return ()
     try:
-        rules = read_receiver_rules(_expanded(given), VARIABLE)
+        expanded = [_paths(each) if isinstance(each, Mapping) else each for each in given] if isinstance(given, list) else given
+        rules = read_receiver_rules(expanded, VARIABLE)
         return tuple(receiver for receiver in receivers_of(rules) if tells_of_runs(receiver))
     except Mismatch as error:
         raise RolloutError(f"Cannot use {VARIABLE}: {error}") from None
     except SettingsInvalid as error:
         raise RolloutError(str(error)) from None
-
-
-def _expanded(given: object) -> object:
-    if not isinstance(given, list):
-        return given
-    return [_paths(each) if isinstance(each, Mapping) else each for each in given]
 
 
 def _paths(rule: Mapping[str, object]) -> dict[str, object]:

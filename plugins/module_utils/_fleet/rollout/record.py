@@ -73,11 +73,6 @@ class Row:
         return self.outcome == NOT_DONE and self.code in LEFT_TO_PLAYERS
 
     @property
-    def is_known_to_be_played(self) -> bool:
-        """True if the server was left to players that were counted."""
-        return self.is_for_players and self.code != PlayersUnknown.code
-
-    @property
     def is_left(self) -> bool:
         """True if the row is still to do: no action was tried, or the outcome is unknown."""
         return self.outcome in (NOT_DONE, UNKNOWN) or self.untouched
@@ -182,8 +177,9 @@ class Record:
 
     @property
     def is_good(self) -> bool:
-        """True if every selected server is done, unchanged, skipped on request, or left to its players when that is allowed."""
-        return not self.failures and all(self.left_ok and row.is_known_to_be_played for row in self.left)
+        """True if every selected server is done, unchanged, skipped on request, or left to counted players when that is allowed."""
+        to_players = all(row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
+        return not self.failures and (not self.left or (self.left_ok and to_players))
 
 
 def some_of(rows: Sequence[Row]) -> str:
@@ -211,7 +207,7 @@ def to_json(record: Record) -> dict[str, Any]:
     whole = {**vars(record), "failed_before": [vars(row) for row in record.failed_before]}
     rows = [vars(row) for row in whole.pop("rows")]
     head = {"schema": SCHEMA, "run": whole.pop("run"), "action": whole.pop("action")}
-    left = [f"{row.called}: {_why(row)}" for row in record.left]
+    left = [f"{row.called}: {'in flight' if row.in_flight else row.code or 'not begun'}" for row in record.left]
     return {**head, "not_done": left, **whole, "servers": rows}
 
 
@@ -261,9 +257,3 @@ def _is(value: object, annotation: str) -> bool:
     if annotation == "list[str]":
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     return isinstance(value, _TYPES[annotation])
-
-
-def _why(row: Row) -> str:
-    if row.in_flight:
-        return "in flight"
-    return row.code or "not begun"

@@ -32,7 +32,8 @@ def note_timing(row: Row, entry: Mapping[str, Any]) -> None:
     if row.is_failure and row.state == OFFLINE:
         # A run that came and went since did not end the downtime.
         row.downtime = {name: value for name, value in row.downtime.items() if name == "from"}
-    row.log = _log(entry) if row.is_failure else []
+    lines = as_list(entry.get("log"))[-_LINES:] if row.is_failure else ()
+    row.log = [str(line)[:_LINE_CHARACTERS] for line in lines]
 
 
 def moment_of(text: object) -> datetime | None:
@@ -79,10 +80,6 @@ def _downtime(entry: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _log(entry: Mapping[str, Any]) -> list[str]:
-    return [str(line)[:_LINE_CHARACTERS] for line in as_list(entry.get("log"))[-_LINES:]]
-
-
 def _number(value: object) -> float | None:
     number = read_number(value, 0, _LONGEST_SECONDS)
     return None if number is None else float(number)
@@ -95,20 +92,18 @@ _SHORT_ID = 8
 
 def table_rows(record: Record) -> list[tuple[object, ...]]:
     """Return a row for each server, failures last: the end of a long table is visible."""
-    return [_cells(row) for row in sorted(record.rows, key=_weight)]
+    return [_cells(row) for row in sorted(record.rows, key=lambda row: (row.is_failure, row.outcome == NOT_DONE))]
 
 
 def counts(record: Record) -> dict[str, int]:
     """Return the number of servers for each outcome and in all, of servers left to players, and of nodes with unknown servers."""
     servers = [row for row in record.rows if row.server is not None]
     found = Counter(row.outcome for row in servers)
-    nodes = len(record.rows) - len(servers)
-    for_players = sum(row.is_for_players for row in servers)
     return {
         "selected": len(servers),
         **{outcome: found[outcome] for outcome in OUTCOMES},
-        "for_players": for_players,
-        "nodes_unknown": nodes,
+        "for_players": sum(row.is_for_players for row in servers),
+        "nodes_unknown": len(record.rows) - len(servers),
     }
 
 
@@ -125,11 +120,6 @@ def summary(record: Record) -> str:
     if record.check:
         text += " (check mode, nothing was changed)"
     return f"{text}; stopped: {record.stopped}" if record.stopped else text
-
-
-def blame(record: Record, node: str) -> str:
-    """Return why a node fails: its own failures, or a reason that belongs to no node."""
-    return blamed(record).get(node) or f"Cannot end the {record.action} well: {summary(record)}"
 
 
 def blamed(record: Record) -> dict[str, str]:
@@ -161,13 +151,10 @@ def _typed(name: str, value: str) -> str:
 
 def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | None) -> dict[str, Any]:
     """Return the result for programs. ``ok`` is whether the exit code is 0."""
+    times = [dict(zip(("batch", "began_at", "ended_at"), each)) for each in record.batch_times]
     return {
         "schema": SCHEMA,
-        "run": record.run,
-        "action": record.action,
-        "reason": record.reason,
-        "by": record.by,
-        "check": record.check,
+        **{name: getattr(record, name) for name in ("run", "action", "reason", "by", "check")},
         "ok": record.is_good,
         "msg": summary(record),
         "stopped": record.stopped or None,
@@ -176,7 +163,7 @@ def result(record: Record, *, ended_at: str, seconds: float, resume_file: str | 
         "seconds": round(seconds, 3),
         "counts": counts(record),
         "budget": {"allowed": record.budget, "used": record.failures},
-        "batches": {"planned": record.batches, "begun": record.begun, "times": [_batch(each) for each in record.batch_times]},
+        "batches": {"planned": record.batches, "begun": record.begun, "times": times},
         "downtime": downtime_of(record),
         "window": {"not_before": record.not_before or None, "deadline": record.deadline or None},
         "resume_file": resume_file,
@@ -190,15 +177,14 @@ def verdict(told: Mapping[str, Any], blamed_nodes: Sequence[str], *, left_ok: bo
     if told["ok"]:
         return fields
     found = {**told["counts"], NOT_DONE: told["counts"][NOT_DONE] - told["counts"]["for_players"]}
-    bad = ", ".join(f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome])
+    bad = [f"{found[outcome]} {outcome.replace('_', ' ')}" for outcome in (*FAILURES, NOT_DONE) if found[outcome]]
     uncounted = sum(row["outcome"] == NOT_DONE and row.get("code") == PlayersUnknown.code for row in told["servers"]) if left_ok else 0
     if found["for_players"] > uncounted:
-        bad = f"{bad}{', ' if bad else ''}{found['for_players'] - uncounted} skipped for players"
+        bad.append(f"{found['for_players'] - uncounted} skipped for players")
     if uncounted:
         whose = "its" if uncounted == 1 else "their"
-        text = f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow"
-        bad = f"{bad}{', ' if bad else ''}{text}"
-    msg = f"Run {told['run']} did not end well{f': {bad}' if bad else ''}"
+        bad.append(f"{uncounted} skipped: {whose} players could not be counted, which rollout_left_ok does not allow")
+    msg = f"Run {told['run']} did not end well{': ' if bad else ''}{', '.join(bad)}"
     return {"failed": True, "msg": msg, "run": told["run"], "resume_file": told["resume_file"], "failed_nodes": list(blamed_nodes)}
 
 
@@ -217,21 +203,7 @@ def _entry(row: Row) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None and value != ""}
 
 
-def _batch(times: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(("batch", "began_at", "ended_at"), times))
-
-
 def _cells(row: Row) -> tuple[object, ...]:
     server = row.server[:_SHORT_ID] if row.server and row.node else row.server
-    outcome = row.outcome.replace("_", " ")
-    return (row.node, server, row.name or None, outcome, row.code or None, _seconds(row.seconds), row.msg or None)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 1)
-
-
-def _weight(row: Row) -> int:
-    if row.is_failure:
-        return 2
-    return int(row.outcome == NOT_DONE)
+    seconds = None if row.seconds is None else round(row.seconds, 1)
+    return (row.node, server, row.name or None, row.outcome.replace("_", " "), row.code or None, seconds, row.msg or None)

@@ -38,7 +38,7 @@ from .values import (
 )
 
 
-def turns(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
+def batches_by_node(record: Record, nodes: Sequence[str]) -> dict[str, list[int]]:
     """Return the batches for which each node has tasks: its own, and some that it only passes. Nodes are in the play's order.
 
     Ansible orders included tasks as it meets them, node after node. So a node also has each batch before its last one that no earlier node
@@ -63,18 +63,21 @@ _LINES = 3
 
 def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Fail a server that is not up at the end of the soak, in the run of its action, or else in the run of the first look."""
-    named = _run(told_of(row, answer) or {})
+    seen_before, seen_after = entry_of(row, before), entry_of(row, after)
+    begun = (entry_of(row, answer) or {}).get("run")
     # An endpoint gives no container ids, and an older node gives no run.
-    first, last = named or _run_seen(row, before), _run_seen(row, after)
-    blind = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
-    unseen = next((entry for entry in (told_of(row, each) for each in (before, after)) if entry is not None and is_unseen(entry)), None)
-    if blind is not None:
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(blind)
+    first = (str(begun.get("container")), str(begun.get("started_at"))) if isinstance(begun, Mapping) else _run_seen(seen_before)
+    last = _run_seen(seen_after)
+    no_list = next((each for each in (before, after) if not isinstance(each.get("servers"), list)), None)
+    unseen = next((each for each in (seen_before, seen_after) if each is not None and is_unseen(each)), None)
+    if no_list is not None:
+        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(no_list)
     elif unseen is not None:
         row.outcome, row.code, row.msg = UNKNOWN, code_of(unseen), reason_of(unseen)[:LONGEST_MESSAGE]
     elif last is None or first != last:
-        end = _end_of(row, first, after)
-        _fell(row, end)
+        ends = (seen_after or {}).get("crashes") or ()
+        end = next((each for each in ends if (each.get("container"), each.get("started_at")) == first), None)
+        _fail_soaked(row, end)
         # The downtime of the action is no longer the whole downtime.
         row.downtime = {}
         if last is None:
@@ -82,7 +85,7 @@ def judge_soak(row: Row, answer: Mapping[str, Any], before: Mapping[str, Any], a
             row.downtime = {"from": str(ended_at)} if ended_at else {}
 
 
-def told_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def entry_of(row: Row, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the entry of a server in an answer, None without one."""
     entries = answer.get("servers")
     return next((each for each in entries if each.get("server") == row.server), None) if isinstance(entries, list) else None
@@ -93,7 +96,7 @@ def message_of(answer: Mapping[str, Any]) -> str:
     return reason_in(answer, str(answer.get("module_stderr") or "It gave no answer"))[:LONGEST_MESSAGE]
 
 
-def _fell(row: Row, end: Mapping[str, Any] | None) -> None:
+def _fail_soaked(row: Row, end: Mapping[str, Any] | None) -> None:
     row.outcome, row.code = FAILED, DID_NOT_STAY_UP
     row.msg = f"Server {row.server} did not stay up until the end of the soak"
     if end is None:
@@ -106,18 +109,7 @@ def _fell(row: Row, end: Mapping[str, Any] | None) -> None:
     row.msg = f"{row.msg}{code}{memory}{f'; its last lines: {log}' if log else ''}"[:LONGEST_MESSAGE]
 
 
-def _end_of(row: Row, run: tuple[str, str] | None, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    ends = (told_of(row, answer) or {}).get("crashes") or ()
-    return next((each for each in ends if (each.get("container"), each.get("started_at")) == run), None)
-
-
-def _run(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    run = entry.get("run")
-    return (str(run.get("container")), str(run.get("started_at"))) if isinstance(run, Mapping) else None
-
-
-def _run_seen(row: Row, answer: Mapping[str, Any]) -> tuple[str, str] | None:
-    entry = told_of(row, answer)
+def _run_seen(entry: Mapping[str, Any] | None) -> tuple[str, str] | None:
     if entry is None or entry.get("state") == OFFLINE:
         return None
     container = entry.get("container") or {}
@@ -130,8 +122,8 @@ _NEVER_BEGUN = ("failure_budget", "interrupted_by_signal")
 _BROKEN = ("interrupted", INTERNAL_ERROR)
 
 
-def plan(record: Record, batches: Sequence[Batch]) -> None:
-    """Put the servers of the batches into the record, and decide whether the first may begin."""
+def add_batches(record: Record, batches: Sequence[Batch]) -> None:
+    """Put the servers of the batches into the record."""
     record.batches = len(batches)
     record.canaries = sum(batch.canary for batch in batches)
     for number, batch in enumerate(batches, 1):
@@ -139,16 +131,8 @@ def plan(record: Record, batches: Sequence[Batch]) -> None:
 
 
 def row_of(candidate: Candidate, **more: Any) -> Row:
-    return Row(
-        node=candidate.node,
-        server=candidate.server,
-        name=candidate.name,
-        state=candidate.state,
-        any_state=candidate.any_state,
-        again=candidate.again,
-        asked_by=candidate.asked_by,
-        **more,
-    )
+    shared = ("node", "server", "name", "state", "any_state", "again", "asked_by")
+    return Row(**{name: getattr(candidate, name) for name in shared}, **more)
 
 
 def stop_over_budget(record: Record) -> None:
@@ -181,7 +165,7 @@ def begin(record: Record, number: int) -> dict[str, dict[str, Any]]:
         if row.any_state:
             asked["only"] = []
     for asked in work.values():
-        # A limit that cannot be exceeded only prevents the node from acting on all servers at once.
+        # So few servers cannot exceed a higher limit, and without a limit the node acts on all of them at once.
         if (is_canary or not record.goes_on) and max(left, 0) < len(asked["servers"]) - 1:
             asked["max_failures"] = max(left, 0)
     return work
@@ -201,9 +185,9 @@ def count(
     rows = record.in_batch(number)
     for row in rows:
         answer = answers.get(str(row.node)) or {}
-        _answer(row, answer, record)
+        _take_answer(row, answer, record)
         if soak is not None and row.outcome in (DONE, UNCHANGED):
-            judge_soak(row, answer, *(told.get(str(row.node)) or {} for told in soak))
+            judge_soak(row, answer, *(look.get(str(row.node)) or {} for look in soak))
         row.asked_by = row.asked_by if _may_come_yet(row, record) else ""
     _judge_canary(record, number)
     stop_over_budget(record)
@@ -228,31 +212,30 @@ def _may_come_yet(row: Row, record: Record) -> bool:
 
 def node_fault(node: str, answer: Mapping[str, Any] | None) -> Row:
     """Return the row of a node that did not list its servers."""
-    if answer is None or answer.get("unreachable"):
-        return Row(node, None, outcome=UNKNOWN, code=NODE_UNREACHABLE, msg=message_of(answer or {}))
-    return Row(node, None, outcome=UNKNOWN, code=str(answer.get("code") or NO_ANSWER), msg=message_of(answer))
+    code = NODE_UNREACHABLE if answer is None or answer.get("unreachable") else str(answer.get("code") or NO_ANSWER)
+    return Row(node, None, outcome=UNKNOWN, code=code, msg=message_of(answer or {}))
 
 
 def list_rows(answers: Mapping[str, Mapping[str, Any] | None]) -> list[Row]:
     """Return a row for each node with an incomplete list."""
-    told = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
-    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:LONGEST_MESSAGE]) for node, fault in told.items() if fault]
+    faults = {node: list_fault(answer) for node, answer in answers.items() if answer is not None}
+    return [Row(node, None, outcome=UNKNOWN, code=LIST_INCOMPLETE, msg=fault[:LONGEST_MESSAGE]) for node, fault in faults.items() if fault]
 
 
 def unseen_row(candidate: Candidate) -> Row:
     """Return the row of a server without facts that may be selected."""
-    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen, msg=candidate.msg[:LONGEST_MESSAGE], unseen=True)
+    return row_of(candidate, outcome=UNKNOWN, code=candidate.unseen_code, msg=candidate.unseen_reason[:LONGEST_MESSAGE], unseen=True)
 
 
-def stop_for_unknown(record: Record, dark: Sequence[Row]) -> None:
+def stop_for_unknown(record: Record, unknown: Sequence[Row]) -> None:
     """Stop the run for unseen servers and incomplete lists: they may contain selected servers."""
-    servers, lists = [row for row in dark if row.server is not None], [row for row in dark if row.server is None]
-    if not dark:
+    servers, lists = [row for row in unknown if row.server is not None], [row for row in unknown if row.server is None]
+    if not unknown:
         return
-    told = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
-    told += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
+    parts = [f"see {plural(len(servers), 'server')} ({some_of(servers)})"] if servers else []
+    parts += [f"list all servers of {plural(len(lists), 'node')} ({some_of(lists)})"] if lists else []
     record.stopped = (
-        f"Cannot {', nor '.join(told)}: nothing is begun; see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
+        f"Cannot {', nor '.join(parts)}: nothing is begun; see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
     )
 
 
@@ -262,28 +245,28 @@ def suspended_row(candidate: Candidate, action: str, skip: bool) -> Row:
     return row_of(candidate, outcome=SKIPPED if skip else REFUSED, code="suspended", msg=msg)
 
 
-def _answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
+def _take_answer(row: Row, answer: Mapping[str, Any], record: Record) -> None:
     row.in_flight = False
-    entries, entry = answer.get("servers"), told_of(row, answer)
+    entry, code = entry_of(row, answer), answer.get("code")
     if entry is not None:
-        _entry(row, entry, record)
-    elif answer.get("before_batch_failed"):
-        row.outcome, row.code, row.msg, row.untouched = FAILED, BEFORE_BATCH_FAILED, message_of(answer), True
+        _take_entry(row, entry, record)
+        return
+    row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)
+    if answer.get("before_batch_failed"):
+        row.outcome, row.code, row.untouched = FAILED, BEFORE_BATCH_FAILED, True
     elif not answer or answer.get("unreachable"):
-        row.outcome, row.code, row.msg = UNKNOWN, NODE_UNREACHABLE, message_of(answer)
-    elif entries is None and answer.get("code") in _BROKEN:
-        # Its process was killed or broke. The node's journal knows the effects.
-        row.outcome, row.code, row.msg = UNKNOWN, str(answer["code"]), message_of(answer)
-    elif entries is None and answer.get("code"):
-        row.outcome, row.code, row.msg, row.untouched = FAILED, str(answer["code"]), message_of(answer), True
-    elif entries is None:
-        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, message_of(answer)
-    else:
+        row.code = NODE_UNREACHABLE
+    elif answer.get("servers") is not None:
         # The answer belongs to an earlier request; the node was lost since.
-        row.outcome, row.code, row.msg = UNKNOWN, NO_ANSWER, "The node gave no answer on this server"
+        row.msg = "The node gave no answer on this server"
+    elif code in _BROKEN:
+        # Its process was killed or broke. The node's journal knows the effects.
+        row.code = str(code)
+    elif code:
+        row.outcome, row.code, row.untouched = FAILED, str(code), True
 
 
-def _entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
+def _take_entry(row: Row, entry: Mapping[str, Any], record: Record) -> None:
     row.outcome = str(entry.get("outcome"))
     row.code, row.msg = str(entry.get("code") or ""), str(entry.get("msg") or "")[:LONGEST_MESSAGE]
     row.seconds, row.changed = entry.get("seconds"), bool(entry.get("changed"))

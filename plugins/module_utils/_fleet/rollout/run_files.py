@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._power.definitions.definition_text import json_fault
@@ -22,9 +22,8 @@ from .record import Record, from_json, to_json
 from .values import RolloutError
 
 
-def write_json(path: str, value: object) -> None:
-    """Write JSON as `write_text` does."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
+def json_text(value: object) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
 def write_text(path: str, text: str) -> None:
@@ -47,21 +46,17 @@ def write_text(path: str, text: str) -> None:
 
 def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
     """Write JSON as `write_whole` does a text."""
-    _written(path, lambda: write_json(path, value), consequence)
+    write_whole(path, json_text(value), consequence)
 
 
 def write_whole(path: str, text: str, consequence: str = "nothing more is begun") -> None:
-    """Write a text; a reader always finds the old text or the new one. Raises `RolloutError` with the consequence."""
-    _written(path, lambda: write_text(path, text), consequence)
-
-
-def _written(path: str, write_it: Callable[[], None], consequence: str) -> None:
+    """Write a text as `write_text` does, and its directory. Raises `RolloutError` with the consequence."""
     try:
         folder = os.path.dirname(path) or "."
         if not os.path.isdir(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
             sync_directory(os.path.dirname(folder) or ".")
-        write_it()
+        write_text(path, text)
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
 
@@ -82,21 +77,14 @@ def point(path: str, name: str) -> None:
 
 
 def keep_newest(folder: str, names: re.Pattern[str], count: int) -> None:
-    """Remove all but the newest matching files of a directory; errors leave a file."""
+    """Remove all but the newest matching files of a directory; errors leave files to the next rolling run."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         found = [entry for entry in entries if names.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)]
-        # Another rolling run may do the same.
-        aged = [(_written_at(entry), entry.path) for entry in found]
-        for _written, path in sorted(aged, reverse=True)[count:]:
+        found.sort(key=lambda entry: (entry.stat(follow_symlinks=False).st_mtime_ns, entry.path), reverse=True)
+        for entry in found[count:]:
+            # Another rolling run may do the same.
             with contextlib.suppress(OSError):
-                os.unlink(path)
-
-
-def _written_at(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime_ns
-    except OSError:
-        return 0
+                os.unlink(entry.path)
 
 
 def remove(path: str) -> None:
@@ -130,8 +118,8 @@ def this_command() -> dict[str, Any]:
     return {"pid": os.getppid(), "start": start_of(os.getppid()), "boot": boot_id()}
 
 
-def is_at_it(owner: Mapping[str, Any]) -> bool:
-    """Tell whether ``owner`` is another live command. A command on another machine counts as dead."""
+def _is_another_command(owner: Mapping[str, Any]) -> bool:
+    """Tell whether ``owner`` is another command that still runs. A command on another machine counts as dead."""
     if not owner or owner == this_command():
         return False
     try:
@@ -146,19 +134,16 @@ def save(path: str, record: Record) -> None:
 
 def load(path: str) -> Record:
     """Read a record. Raises `RolloutError` naming the file."""
-    return from_json(_read(path), path)
-
-
-def _read(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            value = json.load(file)
     except OSError as error:
         reason = f"{error.strerror or error}; it should be a resume file, which a run names when it begins and ends"
         raise RolloutError(f"Cannot read {path}: {reason}", "resume_invalid") from error
     except ValueError as error:
         reason = json_fault(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text"
         raise RolloutError(f"Cannot read {path}: {reason}; it should be a resume file", "resume_invalid") from error
+    return from_json(value, path)
 
 
 _FOLDER = "~/.ansible/fleet_power"
@@ -203,7 +188,7 @@ class RunFiles:
     def to_resume(self) -> Record:
         """Read the record to resume. Raises `RolloutError` if another command runs it."""
         record = load(self.resume)
-        if record.owner and is_at_it(record.owner):
+        if _is_another_command(record.owner):
             raise RolloutError(
                 f"Cannot resume from {self.resume}: process {record.owner['pid']} is still at run {record.run}; wait for its end",
                 "resume_in_use",

@@ -25,9 +25,9 @@ from .values import (
     Candidate,
     RolloutError,
     one_of,
+    parse_amount,
     parse_count,
     parse_flag,
-    parse_serial,
     text_list,
 )
 
@@ -106,26 +106,25 @@ def choose(known: Iterable[Candidate], asked: Criteria) -> Choice:
     found, missing = _found(known, asked.names)
     if any(parse_uuid(name) is None for name in missing):
         # A missing name may belong to a server with an unknown name.
-        found += [candidate for candidate in known if candidate.unseen and not candidate.name and candidate not in found]
-    meant = [candidate for candidate in found if candidate.unseen or _meets(candidate, asked)]
-    return replace(part(meant, asked), missing=tuple(missing))
+        found += [candidate for candidate in known if candidate.unseen_code and not candidate.name and candidate not in found]
+    selected = [candidate for candidate in found if candidate.unseen_code or _meets(candidate, asked)]
+    return replace(part(selected, asked), missing=tuple(missing))
 
 
-def part(meant: Iterable[Candidate], asked: Criteria) -> Choice:
+def part(selected: Iterable[Candidate], asked: Criteria) -> Choice:
     """Return the servers in three parts: ready for the action, suspended, and unseen."""
     boots = asked.action in BOOTS
-    seen: list[Candidate] = []
+    ready: list[Candidate] = []
     suspended: list[Candidate] = []
     unseen: list[Candidate] = []
-    for candidate in meant:
-        (unseen if candidate.unseen else suspended if boots and candidate.suspended else seen).append(candidate)
-    return Choice(tuple(seen), tuple(suspended), unseen=tuple(unseen))
+    for candidate in selected:
+        (unseen if candidate.unseen_code else suspended if boots and candidate.suspended else ready).append(candidate)
+    return Choice(tuple(ready), tuple(suspended), unseen=tuple(unseen))
 
 
 def named(known: Iterable[Candidate], names: Iterable[str]) -> list[Candidate]:
     """Return the servers that one of the names fits, even if it is ambiguous."""
-    found = list(known)
-    return [candidate for candidate in found if any(_matches([candidate], name) for name in names)]
+    return [candidate for candidate in known if any(_matches([candidate], name) for name in names)]
 
 
 def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> Candidate:
@@ -144,8 +143,8 @@ def _candidate(node: str, entry: Mapping[str, Any], priorities: Priorities) -> C
         outdated=_is_outdated(entry),
         egg=str(entry.get("egg") or "").lower(),
         labels={str(key): str(value) for key, value in (entry.get("labels") or {}).items()},
-        unseen=code_of(entry) if is_unseen(entry) else "",
-        msg=reason_of(entry) if is_unseen(entry) else "",
+        unseen_code=code_of(entry) if is_unseen(entry) else "",
+        unseen_reason=reason_of(entry) if is_unseen(entry) else "",
     )
 
 
@@ -214,6 +213,7 @@ def _priorities(value: object) -> Priorities:
 class Pacing:
     """The form of batches: nodes at a time, servers of one node at a time, and the canary."""
 
+    #: The nodes of each step; the last repeats. Empty: all nodes.
     serial: tuple[Amount, ...] = ()
     #: 0: all of a node's servers.
     batch_size: int = 0
@@ -236,26 +236,23 @@ def pacing(given: Mapping[str, Any], nodes: Sequence[str]) -> Pacing:
         if isinstance(canary, str) and not canary.isdigit():
             raise RolloutError(f"Cannot take {canary} as canary: it is neither a number nor a node of this play")
         canary = parse_count("canary", canary)
-    return Pacing(parse_serial(given.get("serial", 0)), parse_count("batch_size", given.get("batch_size", 0)), canary)
+    serial = given.get("serial", 0)
+    steps = serial if isinstance(serial, Sequence) and not isinstance(serial, str) else [serial]
+    return Pacing(tuple(parse_amount("serial", step) for step in steps), parse_count("batch_size", given.get("batch_size", 0)), canary)
 
 
 def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, pace: Pacing) -> list[Batch]:
     """Return the batches, the canary's first. Each has one priority: lowest first, or highest first for actions that stop servers."""
     order = {node: number for number, node in enumerate(nodes)}
     sign = -1 if action in TAKES_DOWN else 1
-    ordered = sorted(
-        candidates,
-        key=lambda each: (
-            sign * each.priority,
-            not each.again,
-            not each.any_state,
-            each.asked_by,
-            order[each.node],
-            each.name,
-            each.server,
-        ),
-    )
-    first = _canary(ordered, pace.canary)
+
+    def rank(each: Candidate) -> tuple[Any, ...]:
+        alike = sign * each.priority, not each.again, not each.any_state, each.asked_by
+        return (*alike, order[each.node], each.name, each.server)
+
+    ordered = sorted(candidates, key=rank)
+    canary = pace.canary
+    first = ordered[:canary] if isinstance(canary, int) else [candidate for candidate in ordered if candidate.node == canary]
     chosen = {(candidate.node, candidate.server) for candidate in first}
     rest = [candidate for candidate in ordered if (candidate.node, candidate.server) not in chosen]
     steps = _steps(pace.serial, len({candidate.node for candidate in candidates}))
@@ -264,10 +261,6 @@ def batches(candidates: Sequence[Candidate], nodes: Sequence[str], action: str, 
         *(Batch(cut, canary=True) for cut in _cut(first, itertools.repeat(len(nodes)), pace.batch_size)),
         *(Batch(cut) for cut in _cut(rest, steps, pace.batch_size)),
     ]
-
-
-def _canary(ordered: list[Candidate], canary: int | str) -> list[Candidate]:
-    return ordered[:canary] if isinstance(canary, int) else [candidate for candidate in ordered if candidate.node == canary]
 
 
 def _steps(serial: tuple[Amount, ...], total: int) -> Iterator[int]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,10 +15,10 @@ from ..._power.model.request import WaitFor
 from ..._power.model.server import PowerState
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from ..options import player_policy
-from .progress import LongestBatch, longest_batch
 from .record import Record, Row, run_key
-from .run import list_rows, node_fault, plan, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
+from .run import add_batches, list_rows, node_fault, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
 from .selection import Choice, Criteria, Pacing, batches, candidates, choose, criteria, named, pacing, part
+from .times import longest_batch
 from .values import (
     BOOTS,
     DID_NOT_STAY_UP,
@@ -40,41 +40,34 @@ from .values import (
     parse_flag,
     parse_seconds,
 )
-from .window import Window
 
 Answer = Mapping[str, Any]
 
 
 @dataclass
-class TakenUp:
-    """The beginning of a resumed run: the servers to act on, and rows for the others."""
+class Selected:
+    """The servers to act on in a new or a resumed run, and rows for the others."""
 
     choice: Choice = field(default_factory=lambda: Choice(()))
     rows: list[Row] = field(default_factory=list)
-    #: The rows whose server or list a reachable node could not show.
-    dark: list[Row] = field(default_factory=list)
+    #: Those of ``rows`` whose server or list a reachable node could not show.
+    unknown: list[Row] = field(default_factory=list)
 
-    def darken(self, rows: Iterable[Row]) -> None:
-        """Add rows of unseen servers and lists."""
-        for row in rows:
-            self.rows.append(row)
-            self.dark.append(row)
+    def add_unknown(self, *rows: Row) -> None:
+        self.rows += rows
+        self.unknown += rows
 
 
 @dataclass(frozen=True)
-class _PlayAnswers:
-    """The answers of the play's nodes, and the selection of the resumed run."""
+class _Resumed:
+    """The selection of a resumed run and the nodes' answers: as they came, their lists of servers, and each server by node and UUID."""
 
-    seen: Mapping[str, Answer | None]
-    told: Mapping[str, Sequence[Mapping[str, Any]]]
-    known: Mapping[tuple[str, str], Candidate]
     asked: Criteria
-    is_to_be_seen: Callable[[str], bool]
-
-    @classmethod
-    def of(cls, seen: Mapping[str, Answer | None], asked: Criteria, is_to_be_seen: Callable[[str], bool]) -> _PlayAnswers:
-        told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
-        return cls(seen, told, {(each.node, each.server): each for each in candidates(told, asked)}, asked, is_to_be_seen)
+    answers: Mapping[str, Answer | None]
+    lists: Mapping[str, Sequence[Mapping[str, Any]]]
+    known: Mapping[tuple[str, str], Candidate]
+    #: Whether a server that came up since the interruption is requested again, by its power state.
+    asks_again: Callable[[str], bool]
 
 
 def is_of_run(reason: object, run: str) -> bool:
@@ -88,118 +81,110 @@ def is_in_flight(entry: Mapping[str, Any], run: str) -> bool:
     return any(is_of_run(each.get("reason"), run) for each in (entry.get("lock") or {}, entry.get("countdown") or {}, *under_way))
 
 
-def flying(record: Record) -> dict[str, list[str]]:
+def nodes_in_flight(record: Record) -> dict[str, list[str]]:
     """Return the nodes that may still act for interrupted runs, and these runs."""
     rows = [row for row in record.left if row.node and row.asked_by]
     return {"nodes": sorted({str(row.node) for row in rows}), "runs": sorted({row.asked_by for row in rows})}
 
 
-def take_up(
-    old: Record,
-    seen: Mapping[str, Answer | None],
-    asked: Criteria,
-    *,
-    again: bool = False,
-    is_to_be_seen: Callable[[str], bool] = lambda _state: False,
-) -> TakenUp:
-    """Resume ``old`` with ``seen``, the answer of each node of the play. ``again``: retry failures, too.
-
-    ``is_to_be_seen`` tells by its power state whether a server that came up meanwhile is requested again. Its key prevents a second action,
-    but the node awaits its readiness and the soak follows. Raises `RolloutError` for a name of several servers.
-    """
-    answers = _PlayAnswers.of(seen, asked, is_to_be_seen)
-    taken = TakenUp()
-    meant: list[Candidate] = []
-    back: list[Candidate] = []
-    for row in [*old.left, *(old.failed if again else ())]:
+def _resume(old: Record, answers: Mapping[str, Answer | None], asked: Criteria, given: Mapping[str, Any], *, retry: bool) -> Selected:
+    """Return the rest of ``old``; with ``retry`` also its failures. Raises `RolloutError` for a name of several servers."""
+    lists = _lists(answers)
+    known = {(each.node, each.server): each for each in candidates(lists, asked)}
+    resumed = _Resumed(asked, answers, lists, known, _asks_again(given))
+    found = Selected()
+    selected: list[Candidate] = []
+    unseen_before: list[Candidate] = []
+    for row in [*old.left, *(old.failed if retry else ())]:
         if row.node is None or row.server is None:
             continue
-        candidate = _carry_over(row, answers, taken)
-        if candidate is not None:
-            (back if row.unseen else meant).append(candidate)
-    unseen = _unseen(old, answers, taken, back)
-    both = {(each.node, each.server): each for each in (*unseen.chosen, *unseen.suspended, *unseen.unseen, *meant)}
-    taken.choice = replace(part(both.values(), asked), missing=unseen.missing)
-    return taken
+        unknown = _unknown_reason(row, resumed)
+        if unknown is not None:
+            found.add_unknown(_ended(row, UNKNOWN, *unknown))
+            continue
+        kept = _carry_over(row, resumed)
+        if isinstance(kept, Row):
+            found.rows.append(kept)
+        else:
+            (unseen_before if row.unseen else selected).append(kept)
+    new = _choose_unlisted(old, resumed, found, unseen_before)
+    each_once = {(each.node, each.server): each for each in (*new.chosen, *new.suspended, *new.unseen, *selected)}
+    found.choice = replace(part(each_once.values(), asked), missing=new.missing)
+    return found
 
 
-def servers_of(answer: Answer | None) -> Sequence[Mapping[str, Any]] | None:
-    """Return the servers of an answer; None if it is missing or failed."""
-    servers = None if answer is None else answer.get("servers")
-    return servers if isinstance(servers, list) else None
+def _lists(answers: Mapping[str, Answer | None]) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Return the list of servers of each node that has answered with one."""
+    lists = {node: None if answer is None else answer.get("servers") for node, answer in answers.items()}
+    return {node: servers for node, servers in lists.items() if isinstance(servers, list)}
 
 
-def _carry_over(row: Row, answers: _PlayAnswers, taken: TakenUp) -> Candidate | None:
-    node, asked = str(row.node), answers.asked
-    if node not in answers.seen:
-        taken.rows.append(_ended(row, NOT_DONE, "", "Its node is not in this play"))
-        return None
-    if node not in answers.told:
-        fault = node_fault(node, answers.seen[node])
-        taken.rows.append(_ended(row, UNKNOWN, fault.code, fault.msg))
-        return None
-    candidate = answers.known.get((node, str(row.server)))
-    entry = next((each for each in answers.told[node] if each.get("server") == row.server), None)
-    dark = _dark(entry, answers.seen[node] or {})
-    if dark is not None:
-        taken.darken([_ended(row, UNKNOWN, *dark)])
-        return None
+def _entry_of(row: Row, resumed: _Resumed) -> Mapping[str, Any] | None:
+    return next((each for each in resumed.lists.get(str(row.node), ()) if each.get("server") == row.server), None)
+
+
+def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
+    """Return the server of an old row if the resumed run acts on it, else its new row. `_unknown_reason` has found none for it.
+
+    The first reason counts: without an answer nothing is known of the action. An ended or a running action comes before a missing server
+    and before the selection, since no second action may follow it.
+    """
+    node, asked = str(row.node), resumed.asked
+    if node not in resumed.answers:
+        return _ended(row, NOT_DONE, "", "Its node is not in this play")
+    if node not in resumed.lists:
+        fault = node_fault(node, resumed.answers[node])
+        return _ended(row, UNKNOWN, fault.code, fault.msg)
+    candidate, entry = resumed.known.get((node, str(row.server))), _entry_of(row, resumed)
     if entry is not None and row.asked_by:
-        outcome = _outcome(entry, row.asked_by)
-        state = str(entry.get("state"))
-        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and answers.is_to_be_seen(state):
+        outcome, state = _outcome(entry, row.asked_by), str(entry.get("state"))
+        if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and resumed.asks_again(state):
             return replace(candidate, any_state=True, again=True, asked_by=row.asked_by)
         if outcome is not None:
-            taken.rows.append(_done_meanwhile(row, outcome, entry, asked))
-            return None
+            return _ended_since(row, outcome, entry, asked)
         if is_in_flight(entry, row.asked_by):
-            taken.rows.append(_ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended"))
-            return None
+            return _ended(row, UNKNOWN, STILL_IN_FLIGHT, "Its node still works on it; continue the run when it has ended")
     if candidate is None:
-        taken.rows.append(_ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it"))
-        return None
-    return candidate if row.unseen else _still_meant(row, entry, candidate, asked, taken)
+        return _ended(row, FAILED, "server_not_found", f"Cannot {asked.action} server {row.server}: its node no longer has it")
+    return candidate if row.unseen else _still_selected(row, entry, candidate, asked)
 
 
-def _still_meant(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria, taken: TakenUp) -> Candidate | None:
-    """Return a selected server as a candidate, or a row if it is no longer selected."""
+def _still_selected(row: Row, entry: Mapping[str, Any] | None, candidate: Candidate, asked: Criteria) -> Candidate | Row:
     any_state, again = _any_state(row), _was_tried(row)
-    candidate = replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
     # The node acts on it in any state, unless its journal says that it should be down.
-    fell = asked.action in BOOTS and candidate.state == OFFLINE and is_meant_up(entry)
-    if asked.only and not any_state and not fell and candidate.state not in asked.only:
-        taken.rows.append(_ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile"))
-        return None
+    should_boot = asked.action in BOOTS and candidate.state == OFFLINE and _should_be_up(entry)
+    if asked.only and not any_state and not should_boot and candidate.state not in asked.only:
+        return _ended(row, SKIPPED, "not_selected", f"It is {candidate.state} meanwhile")
     if asked.outdated and not again and candidate.outdated is False:
-        taken.rows.append(_ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile"))
-        return None
-    return candidate
+        return _ended(row, SKIPPED, "not_selected", "Its container is what its definition says meanwhile")
+    return replace(candidate, any_state=any_state, again=again, asked_by=row.asked_by)
 
 
-def _unseen(old: Record, answers: _PlayAnswers, taken: TakenUp, back: Sequence[Candidate]) -> Choice:
-    """Choose servers on nodes with incomplete lists, and among those in ``back``; report names that were missing."""
-    seen, told, asked = answers.seen, answers.told, answers.asked
+def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_before: Sequence[Candidate]) -> Choice:
+    """Choose servers on nodes whose lists were incomplete, and among those in ``unseen_before``; report names that were missing."""
+    answers, lists, asked = resumed.answers, resumed.lists, resumed.asked
     nodes = [row.node for row in old.left if row.node is not None and row.server is None]
-    taken.rows += [node_fault(node, seen[node]) for node in nodes if node in seen and node not in told]
-    taken.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in seen]
+    found.rows += [node_fault(node, answers[node]) for node in nodes if node in answers and node not in lists]
+    found.rows += [Row(node, None, msg="It is not in this play") for node in nodes if node not in answers]
     names = tuple(row.server for row in old.left if row.node is None and row.server is not None)
     if asked.names is not None:
-        dark = (Candidate(str(row.node), str(row.server), row.name) for row in old.left if row.unseen)
-        asked = replace(asked, names=(*names, *(each.server for each in named(dark, asked.names))))
+        unseen = (Candidate(str(row.node), str(row.server), row.name) for row in old.left if row.unseen)
+        asked = replace(asked, names=(*names, *(each.server for each in named(unseen, asked.names))))
     # An earlier part of the run has already handled the servers that it saw there.
     before = {*old.seen_before, *(row.server for row in old.rows)}
-    fresh = {node: [entry for entry in told[node] if entry.get("server") not in before] for node in nodes if node in told}
-    choice = choose([*candidates(fresh, asked), *back], asked)
+    new = {node: [entry for entry in lists[node] if entry.get("server") not in before] for node in nodes if node in lists}
+    choice = choose([*candidates(new, asked), *unseen_before], asked)
     if asked.names is None or choice.missing:
-        taken.darken(list_rows({node: seen[node] for node in fresh}))
+        found.add_unknown(*list_rows({node: answers[node] for node in new}))
     return choice
 
 
-def _dark(entry: Mapping[str, Any] | None, answer: Answer) -> tuple[str, str] | None:
-    """Return why a server's state is unknown, as a code and a sentence; None if it is known. An incomplete list may lack it."""
+def _unknown_reason(row: Row, resumed: _Resumed) -> tuple[str, str] | None:
+    """Return why a server that its node knows, or may know, has no facts: a code and a sentence; None without such a reason."""
+    entry = _entry_of(row, resumed)
     if entry is not None:
         return (code_of(entry), reason_of(entry)) if is_unseen(entry) else None
-    fault = list_fault(answer)
+    fault = list_fault(resumed.answers[str(row.node)] or {}) if str(row.node) in resumed.lists else None
     return None if fault is None else (LIST_INCOMPLETE, fault)
 
 
@@ -217,14 +202,14 @@ def _outcome(entry: Mapping[str, Any], run: str) -> str | None:
     return next((each["outcome"] for each in mine if each.get("outcome") in (DONE, UNCHANGED)), None)
 
 
-def _done_meanwhile(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
-    """Return the row of an action that its node finished meanwhile. If the server should be up but is offline, it failed."""
-    if asked.action in BOOTS and entry.get("state") == OFFLINE and is_meant_up(entry):
+def _ended_since(row: Row, outcome: str, entry: Mapping[str, Any], asked: Criteria) -> Row:
+    """Return the row of an action that has ended since the interruption. If the server should be up but is offline, it failed."""
+    if asked.action in BOOTS and entry.get("state") == OFFLINE and _should_be_up(entry):
         return _ended(row, FAILED, DID_NOT_STAY_UP, "Its node had done it, and it is offline again")
     return _ended(row, outcome, "", "Its node had done it when the run was taken up")
 
 
-def is_meant_up(entry: Mapping[str, Any] | None) -> bool:
+def _should_be_up(entry: Mapping[str, Any] | None) -> bool:
     """Tell whether the node's journal says that a server should be up."""
     return ((entry or {}).get("intent") or {}).get("up") is True
 
@@ -236,9 +221,9 @@ def _operations(entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _ended(row: Row, outcome: str, code: str, msg: str) -> Row:
     asked_by = row.asked_by if outcome in (NOT_DONE, UNKNOWN) else ""
-    ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, any_state=_any_state(row), asked_by=asked_by)
-    ended.again = _was_tried(row)
-    ended.unseen = row.unseen and outcome in (NOT_DONE, UNKNOWN)
+    unseen = row.unseen and outcome in (NOT_DONE, UNKNOWN)
+    ended = Row(row.node, row.server, row.name, outcome=outcome, code=code, msg=msg, asked_by=asked_by, unseen=unseen)
+    ended.any_state, ended.again = _any_state(row), _was_tried(row)
     return ended
 
 
@@ -247,13 +232,13 @@ _SELECTION = ("action", "servers", "states", "labels", "eggs", "outdated", "prio
 
 
 @dataclass(frozen=True)
-class Start:
-    """The run's id and begin, check mode, the window, and the user."""
+class NewRun:
+    """The id and begin of a run, check mode, the facts of its `Window`, and the user."""
 
     run: str
     began_at: str
     check: bool = False
-    window: Window = field(default_factory=Window)
+    window: Mapping[str, Any] = field(default_factory=dict)
     by: str = ""
 
 
@@ -266,7 +251,8 @@ class Understood:
     pacing: Pacing
     budget: Amount
     players: PlayerPolicy | None
-    longest: LongestBatch
+    #: The seconds of `longest_batch`.
+    longest: tuple[float, float]
 
 
 def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | None = None) -> Understood:
@@ -283,42 +269,42 @@ def understand(given: Mapping[str, Any], nodes: Sequence[str], old: Record | Non
     return Understood(given, asked, pacing(given, nodes), budget, players, longest)
 
 
-def open_run(given: Mapping[str, Any], seen: Mapping[str, Answer | None], start: Start, old: Record | None = None) -> Record:
+def open_run(given: Mapping[str, Any], answers: Mapping[str, Answer | None], new: NewRun, old: Record | None = None) -> Record:
     """Return the record with all batches, stopped if the run must not begin.
 
-    ``given`` are the role's variables without their prefix. ``seen`` has the answer of each node of the play, None for a lost one. ``old``
-    is the record to resume. Raises `RolloutError` for an invalid request, before any change.
+    ``given`` are the role's variables without their prefix. ``answers`` has the answer of each node of the play, None for a lost one.
+    ``old`` is the record to resume. Raises `RolloutError` for an invalid request, before any change.
     """
-    understood = understand(given, list(seen), old)
+    understood = understand(given, list(answers), old)
     given, asked, pace = understood.given, understood.criteria, understood.pacing
-    record = _record(understood, start, old)
+    record = _record(understood, new, old)
     if old is None:
-        taken = _all_of(seen, asked)
+        found = _all_of(answers, asked)
     else:
-        again = parse_flag("resume_failed", given.get("resume_failed", False))
-        taken = take_up(old, seen, asked, again=again, is_to_be_seen=_is_to_be_seen(given))
-        record.failed_before = [] if again else old.failed
+        retry = parse_flag("resume_failed", given.get("resume_failed", False))
+        found = _resume(old, answers, asked, given, retry=retry)
+        record.failed_before = [] if retry else old.failed
         if old.has_good_canary:
             record.canary_passed, pace = True, replace(pace, canary=0)
-    _fill(record, taken, list(seen), pace, understood)
+    _fill(record, found, list(answers), pace, understood)
     if old is not None and any(row.server is None for row in record.rows):
         record.seen_before = sorted({*old.seen_before, *(row.server for row in old.rows if row.node and row.server)})
     if not parse_flag("allow_unknown", given.get("allow_unknown", False)):
-        stop_for_unknown(record, taken.dark)
+        stop_for_unknown(record, found.unknown)
     stop_over_budget(record)
     return record
 
 
-def _record(understood: Understood, start: Start, old: Record | None) -> Record:
-    given, asked, window = understood.given, understood.criteria, start.window.facts()
+def _record(understood: Understood, new: NewRun, old: Record | None) -> Record:
+    given, asked = understood.given, understood.criteria
     return Record(
-        run=start.run,
+        run=new.run,
         action=asked.action,
-        began_at=start.began_at,
+        began_at=new.began_at,
         given={name: given[name] for name in _SELECTION if given.get(name)},
         reason=str(given.get("reason") or (old.reason if old is not None else "")),
-        check=start.check,
-        by=start.by,
+        check=new.check,
+        by=new.by,
         resumes="" if old is None else old.run,
         only=list(asked.only),
         outdated=asked.outdated,
@@ -326,61 +312,64 @@ def _record(understood: Understood, start: Start, old: Record | None) -> Record:
         goes_on=one_of("on_failure", given.get("on_failure", "stop"), ("stop", "continue")) == "continue",
         left_ok=parse_flag("left_ok", given.get("left_ok", False)),
         for_players=understood.players is not None,
-        not_before=window["not_before"] or "",
-        deadline=window["deadline"] or "",
-        longest_once=understood.longest.once,
-        longest_round=understood.longest.each_round,
+        not_before=new.window.get("not_before") or "",
+        deadline=new.window.get("deadline") or "",
+        longest_once=understood.longest[0],
+        longest_round=understood.longest[1],
     )
 
 
-def _all_of(seen: Mapping[str, Answer | None], asked: Criteria) -> TakenUp:
-    told = {node: entries for node, answer in seen.items() for entries in [servers_of(answer)] if entries is not None}
-    choice = choose(candidates(told, asked), asked)
-    taken = TakenUp(choice, [node_fault(node, answer) for node, answer in seen.items() if node not in told])
+def _all_of(answers: Mapping[str, Answer | None], asked: Criteria) -> Selected:
+    lists = _lists(answers)
+    choice = choose(candidates(lists, asked), asked)
+    found = Selected(choice, [node_fault(node, answer) for node, answer in answers.items() if node not in lists])
     if asked.names is None or choice.missing:
         # If all servers are named and found, an incomplete list does not matter.
-        taken.darken(list_rows({node: seen[node] for node in told}))
-    if choice.missing and not taken.rows and all(each.name for each in choice.unseen):
+        found.add_unknown(*list_rows({node: answers[node] for node in lists}))
+    if choice.missing and not found.rows and all(each.name for each in choice.unseen):
         raise RolloutError(
             f"Cannot find {', '.join(choice.missing)}: no node of this play has such a server; nothing was done", "server_not_found"
         )
-    return taken
+    return found
 
 
-def _is_to_be_seen(given: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Return a test by power state: was a server of an earlier run not yet seen ready or soaked?"""
+def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Return a test by power state: was a server that is up not yet seen ready or soaked?
+
+    The request has the earlier key, so the node does not act twice. But it awaits the readiness, and the soak follows.
+    """
     wait = given.get("wait_for", WAITS[0])
     soaks = parse_seconds("soak", given.get("soak", 0)) > 0
     return lambda state: soaks or wait == WaitFor.HEALTHY.value or (wait == WaitFor.RUNNING.value and state == PowerState.STARTING.value)
 
 
-def _fill(record: Record, taken: TakenUp, nodes: Sequence[str], pace: Pacing, understood: Understood) -> None:
-    asked = understood.criteria
-    taken.darken(unseen_row(each) for each in taken.choice.unseen)
-    lost = {row.node for row in taken.rows if row.is_failure and row.is_left}
-    record.rows = [*taken.rows, *(_missing(name, bool(lost)) for name in taken.choice.missing)]
-    record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in taken.choice.suspended]
-    plan(record, batches(taken.choice.chosen, nodes, asked.action, pace))
+def _fill(record: Record, found: Selected, nodes: Sequence[str], pace: Pacing, understood: Understood) -> None:
+    asked, choice = understood.criteria, found.choice
+    found.add_unknown(*(unseen_row(each) for each in choice.unseen))
+    lost = {row.node for row in found.rows if row.is_failure and row.is_left}
+    record.rows = [*found.rows, *(_missing(name, bool(lost)) for name in choice.missing)]
+    record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in choice.suspended]
+    add_batches(record, batches(choice.chosen, nodes, asked.action, pace))
     record.budget = understood.budget.of(sum(row.server is not None for row in record.rows))
     if isinstance(pace.canary, str):
         record.canary = pace.canary
-        _check_canary(record, pace.canary, lost, taken)
+        _check_canary(record, pace.canary, lost, found)
 
 
-def _check_canary(record: Record, canary: str, lost: set[str | None], taken: TakenUp) -> None:
+def _check_canary(record: Record, canary: str, lost: set[str | None], found: Selected) -> None:
     if canary in lost and not record.canaries:
         record.stopped = f"the canary, node {canary}, cannot be asked"
-    elif any(row.node == canary and row.outcome not in GOOD for row in taken.rows):
+    elif any(row.node == canary and row.outcome not in GOOD for row in found.rows):
         # The command before ended with actions in flight there.
         record.stopped = "the canary failed"
-    elif record.canaries or not taken.choice.chosen:
+    elif record.canaries or not found.choice.chosen:
         return
     elif any(row.node == canary for row in record.failed_before):
         raise RolloutError(
             f"Cannot take node {canary} as canary again: what failed there is not tried again; "
             "give rollout_resume_failed=true, or another rollout_canary; nothing was done"
         )
-    elif not any(row.node == canary for row in taken.rows):
+    elif not any(row.node == canary for row in found.rows):
         raise RolloutError(f"Cannot take node {canary} as canary: it has no selected server; nothing was done")
 
 

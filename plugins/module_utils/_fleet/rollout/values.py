@@ -75,8 +75,8 @@ class Candidate:
     #: Whether an earlier part of the run tried it: the selection may no longer fit.
     again: bool = False
     #: Why its facts are unknown, as a code and a sentence; empty: they are known.
-    unseen: str = ""
-    msg: str = ""
+    unseen_code: str = ""
+    unseen_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,6 @@ def parse_amount(name: str, value: object) -> Amount:
     if match is None or float(match[1]) > 100:
         raise RolloutError(f'Cannot use rollout_{name}={value!r}: expected a whole number from 0, or a percentage such as "10%"')
     return Amount(percent=float(match[1]))
-
-
-def parse_serial(value: object) -> tuple[Amount, ...]:
-    """Read one amount of nodes for each step; the last repeats. Empty means all nodes."""
-    steps = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    return tuple(parse_amount("serial", step) for step in steps)
 
 
 def parse_count(name: str, value: object) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from ..model.errors import EndpointError
@@ -38,20 +39,11 @@ _SUPERVISION_FLAGS = ("running", "oom_killed")
 _OUTDATED_LISTS = ("differs", "restart", "in_place", "next_start")
 
 
-def unmasked(text: str) -> str:
-    return text
-
-
-def plain_text(value: object, masked: Masked = unmasked) -> str:
+def plain_text(value: object, masked: Masked = str) -> str:
     """Return text as one printable line, masked and cut to 1000 characters; empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
     return masked(blanked(value[:_LONGEST_READ]))[:_LONGEST_TEXT].strip()
-
-
-def text_reader(masked: Masked) -> ReadText:
-    """Return a function that reads text as one plain, masked line."""
-    return lambda value: plain_text(value, masked)
 
 
 def read_code(value: object, masked: Masked) -> str:
@@ -96,28 +88,18 @@ def read_players(value: object, text: ReadText) -> PlayerCount | None:
 
 @dataclass(frozen=True)
 class Seen:
-    """One server at one moment. ``uptime`` is its process's in milliseconds, 0 if unknown; ``labels`` is None if unknown."""
+    """One server at one moment. ``uptime`` is its process's in milliseconds, 0 if unknown."""
 
     server: Server
     state: PowerState
     suspended: bool = False
     uptime: int = 0
-    image: str = ""
-    egg: str = ""
-    labels: Mapping[str, str] | None = None
-    utilization: Mapping[str, Any] = field(default_factory=dict)
-    #: As the HTTP shim reports it; None if it does not.
-    supervision: Mapping[str, Any] | None = None
-    #: As the HTTP shim reports it; None without a container.
-    outdated: Mapping[str, Any] | None = None
-    tells_outdated: bool = False
     #: Whether an action may wait for players: only the HTTP shim reports countdowns, also that there is none.
     regards_players: bool = False
     #: The values of ``wait_for`` that the HTTP shim supports; Wings supports none.
     waits_for: frozenset[WaitFor] = frozenset()
-    countdown: Mapping[str, Any] | None = None
-    tells_players: bool = False
-    players: PlayerCount | None = None
+    #: What else the endpoint reports, in the form of server_power_info.
+    facts: Mapping[str, Any] = field(default_factory=dict)
     #: Values that logs must not show: an endpoint reports the whole environment.
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
@@ -125,8 +107,14 @@ class Seen:
     def up(self) -> bool:
         return self.state in (PowerState.STARTING, PowerState.RUNNING)
 
+    def entry(self) -> dict[str, Any]:
+        """Return the entry of server_power_info, without fields that the endpoint does not report."""
+        server, state = self.server, self.state.value
+        own = {"server": server.uuid, "short_id": server.short_id, "name": server.name, "state": state, "suspended": self.suspended}
+        return {**own, **self.facts}
 
-def read_server(value: object, uuid: str | None = None, masked: Masked = unmasked) -> Seen:
+
+def read_server(value: object, uuid: str | None = None, masked: Masked = str) -> Seen:
     """Read a server of ``GET /api/servers`` or, with a ``uuid``, of ``GET /api/servers/{uuid}``. Raises `ValueError` with the reason."""
     fields = as_map(value)
     state = read_word(PowerState, fields.get("state"))
@@ -137,29 +125,39 @@ def read_server(value: object, uuid: str | None = None, masked: Masked = unmaske
     found = parse_uuid(told) if isinstance(told, str) else uuid
     if found is None or (uuid is not None and found != uuid):
         raise ValueError("another server than the one asked for" if uuid else "a server without its UUID")
-    flags, text = (fields.get("is_suspended"), configuration.get("suspended")), text_reader(masked)
+    flags, text = (fields.get("is_suspended"), configuration.get("suspended")), partial(plain_text, masked=masked)
     return Seen(
         server=Server(found, text(as_map(configuration.get("meta")).get("name"))),
         state=state,
         suspended=any(flag is True for flag in flags),
         uptime=max(0, int(read_number(utilization.get("uptime")) or 0)),
-        image=text(as_map(configuration.get("container")).get("image")),
-        egg=text(as_map(configuration.get("egg")).get("id")),
-        labels=_labels(configuration, text),
-        utilization=_use(utilization),
-        supervision=_supervision(fields.get("supervision"), text),
-        outdated=_outdated(fields.get("outdated"), text),
-        tells_outdated="outdated" in fields,
         regards_players="countdown" in fields,
         waits_for=frozenset(each for each in WaitFor if each.value in as_list(fields.get("wait_for"))),
-        countdown=read_countdown(fields.get("countdown"), text),
-        tells_players="players" in fields,
-        players=read_players(fields.get("players"), text),
+        facts=_facts(fields, text),
         secrets=secrets_in(str(each) for each in as_map(configuration.get("environment")).values()),
     )
 
 
-def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unseen, ...]:
+def _facts(fields: Mapping[str, Any], text: ReadText) -> dict[str, Any]:
+    """Return the facts that the endpoint reports. The HTTP shim also reports that there is no container, countdown or game: null."""
+    configuration = as_map(fields.get("configuration"))
+    egg, image = text(as_map(configuration.get("egg")).get("id")), text(as_map(configuration.get("container")).get("image"))
+    labels, supervision = _labels(configuration, text), _supervision(fields.get("supervision"), text)
+    utilization, players = _use(as_map(fields.get("utilization"))), read_players(fields.get("players"), text)
+    facts = (
+        ("egg", egg, egg),
+        ("labels", labels, labels is not None),
+        ("container", {"image": image}, image),
+        ("utilization", utilization, utilization),
+        ("outdated", _outdated(fields.get("outdated"), text), "outdated" in fields),
+        ("supervision", supervision, supervision is not None),
+        ("countdown", read_countdown(fields.get("countdown"), text), "countdown" in fields),
+        ("players", None if players is None else players.facts(), "players" in fields),
+    )
+    return {name: value for name, value, is_reported in facts if is_reported}
+
+
+def read_servers(value: object, masked: Masked = str) -> tuple[Seen | Unseen, ...]:
     """Read the servers of ``GET /api/servers``, sorted by UUID, each once. Raises `ValueError` with the reason."""
     if not isinstance(value, list):
         raise ValueError("no list of servers")
@@ -172,7 +170,7 @@ def read_servers(value: object, masked: Masked = unmasked) -> tuple[Seen | Unsee
 
 def _read_unseen(value: object, masked: Masked) -> Unseen | None:
     fields = as_map(value)
-    configuration, text = as_map(fields.get("configuration")), text_reader(masked)
+    configuration, text = as_map(fields.get("configuration")), partial(plain_text, masked=masked)
     told = configuration.get("uuid")
     uuid = parse_uuid(told) if isinstance(told, str) else None
     if uuid is None or read_word(PowerState, fields.get("state")) is not None:

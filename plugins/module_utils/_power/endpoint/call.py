@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..actions.many.bulk import Target, all_of, means_all, named, refuse_only_offline
+from ..actions.many.bulk import Target, all_of, choose, means_all, named, refuse_only_offline
 from ..actions.many.server_facts import FactOptions
 from ..actions.node.limiter import Slot
 from ..actions.turn.perform import UNREPORTED_CODES
 from ..definitions.settings import Settings
 from ..engine.connection import DEFAULT_TIMEOUT
+from ..engine.readiness import readable_lines
 from ..host.listener import is_trusted
 from ..host.system_log import announce
 from ..model.caller import Caller
@@ -25,19 +26,25 @@ from ..model.errors import (
     EndpointUnreachable,
     EndpointUntrusted,
     InterruptedBySignal,
+    ServerNotFound,
     SettingsInvalid,
     SourceDenied,
     SourceUnreachable,
     UnsupportedByEndpoint,
 )
 from ..model.redaction import shown_address
-from ..model.report import Described
+from ..model.report import Described, Unseen
 from ..model.request import DEFAULT_PRIORITY, PowerAction, Priorities, Request
 from ..model.result import Result
-from ..model.server import Server, parse_uuid
+from ..model.server import PowerState, Server, parse_uuid
+from .answers import Seen
 from .client import Endpoint, is_this_machine
-from .facts import describe_at, identify_at
-from .perform import perform_at
+from .perform import identify_among, identify_at, perform_at, unknown_server
+
+_FIELDS = ("server", "short_id", "name", "state", "suspended")
+#: Statuses with which an endpoint refuses every request.
+_REFUSALS = (401, 403)
+_LINE_BYTES = 500
 
 
 def at_endpoint(url: str, options: Mapping[str, Any], settings: Settings, caller: Caller) -> AtEndpoint:
@@ -153,3 +160,68 @@ class AtEndpoint:
 
     def close(self) -> None:
         self._endpoint.close()
+
+
+def describe_at(names: Sequence[str], endpoint: Endpoint, *, tail: int = 0) -> Described:
+    """Return one entry for each named server, or for all, without fields that the endpoint does not report.
+
+    ``tail`` is the number of log lines of each server. Raises `EndpointUnreachable`, and `EndpointError` if nothing can be read.
+    """
+    found, warnings = _chosen(names, endpoint)
+    entries = []
+    for each in found:
+        if isinstance(each, Unseen):
+            warnings.append(each.msg)
+            entries.append(each.entry((*_FIELDS, "log") if tail else _FIELDS))
+        else:
+            entries.append({**each.entry(), **({"log": _log(each, endpoint, tail, warnings)} if tail else {})})
+    unlisted = () if names else endpoint.unlisted()
+    return Described(entries, (*warnings, *unlisted), unlisted)
+
+
+def _chosen(names: Sequence[str], endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
+    if not names:
+        return endpoint.listed(), []
+    alone = parse_uuid(names[0]) if len(names) == 1 else None
+    if alone is not None:
+        return _look_at(alone, endpoint)
+    listed = {seen.server.uuid: seen for seen in endpoint.listed()}
+
+    def identify(name: str) -> Server:
+        uuid = parse_uuid(name) or identify_among(name, (seen.server for seen in listed.values()), endpoint).uuid
+        if uuid not in listed:
+            raise unknown_server(name, endpoint)
+        return listed[uuid].server
+
+    found, warnings = choose(names, identify)
+    return [each if isinstance(each, Unseen) else listed[each.uuid] for each in found], warnings
+
+
+def _look_at(uuid: str, endpoint: Endpoint) -> tuple[Sequence[Seen | Unseen], list[str]]:
+    try:
+        return [endpoint.look(uuid)], []
+    except ServerNotFound as error:
+        return [], [str(error)]
+    except EndpointError as error:
+        if error.facts.get("status") in _REFUSALS:
+            raise
+        return [Unseen.because(Server(uuid), error)], []
+
+
+def _log(seen: Seen, endpoint: Endpoint, tail: int, warnings: list[str]) -> list[str] | None:
+    try:
+        lines = endpoint.log(seen.server.uuid, tail)
+    except EndpointError as error:
+        # Wings also answers with an error if there is no container yet.
+        if seen.state is PowerState.OFFLINE:
+            return []
+        warnings.append(str(error))
+        return None
+    text = "\n".join(endpoint.masked(line) for line in lines)
+    secrets = [_encoded(secret).decode() for secret in seen.secrets]
+    return list(readable_lines(_encoded(text), tail, _LINE_BYTES, secrets))
+
+
+def _encoded(text: str) -> bytes:
+    """JSON may hold lone surrogates, which UTF-8 cannot encode."""
+    return text.encode("utf-8", "replace")

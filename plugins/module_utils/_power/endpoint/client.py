@@ -36,12 +36,86 @@ _OPERATION_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
-class EndpointConnection:
-    """Sends requests to one endpoint, with its token. Thread-safe. The caller shows ``warnings``."""
+@dataclass(frozen=True)
+class EndpointAnswer:
+    """An answer and its endpoint."""
+
+    raw: Answer
+    endpoint: Endpoint
+
+    def read(self, verb: str, read: Callable[[Any], _Value]) -> _Value:
+        """Return its value as ``read`` parses it; ``read`` may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
+        self.raise_if_error(verb)
+        try:
+            return read(self.raw.value)
+        except ValueError as error:
+            reason = "no JSON, or not all of it" if self.raw.value is None else str(error)
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.endpoint.shown} answers {self.raw.status} with {reason}; is it Wings, and is its "
+                "address right"
+            ) from error
+
+    def raise_if_missing(self, verb: str, uuid: str) -> None:
+        """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
+        if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
+            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.endpoint.shown} has no server {uuid}; is it on another node")
+
+    def raise_if_error(self, verb: str) -> None:
+        """Raise `EndpointError` if the status is not 2xx."""
+        status = self.raw.status
+        if 200 <= status < 300:
+            return
+        said = self.said()
+        if status in (401, 403):
+            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
+        elif status == 404:
+            why = "there is no such thing there; is its address right"
+        else:
+            why = "look at its log"
+        shown = self.endpoint.shown
+        raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
+
+    def said(self) -> str:
+        is_object = isinstance(self.raw.value, Mapping)
+        text = plain_text(self.raw.value.get("error") if is_object else None, self.endpoint.masked)
+        if not text and not is_object:
+            text = plain_text(self.raw.text, self.endpoint.masked)
+        return text[:_SAID_CHARACTERS].rstrip(".")
+
+
+def is_this_machine(url: str) -> bool:
+    """Tell whether an address certainly belongs to this machine: ``localhost`` or a loopback address."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An accepted action. With an ``operation``, ``path`` is where its result can be read."""
+
+    operation: str = ""
+    path: str = ""
+
+
+class Endpoint:
+    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there.
+
+    The caller shows ``warnings``.
+    """
 
     def __init__(
         self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
     ) -> None:
+        """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
+
+        On this machine without TLS, only a listener whose user ``trusts`` accepts gets the token; None accepts all.
+        """
         self.shown = shown_address(url)
         self.timeout = timeout
         self.warnings: list[str] = []
@@ -56,11 +130,113 @@ class EndpointConnection:
             self.web = Web(url, f"Bearer {self._token}", trust=trust)
         except WebFault as error:
             raise SettingsInvalid(f"Cannot act through the endpoint {self.shown}: {error}; correct api_url or endpoint.url") from error
-        self.prefix = urlsplit(url).path.rstrip("/")
+        self._prefix = urlsplit(url).path.rstrip("/")
         if urlsplit(url).scheme.lower() == "http" and not is_this_machine(url):
             self.warnings.append(f"the token goes to the endpoint {self.shown} in the clear; use https")
+        #: Codes that say why the list is incomplete.
+        self.lacking: tuple[str, ...] = ()
+        self._guard = threading.Lock()
+        self._listed: tuple[Seen | Unseen, ...] | None = None
+        self._fault: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
 
-    def ask(
+    def masked(self, text: str) -> str:
+        return mask(text, {self._token})
+
+    def servers(self, check_cancelled: CheckCancelled = no_check) -> list[Server]:
+        """Return every server, sorted by UUID, from one request. Raises as `listed`."""
+        return [seen.server for seen in self.listed(check_cancelled)]
+
+    def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
+        """Return every server, from one request that is not repeated, even if it failed.
+
+        Raises `EndpointUnreachable`, `EndpointUntrusted`, `EndpointError`, and what ``check_cancelled`` raises.
+        """
+        # Held during the request, so that other threads wait for this one.
+        while not self._guard.acquire(timeout=_LOOK_SECONDS):
+            check_cancelled()
+        try:
+            if self._fault is not None:
+                # A retry would make each name wait again, and could resolve two names of one server differently.
+                raise type(self._fault)(str(self._fault), **self._fault.facts) from self._fault
+            if self._listed is None:
+                self._listed = self._list(check_cancelled)
+            return self._listed
+        finally:
+            self._guard.release()
+
+    def _list(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
+        try:
+            answer = self._ask("GET", "/api/servers", check_cancelled=check_cancelled)
+            listed = answer.read("list the servers", lambda value: read_servers(value, self.masked))
+        except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
+            self._fault = error
+            raise
+        self.lacking = read_codes(answer.raw.headers.get("x-unlisted", ""))
+        return listed
+
+    def unlisted(self, ignored: Collection[str] = ()) -> tuple[str, ...]:
+        """Return a sentence that says why the list is incomplete; empty if it is complete or all reasons are ``ignored``."""
+        codes = [code for code in self.lacking if code not in ignored]
+        return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
+
+    def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
+        """Return one server. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
+        answer = self._ask("GET", f"/api/servers/{uuid}", seconds=seconds, check_cancelled=check_cancelled)
+        verb = f"look at server {uuid}"
+        answer.raise_if_missing(verb, uuid)
+        return answer.read(verb, lambda value: read_server(value, uuid, self.masked))
+
+    def act(
+        self,
+        uuid: str,
+        action: PowerAction,
+        wait_seconds: int,
+        check_cancelled: CheckCancelled = no_check,
+        players: PlayerPolicy | None = None,
+        ready: Readiness | None = None,
+    ) -> Accepted:
+        """Request a power action; return when the endpoint accepts it, before it does anything.
+
+        Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `ServerNotFound`,
+        `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
+        """
+        body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
+        if ready is not None:
+            body.update(wait_for=ready.wait_for.value, wait_timeout=ready.wait_timeout)
+        try:
+            answer = self._ask("POST", f"/api/servers/{uuid}/power", body=body, check_cancelled=check_cancelled)
+        except EndpointUnreachable as error:
+            raise EndpointUnreachable(
+                f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
+            ) from error
+        verb = f"{action.value} server {uuid}"
+        if answer.raw.status == 400 and action.boots and "suspended" in answer.said().lower():
+            raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
+        answer.raise_if_missing(verb, uuid)
+        answer.raise_if_error(verb)
+        if answer.raw.status != 202:
+            raise EndpointUnreachable(
+                f"Cannot {verb}: the endpoint {self.shown} answers {answer.raw.status}, which is not how Wings accepts an action; "
+                "it may have been taken all the same: look before you ask again, and look whether the address is right"
+            )
+        return self._accepted(answer, uuid)
+
+    def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
+        """Return an operation at its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: unknown)."""
+        seconds = self.timeout + wait_seconds
+        answer = self._ask("GET", path, params={"wait": wait_seconds}, seconds=seconds, check_cancelled=check_cancelled)
+        return answer.read("follow the operation", lambda value: read_operation(value, self.masked))
+
+    def log(self, uuid: str, lines: int) -> list[str]:
+        """Return the last lines of output, from Wings at most 100. Raises `EndpointUnreachable`, `EndpointError`."""
+        answer = self._ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines})
+        return answer.read(f"read the log of server {uuid}", read_log)[-lines:]
+
+    def close(self) -> None:
+        """Close its connections. Raises nothing."""
+        self.web.close()
+
+    def _ask(
         self,
         method: str,
         path: str,
@@ -87,214 +263,8 @@ class EndpointConnection:
             raise EndpointUnreachable(said, lasting=error.lasting) from error
         return EndpointAnswer(answer, self)
 
-    def masked(self, text: str) -> str:
-        return mask(text, {self._token})
-
-    def close(self) -> None:
-        """Close its connections. Raises nothing."""
-        self.web.close()
-
-
-@dataclass(frozen=True)
-class EndpointAnswer:
-    """An answer and its connection."""
-
-    raw: Answer
-    connection: EndpointConnection
-
-    def read(self, verb: str, read: Callable[[Any], _Value]) -> _Value:
-        """Return its value as ``read`` parses it; ``read`` may raise `ValueError`. Raises `EndpointError`, `EndpointUnreachable`."""
-        self.raise_if_error(verb)
-        try:
-            return read(self.raw.value)
-        except ValueError as error:
-            reason = "no JSON, or not all of it" if self.raw.value is None else str(error)
-            raise EndpointUnreachable(
-                f"Cannot {verb}: the endpoint {self.connection.shown} answers {self.raw.status} with {reason}; is it Wings, and is its "
-                "address right"
-            ) from error
-
-    def raise_if_missing(self, verb: str, uuid: str) -> None:
-        """Raise `ServerNotFound` for a 404 with an error in JSON. Any other 404 means a wrong address."""
-        if self.raw.status == 404 and isinstance(self.raw.value, Mapping) and "error" in self.raw.value:
-            raise ServerNotFound(f"Cannot {verb}: the endpoint {self.connection.shown} has no server {uuid}; is it on another node")
-
-    def raise_if_error(self, verb: str) -> None:
-        """Raise `EndpointError` if the status is not 2xx."""
-        status = self.raw.status
-        if 200 <= status < 300:
-            return
-        said = self.said()
-        if status in (401, 403):
-            why = "it refuses the token; give the node's own token (token in Wings' configuration), without token_id before it"
-        elif status == 404:
-            why = "there is no such thing there; is its address right"
-        else:
-            why = "look at its log"
-        shown = self.connection.shown
-        raise EndpointError(f"Cannot {verb}: the endpoint {shown} answers {status}{f' ({said})' if said else ''}: {why}", status=status)
-
-    def said(self) -> str:
-        is_object = isinstance(self.raw.value, Mapping)
-        text = plain_text(self.raw.value.get("error") if is_object else None, self.connection.masked)
-        if not text and not is_object:
-            text = plain_text(self.raw.text, self.connection.masked)
-        return text[:_SAID_CHARACTERS].rstrip(".")
-
-
-def is_this_machine(url: str) -> bool:
-    """Tell whether an address certainly belongs to this machine: ``localhost`` or a loopback address."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-class ServerList:
-    """The servers of an endpoint, read once. Thread-safe."""
-
-    def __init__(self, connection: EndpointConnection) -> None:
-        self._connection = connection
-        self._guard = threading.Lock()
-        self._listed: tuple[Seen | Unseen, ...] | None = None
-        self._fault: EndpointUnreachable | EndpointUntrusted | EndpointError | None = None
-        self.lacking: tuple[str, ...] = ()
-
-    def read(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
-        """Return the servers. The request is not repeated, even if it failed.
-
-        Raises `EndpointUnreachable`, `EndpointUntrusted`, `EndpointError`, and what ``check_cancelled`` raises.
-        """
-        # Held during the request, so that other threads wait for this one.
-        while not self._guard.acquire(timeout=_LOOK_SECONDS):
-            check_cancelled()
-        try:
-            if self._fault is not None:
-                # A retry would make each name wait again, and could resolve two names of one server differently.
-                raise type(self._fault)(str(self._fault), **self._fault.facts) from self._fault
-            if self._listed is None:
-                self._listed = self._ask(check_cancelled)
-            return self._listed
-        finally:
-            self._guard.release()
-
-    def _ask(self, check_cancelled: CheckCancelled) -> tuple[Seen | Unseen, ...]:
-        try:
-            answer = self._connection.ask("GET", "/api/servers", check_cancelled=check_cancelled)
-            listed = answer.read("list the servers", lambda value: read_servers(value, self._connection.masked))
-        except (EndpointUnreachable, EndpointUntrusted, EndpointError) as error:
-            self._fault = error
-            raise
-        self.lacking = read_codes(answer.raw.headers.get("x-unlisted", ""))
-        return listed
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """An accepted action. With an ``operation``, ``path`` is where its result can be read."""
-
-    operation: str = ""
-    path: str = ""
-
-
-class Endpoint:
-    """One endpoint with its token. Thread-safe. Requests raise `EndpointUntrusted` if the token may not go there."""
-
-    def __init__(
-        self, url: str, token: str, *, verify: bool = True, ca_path: str | None = None, timeout: float = 60.0, trusts: Trusts | None = None
-    ) -> None:
-        """``token`` is the node's ``token`` alone; ``timeout`` bounds each exchange, in seconds. Raises `SettingsInvalid`.
-
-        On this machine without TLS, only a listener whose user ``trusts`` accepts gets the token; None accepts all.
-        """
-        self._connection = EndpointConnection(url, token, verify=verify, ca_path=ca_path, timeout=timeout, trusts=trusts)
-        self._list = ServerList(self._connection)
-        self.shown = self._connection.shown
-        self.timeout = timeout
-        self.warnings = self._connection.warnings
-        self.masked = self._connection.masked
-
-    def servers(self, check_cancelled: CheckCancelled = no_check) -> list[Server]:
-        """Return every server, sorted by UUID, from one request. Raises as `listed`."""
-        return [seen.server for seen in self.listed(check_cancelled)]
-
-    def listed(self, check_cancelled: CheckCancelled = no_check) -> tuple[Seen | Unseen, ...]:
-        """Return every server, from one request that is not repeated. Raises as `ServerList.read`."""
-        return self._list.read(check_cancelled)
-
-    @property
-    def lacking(self) -> tuple[str, ...]:
-        """Return codes that say why the list is incomplete."""
-        return self._list.lacking
-
-    def unlisted(self, ignored: Collection[str] = ()) -> tuple[str, ...]:
-        """Return a sentence that says why the list is incomplete; empty if it is complete or all reasons are ``ignored``."""
-        codes = [code for code in self.lacking if code not in ignored]
-        return (f"the endpoint {self.shown} could not list all of its servers ({', '.join(codes)})",) if codes else ()
-
-    def look(self, uuid: str, *, seconds: float | None = None, check_cancelled: CheckCancelled = no_check) -> Seen:
-        """Return one server. Raises `ServerNotFound`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises."""
-        answer = self._connection.ask("GET", f"/api/servers/{uuid}", seconds=seconds, check_cancelled=check_cancelled)
-        verb = f"look at server {uuid}"
-        answer.raise_if_missing(verb, uuid)
-        return answer.read(verb, lambda value: read_server(value, uuid, self.masked))
-
-    def act(
-        self,
-        uuid: str,
-        action: PowerAction,
-        wait_seconds: int,
-        check_cancelled: CheckCancelled = no_check,
-        players: PlayerPolicy | None = None,
-        ready: Readiness | None = None,
-    ) -> Accepted:
-        """Request a power action; return when the endpoint accepts it, before it does anything.
-
-        Only the HTTP shim supports ``players`` and ``ready``; Wings would act at once. Raises `Suspended`, `ServerNotFound`,
-        `EndpointError`. The endpoint may have taken the action if `EndpointUnreachable` or an error of ``check_cancelled`` is raised.
-        """
-        body = {"action": action.value, "wait_seconds": wait_seconds, **({} if players is None else players.options())}
-        if ready is not None:
-            body.update(wait_for=ready.wait_for.value, wait_timeout=ready.wait_timeout)
-        try:
-            answer = self._connection.ask("POST", f"/api/servers/{uuid}/power", body=body, check_cancelled=check_cancelled)
-        except EndpointUnreachable as error:
-            raise EndpointUnreachable(
-                f"{error}; the {action.value} of server {uuid} may have been taken all the same: look before you ask again"
-            ) from error
-        verb = f"{action.value} server {uuid}"
-        if answer.raw.status == 400 and action.boots and "suspended" in answer.said().lower():
-            raise Suspended(f"Cannot {verb}: the endpoint says that it is suspended; clear that on the Panel")
-        answer.raise_if_missing(verb, uuid)
-        answer.raise_if_error(verb)
-        if answer.raw.status != 202:
-            raise EndpointUnreachable(
-                f"Cannot {verb}: the endpoint {self.shown} answers {answer.raw.status}, which is not how Wings accepts an action; "
-                "it may have been taken all the same: look before you ask again, and look whether the address is right"
-            )
-        return self._accepted(answer, uuid)
-
-    def operation(self, path: str, *, wait_seconds: int, check_cancelled: CheckCancelled = no_check) -> Operation:
-        """Return an operation at its end or ``wait_seconds``. Raises `EndpointUnreachable`, `EndpointError` (``status`` 404: unknown)."""
-        seconds = self.timeout + wait_seconds
-        answer = self._connection.ask("GET", path, params={"wait": wait_seconds}, seconds=seconds, check_cancelled=check_cancelled)
-        return answer.read("follow the operation", lambda value: read_operation(value, self.masked))
-
-    def log(self, uuid: str, lines: int) -> list[str]:
-        """Return the last lines of output, from Wings at most 100. Raises `EndpointUnreachable`, `EndpointError`."""
-        answer = self._connection.ask("GET", f"/api/servers/{uuid}/logs", params={"size": lines})
-        return answer.read(f"read the log of server {uuid}", read_log)[-lines:]
-
-    def close(self) -> None:
-        """Close its connections. Raises nothing."""
-        self._connection.close()
-
     def _accepted(self, answer: EndpointAnswer, uuid: str) -> Accepted:
-        headers, prefix = answer.raw.headers, self._connection.prefix
+        headers, prefix = answer.raw.headers, self._prefix
         operation = self.masked(headers.get("x-operation-id", "").strip())
         if not _OPERATION_ID.fullmatch(operation) or not operation.strip("."):
             return Accepted()

@@ -31,6 +31,11 @@ PROCESS_SECONDS = 3.0
 _LAG_MILLISECONDS = 2000
 
 
+def lost(action: PowerAction, uuid: str, why: str) -> OutcomeUnknown:
+    """Return the error of an action that the endpoint may have taken, without a known end."""
+    return OutcomeUnknown(f"Cannot tell what became of the {action.value} of server {uuid}: {why}")
+
+
 def seconds_until_begun(request: Request) -> int:
     """Return how long an action that was accepted may wait: for its turn and, before that, for players."""
     return request.wait_seconds + (0 if request.players is None else request.players.max_delay)
@@ -103,28 +108,24 @@ class Following(abc.ABC):
         """Tell whether the action was seen to change something."""
         return self.begun
 
-    def see(self, seen: Seen, sent: float, at: float) -> bool:
-        """Take in a look; return whether the action is done. Raises how it ended otherwise."""
-        self._state = seen.state
-        return self._see(seen, sent, at)
-
     def raise_if_hopeless(self, at: float) -> None:
         """Raise `OutcomeUnknown` or `StartTimeout` after the time limit."""
         if at >= self._deadline:
             raise self._too_late(at)
 
     @abc.abstractmethod
-    def _see(self, seen: Seen, sent: float, at: float) -> bool: ...
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        """Take in a look; return whether the action is done. Raises how it ended otherwise."""
 
     def _too_late(self, at: float) -> PowerError:
-        what = f"Cannot tell what became of the {self._request.action.value} of server {self._uuid}"
         state = "" if self._state is None else f"; the last state seen is {self._state.value}"
-        if self.begun:
-            return OutcomeUnknown(f"{what}: it was seen to begin, but not to end within {at:.0f} s{state}; look at the server")
-        return OutcomeUnknown(
-            f"{what}: the endpoint accepted it, but no sign of it was seen within {at:.0f} s{state}; Wings drops an action whose lock is "
-            "held, or that may not be done, and says so in its own log alone; look there, then ask again, with a longer wait_seconds"
-        )
+        why = f"it was seen to begin, but not to end within {at:.0f} s{state}; look at the server"
+        if not self.begun:
+            why = (
+                f"the endpoint accepted it, but no sign of it was seen within {at:.0f} s{state}; Wings drops an action whose lock is held, "
+                "or that may not be done, and says so in its own log alone; look there, then ask again, with a longer wait_seconds"
+            )
+        return lost(self._request.action, self._uuid, why)
 
 
 class FollowingDown(Following):
@@ -145,7 +146,8 @@ class FollowingDown(Following):
         """Tell whether the action was seen to change something; false if the server was offline in every look."""
         return self.begun and self._was_up
 
-    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._state = seen.state
         # A server that came up since the last look counts too.
         self._was_up = self._was_up or seen.state is not PowerState.OFFLINE
         if seen.state is PowerState.OFFLINE:
@@ -171,10 +173,8 @@ class FollowingDown(Following):
                 f"Cannot keep server {self._uuid} down: it was killed, but it is up again; an action under way on the endpoint started it; "
                 "kill it again"
             )
-        return OutcomeUnknown(
-            f"Cannot tell what became of the stop of server {self._uuid}: it went down and is up again; another action, or Wings' crash "
-            "detection, started it"
-        )
+        why = "it went down and is up again; another action, or Wings' crash detection, started it"
+        return lost(PowerAction.STOP, self._uuid, why)
 
 
 class FollowingUp(Following):
@@ -191,7 +191,8 @@ class FollowingUp(Following):
         if up_already:
             self._note_up(0.0)
 
-    def _see(self, seen: Seen, sent: float, at: float) -> bool:
+    def see(self, seen: Seen, sent: float, at: float) -> bool:
+        self._state = seen.state
         young = self._runs.began_after(seen, sent, at)
         if not seen.up:
             return self._see_down(seen, at)
@@ -257,9 +258,5 @@ class FollowingUp(Following):
         )
 
 
-_KINDS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
-
-
-def following(request: Request, uuid: str, before: Seen | None) -> Following:
-    """Return what follows an accepted request; ``before`` is the state right before it, None if unknown."""
-    return _KINDS[request.action.traits.meant_up](request, uuid, before)
+#: What follows an accepted action, by whether the server should be up after it.
+FOLLOWINGS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}

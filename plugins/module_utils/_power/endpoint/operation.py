@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..actions.node.progress import Ending, Progress
 from ..model.errors import FailureBudget, NotSelected
 from ..model.plain import as_list, as_map, read_number, read_whole
-from ..model.players import PlayerCount, PlayerWait
+from ..model.players import PlayerWait
 from ..model.request import PowerAction
 from ..model.result import Downtime, Outcome, PlanStep, PrebootStep, StopReport
 from ..model.server import PowerState, Server
-from .answers import Masked, ReadText, plain_values, read_code, read_countdown, read_players, read_word, text_reader, unmasked
+from .answers import Masked, ReadText, plain_text, plain_values, read_code, read_countdown, read_players, read_word
 
 _LOG_LINES = 20
 #: Codes of servers without a request. An operation never has one, whatever the endpoint reports.
@@ -34,19 +35,9 @@ class Operation:
     code: str = ""
     msg: str = ""
     changed: bool = False
-    state_before: PowerState | None = None
     state: PowerState | None = None
-    stop: StopReport | None = None
-    waited_seconds: float = 0.0
-    holder: Mapping[str, Any] | None = None
-    plan: tuple[PlanStep, ...] = ()
-    preboot: tuple[PrebootStep, ...] = ()
-    cancelled: PowerAction | None = None
-    exit_code: int | None = None
-    log: tuple[str, ...] = ()
-    players: PlayerCount | None = None
-    player_wait: PlayerWait | None = None
-    downtime: Downtime | None = None
+    #: All other facts of the result, by the attributes of `Progress`.
+    facts: Mapping[str, Any] = field(default_factory=dict)
     #: Whether the server is up, and the operation waits until it is ready.
     awaits_ready: bool = False
     #: The phase of a countdown that the operation waits for, and its due time; empty without a wait.
@@ -59,7 +50,7 @@ class Operation:
         return self.id in ("", operation) and self.server.lower() in servers and self.action in ("", action.value)
 
 
-def read_operation(value: object, masked: Masked = unmasked) -> Operation:
+def read_operation(value: object, masked: Masked = str) -> Operation:
     """Read an operation from the fields of a result. Raises `ValueError` with the reason."""
     if not isinstance(value, Mapping):
         raise ValueError("no operation")
@@ -67,8 +58,23 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
     if outcome is None and value.get("outcome") not in (None, ""):
         raise ValueError("an operation with an outcome we do not know")
     changed, exit_code = value.get("changed"), value.get("exit_code")
-    lock, text = as_map(value.get("lock")), text_reader(masked)
+    lock, text = as_map(value.get("lock")), partial(plain_text, masked=masked)
     countdown = read_countdown(value.get("countdown"), text) or {}
+    steps = (read_word(PlanStep, each) for each in as_list(value.get("plan")))
+    facts = {
+        "state_before": read_word(PowerState, value.get("state_before")),
+        "stop": _stop(as_map(value.get("stop")), text),
+        "waited_seconds": read_number(lock.get("waited_seconds")) or 0.0,
+        "holder": dict(plain_values(as_map(lock.get("holder")), text)) or None,
+        "plan": tuple(step for step in steps if step is not None),
+        "preboot": tuple(_preboot(as_map(each), text) for each in as_list(value.get("preboot"))),
+        "cancelled": read_word(PowerAction, value.get("cancelled")),
+        "exit_code": exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
+        "log": tuple(text(line) for line in as_list(value.get("log"))[-_LOG_LINES:]),
+        "players": read_players(value.get("players"), text),
+        "player_wait": _player_wait(as_map(value.get("player_wait"))),
+        "downtime": _downtime(as_map(value.get("downtime")), text),
+    }
     return Operation(
         outcome=outcome,
         id=text(value.get("id")),
@@ -77,19 +83,8 @@ def read_operation(value: object, masked: Masked = unmasked) -> Operation:
         code=read_code(value.get("code"), masked),
         msg=text(value.get("msg")),
         changed=changed if isinstance(changed, bool) else outcome is Outcome.DONE,
-        state_before=read_word(PowerState, value.get("state_before")),
         state=read_word(PowerState, value.get("state")),
-        stop=_stop(as_map(value.get("stop")), text),
-        waited_seconds=read_number(lock.get("waited_seconds")) or 0.0,
-        holder=dict(plain_values(as_map(lock.get("holder")), text)) or None,
-        plan=tuple(step for step in (read_word(PlanStep, each) for each in as_list(value.get("plan"))) if step is not None),
-        preboot=tuple(_preboot(as_map(each), text) for each in as_list(value.get("preboot"))),
-        cancelled=read_word(PowerAction, value.get("cancelled")),
-        exit_code=exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None,
-        log=tuple(text(line) for line in as_list(value.get("log"))[-_LOG_LINES:]),
-        players=read_players(value.get("players"), text),
-        player_wait=_player_wait(as_map(value.get("player_wait"))),
-        downtime=_downtime(as_map(value.get("downtime")), text),
+        facts=facts,
         awaits_ready="awaits" in value,
         waits=countdown.get("phase", ""),
         due=countdown.get("due", ""),
@@ -138,17 +133,8 @@ def told_ending(operation: Operation) -> Ending:
 
 
 def take_over(operation: Operation, progress: Progress) -> None:
-    """Copy the facts of the operation to the result."""
-    progress.changed = operation.changed
-    progress.state_before = operation.state_before or progress.state_before
-    progress.state = operation.state
-    progress.stop = operation.stop
-    progress.waited_seconds = operation.waited_seconds
-    progress.holder = operation.holder
-    progress.plan = operation.plan or progress.plan
-    progress.preboot = operation.preboot
-    progress.cancelled = operation.cancelled
-    progress.exit_code = operation.exit_code
-    progress.players, progress.player_wait = operation.players, operation.player_wait
-    progress.downtime = operation.downtime
-    progress.log = operation.log
+    """Copy the facts of the operation to the result. A plan or an earlier state that it lacks stays as this side saw it."""
+    progress.changed, progress.state = operation.changed, operation.state
+    for name, value in operation.facts.items():
+        if value or name not in ("plan", "state_before"):
+            setattr(progress, name, value)

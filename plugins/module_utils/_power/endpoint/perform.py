@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from ..actions.node.limiter import Slot
 from ..actions.node.progress import Ending, Progress
 from ..actions.turn.look import require_selected
 from ..model.caller import Caller
-from ..model.cancellation import no_check
+from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import Clock
 from ..model.errors import (
     EndpointError,
     EndpointUnreachable,
     EndpointUntrusted,
     InterruptedBySignal,
-    OutcomeUnknown,
     PowerError,
     ServerNotFound,
     Suspended,
@@ -29,11 +29,12 @@ from ..model.plan import Plan, plan, planned_state
 from ..model.players import COUNTING
 from ..model.request import PowerAction, Readiness, Request, WaitFor
 from ..model.result import Outcome, Result
-from ..model.server import PowerState, Server
+from ..model.schema import printable
+from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
+from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Accepted, Endpoint
-from .facts import identify_at
-from .follow import Following, FollowingUp, following, seconds_until_begun
+from .follow import FOLLOWINGS, Following, FollowingUp, lost, seconds_until_begun
 from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
@@ -45,6 +46,39 @@ _READY_POLL_SECONDS = 2
 _OPERATION_SECONDS = 1800.0
 #: Possible states after a successful action, by whether the server should be up then.
 _STATES_AFTER = {True: (PowerState.STARTING, PowerState.RUNNING), False: (PowerState.OFFLINE,), None: tuple(PowerState)}
+
+
+def identify_at(text: str, endpoint: Endpoint, check_cancelled: CheckCancelled = no_check) -> Server:
+    """Return the server of a full UUID (without a request), a unique short id, or a unique name.
+
+    Raises `ServerNotFound`, `AmbiguousServer`, `EndpointUnreachable`, `EndpointError`, and what ``check_cancelled`` raises.
+    """
+    uuid = parse_uuid(text)
+    if uuid is not None:
+        return Server(uuid)
+    return identify_among(text, endpoint.servers(check_cancelled), endpoint)
+
+
+def identify_among(text: str, servers: Iterable[Server], endpoint: Endpoint) -> Server:
+    """Return the server with this short id or name. Raises `ServerNotFound`, `AmbiguousServer`."""
+    wanted, all_servers = text.strip(), list(servers)
+    found: list[Server] = []
+    if SHORT_ID_PATTERN.fullmatch(wanted.lower()):
+        found = [server for server in all_servers if server.short_id == wanted.lower()]
+    if not found and wanted:
+        found = [server for server in all_servers if server.name == wanted]
+    if not found:
+        raise unknown_server(text, endpoint)
+    if len(found) > 1:
+        raise ambiguous(wanted, sorted(server.uuid for server in found))
+    return found[0]
+
+
+def unknown_server(text: str, endpoint: Endpoint) -> ServerNotFound:
+    hint = "; quote an id that is all digits" if text.strip().isdigit() else "; server_power_info lists those it has"
+    return ServerNotFound(
+        f'Cannot find server "{printable(text)}": the endpoint {endpoint.shown} has no server of that UUID, short id or name{hint}'
+    )
 
 
 def perform_at(
@@ -193,14 +227,13 @@ class EndpointTurn:
         request, uuid = self._request, self._progress.server.uuid
         self._slot.end_boot()
         if request.action.boots and request.wait_for is WaitFor.RUNNING and before.state is PowerState.STARTING:
-            watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
-            self._look_until_done(watch, FollowingUp(request, uuid, before, up_already=True))
+            self._look_until_done(self._watch(), FollowingUp(request, uuid, before, up_already=True))
         return Outcome.UNCHANGED, "", chosen.reason
 
     def _ask_and_follow(self, before: Seen | None) -> Ending:
         request, uuid = self._request, self._progress.server.uuid
         self._raise_if_signalled()
-        watch = Watch(self._endpoint, self._clock, self._caller.interrupted, uuid, self._saw)
+        watch = self._watch()
         # The endpoint may take a request that it does not answer: only observed states count from now on.
         self._progress.state = None
         accepted = self._ask(watch)
@@ -217,10 +250,13 @@ class EndpointTurn:
                 raise EndpointError(f"the endpoint {self._endpoint.shown} does not know its own operation")
             return self._follow(watch, before)
         except WaitInterrupted:
-            why = "and continues it, but a signal ended the wait"
+            why = "the endpoint accepted it, and continues it, but a signal ended the wait"
         except (EndpointUnreachable, EndpointUntrusted, EndpointError, ServerNotFound) as error:
-            why = f"but does not tell more ({error})"
-        raise OutcomeUnknown(f"Cannot tell what became of the {request.action.value} of server {uuid}: the endpoint accepted it, {why}")
+            why = f"the endpoint accepted it, but does not tell more ({error})"
+        raise lost(request.action, uuid, why)
+
+    def _watch(self) -> Watch:
+        return Watch(self._endpoint, self._clock, self._caller.interrupted, self._progress.server.uuid, self._saw)
 
     def _ask(self, watch: Watch) -> Accepted:
         """Request the action. Raises as `Endpoint.act`, and `OutcomeUnknown` if a signal ends the wait for the answer."""
@@ -230,14 +266,12 @@ class EndpointTurn:
         try:
             return self._endpoint.act(uuid, request.action, request.wait_seconds, look, request.players, self._ready)
         except WaitInterrupted:
-            raise OutcomeUnknown(
-                f"Cannot tell what became of the {request.action.value} of server {uuid}: a signal ended the wait for the endpoint to "
-                "answer, and it may have been taken; look before you ask again"
-            ) from None
+            why = "a signal ended the wait for the endpoint to answer, and it may have been taken; look before you ask again"
+            raise lost(request.action, uuid, why) from None
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
         request, progress = self._request, self._progress
-        follow = following(request, progress.server.uuid, before)
+        follow = FOLLOWINGS[request.action.traits.meant_up](request, progress.server.uuid, before)
         try:
             self._look_until_done(watch, follow)
         finally:
@@ -273,8 +307,7 @@ class EndpointTurn:
         self._refuse_contradiction(operation.state)
         is_waited_for = request.action.boots and request.wait_for is WaitFor.RUNNING and self._ready is None
         if is_waited_for and operation.state is not PowerState.RUNNING:
-            watch.begin_anew()
-            self._look_until_done(watch, FollowingUp(request, progress.server.uuid, before, up_already=True))
+            self._look_until_done(self._watch(), FollowingUp(request, progress.server.uuid, before, up_already=True))
         elif operation.state is None:
             progress.state = watch.state_now()
             self._refuse_contradiction(progress.state)
@@ -283,7 +316,5 @@ class EndpointTurn:
     def _refuse_contradiction(self, state: PowerState | None) -> None:
         action, uuid = self._request.action, self._progress.server.uuid
         if state is not None and state not in _STATES_AFTER[action.traits.meant_up]:
-            raise OutcomeUnknown(
-                f"Cannot tell what became of the {action.value} of server {uuid}: the endpoint says that it went well, but that the server "
-                f"is {state.value}; look at the server"
-            )
+            why = f"the endpoint says that it went well, but that the server is {state.value}; look at the server"
+            raise lost(action, uuid, why)

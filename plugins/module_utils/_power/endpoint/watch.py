@@ -15,7 +15,7 @@ from ..model.request import PowerAction
 from ..model.server import PowerState
 from .answers import Seen
 from .client import Accepted, Endpoint
-from .follow import Following
+from .follow import Following, lost
 from .operation import Operation
 
 _Value = TypeVar("_Value")
@@ -45,9 +45,6 @@ class Watch:
         self._began = clock.monotonic()
         self._silent_since: float | None = None
 
-    def begin_anew(self) -> None:
-        self._began = self._clock.monotonic()
-
     def until_done(self, follow: Following) -> None:
         """Poll the server until the action is done. Raises how it ended otherwise, lasting errors, and `WaitInterrupted`."""
         pause = _FIRST_PAUSE
@@ -62,12 +59,7 @@ class Watch:
             follow.raise_if_hopeless(at)
 
     def operation(
-        self,
-        accepted: Accepted,
-        action: PowerAction,
-        seconds: float,
-        goes_on: Callable[[Operation], None] = lambda _operation: None,
-        poll_seconds: int = POLL_SECONDS,
+        self, accepted: Accepted, action: PowerAction, seconds: float, goes_on: Callable[[Operation], None], poll_seconds: int
     ) -> Operation | None:
         """Return the operation after its end, or None if the endpoint does not know it. Raises as `until_done`.
 
@@ -86,7 +78,9 @@ class Watch:
                     return None
                 raise
             if operation is not None:
-                self._require_of(operation, accepted, action)
+                if not operation.is_of(accepted.operation, self._uuid, action):
+                    why = "the endpoint accepted it, but tells of another operation, server or action instead; look at the server"
+                    raise lost(action, self._uuid, why)
                 if operation.outcome is not None:
                     return operation
                 goes_on(operation)
@@ -98,13 +92,6 @@ class Watch:
             f"Cannot tell what became of server {self._uuid}: operation {accepted.operation} still goes on after {seconds:.0f} s; "
             "look at it later"
         )
-
-    def _require_of(self, operation: Operation, accepted: Accepted, action: PowerAction) -> None:
-        if not operation.is_of(accepted.operation, self._uuid, action):
-            raise OutcomeUnknown(
-                f"Cannot tell what became of the {action.value} of server {self._uuid}: the endpoint accepted it, but tells of another "
-                "operation, server or action instead; look at the server"
-            )
 
     def state_now(self) -> PowerState | None:
         """Return the state, or None if it cannot be read."""

@@ -90,15 +90,13 @@ def _new(asked: Request) -> Request:
     return replace(asked, operation=new_operation_id())
 
 
-def choose(names: Sequence[str], node: Node) -> tuple[list[Server | Unseen], list[str]]:
-    """Return the named servers, each once, or all known ones; and a message for each unknown name."""
-    if not names:
-        return [*everything(node, None)], []
+def choose(names: Sequence[str], identify: Callable[[str], Server]) -> tuple[list[Server | Unseen], list[str]]:
+    """Return the named servers, each once, and a message for each unknown name."""
     found: dict[str, Server | Unseen] = {}
     warnings = []
     for name in names:
         try:
-            server = node.sources.search.identify_to_look(name)
+            server = identify(name)
         except ServerNotFound as error:
             # An unreadable definition may have this name.
             if error.facts.get("unread"):

@@ -28,7 +28,7 @@ from ..boot.await_ready import seen_ready
 from ..boot.outdated import Outdated, outdated
 from ..boot.startup import matchers_of
 from ..node.node import Node, Observed
-from .bulk import choose
+from .bulk import choose, everything
 from .service_facts import SupervisionFacts, event_facts
 
 #: The engine's answer if its log driver keeps nothing.
@@ -212,7 +212,7 @@ class _Known:
 
 def describe(names: Sequence[str], node: Node, wanted: FactOptions, *, remember: Callable[[str, Run], None]) -> Described:
     """Read the facts of the named servers, each once, or of all. Raises as `describe_each`, and errors of the list of containers."""
-    asked, warnings = choose(names, node)
+    asked, warnings = choose(names, node.sources.search.identify_to_look) if names else (everything(node, None), [])
     node.sources.glance()
     told = describe_each(asked, node, wanted, remember=remember)
     unlisted = () if names else tuple(str(error) for error in node.sources.listing.unlisted)

@@ -1,23 +1,62 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes behind the servers' hosts: each server's host takes its connection from the host of its node."""
+"""The parts of the inventory plugin: the cache of readings, and the nodes from which the servers' hosts take their connections."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.inventory.helpers import get_group_vars, sort_groups
 from ansible.template import is_trusted_as_template, trust_as_template
+from ansible.utils.display import Display
 from ansible.utils.vars import combine_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources
-from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import SourceKind, SourceReading, is_address
+from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.entry import (
+    SCHEMA,
+    SourceKind,
+    SourceReading,
+    from_plain,
+    is_address,
+    to_plain,
+)
 from ansible_collections.fleet.power.plugins.module_utils._fleet.inventory.options import InventoryOptions
 
 #: Ansible must never connect to a server's own name: another machine may have it.
 _NOWHERE = "node-unknown.invalid"
 _NOT_A_CONNECTION = ("ansible_group_priority", "ansible_facts")
+
+
+class ReadingCache:
+    """The entry of one inventory file in Ansible's cache, valid for the options of its readings. ``name`` is the plugin's, for messages."""
+
+    def __init__(self, name: str, cache: MutableMapping[str, Any], key: str, wanted: InventoryOptions) -> None:
+        self._name = name
+        self._cache = cache
+        self._key = key
+        self._identity = hashlib.sha256(json.dumps(wanted.identity(), default=str).encode()).hexdigest()
+
+    def keep(self, readings: tuple[SourceReading, ...]) -> None:
+        self._cache[self._key] = {"schema": SCHEMA, "identity": self._identity, "readings": to_plain(readings)}
+
+    def kept(self) -> tuple[SourceReading, ...] | None:
+        """Return the readings, None if another version or other options wrote them."""
+        try:
+            kept = self._cache[self._key]
+            if kept["schema"] != SCHEMA or kept["identity"] != self._identity:
+                Display().vv(f"{self._name}: the cache is of another version, or was written for other options; it is not used")
+                return None
+            return tuple(from_plain(kept["readings"]))
+        except KeyError:
+            return None
+        except (AnsibleError, ValueError, TypeError) as error:
+            Display().warning(f"{self._name}: the cache cannot be read and is written anew: {error}")
+            return None
 
 
 class Nodes:
@@ -30,8 +69,9 @@ class Nodes:
         self._by_panel = {node.panel_node or node.name: node.name for node in wanted.nodes}
         self._addresses: dict[str, str] = {}
         self._connections: dict[str, Mapping[str, Any]] = {}
-        self._hosts: dict[str, str] = {}
-        self._variables: dict[str | None, dict[str, Any]] = {}
+        #: The name in the inventory for a source's node, and the connection variables for the servers of a node.
+        self.host_of = functools.cache(self._host_of)
+        self.variables = functools.cache(self._variables)
         for reading in readings:
             # Another user may have written the cache.
             self._addresses.update({name: address for name, address in reading.addresses.items() if is_address(str(address))})
@@ -42,15 +82,10 @@ class Nodes:
         """Names that no server's host may have."""
         return {*self._given, *self._connections}
 
-    def host_of(self, kind: SourceKind, name: str) -> str:
-        """Return the inventory's name for a source's node: only the Panel has names of its own."""
+    def _host_of(self, kind: SourceKind, name: str) -> str:
+        # Only the Panel has names of its own.
         if kind is not SourceKind.PANEL:
             return name
-        if name not in self._hosts:
-            self._hosts[name] = self._host_on_panel(name)
-        return self._hosts[name]
-
-    def _host_on_panel(self, name: str) -> str:
         address = self._addresses.get(name)
         if name in self._by_panel:
             return self._by_panel[name]
@@ -63,13 +98,7 @@ class Nodes:
                 return str(found[0])
         return name
 
-    def variables(self, node: str | None) -> dict[str, Any]:
-        """Return the connection variables for the servers of a node; computed once for each node."""
-        if node not in self._variables:
-            self._variables[node] = self._reached(node)
-        return self._variables[node]
-
-    def _reached(self, node: str | None) -> dict[str, Any]:
+    def _variables(self, node: str | None) -> dict[str, Any]:
         if node is None:
             return {"ansible_host": _NOWHERE}
         addresses = [address for name, address in self._addresses.items() if self.host_of(SourceKind.PANEL, name) == node]
