@@ -134,7 +134,7 @@ class ValueType:
 
 @dataclass(frozen=True)
 class KeySpec:
-    """One key. ``field`` is the core's name of the value; a secret value is never shown; ``used``: by this collection."""
+    """One key. ``field`` names the value in the core if ``name`` does not. A secret value is never shown; ``used``: by this collection."""
 
     name: str
     type: ValueType
