@@ -9,15 +9,15 @@ would boot a second copy of its world.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import name_in, uuid_in
 from ..definitions.settings import Settings
+from ..host.concurrency import map_concurrently
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.errors import PowerError
@@ -51,21 +51,29 @@ class PanelList:
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
     """Read all pages; ``patience`` is for each, ``seconds`` for all. Raises `PanelUnavailable`, and what `PanelApi` raises."""
     deadline = Deadline.after(clock, seconds)
-    pages: dict[int, list[Any]] = {}
     total = _Total()
+    faults: list[BaseException] = []
 
-    def read_page(number: int, check_cancelled: CheckCancelled) -> Any:
-        left = deadline.left
-        if not left:
-            raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
-        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
-        entries = _entries(page.value)
-        total.add(len(entries), page)
-        pages[number] = entries
+    def look() -> None:
+        if faults:
+            raise faults[0]
+
+    def read_page(number: int) -> Any:
+        try:
+            left = deadline.left
+            if not left:
+                raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
+            page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+            total.add(len(_entries(page.value)), page)
+        except BaseException as error:
+            # It ends the pages that are under way too.
+            faults.append(error)
+            raise
         return page.value
 
-    _read_others(_last_page(read_page(1, no_check)), read_page)
-    return _joined([entry for number in sorted(pages) for entry in pages[number]])
+    first = read_page(1)
+    others: list[Any] = map_concurrently(read_page, range(2, _last_page(first) + 1), at_once=_PAGES_AT_ONCE)
+    return _joined([entry for page in (first, *others) for entry in _entries(page)])
 
 
 class _Total:
@@ -84,41 +92,6 @@ class _Total:
                 raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
             if self._values > _MOST_VALUES:
                 raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values", answered=True)
-
-
-def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:
-    errors: list[BaseException] = []
-    numbers = iter(range(2, last + 1))
-    guard = threading.Lock()
-
-    def look() -> None:
-        if errors:
-            raise PanelUnavailable("another page cannot be read")
-
-    def read() -> None:
-        while not errors:
-            with guard:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                read_page(number, look)
-            except BaseException as error:
-                # The thread that reads the list raises it.
-                errors.append(error)
-
-    threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_PAGES_AT_ONCE, last) - 1)]
-    started = []
-    with contextlib.suppress(RuntimeError):
-        # Without more threads, the existing ones and this one read everything.
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-    read()
-    for thread in started:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def _joined(entries: list[Any]) -> PanelList:
@@ -219,10 +192,14 @@ class Panel:
             if raw is None:
                 return None
         self._fetched_at[uuid] = fetched_at
-        return self.parsed(uuid, raw)
+        return self._parsed(uuid, raw)
 
-    def parsed(self, uuid: str, raw: Any) -> Definition:
-        """Parse a raw definition of the Panel. Raises `DefinitionInvalid`."""
+    def seen_definition(self, uuid: str) -> Definition | None:
+        """Return a definition of the last list, without a new request; None if there is none. Raises `DefinitionInvalid`."""
+        servers = {} if self._seen is None else self._seen.servers
+        return self._parsed(uuid, servers[uuid]) if uuid in servers else None
+
+    def _parsed(self, uuid: str, raw: Any) -> Definition:
         return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
 
     def name(self, uuid: str) -> str:

@@ -164,25 +164,6 @@ class FromPanel:
             return None
 
 
-class SeenOnPanel:
-    """The Panel's answers of this call, without a new request. See `Source`."""
-
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-
-    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        seen = self._panel.seen
-        return () if seen is None else tuple(seen.servers)
-
-    def name(self, uuid: str) -> str:
-        seen = self._panel.seen
-        return "" if seen is None else name_in(seen.servers.get(uuid))
-
-    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        seen = self._panel.seen
-        return self._panel.parsed(uuid, seen.servers[uuid]) if seen is not None and uuid in seen.servers else None
-
-
 class Listed:
     """A source whose list and names are read once a call, for all threads. Definitions are read each time."""
 
@@ -225,7 +206,7 @@ class SourceSet:
     """All sources of one call, in their order. Thread-safe.
 
     ``task``, ``directory``, ``kept`` and ``containers`` list their servers once a call; `given`, `files` and `keeps` read the same sources
-    anew. A boot asks ``first_wins`` in this order; ``stop_order`` needs no request to the Panel.
+    anew. A boot asks ``first_wins`` in this order; a stop asks ``stop_order``, without a request to the Panel.
     """
 
     def __init__(
@@ -247,13 +228,14 @@ class SourceSet:
         self.task, self.directory, self.kept = self._once(self.given), self._once(self.files), self._once(self.keeps)
         self.containers = self._once(FromContainers(containers))
         self.first_wins: tuple[Listed, ...] = (self.task, self.directory)
-        self.stop_order: tuple[Source, ...] = (self.given, self.files, self.keeps)
+        self.stop_order: tuple[Callable[[str], Definition | None], ...]
+        self.stop_order = (self.given.definition, self.files.definition, self.keeps.definition)
         self.from_panel: FromPanel | None = None
         self.glanced = False
         if panel is not None:
             self.from_panel = FromPanel(panel, self.keeps, self.warn, allow_stale=settings.allow_stale)
             self.first_wins = (self.task, self._once(self.from_panel), self.directory)
-            self.stop_order = (self.given, SeenOnPanel(panel), self.keeps, self.files)
+            self.stop_order = (self.given.definition, panel.seen_definition, self.keeps.definition, self.files.definition)
 
     def _once(self, source: Source) -> Listed:
         return Listed(source, self.warn)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..definitions.definition import Definition, parse_definition
@@ -16,7 +16,7 @@ from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, Serve
 from ..model.request import PowerAction
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
-from .source import Listed, Source, SourceSet, ends_all
+from .source import Listed, SourceSet, ends_all
 
 _SHOWN = 5
 #: A UUID in a form that other programs accept.
@@ -304,8 +304,8 @@ class Sources:
         if found is None and panel is not None:
             if panel.seen is None and not self._set.glanced:
                 raise SourceUnreachable(f"Cannot tell what the Panel at {panel.address} says: it was not asked yet")
-            raw = panel.listed().servers.get(uuid)
-            found = None if raw is None else panel.parsed(uuid, raw)
+            panel.listed()
+            found = panel.seen_definition(uuid)
         found = found or self._set.files.definition(uuid)
         if found is None:
             raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
@@ -313,11 +313,11 @@ class Sources:
 
     def task_definition(self, uuid: str) -> Definition | None:
         """Return the task's own definition, which overrides the stop settings of a run's creation; a broken one is None, with a warning."""
-        return self._tolerantly(self._set.given, uuid)
+        return self._tolerantly(self._set.given.definition, uuid)
 
     def definition_for_stop(self, uuid: str) -> Definition | None:
         """Return the first readable definition that needs no request to the Panel, or None. A broken one is a warning."""
-        candidates = (self._tolerantly(source, uuid) for source in self._set.stop_order)
+        candidates = (self._tolerantly(read, uuid) for read in self._set.stop_order)
         return next((definition for definition in candidates if definition is not None), None)
 
     def surely_lacks(self, uuid: str) -> bool:
@@ -361,15 +361,15 @@ class Sources:
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """Return the kept definition for an unreachable directory. `FromPanel` does this for the Panel: the server may have moved."""
-        kept = self._tolerantly(self._set.keeps, uuid) if self._set.settings.allow_stale and self._set.panel is None else None
+        kept = self._tolerantly(self._set.keeps.definition, uuid) if self._set.settings.allow_stale and self._set.panel is None else None
         if kept is None:
             raise error
         self._set.warn(f"{error}; the last definition seen is used, as allow_stale says")
         return kept
 
-    def _tolerantly(self, source: Source, uuid: str) -> Definition | None:
+    def _tolerantly(self, read: Callable[[str], Definition | None], uuid: str) -> Definition | None:
         try:
-            return source.definition(uuid)
+            return read(uuid)
         except PowerError as error:
             self._set.warn(str(error))
             return None
