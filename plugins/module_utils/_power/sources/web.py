@@ -291,47 +291,47 @@ def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
     return context
 
 
-def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
-    """Return the transport of a session: our TLS context, registered sockets, and `Untrusted` as ``vouching`` says."""
-    import urllib3.connection
-    import urllib3.connectionpool
+def _watched(kind: Any, current: threading.local, vouching: Vouching | None) -> Any:
+    """Return a connection class that registers its sockets, and raises `Untrusted` as ``vouching`` says."""
 
-    def noted(kind: Any, vouching: Vouching | None) -> Any:
-        def connect(self: Any) -> None:
-            # A proxy gets the token anyway.
-            asked = None if getattr(self, "proxy", None) else vouching
-            before = asked.before(self.port) if asked else frozenset()
-            kind.connect(self)
+    def connect(self: Any) -> None:
+        # A proxy gets the token anyway.
+        asked = None if getattr(self, "proxy", None) else vouching
+        before = asked.before(self.port) if asked else frozenset()
+        kind.connect(self)
+        current.exchange.uses(self.sock)
+        why = asked.fault(before, self.sock) if asked else ""
+        if why:
+            raise Untrusted(why, lasting=True)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, "sock", None) is not None:
+            # The socket may be from an earlier exchange.
             current.exchange.uses(self.sock)
-            why = asked.fault(before, self.sock) if asked else ""
-            if why:
-                raise Untrusted(why, lasting=True)
+        return kind.request(self, *args, **kwargs)
 
-        def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if getattr(self, "sock", None) is not None:
-                # The socket may be from an earlier exchange.
-                current.exchange.uses(self.sock)
-            return kind.request(self, *args, **kwargs)
+    return type(kind.__name__, (kind,), {"connect": connect, "request": request})
 
-        return type(kind.__name__, (kind,), {"connect": connect, "request": request})
 
-    def pool(kind: Any, connection: Any) -> Any:
-        return type(kind.__name__, (kind,), {"ConnectionCls": connection})
+def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
+    """Return the transport of a session, with our TLS context and `_watched` connections."""
+    import urllib3.poolmanager
 
+    vouched = {"http": vouching, "https": None}
+    usual: Mapping[str, Any] = urllib3.poolmanager.pool_classes_by_scheme
     pools = {
-        "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
-        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection, None)),
+        scheme: type(pool.__name__, (pool,), {"ConnectionCls": _watched(pool.ConnectionCls, current, vouched[scheme])})
+        for scheme, pool in usual.items()
     }
-    tls = {} if context is None else {"ssl_context": context}
     base: Any = requests.adapters.HTTPAdapter
 
     class Adapter(base):  # type: ignore[misc]
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, **tls)
+            super().init_poolmanager(*args, **kwargs, ssl_context=context)
             self.poolmanager.pool_classes_by_scheme = pools
 
         def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(proxy, **kwargs, **tls)
+            manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=context)
             manager.pool_classes_by_scheme = pools
             return manager
 
