@@ -8,16 +8,14 @@ The file name is the server's UUID: a lookup reads one file, and a broken file a
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..host.own_files import open_own, prepare_directory, sync_directory
+from ..host.own_files import open_own, prepare_directory, replace_file
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
 from ..model.server import parse_uuid
@@ -204,14 +202,14 @@ class KeptDefinitions(DefinitionDirectory):
             return
         prepare_directory(self._state_directory, self._group)
         prepare_directory(self.path, self._group)
-        _replace(path, content)
+        replace_file(path, content, shared=True)
 
     def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
         """Write the servers that the Panel at ``panel`` lists for this node, atomically, if they changed. Raises OSError."""
         content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
         if not self._holds(self._list_path, content):
             prepare_directory(self._state_directory, self._group)
-            _replace(self._list_path, content)
+            replace_file(self._list_path, content, shared=True)
 
     def last_list(self, panel: str) -> frozenset[str] | None:
         """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
@@ -235,22 +233,6 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)
-
-
-def _replace(path: str, content: bytes) -> None:
-    directory, name = os.path.split(path)
-    fresh = os.path.join(directory, f".{name.rpartition('.')[0]}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
-    sync_directory(directory)
 
 
 def _not_regular(path: str) -> DefinitionInvalid:
