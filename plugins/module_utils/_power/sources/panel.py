@@ -22,7 +22,8 @@ from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
 from ..model.errors import PowerError
 from ..model.server import parse_uuid
-from .panel_api import Page, PanelApi, PanelUnavailable, Patience
+from .panel_api import PanelApi, PanelUnavailable, Patience
+from .web_answers import Answer
 
 _MOST_PAGES = 1000
 _PAGES_AT_ONCE = 4
@@ -81,17 +82,17 @@ class _Total:
         self._guard = threading.Lock()
         self._servers = self._bytes = self._values = 0
 
-    def add(self, servers: int, page: Page) -> None:
+    def add(self, servers: int, page: Answer) -> None:
         with self._guard:
             self._servers += servers
             self._bytes += page.size
             self._values += page.values
             if self._servers > _MOST_SERVERS:
-                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers", answered=True)
+                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers")
             if self._bytes > _MOST_BYTES:
-                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
+                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB")
             if self._values > _MOST_VALUES:
-                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values", answered=True)
+                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values")
 
 
 def _joined(entries: list[Any]) -> PanelList:
@@ -117,7 +118,7 @@ def without_uuid(entry: Any) -> Any:
 def _entries(page: Any) -> list[Any]:
     entries = page.get("data") if isinstance(page, Mapping) else None
     if not isinstance(entries, list):
-        raise PanelUnavailable("its list of servers is none", answered=True)
+        raise PanelUnavailable("its list of servers is none")
     return entries
 
 
@@ -125,7 +126,7 @@ def _last_page(page: Any) -> int:
     meta = page.get("meta") if isinstance(page, Mapping) else None
     last = meta.get("last_page") if isinstance(meta, Mapping) else None
     if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= _MOST_PAGES:
-        raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}", answered=True)
+        raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}")
     return last
 
 

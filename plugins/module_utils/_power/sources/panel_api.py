@@ -8,10 +8,10 @@ It uses the Panel's API as Wings does: the node's own token, and back-off after 
 
 from __future__ import annotations
 
+import functools
 import random
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..definitions.settings import Settings
@@ -19,6 +19,7 @@ from ..model.cancellation import CheckCancelled, Deadline
 from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.redaction import shown_address
+from ..model.schema import blanked
 from .web import Web
 from .web_answers import Answer, WebFault
 
@@ -40,21 +41,8 @@ class Patience:
     retries: bool = True
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page of a list, its ``size`` in bytes, and about how many ``values`` it holds."""
-
-    value: Any = field(repr=False)
-    size: int
-    values: int = 0
-
-
 class PanelUnavailable(Exception):
-    """The Panel gives no usable answer. The text is the reason; ``answered``: the Panel is up, but cannot answer this request."""
-
-    def __init__(self, reason: str, *, answered: bool = False) -> None:
-        super().__init__(reason)
-        self.answered = answered
+    """The Panel gives no usable answer. The text is the reason."""
 
 
 class PanelApi:
@@ -65,8 +53,6 @@ class PanelApi:
         self._settings = settings
         self._clock = clock
         self._chance = chance
-        self._guard = threading.Lock()
-        self._web: Web | None = None
 
     def server(self, uuid: str, patience: Patience, check_cancelled: CheckCancelled) -> Any:
         """Return the raw definition of one server of any node, or None.
@@ -74,12 +60,11 @@ class PanelApi:
         Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises.
         """
         answer = self._get(f"/servers/{uuid}", None, patience, check_cancelled)
-        return None if answer.status == 404 else _value(answer)
+        return None if answer.status == 404 else _good(answer).value
 
-    def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Page:
+    def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
         """Return a page of this node's list, counted from 1. Raises as `server`."""
-        answer = self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled)
-        return Page(_value(answer), answer.size, answer.values)
+        return _good(self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled))
 
     def unreachable(self, what: str, reason: object) -> SourceUnreachable:
         return SourceUnreachable(
@@ -87,44 +72,36 @@ class PanelApi:
         )
 
     def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
-        web, deadline, tries = self._connection(), Deadline.after(self._clock, patience.seconds), 0
+        deadline, tries = Deadline.after(self._clock, patience.seconds), 0
         while True:
             tries += 1
             seconds = min(deadline.left, self._settings.remote_timeout)
             try:
-                return self._once(web, path, params, seconds, check_cancelled)
+                return self._once(path, params, seconds, check_cancelled)
             except WebFault as fault:
                 if tries == 1 or fault.lasting or seconds >= _TELLING_SECONDS:
-                    reason, hopeless, answered = str(fault), fault.lasting, False
+                    reason, hopeless = str(fault), fault.lasting
             except PanelUnavailable as fault:
-                reason, hopeless, answered = str(fault), False, fault.answered
-            pause = self._pause(tries)
+                reason, hopeless = str(fault), False
+            pause = min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
             if hopeless or not patience.retries or pause >= deadline.left:
-                raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)", answered=answered)
+                raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)")
             Deadline.after(self._clock, pause).wait_out(check_cancelled, every=_NAP)
 
-    def _once(self, web: Web, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
+    def _once(self, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
         """Make one try. `_get` catches only errors that a retry may fix."""
-        answer = web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
+        answer = self._web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
         if answer.status in _DENIED:
             raise SourceDenied(
                 f"Cannot use the Panel at {self.address}: it refuses this node's token ({_told(answer)}); "
                 "check the settings token_id and token, and that this node exists there"
             )
         if answer.status >= 500 or 300 <= answer.status < 400:
-            raise PanelUnavailable(f"it answers {_told(answer)}", answered=True)
+            raise PanelUnavailable(f"it answers {_told(answer)}")
         return answer
 
-    def _pause(self, tries: int) -> float:
-        return min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
-
-    def _connection(self) -> Web:
-        with self._guard:
-            if self._web is None:
-                self._web = self._connect()
-            return self._web
-
-    def _connect(self) -> Web:
+    @functools.cached_property
+    def _web(self) -> Web:
         settings = self._settings
         headers = {
             "Accept": "application/vnd.pterodactyl.v1+json",
@@ -141,12 +118,13 @@ class PanelApi:
             ) from None
 
 
-def _value(answer: Answer) -> Any:
+def _good(answer: Answer) -> Answer:
+    """Return a successful answer in JSON. Raises `PanelUnavailable` for any other."""
     if not 200 <= answer.status < 300:
-        raise PanelUnavailable(f"it answers {_told(answer)}", answered=True)
+        raise PanelUnavailable(f"it answers {_told(answer)}")
     if answer.value is None:
-        raise PanelUnavailable("its answer is not JSON", answered=True)
-    return answer.value
+        raise PanelUnavailable("its answer is not JSON")
+    return answer
 
 
 def _told(answer: Answer) -> str:
@@ -156,5 +134,5 @@ def _told(answer: Answer) -> str:
         words = ": ".join(str(first[key]) for key in ("code", "detail") if first.get(key))
     except (TypeError, LookupError, AttributeError):
         words = ""
-    words = "".join(character if character.isprintable() else " " for character in words)[:_LONGEST_DETAIL]
+    words = blanked(words)[:_LONGEST_DETAIL]
     return f"HTTP {answer.status}, {words}" if words else f"HTTP {answer.status}"
