@@ -165,8 +165,6 @@ def _load_json(text: str, where: str) -> object:
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        # Imported here and below: dozens of patterns that only a fault needs.
-
         raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
         raise _invalid(where, str(error)) from None
@@ -206,13 +204,18 @@ def root_node(text: str) -> Any:
         loader.dispose()
 
 
-@functools.cache
-def _yaml_loader() -> tuple[Any, type[Exception]]:
+def yaml_library(task: str, instead: str = "") -> tuple[Any, Any]:
+    """Return PyYAML, and its safe loader, libyaml's if available. Raises `MissingLibrary` with the ``task``."""
     try:
         import yaml
     except ImportError as error:
-        raise MissingLibrary.of("read a definition in YAML", "PyYAML", "python3-yaml", error, instead=", or write JSON") from None
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        raise MissingLibrary.of(task, "PyYAML", "python3-yaml", error, instead=instead) from error
+    return yaml, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@functools.cache
+def _yaml_loader() -> tuple[Any, type[Exception]]:
+    yaml, base = yaml_library("read a definition in YAML", ", or write JSON")
     known = {tag: base.yaml_constructors[tag] for tag in (None, *(_TAG + kind for kind in _KINDS))}
     loader: Any = type("PlainLoader", (placing(base),), {"yaml_implicit_resolvers": {}, "yaml_constructors": known})
     for kind, pattern, first in _PLAIN:

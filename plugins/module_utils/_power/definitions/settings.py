@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..host.timezones import node_timezone
-from ..model.errors import MissingLibrary, SettingsInvalid
+from ..model.errors import SettingsInvalid
 from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
-from .definition_text import placing
+from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import KEYS, SupervisorRule
@@ -204,17 +204,12 @@ def _group_of(uid: int) -> int:
 def _read_file(path: str) -> object:
     """Errors never quote the file, because it has tokens."""
     text = _read_text(path)
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingLibrary.of(f"read settings {path}", "PyYAML", "python3-yaml", error) from error
-    loader = placing(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    yaml, base = yaml_library(f"read settings {path}")
+    loader = placing(base)
     try:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        from .definition_text import yaml_fault
-
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 
 
