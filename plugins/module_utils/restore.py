@@ -72,9 +72,7 @@ def _is_rebooting(directory: str) -> bool:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not what role maintenance writes"
         print_line(f"Cannot read {path}: {why}; servers that should be up are started as without a maintenance", sys.stderr)
         return False
-    if memory is None:
-        return False
-    if memory.get("phase") != _REBOOT:
+    if memory is None or memory.get("phase") != _REBOOT:
         return False
     print_line(
         f"Nothing is started: {path} says that a maintenance reboots this node, and it brings its servers back itself; "

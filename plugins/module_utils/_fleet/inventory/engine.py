@@ -24,7 +24,7 @@ from ..._power.host.concurrency import map_concurrently
 from ..._power.host.library_faults import refuse_negative_chunks
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
 from ..._power.model.redaction import shown_host
-from ..._power.model.schema import is_nested_deeper, one_line
+from ..._power.model.schema import blanked, is_nested_deeper, one_line
 from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .options import NodeWanted
@@ -154,7 +154,7 @@ def _why(said: bytes, error: BaseException) -> str:
 
 
 def _line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)[:_SAID_CHARACTERS].strip().rstrip(".")
+    return blanked(text)[:_SAID_CHARACTERS].strip().rstrip(".")
 
 
 def _end(ssh: subprocess.Popen[bytes]) -> None:

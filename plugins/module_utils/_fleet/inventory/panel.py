@@ -40,10 +40,10 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
     api = _Api(wanted, timeout, sleep)
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            asked_nodes, asked_eggs = pool.submit(_nodes, api), pool.submit(_eggs, api)
+            asked_nodes, asked_eggs = pool.submit(_all_pages, api, "/nodes"), pool.submit(_eggs, api)
             first = api.page("/servers", 1)
             others = list(pool.map(lambda number: api.page("/servers", number), range(2, _last_page(api, first) + 1)))
-            nodes, (eggs, warnings) = asked_nodes.result(), asked_eggs.result()
+            nodes, (eggs, warnings) = _numbered(asked_nodes.result()), asked_eggs.result()
         except BaseException:
             # Otherwise the pool still requests every page.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -150,21 +150,14 @@ def _all_pages(api: _Api, path: str, **params: str) -> list[Mapping[str, Any]]:
     return _attributes(api, [first, *(api.page(path, number, **params) for number in range(2, _last_page(api, first) + 1))])
 
 
-def _nodes(api: _Api) -> dict[int, Mapping[str, Any]]:
-    nodes = _all_pages(api, "/nodes")
-    return {number: node for node in nodes if (number := whole_or_none(node.get("id"))) is not None}
-
-
 def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:
     """Return the eggs by number, and warnings: servers are complete without eggs."""
     try:
-        return _numbered(_eggs_in_nests(api)), ()
-    except SourceUnreachable as error:
-        if error.facts.get("status") != 404:
-            return {}, (f"{error}; there are no egg groups",)
-    except SourceDenied as error:
-        return {}, (f"{error}; there are no egg groups",)
-    try:
+        try:
+            return _numbered(_eggs_in_nests(api)), ()
+        except SourceUnreachable as error:
+            if error.facts.get("status") != 404:
+                raise
         # Pelican has eggs without nests.
         return _numbered(_all_pages(api, "/eggs")), ()
     except (SourceUnreachable, SourceDenied) as error:
@@ -181,8 +174,8 @@ def _eggs_in_nests(api: _Api) -> list[Mapping[str, Any]]:
     return found
 
 
-def _numbered(eggs: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    return {number: egg for egg in eggs if (number := whole_or_none(egg.get("id"))) is not None}
+def _numbered(things: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    return {number: thing for thing in things if (number := whole_or_none(thing.get("id"))) is not None}
 
 
 def _addresses(nodes: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:

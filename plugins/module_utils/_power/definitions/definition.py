@@ -11,7 +11,7 @@ from typing import Any
 
 from ..model.errors import DefinitionInvalid
 from ..model.redaction import secrets_in
-from ..model.schema import Check, KeyLocation, Mismatch, printable, read_keys
+from ..model.schema import Check, KeyLocation, Mismatch, blanked, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
 from .stop_way import read_stop_way, stop_signal
@@ -131,13 +131,14 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
 
     checks = (Check(("settings.uuid",), require_uuid), Check(_STOP_KEYS, _stop_way))
     reading = read_keys(raw, KEYS, place, checks)
-    warnings = _unknown_keys(reading.unknown) if place is None else []
+    # One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel.
+    warnings = [f"unknown keys ignored: {_few(reading.unknown)}"] if place is None and reading.unknown else []
     return _definition(raw, reading.complete(KEYS), warnings)
 
 
 def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Definition:
     return Definition(
-        server=Server(values["settings.uuid"], _one_line(values["settings.meta.name"])),
+        server=Server(values["settings.uuid"], blanked(values["settings.meta.name"]).strip()),
         image=values["settings.container.image"].removeprefix("~"),
         image_is_local=values["settings.container.image"].startswith("~"),
         suspended=values["settings.suspended"],
@@ -153,24 +154,18 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
         crash_detection_enabled=values["settings.crash_detection_enabled"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),
-        configs=tuple(_config_file(entry) for entry in values["process_configuration.configs"]),
+        configs=tuple(
+            ConfigFile(entry["file"], entry["parser"], tuple(ConfigRule(**rule) for rule in entry["replace"]))
+            for entry in values["process_configuration.configs"]
+        ),
         warnings=tuple(warnings),
         source=raw,
     )
 
 
-def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
-    """One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel."""
-    return [f"unknown keys ignored: {_few(unknown)}"] if unknown else []
-
-
 def _few(items: Sequence[object]) -> str:
     more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
     return ", ".join(str(item) for item in items[:_SHOWN_ITEMS]) + more
-
-
-def _one_line(name: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in name).strip()
 
 
 def _environment(given: Mapping[str, str | None], warnings: list[str]) -> tuple[tuple[str, str], ...]:
@@ -225,10 +220,6 @@ def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]
     if warning and "stop" in (raw.get("process_configuration") or {}):
         warnings.append(warning)
     return way
-
-
-def _config_file(entry: Mapping[str, Any]) -> ConfigFile:
-    return ConfigFile(entry["file"], entry["parser"], tuple(ConfigRule(**rule) for rule in entry["replace"]))
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:

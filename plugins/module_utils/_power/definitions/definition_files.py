@@ -18,6 +18,7 @@ from typing import Any
 from ..host.own_files import open_own, prepare_directory, replace_file
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
+from ..model.schema import blanked
 from ..model.server import parse_uuid
 from .definition import Definition, parse_definition
 from .definition_keys import PANEL_KEY, SCHEMA_KEY
@@ -43,7 +44,7 @@ def name_in(raw: object) -> str:
     name = _below(raw, "settings", "meta", "name")
     if isinstance(name, bool) or not isinstance(name, (str, int, float)):
         return ""
-    return "".join(character if character.isprintable() else " " for character in str(name)).strip()
+    return blanked(str(name)).strip()
 
 
 def _below(raw: object, *keys: str) -> object:

@@ -34,12 +34,12 @@ class ReceiverRule:
     servers: tuple[ServerSelector, ...] = ()
 
 
-def _selector(value: object, place: KeyLocation) -> ServerSelector:
-    return take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place)
-
-
 _TYPE = one_of(*(each.value for each in EventType))
-_SELECTOR = ValueType("a map that says which servers", _selector, _SELECTORS)
+_SELECTOR = ValueType(
+    "a map that says which servers",
+    lambda value, place: take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place),
+    _SELECTORS,
+)
 
 RECEIVER_KEYS = (
     KeySpec("name", _NAME, REQUIRED, "Unique name of the receiver"),

@@ -53,13 +53,11 @@ def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, 
     """Return the way to stop (incomplete: native), and a warning or "". Raises ValueError for an unknown type or signal."""
     if kind not in ("", *(known.value for known in StopType)):
         raise ValueError("not a way to stop: expected command, signal or stop")
+    native = StopWay(StopType.NATIVE, timeout=timeout)
     if kind == StopType.NATIVE.value:
-        return StopWay(StopType.NATIVE, timeout=timeout), ""
+        return native, ""
     if not kind or not value.strip():
-        lacks = f"no {kind}" if kind else "no type"
-        return StopWay(
-            StopType.NATIVE, timeout=timeout
-        ), f"process_configuration.stop names {lacks}: the container's own stop signal is sent"
+        return native, f"process_configuration.stop names no {kind or 'type'}: the container's own stop signal is sent"
     text = stop_signal(value) if kind == StopType.SIGNAL.value else value
     return StopWay(StopType(kind), text, timeout), ""
 
