@@ -27,7 +27,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel i
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 

@@ -25,7 +25,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel i
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelUnavailable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import socket
@@ -24,7 +23,7 @@ from ..._power.host.concurrency import map_concurrently
 from ..._power.host.library_faults import refuse_negative_chunks
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
 from ..._power.model.redaction import shown_host
-from ..._power.model.schema import blanked, is_nested_deeper, one_line
+from ..._power.model.schema import blanked, one_line, parsed_json
 from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .options import NodeWanted
@@ -131,11 +130,7 @@ def _exchange(sock: socket.socket) -> tuple[int, bytes]:
 
 
 def _value(status: int, body: bytes, shown: str) -> Any:
-    try:
-        text = body.decode()
-        value = None if is_nested_deeper(text, _DEEPEST) else json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
+    value = parsed_json(body, _DEEPEST)
     if status != 200:
         message = value.get("message") if isinstance(value, dict) else None
         raise EngineError(

@@ -15,8 +15,7 @@ from typing import Any
 from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..._power.model.redaction import shown_address
 from ..._power.model.server import parse_uuid
-from ..._power.sources.web import Trust, Web
-from ..._power.sources.web_answers import Answer, WebFault
+from ..._power.sources.web import Answer, Trust, Web, WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, flag_or_none, is_address, text_or_none, whole_or_none
 from .options import PanelWanted
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from ..._power.endpoint.answers import Seen
 from ..._power.endpoint.client import Endpoint
 from ..._power.model.errors import PowerError, SourceUnreachable
 from ..._power.model.report import Unseen
-from ..._power.model.schema import is_nested_deeper, printable
+from ..._power.model.schema import parsed_json, printable
 from ..._power.model.server import parse_uuid
 from ..status import CONNECTION, SCHEMA
 from .engine import read_engine
@@ -93,11 +92,7 @@ def _loaded(path: str) -> Mapping[str, Any]:
         raise _fault(path, f"{error.strerror}; run playbook fleet.power.status with status_snapshot, or correct snapshot") from error
     if len(content) > _LARGEST:
         raise _fault(path, f"it is larger than {_LARGEST} bytes")
-    try:
-        text = content.decode()
-        value = None if is_nested_deeper(text, _DEEPEST) else json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
+    value = parsed_json(content, _DEEPEST)
     if not isinstance(value, Mapping):
         raise _fault(path, "it is no JSON object; write it anew with playbook fleet.power.status")
     schema = whole_or_none(value.get("schema"))

@@ -8,6 +8,7 @@ Some Pythons crash on deep JSON in a thread. A value of three bytes takes a hund
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,15 @@ def is_nested_deeper(text: str, most: int) -> bool:
 def values_in(text: bytes) -> int:
     """Count lists, maps and commas (also in strings) of a JSON text: at least half of its values."""
     return sum(text.count(mark) for mark in (b"[", b"{", b","))
+
+
+def parsed_json(content: str | bytes, deepest: int, **options: Any) -> Any:
+    """Return the value of a JSON text; None if it is no JSON or nests deeper. Bytes and ``options`` are as for `json.loads`."""
+    try:
+        text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
+        return None if is_nested_deeper(text, deepest) else json.loads(text, **options)
+    except (ValueError, RecursionError):
+        return None
 
 
 class _Default:

@@ -22,8 +22,7 @@ from ..events.webhook import SecretFault, headers_of, key_of
 from ..host.own_files import open_own
 from ..model.errors import SettingsInvalid
 from ..model.server import Server
-from ..sources.web import checked_address
-from ..sources.web_answers import WebFault
+from ..sources.web import WebFault, checked_address
 
 DefinitionOf = Callable[[Server], Optional[Definition]]
 _LARGEST_FILE = 8192

@@ -13,8 +13,7 @@ from enum import Enum
 
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
-from ..sources.web import Trust, Web, library
-from ..sources.web_answers import WebFault
+from ..sources.web import Trust, Web, WebFault, library
 from .receiver import Receiver, WebhookMessage, split_address
 
 POST_SECONDS = 10.0

@@ -23,7 +23,7 @@ from ..model.clock import Clock
 from ..model.errors import PowerError
 from ..model.server import parse_uuid
 from .panel_api import PanelApi, PanelUnavailable, Patience
-from .web_answers import Answer
+from .web import Answer
 
 _MOST_PAGES = 1000
 _PAGES_AT_ONCE = 4

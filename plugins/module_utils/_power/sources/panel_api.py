@@ -20,8 +20,7 @@ from ..model.clock import Clock
 from ..model.errors import SettingsInvalid, SourceDenied, SourceUnreachable
 from ..model.redaction import shown_address
 from ..model.schema import blanked
-from .web import Web
-from .web_answers import Answer, WebFault
+from .web import Answer, Web, WebFault
 
 _BASE = "/api/remote"
 _DENIED = (400, 401, 403)

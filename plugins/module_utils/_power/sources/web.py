@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.library_faults import certificate_fault, chain, refuse_negative_chunks
+from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
 from ..model.redaction import TokenMask, shown_address
-from .web_answers import Answer, Untrusted, WebFault, answer_of, head_of, refuse_compressed
+from ..model.schema import one_line, parsed_json, values_in
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
@@ -33,6 +33,40 @@ _DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
+_SHOWN_CHARACTERS = 500
+#: Python before 3.11 turns digits into a number in quadratic time.
+_LONGEST_NUMBER = 1000
+_DEEPEST = 100
+#: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
+_MOST_VALUES, _MOST_MASKED = 360_000, 180_000
+
+
+class WebFault(Exception):
+    """No usable answer. The text is the reason, as the end of a sentence; ``lasting``: a retry soon does not help."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Untrusted(WebFault):
+    """The other side may not have the token; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON or None; ``text`` is its beginning.
+
+    The token is masked everywhere; see `Web` for the one exception. ``size`` is that of the body in bytes; ``values`` is the count of
+    `values_in`.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    value: Any = field(repr=False)
+    text: str = field(repr=False)
+    size: int = 0
+    values: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,11 +216,11 @@ class Web:
             with self._opened(requests).request(**request, **options) as response:
                 self._refuse_redirect(response)
                 if head_counts:
-                    exchange.answer = head_of(response, self._mask)
+                    exchange.answer = Answer(int(response.status_code), _headers(response, self._mask), None, "")
                     exchange.answered.set()
                     self._body(response, _DRAINED_BYTES)
                 else:
-                    refuse_compressed(response, self._mask)
+                    self._refuse_compressed(response)
                     exchange.answer = answer_of(response, self._body(response, self._largest), self._mask, verbatim=self._verbatim)
         except BaseException as error:
             exchange.error = error
@@ -219,6 +253,11 @@ class Web:
                 where = "no address"
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
+    def _refuse_compressed(self, response: Any) -> None:
+        why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
+        if why:
+            raise WebFault(why, lasting=response.status_code < 500)
+
     def _body(self, response: Any, largest: int) -> bytes:
         body, raw = bytearray(), response.raw
         # Without this, urllib3 before version 2 accepts half an answer.
@@ -234,6 +273,30 @@ class Web:
         # Another exchange may use the connection now.
         self._current.exchange.sockets.clear()
         return bytes(body)
+
+
+def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
+    """Return the answer in a response of the library, with its body. Raises `WebFault` if it holds too many values."""
+    status, values = int(response.status_code), values_in(body)
+    is_plain = verbatim and 200 <= status < 300
+    most = _MOST_VALUES if is_plain else _MOST_MASKED
+    if values > most:
+        # A server error may pass.
+        raise WebFault(f"its answer holds more than {most} values", lasting=status < 500)
+    value = parsed_json(body, _DEEPEST, parse_int=_whole_number)
+    beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
+    given = value if is_plain else mask.value(value)
+    return Answer(status, _headers(response, mask), given, one_line(beginning), len(body), values)
+
+
+def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
+    return {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("too long for a number")
+    return int(digits)
 
 
 def checked_address(base: str) -> str:
