@@ -29,7 +29,7 @@ _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
 #: How much of an ignored body is read, so that its connection can be kept.
-_DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
+_DRAINED_BYTES = 64 * 1024
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
@@ -88,9 +88,8 @@ class Trust:
 class Exchange:
     """One exchange in its own thread: its result, and the sockets to cut at the time limit."""
 
-    #: Set at an answer or an error. With ``head_counts`` the body may still be read, until ``over``.
-    answered: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+    #: With ``head_counts`` it is there before the exchange is over: the body may still be read.
     answer: Answer | None = None
     error: BaseException | None = None
     abandoned: bool = False
@@ -191,11 +190,10 @@ class Web:
         except RuntimeError as error:
             raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
         try:
-            while not exchange.answered.wait(min(_LOOK_SECONDS, deadline.left)):
+            while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)) and exchange.answer is None:
                 check_cancelled()
                 if deadline.is_over:
                     raise _too_late(seconds)
-            exchange.over.wait(min(_DRAINED_SECONDS, deadline.left))
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
@@ -217,7 +215,6 @@ class Web:
                 self._refuse_redirect(response)
                 if head_counts:
                     exchange.answer = Answer(int(response.status_code), _headers(response, self._mask), None, "")
-                    exchange.answered.set()
                     self._body(response, _DRAINED_BYTES)
                 else:
                     self._refuse_compressed(response)
@@ -225,7 +222,6 @@ class Web:
         except BaseException as error:
             exchange.error = error
         finally:
-            exchange.answered.set()
             exchange.over.set()
 
     def _opened(self, requests: Any) -> Any:
