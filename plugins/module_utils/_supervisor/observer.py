@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +14,7 @@ from .._power.actions.node.node import Node
 from .._power.actions.node.run_end import end_of, fate_of
 from .._power.actions.turn.stop import graceful_stop
 from .._power.definitions.definition import Definition, secrets_of
+from .._power.definitions.stop_way import signal_number
 from .._power.definitions.supervision import Policy, definition_fingerprint, policy_of
 from .._power.engine.readiness import readable_lines
 from .._power.host.liveness import boot_id, boot_seconds
@@ -131,7 +131,7 @@ class Observer:
         known = seen is not None and seen.run == snapshot.run
         generation = seen.generation if seen is not None and known else node.generations.read(server.uuid)
         answers = 0 if known else _answered(node, server)
-        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=_number(snapshot.stop_signal))
+        found = SeenRun(snapshot.run, generation, self._link.life, answers=answers, stop_signal=signal_number(snapshot.stop_signal))
         if not node.journal.runs.see(server.uuid, found):
             raise JournalUnusable("it cannot be written")
 
@@ -281,15 +281,4 @@ def _answered(node: Node, server: Server) -> int:
 
 def _stop_signal_of(snapshot: Snapshot | None, seen: SeenRun | None) -> int | None:
     """Return the engine's stop signal for a container, even if the container is gone."""
-    return _number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal
-
-
-def _number(name: str) -> int | None:
-    """Return the number of a signal as an image names it; None if unknown to this machine."""
-    text = name.upper()
-    if text.isdigit():
-        return int(text)
-    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
-    if found is None and text.removeprefix("SIG").startswith("RTMIN+") and text.rpartition("+")[2].isdigit():
-        return int(signal.SIGRTMIN) + int(text.rpartition("+")[2])
-    return int(found) if isinstance(found, int) else None
+    return signal_number(snapshot.stop_signal) if snapshot is not None else None if seen is None else seen.stop_signal

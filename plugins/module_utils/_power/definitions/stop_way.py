@@ -27,7 +27,7 @@ def stop_signal(value: str) -> str:
     text = value.strip().lstrip("^").upper()
     if text == _CONTROL_C:
         return "SIGINT"
-    number = int(text) if re.fullmatch(r"[0-9]{1,2}", text) else _number_of(text[3:] if text.startswith("SIG") else text)
+    number = signal_number(text)
     if number is not None and _REALTIME_FIRST <= number <= _REALTIME_LAST:
         # The engine knows each real-time signal by number, but only some by the name from SIGRTMIN.
         return str(number)
@@ -37,14 +37,18 @@ def stop_signal(value: str) -> str:
         raise ValueError("not a signal: expected C, ^C, a name such as SIGINT, or a number") from None
 
 
-def _number_of(name: str) -> int | None:
+def signal_number(text: str) -> int | None:
+    """Return the number of a signal: of a number or a name, with or without SIG, in any case; None if this machine has none."""
+    if re.fullmatch(r"[0-9]{1,2}", text):
+        return int(text)
+    name = text.upper().removeprefix("SIG")
     match = _REALTIME_NAME.fullmatch(name)
     if match:
         base = _REALTIME_FIRST if match[1] == "MIN" else _REALTIME_LAST
         offset = int(match[3] or 0)
         wanted = base + (offset if match[1] == "MIN" else -offset)
         towards = "+" if match[1] == "MIN" else "-"
-        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else 0
+        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else None
     found = signal.Signals.__members__.get(f"SIG{name}")
     return None if found is None else int(found)
 
