@@ -14,9 +14,7 @@ from ..model.redaction import secrets_in
 from ..model.schema import Check, KeyLocation, Mismatch, blanked, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
-from .stop_way import read_stop_way, stop_signal
-
-__all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of"]
+from .stop_way import read_stop_way
 
 _SHOWN_ITEMS = 5
 _STOP_KEYS = tuple(f"process_configuration.stop.{name}" for name in ("type", "value", "timeout"))

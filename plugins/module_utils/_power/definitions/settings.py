@@ -20,8 +20,6 @@ from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import KEYS, SupervisorRule
 
-__all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
-
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
 #: Owner of data in Wings' own container image; role ``node`` gives it to the user it creates.
