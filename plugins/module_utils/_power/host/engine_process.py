@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -13,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from ..model.schema import is_nested_deeper
+from ..model.schema import parsed_json
 from .liveness import boot_id, boot_seconds, lives, start_of
 from .own_files import open_own
 
@@ -120,17 +119,12 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
     if not _ID.fullmatch(container) or not os.path.isabs(root):
         return None
     try:
-        text = _config_text(os.path.join(root, "containers", container, "config.v2.json"))
-        found = None if text is None or is_nested_deeper(text, _MOST_NESTED) else json.loads(text)
-    except (OSError, ValueError, RecursionError):
+        with open(open_own(os.path.join(root, "containers", container, "config.v2.json"), os.O_RDONLY), "rb") as source:
+            content = source.read(_MOST_CONFIG_BYTES + 1)
+    except (OSError, ValueError):
         return None
+    found = parsed_json(content, _MOST_NESTED) if len(content) <= _MOST_CONFIG_BYTES else None
     if not isinstance(found, dict) or found.get("ID") != container:
         return None
     mark = found.get("HasBeenManuallyStopped")
     return mark if isinstance(mark, bool) else None
-
-
-def _config_text(path: str) -> str | None:
-    with open(open_own(path, os.O_RDONLY), "rb") as source:
-        data = source.read(_MOST_CONFIG_BYTES + 1)
-    return None if len(data) > _MOST_CONFIG_BYTES else data.decode()

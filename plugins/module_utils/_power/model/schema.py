@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
+#: Python before 3.11 turns digits into a number in quadratic time.
+_LONGEST_NUMBER = 1000
 #: A bracket, or a string up to its end or the end of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
@@ -38,13 +40,19 @@ def values_in(text: bytes) -> int:
     return sum(text.count(mark) for mark in (b"[", b"{", b","))
 
 
-def parsed_json(content: str | bytes, deepest: int, **options: Any) -> Any:
-    """Return the value of a JSON text; None if it is no JSON or nests deeper. Bytes and ``options`` are as for `json.loads`."""
+def parsed_json(content: str | bytes, deepest: int) -> Any:
+    """Return the value of a JSON text, as `json.loads`; None if it is no JSON, nests deeper, or has an overlong number."""
     try:
         text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
-        return None if is_nested_deeper(text, deepest) else json.loads(text, **options)
+        return None if is_nested_deeper(text, deepest) else json.loads(text, parse_int=_whole_number)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("too long for a number")
+    return int(digits)
 
 
 class _Default:

@@ -34,8 +34,6 @@ _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
 _SHOWN_CHARACTERS = 500
-#: Python before 3.11 turns digits into a number in quadratic time.
-_LONGEST_NUMBER = 1000
 _DEEPEST = 100
 #: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
 _MOST_VALUES, _MOST_MASKED = 360_000, 180_000
@@ -279,7 +277,7 @@ def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) ->
     if values > most:
         # A server error may pass.
         raise WebFault(f"its answer holds more than {most} values", lasting=status < 500)
-    value = parsed_json(body, _DEEPEST, parse_int=_whole_number)
+    value = parsed_json(body, _DEEPEST)
     beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
     given = value if is_plain else mask.value(value)
     return Answer(status, _headers(response, mask), given, one_line(beginning), len(body), values)
@@ -287,12 +285,6 @@ def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) ->
 
 def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
     return {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
-
-
-def _whole_number(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("too long for a number")
-    return int(digits)
 
 
 def checked_address(base: str) -> str:
