@@ -12,7 +12,7 @@ import re
 from datetime import datetime, time
 from typing import Any
 
-from ..definitions.definition_text import ALIAS, yaml_events, yaml_fault, yaml_fault_at, yaml_library
+from ..definitions.definition_text import ALIAS, yaml_fault, yaml_fault_at, yaml_library
 from .rules import ConfigFault, Number, Value, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
@@ -67,9 +67,9 @@ def read(text: str) -> Document:
     if away != text and any(chr(private) in text for private in _BACK):
         raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
     builder = _Builder(away != text)
-    yaml, loader_class = yaml_library("edit a configuration file in YAML")
+    yaml, loader = yaml_library("edit a configuration file in YAML")
     try:
-        for event in yaml_events(loader_class, away):
+        for event in yaml.parse(away, loader):
             if builder.take(event):
                 break
     except yaml.YAMLError as error:
