@@ -21,9 +21,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel, PanelUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of

@@ -150,24 +150,16 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A failed source: a node's name, ``snapshot`` or ``panel``, and the reason in one sentence."""
-
-    source: str
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Read:
-    """The readings in the order of the file, and the failed sources."""
+    """The readings in the order of the file, and the failed sources: a node's name, ``snapshot`` or ``panel``, with a sentence each."""
 
     readings: tuple[SourceReading, ...]
-    unread: tuple[Unread, ...]
+    unread: Mapping[str, str]
 
     @property
     def absent(self) -> dict[str, str]:
         """Return what the inventory lacks, with a sentence each: failed sources, and nodes that no source could read."""
-        return {**{each.source: each.sentence for each in self.unread}, **self._not_looked_at("missing")}
+        return {**self.unread, **self._not_looked_at("missing")}
 
     @property
     def partial(self) -> dict[str, str]:
@@ -181,12 +173,18 @@ class Read:
 
 
 def read_all(wanted: InventoryOptions) -> Read:
-    """Read every source. A `PowerError` of a source becomes an `Unread`."""
+    """Read every source. A `PowerError` of a source becomes its sentence in ``unread``."""
     works = _works(wanted)
     with ThreadPoolExecutor(min(_AT_ONCE, len(works))) as pool:
-        found = list(pool.map(lambda work: _one(*work), works))
-    readings = tuple(each for each in found if isinstance(each, SourceReading))
-    return Read(readings, tuple(each for each in found if isinstance(each, Unread)))
+        begun = [(source, pool.submit(work)) for source, work in works]
+    readings: list[SourceReading] = []
+    unread: dict[str, str] = {}
+    for source, reading in begun:
+        try:
+            readings.append(reading.result())
+        except PowerError as error:
+            unread[source] = str(error)
+    return Read(tuple(readings), unread)
 
 
 def _works(wanted: InventoryOptions) -> Sequence[tuple[str, Callable[[], SourceReading]]]:
@@ -201,10 +199,3 @@ def _works(wanted: InventoryOptions) -> Sequence[tuple[str, Callable[[], SourceR
 
 def _looking_at(node: NodeWanted, timeout: int) -> Callable[[], SourceReading]:
     return lambda: read_engine(node, timeout) if node.docker_host is not None else read_endpoint(node, timeout)
-
-
-def _one(source: str, work: Callable[[], SourceReading]) -> SourceReading | Unread:
-    try:
-        return work()
-    except PowerError as error:
-        return Unread(source, str(error))

@@ -130,7 +130,7 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
     checks = (Check(("settings.uuid",), require_uuid), Check(_STOP_KEYS, _stop_way))
     reading = read_keys(raw, KEYS, place, checks)
     # One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel.
-    warnings = [f"unknown keys ignored: {_few(reading.unknown)}"] if place is None and reading.unknown else []
+    warnings = [f"unknown keys ignored: {few(reading.unknown)}"] if place is None and reading.unknown else []
     return _definition(raw, reading.complete(KEYS), warnings)
 
 
@@ -161,7 +161,8 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
     )
 
 
-def _few(items: Sequence[object]) -> str:
+def few(items: Sequence[object]) -> str:
+    """Return the first five items for a message, and the number of others."""
     more = f" and {len(items) - _SHOWN_ITEMS} more" if len(items) > _SHOWN_ITEMS else ""
     return ", ".join(str(item) for item in items[:_SHOWN_ITEMS]) + more
 
@@ -193,7 +194,7 @@ def _allocations(values: Mapping[str, Any], warnings: list[str]) -> Allocations:
     for address, ports in values[key].items():
         wrong = [port for port in ports if not 1 <= port <= 65535]
         if wrong:
-            warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {_few(wrong)}")
+            warnings.append(f"{key}.{address}: skipped what is not between 1 and 65535: {few(wrong)}")
         mappings.append((address, tuple(dict.fromkeys(port for port in ports if port not in wrong))))
     return Allocations(
         force_outgoing_ip=values["settings.allocations.force_outgoing_ip"],

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..definitions.definition import Definition, parse_definition
+from ..definitions.definition import Definition, few, parse_definition
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, ServerNotFound, SourceDenied, SourceUnreachable
 from ..model.request import PowerAction
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
-from .source import Listed, SourceSet, ends_all
+from .source_set import Listed, SourceSet, ends_all
 
 _SHOWN = 5
 #: A UUID in a form that other programs accept.
@@ -38,10 +38,8 @@ class Trouble:
 
 
 def ambiguous(wanted: str, uuids: Sequence[str]) -> AmbiguousServer:
-    more = f" and {len(uuids) - _SHOWN} more" if len(uuids) > _SHOWN else ""
     return AmbiguousServer(
-        f'Cannot tell which server "{printable(wanted)}" is: {", ".join(uuids[:_SHOWN])}{more} are called so; give the full UUID',
-        servers=list(uuids[:_SHOWN]),
+        f'Cannot tell which server "{printable(wanted)}" is: {few(uuids)} are called so; give the full UUID', servers=list(uuids[:_SHOWN])
     )
 
 
