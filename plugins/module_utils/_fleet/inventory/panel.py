@@ -40,8 +40,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             asked_nodes, asked_eggs = pool.submit(_all_pages, api, "/nodes"), pool.submit(_eggs, api)
-            first = api.page("/servers", 1)
-            others = list(pool.map(lambda number: api.page("/servers", number), range(2, _last_page(api, first) + 1)))
+            servers = _all_pages(api, "/servers", pool.map)
             nodes, (eggs, warnings) = _numbered(asked_nodes.result()), asked_eggs.result()
         except BaseException:
             # Otherwise the pool still requests every page.
@@ -49,7 +48,7 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
             raise
     found: dict[str, ServerEntry] = {}
     strays = 0
-    for attributes in _attributes(api, [first, *others]):
+    for attributes in servers:
         entry = _entry(attributes, nodes, eggs)
         if entry is None:
             strays += 1
@@ -144,9 +143,11 @@ def _attributes(api: _Api, pages: Iterable[Mapping[str, Any]]) -> list[Mapping[s
     return [each["attributes"] for each in objects]
 
 
-def _all_pages(api: _Api, path: str, **params: str) -> list[Mapping[str, Any]]:
+def _all_pages(api: _Api, path: str, each: Callable[..., Iterable[Any]] = map, **params: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; ``each`` is `map`, or one that reads several pages at a time."""
     first = api.page(path, 1, **params)
-    return _attributes(api, [first, *(api.page(path, number, **params) for number in range(2, _last_page(api, first) + 1))])
+    others = each(lambda number: api.page(path, number, **params), range(2, _last_page(api, first) + 1))
+    return _attributes(api, [first, *others])
 
 
 def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:

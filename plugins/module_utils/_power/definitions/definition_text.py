@@ -168,8 +168,6 @@ def _load_json(text: str, where: str) -> object:
         raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
         raise _invalid(where, str(error)) from None
-    except RecursionError:
-        raise _invalid(where, "it is nested too deeply") from None
 
 
 def _whole_number(digits: str) -> int:

@@ -9,12 +9,14 @@ import json
 import re
 import signal
 
+from ..model.schema import parsed_json
 from ..model.server import StopType, StopWay
 
 #: The longest grace: a week. Longer ones could leave the range of a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600
 
 _CONTROL_C = "C"
+_DEEPEST = 8
 _REALTIME_FIRST, _REALTIME_LAST = 34, 64
 _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
@@ -73,11 +75,7 @@ def stop_way_text(way: StopWay) -> str:
 
 def stop_way_from_text(text: str) -> StopWay | None:
     """Read the text of a label; None if it is invalid, because anyone can write labels."""
-    try:
-        found = json.loads(text)
-        json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
+    found = parsed_json(text, _DEEPEST)
     if not isinstance(found, dict):
         return None
     kind, value, timeout = found.get("type"), found.get("value", ""), found.get("timeout")
@@ -86,6 +84,8 @@ def stop_way_from_text(text: str) -> StopWay | None:
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_STOP_SECONDS):
         return None
     try:
+        # Half of a surrogate pair cannot be sent.
+        value.encode()
         return read_stop_way(kind, value, timeout)[0]
     except ValueError:
         return None
