@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -162,9 +163,9 @@ def _absolute_path(value: object, place: KeyLocation) -> str:
     return text
 
 
-def _is_address(text: str) -> bool:
+def _accepts(parse: Callable[[str], object], text: str) -> bool:
     try:
-        ipaddress.ip_address(text)
+        parse(text)
     except ValueError:
         return False
     return True
@@ -172,19 +173,11 @@ def _is_address(text: str) -> bool:
 
 def _address(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, ADDRESS.words)
-    if not _is_address(text):
+    if not _accepts(ipaddress.ip_address, text):
         raise place.wrong(value, ADDRESS.words)
     if "%" in text:
         raise place.wrong(value, "an IP address without a zone")
     return text
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text or "::/0", strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def _cpus(value: object, place: KeyLocation) -> str:
@@ -217,7 +210,7 @@ def _variables(value: object, place: KeyLocation) -> dict[str, str | None]:
 
 
 def _published_on(name: str, place: KeyLocation) -> str:
-    if not _is_address(name):
+    if not _accepts(ipaddress.ip_address, name):
         raise Mismatch(place.key, "is not an IP address; ports are listed by the address they are published on")
     if "%" in name:
         raise Mismatch(place.key, "is an address with a zone, which the engine cannot publish on")
@@ -246,7 +239,8 @@ FACTOR = checked("a number from 1 to 100", lambda number: 1 <= number <= 100, la
 ABSOLUTE_PATH = ValueType("a path that begins with /", _absolute_path)
 ADDRESS = ValueType("an IP address", _address)
 OPTIONAL_ADDRESS = ValueType("an IP address or empty text", lambda value, place: "" if value == "" else _address(value, place))
-NETWORK = text_that("an IP network such as 172.18.0.0/16, or empty text", _is_network)
+_as_network = functools.partial(ipaddress.ip_network, strict=False)
+NETWORK = text_that("an IP network such as 172.18.0.0/16, or empty text", lambda text: not text or _accepts(_as_network, text))
 UUID = checked("a UUID with hyphens", bool, lambda value, _place: parse_uuid(value) if isinstance(value, str) else None)
 CPUS = ValueType("numbers of CPUs such as 0,2-3", _cpus)
 IMAGE = checked("an image without blanks, with ~ before it if it is never pulled", _IMAGE.fullmatch, as_text)

@@ -39,14 +39,14 @@ RESTART, LEAVE = "restart", "leave"
 
 _CLEAN_EXIT = one_of(RESTART, LEAVE)
 _MAX_RESTARTS = whole_number(0, 1000)
-_RESET_AFTER = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
+_POSITIVE_SECONDS = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
 
 _SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
     KeySpec("supervise", BOOLEAN, None, "Supervise them"),
     KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
     KeySpec("max_restarts", _MAX_RESTARTS, None, "`supervisor.max_restarts` for them"),
-    KeySpec("reset_after", _RESET_AFTER, None, "`supervisor.reset_after` for them"),
+    KeySpec("reset_after", _POSITIVE_SECONDS, None, "`supervisor.reset_after` for them"),
 )
 _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
@@ -78,7 +78,7 @@ SUPERVISOR_KEYS = (
     KeySpec("supervisor.clean_exit", _CLEAN_EXIT, None, f"After exit code 0; unset: `{_OF_WINGS}.detect_clean_exit_as_crash`"),
     KeySpec("supervisor.max_restarts", _MAX_RESTARTS, Limits.max_restarts, "Starts after consecutive crashes; then one an hour"),
     KeySpec(
-        "supervisor.reset_after", _RESET_AFTER, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
+        "supervisor.reset_after", _POSITIVE_SECONDS, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
     ),
     KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
 )
@@ -105,6 +105,7 @@ REGISTRY_KEYS = (
     KeySpec("password", TEXT, "", "Password or token", secret=True),
 )
 
+_PRIORITIES = map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers")
 _OURS = (
     KeySpec("wings_config", ABSOLUTE_PATH, None, "Settings file of Wings, for all keys that are unset here"),
     KeySpec("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions"),
@@ -114,19 +115,9 @@ _OURS = (
     KeySpec("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory"),
     KeySpec("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL, unless the definition has them"),
     KeySpec("system.startup_window", SECONDS, 900, "Seconds until a server without its readiness line counts as running"),
-    KeySpec(
-        "system.disk_check_timeout",
-        whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds"),
-        600,
-        "Seconds that the walk through a data directory may take",
-    ),
+    KeySpec("system.disk_check_timeout", _POSITIVE_SECONDS, 600, "Seconds that the walk through a data directory may take"),
     KeySpec("system.disk_check_entries", whole_number(1), 10_000_000, "Files and directories in a data directory, at most"),
-    KeySpec(
-        "system.priorities",
-        map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers"),
-        {},
-        "Place of servers in `in_order`; overrides definitions; the lowest starts first",
-    ),
+    KeySpec("system.priorities", _PRIORITIES, {}, "Place of servers in `in_order`; overrides definitions; the lowest starts first"),
     KeySpec("system.allow_wings", BOOLEAN, False, "Act while Wings runs on the node"),
     KeySpec("system.config_errors", one_of("fail", "warn"), "fail", "Whether a configuration file with an error ends the start"),
     KeySpec("docker.host", FILLED_TEXT, None, "Address of the engine, unless the task or DOCKER_HOST has it"),

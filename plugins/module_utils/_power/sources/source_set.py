@@ -144,7 +144,7 @@ class FromPanel:
         except SourceUnreachable as error:
             if uuid not in self._listed_last(error):
                 return None
-            kept = self._kept_of(uuid)
+            kept = tolerantly(self._warn, self._kept.of_panel, uuid, self._panel.address)
             if kept is None:
                 raise
             self._warn(f"{error}; the last definition seen is used, as allow_stale says")
@@ -155,13 +155,6 @@ class FromPanel:
         if listed is None:
             raise error
         return listed
-
-    def _kept_of(self, uuid: str) -> Definition | None:
-        try:
-            return self._kept.of_panel(uuid, self._panel.address)
-        except PowerError as error:
-            self._warn(str(error))
-            return None
 
 
 class Listed:
@@ -264,6 +257,15 @@ class SourceSet:
     def warn(self, *warnings: str) -> None:
         with self._guard:
             self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
+
+
+def tolerantly(warn: Callable[[str], object], read: Callable[..., Definition | None], *arguments: str) -> Definition | None:
+    """Return the definition that ``read`` returns; None, with a warning, if it cannot be read."""
+    try:
+        return read(*arguments)
+    except PowerError as error:
+        warn(str(error))
+        return None
 
 
 def ends_all(error: PowerError) -> bool:

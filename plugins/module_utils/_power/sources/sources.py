@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..definitions.definition import Definition, few, parse_definition
@@ -16,7 +16,7 @@ from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, Serve
 from ..model.request import PowerAction
 from ..model.schema import printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
-from .source_set import Listed, SourceSet, ends_all
+from .source_set import Listed, SourceSet, ends_all, tolerantly
 
 _SHOWN = 5
 #: A UUID in a form that other programs accept.
@@ -311,11 +311,11 @@ class Sources:
 
     def task_definition(self, uuid: str) -> Definition | None:
         """Return the task's own definition, which overrides the stop settings of a run's creation; a broken one is None, with a warning."""
-        return self._tolerantly(self._set.given.definition, uuid)
+        return tolerantly(self._set.warn, self._set.given.definition, uuid)
 
     def definition_for_stop(self, uuid: str) -> Definition | None:
         """Return the first readable definition that needs no request to the Panel, or None. A broken one is a warning."""
-        candidates = (self._tolerantly(read, uuid) for read in self._set.stop_order)
+        candidates = (tolerantly(self._set.warn, read, uuid) for read in self._set.stop_order)
         return next((definition for definition in candidates if definition is not None), None)
 
     def surely_lacks(self, uuid: str) -> bool:
@@ -359,15 +359,9 @@ class Sources:
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """Return the kept definition for an unreachable directory. `FromPanel` does this for the Panel: the server may have moved."""
-        kept = self._tolerantly(self._set.keeps.definition, uuid) if self._set.settings.allow_stale and self._set.panel is None else None
+        may_replace = self._set.settings.allow_stale and self._set.panel is None
+        kept = tolerantly(self._set.warn, self._set.keeps.definition, uuid) if may_replace else None
         if kept is None:
             raise error
         self._set.warn(f"{error}; the last definition seen is used, as allow_stale says")
         return kept
-
-    def _tolerantly(self, read: Callable[[str], Definition | None], uuid: str) -> Definition | None:
-        try:
-            return read(uuid)
-        except PowerError as error:
-            self._set.warn(str(error))
-            return None
