@@ -288,7 +288,7 @@ class Sources:
                 return definition
         for where, raw in self._set.given.strays:
             parse_definition(raw, where=where)
-        raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
+        raise self._nowhere(uuid)
 
     def glance(self) -> None:
         """Read the Panel's list with little patience, unless it was read; see `definition_as_asked`."""
@@ -306,7 +306,7 @@ class Sources:
             found = panel.seen_definition(uuid)
         found = found or self._set.files.definition(uuid)
         if found is None:
-            raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
+            raise self._nowhere(uuid)
         return found
 
     def task_definition(self, uuid: str) -> Definition | None:
@@ -351,11 +351,13 @@ class Sources:
         except OSError as error:
             self._set.warn(f"Cannot keep the Panel's list of servers in {self._set.settings.state_directory}: {error.strerror}")
 
-    def _nowhere(self) -> str:
-        if self._set.panel is None:
-            return f"neither the task nor {self._set.files.path} has one; give it in definitions, or put it there"
-        panel = f"the Panel's list for this node ({self._set.panel.address})"
-        return f"neither the task, nor {panel}, nor {self._set.files.path} has one; act on the server's own node, or move it on the Panel"
+    def _nowhere(self, uuid: str) -> ServerNotFound:
+        directory, panel = self._set.files.path, self._set.panel
+        reason = f"neither the task nor {directory} has one; give it in definitions, or put it there"
+        if panel is not None:
+            reason = f"neither the task, nor the Panel's list for this node ({panel.address}), nor {directory} has one; "
+            reason += "act on the server's own node, or move it on the Panel"
+        return ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {reason}")
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """Return the kept definition for an unreachable directory. `FromPanel` does this for the Panel: the server may have moved."""
