@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..host.own_files import open_own, prepare_directory, replace_file
 from ..model.cancellation import CheckCancelled, no_check
@@ -128,26 +128,22 @@ class DefinitionDirectory:
 
     def _load(self, path: str) -> object:
         try:
-            descriptor = self._open(path)
-            try:
-                return self._load_open(path, descriptor)
-            finally:
-                os.close(descriptor)
+            with open(path, "rb", opener=lambda path, _flags: self._open(path)) as file:
+                return self._load_open(path, file)
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ELOOP):
+            if error.errno in (errno.EINVAL, errno.EISDIR, errno.ELOOP):
                 raise _not_regular(path) from error
             raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}", where=path) from error
 
-    def _load_open(self, path: str, descriptor: int) -> object:
-        status = os.fstat(descriptor)
+    def _load_open(self, path: str, file: BinaryIO) -> object:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path)
         version = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
         known = self._read.get(path)
         if known is not None and known[0] == version:
             return known[1]
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(min(status.st_size, self.largest) + 1)
+        content = file.read(min(status.st_size, self.largest) + 1)
         if len(content) > self.largest:
             raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes", where=path)
         raw = load_text(content, path, yaml=not path.endswith(".json"))
