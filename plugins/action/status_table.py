@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import json_text, write_text
+from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.run_files import write_json
 from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
     CONNECTION,
     failure,
@@ -74,7 +74,7 @@ def _connection(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _write(path: str, told: Mapping[str, Any]) -> None:
     try:
-        write_text(path, json_text(told))
+        write_json(path, told)
     except OSError as error:
         raise AnsibleActionFail(
             f"Cannot write the snapshot {path}: {error.strerror}; name a file in a directory you may write to"

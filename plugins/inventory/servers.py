@@ -235,7 +235,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         kept = ReadingCache(self.NAME, self._cache, self.get_cache_key(path), wanted) if self.get_option("cache") else None
         readings = None if kept is None or not cache else kept.kept()
         if readings is not None:
-            return Read(readings, ())
+            return Read(readings, {})
         read = read_all(wanted)
         absent = {**read.partial, **read.absent}
         if absent and (not read.readings or self.get_option("unreachable") == "fail"):

@@ -123,7 +123,9 @@ def _look(module: PowerModule) -> None:
 def _run(module: PowerModule, interrupted: Interruptions, job: Job | None) -> None:
     options = _checked(module)
     if not options["server"]:
-        _leave_unasked(module, options)
+        # An empty list of servers means no server.
+        msg = f"Nothing to {options['action']}: the list of servers is empty"
+        module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
     caller = Caller(interrupted) if job is None else Caller(interrupted, interrupted.hold, lambda news: job.tell(news.line()))
     with contextlib.closing(open_call(options, caller=caller, read_only=module.check_mode)) as call:
         asked = _asked(module, options)
@@ -155,12 +157,6 @@ def _meant_up(call: Call, action: PowerAction) -> frozenset[str]:
             "them without if_meant_up"
         )
     return frozenset(server.uuid for server in meant)
-
-
-def _leave_unasked(module: PowerModule, options: Mapping[str, Any]) -> NoReturn:
-    """Exit without work: an empty list of servers means no server."""
-    msg = f"Nothing to {options['action']}: the list of servers is empty"
-    module.exit_json(action=options["action"], changed=False, servers=[], summary={}, msg=msg)
 
 
 def _fail_cleanly(module: PowerModule, body: Callable[[], None]) -> None:

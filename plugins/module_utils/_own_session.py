@@ -61,9 +61,11 @@ STDOUT = 1
 
 
 class Interruptions:
-    """A flag that signals raise. Call it: True means that nothing new should begin."""
+    """A flag that signals raise, and the end of a caller. Call it: True means that nothing new should begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: int | None = None) -> None:
+        """``caller`` is the process that reads the result. Its end counts, and so does a closed output. None: only signals count."""
+        self._caller = caller
         self._signalled = False
         for ending in ENDINGS:
             signal.signal(ending, self._note)
@@ -73,22 +75,10 @@ class Interruptions:
         self._signalled = True
 
     def __call__(self) -> bool:
-        return self._signalled
+        return self._signalled or (self._caller is not None and (os.getppid() != self._caller or nobody_reads(STDOUT)))
 
     def hold(self) -> None:
         """Before something begins: no need to wait here."""
-
-
-class Interruption(Interruptions):
-    """A flag that signals raise, and the end of the caller. Call it: True means that nothing new should begin."""
-
-    def __init__(self, parent: int | None = None) -> None:
-        """``parent`` is the process of the caller: by default our parent, unless that may have ended already."""
-        self._parent = os.getppid() if parent is None else parent
-        super().__init__()
-
-    def __call__(self) -> bool:
-        return super().__call__() or os.getppid() != self._parent or nobody_reads(STDOUT)
 
 
 def nobody_reads(descriptor: int) -> bool:
@@ -98,7 +88,7 @@ def nobody_reads(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _descriptor, event in poll.poll(0))
 
 
-def in_own_session(main: Callable[[Interruption], None]) -> None:
+def in_own_session(main: Callable[[Interruptions], None]) -> None:
     """Run ``main`` in a child with its own session and exit with its status; the parent passes signals on and waits. If no child can start,
     run it in this process: a kill must work on an overloaded machine."""
     sys.stdout.flush()
@@ -139,11 +129,11 @@ def _await_child(child: int) -> int:
             pass_on(child, number)
 
 
-def run_here(main: Callable[[Interruption], None]) -> NoReturn:
+def run_here(main: Callable[[Interruptions], None]) -> NoReturn:
     """Without a child: note signals as a child does, and take a new session if this process leads no group, as under ``sudo``."""
     with contextlib.suppress(PermissionError):
         os.setsid()
-    main(Interruption())
+    main(Interruptions(os.getppid()))
     raise SystemExit(0)
 
 
@@ -159,12 +149,12 @@ def pass_on(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _run_child(main: Callable[[Interruption], None], parent: int) -> None:
+def _run_child(main: Callable[[Interruptions], None], parent: int) -> None:
     """Never returns: exit handlers of the parent must run only once."""
     code = 1
     try:
         os.setsid()
-        main(Interruption(parent))
+        main(Interruptions(parent))
         code = 0
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1

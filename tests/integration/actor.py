@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruption
+from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruptions
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.node.node import Node, build_node, read_generations
 from ansible_collections.fleet.power.plugins.module_utils._power.actions.turn.perform import perform
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import load_sdk
@@ -25,7 +26,7 @@ def main(config: str, docker_host: str, action: str, server: str, given: str) ->
     if fields.pop("gate", False):
         _await_go()
     options = {"config": config, "docker_host": docker_host, **fields.pop("options", {})}
-    node = build_node(options, caller=Caller(Interruption()))
+    node = build_node(options, caller=Caller(Interruptions(os.getppid())))
     request = request_on(node, action, server, **{"origin": "actor", **fields})
     result = perform(request, node)
     node.journal.close()

@@ -25,7 +25,7 @@ _PATIENCE_SECONDS = 1.0
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less patience with the Panel; how long it really is has tests of its own."""
     from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel
-    from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Patience
+    from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Patience
 
     monkeypatch.setattr(panel, "_PATIENT", Patience(_PATIENCE_SECONDS))
     monkeypatch.setenv("no_proxy", "127.0.0.1")

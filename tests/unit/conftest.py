@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions import definition_text
 from ansible_collections.fleet.power.tests.unit import journal_support, scripted_engine
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
@@ -64,8 +63,6 @@ def yaml_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         pytest.skip("PyYAML was built without libyaml")
     if request.param == "pure Python":
         monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    for module in (definition_text, yaml_read):
-        module._yaml_loader.cache_clear()
+    definition_text._yaml_loader.cache_clear()
     yield
-    for module in (definition_text, yaml_read):
-        module._yaml_loader.cache_clear()
+    definition_text._yaml_loader.cache_clear()

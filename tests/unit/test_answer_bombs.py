@@ -23,8 +23,7 @@ MOST_MIB = 150
 #: getrusage tells: that begins with the most that the process had from which this one was forked.
 CHILD = """
 import json, re, sys
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web, WebFault
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.connection import Connection
 from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_engine import DockerEngine
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable

@@ -32,8 +32,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
     UnsupportedByEndpoint,
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.web_answers import Answer, WebFault
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer, Web, WebFault
 from ansible_collections.fleet.power.tests.integration.panel_server import Recorder
 from ansible_collections.fleet.power.tests.unit.endpoint_support import OFFLINE, RUNNING, request, seen
 

@@ -62,7 +62,7 @@ THIRD_PARTY = {
 #: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
-    *("_power/endpoint/answers", "_power/sources/web", "_power/sources/web_answers", "_power/options"),
+    *("_power/endpoint/answers", "_power/sources/web", "_power/options"),
     *("_power/events", "_power/receivers"),
 }
 

@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError, SourceDenied, SourceUnreachable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import PanelApi
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel, PanelApi
 from ansible_collections.fleet.power.tests.integration.panel_server import (
     LIST,
     ONE,

@@ -23,10 +23,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.report import Detail, entry
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Downtime, Phase, Result, RunEnd
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel, PanelUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.fake_engine import NOON, FakeClock
 from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
@@ -65,7 +65,7 @@ class Managed:
 
     def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
         self._ask(number)
-        return Page({"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}, 0)
+        return Answer(200, {}, {"data": [{"uuid": UUID, **self.raw}] if self.is_listed else [], "meta": {"last_page": 1}}, "")
 
     def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
         self._ask(uuid)

@@ -258,7 +258,7 @@ def test_a_program_imports_every_file_of_the_core_before_it_begins(program: str)
 
 PRELUDE = """
 import atexit, json, os, signal, sys, time
-from ansible_collections.fleet.power.plugins.module_utils._own_session import Interruption, in_own_session
+from ansible_collections.fleet.power.plugins.module_utils._own_session import in_own_session
 
 def note(text):
     with open(sys.argv[1], "a") as file:

@@ -20,6 +20,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions imp
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import (
     KEYS,
     Settings,
+    field_of,
     load_settings,
     parse_settings,
     read_settings,
@@ -89,7 +90,7 @@ def write(path: Path, text: str) -> str:
 
 class TestTable:
     def test_every_used_key_is_a_field_and_every_field_a_used_key(self) -> None:
-        assert {key.field for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
+        assert {field_of(key) for key in KEYS if key.used} | {"warnings"} == {field.name for field in dataclasses.fields(Settings)}
 
     @pytest.mark.parametrize(
         ("key", "default"),

@@ -21,10 +21,10 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.errors im
 )
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Server
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel_api import Page, PanelUnavailable
-from ansible_collections.fleet.power.plugins.module_utils._power.sources.source import SourceSet
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel, PanelUnavailable
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.source_set import SourceSet
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.sources import Sources
+from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Answer
 from ansible_collections.fleet.power.tests.unit.lock_support import NO_GROUP, OwnClock, mode_of
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -50,7 +50,7 @@ class Scripted:
 
     def page(self, number: int, patience: Any, check_cancelled: Any) -> Any:
         self._ask(number, patience)
-        return Page({"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, 0)
+        return Answer(200, {}, {"data": [{"uuid": uuid, **raw} for uuid, raw in self.servers.items()], "meta": {"last_page": 1}}, "")
 
     def server(self, uuid: str, patience: Any, check_cancelled: Any) -> Any:
         self._ask(uuid, patience)

@@ -20,8 +20,7 @@ from .._power.events.webhook import SecretFault, key_of
 from .._power.model.errors import DefinitionInvalid
 from .._power.model.schema import Check, Gathered, KeyLocation, Mismatch
 from .._power.receivers.receiver import check_address
-from .._power.sources.web import checked_address
-from .._power.sources.web_answers import WebFault
+from .._power.sources.web import WebFault, checked_address
 
 #: The own UUID in a definition, or None.
 listed_uuid = uuid_in

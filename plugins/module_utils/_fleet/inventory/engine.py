@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..._power.container.container_labels import LABEL_NAME
 from ..._power.engine.connection import Connection, load_sdk
 from ..._power.engine.engine_answers import claimed_server, server_of
+from ..._power.host.concurrency import map_concurrently
 from ..._power.host.library_faults import refuse_negative_chunks
 from ..._power.model.errors import EngineError, EngineUnreachable, SettingsInvalid
 from ..._power.model.redaction import shown_host
-from ..._power.model.schema import blanked, is_nested_deeper, one_line
+from ..._power.model.schema import blanked, one_line, parsed_json
 from ..._power.model.server import PowerState
 from .entry import ServerEntry, SourceKind, SourceReading, labels_or_none, text_or_none
 from .options import NodeWanted
@@ -130,11 +130,7 @@ def _exchange(sock: socket.socket) -> tuple[int, bytes]:
 
 
 def _value(status: int, body: bytes, shown: str) -> Any:
-    try:
-        text = body.decode()
-        value = None if is_nested_deeper(text, _DEEPEST) else json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
+    value = parsed_json(body, _DEEPEST)
     if status != 200:
         message = value.get("message") if isinstance(value, dict) else None
         raise EngineError(
@@ -162,7 +158,6 @@ def _end(ssh: subprocess.Popen[bytes]) -> None:
         ssh.wait(_END_SECONDS)
 
 
-_Value = TypeVar("_Value")
 #: States with and without a process, of Docker and of Podman. Any other state is unknown.
 _LIVE = frozenset(("running", "paused", "restarting", "stopping"))
 _DOWN = frozenset(("created", "exited", "dead", "removing", "configured", "initialized", "stopped"))
@@ -177,7 +172,11 @@ def read_engine(node: NodeWanted, timeout: int) -> SourceReading:
     if connection.host.startswith("ssh://"):
         rows: Any = listed_over_ssh(connection.host, node.ssh_args, timeout)
     else:
-        rows = _within(timeout + _SLACK_SECONDS, lambda: _listed(connection), connection)
+        # The library's timeout limits a single read only. An engine may answer null.
+        found = map_concurrently(lambda each: (_listed(each),), [connection], timeout + _SLACK_SECONDS)[0]
+        if found is None:
+            raise connection.unreachable("Cannot list the containers", TimeoutError())
+        rows = found[0]
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise EngineError(f"Cannot list the containers: the answer is no list; {_NO_ENGINE}")
     return SourceReading(SourceKind.ENGINE, node.name, tuple(_entries(node.name, rows)), doubtful=_doubtful(rows))
@@ -231,31 +230,3 @@ def _state(told: object) -> str | None:
     if told in _LIVE:
         return PowerState.RUNNING.value
     return PowerState.OFFLINE.value if told in _DOWN else None
-
-
-def _within(seconds: float, work: Callable[[], _Value], connection: Connection) -> _Value:
-    """Return or raise the outcome of ``work`` in ``seconds``; the library's timeout limits a single read only."""
-    found: list[_Value] = []
-    faults: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(work())
-        except BaseException as error:
-            faults.append(error)
-
-    thread = threading.Thread(target=run, name="engine", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError as error:
-        raise EngineUnreachable("Cannot list the containers: no thread can be started for it; this machine is at a limit") from error
-    thread.join(seconds)
-    if faults:
-        raise faults[0]
-    if not found:
-        raise _silent(connection)
-    return found[0]
-
-
-def _silent(connection: Connection) -> EngineUnreachable:
-    return connection.unreachable("Cannot list the containers", TimeoutError())

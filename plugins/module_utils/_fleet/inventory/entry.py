@@ -218,11 +218,7 @@ def groups_of(entry: ServerEntry, *, knows_state: bool = False) -> Iterator[str]
     for egg in dict.fromkeys((entry.egg, entry.egg_name)):
         if egg:
             yield f"egg_{egg}"
-    yield from _label_groups(entry.labels or {})
-
-
-def _label_groups(labels: Mapping[str, str]) -> Iterator[str]:
-    for name, value in labels.items():
+    for name, value in (entry.labels or {}).items():
         if len(name) <= _LONGEST_LABEL and len(value) <= _LONGEST_LABEL:
             yield f"label_{name}_{value}" if value else f"label_{name}"
 

@@ -169,16 +169,12 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
         panel_node=text["panel_node"],
         vars=dict(variables),
     )
-    if node.docker_host is not None:
-        _check_connection(node, option)
-    return node
-
-
-def _check_connection(node: NodeWanted, option: str) -> None:
     try:
-        node.connection(1)
+        if node.docker_host is not None:
+            node.connection(1)
     except SettingsInvalid as error:
-        raise SettingsInvalid(f"{str(error).replace('Cannot use ', f'Cannot use {option}.', 1)}") from None
+        raise SettingsInvalid(str(error).replace("Cannot use ", f"Cannot use {option}.", 1)) from None
+    return node
 
 
 def _text(option: str, key: str, given: Mapping[str, Any]) -> str | None:

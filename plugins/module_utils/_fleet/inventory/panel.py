@@ -16,8 +16,7 @@ from ..._power.model.errors import SettingsInvalid, SourceDenied, SourceUnreacha
 from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.redaction import shown_address
 from ..._power.model.server import parse_uuid
-from ..._power.sources.web import Trust, Web
-from ..._power.sources.web_answers import Answer, WebFault
+from ..._power.sources.web import Answer, Trust, Web, WebFault
 from .entry import ServerEntry, SourceKind, SourceReading, is_address, text_or_none
 from .options import PanelWanted
 
@@ -41,17 +40,16 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
     api = _Api(wanted, timeout, sleep)
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            asked_nodes, asked_eggs = pool.submit(_nodes, api), pool.submit(_eggs, api)
-            first = api.page("/servers", 1)
-            others = list(pool.map(lambda number: api.page("/servers", number), range(2, _last_page(api, first) + 1)))
-            nodes, (eggs, warnings) = asked_nodes.result(), asked_eggs.result()
+            asked_nodes, asked_eggs = pool.submit(_all_pages, api, "/nodes"), pool.submit(_eggs, api)
+            servers = _all_pages(api, "/servers", pool.map)
+            nodes, (eggs, warnings) = _numbered(asked_nodes.result()), asked_eggs.result()
         except BaseException:
             # Otherwise the pool still requests every page.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     found: dict[str, ServerEntry] = {}
     strays = 0
-    for attributes in _attributes(api, [first, *others]):
+    for attributes in servers:
         entry = _entry(attributes, nodes, eggs)
         if entry is None:
             strays += 1
@@ -146,26 +144,21 @@ def _attributes(api: _Api, pages: Iterable[Mapping[str, Any]]) -> list[Mapping[s
     return [each["attributes"] for each in objects]
 
 
-def _all_pages(api: _Api, path: str, **params: str) -> list[Mapping[str, Any]]:
+def _all_pages(api: _Api, path: str, each: Callable[..., Iterable[Any]] = map, **params: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; ``each`` is `map`, or one that reads several pages at a time."""
     first = api.page(path, 1, **params)
-    return _attributes(api, [first, *(api.page(path, number, **params) for number in range(2, _last_page(api, first) + 1))])
-
-
-def _nodes(api: _Api) -> dict[int, Mapping[str, Any]]:
-    nodes = _all_pages(api, "/nodes")
-    return {number: node for node in nodes if (number := read_whole(node.get("id"))) is not None}
+    others = each(lambda number: api.page(path, number, **params), range(2, _last_page(api, first) + 1))
+    return _attributes(api, [first, *others])
 
 
 def _eggs(api: _Api) -> tuple[dict[int, Mapping[str, Any]], tuple[str, ...]]:
     """Return the eggs by number, and warnings: servers are complete without eggs."""
     try:
-        return _numbered(_eggs_in_nests(api)), ()
-    except SourceUnreachable as error:
-        if error.facts.get("status") != 404:
-            return {}, (f"{error}; there are no egg groups",)
-    except SourceDenied as error:
-        return {}, (f"{error}; there are no egg groups",)
-    try:
+        try:
+            return _numbered(_eggs_in_nests(api)), ()
+        except SourceUnreachable as error:
+            if error.facts.get("status") != 404:
+                raise
         # Pelican has eggs without nests.
         return _numbered(_all_pages(api, "/eggs")), ()
     except (SourceUnreachable, SourceDenied) as error:
@@ -182,8 +175,8 @@ def _eggs_in_nests(api: _Api) -> list[Mapping[str, Any]]:
     return found
 
 
-def _numbered(eggs: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
-    return {number: egg for egg in eggs if (number := read_whole(egg.get("id"))) is not None}
+def _numbered(things: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    return {number: thing for thing in things if (number := read_whole(thing.get("id"))) is not None}
 
 
 def _addresses(nodes: Mapping[int, Mapping[str, Any]]) -> dict[str, str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from ..._power.model.clock import read_timestamp
 from ..._power.model.errors import PowerError, SourceUnreachable
 from ..._power.model.plain import read_flag, read_whole
 from ..._power.model.report import Unseen
-from ..._power.model.schema import is_nested_deeper, printable
+from ..._power.model.schema import parsed_json, printable
 from ..._power.model.server import parse_uuid
 from ..status import CONNECTION, SCHEMA
 from .engine import read_engine
@@ -78,11 +77,7 @@ def _loaded(path: str) -> Mapping[str, Any]:
         raise _fault(path, f"{error.strerror}; run playbook fleet.power.status with status_snapshot, or correct snapshot") from error
     if len(content) > _LARGEST:
         raise _fault(path, f"it is larger than {_LARGEST} bytes")
-    try:
-        text = content.decode()
-        value = None if is_nested_deeper(text, _DEEPEST) else json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
+    value = parsed_json(content, _DEEPEST)
     if not isinstance(value, Mapping):
         raise _fault(path, "it is no JSON object; write it anew with playbook fleet.power.status")
     schema = read_whole(value.get("schema"))
@@ -145,24 +140,16 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Unread:
-    """A failed source: a node's name, ``snapshot`` or ``panel``, and the reason in one sentence."""
-
-    source: str
-    sentence: str
-
-
-@dataclass(frozen=True)
 class Read:
-    """The readings in the order of the file, and the failed sources."""
+    """The readings in the order of the file, and the failed sources: a node's name, ``snapshot`` or ``panel``, with a sentence each."""
 
     readings: tuple[SourceReading, ...]
-    unread: tuple[Unread, ...]
+    unread: Mapping[str, str]
 
     @property
     def absent(self) -> dict[str, str]:
         """Return what the inventory lacks, with a sentence each: failed sources, and nodes that no source could read."""
-        return {**{each.source: each.sentence for each in self.unread}, **self._not_looked_at("missing")}
+        return {**self.unread, **self._not_looked_at("missing")}
 
     @property
     def partial(self) -> dict[str, str]:
@@ -176,12 +163,18 @@ class Read:
 
 
 def read_all(wanted: InventoryOptions) -> Read:
-    """Read every source. A `PowerError` of a source becomes an `Unread`."""
+    """Read every source. A `PowerError` of a source becomes its sentence in ``unread``."""
     works = _works(wanted)
     with ThreadPoolExecutor(min(_AT_ONCE, len(works))) as pool:
-        found = list(pool.map(lambda work: _one(*work), works))
-    readings = tuple(each for each in found if isinstance(each, SourceReading))
-    return Read(readings, tuple(each for each in found if isinstance(each, Unread)))
+        begun = [(source, pool.submit(work)) for source, work in works]
+    readings: list[SourceReading] = []
+    unread: dict[str, str] = {}
+    for source, reading in begun:
+        try:
+            readings.append(reading.result())
+        except PowerError as error:
+            unread[source] = str(error)
+    return Read(tuple(readings), unread)
 
 
 def _works(wanted: InventoryOptions) -> Sequence[tuple[str, Callable[[], SourceReading]]]:
@@ -196,10 +189,3 @@ def _works(wanted: InventoryOptions) -> Sequence[tuple[str, Callable[[], SourceR
 
 def _looking_at(node: NodeWanted, timeout: int) -> Callable[[], SourceReading]:
     return lambda: read_engine(node, timeout) if node.docker_host is not None else read_endpoint(node, timeout)
-
-
-def _one(source: str, work: Callable[[], SourceReading]) -> SourceReading | Unread:
-    try:
-        return work()
-    except PowerError as error:
-        return Unread(source, str(error))

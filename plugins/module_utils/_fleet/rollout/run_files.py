@@ -11,52 +11,34 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._power.definitions.definition_text import json_fault
 from ..._power.host.machine import boot_id, lives, start_of
-from ..._power.host.own_files import sync_directory
+from ..._power.host.own_files import replace_file, sync_directory
 from .record import Record, from_json, to_json
 from .values import RolloutError
 
 
-def json_text(value: object) -> str:
-    return json.dumps(value, indent=1) + "\n"
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a text, mode 0600, to disk. A reader always finds the old text or the new one. Raises OSError."""
-    folder, name = os.path.split(os.path.abspath(path))
-    # mkstemp makes a file for its owner alone.
-    descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
-    sync_directory(folder)
+def write_json(path: str, value: object) -> None:
+    """Write JSON, mode 0600. A reader always finds the old file or the new one. Raises OSError."""
+    replace_file(path, _json_text(value).encode(), shared=False)
 
 
 def write(path: str, value: object, consequence: str = "nothing more is begun") -> None:
     """Write JSON as `write_whole` does a text."""
-    write_whole(path, json_text(value), consequence)
+    write_whole(path, _json_text(value), consequence)
 
 
 def write_whole(path: str, text: str, consequence: str = "nothing more is begun") -> None:
-    """Write a text as `write_text` does, and its directory. Raises `RolloutError` with the consequence."""
+    """Write a text, mode 0600; a reader always finds the old text or the new one. Raises `RolloutError` with the consequence."""
     try:
         folder = os.path.dirname(path) or "."
         if not os.path.isdir(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)
             sync_directory(os.path.dirname(folder) or ".")
-        write_text(path, text)
+        replace_file(path, text.encode(), shared=False)
     except OSError as error:
         raise RolloutError(f"Cannot write {path}: {error.strerror or error}; {consequence}", "file_unwritable") from error
 
@@ -95,6 +77,10 @@ def remove(path: str) -> None:
             sync_directory(os.path.dirname(path) or ".")
     except OSError as error:
         raise RolloutError(f"Cannot remove {path}: {error.strerror or error}", "file_unwritable") from error
+
+
+def _json_text(value: object) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..._power.model.schema import is_nested_deeper
+from ..._power.model.schema import parsed_json
 
 LARGEST_FRAME = 4096
 _DEEPEST = 4
@@ -36,12 +36,7 @@ class ClientMessage:
 
 def read_frame(text: str) -> ClientMessage | None:
     """Return the event in a frame; None if it is invalid or unknown."""
-    if is_nested_deeper(text, _DEEPEST):
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    found = parsed_json(text, _DEEPEST)
     if not isinstance(found, dict):
         return None
     event, texts = found.get("event"), found.get("args") or []

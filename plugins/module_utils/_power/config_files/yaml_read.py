@@ -8,12 +8,10 @@ Nothing is expanded: an alias is one node. Plain values have the types of YAML 1
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
-from ..definitions.definition_text import ALIAS, yaml_events, yaml_fault, yaml_fault_at
-from ..model.errors import MissingLibrary
+from ..definitions.definition_text import ALIAS, yaml_fault, yaml_fault_at, yaml_library
 from .rules import ConfigFault, Number, Value, is_moment, text_of
 from .tree import DEEPEST, MOST_VALUES, Alias, Document, Leaf, List, Map, Node, Span
 
@@ -68,26 +66,16 @@ def read(text: str) -> Document:
     if away != text and any(chr(private) in text for private in _BACK):
         raise ConfigFault("it holds both bytes that are not UTF-8 and characters that stand for them here")
     builder = _Builder(away != text)
-    loader_class, yaml_error = _yaml_loader()
+    yaml, loader = yaml_library("edit a configuration file in YAML")
     try:
-        for event in yaml_events(loader_class, away):
+        for event in yaml.parse(away, loader):
             if builder.take(event):
                 break
-    except yaml_error as error:
+    except yaml.YAMLError as error:
         raise ConfigFault(yaml_fault(error, away)) from None
     except (ValueError, LookupError, UnicodeError):
         raise ConfigFault("it is not YAML") from None
     return builder.document
-
-
-@functools.cache
-def _yaml_loader() -> tuple[Any, type[Exception]]:
-    """Return the loader for events, libyaml's if available, and its exception."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingLibrary.of("edit a configuration file in YAML", "PyYAML", "python3-yaml", error) from None
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.YAMLError
 
 
 class _Builder:

@@ -14,9 +14,7 @@ from ..model.redaction import secrets_in
 from ..model.schema import Check, KeyLocation, Mismatch, blanked, few, printable, read_keys
 from ..model.server import Server, StopWay
 from .definition_keys import KEYS
-from .stop_way import read_stop_way, stop_signal
-
-__all__ = ["KEYS", "Definition", "parse_definition", "stop_signal", "secrets_of"]
+from .stop_way import read_stop_way
 
 _SHOWN_ITEMS = 5
 _STOP_KEYS = tuple(f"process_configuration.stop.{name}" for name in ("type", "value", "timeout"))
@@ -131,7 +129,8 @@ def read_definition(raw: Any, expect_uuid: str | None, place: KeyLocation | None
 
     checks = (Check(("settings.uuid",), require_uuid), Check(_STOP_KEYS, _stop_way))
     reading = read_keys(raw, KEYS, place, checks)
-    warnings = _unknown_keys(reading.unknown) if place is None else []
+    # One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel.
+    warnings = [f"unknown keys ignored: {few(reading.unknown, _SHOWN_ITEMS)}"] if place is None and reading.unknown else []
     return _definition(raw, reading.complete(KEYS), warnings)
 
 
@@ -153,15 +152,13 @@ def _definition(raw: Any, values: Mapping[str, Any], warnings: list[str]) -> Def
         crash_detection_enabled=values["settings.crash_detection_enabled"],
         startup=StartupRule(values["process_configuration.startup.done"], values["process_configuration.startup.strip_ansi"]),
         stop=_stop(raw, values, warnings),
-        configs=tuple(_config_file(entry) for entry in values["process_configuration.configs"]),
+        configs=tuple(
+            ConfigFile(entry["file"], entry["parser"], tuple(ConfigRule(**rule) for rule in entry["replace"]))
+            for entry in values["process_configuration.configs"]
+        ),
         warnings=tuple(warnings),
         source=raw,
     )
-
-
-def _unknown_keys(unknown: tuple[str, ...]) -> list[str]:
-    """One line for all: it reveals a mistyped limit, and keeps short for a fork of the Panel."""
-    return [f"unknown keys ignored: {few(unknown, _SHOWN_ITEMS)}"] if unknown else []
 
 
 def _environment(given: Mapping[str, str | None], warnings: list[str]) -> tuple[tuple[str, str], ...]:
@@ -216,10 +213,6 @@ def _stop(raw: Mapping[str, Any], values: Mapping[str, Any], warnings: list[str]
     if warning and "stop" in (raw.get("process_configuration") or {}):
         warnings.append(warning)
     return way
-
-
-def _config_file(entry: Mapping[str, Any]) -> ConfigFile:
-    return ConfigFile(entry["file"], entry["parser"], tuple(ConfigRule(**rule) for rule in entry["replace"]))
 
 
 def secrets_of(definition: Definition) -> frozenset[str]:

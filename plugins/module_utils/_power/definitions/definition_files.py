@@ -8,16 +8,14 @@ The file name is the server's UUID: a lookup reads one file, and a broken file a
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
-from ..host.own_files import open_own, prepare_directory, sync_directory
+from ..host.own_files import open_own, prepare_directory, replace_file
 from ..model.cancellation import CheckCancelled, no_check
 from ..model.errors import DefinitionInvalid, SourceUnreachable
 from ..model.schema import blanked
@@ -130,26 +128,22 @@ class DefinitionDirectory:
 
     def _load(self, path: str) -> object:
         try:
-            descriptor = self._open(path)
-            try:
-                return self._load_open(path, descriptor)
-            finally:
-                os.close(descriptor)
+            with open(path, "rb", opener=lambda path, _flags: self._open(path)) as file:
+                return self._load_open(path, file)
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ELOOP):
+            if error.errno in (errno.EINVAL, errno.EISDIR, errno.ELOOP):
                 raise _not_regular(path) from error
             raise SourceUnreachable(f"Cannot read definition {path}: {error.strerror}", where=path) from error
 
-    def _load_open(self, path: str, descriptor: int) -> object:
-        status = os.fstat(descriptor)
+    def _load_open(self, path: str, file: BinaryIO) -> object:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path)
         version = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
         known = self._read.get(path)
         if known is not None and known[0] == version:
             return known[1]
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(min(status.st_size, self.largest) + 1)
+        content = file.read(min(status.st_size, self.largest) + 1)
         if len(content) > self.largest:
             raise DefinitionInvalid(f"Cannot read definition {path}: it is larger than {self.largest} bytes", where=path)
         raw = load_text(content, path, yaml=not path.endswith(".json"))
@@ -205,14 +199,14 @@ class KeptDefinitions(DefinitionDirectory):
             return
         prepare_directory(self._state_directory, self._group)
         prepare_directory(self.path, self._group)
-        _replace(path, content)
+        replace_file(path, content, shared=True)
 
     def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
         """Write the servers that the Panel at ``panel`` lists for this node, atomically, if they changed. Raises OSError."""
         content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
         if not self._holds(self._list_path, content):
             prepare_directory(self._state_directory, self._group)
-            _replace(self._list_path, content)
+            replace_file(self._list_path, content, shared=True)
 
     def last_list(self, panel: str) -> frozenset[str] | None:
         """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
@@ -236,22 +230,6 @@ class KeptDefinitions(DefinitionDirectory):
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)
-
-
-def _replace(path: str, content: bytes) -> None:
-    directory, name = os.path.split(path)
-    fresh = os.path.join(directory, f".{name.rpartition('.')[0]}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(open_own(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
-    sync_directory(directory)
 
 
 def _not_regular(path: str) -> DefinitionInvalid:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -165,13 +165,9 @@ def _load_json(text: str, where: str) -> object:
     try:
         return json.loads(text, parse_int=_whole_number, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        # Imported here and below: dozens of patterns that only a fault needs.
-
         raise _invalid(where, json_fault(error)) from None
     except ValueError as error:
         raise _invalid(where, str(error)) from None
-    except RecursionError:
-        raise _invalid(where, "it is nested too deeply") from None
 
 
 def _whole_number(digits: str) -> int:
@@ -185,39 +181,37 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _load_yaml(text: str, where: str) -> object:
-    loader_class, yaml_error = _yaml_loader()
+    yaml, loader = _yaml_loader()
     try:
-        _refuse_excess(yaml_events(loader_class, text), where)
-        loader = loader_class(text)
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except yaml_error as error:
+        _refuse_excess(yaml.parse(text, loader), where)
+        return yaml.load(text, loader)
+    except yaml.YAMLError as error:
         raise _invalid(where, yaml_fault(error, text)) from None
 
 
 def root_node(text: str) -> Any:
     """Return the node of a YAML text that `load_text` can read; unlike a map, it has duplicate keys."""
-    loader = _yaml_loader()[0](text)
-    try:
-        return loader.get_single_node()
-    finally:
-        loader.dispose()
+    yaml, loader = _yaml_loader()
+    return yaml.compose(text, loader)
 
 
-@functools.cache
-def _yaml_loader() -> tuple[Any, type[Exception]]:
+def yaml_library(task: str, instead: str = "") -> tuple[Any, Any]:
+    """Return PyYAML, and its safe loader, libyaml's if available. Raises `MissingLibrary` with the ``task``."""
     try:
         import yaml
     except ImportError as error:
-        raise MissingLibrary.of("read a definition in YAML", "PyYAML", "python3-yaml", error, instead=", or write JSON") from None
-    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        raise MissingLibrary.of(task, "PyYAML", "python3-yaml", error, instead=instead) from error
+    return yaml, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@functools.cache
+def _yaml_loader() -> tuple[Any, Any]:
+    yaml, base = yaml_library("read a definition in YAML", ", or write JSON")
     known = {tag: base.yaml_constructors[tag] for tag in (None, *(_TAG + kind for kind in _KINDS))}
     loader: Any = type("PlainLoader", (placing(base),), {"yaml_implicit_resolvers": {}, "yaml_constructors": known})
     for kind, pattern, first in _PLAIN:
         loader.add_implicit_resolver(_TAG + kind, re.compile(pattern), first)
-    return loader, yaml.YAMLError
+    return yaml, loader
 
 
 def placing(loader_class: Any) -> Any:
@@ -231,16 +225,6 @@ def placing(loader_class: Any) -> Any:
             raise ConstructorError(None, None, ILL_TAGGED, node.start_mark) from None
 
     return type("PlacingLoader", (loader_class,), {"construct_object": construct_object})
-
-
-def yaml_events(loader_class: Any, text: str) -> Iterator[Any]:
-    """Yield the events of a YAML text, then dispose of the loader."""
-    loader = loader_class(text)
-    try:
-        while loader.check_event():
-            yield loader.get_event()
-    finally:
-        loader.dispose()
 
 
 @dataclass

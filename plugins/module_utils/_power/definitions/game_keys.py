@@ -23,7 +23,7 @@ from ..model.schema import (
     printable,
     read_keys,
 )
-from .kinds import FILLED_TEXT, list_of, whole_number
+from .kinds import FILLED_TEXT, list_of, text_that, whole_number
 from .selectors import EGG_KEY, IMAGE_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
 MESSAGE = "{message}"
@@ -109,14 +109,12 @@ def _announcing_words(value: object, place: KeyLocation) -> tuple[str, ...]:
 _ANNOUNCING_ARGV = ValueType(f"a list of words, the program first, with {MESSAGE} in one of them", _announcing_words)
 
 
-def _line(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place, _LINE.words).strip()
-    if not text.isprintable() or len(text) > _LONGEST_LINE or MESSAGE not in text or not text.partition(MESSAGE)[0].strip():
-        raise place.wrong(value, _LINE.words)
-    return text
+def _is_line(text: str) -> bool:
+    command, message, _rest = text.partition(MESSAGE)
+    return text.isprintable() and len(text) <= _LONGEST_LINE and bool(message and command.strip())
 
 
-_LINE = ValueType(f"one line with {MESSAGE} after a command, such as say {MESSAGE}", _line)
+_LINE = text_that(f"one line with {MESSAGE} after a command, such as say {MESSAGE}", _is_line, strip=True)
 
 
 def _variable_name(value: object, place: KeyLocation) -> str:

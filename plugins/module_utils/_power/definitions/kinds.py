@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -51,15 +52,33 @@ def whole_number(least: int, most: int = MOST, words: str = "a whole number") ->
     return ValueType(bounds, read)
 
 
-def zero_or_between(least: int, most: int) -> ValueType:
-    words = f"0 or a whole number from {least} to {most}"
+def checked(words: str, holds: Callable[[Any], object], read: Callable[[Any, KeyLocation], Any] = lambda value, _place: value) -> ValueType:
+    """A value for which ``holds`` is true after ``read`` has converted it."""
 
-    def read(value: object, place: KeyLocation) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or (value != 0 and not least <= value <= most):
+    def read_checked(value: object, place: KeyLocation) -> Any:
+        found = read(value, place)
+        if not holds(found):
             raise place.wrong(value, words)
-        return int(value)
+        return found
 
-    return ValueType(words, read)
+    return ValueType(words, read_checked)
+
+
+def text_that(words: str, holds: Callable[[str], object], *, strip: bool = False) -> ValueType:
+    """A text for which ``holds`` is true; ``strip``: without the blanks around it."""
+
+    def read(value: object, place: KeyLocation) -> str:
+        text = as_text(value, place, words)
+        return text.strip() if strip else text
+
+    return checked(words, holds, read)
+
+
+def zero_or_between(least: int, most: int) -> ValueType:
+    def holds(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and (value == 0 or least <= value <= most)
+
+    return checked(f"0 or a whole number from {least} to {most}", holds)
 
 
 def one_of(*choices: str) -> ValueType:
@@ -109,19 +128,6 @@ def record(keys: Sequence[KeySpec], words: str) -> ValueType:
     return ValueType(words, read, tuple(keys))
 
 
-def _boolean(value: object, place: KeyLocation) -> bool:
-    if not isinstance(value, bool):
-        raise place.wrong(value, BOOLEAN.words)
-    return value
-
-
-def _filled_text(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place)
-    if not text.strip():
-        raise place.wrong(value, FILLED_TEXT.words)
-    return text
-
-
 def _text_or_number(value: object, place: KeyLocation) -> str:
     if isinstance(value, bool):
         raise place.wrong(value, TEXT_OR_NUMBER.words)
@@ -148,19 +154,6 @@ def _multipliers(value: object, place: KeyLocation) -> tuple[tuple[int, float], 
     return tuple(sorted(found.items()))
 
 
-def _timezone(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place, TIMEZONE.words).strip()
-    if not is_timezone(text):
-        raise place.wrong(value, TIMEZONE.words)
-    return text
-
-
-def _factor(value: object, place: KeyLocation) -> float:
-    if not 1 <= (number := as_number(value, place)) <= 100:
-        raise place.wrong(value, FACTOR.words)
-    return float(number)
-
-
 def _absolute_path(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, ABSOLUTE_PATH.words)
     if not text.startswith("/"):
@@ -170,31 +163,21 @@ def _absolute_path(value: object, place: KeyLocation) -> str:
     return text
 
 
+def _accepts(parse: Callable[[str], object], text: str) -> bool:
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _address(value: object, place: KeyLocation) -> str:
     text = as_text(value, place, ADDRESS.words)
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        raise place.wrong(value, ADDRESS.words) from None
+    if not _accepts(ipaddress.ip_address, text):
+        raise place.wrong(value, ADDRESS.words)
     if "%" in text:
         raise place.wrong(value, "an IP address without a zone")
     return text
-
-
-def _network(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place, NETWORK.words)
-    try:
-        ipaddress.ip_network(text or "::/0", strict=False)
-    except ValueError:
-        raise place.wrong(value, NETWORK.words) from None
-    return text
-
-
-def _uuid(value: object, place: KeyLocation) -> str:
-    uuid = parse_uuid(value) if isinstance(value, str) else None
-    if uuid is None:
-        raise place.wrong(value, UUID.words)
-    return uuid
 
 
 def _cpus(value: object, place: KeyLocation) -> str:
@@ -202,13 +185,6 @@ def _cpus(value: object, place: KeyLocation) -> str:
     ranges = [part.split("-") for part in text.split(",")] if _CPUS.fullmatch(text) else None
     if text and (ranges is None or any(int(part[0]) > int(part[-1]) for part in ranges)):
         raise place.wrong(value, CPUS.words)
-    return text
-
-
-def _image(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place)
-    if not _IMAGE.fullmatch(text):
-        raise place.wrong(value, IMAGE.words)
     return text
 
 
@@ -234,10 +210,8 @@ def _variables(value: object, place: KeyLocation) -> dict[str, str | None]:
 
 
 def _published_on(name: str, place: KeyLocation) -> str:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        raise Mismatch(place.key, "is not an IP address; ports are listed by the address they are published on") from None
+    if not _accepts(ipaddress.ip_address, name):
+        raise Mismatch(place.key, "is not an IP address; ports are listed by the address they are published on")
     if "%" in name:
         raise Mismatch(place.key, "is an address with a zone, which the engine cannot publish on")
     return as_text(name, place)
@@ -254,31 +228,28 @@ def _egg(value: object, place: KeyLocation) -> str | None:
         return None
 
 
-def _anything(value: object, place: KeyLocation) -> object:
-    return value
-
-
 TEXT = ValueType("text", as_text)
-FILLED_TEXT = ValueType("text that is not empty", _filled_text)
+FILLED_TEXT = checked("text that is not empty", str.strip, as_text)
 TEXT_OR_NUMBER = ValueType("text", _text_or_number)
 SCALAR_TEXT = ValueType("text, a number, a boolean or null", as_scalar_text)
 SCALAR = ValueType("text, a number, a boolean or null", _scalar, takes_null=True)
-BOOLEAN = ValueType("true or false", _boolean)
+BOOLEAN = checked("true or false", lambda value: isinstance(value, bool))
 SECONDS = whole_number(0, LONGEST_STOP_SECONDS, "a whole number of seconds")
-FACTOR = ValueType("a number from 1 to 100", _factor)
+FACTOR = checked("a number from 1 to 100", lambda number: 1 <= number <= 100, lambda value, place: float(as_number(value, place)))
 ABSOLUTE_PATH = ValueType("a path that begins with /", _absolute_path)
 ADDRESS = ValueType("an IP address", _address)
 OPTIONAL_ADDRESS = ValueType("an IP address or empty text", lambda value, place: "" if value == "" else _address(value, place))
-NETWORK = ValueType("an IP network such as 172.18.0.0/16, or empty text", _network)
-UUID = ValueType("a UUID with hyphens", _uuid)
+_as_network = functools.partial(ipaddress.ip_network, strict=False)
+NETWORK = text_that("an IP network such as 172.18.0.0/16, or empty text", lambda text: not text or _accepts(_as_network, text))
+UUID = checked("a UUID with hyphens", bool, lambda value, _place: parse_uuid(value) if isinstance(value, str) else None)
 CPUS = ValueType("numbers of CPUs such as 0,2-3", _cpus)
-IMAGE = ValueType("an image without blanks, with ~ before it if it is never pulled", _image)
+IMAGE = checked("an image without blanks, with ~ before it if it is never pulled", _IMAGE.fullmatch, as_text)
 MULTIPLIERS = ValueType("a map of memory limits in MB to numbers from 1 to 100", _multipliers)
-TIMEZONE = ValueType("a time zone this node knows, such as Europe/Berlin", _timezone)
+TIMEZONE = text_that("a time zone this node knows, such as Europe/Berlin", is_timezone, strip=True)
 #: Variables of a container by name; a list or map, which no variable can hold, becomes None.
 VARIABLES = ValueType("a map of text, numbers, booleans and null", _variables)
 _VARIABLES = map_of(ValueType("text", _variable), VARIABLES.words, _variable_name)
 PORTS = map_of(list_of(whole_number(-MOST), "a list of ports"), "a map of IP addresses to lists of ports", _published_on)
 #: The id of an egg as text, alone or in a map; None if there is none.
 EGG = ValueType("a map with an id, or text", _egg)
-ANYTHING = ValueType("anything", _anything)
+ANYTHING = ValueType("anything", lambda value, _place: value)

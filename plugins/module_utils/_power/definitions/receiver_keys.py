@@ -9,14 +9,14 @@ import re
 from dataclasses import dataclass, field
 
 from ..events.event import EventType
-from ..model.schema import REQUIRED, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, as_text, read_keys
-from .kinds import ABSOLUTE_PATH, FILLED_TEXT, list_of, one_of
+from ..model.schema import REQUIRED, Gathered, KeyLocation, KeySpec, Mismatch, ValueType, read_keys
+from .kinds import ABSOLUTE_PATH, FILLED_TEXT, list_of, one_of, text_that
 from .selectors import EGG_KEY, LABEL_KEY, SERVER_KEY, ServerSelector, take_selector
 
 CLOUDEVENTS, DISCORD = "cloudevents", "discord"
 FORMATS = (CLOUDEVENTS, DISCORD)
 #: The name becomes part of file names and rows of tables.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = text_that("a name of at most 64 letters, digits, _, . and -", re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch)
 _SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 
 
@@ -34,23 +34,15 @@ class ReceiverRule:
     servers: tuple[ServerSelector, ...] = ()
 
 
-def _name(value: object, place: KeyLocation) -> str:
-    text = as_text(value, place, _RECEIVER_NAME.words)
-    if not _NAME.fullmatch(text):
-        raise place.wrong(value, _RECEIVER_NAME.words)
-    return text
-
-
-def _selector(value: object, place: KeyLocation) -> ServerSelector:
-    return take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place)
-
-
-_RECEIVER_NAME = ValueType("a name of at most 64 letters, digits, _, . and -", _name)
 _TYPE = one_of(*(each.value for each in EventType))
-_SELECTOR = ValueType("a map that says which servers", _selector, _SELECTORS)
+_SELECTOR = ValueType(
+    "a map that says which servers",
+    lambda value, place: take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place),
+    _SELECTORS,
+)
 
 RECEIVER_KEYS = (
-    KeySpec("name", _RECEIVER_NAME, REQUIRED, "Unique name of the receiver"),
+    KeySpec("name", _NAME, REQUIRED, "Unique name of the receiver"),
     KeySpec("url", FILLED_TEXT, "", "Address, http or https; or `url_file`", secret=True),
     KeySpec("url_file", ABSOLUTE_PATH, "", "File with a secret address; mode 0600"),
     KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret for signatures, `whsec_...`; mode 0600; unset: no signature"),

@@ -9,18 +9,16 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..host.machine import node_timezone
-from ..model.errors import MissingLibrary, SettingsInvalid
-from ..model.schema import Check, KeyLocation, Mismatch, ReadValues, read_keys
-from .definition_text import placing
+from ..model.errors import SettingsInvalid
+from ..model.schema import Check, KeyLocation, KeySpec, Mismatch, ReadValues, read_keys
+from .definition_text import placing, yaml_fault, yaml_library
 from .game_keys import PROFILES_EXIST, GameProfile, GameRule
 from .receiver_keys import ReceiverRule
 from .settings_keys import KEYS, SupervisorRule
-
-__all__ = ["KEYS", "DEFAULT_PATH", "Settings", "load_settings", "parse_settings"]
 
 DEFAULT_PATH = "/etc/fleet-power/config.yml"
 
@@ -121,6 +119,15 @@ class Settings:
     warnings: tuple[str, ...]
 
 
+_FIELDS = frozenset(each.name for each in fields(Settings))
+
+
+def field_of(key: KeySpec) -> str:
+    """Return the field of `Settings` for a used key: its own ``field``, else the longest end of its name that is one."""
+    parts = key.name.split(".")
+    return key.field or next(end for start in range(len(parts)) if (end := "_".join(parts[start:])) in _FIELDS)
+
+
 def load_settings(path: str | None = None) -> Settings:
     """Read the settings file ``path``, which must exist; None: the default file, if it exists.
 
@@ -139,7 +146,7 @@ def parse_settings(raw: object, *, where: str) -> Settings:
     # Wings may have keys we do not know: they are no fault. It cannot name another file.
     wings = _wings(wings_path, where) if wings_path else {}
     given = {**wings, **ours.values}
-    values = {key.field: given.get(key.name, key.default) for key in KEYS if key.used}
+    values = {field_of(key): given.get(key.name, key.default) for key in KEYS if key.used}
     values["wings_config"] = wings_path
     values["uid"], values["gid"] = _owner(values)
     values["timezone"] = values["timezone"] or node_timezone(os.environ)
@@ -195,17 +202,12 @@ def _group_of(uid: int) -> int:
 def _read_file(path: str) -> object:
     """Errors never quote the file, because it has tokens."""
     text = _read_text(path)
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingLibrary.of(f"read settings {path}", "PyYAML", "python3-yaml", error) from error
-    loader = placing(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    yaml, base = yaml_library(f"read settings {path}")
+    loader = placing(base)
     try:
         _refuse_depth(yaml.parse(text, loader), path)
         return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        from .definition_text import yaml_fault
-
         raise SettingsInvalid(f"Cannot read settings {path}: {yaml_fault(error, text)}", where=path) from None
 
 

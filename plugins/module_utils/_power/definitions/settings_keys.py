@@ -39,14 +39,14 @@ RESTART, LEAVE = "restart", "leave"
 
 _CLEAN_EXIT = one_of(RESTART, LEAVE)
 _MAX_RESTARTS = whole_number(0, 1000)
-_RESET_AFTER = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
+_POSITIVE_SECONDS = whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds")
 
 _SELECTORS = (SERVER_KEY, EGG_KEY, LABEL_KEY)
 _SAYINGS = (
     KeySpec("supervise", BOOLEAN, None, "Supervise them"),
     KeySpec("clean_exit", _CLEAN_EXIT, None, "`supervisor.clean_exit` for them"),
     KeySpec("max_restarts", _MAX_RESTARTS, None, "`supervisor.max_restarts` for them"),
-    KeySpec("reset_after", _RESET_AFTER, None, "`supervisor.reset_after` for them"),
+    KeySpec("reset_after", _POSITIVE_SECONDS, None, "`supervisor.reset_after` for them"),
 )
 _RULE_KEYS = (*_SELECTORS, *_SAYINGS)
 
@@ -74,40 +74,18 @@ _RULES = list_of(ValueType("a rule", _rule, _RULE_KEYS), "a list of rules")
 _OF_WINGS = "system.crash_detection"
 
 SUPERVISOR_KEYS = (
+    KeySpec("supervisor.enabled", BOOLEAN, None, f"Supervise servers without a rule or key of their own; unset: `{_OF_WINGS}.enabled`"),
+    KeySpec("supervisor.clean_exit", _CLEAN_EXIT, None, f"After exit code 0; unset: `{_OF_WINGS}.detect_clean_exit_as_crash`"),
+    KeySpec("supervisor.max_restarts", _MAX_RESTARTS, Limits.max_restarts, "Starts after consecutive crashes; then one an hour"),
     KeySpec(
-        "supervisor.enabled",
-        BOOLEAN,
-        None,
-        f"Supervise servers without a rule or key of their own; unset: `{_OF_WINGS}.enabled`",
-        "supervisor_enabled",
+        "supervisor.reset_after", _POSITIVE_SECONDS, int(Limits.reset_after), "Seconds of a run that reset the count of consecutive crashes"
     ),
-    KeySpec(
-        "supervisor.clean_exit",
-        _CLEAN_EXIT,
-        None,
-        f"After exit code 0; unset: `{_OF_WINGS}.detect_clean_exit_as_crash`",
-        "supervisor_clean_exit",
-    ),
-    KeySpec(
-        "supervisor.max_restarts",
-        _MAX_RESTARTS,
-        Limits.max_restarts,
-        "Starts after consecutive crashes; then one an hour",
-        "supervisor_max_restarts",
-    ),
-    KeySpec(
-        "supervisor.reset_after",
-        _RESET_AFTER,
-        int(Limits.reset_after),
-        "Seconds of a run that reset the count of consecutive crashes",
-        "supervisor_reset_after",
-    ),
-    KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts", "supervisor_rules"),
+    KeySpec("supervisor.rules", _RULES, (), "Rules for some servers; for each key the first match counts"),
 )
 
 #: Wings' keys, which count if ours are unset. Wings writes the second into its file, true by default.
 WINGS_CRASH_KEYS = (
-    KeySpec(f"{_OF_WINGS}.enabled", BOOLEAN, True, "Counts if `supervisor.enabled` is unset", "crash_detection_enabled"),
+    KeySpec(f"{_OF_WINGS}.enabled", BOOLEAN, True, "Counts if `supervisor.enabled` is unset"),
     KeySpec(
         f"{_OF_WINGS}.detect_clean_exit_as_crash",
         BOOLEAN,
@@ -127,126 +105,79 @@ REGISTRY_KEYS = (
     KeySpec("password", TEXT, "", "Password or token", secret=True),
 )
 
+_PRIORITIES = map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers")
 _OURS = (
-    KeySpec("wings_config", ABSOLUTE_PATH, None, "Settings file of Wings, for all keys that are unset here", "wings_config"),
-    KeySpec("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions", "definitions"),
-    KeySpec("system.lock_directory", ABSOLUTE_PATH, "/run/fleet-power", "Directory of locks", "lock_directory"),
-    KeySpec(
-        "system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, kill generations, kept definitions", "state_directory"
-    ),
-    KeySpec("system.data", ABSOLUTE_PATH, "/var/lib/fleet-power/volumes", "Data directories of the servers", "data"),
-    KeySpec("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory", "group"),
-    KeySpec("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL, unless the definition has them", "stop_timeout"),
-    KeySpec("system.startup_window", SECONDS, 900, "Seconds until a server without its readiness line counts as running", "startup_window"),
-    KeySpec(
-        "system.disk_check_timeout",
-        whole_number(1, LONGEST_STOP_SECONDS, "a whole number of seconds"),
-        600,
-        "Seconds that the walk through a data directory may take",
-        "disk_check_timeout",
-    ),
-    KeySpec(
-        "system.disk_check_entries",
-        whole_number(1),
-        10_000_000,
-        "Files and directories in a data directory, at most",
-        "disk_check_entries",
-    ),
-    KeySpec(
-        "system.priorities",
-        map_of(whole_number(-MOST), "a map of names or UUIDs of servers to whole numbers"),
-        {},
-        "Place of servers in `in_order`; overrides definitions; the lowest starts first",
-        "priorities",
-    ),
-    KeySpec("system.allow_wings", BOOLEAN, False, "Act while Wings runs on the node", "allow_wings"),
-    KeySpec(
-        "system.config_errors",
-        one_of("fail", "warn"),
-        "fail",
-        "Whether a configuration file with an error ends the start",
-        "config_errors",
-    ),
-    KeySpec("docker.host", FILLED_TEXT, None, "Address of the engine, unless the task or DOCKER_HOST has it", "docker_host"),
-    KeySpec("docker.pull", one_of("missing", "always", "never"), "missing", "When to pull an image", "pull"),
-    KeySpec("docker.recreate", one_of("changed", "always"), "changed", "When to make a new container", "recreate"),
-    KeySpec("remote_query.allow_stale", BOOLEAN, False, "Use kept definitions while the Panel does not answer", "allow_stale"),
-    KeySpec("endpoint.url", FILLED_TEXT, None, "HTTP endpoint to act through", "endpoint_url"),
-    KeySpec("endpoint.token", TEXT, None, "Token of the endpoint", "endpoint_token", secret=True),
+    KeySpec("wings_config", ABSOLUTE_PATH, None, "Settings file of Wings, for all keys that are unset here"),
+    KeySpec("system.definitions", ABSOLUTE_PATH, "/etc/fleet-power/servers", "Directory of definitions"),
+    KeySpec("system.lock_directory", ABSOLUTE_PATH, "/run/fleet-power", "Directory of locks"),
+    KeySpec("system.state_directory", ABSOLUTE_PATH, "/var/lib/fleet-power", "Journal, kill generations, kept definitions"),
+    KeySpec("system.data", ABSOLUTE_PATH, "/var/lib/fleet-power/volumes", "Data directories of the servers"),
+    KeySpec("system.group", FILLED_TEXT, "fleet-power", "Group of lock and state directory"),
+    KeySpec("system.stop_timeout", SECONDS, 600, "Seconds from a stop to SIGKILL, unless the definition has them"),
+    KeySpec("system.startup_window", SECONDS, 900, "Seconds until a server without its readiness line counts as running"),
+    KeySpec("system.disk_check_timeout", _POSITIVE_SECONDS, 600, "Seconds that the walk through a data directory may take"),
+    KeySpec("system.disk_check_entries", whole_number(1), 10_000_000, "Files and directories in a data directory, at most"),
+    KeySpec("system.priorities", _PRIORITIES, {}, "Place of servers in `in_order`; overrides definitions; the lowest starts first"),
+    KeySpec("system.allow_wings", BOOLEAN, False, "Act while Wings runs on the node"),
+    KeySpec("system.config_errors", one_of("fail", "warn"), "fail", "Whether a configuration file with an error ends the start"),
+    KeySpec("docker.host", FILLED_TEXT, None, "Address of the engine, unless the task or DOCKER_HOST has it"),
+    KeySpec("docker.pull", one_of("missing", "always", "never"), "missing", "When to pull an image"),
+    KeySpec("docker.recreate", one_of("changed", "always"), "changed", "When to make a new container"),
+    KeySpec("remote_query.allow_stale", BOOLEAN, False, "Use kept definitions while the Panel does not answer"),
+    KeySpec("endpoint.url", FILLED_TEXT, None, "HTTP endpoint to act through"),
+    KeySpec("endpoint.token", TEXT, None, "Token of the endpoint", secret=True),
 )
 
 _SYSTEM = (
     KeySpec(
-        "system.username",
-        FILLED_TEXT,
-        "pterodactyl",
-        "Owner of the data if `system.user` is unset; if missing: 988, or the acting user",
-        "username",
+        "system.username", FILLED_TEXT, "pterodactyl", "Owner of the data if `system.user` is unset; if missing: 988, or the acting user"
     ),
-    KeySpec(
-        "system.user.uid",
-        _ID,
-        None,
-        "Owner of the data and user of the containers; unset: `system.username`",
-        "uid",
-    ),
-    KeySpec("system.user.gid", _ID, None, "Group of the data and of the containers", "gid"),
+    KeySpec("system.user.uid", _ID, None, "Owner of the data and user of the containers; unset: `system.username`"),
+    KeySpec("system.user.gid", _ID, None, "Group of the data and of the containers"),
     KeySpec("system.user.rootless.enabled", BOOLEAN, False, "The engine is rootless; data belongs to the acting user", "rootless"),
-    KeySpec("system.user.rootless.container_uid", _ID, 0, "User in containers of a rootless engine", "container_uid"),
-    KeySpec("system.user.rootless.container_gid", _ID, 0, "Group in containers of a rootless engine", "container_gid"),
-    KeySpec("system.timezone", TIMEZONE, None, "`TZ` of the containers; unset: the node's own, else UTC", "timezone"),
-    KeySpec(
-        "system.check_permissions_on_boot",
-        BOOLEAN,
-        True,
-        "Set the owner of all data before a start",
-        "check_permissions_on_boot",
-    ),
-    KeySpec("allowed_mounts", list_of(ABSOLUTE_PATH, "a list of paths"), (), "Directories that definitions may mount", "allowed_mounts"),
-    KeySpec("app_name", TEXT, "Pterodactyl", "Name of the application", "app_name"),
+    KeySpec("system.user.rootless.container_uid", _ID, 0, "User in containers of a rootless engine"),
+    KeySpec("system.user.rootless.container_gid", _ID, 0, "Group in containers of a rootless engine"),
+    KeySpec("system.timezone", TIMEZONE, None, "`TZ` of the containers; unset: the node's own, else UTC"),
+    KeySpec("system.check_permissions_on_boot", BOOLEAN, True, "Set the owner of all data before a start"),
+    KeySpec("allowed_mounts", list_of(ABSOLUTE_PATH, "a list of paths"), (), "Directories that definitions may mount"),
+    KeySpec("app_name", TEXT, "Pterodactyl", "Name of the application"),
 )
 
 _PANEL = (
-    KeySpec("remote", TEXT, "", "Base URL of the Panel; empty: no Panel", "remote"),
-    KeySpec("token_id", TEXT, "", "First half of the node's token", "token_id"),
-    KeySpec("token", TEXT, "", "Second half of the node's token", "token", secret=True),
+    KeySpec("remote", TEXT, "", "Base URL of the Panel; empty: no Panel"),
+    KeySpec("token_id", TEXT, "", "First half of the node's token"),
+    KeySpec("token", TEXT, "", "Second half of the node's token", secret=True),
     KeySpec("remote_query.timeout", SECONDS, 30, "Timeout of requests to the Panel, in seconds", "remote_timeout"),
     KeySpec("remote_query.boot_servers_per_page", whole_number(1, 1000), 50, "Servers in a page of the Panel's list", "remote_per_page"),
 )
 
 _API = (
-    KeySpec("api.host", FILLED_TEXT, "127.0.0.1", "Address of the HTTP shim", "api_host"),
-    KeySpec("api.port", whole_number(0, 65535), 8080, "Port of the HTTP shim; 0: any free port", "api_port"),
-    KeySpec("api.ssl.enabled", BOOLEAN, False, "Use TLS", "api_ssl_enabled"),
-    KeySpec("api.ssl.cert", TEXT, "", "Certificate with its chain, as PEM", "api_ssl_cert"),
-    KeySpec("api.ssl.key", TEXT, "", "Private key, as PEM", "api_ssl_key"),
-    KeySpec(
-        "api.trusted_proxies", list_of(NETWORK, "a list of networks"), (), "Proxies whose `X-Forwarded-For` counts", "api_trusted_proxies"
-    ),
-    KeySpec("api.max_connections", whole_number(1), 8192, "Open connections, at most", "api_max_connections"),
-    KeySpec("api.request_timeout", whole_number(1, 3600), 10, "Seconds for the head of a request, and for its body", "api_request_timeout"),
-    KeySpec("api.shutdown_timeout", whole_number(0, 3600), 60, "Seconds for running actions when the shim ends", "api_shutdown_timeout"),
+    KeySpec("api.host", FILLED_TEXT, "127.0.0.1", "Address of the HTTP shim"),
+    KeySpec("api.port", whole_number(0, 65535), 8080, "Port of the HTTP shim; 0: any free port"),
+    KeySpec("api.ssl.enabled", BOOLEAN, False, "Use TLS"),
+    KeySpec("api.ssl.cert", TEXT, "", "Certificate with its chain, as PEM"),
+    KeySpec("api.ssl.key", TEXT, "", "Private key, as PEM"),
+    KeySpec("api.trusted_proxies", list_of(NETWORK, "a list of networks"), (), "Proxies whose `X-Forwarded-For` counts"),
+    KeySpec("api.max_connections", whole_number(1), 8192, "Open connections, at most"),
+    KeySpec("api.request_timeout", whole_number(1, 3600), 10, "Seconds for the head of a request, and for its body"),
+    KeySpec("api.shutdown_timeout", whole_number(0, 3600), 60, "Seconds for running actions when the shim ends"),
     KeySpec("api.show_environment", BOOLEAN, False, "Show environments with their secrets, as Wings does", "api_environment"),
-    KeySpec("allowed_origins", list_of(TEXT, "a list of text"), (), "Origins of browsers besides `remote`; `*`: any", "allowed_origins"),
-    KeySpec("allow_cors_private_network", BOOLEAN, False, "Allow browsers to come from a public page", "allow_cors_private_network"),
+    KeySpec("allowed_origins", list_of(TEXT, "a list of text"), (), "Origins of browsers besides `remote`; `*`: any"),
+    KeySpec("allow_cors_private_network", BOOLEAN, False, "Allow browsers to come from a public page"),
 )
 
 _NETWORK = (
-    KeySpec("docker.network.interface", ADDRESS, "172.18.0.1", "Address to publish instead of 127.0.0.1", "network_interface"),
-    KeySpec("docker.network.dns", list_of(ADDRESS, "a list of IP addresses"), ("1.1.1.1", "1.0.0.1"), "Name servers", "network_dns"),
-    KeySpec("docker.network.name", FILLED_TEXT, "pterodactyl_nw", "Network to create if it is missing", "network_name"),
-    KeySpec("docker.network.driver", FILLED_TEXT, "bridge", "Driver of the network", "network_driver"),
-    KeySpec("docker.network.network_mode", FILLED_TEXT, "pterodactyl_nw", "Network of the containers", "network_mode"),
-    KeySpec("docker.network.ispn", BOOLEAN, False, "Do not publish ports of 127.0.0.1", "network_ispn"),
-    KeySpec("docker.network.is_internal", BOOLEAN, False, "The network has no way out", "network_is_internal"),
-    KeySpec("docker.network.enable_icc", BOOLEAN, True, "Containers reach each other", "network_enable_icc"),
-    KeySpec("docker.network.network_mtu", whole_number(68, 65535), 1500, "MTU of the network", "network_mtu"),
+    KeySpec("docker.network.interface", ADDRESS, "172.18.0.1", "Address to publish instead of 127.0.0.1"),
+    KeySpec("docker.network.dns", list_of(ADDRESS, "a list of IP addresses"), ("1.1.1.1", "1.0.0.1"), "Name servers"),
+    KeySpec("docker.network.name", FILLED_TEXT, "pterodactyl_nw", "Network to create if it is missing"),
+    KeySpec("docker.network.driver", FILLED_TEXT, "bridge", "Driver of the network"),
+    KeySpec("docker.network.network_mode", FILLED_TEXT, "pterodactyl_nw", "Network of the containers"),
+    KeySpec("docker.network.ispn", BOOLEAN, False, "Do not publish ports of 127.0.0.1"),
+    KeySpec("docker.network.is_internal", BOOLEAN, False, "The network has no way out"),
+    KeySpec("docker.network.enable_icc", BOOLEAN, True, "Containers reach each other"),
+    KeySpec("docker.network.network_mtu", whole_number(68, 65535), 1500, "MTU of the network"),
     KeySpec(
-        "docker.network.interfaces.v4.subnet",
-        NETWORK,
-        "172.18.0.0/16",
-        "IPv4 network; empty: the engine's choice",
-        "network_v4_subnet",
+        "docker.network.interfaces.v4.subnet", NETWORK, "172.18.0.0/16", "IPv4 network; empty: the engine's choice", "network_v4_subnet"
     ),
     KeySpec("docker.network.interfaces.v4.gateway", OPTIONAL_ADDRESS, "172.18.0.1", "IPv4 gateway", "network_v4_gateway"),
     KeySpec("docker.network.interfaces.v6.subnet", NETWORK, "fdba:17c8:6c94::/64", "IPv6 network; empty: none", "network_v6_subnet"),
@@ -256,33 +187,20 @@ _NETWORK = (
 _LOG_DEFAULT = {"max-size": "5m", "max-file": "1", "compress": "false", "mode": "non-blocking"}
 _REGISTRIES = map_of(record(REGISTRY_KEYS, "a registry"), "a map of registries")
 _CONTAINER = (
-    KeySpec("docker.domainname", TEXT, "", "Domain name of the containers", "domainname"),
-    KeySpec("docker.userns_mode", TEXT, "", "User namespace of the containers", "userns_mode"),
+    KeySpec("docker.domainname", TEXT, "", "Domain name of the containers"),
+    KeySpec("docker.userns_mode", TEXT, "", "User namespace of the containers"),
     KeySpec(
         "docker.registries",
         _REGISTRIES,
         {},
         "Credentials by start of the image name, in whole parts (`/`, `:`, `@`); the longest counts",
-        "registries",
         secret=True,
     ),
-    KeySpec("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB", "tmpfs_size"),
-    KeySpec(
-        "docker.container_pid_limit",
-        whole_number(-1, _MOST_PIDS),
-        512,
-        "Threads of a container; 0, -1: unlimited",
-        "container_pid_limit",
-    ),
-    KeySpec(
-        "docker.overhead.override",
-        BOOLEAN,
-        False,
-        "Use the next two keys, not 1.15 (to 2048), 1.10 (to 4096), 1.05",
-        "overhead_override",
-    ),
-    KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit", "overhead_default_multiplier"),
-    KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "The same, by largest limit", "overhead_multipliers"),
+    KeySpec("docker.tmpfs_size", whole_number(0), 100, "Size of `/tmp` in MB"),
+    KeySpec("docker.container_pid_limit", whole_number(-1, _MOST_PIDS), 512, "Threads of a container; 0, -1: unlimited"),
+    KeySpec("docker.overhead.override", BOOLEAN, False, "Use the next two keys, not 1.15 (to 2048), 1.10 (to 4096), 1.05"),
+    KeySpec("docker.overhead.default_multiplier", FACTOR, 1.05, "Memory for each MB of the limit"),
+    KeySpec("docker.overhead.multipliers", MULTIPLIERS, (), "The same, by largest limit"),
     KeySpec("docker.log_config.type", TEXT, "local", "Log driver; empty: the engine's", "log_type"),
     KeySpec(
         "docker.log_config.config",

@@ -9,12 +9,14 @@ import json
 import re
 import signal
 
+from ..model.schema import parsed_json
 from ..model.server import StopType, StopWay
 
 #: The longest grace: a week. Longer ones could leave the range of a calendar.
 LONGEST_STOP_SECONDS = 7 * 24 * 3600
 
 _CONTROL_C = "C"
+_DEEPEST = 8
 _REALTIME_FIRST, _REALTIME_LAST = 34, 64
 _REALTIME_NAME = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,2}))?")
 
@@ -48,7 +50,7 @@ def signal_number(text: str) -> int | None:
         offset = int(match[3] or 0)
         wanted = base + (offset if match[1] == "MIN" else -offset)
         towards = "+" if match[1] == "MIN" else "-"
-        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else 0
+        return wanted if match[2] in (None, towards) and _REALTIME_FIRST <= wanted <= _REALTIME_LAST else None
     found = signal.Signals.__members__.get(f"SIG{name}")
     return None if found is None else int(found)
 
@@ -57,13 +59,11 @@ def read_stop_way(kind: str, value: str, timeout: int | None) -> tuple[StopWay, 
     """Return the way to stop (incomplete: native), and a warning or "". Raises ValueError for an unknown type or signal."""
     if kind not in ("", *(known.value for known in StopType)):
         raise ValueError("not a way to stop: expected command, signal or stop")
+    native = StopWay(StopType.NATIVE, timeout=timeout)
     if kind == StopType.NATIVE.value:
-        return StopWay(StopType.NATIVE, timeout=timeout), ""
+        return native, ""
     if not kind or not value.strip():
-        lacks = f"no {kind}" if kind else "no type"
-        return StopWay(
-            StopType.NATIVE, timeout=timeout
-        ), f"process_configuration.stop names {lacks}: the container's own stop signal is sent"
+        return native, f"process_configuration.stop names no {kind or 'type'}: the container's own stop signal is sent"
     text = stop_signal(value) if kind == StopType.SIGNAL.value else value
     return StopWay(StopType(kind), text, timeout), ""
 
@@ -75,11 +75,7 @@ def stop_way_text(way: StopWay) -> str:
 
 def stop_way_from_text(text: str) -> StopWay | None:
     """Read the text of a label; None if it is invalid, because anyone can write labels."""
-    try:
-        found = json.loads(text)
-        json.dumps(found, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
+    found = parsed_json(text, _DEEPEST)
     if not isinstance(found, dict):
         return None
     kind, value, timeout = found.get("type"), found.get("value", ""), found.get("timeout")
@@ -88,6 +84,8 @@ def stop_way_from_text(text: str) -> StopWay | None:
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or not 0 <= timeout <= LONGEST_STOP_SECONDS):
         return None
     try:
+        # Half of a surrogate pair cannot be sent.
+        value.encode()
         return read_stop_way(kind, value, timeout)[0]
     except ValueError:
         return None

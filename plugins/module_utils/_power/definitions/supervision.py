@@ -69,14 +69,13 @@ def _content(definition: Definition) -> str:
 
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:
-    for number, rule in rules.items():
-        if rule.supervise is not None:
-            return "" if rule.supervise else f"rule {number} of supervisor.rules"
-    if definition is not None and definition.crash_detection_enabled is not None:
-        return "" if definition.crash_detection_enabled else "settings.crash_detection_enabled"
-    if settings.supervisor_enabled is not None:
-        return "" if settings.supervisor_enabled else "supervisor.enabled"
-    return "" if settings.crash_detection_enabled else "system.crash_detection.enabled"
+    """Return the setting that exempts the server, empty if it is supervised: the first one that is set counts."""
+    told = [(rule.supervise, f"rule {number} of supervisor.rules") for number, rule in rules.items()]
+    if definition is not None:
+        told.append((definition.crash_detection_enabled, "settings.crash_detection_enabled"))
+    told.append((settings.supervisor_enabled, "supervisor.enabled"))
+    told.append((settings.crash_detection_enabled, "system.crash_detection.enabled"))
+    return next("" if supervises else setting for supervises, setting in told if supervises is not None)
 
 
 def _first(said: Iterable[_Said | None]) -> _Said | None:

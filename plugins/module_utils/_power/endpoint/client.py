@@ -21,8 +21,7 @@ from ..model.redaction import mask, shown_address
 from ..model.report import Unseen
 from ..model.request import PowerAction, Readiness
 from ..model.server import Server
-from ..sources.web import Trust, Web
-from ..sources.web_answers import Answer, Untrusted, WebFault
+from ..sources.web import Answer, Trust, Untrusted, Web, WebFault
 from .answers import Seen, plain_text, read_codes, read_log, read_server, read_servers
 from .operation import Operation, read_operation
 

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from ..model.cancellation import Deadline
 from ..model.players import PlayerCount
-from ..model.schema import is_nested_deeper
+from ..model.schema import parsed_json
 from .exchange import GameExchange, Unanswered, counted, number_of
 
 #: An answer has an icon of some 30 KiB, and may have a mod list.
@@ -21,7 +20,6 @@ _MOST_NESTED = 64
 #: Servers answer any version; this is the oldest that they know.
 _VERSION = 47
 _STATUS = 1
-_MOST_DIGITS = 15
 _NO_ANSWER = "answers as no Minecraft server does"
 
 
@@ -58,21 +56,12 @@ def read_answer(read: Callable[[int], bytes]) -> PlayerCount:
 
 def count_in(document: bytes) -> PlayerCount:
     """Return the count in a status, which is JSON. Raises `Unanswered`."""
-    try:
-        text = document.decode()
-        if is_nested_deeper(text, _MOST_NESTED):
-            raise Unanswered(_NO_ANSWER)
-        status = json.loads(text, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise Unanswered(_NO_ANSWER) from error
+    status = parsed_json(document, _MOST_NESTED)
+    if status is None:
+        raise Unanswered(_NO_ANSWER)
     players = status.get("players") if isinstance(status, dict) else None
     told: dict[str, Any] = players if isinstance(players, dict) else {}
     return counted(number_of(_a_number(told.get("online"))), _a_number(told.get("max")))
-
-
-def _whole(digits: str) -> int | None:
-    # Python is slow for many digits.
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 def _a_number(value: object) -> object:

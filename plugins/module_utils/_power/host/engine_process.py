@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import struct
 import time
 
-from ..model.schema import is_nested_deeper
+from ..model.schema import parsed_json
 from .machine import boot_id, boot_seconds, lives, processes, start_of
 from .own_files import open_own
 
@@ -112,11 +111,10 @@ def manual_stop_mark(root: str, container: str) -> bool | None:
         return None
     try:
         with open(open_own(os.path.join(root, "containers", container, "config.v2.json"), os.O_RDONLY), "rb") as source:
-            data = source.read(_MOST_CONFIG_BYTES + 1)
-        text = data.decode()
-        found = None if len(data) > _MOST_CONFIG_BYTES or is_nested_deeper(text, _MOST_NESTED) else json.loads(text)
-    except (OSError, ValueError, RecursionError):
+            content = source.read(_MOST_CONFIG_BYTES + 1)
+    except (OSError, ValueError):
         return None
+    found = parsed_json(content, _MOST_NESTED) if len(content) <= _MOST_CONFIG_BYTES else None
     if not isinstance(found, dict) or found.get("ID") != container:
         return None
     mark = found.get("HasBeenManuallyStopped")

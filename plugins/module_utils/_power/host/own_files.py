@@ -76,6 +76,29 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def replace_file(path: str, content: bytes, *, shared: bool) -> None:
+    """Write a file to disk; a reader always finds the old content or the new one. Raises OSError.
+
+    The file belongs to its owner alone; ``shared``: to the directory's group too.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    # mkstemp makes a file for its owner alone.
+    descriptor, fresh = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if shared:
+                os.fchmod(descriptor, _FILE_MODE)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(fresh, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    sync_directory(folder)
+
+
 def open_own(path: str, flags: int) -> int:
     """Open a regular file of ours and return its descriptor, without following links or waiting for pipes or devices.
 

@@ -8,6 +8,7 @@ Some Pythons crash on deep JSON in a thread. A value of three bytes takes a hund
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+#: Python before 3.11 turns digits into a number in quadratic time.
+_LONGEST_NUMBER = 1000
 #: A bracket, or a string up to its end or the end of the text.
 _TOKEN = re.compile(r'"(?:[^"\\]+|\\.)*(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
@@ -43,6 +46,21 @@ def read_fields(kind: type[T], readers: Mapping[str, Callable[[Any], Any]], valu
     """Return a dataclass of ``given`` fields. The reader for the type of each other field reads ``value_of`` its name."""
     read = {each.name: readers[str(each.type)](value_of(each.name)) for each in fields(kind) if each.name not in given}  # type: ignore[arg-type]
     return kind(**given, **read)
+
+
+def parsed_json(content: str | bytes, deepest: int) -> Any:
+    """Return the value of a JSON text, as `json.loads`; None if it is no JSON, nests deeper, or has an overlong number."""
+    try:
+        text = content if isinstance(content, str) else content.decode(json.detect_encoding(content), "surrogatepass")
+        return None if is_nested_deeper(text, deepest) else json.loads(text, parse_int=_whole_number)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("too long for a number")
+    return int(digits)
 
 
 class _Default:
@@ -142,7 +160,7 @@ class ValueType:
 
 @dataclass(frozen=True)
 class KeySpec:
-    """One key. ``field`` is the core's name of the value; a secret value is never shown; ``used``: by this collection."""
+    """One key. ``field`` names the value in the core if ``name`` does not. A secret value is never shown; ``used``: by this collection."""
 
     name: str
     type: ValueType

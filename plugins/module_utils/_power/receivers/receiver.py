@@ -27,8 +27,7 @@ from ..model.cancellation import CheckCancelled, no_check
 from ..model.clock import SYSTEM_CLOCK, Clock
 from ..model.errors import SettingsInvalid
 from ..model.server import Server
-from ..sources.web import Trust, Web, checked_address, library
-from ..sources.web_answers import WebFault
+from ..sources.web import Trust, Web, WebFault, checked_address, library
 
 DefinitionOf = Callable[[Server], Optional[Definition]]
 _LARGEST_FILE = 8192

@@ -5,11 +5,14 @@
 
 The Panel gives any node the definition of any server. So a server belongs to this node only if the node's list has it: a start elsewhere
 would boot a second copy of its world.
+
+Requests are as those of Wings: the node's own token, and back-off after no answer, a redirect or a server error.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,26 +21,142 @@ from typing import Any
 from ..definitions.definition import Definition, parse_definition
 from ..definitions.definition_files import name_in, uuid_in
 from ..definitions.settings import Settings
+from ..host.concurrency import map_concurrently
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock
-from ..model.errors import PowerError
+from ..model.errors import PowerError, SettingsInvalid, SourceDenied, SourceUnreachable
+from ..model.redaction import shown_address
+from ..model.schema import blanked
 from ..model.server import parse_uuid
-from .panel_api import Page, PanelApi, PanelUnavailable, Patience
+from .web import Answer, Web, WebFault
 
+_BASE = "/api/remote"
+_DENIED = (400, 401, 403)
+#: Wings' pauses in seconds: the first, the growth, the longest; each varies by half.
+_FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 1.5, 12.0
+#: A later try with less time left than this explains nothing if it times out.
+_TELLING_SECONDS = 1.0
+_LONGEST_DETAIL = 200
 _MOST_PAGES = 1000
 _PAGES_AT_ONCE = 4
 _MOST_SERVERS = 20_000
 _MOST_BYTES = 64 * 1024 * 1024
 #: A hundred for each of the most servers.
 _MOST_VALUES = 2_000_000
-#: Time limits in seconds, of one request and of the whole list: for actions, and for reads.
-_PATIENT, _LONGEST_LIST = Patience(30.0), 120.0
-_BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
 #: How long a list counts as fresh, and how long a failed fetch shortens the patience of others.
 _FRESH_SECONDS = 10.0
 _LOOK_SECONDS = 0.25
 _AT_ONCE = 8
-_THE_LIST = "the list of this node's servers"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The time limit of one request with all its tries, in seconds, and whether there are retries."""
+
+    seconds: float
+    retries: bool = True
+
+
+class PanelUnavailable(Exception):
+    """The Panel gives no usable answer. The text is the reason."""
+
+
+class PanelApi:
+    """The Panel at the settings' ``remote``. Thread-safe. Its errors show nothing of a definition or token."""
+
+    def __init__(self, settings: Settings, clock: Clock, *, chance: Callable[[], float] = random.random) -> None:
+        self.address = shown_address(settings.remote.rstrip("/"))
+        self._settings = settings
+        self._clock = clock
+        self._chance = chance
+
+    def server(self, uuid: str, patience: Patience, check_cancelled: CheckCancelled) -> Any:
+        """Return the raw definition of one server of any node, or None.
+
+        Raises `PanelUnavailable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`, and what ``check_cancelled`` raises.
+        """
+        answer = self._get(f"/servers/{uuid}", None, patience, check_cancelled)
+        return None if answer.status == 404 else _good(answer).value
+
+    def page(self, number: int, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
+        """Return a page of this node's list, counted from 1. Raises as `server`."""
+        return _good(self._get("/servers", {"page": number, "per_page": self._settings.remote_per_page}, patience, check_cancelled))
+
+    def unreachable(self, what: str, reason: object) -> SourceUnreachable:
+        return SourceUnreachable(
+            f"Cannot fetch {what} from the Panel at {self.address}: {reason}; is it up, and is remote in the settings right"
+        )
+
+    def _get(self, path: str, params: Mapping[str, object] | None, patience: Patience, check_cancelled: CheckCancelled) -> Answer:
+        deadline, tries = Deadline.after(self._clock, patience.seconds), 0
+        while True:
+            tries += 1
+            seconds = min(deadline.left, self._settings.remote_timeout)
+            try:
+                return self._once(path, params, seconds, check_cancelled)
+            except WebFault as fault:
+                if tries == 1 or fault.lasting or seconds >= _TELLING_SECONDS:
+                    reason, hopeless = str(fault), fault.lasting
+            except PanelUnavailable as fault:
+                reason, hopeless = str(fault), False
+            pause = min(_FIRST_PAUSE * _GROWTH ** (tries - 1), _LONGEST_PAUSE) * (0.5 + self._chance())
+            if hopeless or not patience.retries or pause >= deadline.left:
+                raise PanelUnavailable(reason if tries == 1 else f"{reason} ({tries} tries)")
+            Deadline.after(self._clock, pause).wait_out(check_cancelled, every=_LOOK_SECONDS)
+
+    def _once(self, path: str, params: Mapping[str, object] | None, seconds: float, check_cancelled: CheckCancelled) -> Answer:
+        """Make one try. `_get` catches only errors that a retry may fix."""
+        answer = self._web.ask("GET", f"{_BASE}{path}", params=params, seconds=seconds, check_cancelled=check_cancelled)
+        if answer.status in _DENIED:
+            raise SourceDenied(
+                f"Cannot use the Panel at {self.address}: it refuses this node's token ({_told(answer)}); "
+                "check the settings token_id and token, and that this node exists there"
+            )
+        if answer.status >= 500 or 300 <= answer.status < 400:
+            raise PanelUnavailable(f"it answers {_told(answer)}")
+        return answer
+
+    @functools.cached_property
+    def _web(self) -> Web:
+        settings = self._settings
+        headers = {
+            "Accept": "application/vnd.pterodactyl.v1+json",
+            "Content-Type": "application/json",
+            "User-Agent": f"fleet.power (id:{settings.token_id})",
+        }
+        try:
+            authorization = f"Bearer {settings.token_id}.{settings.token}"
+            # A boot uses a definition unmasked.
+            return Web(settings.remote, authorization, headers=headers, verbatim=True)
+        except WebFault as fault:
+            raise SettingsInvalid(
+                f"Cannot use the Panel at {self.address}: {fault}; correct remote, token_id and token in the settings"
+            ) from None
+
+
+def _good(answer: Answer) -> Answer:
+    """Return a successful answer in JSON. Raises `PanelUnavailable` for any other."""
+    if not 200 <= answer.status < 300:
+        raise PanelUnavailable(f"it answers {_told(answer)}")
+    if answer.value is None:
+        raise PanelUnavailable("its answer is not JSON")
+    return answer
+
+
+def _told(answer: Answer) -> str:
+    """Return the Panel's error text: only the first of several, as Wings does."""
+    try:
+        first = answer.value["errors"][0]
+        words = ": ".join(str(first[key]) for key in ("code", "detail") if first.get(key))
+    except (TypeError, LookupError, AttributeError):
+        words = ""
+    words = blanked(words)[:_LONGEST_DETAIL]
+    return f"HTTP {answer.status}, {words}" if words else f"HTTP {answer.status}"
+
+
+#: Time limits in seconds, of one request and of the whole list: for actions, and for reads.
+_PATIENT, _LONGEST_LIST = Patience(30.0), 120.0
+_BRIEF, _BRIEF_LIST = Patience(10.0, retries=False), 10.0
 
 
 @dataclass(frozen=True)
@@ -51,21 +170,29 @@ class PanelList:
 def read_list(api: PanelApi, clock: Clock, patience: Patience, seconds: float) -> PanelList:
     """Read all pages; ``patience`` is for each, ``seconds`` for all. Raises `PanelUnavailable`, and what `PanelApi` raises."""
     deadline = Deadline.after(clock, seconds)
-    pages: dict[int, list[Any]] = {}
     total = _Total()
+    faults: list[BaseException] = []
 
-    def read_page(number: int, check_cancelled: CheckCancelled) -> Any:
-        left = deadline.left
-        if not left:
-            raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
-        page = api.page(number, Patience(min(left, patience.seconds), patience.retries), check_cancelled)
-        entries = _entries(page.value)
-        total.add(len(entries), page)
-        pages[number] = entries
+    def look() -> None:
+        if faults:
+            raise faults[0]
+
+    def read_page(number: int) -> Any:
+        try:
+            left = deadline.left
+            if not left:
+                raise PanelUnavailable(f"its list takes longer than {seconds:.0f} s")
+            page = api.page(number, Patience(min(left, patience.seconds), patience.retries), look)
+            total.add(len(_entries(page.value)), page)
+        except BaseException as error:
+            # It ends the pages that are under way too.
+            faults.append(error)
+            raise
         return page.value
 
-    _read_others(_last_page(read_page(1, no_check)), read_page)
-    return _joined([entry for number in sorted(pages) for entry in pages[number]])
+    first = read_page(1)
+    others: list[Any] = map_concurrently(read_page, range(2, _last_page(first) + 1), at_once=_PAGES_AT_ONCE)
+    return _joined([entry for page in (first, *others) for entry in _entries(page)])
 
 
 class _Total:
@@ -73,52 +200,17 @@ class _Total:
         self._guard = threading.Lock()
         self._servers = self._bytes = self._values = 0
 
-    def add(self, servers: int, page: Page) -> None:
+    def add(self, servers: int, page: Answer) -> None:
         with self._guard:
             self._servers += servers
             self._bytes += page.size
             self._values += page.values
             if self._servers > _MOST_SERVERS:
-                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers", answered=True)
+                raise PanelUnavailable(f"its list has more than {_MOST_SERVERS} servers")
             if self._bytes > _MOST_BYTES:
-                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB", answered=True)
+                raise PanelUnavailable(f"its list is larger than {_MOST_BYTES // 1024 // 1024} MiB")
             if self._values > _MOST_VALUES:
-                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values", answered=True)
-
-
-def _read_others(last: int, read_page: Callable[[int, CheckCancelled], object]) -> None:
-    errors: list[BaseException] = []
-    numbers = iter(range(2, last + 1))
-    guard = threading.Lock()
-
-    def look() -> None:
-        if errors:
-            raise PanelUnavailable("another page cannot be read")
-
-    def read() -> None:
-        while not errors:
-            with guard:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                read_page(number, look)
-            except BaseException as error:
-                # The thread that reads the list raises it.
-                errors.append(error)
-
-    threads = [threading.Thread(target=read, name="panel", daemon=True) for _unused in range(min(_PAGES_AT_ONCE, last) - 1)]
-    started = []
-    with contextlib.suppress(RuntimeError):
-        # Without more threads, the existing ones and this one read everything.
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-    read()
-    for thread in started:
-        thread.join()
-    if errors:
-        raise errors[0]
+                raise PanelUnavailable(f"its list holds more than {_MOST_VALUES} values")
 
 
 def _joined(entries: list[Any]) -> PanelList:
@@ -144,7 +236,7 @@ def without_uuid(entry: Any) -> Any:
 def _entries(page: Any) -> list[Any]:
     entries = page.get("data") if isinstance(page, Mapping) else None
     if not isinstance(entries, list):
-        raise PanelUnavailable("its list of servers is none", answered=True)
+        raise PanelUnavailable("its list of servers is none")
     return entries
 
 
@@ -152,7 +244,7 @@ def _last_page(page: Any) -> int:
     meta = page.get("meta") if isinstance(page, Mapping) else None
     last = meta.get("last_page") if isinstance(meta, Mapping) else None
     if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= _MOST_PAGES:
-        raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}", answered=True)
+        raise PanelUnavailable(f"its list of servers does not say how many pages it has, or more than {_MOST_PAGES}")
     return last
 
 
@@ -219,10 +311,14 @@ class Panel:
             if raw is None:
                 return None
         self._fetched_at[uuid] = fetched_at
-        return self.parsed(uuid, raw)
+        return self._parsed(uuid, raw)
 
-    def parsed(self, uuid: str, raw: Any) -> Definition:
-        """Parse a raw definition of the Panel. Raises `DefinitionInvalid`."""
+    def seen_definition(self, uuid: str) -> Definition | None:
+        """Return a definition of the last list, without a new request; None if there is none. Raises `DefinitionInvalid`."""
+        servers = {} if self._seen is None else self._seen.servers
+        return self._parsed(uuid, servers[uuid]) if uuid in servers else None
+
+    def _parsed(self, uuid: str, raw: Any) -> Definition:
         return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
 
     def name(self, uuid: str) -> str:
@@ -267,7 +363,7 @@ class Panel:
     def _list_error(self, error: BaseException | None) -> BaseException:
         """Return a separate error for each waiting thread: raising one changes it."""
         if isinstance(error, PanelUnavailable):
-            return self._api.unreachable(_THE_LIST, error)
+            return self._api.unreachable("the list of this node's servers", error)
         if isinstance(error, PowerError):
             return type(error)(str(error), **error.facts)
         return RuntimeError() if error is None else error

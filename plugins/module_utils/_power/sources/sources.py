@@ -16,7 +16,7 @@ from ..model.errors import AmbiguousServer, DefinitionInvalid, PowerError, Serve
 from ..model.request import PowerAction
 from ..model.schema import few, printable
 from ..model.server import SHORT_ID_PATTERN, Server, parse_uuid
-from .source import Listed, Source, SourceSet, ends_all
+from .source_set import Listed, SourceSet, ends_all, tolerantly
 
 _SHOWN = 5
 #: A UUID in a form that other programs accept.
@@ -289,7 +289,7 @@ class Sources:
                 return definition
         for where, raw in self._set.given.strays:
             parse_definition(raw, where=where)
-        raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
+        raise self._nowhere(uuid)
 
     def glance(self) -> None:
         """Read the Panel's list with little patience, unless it was read; see `definition_as_asked`."""
@@ -303,20 +303,20 @@ class Sources:
         if found is None and panel is not None:
             if panel.seen is None and not self._set.glanced:
                 raise SourceUnreachable(f"Cannot tell what the Panel at {panel.address} says: it was not asked yet")
-            raw = panel.listed().servers.get(uuid)
-            found = None if raw is None else panel.parsed(uuid, raw)
+            panel.listed()
+            found = panel.seen_definition(uuid)
         found = found or self._set.files.definition(uuid)
         if found is None:
-            raise ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {self._nowhere()}")
+            raise self._nowhere(uuid)
         return found
 
     def task_definition(self, uuid: str) -> Definition | None:
         """Return the task's own definition, which overrides the stop settings of a run's creation; a broken one is None, with a warning."""
-        return self._tolerantly(self._set.given, uuid)
+        return tolerantly(self._set.warn, self._set.given.definition, uuid)
 
     def definition_for_stop(self, uuid: str) -> Definition | None:
         """Return the first readable definition that needs no request to the Panel, or None. A broken one is a warning."""
-        candidates = (self._tolerantly(source, uuid) for source in self._set.stop_order)
+        candidates = (tolerantly(self._set.warn, read, uuid) for read in self._set.stop_order)
         return next((definition for definition in candidates if definition is not None), None)
 
     def surely_lacks(self, uuid: str) -> bool:
@@ -352,23 +352,19 @@ class Sources:
         except OSError as error:
             self._set.warn(f"Cannot keep the Panel's list of servers in {self._set.settings.state_directory}: {error.strerror}")
 
-    def _nowhere(self) -> str:
-        if self._set.panel is None:
-            return f"neither the task nor {self._set.files.path} has one; give it in definitions, or put it there"
-        panel = f"the Panel's list for this node ({self._set.panel.address})"
-        return f"neither the task, nor {panel}, nor {self._set.files.path} has one; act on the server's own node, or move it on the Panel"
+    def _nowhere(self, uuid: str) -> ServerNotFound:
+        directory, panel = self._set.files.path, self._set.panel
+        reason = f"neither the task nor {directory} has one; give it in definitions, or put it there"
+        if panel is not None:
+            reason = f"neither the task, nor the Panel's list for this node ({panel.address}), nor {directory} has one; "
+            reason += "act on the server's own node, or move it on the Panel"
+        return ServerNotFound(f"Cannot find a definition of server {printable(uuid)}: {reason}")
 
     def _stale(self, uuid: str, error: SourceUnreachable) -> Definition:
         """Return the kept definition for an unreachable directory. `FromPanel` does this for the Panel: the server may have moved."""
-        kept = self._tolerantly(self._set.keeps, uuid) if self._set.settings.allow_stale and self._set.panel is None else None
+        may_replace = self._set.settings.allow_stale and self._set.panel is None
+        kept = tolerantly(self._set.warn, self._set.keeps.definition, uuid) if may_replace else None
         if kept is None:
             raise error
         self._set.warn(f"{error}; the last definition seen is used, as allow_stale says")
         return kept
-
-    def _tolerantly(self, source: Source, uuid: str) -> Definition | None:
-        try:
-            return source.definition(uuid)
-        except PowerError as error:
-            self._set.warn(str(error))
-            return None

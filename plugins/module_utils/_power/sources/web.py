@@ -17,22 +17,54 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..host.library_faults import certificate_fault, chain, refuse_negative_chunks
+from ..host.library_faults import certificate_fault, chain, compression_fault, refuse_negative_chunks
 from ..host.listener import Vouching
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import SYSTEM_CLOCK
 from ..model.errors import MissingLibrary
 from ..model.redaction import TokenMask, shown_address
-from .web_answers import Answer, Untrusted, WebFault, answer_of, head_of, refuse_compressed
+from ..model.schema import one_line, parsed_json, values_in
 
 _LARGEST = 16 * 1024 * 1024
 _CHUNK = 16 * 1024
 _LOOK_SECONDS = 0.25
 #: How much of an ignored body is read, so that its connection can be kept.
-_DRAINED_BYTES, _DRAINED_SECONDS = 64 * 1024, 0.5
+_DRAINED_BYTES = 64 * 1024
 _MOST_IDLE = 32
 _SENDABLE = re.compile(r"([\x21-\x7e][\x20-\x7e]*)?")
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
+_SHOWN_CHARACTERS = 500
+_DEEPEST = 100
+#: A page of 100 servers holds some thousand values each; this many need up to 75 MiB. A masked answer is a second copy.
+_MOST_VALUES, _MOST_MASKED = 360_000, 180_000
+
+
+class WebFault(Exception):
+    """No usable answer. The text is the reason, as the end of a sentence; ``lasting``: a retry soon does not help."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+class Untrusted(WebFault):
+    """The other side may not have the token; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer. ``headers`` have lower case names; ``value`` is the parsed JSON or None; ``text`` is its beginning.
+
+    The token is masked everywhere; see `Web` for the one exception. ``size`` is that of the body in bytes; ``values`` is the count of
+    `values_in`.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    value: Any = field(repr=False)
+    text: str = field(repr=False)
+    size: int = 0
+    values: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,9 +86,8 @@ class Trust:
 class Exchange:
     """One exchange in its own thread: its result, and the sockets to cut at the time limit."""
 
-    #: Set at an answer or an error. With ``head_counts`` the body may still be read, until ``over``.
-    answered: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+    #: With ``head_counts`` it is there before the exchange is over: the body may still be read.
     answer: Answer | None = None
     error: BaseException | None = None
     abandoned: bool = False
@@ -157,11 +188,10 @@ class Web:
         except RuntimeError as error:
             raise WebFault("no thread can be started to ask it; this machine is at a limit") from error
         try:
-            while not exchange.answered.wait(min(_LOOK_SECONDS, deadline.left)):
+            while not exchange.over.wait(min(_LOOK_SECONDS, deadline.left)) and exchange.answer is None:
                 check_cancelled()
                 if deadline.is_over:
                     raise _too_late(seconds)
-            exchange.over.wait(min(_DRAINED_SECONDS, deadline.left))
         finally:
             if not exchange.over.is_set():
                 exchange.abandon()
@@ -182,16 +212,14 @@ class Web:
             with self._opened(requests).request(**request, **options) as response:
                 self._refuse_redirect(response)
                 if head_counts:
-                    exchange.answer = head_of(response, self._mask)
-                    exchange.answered.set()
+                    exchange.answer = Answer(int(response.status_code), _headers(response, self._mask), None, "")
                     self._body(response, _DRAINED_BYTES)
                 else:
-                    refuse_compressed(response, self._mask)
+                    self._refuse_compressed(response)
                     exchange.answer = answer_of(response, self._body(response, self._largest), self._mask, verbatim=self._verbatim)
         except BaseException as error:
             exchange.error = error
         finally:
-            exchange.answered.set()
             exchange.over.set()
 
     def _opened(self, requests: Any) -> Any:
@@ -219,6 +247,11 @@ class Web:
                 where = "no address"
             raise WebFault(f"it redirects to another address ({shown_address(where)}), which is not followed")
 
+    def _refuse_compressed(self, response: Any) -> None:
+        why = compression_fault(self._mask.text(response.headers.get("Content-Encoding", "")))
+        if why:
+            raise WebFault(why, lasting=response.status_code < 500)
+
     def _body(self, response: Any, largest: int) -> bytes:
         body, raw = bytearray(), response.raw
         # Without this, urllib3 before version 2 accepts half an answer.
@@ -234,6 +267,24 @@ class Web:
         # Another exchange may use the connection now.
         self._current.exchange.sockets.clear()
         return bytes(body)
+
+
+def answer_of(response: Any, body: bytes, mask: TokenMask, *, verbatim: bool) -> Answer:
+    """Return the answer in a response of the library, with its body. Raises `WebFault` if it holds too many values."""
+    status, values = int(response.status_code), values_in(body)
+    is_plain = verbatim and 200 <= status < 300
+    most = _MOST_VALUES if is_plain else _MOST_MASKED
+    if values > most:
+        # A server error may pass.
+        raise WebFault(f"its answer holds more than {most} values", lasting=status < 500)
+    value = parsed_json(body, _DEEPEST)
+    beginning = mask.text(body[: _SHOWN_CHARACTERS * 4].decode("utf-8", "replace"), is_cut=True)[:_SHOWN_CHARACTERS]
+    given = value if is_plain else mask.value(value)
+    return Answer(status, _headers(response, mask), given, one_line(beginning), len(body), values)
+
+
+def _headers(response: Any, mask: TokenMask) -> dict[str, str]:
+    return {str(name).lower(): mask.text(str(value)) for name, value in response.headers.items()}
 
 
 def checked_address(base: str) -> str:
@@ -291,47 +342,47 @@ def _tls_context(requests: Any, trust: Trust) -> ssl.SSLContext:
     return context
 
 
-def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
-    """Return the transport of a session: our TLS context, registered sockets, and `Untrusted` as ``vouching`` says."""
-    import urllib3.connection
-    import urllib3.connectionpool
+def _watched(kind: Any, current: threading.local, vouching: Vouching | None) -> Any:
+    """Return a connection class that registers its sockets, and raises `Untrusted` as ``vouching`` says."""
 
-    def noted(kind: Any, vouching: Vouching | None) -> Any:
-        def connect(self: Any) -> None:
-            # A proxy gets the token anyway.
-            asked = None if getattr(self, "proxy", None) else vouching
-            before = asked.before(self.port) if asked else frozenset()
-            kind.connect(self)
+    def connect(self: Any) -> None:
+        # A proxy gets the token anyway.
+        asked = None if getattr(self, "proxy", None) else vouching
+        before = asked.before(self.port) if asked else frozenset()
+        kind.connect(self)
+        current.exchange.uses(self.sock)
+        why = asked.fault(before, self.sock) if asked else ""
+        if why:
+            raise Untrusted(why, lasting=True)
+
+    def request(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(self, "sock", None) is not None:
+            # The socket may be from an earlier exchange.
             current.exchange.uses(self.sock)
-            why = asked.fault(before, self.sock) if asked else ""
-            if why:
-                raise Untrusted(why, lasting=True)
+        return kind.request(self, *args, **kwargs)
 
-        def request(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if getattr(self, "sock", None) is not None:
-                # The socket may be from an earlier exchange.
-                current.exchange.uses(self.sock)
-            return kind.request(self, *args, **kwargs)
+    return type(kind.__name__, (kind,), {"connect": connect, "request": request})
 
-        return type(kind.__name__, (kind,), {"connect": connect, "request": request})
 
-    def pool(kind: Any, connection: Any) -> Any:
-        return type(kind.__name__, (kind,), {"ConnectionCls": connection})
+def _adapter(requests: Any, context: ssl.SSLContext | None, current: threading.local, vouching: Vouching | None) -> Any:
+    """Return the transport of a session, with our TLS context and `_watched` connections."""
+    import urllib3.poolmanager
 
+    vouched = {"http": vouching, "https": None}
+    usual: Mapping[str, Any] = urllib3.poolmanager.pool_classes_by_scheme
     pools = {
-        "http": pool(urllib3.connectionpool.HTTPConnectionPool, noted(urllib3.connection.HTTPConnection, vouching)),
-        "https": pool(urllib3.connectionpool.HTTPSConnectionPool, noted(urllib3.connection.HTTPSConnection, None)),
+        scheme: type(pool.__name__, (pool,), {"ConnectionCls": _watched(pool.ConnectionCls, current, vouched[scheme])})
+        for scheme, pool in usual.items()
     }
-    tls = {} if context is None else {"ssl_context": context}
     base: Any = requests.adapters.HTTPAdapter
 
     class Adapter(base):  # type: ignore[misc]
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-            super().init_poolmanager(*args, **kwargs, **tls)
+            super().init_poolmanager(*args, **kwargs, ssl_context=context)
             self.poolmanager.pool_classes_by_scheme = pools
 
         def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-            manager = super().proxy_manager_for(proxy, **kwargs, **tls)
+            manager = super().proxy_manager_for(proxy, **kwargs, ssl_context=context)
             manager.pool_classes_by_scheme = pools
             return manager
 

@@ -29,7 +29,7 @@ from ...model.request import ALL, PowerAction, Request
 from ...model.result import Phase, RunEnd
 from ...model.server import PowerState, Run, Snapshot, Startup, parse_uuid
 from ...model.supervision import SeenRun
-from ...sources.source import SourceSet
+from ...sources.source_set import SourceSet
 from ...sources.sources import Sources
 
 

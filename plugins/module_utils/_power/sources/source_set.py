@@ -144,7 +144,7 @@ class FromPanel:
         except SourceUnreachable as error:
             if uuid not in self._listed_last(error):
                 return None
-            kept = self._kept_of(uuid)
+            kept = tolerantly(self._warn, self._kept.of_panel, uuid, self._panel.address)
             if kept is None:
                 raise
             self._warn(f"{error}; the last definition seen is used, as allow_stale says")
@@ -155,32 +155,6 @@ class FromPanel:
         if listed is None:
             raise error
         return listed
-
-    def _kept_of(self, uuid: str) -> Definition | None:
-        try:
-            return self._kept.of_panel(uuid, self._panel.address)
-        except PowerError as error:
-            self._warn(str(error))
-            return None
-
-
-class SeenOnPanel:
-    """The Panel's answers of this call, without a new request. See `Source`."""
-
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
-
-    def uuids(self, check_cancelled: CheckCancelled = no_check) -> Sequence[str]:
-        seen = self._panel.seen
-        return () if seen is None else tuple(seen.servers)
-
-    def name(self, uuid: str) -> str:
-        seen = self._panel.seen
-        return "" if seen is None else name_in(seen.servers.get(uuid))
-
-    def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        seen = self._panel.seen
-        return self._panel.parsed(uuid, seen.servers[uuid]) if seen is not None and uuid in seen.servers else None
 
 
 class Listed:
@@ -225,7 +199,7 @@ class SourceSet:
     """All sources of one call, in their order. Thread-safe.
 
     ``task``, ``directory``, ``kept`` and ``containers`` list their servers once a call; `given`, `files` and `keeps` read the same sources
-    anew. A boot asks ``first_wins`` in this order; ``stop_order`` needs no request to the Panel.
+    anew. A boot asks ``first_wins`` in this order; a stop asks ``stop_order``, without a request to the Panel.
     """
 
     def __init__(
@@ -247,13 +221,14 @@ class SourceSet:
         self.task, self.directory, self.kept = self._once(self.given), self._once(self.files), self._once(self.keeps)
         self.containers = self._once(FromContainers(containers))
         self.first_wins: tuple[Listed, ...] = (self.task, self.directory)
-        self.stop_order: tuple[Source, ...] = (self.given, self.files, self.keeps)
+        self.stop_order: tuple[Callable[[str], Definition | None], ...]
+        self.stop_order = (self.given.definition, self.files.definition, self.keeps.definition)
         self.from_panel: FromPanel | None = None
         self.glanced = False
         if panel is not None:
             self.from_panel = FromPanel(panel, self.keeps, self.warn, allow_stale=settings.allow_stale)
             self.first_wins = (self.task, self._once(self.from_panel), self.directory)
-            self.stop_order = (self.given, SeenOnPanel(panel), self.keeps, self.files)
+            self.stop_order = (self.given.definition, panel.seen_definition, self.keeps.definition, self.files.definition)
 
     def _once(self, source: Source) -> Listed:
         return Listed(source, self.warn)
@@ -282,6 +257,15 @@ class SourceSet:
     def warn(self, *warnings: str) -> None:
         with self._guard:
             self.warnings.extend(warning for warning in dict.fromkeys(warnings) if warning not in self.warnings)
+
+
+def tolerantly(warn: Callable[[str], object], read: Callable[..., Definition | None], *arguments: str) -> Definition | None:
+    """Return the definition that ``read`` returns; None, with a warning, if it cannot be read."""
+    try:
+        return read(*arguments)
+    except PowerError as error:
+        warn(str(error))
+        return None
 
 
 def ends_all(error: PowerError) -> bool:
