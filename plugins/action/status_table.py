@@ -26,8 +26,6 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.status import (
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import PowerState
 from ansible_collections.fleet.power.plugins.plugin_utils._output import speak, terminal_width
 
-_STATES = [state.value for state in PowerState]
-
 
 class ActionModule(ActionBase):
     _supports_check_mode = True
@@ -40,7 +38,7 @@ class ActionModule(ActionBase):
         _unused, options = self.validate_argument_spec(
             {
                 "seen": {"type": "str", "required": True},
-                "states": {"type": "list", "elements": "str", "choices": _STATES, "default": []},
+                "states": {"type": "list", "elements": "str", "choices": [state.value for state in PowerState], "default": []},
                 "snapshot": {"type": "path"},
             }
         )

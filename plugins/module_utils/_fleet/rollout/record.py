@@ -178,8 +178,7 @@ class Record:
     @property
     def is_good(self) -> bool:
         """True if every selected server is done, unchanged, skipped on request, or left to counted players when that is allowed."""
-        to_players = all(row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
-        return not self.failures and (not self.left or (self.left_ok and to_players))
+        return not self.failures and all(self.left_ok and row.is_for_players and row.code != PlayersUnknown.code for row in self.left)
 
 
 def some_of(rows: Sequence[Row]) -> str:

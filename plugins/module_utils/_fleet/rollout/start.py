@@ -16,7 +16,7 @@ from ..._power.model.server import PowerState
 from ..look_result import LIST_INCOMPLETE, code_of, is_unseen, list_fault, reason_of
 from ..options import player_policy
 from .record import Record, Row, run_key
-from .run import add_batches, list_rows, node_fault, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
+from .run import add_batches, entry_of, list_rows, node_fault, stop_for_unknown, stop_over_budget, suspended_row, unseen_row
 from .selection import Choice, Criteria, Pacing, batches, candidates, choose, criteria, named, pacing, part
 from .times import longest_batch
 from .values import (
@@ -119,10 +119,6 @@ def _lists(answers: Mapping[str, Answer | None]) -> dict[str, Sequence[Mapping[s
     return {node: servers for node, servers in lists.items() if isinstance(servers, list)}
 
 
-def _entry_of(row: Row, resumed: _Resumed) -> Mapping[str, Any] | None:
-    return next((each for each in resumed.lists.get(str(row.node), ()) if each.get("server") == row.server), None)
-
-
 def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
     """Return the server of an old row if the resumed run acts on it, else its new row. `_unknown_reason` has found none for it.
 
@@ -135,7 +131,7 @@ def _carry_over(row: Row, resumed: _Resumed) -> Candidate | Row:
     if node not in resumed.lists:
         fault = node_fault(node, resumed.answers[node])
         return _ended(row, UNKNOWN, fault.code, fault.msg)
-    candidate, entry = resumed.known.get((node, str(row.server))), _entry_of(row, resumed)
+    candidate, entry = resumed.known.get((node, str(row.server))), entry_of(row, resumed.answers[node] or {})
     if entry is not None and row.asked_by:
         outcome, state = _outcome(entry, row.asked_by), str(entry.get("state"))
         if outcome is not None and candidate is not None and asked.action in BOOTS and state != OFFLINE and resumed.asks_again(state):
@@ -181,10 +177,11 @@ def _choose_unlisted(old: Record, resumed: _Resumed, found: Selected, unseen_bef
 
 def _unknown_reason(row: Row, resumed: _Resumed) -> tuple[str, str] | None:
     """Return why a server that its node knows, or may know, has no facts: a code and a sentence; None without such a reason."""
-    entry = _entry_of(row, resumed)
+    answer = resumed.answers.get(str(row.node)) or {}
+    entry = entry_of(row, answer)
     if entry is not None:
         return (code_of(entry), reason_of(entry)) if is_unseen(entry) else None
-    fault = list_fault(resumed.answers[str(row.node)] or {}) if str(row.node) in resumed.lists else None
+    fault = list_fault(answer) if str(row.node) in resumed.lists else None
     return None if fault is None else (LIST_INCOMPLETE, fault)
 
 
@@ -346,18 +343,18 @@ def _asks_again(given: Mapping[str, Any]) -> Callable[[str], bool]:
 def _fill(record: Record, found: Selected, nodes: Sequence[str], pace: Pacing, understood: Understood) -> None:
     asked, choice = understood.criteria, found.choice
     found.add_unknown(*(unseen_row(each) for each in choice.unseen))
-    lost = {row.node for row in found.rows if row.is_failure and row.is_left}
-    record.rows = [*found.rows, *(_missing(name, bool(lost)) for name in choice.missing)]
+    unanswered = {row.node for row in found.rows if row.is_failure and row.is_left}
+    record.rows = [*found.rows, *(_missing(name, bool(unanswered)) for name in choice.missing)]
     record.rows += [suspended_row(each, asked.action, asked.skip_suspended) for each in choice.suspended]
     add_batches(record, batches(choice.chosen, nodes, asked.action, pace))
     record.budget = understood.budget.of(sum(row.server is not None for row in record.rows))
     if isinstance(pace.canary, str):
         record.canary = pace.canary
-        _check_canary(record, pace.canary, lost, found)
+        _check_canary(record, pace.canary, unanswered, found)
 
 
-def _check_canary(record: Record, canary: str, lost: set[str | None], found: Selected) -> None:
-    if canary in lost and not record.canaries:
+def _check_canary(record: Record, canary: str, unanswered: set[str | None], found: Selected) -> None:
+    if canary in unanswered and not record.canaries:
         record.stopped = f"the canary, node {canary}, cannot be asked"
     elif any(row.node == canary and row.outcome not in GOOD for row in found.rows):
         # The command before ended with actions in flight there.

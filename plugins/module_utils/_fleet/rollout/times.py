@@ -27,9 +27,8 @@ from ..table import plural
 from .record import Record, Row, outcome_words, some_of
 from .values import BOOTS, DONE, RolloutError, parse_seconds
 
-_DAY = 24 * 3600.0
 #: A longer wait is probably a mistake.
-LONGEST_AHEAD_SECONDS = 31 * _DAY
+LONGEST_AHEAD_SECONDS = 31 * 24 * 3600.0
 _TIME = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.\d{1,9})?)?"
 _OFFSET = r"Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d"
 _WRITTEN = re.compile(

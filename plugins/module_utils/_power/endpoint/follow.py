@@ -259,4 +259,4 @@ class FollowingUp(Following):
 
 
 #: What follows an accepted action, by whether the server should be up after it.
-FOLLOWINGS: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}
+FOLLOWING_BY_END: Mapping[bool | None, type[FollowingUp | FollowingDown]] = {True: FollowingUp, False: FollowingDown}

@@ -34,7 +34,7 @@ from ..model.server import SHORT_ID_PATTERN, PowerState, Server, parse_uuid
 from ..sources.sources import ambiguous
 from .answers import Seen
 from .client import Accepted, Endpoint
-from .follow import FOLLOWINGS, Following, FollowingUp, lost, seconds_until_begun
+from .follow import FOLLOWING_BY_END, Following, FollowingUp, lost, seconds_until_begun
 from .operation import Operation, take_over, told_ending
 from .watch import POLL_SECONDS, WaitInterrupted, Watch
 
@@ -271,7 +271,7 @@ class EndpointTurn:
 
     def _follow(self, watch: Watch, before: Seen | None) -> Ending:
         request, progress = self._request, self._progress
-        follow = FOLLOWINGS[request.action.traits.meant_up](request, progress.server.uuid, before)
+        follow = FOLLOWING_BY_END[request.action.traits.meant_up](request, progress.server.uuid, before)
         try:
             self._look_until_done(watch, follow)
         finally:
