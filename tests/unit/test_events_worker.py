@@ -312,7 +312,7 @@ def event(number: int, server: str = "a") -> Event:
 
 def seen(*servers: str, start: int = 1) -> DeliveryPlan:
     plan = DeliveryPlan(Delivery("outbox", start - 1))
-    plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True)
+    plan.see([event(number, server) for number, server in enumerate(servers, start)], lambda _event: True, 0)
     return plan
 
 

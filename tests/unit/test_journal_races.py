@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.journal import journal_file
-from ansible_collections.fleet.power.plugins.module_utils._power.journal import mark as mark_module
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.journal import Journal
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMarks
 from ansible_collections.fleet.power.plugins.module_utils._power.journal.schema import KEPT_OPERATIONS, KEPT_RUNS
 from ansible_collections.fleet.power.plugins.module_utils._power.model.server import Run, Server
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, SeenRun, Verdict, seconds_left
@@ -148,11 +148,11 @@ def test_an_operation_that_ends_while_its_process_is_looked_for_reads_as_it_ende
     writer, reader = node.journal(), node.journal()
     begin(writer)
 
-    def ended_meanwhile(directory: str, name: str) -> bool:
+    def ended_meanwhile(marks: ProcessMarks, name: str) -> bool:
         writer.operations.end(result())
         return False
 
-    monkeypatch.setattr(mark_module, "mark_is_alive", ended_meanwhile)
+    monkeypatch.setattr(ProcessMarks, "is_alive", ended_meanwhile)
     row = reader.operations.last(ALPHA.uuid)
     assert row is not None and (row.outcome, row.code) == ("done", "")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils import _own_session as login
 from ansible_collections.fleet.power.plugins.module_utils import restore
-from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMarks, mark_is_alive
+from ansible_collections.fleet.power.plugins.module_utils._power.journal.mark import ProcessMarks
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import EngineUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.model.request import PowerAction
 from ansible_collections.fleet.power.plugins.module_utils._power.model.result import Outcome, Result
@@ -145,11 +145,11 @@ def test_a_mark_is_alive_from_open_to_close_and_leaves_nothing(tmp_path: Path) -
     assert not directory.exists()
     name = marks.own_name()
     assert name == marks.own_name()
-    assert mark_is_alive(str(directory), name)
+    assert marks_in(directory).is_alive(name)
     assert mode_of(directory / name) == 0o660
     marks.close()
     marks.close()
-    assert not mark_is_alive(str(directory), name)
+    assert not marks_in(directory).is_alive(name)
     assert os.listdir(directory) == []
 
 
@@ -163,10 +163,10 @@ def test_a_mark_dies_with_its_process_even_by_sigkill(tmp_path: Path) -> None:
     child = FORK.Process(target=live_until_killed, args=(str(tmp_path), there))
     child.start()
     name = here.recv()
-    assert mark_is_alive(str(tmp_path), name)
+    assert marks_in(tmp_path).is_alive(name)
     child.kill()
     child.join(10)
-    assert not mark_is_alive(str(tmp_path), name)
+    assert not marks_in(tmp_path).is_alive(name)
     assert (tmp_path / name).exists()
 
 
@@ -176,7 +176,7 @@ def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path:
     seen: list[bool] = []
 
     def look() -> None:
-        seen.extend(mark_is_alive(str(tmp_path), name) for _unused in range(300))
+        seen.extend(marks_in(tmp_path).is_alive(name) for _unused in range(300))
 
     readers = [threading.Thread(target=look) for _unused in range(4)]
     for reader in readers:
@@ -190,14 +190,14 @@ def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path:
 
 @pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
 def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None:
-    assert not mark_is_alive(str(tmp_path), name)
+    assert not marks_in(tmp_path).is_alive(name)
 
 
 def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
     marks = marks_in(tmp_path)
     name = marks.own_name()
     with as_nobody_below(tmp_path / "x"):
-        assert mark_is_alive(str(tmp_path), name)
+        assert marks_in(tmp_path).is_alive(name)
     marks.close()
 
 

@@ -12,7 +12,7 @@ only from the second failure in a row on. Failed lanes wait according to the fai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from .._power.events.event import Event
@@ -49,8 +49,8 @@ class DeliveryPlan:
         #: Lanes with another chance after a success. If such a lane fails again, its event is at fault.
         self._freed: set[str] = set()
 
-    def see(self, events: Iterable[Event], wants: Callable[[Event], bool]) -> None:
-        """Sort events beyond the cursor into lanes. Gaps in their numbers count as dropped events."""
+    def see(self, events: Sequence[Event], wants: Callable[[Event], bool], last: int) -> None:
+        """Sort events beyond the cursor into lanes. Gaps in their numbers count as dropped events; without events all up to ``last``."""
         cursor, lanes, missed = self.delivery.cursor, dict(self.delivery.lanes), 0
         for event in events:
             missed += event.number - cursor - 1
@@ -60,13 +60,9 @@ class DeliveryPlan:
                 lane = lanes.get(name)
                 new = DeliveryLane(event.number, event.number)
                 lanes[name] = new if lane is None else replace(lane, last=event.number, count=lane.count + 1)
+        if not events:
+            missed, cursor = last - cursor, last
         self.delivery = replace(self.delivery, cursor=cursor, lanes=lanes)
-        self.drop(missed)
-
-    def see_end(self, last: int) -> None:
-        """Count the events up to ``last`` as dropped: the outbox has no events beyond the cursor."""
-        missed = last - self.delivery.cursor
-        self.delivery = replace(self.delivery, cursor=last)
         self.drop(missed)
 
     def due_lanes(self, now: float) -> list[str]:

@@ -188,10 +188,7 @@ class DeliveryWorker:
         page = self._around.journal.events.after(plan.delivery.cursor, _PAGE)
         if page is None or page.outbox.id != outbox.id:
             return False
-        if page.events:
-            plan.see(page.events, self._wants)
-        else:
-            plan.see_end(page.outbox.last)
+        plan.see(page.events, self._wants, page.outbox.last)
         return len(page.events) == _PAGE
 
     def _let_go(self, plan: DeliveryPlan, sight: OutboxSight, *names: str) -> None:

@@ -20,7 +20,7 @@ from .._power.model.clock import SYSTEM_CLOCK, engine_time
 from .._power.model.errors import EngineError, EngineUnreachable, LockUnavailable
 from .._power.model.server import Run
 from .._power.model.supervision import EndedRun, Limits, Verdict, wait_before
-from .end_reports import OBEY_SECONDS, EndReports
+from .end_reports import OBEY_SECONDS, STOPPING, EndReports
 from .engine_link import EngineLink, EventReader
 from .observer import Looked, Observer, Values, obeys_within
 from .starter import Starter, limits_of
@@ -102,7 +102,6 @@ _WARNED = (Verdict.CRASHED, Verdict.ENDED_UNOBSERVED, Verdict.INITIALLY_DOWN)
 
 #: Keys in the journal: the first look is done, the boot, and the cursor in the engine's events.
 LOOKED, BOOT, CURSOR = "looked", "boot", "cursor"
-
 
 _NOW = Deadline(SYSTEM_CLOCK, 0.0)
 
@@ -222,7 +221,8 @@ class EngineWatch:
 
     def _note(self, event: ContainerEvent, server: str) -> None:
         if event.action == "kill":
-            if not self._reports.is_stopping(event.signal):
+            # An unknown signal may stop it.
+            if event.signal is not None and event.signal not in STOPPING:
                 self._spoil(event.container, event.at, server)
             return
         at = _after(0.0 if event.action == "start" else _GATHER_SECONDS)

@@ -16,7 +16,7 @@ from .._power.model.server import Run
 
 _NANOSECONDS = 10**9
 #: Signals that stop a process by default. SIGHUP often means "read your settings", and SIGQUIT "print your state".
-_STOPPING = frozenset((2, 9, 15))
+STOPPING = frozenset((2, 9, 15))
 #: A signal this long before an end may have caused it: the engine's time between stop and SIGKILL, and some more.
 _SIGNAL_SECONDS = 30
 #: A server that lives longer than this after a signal ignored it. A longer stop timeout counts instead.
@@ -86,7 +86,7 @@ class EndReports:
             at, exit_code = next(((at, code) for at, code in heard.ends if at >= began), (0, None))
             if not at or (next_began is not None and at > next_began):
                 return None
-            stopping = _STOPPING | ({stop_signal} if stop_signal is not None else set())
+            stopping = STOPPING | ({stop_signal} if stop_signal is not None else set())
             warned_since = max(began, at - int(obeys_within * _NANOSECONDS))
             signalled_since = max(began, at - _SIGNAL_SECONDS * _NANOSECONDS)
             sent = [moment for moment, signal in heard.signals if warned_since <= moment <= at and signal in stopping]
@@ -110,11 +110,6 @@ class EndReports:
             if not heard.signals:
                 del self._containers[container]
             return old[-1]
-
-    @staticmethod
-    def is_stopping(signal: int | None) -> bool:
-        """Tell if a signal usually stops a container. An unknown signal may."""
-        return signal is None or signal in _STOPPING
 
     def forget(self, run: Run) -> None:
         """Forget the reports of a judged run and of the runs before it."""

@@ -20,7 +20,9 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+
+from ..model.server import parse_uuid
 
 T = TypeVar("T")
 
@@ -237,6 +239,36 @@ def read_sealed(path: str, size: int, decode: Callable[[bytes], T | None], torn:
     finally:
         os.close(descriptor)
     raise OSError(errno.EINVAL, torn, path)
+
+
+class ServerFiles:
+    """Files of one kind in a directory, one for each server. Every ``uuid`` is full and canonical; anything else is a ValueError."""
+
+    suffix: ClassVar[str]
+
+    def __init__(self, directory: str, group: str) -> None:
+        self._directory = directory
+        self._group = group
+
+    def _path(self, uuid: str) -> str:
+        if parse_uuid(uuid) != uuid:
+            raise ValueError("not a canonical UUID")
+        return os.path.join(self._directory, f"{uuid}{self.suffix}")
+
+    def _servers(self) -> list[str]:
+        """Return the servers that have a file; none if the directory cannot be read."""
+        names: list[str] = []
+        with suppress(OSError):
+            names += os.listdir(self._directory)
+        uuids = (name[: -len(self.suffix)] for name in names if name.endswith(self.suffix))
+        return [uuid for uuid in uuids if parse_uuid(uuid) == uuid]
+
+    def _read(self, uuid: str, size: int, decode: Callable[[bytes], T | None]) -> T | None:
+        """Return the record in a server's file; None if it is missing, blank, torn or unreadable. Takes no lock."""
+        path = self._path(uuid)
+        with suppress(OSError):
+            return read_sealed(path, size, decode)
+        return None
 
 
 def read_held(descriptor: int, size: int) -> bytes:

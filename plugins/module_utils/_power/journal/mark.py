@@ -52,8 +52,23 @@ class ProcessMarks:
         return descriptor
 
     def is_alive(self, name: str) -> bool:
-        """Tell if the process of a mark lives, or may live."""
-        return mark_is_alive(self._directory, name)
+        """Tell if the process of a mark lives, or may live. An impossible name counts as dead, an unreadable mark as alive."""
+        if not _NAME.fullmatch(name):
+            return False
+        try:
+            descriptor = open_own(os.path.join(self._directory, name), os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            # A living process holds it, or it cannot be read.
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def close(self) -> None:
         """Remove this process's mark: from now on it counts as dead. Never raises; a failure is a warning."""
@@ -67,23 +82,3 @@ class ProcessMarks:
             os.close(descriptor)
         except OSError as error:
             self._warn(f"Cannot remove this process's mark in {self._directory}: {reason_of(error)}")
-
-
-def mark_is_alive(directory: str, name: str) -> bool:
-    """Tell if the process of a mark lives. An impossible name counts as dead, an unreadable mark as alive."""
-    if not _NAME.fullmatch(name):
-        return False
-    try:
-        descriptor = open_own(os.path.join(directory, name), os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        # A living process holds it, or it cannot be read.
-        return True
-    finally:
-        os.close(descriptor)
-    return False

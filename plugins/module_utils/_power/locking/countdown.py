@@ -18,17 +18,16 @@ from datetime import datetime
 from typing import Any
 
 from ..host.machine import ProcessRecord, this_process
-from ..host.own_files import open_locked, open_or_make, read_held, read_sealed, seal, unseal, write_held
+from ..host.own_files import ServerFiles, open_locked, open_or_make, read_held, seal, unseal, write_held
 from ..model.cancellation import Deadline
 from ..model.clock import SYSTEM_CLOCK, engine_time
 from ..model.errors import CountdownRunning, LockUnavailable
 from ..model.players import WAITING, PlayerCount
 from ..model.request import Request
 from ..model.schema import one_line
-from ..model.server import Run, parse_uuid
+from ..model.server import Run
 from .holder import BLANK, RECORD_SIZE, read_record
 
-_SUFFIX = ".countdown"
 _ROOM = 120
 #: Seconds to wait for a holder without a living record, and between tries: it writes its record soon, or cancels an old countdown.
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 5.0, 0.05
@@ -83,30 +82,24 @@ class Countdown(ProcessRecord):
         return bool(self.told) and self.seconds_left(now) > -_FORGOTTEN_SECONDS
 
 
-class Countdowns:
-    """The countdowns of one node, in the lock directory. Every ``uuid`` is full and canonical."""
+class Countdowns(ServerFiles):
+    """The countdowns of one node, in the lock directory."""
 
-    def __init__(self, directory: str, group: str) -> None:
-        self._directory = directory
-        self._group = group
+    suffix = ".countdown"
 
     def running(self, uuid: str) -> Countdown | None:
         """Return the running countdown of a server; None if there is none or it is unreadable. Reads only."""
-        record = self._record(uuid)
+        record = self._read(uuid, RECORD_SIZE, _decoded)
         return record if record is not None and record.is_alive else None
 
     def abandoned(self, uuid: str) -> Countdown | None:
         """Return a countdown whose process died. Reads only."""
-        record = self._record(uuid)
+        record = self._read(uuid, RECORD_SIZE, _decoded)
         return None if record is None or record.is_alive else record
 
     def all_abandoned(self) -> dict[str, Countdown]:
         """Return every countdown whose process died, by server. Reads only."""
-        names: list[str] = []
-        with suppress(OSError):
-            names += os.listdir(self._directory)
-        uuids = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
-        found = {uuid: self.abandoned(uuid) for uuid in uuids if parse_uuid(uuid) == uuid}
+        found = {uuid: self.abandoned(uuid) for uuid in self._servers()}
         return {uuid: record for uuid, record in found.items() if record is not None}
 
     def begin(self, uuid: str, request: Request, run: Run, *, since: str, due: str) -> HeldCountdown:
@@ -150,17 +143,6 @@ class Countdowns:
             os.close(descriptor)
             return None
         return HeldCountdown(path, descriptor, found, found)
-
-    def _path(self, uuid: str) -> str:
-        if parse_uuid(uuid) != uuid:
-            raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, f"{uuid}{_SUFFIX}")
-
-    def _record(self, uuid: str) -> Countdown | None:
-        path = self._path(uuid)
-        with suppress(OSError):
-            return read_sealed(path, RECORD_SIZE, _decoded)
-        return None
 
     def _lock(self, path: str) -> int | None:
         try:

@@ -8,24 +8,23 @@ from __future__ import annotations
 import os
 import stat
 
-from ..host.own_files import open_or_make, open_own, sync_directory
+from ..host.own_files import ServerFiles, open_or_make, open_own, sync_directory
 from ..model.errors import LockUnavailable
 from ..model.request import ALL
 from ..model.server import parse_uuid
 
-SUFFIX = ".kills"
 
-
-class KillGenerations:
+class KillGenerations(ServerFiles):
     """The kill generations of a node's servers: each is the size of a file ``UUID.kills`` in the state directory.
 
-    Compare generations only for equality. Every ``uuid`` is full and canonical; anything else is a ValueError.
+    Compare generations only for equality.
     """
 
+    suffix = ".kills"
+
     def __init__(self, state_directory: str, group: str) -> None:
-        self._directory = state_directory
-        self._group = group
-        self._path_of_all = os.path.join(state_directory, f"all{SUFFIX}")
+        super().__init__(state_directory, group)
+        self._path_of_all = os.path.join(state_directory, f"all{self.suffix}")
         self._raised_all = False
 
     def read(self, uuid: str) -> int:
@@ -54,8 +53,8 @@ class KillGenerations:
         try:
             with os.scandir(self._directory) as entries:
                 for entry in entries:
-                    uuid = entry.name[: -len(SUFFIX)]
-                    if entry.name.endswith(SUFFIX) and parse_uuid(uuid) == uuid and entry.is_file(follow_symlinks=False):
+                    uuid = entry.name[: -len(self.suffix)]
+                    if entry.name.endswith(self.suffix) and parse_uuid(uuid) == uuid and entry.is_file(follow_symlinks=False):
                         generations[uuid] = entry.stat(follow_symlinks=False).st_size + of_all
         except (FileNotFoundError, NotADirectoryError):
             return generations
@@ -96,11 +95,6 @@ class KillGenerations:
     def changed_since(self, uuid: str, generation: int) -> bool:
         """Return True if the server was killed since ``generation`` was read. Raises `LockUnavailable`."""
         return self.read(uuid) != generation
-
-    def _path(self, uuid: str) -> str:
-        if parse_uuid(uuid) != uuid:
-            raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, f"{uuid}{SUFFIX}")
 
 
 def _sync(descriptor: int) -> None:

@@ -11,38 +11,31 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import TypeVar
 
 from ..host.machine import this_process
-from ..host.own_files import open_locked, open_or_make, read_held, read_sealed, write_held
+from ..host.own_files import ServerFiles, open_locked, open_or_make, read_held, write_held
 from ..model.cancellation import CheckCancelled, Deadline, no_check
 from ..model.clock import Clock, timestamp
 from ..model.errors import LockTimeout, LockUnavailable, PowerError
 from ..model.request import Request
 from ..model.result import Phase
-from ..model.server import Run, parse_uuid
+from ..model.server import Run
 from .holder import BLANK, RECORD_SIZE, EndedHere, Holder, Leftover, decode, encode
 
-T = TypeVar("T")
-
-_SUFFIX = ".lock"
 #: Seconds between two tries.
 TRY_EVERY = 0.02
 #: Tries, every 10 ms, to read the record that a new holder is about to write.
 _NAME_AGAIN = 10
 
 
-class Locks:
-    """The locks of one node. Every ``uuid`` is full and canonical; anything else is a ValueError."""
+class Locks(ServerFiles):
+    """The locks of one node."""
 
-    def __init__(self, directory: str, group: str) -> None:
-        self._directory = directory
-        self._group = group
+    suffix = ".lock"
 
     def holder(self, uuid: str) -> Holder | None:
         """Return the living holder; None if there is none or it is unreadable. Reads only."""
@@ -50,14 +43,8 @@ class Locks:
 
     def held(self) -> dict[str, Holder]:
         """Return each server's living holder; empty if the directory is unreadable. Reads only."""
-        found = {}
-        with suppress(OSError), os.scandir(self._directory) as entries:
-            for entry in entries:
-                uuid = entry.name[: -len(_SUFFIX)]
-                holder = self.holder(uuid) if entry.name.endswith(_SUFFIX) and parse_uuid(uuid) == uuid else None
-                if holder is not None:
-                    found[uuid] = holder
-        return found
+        found = {uuid: self.holder(uuid) for uuid in self._servers()}
+        return {uuid: holder for uuid, holder in found.items() if holder is not None}
 
     def leftover(self, uuid: str) -> Leftover | None:
         """Return the unfinished start or stop in the record, of a living, dead or released holder. Reads only."""
@@ -65,7 +52,7 @@ class Locks:
 
     def look(self, uuid: str) -> tuple[Holder | None, Leftover | None]:
         """Return ``holder`` and ``leftover`` of one moment."""
-        record = self._read(uuid, decode)
+        record = self._read(uuid, RECORD_SIZE, decode)
         if record is None:
             return None, None
         held = not record.released and record.is_alive
@@ -73,12 +60,12 @@ class Locks:
 
     def ended_here(self, uuid: str) -> EndedHere | None:
         """Return the run that an action here ended or is ending, by the record. Reads only."""
-        record = self._read(uuid, decode)
+        record = self._read(uuid, RECORD_SIZE, decode)
         return None if record is None else record.ended_here()
 
     def has_record(self, uuid: str) -> bool:
         """Return True if the server's lock file exists and is not blank. Reads only."""
-        return self._read(uuid, lambda raw: raw.strip(b" \0\n") or None) is not None
+        return self._read(uuid, RECORD_SIZE, lambda raw: raw.strip(b" \0\n") or None) is not None
 
     def changed_at(self, uuid: str) -> int:
         """Return the last change of the lock or its phase, in nanoseconds; 0 if there was none. Reads only."""
@@ -116,17 +103,6 @@ class Locks:
             lock.enter(Phase.PREPARE)
             undo.pop_all()
         return lock
-
-    def _path(self, uuid: str) -> str:
-        if parse_uuid(uuid) != uuid:
-            raise ValueError("not a canonical UUID")
-        return os.path.join(self._directory, uuid + _SUFFIX)
-
-    def _read(self, uuid: str, decoded: Callable[[bytes], T | None]) -> T | None:
-        path = self._path(uuid)
-        with suppress(OSError):
-            return read_sealed(path, RECORD_SIZE, decoded)
-        return None
 
     def _try(self, path: str) -> int | None:
         try:
