@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TextIO
 
@@ -181,13 +181,12 @@ class FreshNode:
 
 
 class ServiceManager:
-    """The service manager that started this process, found through ``variables``. Nothing here raises."""
+    """The service manager that started this process, if one did. Nothing here raises."""
 
-    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
-        variables = os.environ if variables is None else variables
-        self._address = variables.get("NOTIFY_SOCKET", "")
-        is_ours = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        text = variables.get("WATCHDOG_USEC", "")
+    def __init__(self) -> None:
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
+        is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        text = os.environ.get("WATCHDOG_USEC", "")
         wants_life = is_ours and text.isdigit() and int(text)
         #: Seconds between two calls of `alive`; None without a watchdog for this process.
         self.life_seconds = min(int(text) / 2_000_000, _LIFE_SECONDS) if wants_life else None

@@ -148,8 +148,9 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
     if not isinstance(given, Mapping):
         raise SettingsInvalid(f"Cannot use {option}: it is {describe(given, secret=True)}, expected a map")
     refuse_unknown(list(given), NODE_KEYS, option)
-    text = {key: _text(option, key, given) for key in ("docker_host", "url", "token", "panel_node", *_ENGINE_TEXT)}
-    flags = {key: _flag(option, key, given) for key in _ENGINE_FLAGS}
+    keys = ("docker_host", "url", "token", "panel_node", *_ENGINE_TEXT)
+    text = {key: (_given(option, key, given, str, "text (put it in quotes)") or "").strip() or None for key in keys}
+    flags = {key: _given(option, key, given, bool, "true or false") for key in _ENGINE_FLAGS}
     if text["docker_host"] and text["url"]:
         raise SettingsInvalid(f"Cannot use {option}: it has both docker_host and url; give one of them")
     if text["url"] and not text["token"]:
@@ -177,18 +178,10 @@ def _node(name: Any, given: Any, ssh_args: tuple[str, ...]) -> NodeWanted:
     return node
 
 
-def _text(option: str, key: str, given: Mapping[str, Any]) -> str | None:
+def _given(option: str, key: str, given: Mapping[str, Any], kind: type, expected: str) -> Any:
     value = given.get(key)
-    if value is not None and not isinstance(value, str):
-        secret = key == "token"
-        raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value, secret=secret)}, expected text (put it in quotes)")
-    return None if value is None or not value.strip() else str(value).strip()
-
-
-def _flag(option: str, key: str, given: Mapping[str, Any]) -> bool | None:
-    value = given.get(key)
-    if value is not None and not isinstance(value, bool):
-        raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value)}, expected true or false")
+    if value is not None and not isinstance(value, kind):
+        raise SettingsInvalid(f"Cannot use {option}.{key}: it is {describe(value, secret=key == 'token')}, expected {expected}")
     return value
 
 

@@ -29,15 +29,13 @@ _TRIES = 3
 _PAUSE, _GROWTH, _LONGEST_PAUSE = 0.5, 2.0, 10.0
 _WAIT = 429
 
-Sleep = Callable[[float], None]
 
-
-def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> SourceReading:
+def read_panel(wanted: PanelWanted, timeout: int) -> SourceReading:
     """Return all servers of the Panel, with the names of its nodes. ``timeout`` is in seconds, for each exchange; three tries.
 
     Raises `SourceUnreachable`, `SourceDenied`, `SettingsInvalid`, `MissingLibrary`.
     """
-    api = _Api(wanted, timeout, sleep)
+    api = _Api(wanted, timeout)
     with contextlib.closing(api), ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
             asked_nodes, asked_eggs = pool.submit(_all_pages, api, "/nodes"), pool.submit(_eggs, api)
@@ -63,10 +61,9 @@ def read_panel(wanted: PanelWanted, timeout: int, sleep: Sleep = time.sleep) -> 
 class _Api:
     """The Application API. Threads may share it. No error shows the key."""
 
-    def __init__(self, wanted: PanelWanted, timeout: int, sleep: Sleep) -> None:
+    def __init__(self, wanted: PanelWanted, timeout: int) -> None:
         self.address = shown_address(wanted.url)
         self._timeout = float(timeout)
-        self._sleep = sleep
         headers = {"Accept": "application/vnd.pterodactyl.v1+json", "User-Agent": "fleet.power"}
         try:
             self._web = Web(wanted.url, f"Bearer {wanted.key}", headers=headers, trust=Trust(wanted.verify, wanted.ca_path))
@@ -109,7 +106,7 @@ class _Api:
                     return answer
                 reason, wait = f"it answers {_told(answer)}", _asked_pause(answer, pause)
             if tries < _TRIES:
-                self._sleep(wait)
+                time.sleep(wait)
                 pause *= _GROWTH
         raise self.fault(path, f"{reason} ({_TRIES} tries)")
 

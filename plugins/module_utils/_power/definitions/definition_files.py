@@ -8,6 +8,7 @@ The file name is the server's UUID: a lookup reads one file, and a broken file a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -194,19 +195,11 @@ class KeptDefinitions(DefinitionDirectory):
         content = _written(definition.source, panel)
         if len(content) > self.largest:
             raise ValueError(f"it is larger than {self.largest} bytes")
-        path = self._paths(definition.server.uuid)[0]
-        if self._holds(path, content):
-            return
-        prepare_directory(self._state_directory, self._group)
-        prepare_directory(self.path, self._group)
-        replace_file(path, content, shared=True)
+        self._write(self._paths(definition.server.uuid)[0], content)
 
     def keep_list(self, panel: str, uuids: Iterable[str]) -> None:
         """Write the servers that the Panel at ``panel`` lists for this node, atomically, if they changed. Raises OSError."""
-        content = json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode()
-        if not self._holds(self._list_path, content):
-            prepare_directory(self._state_directory, self._group)
-            replace_file(self._list_path, content, shared=True)
+        self._write(self._list_path, json.dumps({"panel": panel, "servers": sorted(uuids), "schema": _SCHEMA}).encode())
 
     def last_list(self, panel: str) -> frozenset[str] | None:
         """Return the kept list of the Panel at ``panel``; None if there is none or it is unreadable."""
@@ -221,12 +214,13 @@ class KeptDefinitions(DefinitionDirectory):
         except (OSError, ValueError, TypeError, LookupError, DefinitionInvalid):
             return None
 
-    def _holds(self, path: str, content: bytes) -> bool:
-        try:
-            with os.fdopen(self._open(path), "rb") as file:
-                return file.read(len(content) + 1) == content
-        except OSError:
-            return False
+    def _write(self, path: str, content: bytes) -> None:
+        with contextlib.suppress(OSError), os.fdopen(self._open(path), "rb") as file:
+            if file.read(len(content) + 1) == content:
+                return
+        prepare_directory(self._state_directory, self._group)
+        prepare_directory(os.path.dirname(path), self._group)
+        replace_file(path, content, shared=True)
 
     def _open(self, path: str) -> int:
         return open_own(path, os.O_RDONLY)

@@ -82,14 +82,7 @@ def zero_or_between(least: int, most: int) -> ValueType:
 
 
 def one_of(*choices: str) -> ValueType:
-    words = " or ".join((", ".join(choices[:-1]), choices[-1]))
-
-    def read(value: object, place: KeyLocation) -> str:
-        if value not in choices:
-            raise place.wrong(value, words)
-        return str(value)
-
-    return ValueType(words, read)
+    return checked(" or ".join((", ".join(choices[:-1]), choices[-1])), choices.__contains__)
 
 
 def list_of(kind: ValueType, words: str) -> ValueType:

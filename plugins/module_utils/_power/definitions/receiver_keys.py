@@ -40,6 +40,7 @@ _SELECTOR = ValueType(
     lambda value, place: take_selector(read_keys(value, _SELECTORS, place).complete(_SELECTORS), _SELECTORS, place),
     _SELECTORS,
 )
+_SERVERS = list_of(_SELECTOR, "a list of maps that say which servers")
 
 RECEIVER_KEYS = (
     KeySpec("name", _NAME, REQUIRED, "Unique name of the receiver"),
@@ -48,12 +49,7 @@ RECEIVER_KEYS = (
     KeySpec("secret_file", ABSOLUTE_PATH, "", "File with the secret for signatures, `whsec_...`; mode 0600; unset: no signature"),
     KeySpec("format", one_of(*FORMATS), CLOUDEVENTS, "`cloudevents` for programs, or `discord` for people"),
     KeySpec("types", list_of(_TYPE, "a list of types of events"), (), "Types of events to send; empty: all"),
-    KeySpec(
-        "servers",
-        list_of(_SELECTOR, "a list of maps that say which servers"),
-        (),
-        "Servers whose events to send; empty: all",
-    ),
+    KeySpec("servers", _SERVERS, (), "Servers whose events to send; empty: all"),
 )
 #: If the text is not in a file that others may read, it may contain the secret itself.
 _WITH_SECRET = (*RECEIVER_KEYS, KeySpec("secret", FILLED_TEXT, "", "The secret, instead of `secret_file`", secret=True))

@@ -56,16 +56,13 @@ def definition_fingerprint(definition: Definition) -> str:
     It includes keys that only the Panel uses, because placeholders can use them. Keep it in the journal only: with all other parts known, a
     short secret could be guessed from it.
     """
-    return hashlib.sha256(_content(definition).encode()).hexdigest()
-
-
-def _content(definition: Definition) -> str:
     own = {key: value for key, value in definition.source.items() if key not in ORIGIN_KEYS}
     try:
-        return json.dumps(own, sort_keys=True, separators=(",", ":"))
+        content = json.dumps(own, sort_keys=True, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         # Values that JSON lacks are in unused keys.
-        return json.dumps(asdict(replace(definition, source={}, warnings=())), sort_keys=True)
+        content = json.dumps(asdict(replace(definition, source={}, warnings=())), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _exemption(settings: Settings, rules: Mapping[int, SupervisorRule], definition: Definition | None) -> str:

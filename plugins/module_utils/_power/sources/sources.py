@@ -175,17 +175,17 @@ class ServerSearch:
             raise ambiguous(wanted, sorted(found))
         return next(Server(uuid, name) for uuid, name in found.items())
 
-    def identify_to_look(self, text: str, *, check_cancelled: CheckCancelled = no_check) -> Server:
+    def identify_to_look(self, text: str) -> Server:
         """Identify as for a stop, without a definition; if needed, the Panel gets one try of at most 10 s."""
         try:
-            server = self.identify(text, PowerAction.STOP, check_cancelled=check_cancelled)
+            server = self.identify(text, PowerAction.STOP)
         except ServerNotFound:
             if self._set.panel is None:
                 raise
-            self._set.glance_at_panel(check_cancelled)
-            return self.identify(text, PowerAction.START, check_cancelled=check_cancelled)
+            self._set.glance_at_panel(no_check)
+            return self.identify(text, PowerAction.START)
         if not self._is_at_hand(server.uuid):
-            self._set.glance_at_panel(check_cancelled)
+            self._set.glance_at_panel(no_check)
         return server
 
     def _layers(self, action: PowerAction) -> tuple[tuple[Listed, ...], ...]:
