@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kill protocol holds in every order of events, and each of its rules is needed for that."""
+"""The kill protocol holds in every order of events, and needs each of its rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.fleet.power.tests.unit.kill_protocol import ALL_RULES, 
 def test_with_every_rule_no_order_of_events_ends_badly() -> None:
     found = walk(ALL_RULES)
     assert found.bad == {}
-    # What was walked is not a corner of it: every step there is was taken by somebody, but for the one that is never to be.
+    # The walk covers the whole protocol: it reaches every step but the forbidden one.
     assert found.reached == set(At) - {At.UNHEARD}
     assert found.states > 100_000
 
