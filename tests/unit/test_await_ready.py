@@ -115,7 +115,7 @@ def test_a_signal_ends_only_the_wait(fake: FakeNode, waiting: Waiting) -> None:
 
 
 def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Waiting) -> None:
-    """The result would report a server as done that is not ready, to a client of the next process."""
+    """Otherwise the next process would report a server as done that is not ready."""
     fake.node = replace(fake.node, caller=replace(fake.node.caller, handed_on=lambda: fake.interrupted))
     fake.interrupted = True
     waiting.later(2, lambda: waiting.log(b"ready\r\n"))

@@ -184,7 +184,7 @@ def crash() -> EndedRun:
 
 
 def sent() -> Iterator[Event]:
-    """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_regard` has one."""
+    """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_players` has one."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
     yield from row_events.of_operation(row, "2026-01-31T12:03:10.250Z")
     yield from row_events.of_end(crash(), Limits(max_restarts=1))
