@@ -43,8 +43,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.supervisi
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, message_of
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.webhook_client import Taking, WebhookClient
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
+from ansible_collections.fleet.power.tests.unit.receiver_support import SECRET
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
-from ansible_collections.fleet.power.tests.unit.told_support import SECRET
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 AT = "2026-03-01T12:00:00.250Z"
