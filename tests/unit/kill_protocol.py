@@ -292,14 +292,14 @@ def kill_waits(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Mov
         else:
             yield f"{name} takes the lock", kill_acquires(state, index, rules, then)
         return
-    told = state.holding is None or state.holding.stale
+    is_aware = state.holding is None or state.holding.stale
     if Rule.RAISE_AGAIN in rules:
         # The code raises only for a new holder. The model raises at any time, which must be harmless, too.
         yield f"{name} raises the generation again", state.raised()
-        if told:
+        if is_aware:
             yield f"{name} gives up", state.kill(index, at=At.UNSETTLED)
     else:
-        yield f"{name} gives up", state.kill(index, at=At.UNSETTLED if told else At.UNHEARD)
+        yield f"{name} gives up", state.kill(index, at=At.UNSETTLED if is_aware else At.UNHEARD)
 
 
 def kill_settles(state: State, index: int) -> Iterator[Move]:

@@ -169,7 +169,7 @@ def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     assert not unsure and set(events) == set(documented["events"]["contains"])
     assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
-    # Of Wings and of our own HTTP shim. Only the shim reports supervision and players.
+    # `remote` joins facts of Wings and of our HTTP shim. Only the shim reports supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
     own = facts._entry(read_server({"state": "running", **ours}, UUID))
     remote = {**facts_of_an_endpoint(), **{name: own[name] for name in ours}}

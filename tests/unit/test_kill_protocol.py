@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.fleet.power.tests.unit.kill_protocol import ALL_RULES, At, Rule, walk
 
 
-def test_with_every_rule_no_order_of_events_ends_badly() -> None:
+def test_all_rules_together_prevent_every_bad_state() -> None:
     found = walk(ALL_RULES)
     assert found.bad == {}
     # The walk covers the whole protocol: it reaches every step but the forbidden one.
@@ -19,6 +19,6 @@ def test_with_every_rule_no_order_of_events_ends_badly() -> None:
 
 @pytest.mark.samples("KILL_UNDER_LOCK", "LOOK_UNDER_LOCK")
 @pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name)
-def test_without_one_rule_some_order_of_events_ends_badly(rule: Rule) -> None:
+def test_a_missing_rule_allows_a_bad_state(rule: Rule) -> None:
     found = walk(ALL_RULES - {rule}, first_bad=True)
     assert found.bad, rule.value

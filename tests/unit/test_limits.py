@@ -175,7 +175,7 @@ def look(fake: FakeNode, *names: str) -> Described:
     return describe(names, fake.build(), FactOptions(), remember=lambda _uuid, _run: None)
 
 
-def told(fake: FakeNode) -> Any:
+def outdated(fake: FakeNode) -> Any:
     (entry,) = look(fake, UUID).entries
     return entry["outdated"]
 
@@ -186,9 +186,9 @@ UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": No
 
 def test_each_outdated_key_names_the_action_that_applies_it(fake: FakeNode) -> None:
     fake.up()
-    assert told(fake) == NONE
+    assert outdated(fake) == NONE
     fake.define(environment={"MOTD": "secret words"}, build={"cpu_limit": 50})
-    assert told(fake) == {
+    assert outdated(fake) == {
         **NONE,
         "is_outdated": True,
         "differs": ["build.cpu_limit", "environment.MOTD"],
@@ -197,7 +197,7 @@ def test_each_outdated_key_names_the_action_that_applies_it(fake: FakeNode) -> N
     }
     assert "secret" not in str(look(fake).entries)
     assert fake.perform("restart").outcome.value == "done"
-    assert told(fake) == NONE
+    assert outdated(fake) == NONE
 
 
 def test_a_missing_image_leaves_the_comparison_unknown(fake: FakeNode) -> None:
@@ -209,7 +209,7 @@ def test_a_missing_image_leaves_the_comparison_unknown(fake: FakeNode) -> None:
     assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
     # This key differs with any image.
     fake.define(invocation="other")
-    assert told(fake)["differs"] == ["invocation"]
+    assert outdated(fake)["differs"] == ["invocation"]
 
 
 def test_an_unreadable_definition_is_not_replaced_by_the_last_readable_one(fake: FakeNode) -> None:
@@ -231,7 +231,7 @@ def test_a_silent_image_query_does_not_delay_the_facts(fake: FakeNode, monkeypat
     monkeypatch.setattr(server_facts, "_IMAGES_SECONDS", 0.05)
     monkeypatch.setattr(fake.engine.images, "find", lambda _name: released.wait(10))
     try:
-        assert told(fake)["is_outdated"] is None and "took more than" in told(fake)["why"]
+        assert outdated(fake)["is_outdated"] is None and "took more than" in outdated(fake)["why"]
     finally:
         released.set()
 
@@ -242,7 +242,7 @@ class TestBoot:
         fake.define(build={"memory_limit": 100})
         memory = {"memory": 115_000_000, "reservation": 100_000_000, "memory_swap": 115_000_000}
         fake.engine.change(UUID, limits=type(snapshot.limits)(**memory, pids=512))
-        assert told(fake) == {**NONE, "next_start": ["environment.SERVER_MEMORY"]}
+        assert outdated(fake) == {**NONE, "next_start": ["environment.SERVER_MEMORY"]}
         assert fake.perform("restart").outcome.value == "done"
         assert fake.seen().id != snapshot.id and "SERVER_MEMORY=100" in fake.seen().environment
 
@@ -253,7 +253,7 @@ def ended_facts(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 
 
 class TestSelection:
-    """`outdated` of an action: only a server whose container is not what its definition says."""
+    """With `outdated`, an action acts only on a server whose container differs from its definition."""
 
     def test_a_server_that_is_not_outdated_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         snapshot = fake.up()

@@ -32,7 +32,7 @@ def release_after(fake: FakeNode, seconds: float, lock: PowerLock) -> None:
     fake.clock.after(seconds, lock.release)
 
 
-class TestBeforeAnythingIsStopped:
+class TestBeforeTheStop:
     @pytest.mark.parametrize("action", ["start", "restart"])
     def test_a_start_or_restart_of_a_suspended_server_is_refused(self, fake: FakeNode, action: str) -> None:
         run = (fake.up() if action == "restart" else fake.down()).run

@@ -383,13 +383,13 @@ class TestDowntime:
         assert fake.node.await_end(Run("gone", ""), 5, lambda: None) == RunEnd()
 
     @pytest.mark.parametrize(
-        "told, expected",
+        "downtime, expected",
         [
             ({"seconds": 1.5, "ready_seconds": 7}, {"seconds": 1.5, "ready_seconds": 7}),
             ({"since": "2026-03-01T12:00:00Z"}, {"since": "2026-03-01T12:00:00Z"}),
             *((wrong, None) for wrong in (None, [], {}, {"seconds": "1"}, {"seconds": True}, {"ready_seconds": 1})),
         ],
     )
-    def test_a_result_takes_over_the_downtime_of_an_endpoint(self, told: object, expected: object) -> None:
-        found = read_operation({"outcome": "done", "downtime": told}).downtime
+    def test_a_result_takes_over_the_downtime_of_an_endpoint(self, downtime: object, expected: object) -> None:
+        found = read_operation({"outcome": "done", "downtime": downtime}).downtime
         assert (None if found is None else found.facts()) == expected

@@ -69,9 +69,9 @@ def test_a_result_is_reported_by_its_outcome() -> None:
     server = Server(UUID, "Lobby")
     for outcome in Outcome:
         result = Result(server, PowerAction.RESTART, outcome, "op", NOON, NOON, code="a_code", msg="A sentence.")
-        said = lines_of(json.dumps(News.of_end(result).line()))
-        assert bool(said) is (outcome not in (Outcome.UNCHANGED, Outcome.SKIPPED))
-        assert all(outcome.value in each for each in said)
+        lines = lines_of(json.dumps(News.of_end(result).line()))
+        assert bool(lines) is (outcome not in (Outcome.UNCHANGED, Outcome.SKIPPED))
+        assert all(outcome.value in each for each in lines)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +149,12 @@ SUMMED = re.compile(r"(?:: |, )(\d+) restart (\w+)")
 
 
 def count_ends(lines: list[str]) -> Counter[str]:
-    said: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     for each in lines:
         alone = ALONE.search(each)
         for number, outcome in [("1", alone[1])] if alone else SUMMED.findall(each):
-            said[outcome] += int(number)
-    return said
+            counted[outcome] += int(number)
+    return counted
 
 
 @settings(max_examples=80, deadline=None)
@@ -190,10 +190,10 @@ def test_the_lines_in_a_second_are_limited_and_each_end_is_reported_once(events:
 def speak_into_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pytest.importorskip("ansible.plugins.action")
     plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._progress")
-    said: list[str] = []
-    monkeypatch.setattr(plugin, "speak", said.append)
+    spoken: list[str] = []
+    monkeypatch.setattr(plugin, "speak", spoken.append)
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    return said
+    return spoken
 
 
 def task_progress(host: str, *, mute: bool = False) -> Any:

@@ -87,7 +87,7 @@ def test_a_full_result_consists_of_plain_json_values() -> None:
 
 
 class TestBrief:
-    """A server of many: a good result shows only how it ended."""
+    """Brief entries: a successful result shows only its outcome."""
 
     @pytest.mark.parametrize(
         "of",

@@ -270,9 +270,9 @@ ASK = "from ansible_collections.fleet.power.plugins.module_utils._power.actions.
     [("+chown,+dac_override,+fowner", "True"), ("+dac_override,+fowner", "False"), ("+chown,+dac_override", "False")],
 )
 def test_a_service_acts_as_root_only_with_all_three_capabilities(rights: str, acts_as_root: str) -> None:
-    somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+    unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
     ran = subprocess.run(
-        [*somebody, sys.executable, "-c", ASK],
+        [*unprivileged, sys.executable, "-c", ASK],
         env={"PYTHONPATH": str(RIGHTS_CHECKOUT / ".build"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
@@ -295,7 +295,7 @@ def test_invalid_settings_fail_the_check_before_they_are_written(tmp_path: Path)
     (task,) = (each for each in yaml.safe_load((role / "tasks" / "settings.yml").read_text())[0]["block"] if "copy" in str(each))
     assert "__node_try_settings" in task["ansible.builtin.copy"]["validate"] and task["no_log"] and task["diff"] is False
     file = tmp_path / "config.yml"
-    for text, said in (
+    for text, error in (
         ("token: hunter22\nsystem: {stop_timeout: 30}", ""),
         ("token: hunter22\nsystem: {stop_timeout: soon}", "system.stop_timeout"),
         ("token: hunter22\ndocker: {host: 'tcp://10.0.0.1:99999'}", "docker.host"),
@@ -304,6 +304,6 @@ def test_invalid_settings_fail_the_check_before_they_are_written(tmp_path: Path)
         ran = subprocess.run(
             [sys.executable, "-I", "-B", "-c", check, CHECKOUT / ".build", file], capture_output=True, text=True, check=False
         )
-        assert (ran.returncode == 0) == (not said)
-        assert said in ran.stderr.splitlines()[-1] if said else not ran.stderr
+        assert (ran.returncode == 0) == (not error)
+        assert error in ran.stderr.splitlines()[-1] if error else not ran.stderr
         assert "hunter22" not in ran.stderr
