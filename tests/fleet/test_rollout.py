@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
+from ansible_collections.fleet.power.tests.unit.receiver_support import SECRET, fake_receiver
 
 from .lab import Lease, bring_up, inventory, phase_of, playbook, playbook_begun, server, uuid_of, wait_until
 from .ran import recap
@@ -27,7 +27,7 @@ def test_three_failures_exceed_a_budget_of_two_and_a_resume_does_the_rest(lease:
     before = runs_of(node, [*bad, *good])
     break_start(node, *bad)
 
-    with told() as chat:
+    with fake_receiver() as chat:
         asked = {"rollout_receivers": [{"name": "chat", "url": chat.url, "secret": SECRET}]}
         ran = playbook("rolling_restart", [node], rollout_max_failures=2, rollout_max_parallel=3, **asked)
         first = result_of(tmp_path)["run"]
@@ -51,7 +51,7 @@ def test_three_failures_exceed_a_budget_of_two_and_a_resume_does_the_rest(lease:
     ]
     assert [line.split()[1].rstrip(":") for line in json.loads(resume.read_text())["not_done"]] == untouched
 
-    with told() as chat:
+    with fake_receiver() as chat:
         resumed = playbook("rolling_restart", [node], rollout_resume=str(resume), rollout_receivers=[{"name": "chat", "url": chat.url}])
         second = result_of(tmp_path)["run"]
         assert chat.events == [("rollout.begun", second), ("rollout.ended", second)]

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from ansible_collections.fleet.power.tests.unit.told_support import SECRET, told
+from ansible_collections.fleet.power.tests.unit.receiver_support import SECRET, fake_receiver
 
 from .jobs import PATIENCE, UNFOLLOWED
 from .lab import Lease, adhoc, bring_up, inventory, playbook, playbook_begun, server, uuid_of, wait_until
@@ -100,7 +100,7 @@ def test_after_a_kill_the_next_run_first_sends_the_events_left_once_and_in_order
     slow, later = server("slow", STOP_SECONDS=8), server("later")
     bring_up({node: [slow, later]})
     address = tmp_path / "address"
-    with told() as chat, told() as hanging, told() as redirecting, told() as elsewhere:
+    with fake_receiver() as chat, fake_receiver() as hanging, fake_receiver() as redirecting, fake_receiver() as elsewhere:
         hanging.hangs = 600
         redirecting.status, redirecting.answer_headers = 308, {"Location": elsewhere.url}
         chat.status = 503

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node with a fake engine and a clock of its own; locks, generations, journal, definitions and data directories are real files."""
+"""A node with a fake engine and a fake clock. Locks, generations, journal, definitions and data directories are real files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OTHER = "another-operation"
 
 
 class FakeGame:
-    """A game whose players a test sets: ``online`` None is unknown. What is announced is in ``heard``, unless it is ``deaf``."""
+    """A game whose players a test sets: ``online`` None is unknown. Announcements go to ``heard``, unless the game is ``deaf``."""
 
     def __init__(self) -> None:
         self.online: int | None = 0
@@ -57,7 +57,7 @@ class FakeGame:
 
 
 class FakeGames:
-    """The games of a node: one for every server, none where ``game`` is None."""
+    """The games of a node: one for every server, or no game if ``game`` is None."""
 
     def __init__(self) -> None:
         self.game: FakeGame | None = FakeGame()
@@ -70,7 +70,7 @@ class FakeGames:
 
 
 class FakeNode:
-    """One server, ``UUID``, defined in the directory; what a test wants of it."""
+    """A node with one server, ``UUID``, defined in the directory. Tests change its settings, definition and engine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -128,13 +128,13 @@ class FakeNode:
         return self.root / "servers" / f"{UUID}.json"
 
     def definition(self, *, process: Mapping[str, Any] | None = None, **given: Any) -> dict[str, Any]:
-        """A definition of the server: keys of ``settings``, and of ``process_configuration``."""
+        """A definition of the server: keys of ``settings`` and of ``process_configuration``."""
         settings = {"uuid": UUID, "meta": {"name": "Cobalt"}, "container": {"image": "game:1"}, **given}
         stop = {"type": "signal", "value": "SIGTERM"}
         return {"settings": settings, "process_configuration": {"stop": stop, **(process or {})}}
 
     def define(self, **given: Any) -> None:
-        """Write a definition of the server into the directory; this is done at once, as a neighbour may do it."""
+        """Write a definition of the server into the directory, atomically."""
         fresh = self.root / "fresh.json"
         fresh.write_text(json.dumps(self.definition(**given)))
         fresh.replace(self.file)
@@ -156,7 +156,7 @@ class FakeNode:
         return perform(self.request(action, **fields), self.node)
 
     def up(self, **fields: Any) -> Snapshot:
-        """Bring the server up the way it is done, then change what the engine says of it."""
+        """Start the server, then change the engine's facts about it."""
         assert self.perform("start").outcome.value == "done"
         self.engine.calls.clear()
         return self.engine.change(UUID, **fields)
@@ -189,13 +189,13 @@ class FakeNode:
         )
 
     def leave(self, phase: Phase, run: Run, action: str = "start") -> None:
-        """Leave a request unfinished in the lock file, as somebody who died or gave up."""
+        """Leave an unfinished request in the lock file, like a process that died or gave up."""
         with self.lock(action) as lock:
             lock.enter(phase, run=run)
             lock.keep()
 
     def progress(self, action: str = "start", **fields: Any) -> Progress:
-        """The progress of an action, for the chapters of the story by themselves."""
+        """The progress of an action, for tests of single steps."""
         progress = Progress(self.request(action, **fields), self.clock)
         progress.server = Server(UUID, "Cobalt")
         return progress
@@ -204,5 +204,5 @@ class FakeNode:
         return ActionContext(progress.request, self.node, progress)
 
     def kill_elsewhere(self) -> None:
-        """Raise the kill generation, as somebody else's kill does first."""
+        """Raise the kill generation, like the first step of another process's kill."""
         self.node.generations.raise_for(UUID)

@@ -1,15 +1,15 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kill protocol as a model, small enough to walk every interleaving of it.
+"""The kill protocol as a model. It is small enough to walk every interleaving.
 
-Two starts (or the second halves of two restarts) and two kills act on one server. Between any two of their steps any of them may be
-killed, and a start request may still be on its way to the engine when the one who sent it is gone. The engine may be slow, may drop
-a request of a caller that is gone, and may stop answering. What is assumed of it: calls that start and remove one container do not overlap,
-a container that runs is not removed without force, and one that was removed is never started.
+Two starts (or the second halves of two restarts) and two kills act on one server. Each of them may die between any two steps. A start
+request may still be on its way to the engine when its sender is gone. The engine may be slow, may drop the request of a caller that is
+gone, and may stop answering. The model assumes: calls that start and remove one container do not overlap, the engine removes a running
+container only with force, and it never starts a removed container.
 
-A state is bad in either of two ways. *Revived*: a kill has said that the server is down for good, yet it runs because of a start
-that was requested before that kill. *Unheard*: a kill gave up on a holder that was never told of it.
+A state is bad in two ways. *Revived*: a kill has reported that the server stays down, yet the server runs because of an earlier start
+request. *Unheard*: a kill gave up although the lock holder had not seen its generation.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from typing import NamedTuple, TypeVar
 
 class Rule(Enum):
     RAISE_FIRST = "a kill raises the generation before it does anything else"
-    RAISE_AGAIN = "a kill that waits raises it again for every holder that was not told"
+    RAISE_AGAIN = "a kill that waits raises it again for every holder that has not seen it"
     REMEMBER_AT_REQUEST = "a start remembers the generation of the moment it was requested"
-    LOOK_UNDER_LOCK = "a start looks at the generation again when it has the lock, before it sends"
+    LOOK_UNDER_LOCK = "a start compares the generation again under the lock, before it sends"
     WAIT_FOR_HOLDER = "a kill that found the lock held waits for it"
     KILL_UNDER_LOCK = "a kill that has waited for the lock kills once more under it"
     RECORD_BEFORE_SENDING = "phase start is in the record before the request is sent"
-    FENCE_LEFTOVER = "whoever finds a start left over makes sure that it cannot be executed later"
-    CARRY_LEFTOVER = "a start that was found left over stays in the record until it is settled"
-    KEEP_UNANSWERED = "a start that got no answer is left in the record at release"
+    FENCE_LEFTOVER = "an action that finds a leftover start prevents its later execution"
+    CARRY_LEFTOVER = "a leftover start stays in the record until it is settled"
+    KEEP_UNANSWERED = "a start without an answer stays in the record at release"
 
 
 ALL_RULES = frozenset(Rule)
 
 
 class Flight(Enum):
-    """Where a start request is; an answered one is nowhere."""
+    """The place of a start request. An answered request has none."""
 
     QUEUED = "on its way"
     EXECUTING = "being executed"
@@ -68,7 +68,7 @@ class At(Enum):
     CHECK = "check that it is down"
     SETTLED = "settled"
     UNSETTLED = "unsettled"
-    UNHEARD = "unsettled, the holder not told"
+    UNHEARD = "unsettled, the holder has not seen it"
     # either
     OVER = "over"
 
@@ -81,14 +81,14 @@ KILL_ENDED = frozenset((At.SETTLED, At.UNSETTLED, At.UNHEARD, At.OVER))
 
 
 class Starter(NamedTuple):
-    """A start. ``stale``: the generation is not the remembered one. ``early``: per kill, whether this was requested before it."""
+    """A start. ``stale``: the generation has changed since. ``early``: for each kill, whether this start was requested before it."""
 
     at: At = At.REQUEST
     stale: bool = False
     early: tuple[bool, ...] = ()
     flight: Flight | None = None
     runs: bool = False  # the server runs because of this start
-    carries: bool = False  # knows of a start left over
+    carries: bool = False  # knows of a leftover start
 
 
 class Kill(NamedTuple):
@@ -97,13 +97,13 @@ class Kill(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything at one moment. The lock is held by whoever is at a step that needs it."""
+    """Everything at one moment. An actor holds the lock while it is at a step that needs the lock."""
 
     starters: tuple[Starter, ...]
     kills: tuple[Kill, ...]
-    phase_start: bool = False  # the record says that a start request is under way
-    leftover: bool = False  # the record carries one that was found
-    moved: bool = False  # StartedAt is no longer the one in the record
+    phase_start: bool = False  # the record says that a start request is being sent
+    leftover: bool = False  # the record carries a leftover start
+    moved: bool = False  # StartedAt differs from the record
 
     @property
     def up(self) -> bool:
@@ -132,15 +132,15 @@ class State(NamedTuple):
         return self._replace(kills=tuple(kills))
 
     def raised(self) -> State:
-        """The generation is another now: whoever remembers one remembers an old one."""
+        """Raise the generation: every remembered generation becomes stale."""
         return self._replace(starters=tuple(each if each.at is At.REQUEST else each._replace(stale=True) for each in self.starters))
 
     def killed(self) -> State:
-        """SIGKILL: what runs is gone; a start that is being executed is not hit."""
+        """SIGKILL ends the running process. It does not affect a start that the engine executes."""
         return self._replace(starters=tuple(each._replace(runs=False) for each in self.starters))
 
     def removed(self) -> State:
-        """The container is gone, and with it every request to start it."""
+        """Remove the container and every request to start it."""
         return self._replace(starters=tuple(each._replace(flight=None) for each in self.starters))
 
     def released(self, leftover: bool) -> State:
@@ -148,7 +148,7 @@ class State(NamedTuple):
 
     @property
     def bad(self) -> str:
-        """In which way this state is bad, if it is."""
+        """The kind of the bad state, or an empty string."""
         for number, kill in enumerate(self.kills):
             if kill.at is At.SETTLED and any(each.runs and each.early[number] for each in self.starters):
                 return "revived"
@@ -163,7 +163,7 @@ AnyState = TypeVar("AnyState")
 
 
 def moves(state: State, rules: frozenset[Rule]) -> Iterator[Move]:
-    """Every next state, with what happens on the way to it."""
+    """Every next state, with the event that leads to it."""
     for index in range(len(state.starters)):
         yield from starter_moves(state, index, rules)
         yield from engine_moves(state, index)
@@ -177,7 +177,7 @@ def engine_moves(state: State, index: int) -> Iterator[Move]:
         if not state.executing:
             yield f"{name} is taken up", state.starter(index, flight=Flight.EXECUTING)
         if starter.at is At.OVER:
-            yield f"{name} is dropped, its caller being gone", state.starter(index, flight=None)
+            yield f"{name} is dropped, because its caller is gone", state.starter(index, flight=None)
     elif starter.flight is Flight.EXECUTING:
         done = state.starter(index, flight=None)
         yield f"{name} is executed", done if state.up else done.starter(index, runs=True)._replace(moved=True)
@@ -208,13 +208,13 @@ def starter_acquires(state: State, index: int, rules: frozenset[Rule]) -> State:
 
 
 def acquired(state: State, rules: frozenset[Rule]) -> tuple[bool, State]:
-    """Whether the record tells of a start left over, and the state after the acquirer has written its own record."""
+    """Whether the record names a leftover start, and the state after the new holder has written its own record."""
     found = (state.phase_start or state.leftover) and Rule.FENCE_LEFTOVER in rules
     return found, state._replace(phase_start=False, leftover=found and Rule.CARRY_LEFTOVER in rules)
 
 
 def starter_fences(state: State, index: int) -> Iterator[Move]:
-    """Make sure that a request has been executed, or never will be: somebody else's before sending, or its own unanswered one."""
+    """Make sure that a request was executed or never will be: a leftover one before sending, or the own unanswered one."""
     starter, name = state.starters[index], f"start {index}"
     own = starter.at in (At.FENCE_OWN, At.REMOVE_OWN)
     settled = state.starter(index, at=At.RELEASE if own else At.LOOK, carries=False)._replace(phase_start=False, leftover=False)
@@ -225,13 +225,13 @@ def starter_fences(state: State, index: int) -> Iterator[Move]:
             yield f"{name} sees that the request was not executed", state.starter(index, at=At.REMOVE_OWN if own else At.REMOVE)
     elif not state.executing:
         if state.up:
-            yield f"{name} may not remove what runs", state.starter(index, at=At.FENCE_OWN if own else At.FENCE)
+            yield f"{name} may not remove a running container", state.starter(index, at=At.FENCE_OWN if own else At.FENCE)
         else:
             yield f"{name} removes the container", settled.removed()
 
 
 def starter_proceeds(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Move]:
-    """The way of a start under the lock, from looking to releasing."""
+    """The steps of a start under the lock, from the inspection to the release."""
     starter, name = state.starters[index], f"start {index}"
     if starter.at is At.LOOK:
         cancelled = starter.stale and Rule.LOOK_UNDER_LOCK in rules
@@ -272,7 +272,7 @@ def kill_moves(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Mov
         yield from kill_waits(state, index, rules)
     else:
         yield (
-            f"{name} releases, the engine being silent",
+            f"{name} releases, because the engine is silent",
             state.kill(index, at=At.UNSETTLED, carries=False).released(leftover=state.leftover),
         )
         yield from kill_settles(state, index)
@@ -292,18 +292,18 @@ def kill_waits(state: State, index: int, rules: frozenset[Rule]) -> Iterator[Mov
         else:
             yield f"{name} takes the lock", kill_acquires(state, index, rules, then)
         return
-    told = state.holding is None or state.holding.stale
+    is_aware = state.holding is None or state.holding.stale
     if Rule.RAISE_AGAIN in rules:
-        # At any time, not only for a new holder: more than the code does, and it must do no harm either.
+        # The code raises only for a new holder. The model raises at any time, which must be harmless, too.
         yield f"{name} raises the generation again", state.raised()
-        if told:
+        if is_aware:
             yield f"{name} gives up", state.kill(index, at=At.UNSETTLED)
     else:
-        yield f"{name} gives up", state.kill(index, at=At.UNSETTLED if told else At.UNHEARD)
+        yield f"{name} gives up", state.kill(index, at=At.UNSETTLED if is_aware else At.UNHEARD)
 
 
 def kill_settles(state: State, index: int) -> Iterator[Move]:
-    """Under the lock: kill, fence what was left over, and be sure."""
+    """Under the lock: kill, fence the leftover start, and check."""
     kill, name = state.kills[index], f"kill {index}"
     if kill.at is At.KILL:
         yield f"{name} kills", state.killed().kill(index, at=At.KILL_FENCE if kill.carries else At.CHECK)
@@ -325,7 +325,7 @@ def kill_settles(state: State, index: int) -> Iterator[Move]:
 
 
 class Walk(NamedTuple):
-    """What a walk found: how many states, the steps some actor came to, and the shortest way to each kind of bad state."""
+    """The result of a walk: the number of states, the steps that actors reached, and the shortest way to each kind of bad state."""
 
     states: int
     reached: frozenset[At]
@@ -333,7 +333,7 @@ class Walk(NamedTuple):
 
 
 def walk(rules: frozenset[Rule], *, starters: int = 2, kills: int = 2, first_bad: bool = False) -> Walk:
-    """Walk every state that can be reached with these rules; ``first_bad`` ends the walk at the first bad one."""
+    """Walk every reachable state with these rules. ``first_bad`` ends the walk at the first bad state."""
     begin = State((Starter(),) * starters, (Kill(),) * kills)
     before: dict[State, tuple[State, str] | None] = {begin: None}
     queue = deque([begin])

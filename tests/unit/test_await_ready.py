@@ -39,7 +39,7 @@ class Waiting:
         self.progress: Progress = fake.progress()
 
     def wait(self, wait_for: str = "running", done: tuple[str, ...] = READY, output: Output | None = None, **fields: Any) -> float:
-        """Wait; the seconds it took."""
+        """Wait. Returns the duration in seconds."""
         self.progress = self.fake.progress("start", wait_for=wait_for, **fields)
         began = self.fake.clock.monotonic()
         matchers = Matchers(done, strip=False)
@@ -64,7 +64,7 @@ def started_server(fake: FakeNode) -> Waiting:
 
 
 class TestRunning:
-    def test_a_line_in_the_output_ends_the_wait_wherever_chunks_end(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_line_in_the_output_ends_the_wait_regardless_of_chunk_ends(self, fake: FakeNode, waiting: Waiting) -> None:
         output = FakeOutput(fake.clock, b"loading\r\nrea", None, b"dy\r", b"\n")
         assert waiting.wait(output=output) == pytest.approx(0.1)
         assert waiting.matched
@@ -75,7 +75,7 @@ class TestRunning:
         assert 3.0 <= waiting.wait(output=FakeOutput(fake.clock, *chunks)) <= 4.3
         assert waiting.matched
 
-    def test_a_pattern_that_takes_too_long_is_never_ready_and_named(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_pattern_that_takes_too_long_never_matches_and_is_named(self, fake: FakeNode, waiting: Waiting) -> None:
         done = ("regex:^(a|aa)+$",)
         output = FakeOutput(fake.clock, b"a" * 60 + b"b\n")
         with pytest.raises(StartTimeout):
@@ -83,31 +83,31 @@ class TestRunning:
         (warning,) = waiting.progress.warnings
         assert UUID in warning and done[0] in warning and "takes too long" in warning
 
-    def test_without_lines_a_live_process_is_enough(self, waiting: Waiting) -> None:
+    def test_a_live_process_is_ready_without_readiness_lines(self, waiting: Waiting) -> None:
         assert waiting.wait(done=()) == 0.0
 
 
 class TestHealthy:
-    def test_it_is_when_the_engine_says_so(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_the_wait_ends_with_the_engines_health_check(self, fake: FakeNode, waiting: Waiting) -> None:
         fake.engine.change(UUID, health="starting")
         waiting.later(3, lambda: fake.engine.change(UUID, health="unhealthy"))
         waiting.later(7, lambda: fake.engine.change(UUID, health="healthy"))
         assert 7.0 <= waiting.wait("healthy", done=()) <= 7.7
 
-    def test_without_a_health_check_it_means_running_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_server_without_a_health_check_counts_as_healthy_with_a_warning(self, fake: FakeNode, waiting: Waiting) -> None:
         assert waiting.wait("healthy", output=FakeOutput(fake.clock, b"ready\n")) == 0.0
         assert "has no HEALTHCHECK" in waiting.progress.warnings[0]
 
 
 @pytest.mark.parametrize("seconds", [0, 30, 300])
-def test_a_wait_that_is_too_long_leaves_the_server_up(fake: FakeNode, waiting: Waiting, seconds: int) -> None:
+def test_a_timeout_leaves_the_server_up(fake: FakeNode, waiting: Waiting, seconds: int) -> None:
     with pytest.raises(StartTimeout, match=f"not ready {seconds} s after its start"):
         waiting.wait(wait_timeout=seconds)
     assert fake.live
     assert seconds <= fake.clock.monotonic() <= seconds + 0.3
 
 
-def test_a_signal_ends_the_wait_alone(fake: FakeNode, waiting: Waiting) -> None:
+def test_a_signal_ends_only_the_wait(fake: FakeNode, waiting: Waiting) -> None:
     waiting.later(2, lambda: setattr(fake, "interrupted", True))
     assert 2.0 <= waiting.wait() <= 2.3
     assert "a signal ended the wait" in waiting.progress.warnings[0]
@@ -115,7 +115,7 @@ def test_a_signal_ends_the_wait_alone(fake: FakeNode, waiting: Waiting) -> None:
 
 
 def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Waiting) -> None:
-    """Its result would say done of a server that is not ready, to whoever asks the next process."""
+    """Otherwise the next process would report a server as done that is not ready."""
     fake.node = replace(fake.node, caller=replace(fake.node.caller, handed_on=lambda: fake.interrupted))
     fake.interrupted = True
     waiting.later(2, lambda: waiting.log(b"ready\r\n"))
@@ -124,7 +124,7 @@ def test_the_end_of_a_service_does_not_end_the_wait(fake: FakeNode, waiting: Wai
 
 
 class TestEnd:
-    def test_a_process_that_ends_by_itself_is_a_start_that_failed(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_process_that_ends_by_itself_fails_the_start(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.log(b"out of luck\r\n")
         waiting.later(2, lambda: fake.engine.end(UUID, 7))
         with pytest.raises(StartFailed, match="exit code 7"):
@@ -132,13 +132,13 @@ class TestEnd:
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck",))
         assert fake.clock.monotonic() <= 2.7
 
-    def test_a_kill_cancels_it(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_kill_cancels_the_wait(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.later(2, fake.kill_elsewhere)
         waiting.later(2, lambda: fake.engine.end(UUID, 137))
         with pytest.raises(CancelledByKill):
             waiting.wait()
 
-    def test_somebodys_stop_supersedes_it_at_once_and_is_named(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_another_actions_stop_supersedes_the_wait_at_once_and_is_named(self, fake: FakeNode, waiting: Waiting) -> None:
         lock = fake.lock("stop")
         waiting.later(2, lambda: lock.enter(Phase.STOP, run=fake.seen().run))
         with pytest.raises(Superseded, match="another action took it by stop by bob@web2"):
@@ -147,7 +147,7 @@ class TestEnd:
         assert 2.0 <= fake.clock.monotonic() <= 2.7
         assert fake.live
 
-    def test_another_run_of_the_container_supersedes_it(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_another_run_of_the_container_supersedes_the_wait(self, fake: FakeNode, waiting: Waiting) -> None:
         def again() -> None:
             fake.engine.end(UUID)
             fake.engine.execute_start(UUID)
@@ -158,7 +158,7 @@ class TestEnd:
 
 
 class TestEndInTheJournal:
-    """The run that is waited for has ended, and the supervisor, or somebody else, has started another."""
+    """The awaited run has ended, and the supervisor or another action has started a new run."""
 
     @staticmethod
     def ended(fake: FakeNode, verdict: Verdict, again: bool = True) -> None:
@@ -170,7 +170,7 @@ class TestEndInTheJournal:
             fake.engine.execute_start(UUID)
 
     @pytest.mark.parametrize("verdict", [Verdict.CRASHED, Verdict.ENDED, Verdict.PENDING])
-    def test_a_run_that_ended_by_itself_is_a_start_that_failed_although_another_is_up(
+    def test_a_run_that_ended_by_itself_fails_the_start_although_a_new_run_is_up(
         self, fake: FakeNode, waiting: Waiting, verdict: Verdict
     ) -> None:
         waiting.later(2, lambda: self.ended(fake, verdict))
@@ -179,12 +179,12 @@ class TestEndInTheJournal:
         assert (waiting.progress.exit_code, waiting.progress.log) == (7, ("out of luck", "bye"))
 
     @pytest.mark.parametrize("verdict", [Verdict.STOPPED, Verdict.RESTARTING, Verdict.STOPPED_EXTERNALLY, Verdict.ENGINE_STOPPED])
-    def test_a_run_that_somebody_ended_is_superseded(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:
+    def test_a_run_ended_by_another_action_supersedes_the_wait(self, fake: FakeNode, waiting: Waiting, verdict: Verdict) -> None:
         waiting.later(2, lambda: self.ended(fake, verdict))
         with pytest.raises(Superseded):
             waiting.wait()
 
-    def test_a_kill_comes_before_what_the_journal_says(self, fake: FakeNode, waiting: Waiting) -> None:
+    def test_a_kill_takes_precedence_over_the_journal(self, fake: FakeNode, waiting: Waiting) -> None:
         waiting.later(2, fake.kill_elsewhere)
         waiting.later(2, lambda: self.ended(fake, Verdict.CRASHED))
         with pytest.raises(CancelledByKill):
@@ -192,7 +192,7 @@ class TestEndInTheJournal:
 
 
 class Attempt:
-    """A container that has run before and is offline, one start of it, and what that came to."""
+    """A container that has run before and is offline, one start of it, and the result."""
 
     def __init__(self, fake: FakeNode) -> None:
         self.before: Run = fake.down().run
@@ -222,7 +222,7 @@ def prepared_attempt(fake: FakeNode) -> Attempt:
     return Attempt(fake)
 
 
-def test_a_start_that_is_answered_is_the_new_run_and_leaves_nothing_over(fake: FakeNode, attempt: Attempt) -> None:
+def test_an_answered_start_is_the_new_run_and_leaves_no_leftover(fake: FakeNode, attempt: Attempt) -> None:
     snapshot, output = attempt.start()
     assert snapshot.live
     assert snapshot == fake.seen()
@@ -240,14 +240,14 @@ def test_the_record_names_container_and_last_start_before_the_request_is_sent(fa
     assert [(call, holder.phase, holder.run) for call, holder in seen if holder is not None] == [("start", "start", attempt.before)]
 
 
-def test_output_is_attached_before_the_request_so_that_nothing_is_missed(fake: FakeNode, attempt: Attempt) -> None:
+def test_the_output_is_attached_before_the_start_request(fake: FakeNode, attempt: Attempt) -> None:
     _snapshot, output = attempt.start(attach=True)
     assert output is fake.engine.output
     assert not fake.engine.output.closed
     assert fake.engine.changes() == ["attach", "start"]
 
 
-def test_a_container_that_was_removed_meanwhile_is_not_started(fake: FakeNode, attempt: Attempt) -> None:
+def test_a_removed_container_is_not_started(fake: FakeNode, attempt: Attempt) -> None:
     fake.engine.containers.clear()
     with pytest.raises(StartFailed, match="removed by somebody else"):
         attempt.start()
@@ -255,7 +255,7 @@ def test_a_container_that_was_removed_meanwhile_is_not_started(fake: FakeNode, a
     assert fake.engine.calls == []
 
 
-def test_a_start_that_the_engine_refuses_failed_with_its_reason(fake: FakeNode, attempt: Attempt) -> None:
+def test_a_start_that_the_engine_refuses_fails_with_its_reason(fake: FakeNode, attempt: Attempt) -> None:
     fake.engine.refuse("start", "no such executable")
     with pytest.raises(StartFailed, match="no such executable"):
         attempt.start(attach=True)
@@ -265,7 +265,7 @@ def test_a_start_that_the_engine_refuses_failed_with_its_reason(fake: FakeNode, 
 
 
 class TestNoAnswer:
-    def test_and_not_carried_out_the_request_is_fenced(self, fake: FakeNode, attempt: Attempt) -> None:
+    def test_a_start_without_an_answer_that_was_not_executed_is_fenced(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start")
         with pytest.raises(EngineUnreachable):
             attempt.start(attach=True)
@@ -276,14 +276,14 @@ class TestNoAnswer:
         fake.engine.execute_start(attempt.before.container)
         assert not fake.live
 
-    def test_but_carried_out_the_start_goes_on_with_a_warning(self, fake: FakeNode, attempt: Attempt) -> None:
+    def test_a_start_without_an_answer_that_was_executed_continues_with_a_warning(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start", late=True)
         snapshot, _output = attempt.start()
         assert snapshot.live
         assert "did not answer the start in time, but carried it out" in attempt.progress.warnings[0]
         assert attempt.left_over is None
 
-    def test_but_carried_out_while_it_is_fenced_the_start_goes_on(self, fake: FakeNode, attempt: Attempt) -> None:
+    def test_a_start_executed_during_the_fencing_continues(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start")
         fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
         snapshot, _output = attempt.start()
@@ -291,13 +291,13 @@ class TestNoAnswer:
         assert fake.engine.changes() == ["remove"]
         assert attempt.left_over is None
 
-    def test_but_carried_out_and_ended_at_once_is_a_start_that_failed(self, fake: FakeNode, attempt: Attempt) -> None:
+    def test_a_start_without_an_answer_with_an_early_exit_fails(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.crash = 3
         fake.engine.silence("start", late=True)
         with pytest.raises(StartFailed, match="exit code 3"):
             attempt.start()
 
-    def test_but_carried_out_and_killed_meanwhile_kills_what_it_started(self, fake: FakeNode, attempt: Attempt) -> None:
+    def test_a_kill_during_a_start_without_an_answer_kills_the_process(self, fake: FakeNode, attempt: Attempt) -> None:
         fake.engine.silence("start", late=True)
         fake.engine.witness = lambda call: fake.kill_elsewhere() if call == "start" else None
         with pytest.raises(CancelledByKill):
@@ -305,7 +305,7 @@ class TestNoAnswer:
         assert not fake.live
 
     @pytest.mark.parametrize("call", ["inspect", "remove"])
-    def test_nor_to_the_fencing_the_request_stays_in_the_record_for_the_next_one(self, fake: FakeNode, attempt: Attempt, call: str) -> None:
+    def test_a_start_that_cannot_be_fenced_stays_in_the_record(self, fake: FakeNode, attempt: Attempt, call: str) -> None:
         fake.engine.witness = lambda name: fake.engine.silence(call) if name == "start" else None
         fake.engine.silence("start")
         with pytest.raises(EngineUnreachable):
@@ -314,7 +314,7 @@ class TestNoAnswer:
         assert fake.node.locks.holder(UUID) is None
 
 
-def test_a_kill_before_the_request_keeps_it_from_being_sent(fake: FakeNode, attempt: Attempt) -> None:
+def test_a_kill_before_the_request_prevents_the_start(fake: FakeNode, attempt: Attempt) -> None:
     fake.kill_elsewhere()
     with pytest.raises(CancelledByKill):
         attempt.start(attach=True)
@@ -325,7 +325,7 @@ def test_a_kill_before_the_request_keeps_it_from_being_sent(fake: FakeNode, atte
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["while the request is under way", "between the start and the look"])
-def test_a_start_that_is_killed_kills_what_it_started(fake: FakeNode, attempt: Attempt, late: bool) -> None:
+def test_a_cancelled_start_kills_its_process(fake: FakeNode, attempt: Attempt, late: bool) -> None:
     (fake.engine.after if late else fake.engine.before)["start"].append(fake.kill_elsewhere)
     with pytest.raises(CancelledByKill):
         attempt.start()
@@ -334,7 +334,7 @@ def test_a_start_that_is_killed_kills_what_it_started(fake: FakeNode, attempt: A
     assert attempt.progress.changed
 
 
-def test_a_process_that_ends_at_once_failed_with_exit_code_and_masked_log(fake: FakeNode, attempt: Attempt) -> None:
+def test_a_process_that_ends_at_once_fails_with_exit_code_and_masked_log(fake: FakeNode, attempt: Attempt) -> None:
     fake.engine.crash = 0
     fake.engine.change(UUID, environment=("PASSWORD=hunter22", "MODE=fast"), oom_killed=True)
     fake.engine.logs[attempt.before.container] = b"opening hunter22\r\n" * 30 + b"\x1b[31mno memory, mode fast\r\n"
@@ -345,7 +345,7 @@ def test_a_process_that_ends_at_once_failed_with_exit_code_and_masked_log(fake: 
     assert fake.engine.output.closed
 
 
-def test_a_container_removed_right_after_the_start_is_said_to_be(fake: FakeNode, attempt: Attempt) -> None:
+def test_a_container_removed_right_after_the_start_is_named_in_the_error(fake: FakeNode, attempt: Attempt) -> None:
     fake.engine.after["start"].append(fake.engine.containers.clear)
     with pytest.raises(StartFailed, match="removed right after the start"):
         attempt.start()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A call over many servers: results in order, priorities, bounded threads, and its pace."""
+"""A call over many servers: results in order, priorities, bounded threads, and the stagger."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def names(results: list[Result]) -> list[str]:
     return [result.server.uuid for result in results]
 
 
-def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
+def test_results_keep_the_requested_order() -> None:
     asked, over = targets(5), [threading.Event() for _unused in range(6)]
     over[5].set()
 
     def act(target: Target, _place: Slot) -> Result:
         number = int(target.request.server[1:])
-        # Each waits for the one after it.
+        # Each server waits for the next one.
         assert over[number + 1].wait(PATIENCE)
         over[number].set()
         return ended(target)
@@ -64,7 +64,7 @@ def test_results_come_in_the_order_asked_whoever_ends_first() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(most: int) -> None:
+def test_max_parallel_limits_the_concurrent_actions_and_keeps_their_order(most: int) -> None:
     busy, peak, order, mutex = 0, 0, [], threading.Lock()
     together = threading.Barrier(most)
 
@@ -74,7 +74,7 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
             busy += 1
             peak = max(peak, busy)
             order.append(int(target.request.server[1:]))
-        # As many as may be are here at the same time.
+        # The maximum number of actions is here at the same time.
         together.wait(PATIENCE)
         with mutex:
             busy -= 1
@@ -85,7 +85,7 @@ def test_never_more_than_max_parallel_are_acted_on_and_each_begins_in_its_order(
     assert all(position - most < number < position + most for position, number in enumerate(order))
 
 
-def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
+def test_an_exceeded_failure_budget_skips_the_remaining_servers() -> None:
     asked = targets(5)
 
     def act(target: Target, slot: Slot) -> Result:
@@ -100,7 +100,7 @@ def test_past_the_budget_the_rest_is_told_so_before_it_begins() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hidden(count: int) -> None:
+def test_a_fault_of_ours_in_one_server_is_reported_and_does_not_affect_other_servers(count: int) -> None:
     def act(target: Target, _place: Slot) -> Result:
         if target.request.server == "u0":
             raise ZeroDivisionError("with a secret in it")
@@ -114,15 +114,13 @@ def test_a_fault_of_ours_in_one_server_hides_nothing_of_the_others_and_is_not_hi
     ]
     assert (results[0].operation, results[0].changed) == ("op0", False)
     assert "ZeroDivisionError" in results[0].msg and "secret" not in results[0].msg
-    # Its slot is free again.
+    # The slot is free again.
     assert limiter.whole is not None and limiter.whole.try_take()
 
 
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("max_parallel", [0, 1, 3])
-def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, threads: int, max_parallel: int
-) -> None:
+def test_a_shortage_of_threads_does_not_stop_the_actions(monkeypatch: pytest.MonkeyPatch, threads: int, max_parallel: int) -> None:
     few_threads(monkeypatch, threads)
     by: dict[str, threading.Thread] = {}
 
@@ -153,7 +151,7 @@ def test_where_there_are_no_more_threads_the_servers_are_acted_on_all_the_same(
     ],
 )
 @pytest.mark.parametrize("max_parallel", [0, 2])
-def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction, tiers: list[set[str]], max_parallel: int) -> None:
+def test_a_tier_begins_after_the_end_of_the_previous_tier(action: PowerAction, tiers: list[set[str]], max_parallel: int) -> None:
     begun: list[str] = []
     over: list[str] = []
     together = {frozenset(tier): threading.Barrier(len(tier)) for tier in tiers}
@@ -161,9 +159,9 @@ def test_a_tier_begins_when_all_of_the_one_before_have_ended(action: PowerAction
     def act(target: Target, _place: Slot) -> Result:
         name = target.request.server
         mine = next(number for number, tier in enumerate(tiers) if name in tier)
-        assert set(over) >= set().union(*tiers[:mine]), "all before have ended"
+        assert set(over) >= set().union(*tiers[:mine]), "all previous tiers have ended"
         begun.append(name)
-        # Those of one tier are acted on at the same time.
+        # The servers of one tier are acted on at the same time.
         together[frozenset(tiers[mine])].wait(PATIENCE)
         over.append(name)
         return ended(target)
@@ -182,7 +180,7 @@ def priority(fake: FakeNode, action: str = "start", names: tuple[str, ...] = (UU
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_priority_is_the_given_else_of_settings_else_of_definition_else_100(fake: FakeNode, action: str) -> None:
+def test_the_priority_comes_from_the_task_then_the_settings_then_the_definition(fake: FakeNode, action: str) -> None:
     assert priority(fake, action) == [100]
     fake.define(meta={"name": "Cobalt", "priority": 7})
     assert priority(fake, action) == [7]
@@ -200,7 +198,7 @@ def test_a_signal_ends_the_search_for_priorities(fake: FakeNode) -> None:
         call.priorities(targets, {})
 
 
-def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
+def test_the_journal_lists_the_servers_that_should_be_up(fake: FakeNode) -> None:
     assert _OnNode(fake.node).meant_up() == []
     fake.up()
     assert _OnNode(fake.node).meant_up() == [COBALT]
@@ -208,7 +206,7 @@ def test_those_meant_to_be_up_are_those_of_the_journal(fake: FakeNode) -> None:
     assert _OnNode(fake.node).meant_up() == []
 
 
-def test_a_directory_of_the_task_takes_the_place_of_the_settings_one(tmp_path: Path) -> None:
+def test_a_directory_of_the_task_replaces_the_directory_of_the_settings(tmp_path: Path) -> None:
     settings = tmp_path / "config.yml"
     places = {"definitions": "here", "state_directory": "state", "lock_directory": "locks"}
     settings.write_text(json.dumps({"system": {name: str(tmp_path / place) for name, place in places.items()}}))
@@ -230,26 +228,26 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host.concurrenc
 """
 
 
-def told(script: str) -> object:
+def output_of(script: str) -> object:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", BARE + script], env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
 
-def test_those_threads_that_there_are_do_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_threads_do_all_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     few_threads(monkeypatch, 2)
     names = map_concurrently(lambda _number: threading.current_thread().name, range(50))
     assert None not in names
     assert threading.current_thread().name not in names
 
 
-def test_without_a_thread_it_is_done_by_the_one_who_asks() -> None:
+def test_the_calling_thread_does_the_work_without_other_threads() -> None:
     script = "print(json.dumps(map_concurrently(lambda each: (each, threading.current_thread() is threading.main_thread()), range(20))))"
-    assert told(script) == [[number, True] for number in range(20)]
+    assert output_of(script) == [[number, True] for number in range(20)]
 
 
-def test_without_a_thread_nothing_more_is_begun_when_the_time_is_up() -> None:
+def test_the_calling_thread_begins_no_more_work_after_the_timeout() -> None:
     script = """
 begun = []
 def look(number):
@@ -259,7 +257,7 @@ def look(number):
 found = map_concurrently(look, range(1000), 0.2)
 print(json.dumps([begun == list(range(len(begun))), len(begun) < 1000, found[: len(begun)] == begun, set(found[len(begun) :]) == {None}]))
 """
-    assert told(script) == [True] * 4
+    assert output_of(script) == [True] * 4
 
 
 def in_thread(body: Callable[[], object]) -> threading.Thread:
@@ -272,7 +270,7 @@ def waiters(slots: Slots) -> int:
     return len(slots._waiting)
 
 
-def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
+def test_a_slot_goes_to_the_lowest_ticket() -> None:
     slots, served = Slots(1), []
     slots.take(0, no_check)
     threads = []
@@ -285,8 +283,8 @@ def test_a_slot_goes_to_the_lowest_ticket_whoever_came_first() -> None:
     assert served == [3, 4, 5]
 
 
-def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
-    """Forty threads that wait, give up and come again, many times over."""
+def test_the_slots_limit_the_concurrent_users_and_are_never_lost() -> None:
+    """Forty threads wait, give up and return many times."""
     slots, busy, most, mutex = Slots(3), 0, 0, threading.Lock()
 
     def give_up() -> None:
@@ -315,7 +313,7 @@ def test_never_more_than_the_slots_are_in_use_and_none_is_lost() -> None:
     assert [slots.try_take() for _unused in range(4)] == [True, True, True, False]
 
 
-def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -> None:
+def test_a_failed_check_leaves_the_queue_for_a_slot() -> None:
     slots = Slots(1)
     slots.take(0, no_check)
 
@@ -329,7 +327,7 @@ def test_who_waits_for_a_slot_looks_up_and_leaves_the_queue_when_that_raises() -
     assert slots.try_take()
 
 
-def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> None:
+def test_a_server_that_steps_aside_goes_behind_the_first_turns() -> None:
     limiter = Limiter(max_parallel=1)
     first, second, third = (limiter.slot() for _unused in range(3))
     order: list[str] = []
@@ -359,10 +357,10 @@ def test_who_steps_aside_comes_after_those_whose_first_turn_has_not_come() -> No
     assert order == ["second", "third", "first"]
 
 
-# ----- between the beginnings of two servers
+# ----- stagger
 
 
-def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
+def test_stagger_separates_all_starts() -> None:
     limiter, begun = Limiter(stagger=0.3), []
 
     def begin(slot: Slot) -> None:
@@ -374,11 +372,11 @@ def test_beginnings_are_so_far_apart_whoever_comes_when() -> None:
     for thread in threads:
         thread.join(10)
     gaps = [after - before for before, after in zip(begun, begun[1:])]
-    # A thread comes to look at the clock a moment after its turn.
+    # A thread reads the clock a moment after its turn.
     assert len(begun) == 5 and all(0.1 < gap < 5 for gap in gaps), gaps
 
 
-def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
+def test_stagger_keeps_the_order_of_the_tickets() -> None:
     limiter, order = Limiter(stagger=0.05), []
     taken = [limiter.slot() for _unused in range(4)]
     assert limiter.stagger is not None
@@ -396,7 +394,7 @@ def test_who_waits_to_begin_goes_on_in_the_order_of_the_tickets() -> None:
 
 
 class TestCountdowns:
-    def test_no_more_count_down_at_a_time_than_are_acted_on(self) -> None:
+    def test_max_parallel_limits_the_concurrent_countdowns(self) -> None:
         clock, limiter = FakeClock(), Limiter(max_parallel=2)
         slots = [limiter.slot() for _each in range(3)]
         assert [slot.begin_countdown(60, clock) is not None for slot in slots] == [True, True, False]

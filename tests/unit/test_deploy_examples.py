@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands around a fleet: the examples for a deploy pipeline, the execution environment, Ansible's settings, the packed collection."""
+"""The examples for a deploy pipeline, the execution environment, Ansible's settings and the packed collection."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load(path: Path) -> Any:
 
 
 def tool(name: str) -> str:
-    """The path of a command of the virtual environment that these tests run in."""
+    """The path of a command in the virtual environment of these tests."""
     path = Path(sys.executable).with_name(name)
     return str(path) if path.exists() else pytest.skip(f"{name} is not installed")
 
@@ -48,7 +48,7 @@ exit "$(cat "$STAND_IN/$3.rc" 2>/dev/null || echo 0)"
 
 @dataclass(frozen=True)
 class Deploy:
-    """A directory like a repository's, in which deploy.sh meets a stand-in for Ansible."""
+    """A directory like a repository's, where deploy.sh runs a stand-in for Ansible."""
 
     place: Path
 
@@ -93,11 +93,11 @@ def deploy(tmp_path: Path) -> Deploy:
 
 
 def result(*servers: Mapping[str, Any], ok: bool = True) -> dict[str, Any]:
-    """A result as the role writes it, as far as the script looks at it."""
+    """A result as the role writes it, with the fields that the script reads."""
     return {"schema": 1, "ok": ok, "msg": f"restart of {len(servers)}: so it went", "servers": list(servers)}
 
 
-def test_a_deploy_checks_then_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
+def test_a_deploy_validates_then_updates_the_nodes_and_then_restarts(deploy: Deploy) -> None:
     deploy.will(result=result({"node": "node1", "name": "Echo", "outcome": "done"}))
     ran = deploy.run("--limit", "node 1", DEPLOY_INVENTORY="in ventory.yml")
     assert (ran.returncode, ran.stdout) == (0, "deploy: restart of 1: so it went\n")
@@ -109,7 +109,7 @@ def test_a_deploy_checks_then_updates_the_nodes_and_then_restarts(deploy: Deploy
 
 
 @pytest.mark.parametrize("code", [1, 2, 4, 99])
-def test_the_exit_code_of_the_restart_is_passed_on_and_what_failed_is_named(deploy: Deploy, code: int) -> None:
+def test_a_deploy_returns_the_exit_code_of_the_restart_and_names_the_failed_servers(deploy: Deploy, code: int) -> None:
     bad = {"node": "node1", "name": "Echo", "outcome": "failed", "code": "start_failed"}
     deploy.will(restart=code, result=result(bad, {"node": "node1", "name": "Fox", "outcome": "not_done"}, ok=False))
     deploy.resume.write_text("{}")
@@ -120,7 +120,7 @@ def test_the_exit_code_of_the_restart_is_passed_on_and_what_failed_is_named(depl
     assert f"{deploy.resume} has the servers that are left; correct the cause, then run '{SCRIPT} --resume' instead" in ran.stdout
 
 
-def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) -> None:
+def test_a_failed_update_of_a_node_prevents_all_restarts(deploy: Deploy) -> None:
     deploy.will(update=4)
     deploy.resume.write_text("{}")
     assert deploy.run().returncode == 4
@@ -129,19 +129,19 @@ def test_nothing_is_restarted_where_a_node_could_not_be_updated(deploy: Deploy) 
 
 
 @pytest.mark.parametrize("left", ["", "{", json.dumps({"msg": "it went wrong", "servers": [], "ok": False})])
-def test_no_good_result_is_never_a_good_deploy(deploy: Deploy, left: str) -> None:
+def test_a_missing_or_bad_result_fails_the_deploy(deploy: Deploy, left: str) -> None:
     if left:
         (deploy.place / "result").write_text(left)
     assert deploy.run().returncode == 1
 
 
-def test_an_old_result_is_not_taken_for_the_new_one(deploy: Deploy) -> None:
+def test_an_old_result_is_ignored(deploy: Deploy) -> None:
     deploy.result.write_text(json.dumps(result()))
     assert deploy.run().returncode == 1
 
 
 @pytest.mark.parametrize("word", ["--check", "-C"])
-def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_result(deploy: Deploy, word: str) -> None:
+def test_a_check_keeps_the_files_of_the_last_deploy_and_needs_no_result(deploy: Deploy, word: str) -> None:
     deploy.result.write_text("of the last")
     deploy.resume.write_text("of the last")
     assert [deploy.run(word).returncode, deploy.run("--resume", word).returncode] == [0, 0]
@@ -150,14 +150,14 @@ def test_a_check_leaves_the_files_of_the_last_deploy_alone_and_asks_for_no_resul
     assert deploy.run(word).returncode == 2
 
 
-#: The distribution that brings each package that is imported.
+#: The distribution that contains each imported package.
 BROUGHT_BY = {"docker": "docker", "requests": "requests", "urllib3": "requests", "yaml": "pyyaml"}
 
 
 def imported() -> set[str]:
-    """The packages from outside that the collection imports anywhere but in the HTTP shim, which is a service of a node.
+    """The third-party packages that the collection imports outside the HTTP shim, which is a service of a node.
 
-    What ansible-core cannot be without is there wherever that is.
+    ansible-core requires the excluded ones.
     """
     found: set[str] = set()
     for path in (CHECKOUT / "plugins").rglob("*.py"):
@@ -176,14 +176,14 @@ def required(text: str) -> set[str]:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-def test_the_execution_environment_gets_each_imported_library_and_no_other() -> None:
+def test_the_execution_environment_contains_exactly_the_imported_libraries() -> None:
     described = load(CHECKOUT / "meta" / "execution-environment.yml")["dependencies"]
     assert {BROUGHT_BY[name] for name in imported()} == required((CHECKOUT / described["python"]).read_text())
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection as `make build` packs it, unpacked where ansible-builder looks for collections."""
+    """The collection, built like `make build` does it and unpacked where ansible-builder looks for collections."""
     place = tmp_path_factory.mktemp("packed")
     copy = place / "copy"
     leave = shutil.ignore_patterns(".*", "__pycache__", "*.tar.gz", "fixtures")
@@ -198,11 +198,11 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = place / "ansible_collections" / "fleet" / "power"
     target.mkdir(parents=True)
     with tarfile.open(next(place.glob("*.tar.gz"))) as archive:
-        archive.extractall(target)  # our own, made a line ago
+        archive.extractall(target)  # built a line above
     return place
 
 
-def test_the_packed_collection_has_everything_that_a_fleet_is_run_with(packed: Path) -> None:
+def test_the_packed_collection_contains_everything_for_the_operation_of_a_fleet(packed: Path) -> None:
     root = packed / "ansible_collections" / "fleet" / "power"
     for wanted in ("roles", "playbooks", "extensions", "docs/deploy", "docs/docsite/rst", "meta", "plugins"):
         here = {path.relative_to(CHECKOUT) for path in (CHECKOUT / wanted).rglob("*") if path.is_file() and "__pycache__" not in path.parts}
@@ -216,10 +216,10 @@ def sections(text: str) -> dict[str, dict[str, str]]:
     return {name: dict(parser[name]) for name in parser.sections()}
 
 
-def test_a_silent_connection_stays_open_and_a_dead_one_is_noticed_in_75_seconds() -> None:
+def test_a_silent_connection_stays_open_and_a_dead_one_ends_within_75_seconds() -> None:
     text = sections((CHECKOUT / "ansible.cfg").read_text())["ssh_connection"]["ssh_extra_args"]
     seen = subprocess.run(["ssh", "-G", *text.split(), "node1"], check=True, capture_output=True, text=True, timeout=10).stdout
-    told = dict(line.split(maxsplit=1) for line in seen.splitlines() if line.startswith("serveralive"))
-    interval, count = int(told["serveraliveinterval"]), int(told["serveralivecountmax"])
+    options = dict(line.split(maxsplit=1) for line in seen.splitlines() if line.startswith("serveralive"))
+    interval, count = int(options["serveraliveinterval"]), int(options["serveralivecountmax"])
     assert 0 < interval <= 30
     assert interval * (count + 1) <= 75

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation says what the code does: its tables, examples and links are held against it."""
+"""The documentation agrees with the code: tests compare its tables, examples and links."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OUR_MODULES = ("fleet.power.server_power", "fleet.power.server_power_info")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML as a playbook may have it: with strings that are marked ``!unsafe``."""
+    """YAML as a playbook may have it, with ``!unsafe`` strings."""
 
 
 def _unsafe(loader: Loader, node: yaml.ScalarNode) -> str:
@@ -76,12 +76,12 @@ def tasks_in(value: Any) -> Iterator[Mapping[str, Any]]:
 # ----- the table of codes
 
 
-def test_the_guide_explains_every_code_in_order_and_no_other() -> None:
+def test_the_guide_explains_exactly_the_existing_codes_in_order() -> None:
     codes = [literals(row[0])[0] for row in csv_tables(CODES)["Codes"]]
     assert codes == sorted(errors.all_codes())
 
 
-def test_the_outcome_of_each_code_is_the_one_its_error_has() -> None:
+def test_the_guide_gives_each_code_the_outcome_of_its_error() -> None:
     usual = {error.code: _usual_outcome(error) for error in PowerError.__subclasses__()}
     usual |= {errors.INTERRUPTED: "failed", errors.EXPIRED: "failed", errors.UNGUARDED: "done", errors.NOT_DURABLE: "done"}
     usual |= {errors.INTERNAL_ERROR: "failed"}
@@ -99,7 +99,7 @@ def _usual_outcome(error: type[PowerError]) -> str:
 # ----- games
 
 
-def test_the_guide_has_every_built_in_profile_and_every_protocol() -> None:
+def test_the_guide_lists_every_built_in_profile_and_every_protocol() -> None:
     guide = GUIDES / "players_guide.rst"
     assert [literals(row[0])[0] for row in csv_tables(guide)["Profiles that are built in"]] == list(BUILT_IN)
     assert [protocol for protocol in PROTOCOLS if f"``{protocol}``" not in guide.read_text().partition("``query`` is one of")[2]] == []
@@ -114,27 +114,27 @@ def test_the_guide_names_every_state_phase_step_startup_and_wait() -> None:
         assert [each.value for each in kind if f"``{each.value}``" not in text] == []
 
 
-def test_the_module_offers_what_the_code_takes_and_explains_each_action() -> None:
+def test_the_module_offers_the_choices_of_the_code_and_explains_each_action() -> None:
     options = yaml.safe_load(server_power.DOCUMENTATION)["options"]
     declared = {name: list(option.choices) for name, option in POWER_OPTIONS.items() if option.choices and name in options}
     assert {name: options[name]["choices"] for name in declared} == declared
-    told = " ".join(options["action"]["description"])
-    assert [action.value for action in POWER_ACTIONS if f"V({action.value}) " not in told] == []
+    text = " ".join(options["action"]["description"])
+    assert [action.value for action in POWER_ACTIONS if f"V({action.value}) " not in text] == []
 
 
-def test_the_role_that_takes_a_node_down_knows_what_each_action_leaves() -> None:
+def test_the_maintenance_role_knows_the_effect_of_each_action() -> None:
     known = yaml.safe_load((CHECKOUT / "roles" / "maintenance" / "vars" / "main.yml").read_text())
     assert known["__maintenance_raise"] == [action.value for action in PowerAction if action.traits.meant_up]
     assert known["__maintenance_lower"] == [action.value for action in PowerAction if action.traits.meant_up is False]
 
 
-# ----- the tables that are made from the code
+# ----- generated tables
 
 
 @pytest.mark.parametrize("guide, title, heading, widths, rows", MADE, ids=[made[1] for made in MADE])
-def test_a_table_is_what_the_code_says(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
+def test_a_generated_table_matches_the_code(guide: str, title: str, heading: list[str], widths: str, rows: list[list[str]]) -> None:
     table = table_text(title, heading, widths, rows)
-    assert table in (GUIDES / guide).read_text(), "write it anew: run docs_support as a module, as CONTRIBUTING.md says"
+    assert table in (GUIDES / guide).read_text(), "generate it: run docs_support as a module, see CONTRIBUTING.md"
 
 
 def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
@@ -146,10 +146,10 @@ def test_the_guide_names_the_settings_that_need_a_restart_of_the_shim() -> None:
 
 
 @pytest.mark.parametrize("example", yaml_examples(), ids=str)
-def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
+def test_an_example_is_valid_yaml_of_a_known_kind(example: Example) -> None:
     document = yaml.load(example.text, Loader)
     if isinstance(document, list):
-        # A rulebook has rules; `test_event_forms` and `test_event_source` know more of it.
+        # A rulebook has rules. `test_event_forms` and `test_event_source` check more of it.
         assert all(play["name"] and play["hosts"] and (play.get("tasks") or play.get("rules") or play["roles"]) for play in document)
     elif "uuid" in document.get("settings", {}):
         definition = parse_definition(load_text(example.text.encode(), str(example), yaml=True), where=str(example))
@@ -168,7 +168,7 @@ def test_an_example_is_yaml_and_is_something_we_know(example: Example) -> None:
 
 
 def faults_of(task: Mapping[str, Any]) -> list[str]:
-    """What the module's argument spec says of a task; what is left to a template is not looked at."""
+    """Errors of a task by the module's argument spec. Templated options are skipped."""
     validator = pytest.importorskip("ansible.module_utils.common.arg_spec").ArgumentSpecValidator
     specs = dict(zip(OUR_MODULES, (argument_spec(POWER_OPTIONS), argument_spec(INFO_OPTIONS))))
     name = next(name for name in OUR_MODULES if name in task)
@@ -178,7 +178,7 @@ def faults_of(task: Mapping[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("example", yaml_examples(), ids=str)
-def test_the_tasks_of_an_example_are_accepted_by_the_modules(example: Example) -> None:
+def test_the_modules_accept_the_tasks_of_an_example(example: Example) -> None:
     assert [faults_of(task) for task in tasks_in(yaml.load(example.text, Loader))] == [[]] * example.text.count("fleet.power.server_power")
 
 
@@ -192,7 +192,7 @@ def _links(page: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(CHECKOUT.glob("roles/*/README.md"))], ids=lambda page: f"{page.parent.name}/{page.name}")
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     relative = [link for link in _links(page) if "://" not in link]
     assert [link for link in relative if not (page.parent / link).exists()] == []
 

@@ -42,8 +42,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
 from ansible_collections.fleet.power.plugins.module_utils._power.model.supervision import EndedRun, Limits, Verdict
 from ansible_collections.fleet.power.plugins.module_utils._power.receivers.receiver import Receiver, Taking, WebhookClient, message_of
 from ansible_collections.fleet.power.tests.unit.docs_support import GUIDES, csv_tables, examples, literals
+from ansible_collections.fleet.power.tests.unit.receiver_support import SECRET
 from ansible_collections.fleet.power.tests.unit.rollout_support import fleet, opened
-from ansible_collections.fleet.power.tests.unit.told_support import SECRET
 
 LOBBY = Server("9d0e4d0c-aaaa-4000-8000-000000000001", "Lobby")
 AT = "2026-03-01T12:00:00.250Z"
@@ -183,7 +183,7 @@ def crash() -> EndedRun:
 
 
 def sent() -> Iterator[Event]:
-    """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_regard` has one."""
+    """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_players` has one."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
     yield from rows.of_operation(row, "2026-01-31T12:03:10.250Z")
     yield from rows.of_end(crash(), Limits(max_restarts=1))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The documentation of every module against what it does: its options, its examples, and what it returns."""
+"""The documentation of every module agrees with its options, examples and results."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ SPECS: dict[str, Mapping[str, Any]] = {
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[name-defined,misc]
-    """YAML as Ansible reads it: `!unsafe` marks a text that is no template."""
+    """YAML as Ansible reads it: `!unsafe` marks a text that is not a template."""
 
 
 class Unsafe(str):
-    """A text that is no template."""
+    """A text that is not a template."""
 
 
 Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_scalar(node)))
@@ -66,14 +66,14 @@ def document(module: str, part: str) -> Any:
 
 
 def is_template(value: object) -> bool:
-    """Whether Ansible would fill in a value, or a part of it, before the module sees it."""
+    """Whether Ansible fills in a value, or a part of it, before the module sees it."""
     if isinstance(value, Mapping):
         return any(map(is_template, value.values()))
     return any(map(is_template, value)) if isinstance(value, list) else "{{" in str(value) and not isinstance(value, Unsafe)
 
 
 def examples() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Module, name and options of each task in the examples that is one of ours."""
+    """Module, name and options of each task in the examples that calls a module of ours."""
     for module in SPECS:
         for task in document(module, "EXAMPLES"):
             for called in SPECS:
@@ -89,16 +89,16 @@ def test_every_example_is_accepted(module: str, name: str, given: Mapping[str, A
     assert all(parse_definition(raw, where=name).warnings == () for raw in complete.get("definitions", ()))
 
 
-# ----- what is returned
+# ----- results
 
 
 def names(documented: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of fields as documented, with those of the fields in them, where those are documented one by one."""
+    """The names of documented fields, nested where the documentation describes inner fields."""
     return {name: names(field["contains"]) if "contains" in field else None for name, field in documented.items()}
 
 
 def names_like(documented: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of the fields in a result, with those of the fields in them, where the documentation has those one by one."""
+    """The names of a result's fields, nested where the documentation describes inner fields."""
     return {
         name: names_like(documented[name]["contains"], value[0] if isinstance(value, list) else value)
         if "contains" in documented.get(name, {})
@@ -139,7 +139,7 @@ def full_result() -> Result:
     )
 
 
-def test_fields_of_a_result_are_those_documented() -> None:
+def test_the_fields_of_a_result_are_documented() -> None:
     documented = document("server_power", "RETURN")
     fields = documented["servers"]["contains"]
     assert names_like(fields, entry(full_result(), check=False, all_steps=True)) == names(fields)
@@ -147,9 +147,9 @@ def test_fields_of_a_result_are_those_documented() -> None:
     assert set(summary([full_result()] * 2)) == {"failed", "text"}
 
 
-def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:
+def test_the_fields_of_info_are_documented(fake: FakeNode) -> None:
     fake.up()
-    # So that a run has ended.
+    # This ends a run.
     fake.perform("restart")
     documented = document("server_power_info", "RETURN")
     fields = documented["servers"]["contains"]
@@ -168,36 +168,36 @@ def test_fields_that_info_returns_are_those_documented(fake: FakeNode) -> None:
     assert not unsure and set(events) == set(documented["events"]["contains"])
     assert [set(each) for each in events["receivers"]] == [set(documented["events"]["contains"]["receivers"]["contains"])]
     assert described.supervisor is not None and set(described.supervisor) == set(documented["supervisor"]["contains"])
-    # Of Wings and of our own HTTP shim, the latter of which alone tells of supervision and players.
+    # `remote` joins facts of Wings and of our HTTP shim. Only the shim reports supervision and players.
     ours = {name: found[name] for name in ("outdated", "supervision", "countdown", "players")}
     own = read_server({"state": "running", **ours}, UUID).entry()
-    told = {**told_by_an_endpoint(), **{name: own[name] for name in ours}}
+    remote = {**facts_of_an_endpoint(), **{name: own[name] for name in ours}}
     unseen = {name for name, field in fields.items() if field["returned"] == "where the server could not be seen"}
     assert set(Unseen(Server(UUID), "engine_error", "why").entry(found)) == {*found, *unseen}
-    assert fields_like(fields, told) | fields_like(fields, found) | unseen == set(every_field(fields))
+    assert fields_like(fields, remote) | fields_like(fields, found) | unseen == set(every_field(fields))
     for path, field in every_field(fields).items():
         if path in unseen:
             continue
-        here, there = path in fields_like(fields, found), path in fields_like(fields, told)
+        here, there = path in fields_like(fields, found), path in fields_like(fields, remote)
         assert (field["returned"] == "not through an endpoint", field["returned"].startswith("through an endpoint")) == (
             not there,
             not here,
         ), path
-    assert told["utilization"].keys() == fields["utilization"]["sample"].keys()
+    assert remote["utilization"].keys() == fields["utilization"]["sample"].keys()
 
 
-def told_by_an_endpoint() -> Mapping[str, Any]:
-    """What is returned of a server that an endpoint tells everything of."""
+def facts_of_an_endpoint() -> Mapping[str, Any]:
+    """The facts of a server from an endpoint that reports every field."""
     with wings() as server:
         server.machine(up_for=93.5).output = ["ready"]
         endpoint = Endpoint(server.url, TOKEN)
-        (told,) = describe_at([], endpoint, tail=1).entries
+        (entry,) = describe_at([], endpoint, tail=1).entries
         endpoint.close()
-    return told
+    return entry
 
 
 def every_field(documented: Mapping[str, Any], above: str = "") -> dict[str, Mapping[str, Any]]:
-    """Each documented field by its path, those of the fields in them too."""
+    """Each documented field by its path, with inner fields."""
     every = {}
     for name, field in documented.items():
         every[above + name] = field
@@ -206,7 +206,7 @@ def every_field(documented: Mapping[str, Any], above: str = "") -> dict[str, Map
 
 
 def fields_like(documented: Mapping[str, Any], found: Mapping[str, Any], above: str = "") -> set[str]:
-    """The paths of the fields in a result, as deep as they are documented."""
+    """The paths of a result's fields, as deep as they are documented."""
     paths = set()
     for name, value in found.items():
         inside = documented.get(name, {}).get("contains")

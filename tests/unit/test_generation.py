@@ -41,7 +41,7 @@ def generations(state: Path) -> KillGenerations:
     return KillGenerations(str(state), NO_GROUP)
 
 
-def test_a_server_never_killed_has_generation_0_and_asking_makes_nothing(generations: KillGenerations, state: Path) -> None:
+def test_a_server_that_was_never_killed_has_generation_0_and_no_file(generations: KillGenerations, state: Path) -> None:
     assert generations.read(UUID) == 0
     assert generations.scan() == {ALL: 0}
     assert not generations.changed_since(UUID, 0)
@@ -54,7 +54,7 @@ def test_a_kill_changes_the_generation_of_its_server_only(generations: KillGener
     assert generations.changed_since(UUID, before)
     assert not generations.changed_since(UUID, generations.read(UUID))
     assert not generations.changed_since(OTHER_UUID, 0)
-    # Equality only: a file that somebody made anew, and so smaller, is a change as well.
+    # Only equality counts: a new file has a smaller number, which is a change, too.
     assert generations.changed_since(UUID, 1000)
 
 
@@ -74,7 +74,7 @@ def test_kills_of_several_processes_are_all_counted(generations: KillGenerations
     assert generations.read(UUID) == 1000
 
 
-def test_one_scan_sees_every_server_and_nothing_that_is_none(generations: KillGenerations, state: Path) -> None:
+def test_a_scan_finds_every_server_and_ignores_other_files(generations: KillGenerations, state: Path) -> None:
     generations.raise_for(UUID)
     generations.raise_for(UUID)
     generations.raise_for(OTHER_UUID)
@@ -88,12 +88,12 @@ def test_one_scan_sees_every_server_and_nothing_that_is_none(generations: KillGe
 
 
 @pytest.mark.usefixtures("strict_umask")
-def test_the_file_is_the_groups_whatever_the_umask(generations: KillGenerations, state: Path) -> None:
+def test_the_umask_does_not_affect_the_mode_of_the_file(generations: KillGenerations, state: Path) -> None:
     generations.raise_for(UUID)
     assert mode_of(state / f"{UUID}.kills") == 0o660
 
 
-def test_a_kill_that_is_kept_is_on_the_disk_and_so_is_its_files_name(
+def test_keeping_a_kill_syncs_its_file_and_its_directory(
     generations: KillGenerations, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generations.raise_for(UUID)
@@ -106,7 +106,7 @@ def test_a_kill_that_is_kept_is_on_the_disk_and_so_is_its_files_name(
     assert (str(state / "all.kills"), 1) in synced
 
 
-def test_a_state_directory_behind_a_link_is_kept_too(tmp_path: Path) -> None:
+def test_a_state_directory_behind_a_link_is_synced_too(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "state").symlink_to("there")
     generations = KillGenerations(str(tmp_path / "state"), NO_GROUP)
@@ -114,7 +114,7 @@ def test_a_state_directory_behind_a_link_is_kept_too(tmp_path: Path) -> None:
     generations.keep(UUID)
 
 
-def test_a_kill_that_is_not_on_the_disk_is_not_said_to_be(generations: KillGenerations, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_that_cannot_be_synced_raises_an_error(generations: KillGenerations, monkeypatch: pytest.MonkeyPatch) -> None:
     generations.raise_for(UUID)
 
     def broken(_descriptor: int) -> None:
@@ -126,7 +126,7 @@ def test_a_kill_that_is_not_on_the_disk_is_not_said_to_be(generations: KillGener
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
-def test_what_is_no_regular_file_is_neither_counted_nor_written(generations: KillGenerations, state: Path, kind: str) -> None:
+def test_a_file_that_is_not_regular_is_refused(generations: KillGenerations, state: Path, kind: str) -> None:
     state.mkdir()
     path, target = state / f"{UUID}.kills", state / "target"
     target.write_text("untouched")
@@ -143,7 +143,7 @@ def test_what_is_no_regular_file_is_neither_counted_nor_written(generations: Kil
     assert target.read_text() == "untouched"
 
 
-def test_whoever_may_not_read_or_write_is_told_so(generations: KillGenerations, state: Path) -> None:
+def test_a_missing_permission_raises_an_error(generations: KillGenerations, state: Path) -> None:
     generations.raise_for(UUID)
     with as_nobody_below(state / "x"):
         os.stat(state)
@@ -155,7 +155,7 @@ def test_whoever_may_not_read_or_write_is_told_so(generations: KillGenerations, 
     state.chmod(0o700)
 
 
-def test_a_full_disk_refuses_a_first_kill_but_counts_later_ones(tmp_path: Path) -> None:
+def test_a_full_disk_refuses_a_first_kill_but_counts_later_kills(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         generations = KillGenerations(str(disk), NO_GROUP)
         generations.raise_for(UUID)
@@ -168,7 +168,7 @@ def test_a_full_disk_refuses_a_first_kill_but_counts_later_ones(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("uuid", ["", "../../etc/passwd", UUID.upper(), UUID[:8], f"{UUID}\n", f"{UUID}/x"])
-def test_nothing_but_a_canonical_uuid_names_a_file(generations: KillGenerations, state: Path, uuid: str) -> None:
+def test_only_a_canonical_uuid_names_a_file(generations: KillGenerations, state: Path, uuid: str) -> None:
     with pytest.raises(ValueError, match="UUID"):
         generations.raise_for(uuid)
     with pytest.raises(ValueError, match="UUID"):
@@ -176,7 +176,7 @@ def test_nothing_but_a_canonical_uuid_names_a_file(generations: KillGenerations,
     assert not state.exists()
 
 
-def test_a_kill_of_all_counts_for_each_server_known_or_not(tmp_path: Path) -> None:
+def test_a_kill_of_all_counts_for_known_and_unknown_servers(tmp_path: Path) -> None:
     generations = KillGenerations(str(tmp_path), NO_GROUP)
     generations.raise_for(UUID)
     before = {uuid: generations.read(uuid) for uuid in (UUID, OTHER_UUID)}
@@ -209,9 +209,7 @@ def ours(run: Run = LIVE.run, *, matchers: bool = True, matched: bool = False) -
 @pytest.mark.parametrize("snapshot", [None, ENDED], ids=["no container", "ended"])
 @pytest.mark.parametrize("stopping", [None, LIVE.run])
 @pytest.mark.parametrize("started", [None, ours()])
-def test_what_has_no_process_is_offline_whatever_else_is_known(
-    snapshot: Snapshot | None, stopping: Run | None, started: SeenRun | None
-) -> None:
+def test_a_server_without_a_process_is_always_offline(snapshot: Snapshot | None, stopping: Run | None, started: SeenRun | None) -> None:
     assert state_of(snapshot, stopping=stopping, started=started) == ("offline", "unknown")
 
 
@@ -227,29 +225,29 @@ def test_what_has_no_process_is_offline_whatever_else_is_known(
         (ours(EARLIER, matched=True), "running", "unknown"),
     ],
 )
-def test_a_live_server_is_starting_only_while_its_line_is_awaited(started: SeenRun | None, state: str, startup: str) -> None:
+def test_a_live_server_is_starting_only_until_its_readiness_line(started: SeenRun | None, state: str, startup: str) -> None:
     assert state_of(LIVE, started=started) == (state, startup)
 
 
 @pytest.mark.parametrize("seconds, state", [(0, "starting"), (WINDOW - 1, "starting"), (WINDOW, "running"), (10 * WINDOW, "running")])
-def test_a_line_that_never_comes_does_not_mean_starting_for_ever(seconds: int, state: str) -> None:
+def test_a_missing_readiness_line_ends_the_starting_state_after_the_startup_window(seconds: int, state: str) -> None:
     began = engine_time(STARTED_AT)
     assert began is not None
     assert state_of(LIVE, started=ours(), now=began + timedelta(seconds=seconds)) == (state, "waiting")
 
 
-def test_a_start_time_that_cannot_be_read_is_not_starting_for_ever() -> None:
+def test_an_unreadable_start_time_means_running() -> None:
     unread = Snapshot("c1", "name", live=True, started_at="some day")
     assert state_of(unread, started=ours(unread.run)) == ("running", "waiting")
 
 
 @pytest.mark.parametrize("started", [None, ours(), ours(matched=True)])
-def test_a_stop_under_way_for_this_run_is_stopping_whether_ready_or_not(started: SeenRun | None) -> None:
+def test_a_stop_of_this_run_means_stopping_with_or_without_readiness(started: SeenRun | None) -> None:
     assert state_of(LIVE, stopping=LIVE.run, started=started)[0] == "stopping"
 
 
 @pytest.mark.parametrize("stopping", [EARLIER, ELSEWHERE])
-def test_a_stop_of_another_run_says_nothing_of_this_one(stopping: Run) -> None:
+def test_a_stop_of_another_run_does_not_affect_the_state(stopping: Run) -> None:
     assert state_of(LIVE, stopping=stopping)[0] == "running"
 
 
@@ -267,18 +265,18 @@ def test_a_paused_server_is_running(paused: bool) -> None:
         ("2026-03-01T12:00:00Z", datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)),
     ],
 )
-def test_the_engines_time_is_read_with_as_many_digits_as_it_has(text: str, moment: datetime) -> None:
+def test_the_engines_time_is_read_with_all_its_digits(text: str, moment: datetime) -> None:
     assert engine_time(text) == moment
 
 
 @pytest.mark.parametrize(
     "text", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000001Z", "", "yesterday", "2026-13-41T12:00:00Z", "2026-03-01T12:00:00+01:00"]
 )
-def test_a_time_that_is_none_is_none(text: str) -> None:
+def test_an_invalid_time_is_none(text: str) -> None:
     assert engine_time(text) is None
     assert age_seconds(text, NOW) is None
 
 
-def test_an_age_is_in_seconds_and_may_be_negative_where_clocks_differ() -> None:
+def test_an_age_in_seconds_may_be_negative_if_clocks_differ() -> None:
     assert age_seconds("2026-03-01T12:04:58.5Z", NOW) == 1.5
     assert age_seconds("2026-03-01T12:05:01Z", NOW) == -1.0

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kill always wins, and says so only when it is true: whoever holds the lock, whatever is still on its way to the engine."""
+"""A kill ends the server under any lock holder, and reports success only for a server that stays down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def generation(fake: FakeNode) -> int:
     return fake.node.generations.read(UUID)
 
 
-def test_a_live_server_is_killed_and_whatever_was_asked_before_with_it(fake: FakeNode) -> None:
+def test_a_kill_ends_a_live_server_and_cancels_earlier_requests(fake: FakeNode) -> None:
     fake.up()
     earlier = fake.request("restart")
     result = fake.perform("kill")
@@ -31,7 +31,7 @@ def test_a_live_server_is_killed_and_whatever_was_asked_before_with_it(fake: Fak
     assert set(fake.engine.calls) == {("signal", "SIGKILL")}
 
 
-def test_sigkill_waits_for_no_disk_but_the_kill_has_not_ended_before_it_is_there(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigkill_waits_for_no_disk_but_the_kill_syncs_before_it_ends(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.up()
     synced = syncs(monkeypatch)
     before_signals: list[int] = []
@@ -42,7 +42,7 @@ def test_sigkill_waits_for_no_disk_but_the_kill_has_not_ended_before_it_is_there
     assert (str(fake.root / "state"), None) in synced
 
 
-def test_a_kill_on_a_disk_that_cannot_keep_it_is_done_and_says_so(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_on_a_faulty_disk_is_done_with_a_warning(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.up()
 
     def broken(_descriptor: int) -> None:
@@ -54,7 +54,7 @@ def test_a_kill_on_a_disk_that_cannot_keep_it_is_done_and_says_so(fake: FakeNode
     assert [warning for warning in result.warnings if "Input/output error" in warning and "power" in warning]
 
 
-def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNode) -> None:
+def test_a_kill_of_an_offline_server_changes_no_process_but_cancels_other_actions(fake: FakeNode) -> None:
     fake.down()
     result = fake.perform("kill")
     assert (result.outcome.value, result.changed, result.msg) == ("unchanged", False, "it is offline already")
@@ -62,7 +62,7 @@ def test_killing_what_is_offline_changes_nothing_but_still_cancels(fake: FakeNod
 
 
 class TestHeldLock:
-    def test_the_process_is_killed_at_once_and_the_lock_is_waited_for_after_that(self, fake: FakeNode) -> None:
+    def test_a_kill_ends_the_process_at_once_and_waits_for_the_lock_afterwards(self, fake: FakeNode) -> None:
         fake.up()
         killed_at = []
         fake.engine.witness = lambda call: killed_at.append(fake.clock.monotonic())
@@ -74,19 +74,19 @@ class TestHeldLock:
         assert 5.0 <= result.waited_seconds <= 5.1
 
     @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_a_boot_found_holding_it_was_cancelled_even_if_nothing_ran_yet(self, fake: FakeNode, action: str) -> None:
+    def test_a_boot_that_holds_the_lock_is_cancelled_before_its_process_runs(self, fake: FakeNode, action: str) -> None:
         with fake.lock(action) as lock:
             fake.clock.after(1, lock.release)
             result = fake.perform("kill")
         assert (result.outcome.value, result.changed, result.cancelled) == ("done", False, action)
 
-    def test_a_stop_found_holding_it_is_not_called_cancelled(self, fake: FakeNode) -> None:
+    def test_a_stop_that_holds_the_lock_is_not_reported_as_cancelled(self, fake: FakeNode) -> None:
         with fake.lock("stop") as lock:
             fake.clock.after(1, lock.release)
             result = fake.perform("kill")
         assert (result.outcome.value, result.cancelled) == ("unchanged", None)
 
-    def test_what_the_holder_brings_up_meanwhile_is_killed_under_the_lock(self, fake: FakeNode) -> None:
+    def test_a_server_that_the_holder_starts_is_killed_under_the_lock(self, fake: FakeNode) -> None:
         fake.down()
         with fake.lock("restart") as lock:
             fake.clock.after(2, lambda: fake.engine.execute_start(UUID))
@@ -95,7 +95,7 @@ class TestHeldLock:
         assert (result.outcome.value, result.changed, result.state) == ("done", True, "offline")
         assert not fake.live
 
-    def test_each_new_holder_is_told_anew(self, fake: FakeNode) -> None:
+    def test_a_kill_raises_the_generation_for_each_new_holder(self, fake: FakeNode) -> None:
         first = fake.lock("restart", "first")
 
         def next_holder() -> None:
@@ -107,7 +107,7 @@ class TestHeldLock:
         fake.perform("kill")
         assert generation(fake) == 3
 
-    def test_a_holder_that_gives_up_before_the_lock_is_tried_is_told_as_cancelled(
+    def test_a_boot_that_gives_up_before_the_lock_is_tried_is_reported_as_cancelled(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         lock, raise_for = fake.lock("start"), fake.node.generations.raise_for
@@ -121,7 +121,7 @@ class TestHeldLock:
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 
     @pytest.mark.parametrize("action", ["start", "stop"])
-    def test_so_is_one_that_gives_up_as_all_are_killed_before_its_own_kill(
+    def test_a_boot_that_gives_up_before_its_own_kill_of_all_is_reported_as_cancelled(
         self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch, action: str
     ) -> None:
         fake.down()
@@ -138,7 +138,7 @@ class TestHeldLock:
         expected = ("done", "start") if action == "start" else ("unchanged", None)
         assert (result.outcome.value, result.cancelled) == expected
 
-    def test_so_is_one_that_began_while_it_was_looked_who_is_at_it(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_boot_begun_during_a_kill_of_all_counts_as_cancelled(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         fake.down()
         begun, raise_for_all = [], fake.node.generations.raise_for_all
 
@@ -153,7 +153,7 @@ class TestHeldLock:
         result = call.act(target, Slot())
         assert (result.outcome.value, result.cancelled) == ("done", "start")
 
-    def test_a_holder_that_never_lets_go_leaves_it_unsettled_and_is_named(self, fake: FakeNode) -> None:
+    def test_a_holder_that_keeps_the_lock_leaves_the_kill_unsettled_and_is_named(self, fake: FakeNode) -> None:
         fake.up()
         with fake.lock("restart"):
             result = fake.perform("kill")
@@ -181,7 +181,7 @@ class TestLeftover:
         assert not fake.live
         assert fake.engine.changes().count("signal") == 3
 
-    def test_a_start_that_was_carried_out_is_killed_and_settled(self, fake: FakeNode) -> None:
+    def test_an_executed_start_is_killed_and_settled(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.clock.sleep(1)
         fake.engine.execute_start(UUID)
@@ -196,7 +196,7 @@ class TestLeftover:
         assert (result.outcome.value, result.state_before, result.state) == ("done", "stopping", "offline")
         assert fake.node.locks.leftover(UUID) is None
 
-    def test_one_that_cannot_be_settled_stays_and_the_kill_failed(self, fake: FakeNode) -> None:
+    def test_a_start_that_cannot_be_settled_stays_and_fails_the_kill(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, fake.down().run)
         fake.engine.silence("remove")
         result = fake.perform("kill")
@@ -205,7 +205,7 @@ class TestLeftover:
 
 
 class TestUnguarded:
-    def test_without_a_lock_file_it_still_kills_and_says_that_it_is_unguarded(self, fake: FakeNode) -> None:
+    def test_a_kill_without_a_lock_file_reports_unguarded(self, fake: FakeNode) -> None:
         fake.up()
         blocked = fake.root / "blocked"
         blocked.write_text("")
@@ -214,7 +214,7 @@ class TestUnguarded:
         assert (result.outcome.value, result.code, result.changed, result.state) == ("done", "unguarded", True, "offline")
         assert any("could not be guarded" in warning for warning in result.warnings)
 
-    def test_without_a_generation_that_can_be_written_it_still_kills(self, fake: FakeNode) -> None:
+    def test_a_kill_that_cannot_write_its_generation_reports_unguarded(self, fake: FakeNode) -> None:
         fake.up()
         (fake.root / "state" / f"{UUID}.kills").mkdir()
         result = fake.perform("kill")
@@ -229,7 +229,7 @@ class TestEngine:
         result = fake.perform("kill")
         assert (result.outcome.value, result.code, result.state) == ("failed", "kill_unsettled", "running")
 
-    def test_a_process_that_takes_a_while_to_go_is_offline_when_it_is_gone(self, fake: FakeNode) -> None:
+    def test_a_process_that_ends_late_is_reported_as_offline(self, fake: FakeNode) -> None:
         fake.up()
         fake.engine.immortal = True
         fake.clock.after(7, lambda: fake.engine.end(UUID))
@@ -237,14 +237,14 @@ class TestEngine:
         assert (result.outcome.value, result.state) == ("done", "offline")
         assert fake.clock.monotonic() >= 7
 
-    def test_it_kills_before_it_looks(self, fake: FakeNode) -> None:
+    def test_a_kill_sends_sigkill_before_it_inspects(self, fake: FakeNode) -> None:
         fake.up()
         fake.engine.before["inspect"].append(lambda: fake.engine.calls.append(("look",)))
         assert fake.perform("kill").outcome.value == "done"
         assert fake.engine.calls[:2] == [("signal", "SIGKILL"), ("look",)]
 
     @pytest.mark.parametrize("fault", ["refused", "no answer"])
-    def test_what_it_cannot_look_at_it_kills_and_is_certain_of_nothing(self, fake: FakeNode, fault: str) -> None:
+    def test_a_kill_that_cannot_inspect_the_server_is_unsettled(self, fake: FakeNode, fault: str) -> None:
         fake.up()
         error = EngineError("Cannot inspect: refused", status=500) if fault == "refused" else EngineUnreachable("Cannot inspect: no answer")
         fake.engine.fail("inspect", error, times=2)
@@ -252,16 +252,16 @@ class TestEngine:
         assert not fake.live
         assert (result.outcome.value, result.code, result.changed, result.state_before) == ("failed", "kill_unsettled", True, None)
         assert f"Cannot tell that server {UUID} is down: it was killed, but then the engine could not be asked ({error})" in result.msg
-        # An engine that is silent is not asked once more.
+        # A silent engine gets no further request.
         assert result.state == ("offline" if fault == "refused" else None)
 
-    def test_nothing_killed_and_nothing_seen_is_no_kill(self, fake: FakeNode) -> None:
+    def test_a_kill_of_an_offline_server_that_cannot_be_inspected_fails(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.silence("inspect", times=2)
         result = fake.perform("kill")
         assert (result.outcome.value, result.code, result.changed) == ("failed", "engine_unreachable", False)
 
-    def test_no_answer_is_no_success(self, fake: FakeNode) -> None:
+    def test_a_kill_without_an_answer_fails(self, fake: FakeNode) -> None:
         fake.up()
         fake.engine.silence("signal")
         result = fake.perform("kill")
@@ -269,7 +269,7 @@ class TestEngine:
         assert generation(fake) == 1
 
 
-def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: FakeNode) -> None:
+def test_a_kill_needs_no_definition_if_a_container_or_a_record_exists(fake: FakeNode) -> None:
     fake.up()
     fake.file.write_text("{ broken")
     assert fake.perform("kill").outcome.value == "done"
@@ -282,7 +282,7 @@ def test_it_needs_no_definition_where_there_is_a_container_or_a_record(fake: Fak
         assert fake.perform("kill").outcome.value == "done"
 
 
-def test_beside_wings_it_goes_on_with_a_warning(fake: FakeNode) -> None:
+def test_a_kill_beside_wings_works_with_a_warning(fake: FakeNode) -> None:
     fake.up()
     fake.wings = 4711
     result = fake.perform("kill")

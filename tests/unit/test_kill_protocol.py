@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kill protocol holds in every order of events, and each of its rules is needed for that."""
+"""The kill protocol holds in every order of events, and needs each of its rules."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 from ansible_collections.fleet.power.tests.unit.kill_protocol import ALL_RULES, At, Rule, walk
 
 
-def test_with_every_rule_no_order_of_events_ends_badly() -> None:
+def test_all_rules_together_prevent_every_bad_state() -> None:
     found = walk(ALL_RULES)
     assert found.bad == {}
-    # What was walked is not a corner of it: every step there is was taken by somebody, but for the one that is never to be.
+    # The walk covers the whole protocol: it reaches every step but the forbidden one.
     assert found.reached == set(At) - {At.UNHEARD}
     assert found.states > 100_000
 
 
 @pytest.mark.samples("KILL_UNDER_LOCK", "LOOK_UNDER_LOCK")
 @pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name)
-def test_without_one_rule_some_order_of_events_ends_badly(rule: Rule) -> None:
+def test_a_missing_rule_allows_a_bad_state(rule: Rule) -> None:
     found = walk(ALL_RULES - {rule}, first_bad=True)
     assert found.bad, rule.value

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The packages of module_utils and their layers, written down once and held against the imports."""
+"""The layers of the packages in module_utils, compared with the imports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 MODULE_UTILS = PLUGINS / "module_utils"
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
 
-#: From what everything rests on to what users call. A package imports from packages of earlier rows, never from one beside it.
+#: From the foundation to the entry points. A package imports from packages of earlier rows, never from its own row.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("_archive", "_job_wait", "_own_session", "_power/model"),
     ("_power/events", "_power/host", "_power/volume"),
@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_options", "events", "restore", "supervisor", "http_shim"),
 )
 
-#: The packages that may import what neither Python nor the collection brings along, always inside a function.
+#: The packages that may import third-party libraries, always inside a function.
 THIRD_PARTY = {
     "_power/engine": {"docker", "requests", "urllib3"},
     "_power/definitions": {"yaml"},
@@ -59,14 +59,14 @@ THIRD_PARTY = {
     "_http_shim/routes": {"aiohttp", "prometheus_client"},
     "_http_shim/websocket": {"aiohttp", "jwt"},
 }
-#: What of the core the controller's side knows, beside its words: what reads, and acts on nothing.
+#: The parts of the core that the controller's side may import, besides the model: they read, and change no server.
 READING = {
     *("_power/container", "_power/definitions", "_power/engine", "_power/endpoint/client"),
     *("_power/endpoint/answers", "_power/sources/web", "_power/options"),
     *("_power/events", "_power/receivers"),
 }
 
-#: What a file never imports that calls itself pure: whatever reads a clock, a disk or a network.
+#: A file that calls itself pure never imports these modules: they read a clock, a disk or a network.
 IMPURE = {
     *("asyncio", "fcntl", "io", "os", "pathlib", "select", "shutil", "socket", "sqlite3", "subprocess", "syslog", "tempfile"),
     *("threading", "time"),
@@ -75,7 +75,7 @@ IMPURE = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement: what it names, and whether it stands inside a function or only serves a type checker."""
+    """One import statement: its names, and whether it is inside a function or serves only a type checker."""
 
     names: str
     level: int
@@ -96,7 +96,7 @@ def name_of(path: Path) -> str:
 
 
 def package_of(name: str) -> str:
-    """The package that a file belongs to, both as paths from module_utils; a file that belongs to none is one itself."""
+    """The package of a file, both as paths from module_utils. A file without a package is its own package."""
     return name.rpartition("/")[0] or name
 
 
@@ -124,7 +124,7 @@ def _defers(node: ast.AST) -> bool:
 
 @cache
 def ours(path: Path, *, lazy: bool = True) -> set[str]:
-    """The files of module_utils that a file imports, named from there; with what it imports only when it is needed if ``lazy``."""
+    """The files of module_utils that a file imports, by path from there. ``lazy`` includes deferred imports."""
     found = set()
     for each in imports(path):
         if each.lazy and not lazy:
@@ -137,22 +137,22 @@ def ours(path: Path, *, lazy: bool = True) -> set[str]:
 
 
 def _file(named: Path) -> str:
-    """The file that has what is imported by this name: it itself, its file, or its package's."""
+    """The file that contains the imported name: the module itself or its package."""
     for candidate in (named, named.parent):
         if candidate.with_suffix(".py").exists():
             return name_of(candidate)
         if (candidate / "__init__.py").exists():
             return name_of(candidate / "__init__")
-    raise AssertionError(f"nothing is called {named}")
+    raise AssertionError(f"no file provides {named}")
 
 
-def test_every_package_has_its_layer_and_every_name_is_a_package() -> None:
+def test_every_package_has_a_layer_and_every_layer_is_a_package() -> None:
     named = [package for row in LAYERS for package in row]
     assert sorted(named) == sorted({package_of(name_of(path)) for path in files()} - {"_power/actions"})
 
 
 def _offenders(offends: Callable[[Path], Any]) -> dict[str, Any]:
-    """What each file is told of by ``offends``, by its name; those of which there is nothing to tell are left out."""
+    """The findings of ``offends`` by the name of the file. Files without findings are left out."""
     return {name_of(path): found for path in files() if (found := offends(path))}
 
 
@@ -166,23 +166,23 @@ def test_a_file_imports_from_its_own_package_and_earlier_layers_only() -> None:
     assert _offenders(too_late) == {}
 
 
-def test_no_imports_go_round_in_circles() -> None:
+def test_imports_have_no_cycles() -> None:
     left = {name_of(path): ours(path) - {name_of(path)} for path in files()}
     while ready := {name for name, needs in left.items() if not needs & set(left)}:
         left = {name: needs for name, needs in left.items() if name not in ready}
-    # The table of parsers imports them when they are asked for, and they what all parsers need.
+    # The table of parsers imports them lazily, and they import what all parsers need.
     assert {package_of(name) for name in left} <= {"_power/config_files"}
 
 
-def test_what_users_call_is_public_and_nothing_else() -> None:
+def test_only_the_entry_points_are_public() -> None:
     names = {name_of(path).partition("/")[0] for path in files()}
     assert {name for name in names if not name.startswith("_")} == {"events", "http_shim", "restore", "supervisor"}
     assert [path.name for path in (MODULE_UTILS.parent / "plugin_utils").glob("[!_]*.py")] == []
 
 
-def test_one_file_alone_knows_the_framework() -> None:
+def test_only_options_knows_the_framework() -> None:
     def knows_it(path: Path) -> bool:
-        # Nor does who is told by pylint of ansible-test what it would do with the framework.
+        # Comments for the pylint of ansible-test may name the framework.
         words = re.sub("# pylint: .*", "", path.read_text()).replace(UTILS, "").replace("ansible_collections.fleet.power", "")
         speaks_of_it = not name_of(path).startswith("_fleet") and re.search("ansible", words, re.IGNORECASE)
         return bool(speaks_of_it) or any(each.package == "ansible" for each in imports(path))
@@ -191,7 +191,7 @@ def test_one_file_alone_knows_the_framework() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 cannot list its own modules")
-def test_third_party_libraries_are_imported_where_and_when_they_are_needed() -> None:
+def test_third_party_libraries_are_imported_lazily_in_their_packages() -> None:
     def misplaced(path: Path) -> list[Import]:
         allowed = THIRD_PARTY.get(package_of(name_of(path)), set())
         known = {*sys.stdlib_module_names, "ansible_collections"}
@@ -217,13 +217,13 @@ def _ends(path: Path) -> set[str]:
     return names & {"exit_json", "fail_json"}
 
 
-def test_one_file_alone_ends_a_module() -> None:
+def test_only_options_ends_a_module() -> None:
     ending = [path.relative_to(PLUGINS).as_posix() for path in sorted(PLUGINS.rglob("*.py")) if _ends(path)]
-    # One travels alone: what an action needs it does not.
+    # The job module is standalone: it needs no part of an action.
     assert ending == ["module_utils/_options.py", "modules/server_power_job.py"]
 
 
-def test_the_fleet_knows_of_the_core_what_acts_on_nothing() -> None:
+def test_the_fleet_imports_only_reading_parts_of_the_core() -> None:
     readable = {"_power/model", "_power/host", *READING}
 
     def acting(path: Path) -> set[str]:

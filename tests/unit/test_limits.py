@@ -31,7 +31,7 @@ def ended(fake: FakeNode, **fields: Any) -> tuple[str, str, bool]:
 
 
 def up(fake: FakeNode, build: dict[str, Any], now: dict[str, Any]) -> ContainerLimits:
-    """A server that runs with the limits of one definition, and has another one now; returns the limits in force."""
+    """Start the server with the limits of one definition, then write another one. Returns the limits in force."""
     fake.define(build=build)
     snapshot = fake.up()
     fake.define(build=now)
@@ -47,7 +47,7 @@ def use(memory: int) -> Use:
 
 
 class TestChange:
-    def test_limits_are_brought_in_line_by_one_call_and_told_before_and_after(self, fake: FakeNode) -> None:
+    def test_a_limit_action_changes_all_limits_in_one_call_and_reports_them(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 100, "swap": 10}, {"memory_limit": 500, "swap": 20, "cpu_limit": 50, "threads": "1", "io_weight": 300})
         run = fake.seen().run
         result = limit(fake)
@@ -62,18 +62,18 @@ class TestChange:
         assert writes(fake) == ["set_limits"] and fake.seen().run == run
         assert fake.seen().limits.memory_swap == 575 * MB + 20 * MB
 
-    def test_a_second_time_there_is_nothing_to_do_and_no_lock_is_taken(self, fake: FakeNode) -> None:
+    def test_a_repeated_limit_action_changes_no_limit_and_takes_no_lock(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         assert ended(fake) == ("done", "", True)
         with fake.lock("limit"):
             pass
         assert ended(fake) == ("unchanged", "", False)
         assert writes(fake) == ["set_limits"]
-        # Nor does it push out of the journal what was done.
+        # An unchanged action does not displace a done one in the journal.
         assert [row.action for row in fake.node.journal.operations.of(UUID)] == ["limit", "start"]
         assert limit(fake).msg == "its limits are what its definition says"
 
-    def test_what_takes_a_restart_is_named_and_the_rest_is_changed(self, fake: FakeNode) -> None:
+    def test_a_limit_action_names_the_limits_that_need_a_restart_and_changes_the_rest(self, fake: FakeNode) -> None:
         up(fake, {"memory_limit": 100, "threads": "0"}, {"cpu_limit": 50})
         result = limit(fake)
         assert [change.key for change in result.limits] == ["build.cpu_limit"]
@@ -82,7 +82,7 @@ class TestChange:
         assert (again.outcome.value, again.msg) == ("unchanged", "only a restart brings build.memory_limit, build.threads in line")
         assert entry(again, check=False, all_steps=False)["restart"] == ["build.memory_limit", "build.threads"]
 
-    def test_what_this_node_cannot_limit_is_a_warning(self, fake: FakeNode) -> None:
+    def test_a_limit_that_the_node_cannot_change_is_a_warning(self, fake: FakeNode) -> None:
         fake.engine.unable = {"BlkioWeight"}
         up(fake, {}, {"io_weight": 300, "cpu_limit": 50})
         result = limit(fake)
@@ -90,7 +90,7 @@ class TestChange:
         assert result.warnings == (f"server {UUID}: BlkioWeight discarded", f"server {UUID}: this node cannot change build.io_weight")
         assert ended(fake) == ("unchanged", "", False)
 
-    def test_it_waits_for_whoever_has_the_lock_and_looks_again(self, fake: FakeNode) -> None:
+    def test_a_limit_action_waits_for_the_lock_and_reads_the_definition_again(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         holder = fake.lock("restart")
 
@@ -116,20 +116,20 @@ class TestRefused:
             ({"build": {"memory_limit": 3}}, {}, ("refused", "definition_invalid", False)),
         ],
     )
-    def test_what_may_not_be_done(
+    def test_a_suspended_server_or_an_invalid_definition_is_not_changed(
         self, fake: FakeNode, check: bool, given: dict[str, Any], fields: dict[str, Any], outcome: tuple[str, str, bool]
     ) -> None:
         fake.up()
         fake.define(**given)
         assert ended(fake, check=check, **fields) == outcome and fake.engine.changes() == []
 
-    def test_a_container_of_somebody_else_is_left_alone(self, fake: FakeNode) -> None:
+    def test_a_foreign_container_is_left_alone(self, fake: FakeNode) -> None:
         up(fake, {}, {"cpu_limit": 50})
         fake.engine.change(UUID, labels={}, hostname="other")
         assert ended(fake) == ("refused", "container_foreign", False)
 
     @pytest.mark.parametrize("check", [False, True])
-    def test_memory_below_what_is_in_use_is_refused(self, fake: FakeNode, check: bool) -> None:
+    def test_a_memory_limit_below_the_use_is_refused(self, fake: FakeNode, check: bool) -> None:
         before = up(fake, {"memory_limit": 500}, {"memory_limit": 100})
         fake.engine.used = use(116 * MB)
         result = limit(fake, check=check)
@@ -143,7 +143,7 @@ class TestRefused:
 class TestFailure:
     OLD, NEW = {"memory_limit": 100, "swap": 10}, {"memory_limit": 500, "cpu_limit": 50}
 
-    def test_an_engine_that_refuses_after_a_part_of_it_gets_the_old_limits_back(self, fake: FakeNode) -> None:
+    def test_a_partly_refused_change_restores_the_old_limits(self, fake: FakeNode) -> None:
         before = up(fake, self.OLD, self.NEW)
         fake.engine.fail("set_limits", EngineError("Cannot change the limits of container x: no", status=500), late=True)
         result = limit(fake)
@@ -153,14 +153,14 @@ class TestFailure:
         assert (now.memory, now.memory_swap, now.reservation) == (before.memory, before.memory_swap, before.reservation)
         assert now.cpu_quota == -1 and writes(fake) == ["set_limits"] * 2
 
-    def test_an_engine_that_was_only_slow_to_answer_has_done_it(self, fake: FakeNode) -> None:
+    def test_a_slow_answer_of_the_engine_does_not_fail_the_action(self, fake: FakeNode) -> None:
         up(fake, self.OLD, self.NEW)
         fake.engine.silence("set_limits", late=True)
         assert ended(fake) == ("done", "", True)
 
 
 class TestCheck:
-    def test_it_tells_what_would_be_changed_and_changes_nothing(self, fake: FakeNode) -> None:
+    def test_a_dry_run_reports_the_changes_and_changes_no_limit(self, fake: FakeNode) -> None:
         before = up(fake, {"memory_limit": 100}, {"memory_limit": 500})
         result = limit(fake, check=True)
         assert (result.outcome.value, result.changed, [step.value for step in result.plan]) == ("done", True, ["limit"])
@@ -175,7 +175,7 @@ def look(fake: FakeNode, *names: str) -> Described:
     return describe(names, fake.build(), FactOptions(), remember=lambda _uuid, _run: None)
 
 
-def told(fake: FakeNode) -> Any:
+def outdated(fake: FakeNode) -> Any:
     (entry,) = look(fake, UUID).entries
     return entry["outdated"]
 
@@ -184,11 +184,11 @@ NONE = {"is_outdated": False, "differs": [], "restart": [], "in_place": [], "nex
 UNKNOWN = {"is_outdated": None, "differs": None, "restart": None, "in_place": None, "next_start": None}
 
 
-def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
+def test_each_outdated_key_names_the_action_that_applies_it(fake: FakeNode) -> None:
     fake.up()
-    assert told(fake) == NONE
+    assert outdated(fake) == NONE
     fake.define(environment={"MOTD": "secret words"}, build={"cpu_limit": 50})
-    assert told(fake) == {
+    assert outdated(fake) == {
         **NONE,
         "is_outdated": True,
         "differs": ["build.cpu_limit", "environment.MOTD"],
@@ -197,22 +197,22 @@ def test_keys_are_named_by_what_brings_them_in_line(fake: FakeNode) -> None:
     }
     assert "secret" not in str(look(fake).entries)
     assert fake.perform("restart").outcome.value == "done"
-    assert told(fake) == NONE
+    assert outdated(fake) == NONE
 
 
-def test_an_image_that_is_not_on_the_node_leaves_it_unknown(fake: FakeNode) -> None:
+def test_a_missing_image_leaves_the_comparison_unknown(fake: FakeNode) -> None:
     fake.up()
     fake.engine.images.clear()
     found = look(fake, UUID)
     why = "Cannot tell what image game:1 means now: it is not on the node; pull it"
     assert found.entries[0]["outdated"] == {**UNKNOWN, "why": why}
     assert found.warnings == (f"Cannot tell whether Cobalt is outdated: {why}",)
-    # Whatever the image is, this differs.
+    # This key differs with any image.
     fake.define(invocation="other")
-    assert told(fake)["differs"] == ["invocation"]
+    assert outdated(fake)["differs"] == ["invocation"]
 
 
-def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_could(fake: FakeNode) -> None:
+def test_an_unreadable_definition_is_not_replaced_by_the_last_readable_one(fake: FakeNode) -> None:
     fake.up()
     fake.file.write_text("{")
     node = fake.build()
@@ -223,7 +223,7 @@ def test_a_definition_that_cannot_be_read_is_not_taken_for_the_last_one_that_cou
     fake.file.unlink()
 
 
-def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_image_query_does_not_delay_the_facts(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
     fake.up()
@@ -231,18 +231,18 @@ def test_an_engine_that_is_silent_about_images_is_not_waited_for(fake: FakeNode,
     monkeypatch.setattr(server_facts, "_IMAGES_SECONDS", 0.05)
     monkeypatch.setattr(fake.engine.images, "find", lambda _name: released.wait(10))
     try:
-        assert told(fake)["is_outdated"] is None and "took more than" in told(fake)["why"]
+        assert outdated(fake)["is_outdated"] is None and "took more than" in outdated(fake)["why"]
     finally:
         released.set()
 
 
 class TestBoot:
-    def test_one_whose_memory_was_tells_its_process_from_the_next_start_on(self, fake: FakeNode) -> None:
+    def test_an_old_memory_variable_is_updated_at_the_next_start(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         fake.define(build={"memory_limit": 100})
         memory = {"memory": 115_000_000, "reservation": 100_000_000, "memory_swap": 115_000_000}
         fake.engine.change(UUID, limits=type(snapshot.limits)(**memory, pids=512))
-        assert told(fake) == {**NONE, "next_start": ["environment.SERVER_MEMORY"]}
+        assert outdated(fake) == {**NONE, "next_start": ["environment.SERVER_MEMORY"]}
         assert fake.perform("restart").outcome.value == "done"
         assert fake.seen().id != snapshot.id and "SERVER_MEMORY=100" in fake.seen().environment
 
@@ -253,9 +253,9 @@ def ended_facts(fake: FakeNode, **fields: Any) -> tuple[str, str]:
 
 
 class TestSelection:
-    """`outdated` of an action: only a server whose container is not what its definition says."""
+    """With `outdated`, an action acts only on a server whose container differs from its definition."""
 
-    def test_one_that_is_what_its_definition_says_is_passed_over_without_a_trace(self, fake: FakeNode) -> None:
+    def test_a_server_that_is_not_outdated_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         result = fake.perform("restart", outdated=True)
         assert (result.outcome.value, result.code, result.changed) == ("skipped", "not_selected", False)
@@ -263,16 +263,16 @@ class TestSelection:
         assert fake.seen().run == snapshot.run and [row.action for row in fake.node.journal.operations.of(UUID)] == ["start"]
 
     @pytest.mark.parametrize("given", [{"invocation": "other"}, {"build": {"cpu_limit": 50}}])
-    def test_one_that_is_not_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:
+    def test_an_outdated_server_is_restarted(self, fake: FakeNode, given: dict[str, Any]) -> None:
         fake.up()
         fake.define(**given)
         assert ended_facts(fake) == ("done", "")
         assert ended_facts(fake) == ("skipped", "not_selected")
 
-    def test_one_without_a_container_has_none_that_is_outdated(self, fake: FakeNode) -> None:
+    def test_a_server_without_a_container_is_not_outdated(self, fake: FakeNode) -> None:
         assert ended_facts(fake) == ("skipped", "not_selected")
 
-    def test_what_nobody_can_tell_is_refused_with_its_reason(self, fake: FakeNode) -> None:
+    def test_an_unknown_comparison_is_refused_with_its_reason(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text("{")
         assert ended_facts(fake) == ("refused", "definition_invalid")
@@ -283,7 +283,7 @@ class TestSelection:
         assert ended_facts(fake) == ("refused", "definition_invalid")
         assert fake.live and fake.engine.changes() == []
 
-    def test_it_is_looked_at_again_under_the_lock(self, fake: FakeNode) -> None:
+    def test_the_comparison_is_repeated_under_the_lock(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(invocation="other")
 
@@ -296,7 +296,7 @@ class TestSelection:
         assert ended_facts(fake) == ("skipped", "not_selected")
         assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["skipped", "done", "done"]
 
-    def test_check_mode_tells_the_same(self, fake: FakeNode) -> None:
+    def test_a_dry_run_reports_the_same_comparison(self, fake: FakeNode) -> None:
         fake.up()
         assert ended_facts(fake, check=True) == ("skipped", "not_selected")
         fake.define(invocation="other")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.fleet.power.tests.mutants import run
 
 
-def test_each_mutant_is_found_exactly_once_in_the_code() -> None:
+def test_each_mutant_occurs_exactly_once_in_the_code() -> None:
     where = run.places()
     for mutant in run.read()[1]:
         run.find(mutant, where)

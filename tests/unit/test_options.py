@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules' options: bounds that are told, and what of them a result shows."""
+"""The modules' options: their bounds, and the options that a result shows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_engines_address_is_shown_without_its_user(host: str) -> None:
     assert "hunter22" not in str(arguments)
 
 
-def test_other_options_are_shown_as_given_and_definitions_not_at_all() -> None:
+def test_a_result_shows_other_options_as_given_but_no_definitions() -> None:
     arguments = module_with(docker_host="unix:///a@b.sock", timeout=5, definitions=[{"settings": {}}])._invocation()["module_args"]
     assert (arguments["docker_host"], arguments["timeout"], arguments["server"]) == ("unix:///a@b.sock", 5, ["x"])
     assert "definitions" not in arguments
@@ -43,13 +43,13 @@ def checked(**params: Any) -> Any:
 
 
 @pytest.mark.parametrize("seconds", [-1, 3601])
-def test_between_two_servers_is_an_hour_at_most(seconds: int) -> None:
+def test_the_stagger_is_an_hour_at_most(seconds: int) -> None:
     with pytest.raises(SettingsInvalid, match=f"Cannot use stagger={seconds}: expected a whole number from 0 to 3600"):
         checked(stagger=seconds)
     assert checked(stagger=3600)["stagger"] == 3600
 
 
-def test_priorities_are_checked_before_anything_is_asked() -> None:
+def test_invalid_priorities_are_refused() -> None:
     assert checked()["priorities"] == {}
     assert checked(priorities={"Proxy": "10"})["priorities"] == {"Proxy": 10}
     with pytest.raises(SettingsInvalid, match=r"priorities\.Proxy"):
@@ -64,7 +64,7 @@ def test_priorities_are_checked_before_anything_is_asked() -> None:
         (Option("float", least=0), [0.0, 0.5], [-0.5, float("nan")], "of at least 0"),
     ],
 )
-def test_a_number_is_held_against_its_bounds(option: Option, within: list[float], beyond: list[float], limit: str) -> None:
+def test_a_number_is_checked_against_its_bounds(option: Option, within: list[float], beyond: list[float], limit: str) -> None:
     assert [option.holds(value) for value in within] == [True] * len(within)
     assert [option.holds(value) for value in beyond] == [False] * len(beyond)
     assert option.limit == limit

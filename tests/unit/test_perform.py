@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The story of a power action where its order matters: what is asked before the stop, what again after it, and who may end it when."""
+"""Power actions: the checks before the stop, the checks after it, and the events that end an action."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def release_after(fake: FakeNode, seconds: float, lock: PowerLock) -> None:
     fake.clock.after(seconds, lock.release)
 
 
-class TestBeforeAnythingIsStopped:
+class TestBeforeTheStop:
     @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_suspended_is_refused(self, fake: FakeNode, action: str) -> None:
+    def test_a_start_or_restart_of_a_suspended_server_is_refused(self, fake: FakeNode, action: str) -> None:
         run = (fake.up() if action == "restart" else fake.down()).run
         fake.define(suspended=True)
         result = fake.perform(action)
@@ -43,26 +43,26 @@ class TestBeforeAnythingIsStopped:
         assert result.msg.startswith(f"Cannot {action} server {UUID}: it is suspended")
 
     @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_suspended_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
+    def test_a_suspended_server_may_be_stopped_and_killed(self, fake: FakeNode, action: str) -> None:
         fake.up()
         fake.define(suspended=True)
         assert ending(fake.perform(action)) == ("done", "", True)
 
-    def test_a_definition_that_cannot_be_understood_is_refused(self, fake: FakeNode) -> None:
+    def test_an_invalid_definition_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text('{"settings": {"uuid": 5}}')
         result = fake.perform("restart")
         assert ending(result) == ("refused", "definition_invalid", False)
         assert fake.live
 
-    def test_a_definition_that_is_gone_is_refused(self, fake: FakeNode) -> None:
+    def test_a_missing_definition_is_refused(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.unlink()
         assert ending(fake.perform("restart")) == ("refused", "server_not_found", False)
         assert fake.live
 
 
-def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: FakeNode) -> None:
+def test_a_result_names_the_run_that_the_action_started_or_found_up(fake: FakeNode) -> None:
     started = fake.perform("start")
     run = fake.seen().run
     assert started.run == run
@@ -74,7 +74,7 @@ def test_a_result_names_the_run_that_was_started_or_found_up_and_no_other(fake: 
     assert fake.perform("start", idempotency_key="rollout 1", reason="rollout 1").run == keyed.run == fake.seen().run
 
 
-def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_in_the_last_observation_does_not_lose_the_outcome(fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.up()
     observe = Node.observe
 
@@ -90,8 +90,8 @@ def test_a_fault_of_ours_in_the_last_look_keeps_no_end_from_being_told(fake: Fak
     assert operation.outcome == result.outcome.value == "done"
 
 
-class TestStartOfWhatIsUp:
-    def test_it_needs_neither_lock_nor_definition(self, fake: FakeNode) -> None:
+class TestStartOfARunningServer:
+    def test_a_start_of_a_running_server_needs_no_lock_and_no_definition(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.write_text("{ broken")
         os.rename(fake.root / "locks", fake.root / "locked")
@@ -100,7 +100,7 @@ class TestStartOfWhatIsUp:
         assert result.msg == "it is up already"
         assert not (fake.root / "locks" / f"{UUID}.lock").exists()
 
-    def test_it_never_overwrites_a_newer_intent(self, fake: FakeNode) -> None:
+    def test_a_start_of_a_running_server_never_overwrites_a_newer_intent(self, fake: FakeNode) -> None:
         fake.up()
         request = fake.request("start")
         fake.clock.sleep(5)
@@ -110,7 +110,7 @@ class TestStartOfWhatIsUp:
         assert intent is not None
         assert intent.operation == "newer"
 
-    def test_with_a_holder_it_takes_its_turn(self, fake: FakeNode) -> None:
+    def test_a_start_waits_while_another_action_holds_the_lock(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 4, fake.lock("stop"))
         fake.clock.after(3, lambda: fake.engine.end(UUID))
@@ -120,8 +120,8 @@ class TestStartOfWhatIsUp:
         assert fake.live
 
 
-class TestStartOfWhatIsStopping:
-    def test_it_waits_for_the_exit_and_boots(self, fake: FakeNode) -> None:
+class TestStartOfAStoppingServer:
+    def test_the_start_waits_for_the_exit_and_boots(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         fake.clock.after(6, lambda: fake.engine.end(UUID))
         result = fake.perform("start")
@@ -130,7 +130,7 @@ class TestStartOfWhatIsStopping:
         assert fake.live
         assert fake.node.locks.leftover(UUID) is None
 
-    def test_longer_than_wait_seconds_is_refused_and_names_who_sent_the_stop(self, fake: FakeNode) -> None:
+    def test_a_stop_longer_than_wait_seconds_refuses_the_start_and_names_its_origin(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "restart")
         result = fake.perform("start", wait_seconds=5)
         assert ending(result) == ("refused", "lock_timeout", False)
@@ -140,13 +140,13 @@ class TestStartOfWhatIsStopping:
         assert left is not None
         assert left.action == "restart"
 
-    def test_a_signal_ends_it(self, fake: FakeNode) -> None:
+    def test_a_signal_ends_the_wait(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
         assert ending(fake.perform("start")) == ("skipped", "interrupted_by_signal", False)
         assert fake.node.observe(UUID).stop_left
 
-    def test_a_kill_cancels_it(self, fake: FakeNode) -> None:
+    def test_a_kill_cancels_the_start(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         fake.clock.after(2, fake.kill_elsewhere)
         assert ending(fake.perform("start")) == ("cancelled", "cancelled_by_kill", False)
@@ -163,7 +163,7 @@ class TestLock:
         assert 3.0 <= result.waited_seconds <= 3.1
 
     @pytest.mark.parametrize("seconds", [0, 2])
-    def test_one_that_is_held_for_longer_is_refused_and_names_its_holder(self, fake: FakeNode, seconds: int) -> None:
+    def test_a_lock_held_for_longer_refuses_the_action_and_names_its_holder(self, fake: FakeNode, seconds: int) -> None:
         fake.up()
         with fake.lock("stop"):
             result = fake.perform("restart", wait_seconds=seconds)
@@ -173,7 +173,7 @@ class TestLock:
         assert result.waited_seconds == seconds
         assert fake.live
 
-    def test_what_was_seen_before_the_wait_is_not_what_is_acted_on(self, fake: FakeNode) -> None:
+    def test_the_action_works_on_the_state_after_the_wait(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 4, fake.lock("stop"))
         fake.clock.after(3, lambda: fake.engine.end(UUID))
@@ -183,7 +183,7 @@ class TestLock:
 
 
 class TestAfterTheStop:
-    def test_a_long_stop_reads_the_definition_again_and_suspended_ends_the_boot(self, fake: FakeNode) -> None:
+    def test_a_restart_does_not_boot_a_server_that_was_suspended_during_a_long_stop(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
         fake.clock.after(2, lambda: fake.define(suspended=True))
@@ -191,7 +191,7 @@ class TestAfterTheStop:
         assert ending(result) == ("failed", "suspended", True)
         assert (result.state, fake.live) == ("offline", False)
 
-    def test_a_fetch_that_fails_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
+    def test_an_unusable_definition_after_the_stop_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
         fake.clock.after(2, lambda: fake.file.write_text("{ broken"))
@@ -200,7 +200,7 @@ class TestAfterTheStop:
         assert any("as it is after the stop cannot be used" in warning for warning in result.warnings)
         assert fake.live
 
-    def test_a_definition_that_cannot_boot_now_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
+    def test_a_missing_image_after_the_stop_does_not_keep_the_server_down(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
         fake.configure(docker={"pull": "never", "network": {"network_mode": "none"}})
@@ -210,7 +210,7 @@ class TestAfterTheStop:
         assert any("game:9" in warning for warning in result.warnings)
         assert fake.seen().image == "game:1"
 
-    def test_a_stop_that_failed_starts_nothing(self, fake: FakeNode) -> None:
+    def test_a_failed_stop_starts_no_server(self, fake: FakeNode) -> None:
         run = fake.up().run
         fake.engine.refuse("signal")
         result = fake.perform("restart")
@@ -218,7 +218,7 @@ class TestAfterTheStop:
         assert fake.seen().run == run
         assert result.state == "running"
 
-    def test_a_long_stop_boots_what_the_definition_says_now(self, fake: FakeNode) -> None:
+    def test_a_restart_boots_the_definition_that_it_finds_after_a_long_stop(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 5.0
         fake.up()
         fake.clock.after(2, lambda: fake.define(environment={"MODE": "hard"}))
@@ -226,22 +226,22 @@ class TestAfterTheStop:
         assert "MODE=hard" in fake.seen().environment
 
 
-class TestKillMeanwhile:
-    def test_what_waits_for_its_turn_gives_up(self, fake: FakeNode) -> None:
+class TestKillDuringAnAction:
+    def test_an_action_that_waits_for_the_lock_gives_up(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 20, fake.lock("start"))
         fake.clock.after(2, fake.kill_elsewhere)
         assert ending(fake.perform("restart")) == ("cancelled", "cancelled_by_kill", False)
         assert fake.clock.monotonic() <= 2.1
 
-    def test_what_was_asked_before_does_not_even_wait(self, fake: FakeNode) -> None:
+    def test_an_action_requested_before_the_kill_does_not_wait(self, fake: FakeNode) -> None:
         fake.up()
         request = fake.request("restart")
         fake.kill_elsewhere()
         assert ending(perform(request, fake.node)) == ("cancelled", "cancelled_by_kill", False)
         assert fake.engine.calls == []
 
-    def test_a_restart_in_its_stop_ends_within_a_second_and_brings_nothing_up(self, fake: FakeNode) -> None:
+    def test_a_restart_in_its_stop_ends_within_a_second_and_starts_no_server(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
         fake.clock.after(10, fake.kill_elsewhere)
@@ -250,7 +250,7 @@ class TestKillMeanwhile:
         assert "start" not in fake.engine.changes()
 
     @pytest.mark.parametrize("action, end", [("stop", ("done", "")), ("restart", ("cancelled", "cancelled_by_kill"))])
-    def test_a_stop_that_it_ends_is_reported_as_forced(self, fake: FakeNode, action: str, end: tuple[str, str]) -> None:
+    def test_a_stop_that_the_kill_ends_is_reported_as_forced(self, fake: FakeNode, action: str, end: tuple[str, str]) -> None:
         fake.engine.stop_seconds = 100.0
         fake.up()
         fake.clock.after(10, fake.kill_elsewhere)
@@ -262,7 +262,7 @@ class TestKillMeanwhile:
 
 
 class TestSignal:
-    def test_a_wait_for_the_lock_ends(self, fake: FakeNode) -> None:
+    def test_a_signal_ends_a_wait_for_the_lock(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 20, fake.lock("start"))
         fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
@@ -270,7 +270,7 @@ class TestSignal:
         assert fake.clock.monotonic() <= 2.1
         assert fake.live
 
-    def test_what_has_begun_is_finished(self, fake: FakeNode) -> None:
+    def test_an_action_that_has_begun_finishes(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 30.0
         fake.up()
         fake.clock.after(2, lambda: setattr(fake, "interrupted", True))
@@ -282,7 +282,7 @@ class TestLeftover:
     @pytest.mark.parametrize(
         "action, outcome, changes", [("stop", "done", ["remove"]), ("start", "done", ["remove", "create", "rename", "start"])]
     )
-    def test_a_start_that_never_arrived_is_undone_first(self, fake: FakeNode, action: str, outcome: str, changes: list[str]) -> None:
+    def test_an_action_first_undoes_a_start_that_never_arrived(self, fake: FakeNode, action: str, outcome: str, changes: list[str]) -> None:
         fake.leave(Phase.START, fake.down().run)
         result = fake.perform(action)
         assert ending(result) == (outcome, "", True)
@@ -290,7 +290,7 @@ class TestLeftover:
         assert fake.live == (action == "start")
         assert result.msg == ("an unfinished start was undone" if action == "stop" else "")
 
-    def test_a_start_that_arrived_after_all_is_stopped_as_any_other(self, fake: FakeNode) -> None:
+    def test_a_stop_ends_a_start_that_arrived_late(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.clock.sleep(1)
         fake.engine.execute_start(UUID)
@@ -298,7 +298,7 @@ class TestLeftover:
         assert ending(fake.perform("stop")) == ("done", "", True)
         assert not fake.live
 
-    def test_a_start_without_an_answer_is_settled_by_the_next_action(self, fake: FakeNode) -> None:
+    def test_the_next_action_settles_a_start_without_an_answer(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.witness = lambda call: fake.engine.silence("inspect", times=3) if call == "start" else None
         fake.engine.silence("start")
@@ -311,11 +311,11 @@ class TestLeftover:
 
 
 class TestEngine:
-    # A kill does not look before it kills: tests of its own tell what becomes of it.
+    # A kill does not inspect the server first: test_kill.py covers it.
     @pytest.mark.parametrize(
         "action", [action for action in PowerAction if action is not PowerAction.KILL], ids=lambda action: action.value
     )
-    def test_one_that_does_not_answer_is_failed_and_asked_no_more(self, fake: FakeNode, action: PowerAction) -> None:
+    def test_a_silent_engine_fails_the_action_and_gets_no_further_requests(self, fake: FakeNode, action: PowerAction) -> None:
         fake.up()
         fake.engine.silence("inspect", times=2)
         result = fake.perform(action.value)
@@ -330,7 +330,7 @@ def tree(root: Path) -> dict[str, float]:
 
 class TestCheckMode:
     @pytest.mark.parametrize("action", list(PowerAction), ids=lambda action: action.value)
-    def test_nothing_is_made_asked_or_recorded(self, fake: FakeNode, action: PowerAction) -> None:
+    def test_a_dry_run_writes_no_file_and_sends_no_request(self, fake: FakeNode, action: PowerAction) -> None:
         before = tree(fake.root)
         result = fake.perform(action.value, check=True)
         assert result.outcome.value == ("done" if action.boots else "unchanged")
@@ -339,7 +339,7 @@ class TestCheckMode:
 
     # What a change of limits plans is in test_limits.py: it depends on the container.
     @pytest.mark.parametrize("action", [each for each in PowerAction if each is not PowerAction.LIMIT], ids=lambda action: action.value)
-    def test_a_live_server_is_left_as_it_is_and_the_plan_is_told(self, fake: FakeNode, action: PowerAction) -> None:
+    def test_a_dry_run_leaves_a_running_server_alone_and_reports_the_plan(self, fake: FakeNode, action: PowerAction) -> None:
         run = fake.up().run
         generation = fake.node.generations.read(UUID)
         result = fake.perform(action.value, check=True)
@@ -350,14 +350,14 @@ class TestCheckMode:
         assert (fake.seen().run, fake.engine.calls) == (run, [])
         assert fake.node.generations.read(UUID) == generation
 
-    def test_refusals_that_are_certain_refuse(self, fake: FakeNode) -> None:
+    def test_a_dry_run_reports_certain_refusals(self, fake: FakeNode) -> None:
         fake.define(suspended=True)
         assert ending(fake.perform("start", check=True)) == ("refused", "suspended", False)
 
 
 class TestWings:
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_beside_it_nothing_is_done_unless_the_settings_allow_it(self, fake: FakeNode, action: str) -> None:
+    def test_running_wings_refuses_actions_unless_the_settings_allow_it(self, fake: FakeNode, action: str) -> None:
         fake.up()
         fake.wings = 4711
         result = fake.perform(action)
@@ -369,11 +369,11 @@ class TestWings:
 
 
 class TestOneOfMany:
-    """What is passed over by request fails nothing; what was named and cannot be done does."""
+    """A server that the task selected by "all" is skipped. A server that the task named is refused."""
 
     @pytest.mark.parametrize("action", ["start", "restart"])
     @pytest.mark.parametrize("of_all, outcome", [(True, "skipped"), (False, "refused")])
-    def test_a_suspended_one_of_all_is_skipped_and_one_that_is_named_refused(
+    def test_a_suspended_server_is_skipped_in_all_and_refused_by_name(
         self, fake: FakeNode, action: str, of_all: bool, outcome: str
     ) -> None:
         run = (fake.up() if action == "restart" else fake.down()).run
@@ -383,15 +383,13 @@ class TestOneOfMany:
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
     @pytest.mark.parametrize("asked, outcome", [("Cobalt", "skipped"), (UUID[:8], "skipped"), (UUID, "refused"), (UUID.upper(), "refused")])
-    def test_one_that_is_gone_by_its_turn_is_skipped_unless_its_uuid_was_given(
-        self, fake: FakeNode, action: str, asked: str, outcome: str
-    ) -> None:
+    def test_a_deleted_server_is_skipped_unless_the_task_gave_its_uuid(self, fake: FakeNode, action: str, asked: str, outcome: str) -> None:
         fake.file.unlink()
         result = perform(fake.request(action, server=asked), fake.node, Server(UUID, "Cobalt"))
         assert ending(result) == (outcome, "server_not_found", False)
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-    def test_one_in_another_state_than_asked_for_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
+    def test_a_server_in_an_unselected_state_is_skipped_without_a_trace(self, fake: FakeNode, action: str) -> None:
         run = fake.up().run
         before = fake.node.journal.operations.of(UUID)
         result = fake.perform(action, only=frozenset({PowerState.OFFLINE, PowerState.STOPPING}))
@@ -402,7 +400,7 @@ class TestOneOfMany:
         assert not fake.node.locks.has_record(UUID)
         assert fake.node.generations.read(UUID) == 0
 
-    def test_one_in_another_state_once_its_lock_is_free_is_skipped_and_ended(self, fake: FakeNode) -> None:
+    def test_a_server_that_leaves_the_selected_state_during_the_lock_wait_is_skipped(self, fake: FakeNode) -> None:
         fake.up()
         release_after(fake, 2, fake.lock("stop"))
         fake.clock.after(1, lambda: fake.engine.end(UUID))
@@ -418,7 +416,7 @@ class TestOneOfMany:
 
 class TestRecord:
     @pytest.mark.parametrize("action, up", [("start", True), ("restart", True), ("stop", False), ("kill", False)])
-    def test_what_ended_well_says_what_the_server_is_meant_to_be(self, fake: FakeNode, action: str, up: bool) -> None:
+    def test_a_successful_action_records_whether_the_server_should_be_up(self, fake: FakeNode, action: str, up: bool) -> None:
         (fake.down if up else fake.up)()
         result = fake.perform(action)
         intent = fake.node.journal.intents.of(UUID)
@@ -428,7 +426,7 @@ class TestRecord:
     @pytest.mark.parametrize(
         "first, again", [("stop", "stop"), ("stop", "kill"), ("kill", "stop"), ("kill", "kill"), ("start", "start"), ("restart", "start")]
     )
-    def test_who_finds_that_somebody_has_had_it_so_meanwhile_does_not_take_his_place(self, fake: FakeNode, first: str, again: str) -> None:
+    def test_an_unchanged_action_keeps_the_intent_of_an_action_after_its_request(self, fake: FakeNode, first: str, again: str) -> None:
         (fake.up if first in ("stop", "kill") else fake.down)()
         asked = fake.request(again, origin="bob@web2 (maintenance)")
         fake.clock.sleep(5)
@@ -440,7 +438,7 @@ class TestRecord:
         assert fake.node.journal.intents.of(UUID) == before
 
     @pytest.mark.parametrize("action", ["stop", "kill", "start"])
-    def test_who_asks_for_what_is_so_already_wants_it_so_from_now_on(self, fake: FakeNode, action: str) -> None:
+    def test_an_unchanged_action_records_its_intent(self, fake: FakeNode, action: str) -> None:
         (fake.up if action == "start" else fake.down)()
         fake.node.journal.intents.set(Server(UUID), Intent(action == "start", "op", "(maintenance)", timestamp(fake.clock.now())))
         fake.clock.sleep(5)
@@ -449,7 +447,7 @@ class TestRecord:
         assert intent is not None and intent.origin == "bob@web2"
 
 
-def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNode) -> None:
+def test_messages_and_logs_mask_secrets_of_the_environment(fake: FakeNode) -> None:
     fake.define(environment={"RCON_PASSWORD": "hunter22"})
     fake.engine.crash = 1
     fake.engine.after["start"].append(lambda: fake.engine.logs.update({fake.seen().id: b"login with hunter22\n"}))
@@ -460,29 +458,29 @@ def test_secrets_of_the_environment_are_masked_in_messages_and_log(fake: FakeNod
     assert Run(fake.seen().id, fake.seen().started_at) == fake.seen().run
 
 
-class TestIfMeantUp:
-    """A request for what is meant to be up minds what was meant since, under the lock at the latest."""
+class TestIfItShouldBeUp:
+    """A start of the servers that should be up checks the intent, under the lock at the latest."""
 
-    def mean(self, fake: FakeNode, up: bool) -> None:
+    def record_intent(self, fake: FakeNode, up: bool) -> None:
         fake.node.journal.intents.set(Server(UUID, "Cobalt"), Intent(up, "op", "bob@web2", timestamp(fake.clock.now())))
 
-    def test_what_is_meant_to_be_up_is_started(self, fake: FakeNode) -> None:
-        self.mean(fake, True)
+    def test_a_server_that_should_be_up_starts(self, fake: FakeNode) -> None:
+        self.record_intent(fake, True)
         assert fake.perform("start", meant_up=frozenset({UUID})).outcome.value == "done"
 
-    def test_what_is_not_is_passed_over_and_leaves_no_trace(self, fake: FakeNode) -> None:
-        self.mean(fake, False)
+    def test_a_server_that_should_be_down_is_skipped_without_a_trace(self, fake: FakeNode) -> None:
+        self.record_intent(fake, False)
         result = fake.perform("start", meant_up=frozenset({UUID}))
         assert (result.outcome.value, result.code) == ("skipped", "not_selected")
         assert "by bob@web2" in result.msg
         assert fake.node.journal.operations.last(UUID) is None and not fake.live
 
-    def test_what_was_stopped_while_its_lock_was_waited_for_stays_down(self, fake: FakeNode) -> None:
-        self.mean(fake, True)
+    def test_a_server_stopped_during_the_lock_wait_stays_down(self, fake: FakeNode) -> None:
+        self.record_intent(fake, True)
         lock = fake.lock("stop")
 
         def stopped() -> None:
-            self.mean(fake, False)
+            self.record_intent(fake, False)
             lock.release()
 
         fake.clock.after(1.0, stopped)
@@ -491,8 +489,8 @@ class TestIfMeantUp:
         assert not fake.live
 
 
-class TestApart:
-    """A server begins some time after another, unless there is nothing to begin."""
+class TestStagger:
+    """A server starts some time after another one. An action that would change nothing does not wait."""
 
     @pytest.fixture
     def slot(self) -> Slot:
@@ -501,7 +499,7 @@ class TestApart:
         return limiter.slot()
 
     @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-    def test_who_waits_has_taken_no_lock_and_written_nothing(self, fake: FakeNode, slot: Slot, action: str) -> None:
+    def test_an_action_that_waits_for_its_stagger_takes_no_lock_and_writes_no_record(self, fake: FakeNode, slot: Slot, action: str) -> None:
         fake.up()
         if action == "start":
             fake.engine.end(UUID)
@@ -509,7 +507,7 @@ class TestApart:
         seen: list[object] = []
 
         def interrupted() -> bool:
-            # Asked at the beginning, before the wait, and while it goes on.
+            # Called at the beginning, before the wait, and during the wait.
             seen.append(fake.node.locks.holder(UUID))
             return len(seen) > 3
 

@@ -32,7 +32,7 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 
 
 class Managed:
-    """The fake node's server, on a Panel instead of in the directory. It is the Panel's interface, too: one page holds all."""
+    """The fake node's server on a Panel. The class also acts as the Panel's interface: one page holds all servers."""
 
     address = "http://panel.test"
 
@@ -54,7 +54,7 @@ class Managed:
         return result.outcome.value, result.code
 
     def move(self) -> None:
-        """Give the server to another node; the Panel still hands its definition to any node."""
+        """Give the server to another node. The Panel still returns its definition to any node."""
         self.is_listed = False
 
     def suspend(self) -> None:
@@ -91,7 +91,7 @@ def up(managed: Managed) -> None:
     managed.asked.clear()
 
 
-def test_a_server_that_is_moved_away_while_others_have_their_turn_is_not_booted(managed: Managed) -> None:
+def test_a_server_moved_away_during_other_actions_is_not_booted(managed: Managed) -> None:
     up(managed)
     managed.fake.node.sources.definition(UUID)
     managed.move()
@@ -101,7 +101,7 @@ def test_a_server_that_is_moved_away_while_others_have_their_turn_is_not_booted(
 
 
 @pytest.mark.parametrize("seconds", [2.0, 12.0])
-def test_a_server_that_is_suspended_or_deleted_during_its_stop_is_not_booted(managed: Managed, seconds: float) -> None:
+def test_a_server_suspended_or_deleted_during_its_stop_is_not_booted(managed: Managed, seconds: float) -> None:
     up(managed)
     managed.fake.engine.stop_seconds = seconds
     managed.fake.clock.after(1, managed.suspend)
@@ -134,7 +134,7 @@ def test_a_server_moved_away_is_not_started_when_the_panel_is_down(managed: Mana
 
 
 @pytest.mark.parametrize(("check", "expected"), [(False, []), (True, [UUID])])
-def test_a_start_of_all_keeps_the_list_where_no_server_is_left_in_it(managed: Managed, check: bool, expected: list[str]) -> None:
+def test_a_start_of_all_keeps_the_list_if_the_list_would_become_empty(managed: Managed, check: bool, expected: list[str]) -> None:
     up(managed)
     managed.act("kill")
     managed.fake.engine.containers.remove(UUID, volumes=False)
@@ -153,7 +153,7 @@ def process(proc: Path, pid: int, comm: str | None, uid: int | None = None) -> N
         os.chown(directory, uid, uid)
 
 
-def test_wings_is_found_among_others(tmp_path: Path) -> None:
+def test_wings_is_found_among_other_processes(tmp_path: Path) -> None:
     (tmp_path / "sys").mkdir()
     (tmp_path / "uptime").write_text("1 1\n")
     process(tmp_path, 1, "systemd")
@@ -162,25 +162,25 @@ def test_wings_is_found_among_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("comm", ["java", "wingsx", "not wings", "Wings", ""])
-def test_only_its_very_name_counts(tmp_path: Path, comm: str) -> None:
+def test_only_a_process_named_exactly_wings_counts(tmp_path: Path, comm: str) -> None:
     process(tmp_path, 4711, comm)
     assert wings_pid(str(tmp_path)) is None
 
 
-def test_a_process_that_ends_meanwhile_is_passed_over(tmp_path: Path) -> None:
+def test_a_process_that_ends_during_the_search_is_skipped(tmp_path: Path) -> None:
     process(tmp_path, 17, None)
     process(tmp_path, 18, "wings")
     assert wings_pid(str(tmp_path)) == 18
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_servers_process_that_calls_itself_wings_is_not_believed(tmp_path: Path) -> None:
+def test_a_servers_process_with_the_name_wings_is_ignored(tmp_path: Path) -> None:
     process(tmp_path, 4711, "wings", uid=988)
     assert wings_pid(str(tmp_path)) is None
 
 
 class TestRemembered:
-    def test_many_threads_that_ask_at_once_look_once(self) -> None:
+    def test_many_threads_that_ask_at_once_search_once(self) -> None:
         looks: list[None] = []
 
         def find() -> int:
@@ -193,7 +193,7 @@ class TestRemembered:
             assert set(pool.map(lambda _number: remembered(), range(20))) == {4711}
         assert len(looks) == 1
 
-    def test_after_a_second_it_is_looked_again(self) -> None:
+    def test_a_search_is_repeated_after_a_second(self) -> None:
         clock, found = FakeClock(), iter([None, 4711])
         remembered = Remembered(lambda: next(found), 1.0, clock.monotonic)
         assert remembered() is None
@@ -204,13 +204,13 @@ class TestRemembered:
 
 
 def settled(fake: FakeNode) -> tuple[bool, bool]:
-    """Settle as the next holder: whether a start was fenced, and whether anything is left over for the one after."""
+    """Settle as the next holder. Returns whether a start was fenced, and whether a leftover remains."""
     with fake.lock() as lock:
         fenced = recover_unfinished(fake.node, Server(UUID), lock)
     return fenced, fake.node.locks.leftover(UUID) is not None
 
 
-def test_nothing_left_over_asks_the_engine_nothing(fake: FakeNode) -> None:
+def test_an_empty_record_sends_no_request_to_the_engine(fake: FakeNode) -> None:
     fake.engine.silence("inspect")
     assert settled(fake) == (False, False)
 
@@ -222,14 +222,14 @@ class TestStart:
         assert fake.engine.find(UUID) is None
         assert fake.engine.calls == [("remove", "alone")]
 
-    def test_one_that_was_carried_out_is_left_alone(self, fake: FakeNode) -> None:
+    def test_an_executed_start_is_left_alone(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.engine.execute_start(UUID)
         fake.leave(Phase.START, before)
         assert settled(fake) == (False, False)
         assert fake.live
 
-    def test_one_that_was_carried_out_and_has_ended_is_known_by_its_start_time(self, fake: FakeNode) -> None:
+    def test_the_start_time_proves_an_executed_start_that_has_ended(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.clock.sleep(1)
         fake.engine.execute_start(UUID)
@@ -238,11 +238,11 @@ class TestStart:
         assert settled(fake) == (False, False)
         assert fake.engine.calls == []
 
-    def test_one_whose_container_is_gone_can_never_arrive(self, fake: FakeNode) -> None:
+    def test_a_start_without_its_container_can_never_arrive(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, Run("gone", "0001-01-01T00:00:00Z"))
         assert settled(fake) == (False, False)
 
-    def test_one_that_arrives_just_before_the_removal_is_found_running(self, fake: FakeNode) -> None:
+    def test_a_start_that_arrives_just_before_the_removal_is_found_running(self, fake: FakeNode) -> None:
         before = fake.down().run
         fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
         fake.leave(Phase.START, before)
@@ -260,16 +260,16 @@ class TestStart:
         assert fence_start(fake.node, Server(UUID), before) is False
         assert fake.engine.find(UUID) is not None
 
-    def test_a_removal_refused_for_a_moment_is_tried_again_until_the_start_cannot_arrive(self, fake: FakeNode) -> None:
+    def test_a_refused_removal_is_retried_until_the_start_cannot_arrive(self, fake: FakeNode) -> None:
         fake.leave(Phase.START, fake.down().run)
-        # As an engine that has begun the start, but shows nothing of it yet.
+        # Like an engine that has begun the start and does not show it yet.
         fake.engine.before["remove"] += [lambda: fake.engine.change(UUID, live=True)]
         fake.engine.before["inspect"] += [lambda: None] * 1 + [lambda: fake.engine.change(UUID, live=False)]
         assert settled(fake) == (True, False)
         assert fake.engine.changes() == ["remove", "remove"]
 
     @pytest.mark.parametrize("call", ["inspect", "remove"])
-    def test_one_that_cannot_be_fenced_stays_for_whoever_comes_next(self, fake: FakeNode, call: str) -> None:
+    def test_a_start_that_cannot_be_fenced_stays_for_the_next_holder(self, fake: FakeNode, call: str) -> None:
         fake.leave(Phase.START, fake.down().run)
         fake.engine.silence(call)
         with pytest.raises(EngineUnreachable):
@@ -281,17 +281,17 @@ class TestStart:
 
 
 class TestStop:
-    def test_one_of_a_run_that_still_lives_stays_in_the_record(self, fake: FakeNode) -> None:
+    def test_a_stop_of_a_live_run_stays_in_the_record(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.up().run, "stop")
         assert settled(fake) == (False, True)
         assert fake.live
 
-    def test_one_of_a_run_that_has_ended_is_settled(self, fake: FakeNode) -> None:
+    def test_a_stop_of_an_ended_run_is_settled(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, fake.down().run, "stop")
         assert settled(fake) == (False, False)
         assert fake.engine.find(UUID) is not None
 
-    def test_one_of_an_earlier_run_is_settled_though_the_server_lives(self, fake: FakeNode) -> None:
+    def test_a_stop_of_an_earlier_run_is_settled_though_the_server_runs(self, fake: FakeNode) -> None:
         earlier = fake.down().run
         fake.clock.sleep(1)
         fake.engine.execute_start(UUID)
@@ -299,7 +299,7 @@ class TestStop:
         assert settled(fake) == (False, False)
         assert fake.live
 
-    def test_one_of_a_container_that_is_gone_is_settled(self, fake: FakeNode) -> None:
+    def test_a_stop_of_a_removed_container_is_settled(self, fake: FakeNode) -> None:
         fake.leave(Phase.STOP, Run("gone", "2026-01-01T00:00:00Z"), "stop")
         assert settled(fake) == (False, False)
 
@@ -315,12 +315,12 @@ def engine_says(seconds: float) -> str:
     return f"{NOON + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
-class TestOfAnAction:
-    def test_a_restart_tells_it_by_the_engines_times(self, fake: FakeNode) -> None:
+class TestDowntimeOfAnAction:
+    def test_a_restart_measures_its_downtime_by_the_engines_times(self, fake: FakeNode) -> None:
         fake.define(process=READY)
         fake.up()
         fake.engine.stop_seconds = 4.0
-        # What is done between the two runs takes its time.
+        # The work between the two runs takes 3 s.
         fake.engine.before["start"].append(lambda: fake.clock.sleep(3))
         fake.clock.after(10, lambda: fake.engine.logs.__setitem__(fake.seen().id, b"ready\n"))
         result = fake.perform("restart", wait_for="running")
@@ -330,14 +330,14 @@ class TestOfAnAction:
         assert shown(result)["downtime"] == {"seconds": result.downtime.seconds, "ready_seconds": result.downtime.ready_seconds}
 
     @pytest.mark.parametrize("action", ["stop", "kill"])
-    def test_what_is_taken_down_is_down_since(self, fake: FakeNode, action: str) -> None:
+    def test_a_stop_or_kill_reports_the_start_of_the_downtime(self, fake: FakeNode, action: str) -> None:
         fake.up()
         result = fake.perform(action)
         assert shown(result)["downtime"] == {"since": fake.seen().finished_at}
         assert "downtime" not in shown(result, Detail.BRIEF)
 
     @pytest.mark.parametrize("detail", Detail)
-    def test_a_restart_that_does_not_come_up_again_says_since_when(self, fake: FakeNode, detail: Detail) -> None:
+    def test_a_restart_that_fails_to_start_reports_the_start_of_the_downtime(self, fake: FakeNode, detail: Detail) -> None:
         fake.up()
         fake.engine.refuse("start")
         result = fake.perform("restart")
@@ -346,14 +346,14 @@ class TestOfAnAction:
 
 
 class TestPhases:
-    def test_each_is_told_in_its_order_with_its_beginning(self, fake: FakeNode) -> None:
+    def test_a_result_lists_the_phases_in_order_with_their_start_times(self, fake: FakeNode) -> None:
         fake.define(process=READY)
         fake.up()
         fake.engine.stop_seconds = 4.0
         fake.clock.after(10, lambda: fake.engine.logs.__setitem__(fake.seen().id, b"ready\n"))
         result = fake.perform("restart", wait_for="running")
         names = [name for name, _at in result.phases]
-        # What was staged before a long stop is looked at once more.
+        # After a long stop, the restart checks the image again.
         assert names == ["pull", "stop", "pull", "preboot", "start", "ready"]
         moments = [at for _name, at in result.phases]
         assert moments == sorted(moments) and moments[-1] <= result.seconds
@@ -363,33 +363,33 @@ class TestPhases:
 
 
 class TestDowntime:
-    def test_times_between_which_the_clock_was_set_tell_nothing(self) -> None:
+    def test_a_clock_set_between_two_times_leaves_the_downtime_unknown(self) -> None:
         begun = Downtime.since_end(RunEnd(engine_says(100)))
         assert begun is not None
         assert begun.until(engine_says(103), at=5.0).seconds == 3.0
-        # Back by an hour; forward by one, although the action took 5 s.
+        # The clock goes back by an hour, then forward by an hour. The action took 5 s.
         assert begun.until(engine_says(-3500), at=5.0).seconds is None
         assert begun.until(engine_says(3700), at=5.0).seconds is None
         assert begun.until(engine_says(3700), at=5.0).ready(9.0).facts() == {}
 
     @pytest.mark.parametrize("finished_at", ["", "0001-01-01T00:00:00Z", "yesterday"])
-    def test_an_end_that_nobody_saw_begins_none(self, finished_at: str) -> None:
+    def test_an_unobserved_end_begins_no_downtime(self, finished_at: str) -> None:
         assert Downtime.since_end(RunEnd(finished_at)) is None
         assert RunEnd(finished_at).seconds_since(engine_says(0)) is None
 
-    def test_a_container_that_is_gone_or_runs_again_leaves_no_end(self, fake: FakeNode) -> None:
+    def test_a_removed_or_restarted_container_leaves_no_end(self, fake: FakeNode) -> None:
         snapshot = fake.up()
         assert fake.node.await_end(Run(snapshot.id, "another"), 5, lambda: None) == RunEnd()
         assert fake.node.await_end(Run("gone", ""), 5, lambda: None) == RunEnd()
 
     @pytest.mark.parametrize(
-        "told, expected",
+        "downtime, expected",
         [
             ({"seconds": 1.5, "ready_seconds": 7}, {"seconds": 1.5, "ready_seconds": 7}),
             ({"since": "2026-03-01T12:00:00Z"}, {"since": "2026-03-01T12:00:00Z"}),
             *((wrong, None) for wrong in (None, [], {}, {"seconds": "1"}, {"seconds": True}, {"ready_seconds": 1})),
         ],
     )
-    def test_what_an_endpoint_tells_is_taken_over(self, told: object, expected: object) -> None:
-        found = read_operation({"outcome": "done", "downtime": told}).facts["downtime"]
+    def test_a_result_takes_over_the_downtime_of_an_endpoint(self, downtime: object, expected: object) -> None:
+        found = read_operation({"outcome": "done", "downtime": downtime}).facts["downtime"]
         assert (None if found is None else found.facts()) == expected

@@ -36,7 +36,7 @@ def words(steps: tuple[PlanStep, ...]) -> str:
 
 
 @pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
-def test_each_cell_has_the_steps_the_table_of_the_guide_shows(action: PowerAction, state: PowerState) -> None:
+def test_each_cell_has_the_steps_of_the_guides_table(action: PowerAction, state: PowerState) -> None:
     assert words(plan(action, state).steps) == WANTED[action.value][STATES.index(state.value)]
 
 
@@ -46,13 +46,13 @@ def test_the_table_has_every_cell_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
-def test_nothing_to_do_is_explained_and_something_to_do_is_not(action: PowerAction, state: PowerState) -> None:
+def test_only_an_empty_plan_has_a_reason(action: PowerAction, state: PowerState) -> None:
     chosen = plan(action, state)
     assert bool(chosen.reason) == (not chosen.steps)
 
 
 @pytest.mark.parametrize("action, state", CELLS, ids=lambda each: each.value)
-def test_the_state_planned_follows_from_the_action(action: PowerAction, state: PowerState) -> None:
+def test_the_planned_state_follows_from_the_action(action: PowerAction, state: PowerState) -> None:
     steps = plan(action, state).steps
     after = planned_state(steps, state, has_matchers=False)
     if not steps:
@@ -66,7 +66,7 @@ def test_the_state_planned_follows_from_the_action(action: PowerAction, state: P
         assert after is state
 
 
-def test_it_is_said_of_every_action_what_it_is_like() -> None:
+def test_every_action_has_traits() -> None:
     assert set(TRAITS) == set(PowerAction)
 
 
@@ -78,7 +78,7 @@ def asked(reason: str = "") -> dict[str, str]:
 
 
 def begin_elsewhere(fake: FakeNode, operation: str, reason: str = KEY) -> FakeNode:
-    """Another process has begun a restart, and let go of the lock."""
+    """Another process has begun a restart and released the lock."""
     fake.node.journal.operations.begin(
         operation=operation,
         server=Server(UUID, "Name"),
@@ -96,11 +96,11 @@ def end_elsewhere(fake: FakeNode, operation: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("action", ["restart", "stop", "kill", "start"])
-def test_the_second_of_two_is_unchanged_and_touches_nothing(fake: FakeNode, action: str) -> None:
+def test_a_repeated_action_is_unchanged_and_touches_no_server(fake: FakeNode, action: str) -> None:
     (fake.down if action == "start" else fake.up)()
     assert fake.perform(action, **asked("first")).outcome is Outcome.DONE
     if action in ("stop", "kill"):
-        # Somebody wants it up again meanwhile.
+        # In between, another request starts the server.
         assert fake.perform("start").outcome is Outcome.DONE
     run, live = fake.seen().run, fake.live
     again = fake.perform(action, **asked("second"))
@@ -112,7 +112,7 @@ def test_the_second_of_two_is_unchanged_and_touches_nothing(fake: FakeNode, acti
     assert intent.up == live
 
 
-def test_another_key_another_action_and_a_key_that_only_begins_alike_are_done(fake: FakeNode) -> None:
+def test_another_key_or_action_or_a_longer_key_is_done(fake: FakeNode) -> None:
     fake.up()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
     assert fake.perform("restart", idempotency_key="rollout 1b2c", reason="rollout 1b2c").outcome is Outcome.DONE
@@ -120,7 +120,7 @@ def test_another_key_another_action_and_a_key_that_only_begins_alike_are_done(fa
     assert fake.perform("stop", **asked()).outcome is Outcome.DONE
 
 
-def test_one_that_failed_is_tried_again(fake: FakeNode) -> None:
+def test_a_failed_action_is_retried(fake: FakeNode) -> None:
     fake.up()
     fake.define(suspended=True)
     assert fake.perform("restart", **asked()).outcome is Outcome.REFUSED
@@ -129,7 +129,7 @@ def test_one_that_failed_is_tried_again(fake: FakeNode) -> None:
 
 
 @pytest.mark.parametrize("ended", [Outcome.DONE, Outcome.FAILED])
-def test_one_that_waits_for_readiness_elsewhere_is_awaited(fake: FakeNode, ended: Outcome) -> None:
+def test_an_action_that_waits_for_readiness_in_another_process_is_awaited(fake: FakeNode, ended: Outcome) -> None:
     run = fake.up().run
     begin_elsewhere(fake, "elsewhere")
     fake.clock.after(20, lambda: end_elsewhere(fake, "elsewhere", ended))
@@ -138,7 +138,7 @@ def test_one_that_waits_for_readiness_elsewhere_is_awaited(fake: FakeNode, ended
     assert (fake.seen().run == run) == (ended is Outcome.DONE)
 
 
-def test_while_it_is_awaited_nobody_is_kept_from_the_server(fake: FakeNode) -> None:
+def test_the_wait_for_another_process_holds_no_lock(fake: FakeNode) -> None:
     fake.up()
     begin_elsewhere(fake, "elsewhere")
     taken = []
@@ -148,7 +148,7 @@ def test_while_it_is_awaited_nobody_is_kept_from_the_server(fake: FakeNode) -> N
     assert taken == [None]
 
 
-def test_one_that_does_not_end_is_refused_after_the_longer_of_both_limits(fake: FakeNode) -> None:
+def test_an_endless_action_is_refused_after_the_longer_of_both_limits(fake: FakeNode) -> None:
     run = fake.up().run
     begin_elsewhere(fake, "elsewhere")
     began = fake.clock.now()
@@ -158,7 +158,7 @@ def test_one_that_does_not_end_is_refused_after_the_longer_of_both_limits(fake: 
     assert fake.seen().run == run
 
 
-def test_one_whose_process_died_is_done_again(fake: FakeNode) -> None:
+def test_an_action_of_a_dead_process_is_done_again(fake: FakeNode) -> None:
     run = fake.up().run
     dead = fake.build()
     dead.journal.operations.begin(
@@ -174,7 +174,7 @@ def test_one_whose_process_died_is_done_again(fake: FakeNode) -> None:
     assert fake.seen().run != run
 
 
-def test_one_that_was_queued_for_long_finds_under_the_lock_that_another_has_done_it(fake: FakeNode) -> None:
+def test_a_queued_action_finds_under_the_lock_that_another_process_has_done_it(fake: FakeNode) -> None:
     fake.up()
     request = fake.request("restart", **asked("queued"), wait_seconds=60)
     lock = fake.lock()
@@ -189,14 +189,14 @@ def test_one_that_was_queued_for_long_finds_under_the_lock_that_another_has_done
     assert [row.outcome for row in fake.node.journal.operations.of(UUID)] == ["unchanged", "done", "done"]
 
 
-def test_check_mode_foresees_it(fake: FakeNode) -> None:
+def test_a_dry_run_foresees_a_repeated_action(fake: FakeNode) -> None:
     fake.up()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
     assert fake.perform("restart", check=True, **asked()).outcome is Outcome.UNCHANGED
     assert fake.perform("restart", check=True, idempotency_key="other", reason="other").outcome is Outcome.DONE
 
 
-def test_what_was_done_before_is_not_done_again_but_its_readiness_is_awaited(fake: FakeNode) -> None:
+def test_a_repeated_action_awaits_readiness_without_a_second_restart(fake: FakeNode) -> None:
     fake.define(process={"startup": {"done": ["ready"]}})
     fake.up()
     assert fake.perform("restart", **asked()).outcome is Outcome.DONE
@@ -212,7 +212,7 @@ def test_what_was_done_before_is_not_done_again_but_its_readiness_is_awaited(fak
 UP = frozenset({PowerState.STARTING, PowerState.RUNNING})
 
 
-def test_a_server_that_fell_since_is_brought_up_and_a_stopped_one_is_not(fake: FakeNode) -> None:
+def test_only_a_repeated_restart_starts_a_server_that_went_down(fake: FakeNode) -> None:
     fake.down()
     assert fake.perform("restart", only=UP).code == "not_selected"
     assert fake.perform("restart", only=UP, **asked()).outcome is Outcome.DONE
@@ -234,7 +234,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
         ({"SUDO_USER": "alice", "SSH_CONNECTION": "2001:db8::7 50022 2001:db8::1 22"}, "alice from 2001:db8::7"),
     ],
 )
-def test_sudo_user_before_login_user_and_the_clients_address(environ: dict[str, str], origin: str) -> None:
+def test_the_origin_is_the_sudo_user_or_the_login_user_with_the_clients_address(environ: dict[str, str], origin: str) -> None:
     assert default_origin(environ) == origin
 
 

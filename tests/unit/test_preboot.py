@@ -23,13 +23,13 @@ def steps(result: Any) -> dict[str, bool]:
 
 
 class TestFirstBoot:
-    def test_data_directory_and_container_are_made_in_that_order(self, fake: FakeNode) -> None:
+    def test_the_first_boot_makes_the_data_directory_and_then_the_container(self, fake: FakeNode) -> None:
         result = fake.perform("start")
         assert steps(result) == {"volume": True, "container": False, "disk": False, "placement": True, "configuration": False}
         assert fake.volume.is_dir()
         assert fake.engine.changes() == ["create", "rename", "start"]
 
-    def test_nothing_is_changed_where_nothing_differs(self, fake: FakeNode) -> None:
+    def test_an_equal_definition_changes_no_file_and_no_container(self, fake: FakeNode) -> None:
         fake.down()
         result = fake.perform("start")
         assert steps(result) == dict.fromkeys(("volume", "container", "disk", "placement", "configuration"), False)
@@ -37,27 +37,27 @@ class TestFirstBoot:
 
 
 class TestContainer:
-    def test_it_is_recreated_where_the_definition_differs(self, fake: FakeNode) -> None:
+    def test_a_changed_definition_recreates_the_container(self, fake: FakeNode) -> None:
         old = fake.down().id
         fake.define(environment={"MODE": "hard"})
         assert steps(fake.perform("start"))["placement"]
         assert fake.engine.calls[:3] == [("create", f"{UUID}-next"), ("remove", "volumes"), ("rename",)]
         assert fake.seen().id != old
 
-    def test_one_of_wings_is_taken_over_with_what_its_image_put_into_volumes_thrown_away(self, fake: FakeNode) -> None:
+    def test_a_container_of_wings_is_replaced_and_its_anonymous_volumes_are_removed(self, fake: FakeNode) -> None:
         fake.down()
         fake.engine.change(UUID, labels={"Service": "Pterodactyl", "ContainerType": "server_process"})
         assert fake.perform("start").outcome.value == "done"
         assert fake.engine.calls[1] == ("remove", "volumes")
 
     @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_a_foreign_one_is_refused_and_left_as_it_is(self, fake: FakeNode, action: str) -> None:
+    def test_a_foreign_container_is_refused_and_left_alone(self, fake: FakeNode, action: str) -> None:
         fake.down()
         fake.engine.change(UUID, labels={}, live=action == "restart")
         result = fake.perform(action)
         assert (result.outcome.value, result.code, fake.engine.calls) == ("refused", "container_foreign", [])
 
-    def test_one_that_somebody_starts_meanwhile_is_not_removed(self, fake: FakeNode) -> None:
+    def test_a_container_that_starts_before_its_removal_is_not_removed(self, fake: FakeNode) -> None:
         fake.down()
         fake.define(environment={"MODE": "hard"})
         fake.engine.before["remove"].append(lambda: fake.engine.execute_start(UUID))
@@ -76,9 +76,7 @@ class TestContainer:
             ("disk", {"build": {"disk_space": 1}}),
         ],
     )
-    def test_what_is_refused_before_anything_is_touched_is_told_with_its_step(
-        self, fake: FakeNode, step: str, change: dict[str, Any]
-    ) -> None:
+    def test_a_refusal_before_any_change_names_its_step(self, fake: FakeNode, step: str, change: dict[str, Any]) -> None:
         fake.up()
         if "labels" in change:
             fake.engine.change(UUID, labels={})
@@ -94,21 +92,21 @@ class TestContainer:
         assert (result.outcome.value, result.changed, fake.live) == ("refused", False, True)
         assert [(each.step, each.failed, each.msg) for each in result.preboot] == [(step, True, result.msg)]
 
-    def test_an_engine_that_refuses_to_create_it_does_so_while_the_server_is_up(self, fake: FakeNode) -> None:
+    def test_a_refused_creation_leaves_the_server_up(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(environment={"MODE": "hard"})
         fake.engine.refuse("create", "no space for metadata")
         result = fake.perform("restart")
         assert (result.outcome.value, result.code, result.changed, fake.live) == ("refused", "preboot_failed", False, True)
 
-    def test_one_that_a_crash_left_waiting_is_replaced(self, fake: FakeNode) -> None:
+    def test_a_waiting_container_of_a_crashed_action_is_replaced(self, fake: FakeNode) -> None:
         fake.engine.containers.create(
             f"{UUID}-next", {"Image": "game:1", "Labels": {LABEL_SERVER: UUID, LABEL_SPEC: "old"}, "Hostname": UUID, "Env": []}
         )
         assert fake.perform("start").outcome.value == "done"
         assert [each.name for each in fake.engine.containers.values()] == [UUID]
 
-    def test_one_that_is_in_place_stays_where_a_later_step_fails(self, fake: FakeNode) -> None:
+    def test_a_new_container_stays_after_the_failure_of_a_later_step(self, fake: FakeNode) -> None:
         fake.down()
         fake.define(environment={"MODE": "hard"})
         fake.engine.after["rename"].append(fake.kill_elsewhere)
@@ -127,7 +125,7 @@ class TestContainer:
         swapped = top / "arena" if what == "the source" else top
 
         def swap(call: object) -> None:
-            # The last that is asked of the engine before the start.
+            # The last request to the engine before the start.
             if call == "attach":
                 swapped.rename(fake.root / "before")
                 swapped.symlink_to(private)
@@ -139,14 +137,14 @@ class TestContainer:
         assert str(top / "arena") in result.msg
         assert "start" not in fake.engine.changes()
 
-    def test_it_is_recreated_at_every_start_if_the_settings_say_so(self, fake: FakeNode) -> None:
+    def test_the_setting_recreate_always_recreates_the_container_at_every_start(self, fake: FakeNode) -> None:
         fake.down()
         fake.configure(docker={"recreate": "always", "network": {"network_mode": "none"}})
         assert steps(fake.perform("start"))["placement"]
 
 
 class TestVolume:
-    def test_one_that_is_gone_is_no_fresh_world(self, fake: FakeNode) -> None:
+    def test_a_missing_data_directory_does_not_become_a_new_world(self, fake: FakeNode) -> None:
         fake.down()
         fake.volume.rmdir()
         assert fake.perform("start").code == "volume_missing"
@@ -155,7 +153,7 @@ class TestVolume:
         assert not fake.volume.exists()
 
     @pytest.mark.parametrize("action", ["start", "restart"])
-    def test_too_full_is_refused_before_anything_is_stopped(self, fake: FakeNode, action: str) -> None:
+    def test_a_full_disk_is_refused_before_the_stop(self, fake: FakeNode, action: str) -> None:
         if action == "restart":
             fake.up()
         else:
@@ -180,13 +178,13 @@ class TestImage:
     @pytest.mark.parametrize(
         "policy, image, pulled", [("missing", "game:1", False), ("missing", "game:2", True), ("always", "game:1", True)]
     )
-    def test_it_is_pulled_as_the_settings_say(self, fake: FakeNode, policy: str, image: str, pulled: bool) -> None:
+    def test_the_image_is_pulled_as_the_settings_say(self, fake: FakeNode, policy: str, image: str, pulled: bool) -> None:
         fake.configure(docker={"pull": policy, "network": {"network_mode": "none"}})
         fake.define(container={"image": image})
         assert fake.perform("start").outcome.value == "done"
         assert (("pull", image) in fake.engine.calls) == pulled
 
-    def test_it_is_pulled_before_the_stop(self, fake: FakeNode) -> None:
+    def test_the_image_is_pulled_before_the_stop(self, fake: FakeNode) -> None:
         fake.up()
         fake.define(container={"image": "game:2"})
         fake.perform("restart")
@@ -201,7 +199,7 @@ class TestImage:
 
 
 @pytest.mark.parametrize("fault", ["refuse", "silence"])
-def test_a_taken_port_is_refused_as_that_whether_or_not_the_engine_tells_who_has_it(fake: FakeNode, fault: str) -> None:
+def test_a_taken_port_is_refused_even_if_the_engine_cannot_name_its_owner(fake: FakeNode, fault: str) -> None:
     fake.configure(docker={})
     fake.engine.local = True
     getattr(fake.engine, fault)("publisher")
@@ -217,7 +215,7 @@ def test_a_taken_port_is_refused_as_that_whether_or_not_the_engine_tells_who_has
 class TestConfiguration:
     RULES = ({"file": "server.properties", "parser": "file", "replace": [{"match": "port=", "replace_with": "port=25565"}]},)
 
-    def test_a_file_is_brought_in_line_and_left_alone_after_that(self, fake: FakeNode) -> None:
+    def test_a_file_is_changed_once_and_left_alone_afterwards(self, fake: FakeNode) -> None:
         fake.down()
         (fake.volume / "server.properties").write_text("motd=hello\nport=1\n")
         fake.define(process={"configs": self.RULES})
@@ -227,7 +225,7 @@ class TestConfiguration:
         assert not steps(fake.perform("start"))["configuration"]
 
     @pytest.mark.parametrize("errors, outcome", [("fail", "refused"), ("warn", "done")])
-    def test_a_file_that_leads_out_is_refused_before_the_stop_or_warned_of(self, fake: FakeNode, errors: str, outcome: str) -> None:
+    def test_a_link_out_of_the_data_directory_is_refused_or_causes_a_warning(self, fake: FakeNode, errors: str, outcome: str) -> None:
         fake.down()
         (fake.root / "secret").write_text("port=1\n")
         (fake.volume / "server.properties").symlink_to(fake.root / "secret")
@@ -237,14 +235,14 @@ class TestConfiguration:
         assert (fake.root / "secret").read_text() == "port=1\n"
 
 
-def test_a_kill_between_two_steps_ends_the_boot_before_the_next(fake: FakeNode) -> None:
+def test_a_kill_between_two_steps_ends_the_boot_before_the_next_step(fake: FakeNode) -> None:
     fake.down()
     (fake.volume / "server.properties").write_text("port=1\n")
     fake.define(process={"configs": TestConfiguration.RULES}, environment={"MODE": "hard"})
     fake.engine.witness = lambda call: fake.kill_elsewhere() if call == "create" else None
     result = fake.perform("start")
     assert (result.outcome.value, result.code, result.changed) == ("cancelled", "cancelled_by_kill", False)
-    assert fake.engine.changes() == ["create", "remove"], "what waited is given up again"
+    assert fake.engine.changes() == ["create", "remove"], "the waiting container is removed"
     assert fake.engine.find(UUID) is not None
     assert (fake.volume / "server.properties").read_text() == "port=1\n"
 
@@ -255,7 +253,7 @@ ME = (os.geteuid(), os.getegid())
 @pytest.mark.parametrize(
     "limit, ownership", [(100, False), (0, True), (100, True)], ids=["a disk limit", "ownership", "a disk limit and ownership"]
 )
-def test_directories_made_ahead_of_the_walk_get_a_restart_refused(fake: FakeNode, limit: int, ownership: bool) -> None:
+def test_directories_made_during_the_check_refuse_the_restart(fake: FakeNode, limit: int, ownership: bool) -> None:
     fake.up()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership, "disk_check_timeout": 1})
@@ -268,7 +266,7 @@ def test_directories_made_ahead_of_the_walk_get_a_restart_refused(fake: FakeNode
 
 
 @pytest.mark.parametrize("action, is_up", [("restart", True), ("start", False)])
-def test_more_files_than_the_settings_allow_are_refused_and_as_many_are_not(fake: FakeNode, action: str, is_up: bool) -> None:
+def test_the_limit_of_files_refuses_one_file_more(fake: FakeNode, action: str, is_up: bool) -> None:
     if is_up:
         fake.up()
     else:
@@ -282,7 +280,7 @@ def test_more_files_than_the_settings_allow_are_refused_and_as_many_are_not(fake
     assert fake.perform(action).outcome.value == "done"
 
 
-def test_what_comes_in_during_the_stop_is_told_and_does_not_keep_the_server_down(fake: FakeNode) -> None:
+def test_new_files_during_the_stop_cause_a_warning_and_the_server_starts(fake: FakeNode) -> None:
     fake.up()
     fake.configure(system={"disk_check_entries": 50})
 
@@ -309,7 +307,7 @@ HOST = "registry.example.com"
         ("game", "game:1"),
     ],
 )
-def test_a_name_that_begins_a_reference_in_whole_parts_has_its_credentials(name: str, reference: str) -> None:
+def test_a_registry_name_matches_the_beginning_of_a_reference_in_whole_parts(name: str, reference: str) -> None:
     assert credentials_for(reference, {name: {"username": "bot"}}) == {"username": "bot"}
 
 
@@ -323,11 +321,11 @@ def test_a_name_that_begins_a_reference_in_whole_parts_has_its_credentials(name:
         ("", f"{HOST}/game"),
     ],
 )
-def test_no_other_image_has_them(name: str, reference: str) -> None:
+def test_a_registry_name_does_not_match_other_images(name: str, reference: str) -> None:
     assert credentials_for(reference, {name: {"username": "bot"}}) is None
 
 
-def test_the_longest_name_counts_whatever_their_order() -> None:
+def test_the_longest_registry_name_wins_regardless_of_order() -> None:
     registries = {"ghcr.io/acme/game": {"username": "game"}, "ghcr.io": {"username": "all"}, "ghcr.io/acme": {"username": "acme"}}
     for image, user in {"ghcr.io/acme/game:1": "game", "ghcr.io/acme/web": "acme", "ghcr.io/acmes/web": "all"}.items():
         assert credentials_for(image, registries) == {"username": user}

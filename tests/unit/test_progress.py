@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines of progress: one a change, few a second whatever comes, and everything that ended is in one of them."""
+"""Progress lines: one for each change, a few in a second. Every end of an action is in exactly one line."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def ended(server: str = "a", outcome: str = "done", **fields: Any) -> str:
     return line(server=server, name=fields.pop("name", f"server-{server}"), outcome=outcome, seconds=1.0, **fields)
 
 
-def told(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
+def lines_of(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
     board = Board({})
     board.begin(host)
     board.take(host, lines, now)
     return board.lines(now)
 
 
-# ----- the words
+# ----- wording
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def told(*lines: str, host: str = "node-1", now: float = NOW) -> list[str]:
         ("countdown", "counting down"),
     ],
 )
-def test_a_line_names_time_node_server_and_what_it_is_at(phase: str, words: str) -> None:
-    assert told(line(phase=phase)) == [f"{TIME} node-1 Lobby {words}"]
+def test_a_line_names_time_node_server_and_phase(phase: str, words: str) -> None:
+    assert lines_of(line(phase=phase)) == [f"{TIME} node-1 Lobby {words}"]
 
 
-def test_the_news_of_a_result_are_told_by_its_outcome() -> None:
+def test_a_result_is_reported_by_its_outcome() -> None:
     server = Server(UUID, "Lobby")
     for outcome in Outcome:
         result = Result(server, PowerAction.RESTART, outcome, "op", NOON, NOON, code="a_code", msg="A sentence.")
-        said = told(json.dumps(News.of_end(result).line()))
-        assert bool(said) is (outcome not in (Outcome.UNCHANGED, Outcome.SKIPPED))
-        assert all(outcome.value in each for each in said)
+        lines = lines_of(json.dumps(News.of_end(result).line()))
+        assert bool(lines) is (outcome not in (Outcome.UNCHANGED, Outcome.SKIPPED))
+        assert all(outcome.value in each for each in lines)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_the_news_of_a_result_are_told_by_its_outcome() -> None:
         *('{"servers": -1}', '{"servers": 1e400}', f'{{"servers": 1{"0" * 400}}}', "[" * 100_000, 7, None),
     ],
 )
-def test_a_line_that_is_no_news_is_none(text: Any) -> None:
-    assert told(text) == []
-    assert told(text, line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
+def test_an_invalid_line_is_ignored(text: Any) -> None:
+    assert lines_of(text) == []
+    assert lines_of(text, line(phase="start")) == [f"{TIME} node-1 Lobby starting"]
 
 
 HOSTILE = [
@@ -102,12 +102,12 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:8]))
 @pytest.mark.parametrize("where", ["name", "code", "deadline", "host"])
 @pytest.mark.parametrize("alone", [True, False])
-def test_whatever_a_node_says_a_line_is_one_line_and_moves_no_cursor(text: str, where: str, alone: bool) -> None:
+def test_hostile_text_of_a_node_stays_on_one_line_without_control_characters(text: str, where: str, alone: bool) -> None:
     fields = {} if where == "host" else {where: text}
     news = line(**{"phase": "stop", **fields}) if where == "deadline" else line(**{"outcome": "failed", "name": "", **fields})
-    # Where it is too much for a line each, it is summed up.
+    # Too many lines are summed up.
     others = [] if alone else [ended(f"{number}") for number in range(9)]
-    lines = told(news, news.replace(UUID, "b"), news.replace(UUID, "c"), *others, host=text if where == "host" else "node-1")
+    lines = lines_of(news, news.replace(UUID, "b"), news.replace(UUID, "c"), *others, host=text if where == "host" else "node-1")
     assert lines
     for each in lines:
         assert all(character.isprintable() for character in each)
@@ -117,8 +117,8 @@ def test_whatever_a_node_says_a_line_is_one_line_and_moves_no_cursor(text: str, 
 # ----- few lines
 
 
-def test_what_is_too_much_for_a_line_each_is_summed_up_by_what_became_of_it() -> None:
-    lines = told(*(ended(str(number)) for number in range(10)), ended("x", "failed", code="start_failed"), line(phase="start"))
+def test_too_many_lines_are_summed_up_by_outcome() -> None:
+    lines = lines_of(*(ended(str(number)) for number in range(10)), ended("x", "failed", code="start_failed"), line(phase="start"))
     assert lines == [
         f"{TIME} node-1 server-x restart failed, start_failed, in 1.0 s",
         f"{TIME} node-1 server-0 restart done in 1.0 s",
@@ -148,25 +148,25 @@ ALONE = re.compile(r"node-\d server-\w restart (\w+) in 1\.0 s")
 SUMMED = re.compile(r"(?:: |, )(\d+) restart (\w+)")
 
 
-def said_of_ends(lines: list[str]) -> Counter[str]:
-    said: Counter[str] = Counter()
+def count_ends(lines: list[str]) -> Counter[str]:
+    counted: Counter[str] = Counter()
     for each in lines:
         alone = ALONE.search(each)
         for number, outcome in [("1", alone[1])] if alone else SUMMED.findall(each):
-            said[outcome] += int(number)
-    return said
+            counted[outcome] += int(number)
+    return counted
 
 
 @settings(max_examples=80, deadline=None)
 @given(EVENTS)
-def test_whatever_comes_no_second_has_more_lines_and_each_end_is_told_once(events: list[tuple[float, str, list[dict[str, Any]]]]) -> None:
+def test_the_lines_in_a_second_are_limited_and_each_end_is_reported_once(events: list[tuple[float, str, list[dict[str, Any]]]]) -> None:
     state: dict[str, Any] = {}
     shown: list[tuple[float, str]] = []
     came: Counter[str] = Counter()
     now = NOW
     for pause, host, news in events:
         now += pause
-        # As forks do, which share nothing but a file.
+        # Like forks, which share only a file.
         board = Board(json.loads(json.dumps(state)))
         board.begin(host)
         board.take(host, [json.dumps(each) for each in news], now)
@@ -180,20 +180,20 @@ def test_whatever_comes_no_second_has_more_lines_and_each_end_is_told_once(event
     moments = [moment for moment, _line in shown]
     assert all(after - before >= 1.0 for before, after in zip(moments, moments[MOST_A_SECOND:]))
     del came["unchanged"], came["skipped"]
-    assert said_of_ends([each for _moment, each in shown]) == came
+    assert count_ends([each for _moment, each in shown]) == came
 
 
-# ----- kept between forks
+# ----- state between forks
 
 
 @pytest.fixture(name="spoken")
 def speak_into_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pytest.importorskip("ansible.plugins.action")
     plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._progress")
-    said: list[str] = []
-    monkeypatch.setattr(plugin, "speak", said.append)
+    spoken: list[str] = []
+    monkeypatch.setattr(plugin, "speak", spoken.append)
     monkeypatch.setattr(plugin.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    return said
+    return spoken
 
 
 def task_progress(host: str, *, mute: bool = False) -> Any:
@@ -201,7 +201,7 @@ def task_progress(host: str, *, mute: bool = False) -> Any:
     return plugin.TaskProgress(host, mute=mute)
 
 
-def test_tasks_of_a_run_share_a_board_and_the_last_shows_what_is_left(spoken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_a_run_share_a_board_and_the_last_task_shows_the_rest(spoken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with task_progress("node-1") as first:
         first.take([json.dumps({"servers": 2})])
         with task_progress("node-2") as second:
@@ -209,13 +209,13 @@ def test_tasks_of_a_run_share_a_board_and_the_last_shows_what_is_left(spoken: li
             assert len(spoken) == 3
             first.take([ended("x", "failed")])
             assert len(spoken) == 3
-        # Another goes on, which will.
+        # Another task still runs. It shows the rest.
         assert len(spoken) == 3
     assert (len(spoken), spoken[-1].partition(" node-1 ")[2]) == (4, "server-x restart failed in 1.0 s [4 of 4, 1 failed]")
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-1], lambda text: text[: len(text) // 2], lambda text: "\x00" * len(text)])
-def test_a_board_that_cannot_be_read_is_begun_anew(spoken: list[str], tmp_path: Path, damage: Callable[[str], str]) -> None:
+def test_an_unreadable_board_is_replaced_by_an_empty_board(spoken: list[str], tmp_path: Path, damage: Callable[[str], str]) -> None:
     with task_progress("node-1") as progress:
         progress.take([ended("a")])
         (file,) = tmp_path.iterdir()
@@ -225,10 +225,10 @@ def test_a_board_that_cannot_be_read_is_begun_anew(spoken: list[str], tmp_path: 
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_a_board_that_cannot_be_kept_fails_nothing(spoken: list[str], tmp_path: Path) -> None:
+def test_a_board_that_cannot_be_kept_fails_no_task(spoken: list[str], tmp_path: Path) -> None:
     with task_progress("node-1") as progress:
         bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
-        # As a disk without room.
+        # Like a disk without space.
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, bounds[1]))
         try:
             progress.take([ended("a")])

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The check of prose: it finds what the table bans, where prose is, and passes plain English."""
+"""The check of prose reports banned constructions, reads only prose, and passes plain English."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LINES = {"a.md": [4, 4], "a.rst": [11], "a.yml": [6], "a.py": [7, 9]}
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_banned_construction_is_found_on_its_line_and_code_is_not_read(name: str) -> None:
+def test_a_banned_construction_is_reported_on_its_line_and_code_is_ignored(name: str) -> None:
     assert [line for line, what in prose.findings(Path(name), BAD[name])] == LINES[name]
 
 
-def test_a_finding_says_what_to_write_instead() -> None:
+def test_a_finding_names_the_replacement() -> None:
     assert prose.findings(Path("a.md"), "The HTTP face answers.\n") == [(1, "'face': HTTP shim")]
 
 
@@ -36,15 +36,15 @@ def test_plain_english_passes() -> None:
     assert prose.findings(Path("a.md"), text) == []
 
 
-def test_a_sentence_has_an_end() -> None:
+def test_a_sentence_has_a_maximum_length() -> None:
     assert [line for line, what in prose.findings(Path("a.md"), f"Short.\n{'word and ' * 18}end.\n")] == [2]
     assert prose.findings(Path("a.md"), f"{'word and ' * 9}end. {'word and ' * 9}end.\n") == []
 
 
-def test_a_line_is_allowed_with_a_reason_alone() -> None:
+def test_only_a_reason_allows_a_line() -> None:
     assert prose.findings(Path("a.py"), "# prose-ok: the user's name\n# nobody\n") == []
     assert len(prose.findings(Path("a.py"), "# prose-ok:\n# nobody\n")) == 1
 
 
-def test_each_path_has_files() -> None:
+def test_each_path_pattern_matches_files() -> None:
     assert [pattern for pattern in prose.SETTINGS["paths"] if not list(prose.CHECKOUT.glob(pattern))] == []

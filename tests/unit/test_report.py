@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What front doors show of results: nothing empty, nothing false, and a summary a person can read."""
+"""Results for the user: no empty and no false fields, and a readable summary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def shown(of: Result, *, check: bool = False, all_steps: bool = False, detail: D
     return entry(of, check=check, all_steps=all_steps, detail=detail)
 
 
-#: The longest sentence with which a server is passed over.
+#: The longest message of a skipped server.
 SKIPPED = result(
     Outcome.SKIPPED,
     code="failure_budget",
@@ -45,7 +45,7 @@ SKIPPED = result(
 )
 
 
-def test_a_plain_result_shows_what_there_is_and_leaves_out_what_is_not() -> None:
+def test_a_result_leaves_out_fields_without_a_value() -> None:
     assert shown(result(state=PowerState.RUNNING)) == {
         "server": UUID,
         "short_id": "0f4c5ad2",
@@ -59,7 +59,7 @@ def test_a_plain_result_shows_what_there_is_and_leaves_out_what_is_not() -> None
     }
 
 
-def test_a_full_result_is_plain_json_values() -> None:
+def test_a_full_result_consists_of_plain_json_values() -> None:
     full = result(
         Outcome.FAILED,
         code="start_failed",
@@ -87,14 +87,14 @@ def test_a_full_result_is_plain_json_values() -> None:
 
 
 class TestBrief:
-    """One of many: what went as it should says no more than how it ended."""
+    """Brief entries: a successful result shows only its outcome."""
 
     @pytest.mark.parametrize(
         "of",
         [result(changed=True, state_before=PowerState.RUNNING, state=PowerState.STARTING, seconds=12.345), SKIPPED],
         ids=["done", "skipped"],
     )
-    def test_five_hundred_results_are_at_most_250_kilobytes(self, of: Result) -> None:
+    def test_five_hundred_results_take_at_most_250_kilobytes(self, of: Result) -> None:
         for count, most_bytes, most_lines in ((500, 250_000, 6_000), (40, 20_000, 400)):
             results = [replace(of, server=Server(UUID, f"Survival of the fittest {number}")) for number in range(count)]
             report = {
@@ -110,13 +110,13 @@ class TestBrief:
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 @pytest.mark.parametrize("code", ["", "interrupted_by_signal", "failure_budget", "not_selected", "suspended", "lock_timeout"])
-def test_what_was_asked_and_not_done_fails_the_task(outcome: Outcome, code: str) -> None:
-    unmeant = outcome.value == "skipped" and code in ("interrupted_by_signal", "failure_budget")
-    expected = outcome.value in ("refused", "cancelled", "failed") or unmeant
+def test_a_requested_action_that_was_not_done_fails_the_task(outcome: Outcome, code: str) -> None:
+    unwanted_skip = outcome.value == "skipped" and code in ("interrupted_by_signal", "failure_budget")
+    expected = outcome.value in ("refused", "cancelled", "failed") or unwanted_skip
     assert is_failure(result(outcome, code=code)) == expected
 
 
-def test_the_summary_counts_and_names_only_what_needs_a_look() -> None:
+def test_the_summary_counts_all_results_and_names_the_failures() -> None:
     refused = result(Outcome.REFUSED, code="suspended", msg="it is suspended")
     found = summary([result(), result(), result(Outcome.UNCHANGED), refused, replace(refused, server=Server(UUID))])
     assert found == {
@@ -126,12 +126,12 @@ def test_the_summary_counts_and_names_only_what_needs_a_look() -> None:
         "text": ["Cobalt: refused, suspended", f"{UUID[:8]}: refused, suspended"],
     }
     assert summary([result()]) == {"done": 1}
-    assert summary([refused]) == {"refused": 1}, "its entry says it all"
+    assert summary([refused]) == {"refused": 1}, "a single result needs no text"
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])
 @pytest.mark.parametrize("detail", list(Detail))
-def test_the_sentence_of_a_failure_is_said_once_in_what_a_person_reads(count: int, detail: Detail) -> None:
+def test_the_message_of_a_failure_appears_once_in_the_output(count: int, detail: Detail) -> None:
     results = [
         result(Outcome.FAILED, f"Server {number}", code="start_failed", msg=f"Cannot start {number}: it ended") for number in range(count)
     ]
@@ -142,7 +142,7 @@ def test_the_sentence_of_a_failure_is_said_once_in_what_a_person_reads(count: in
     assert ["msg" in each for each in servers] == [count > 1 or alone] * count
 
 
-def test_what_an_action_on_all_may_have_missed_is_told_in_one_sentence() -> None:
+def test_an_incomplete_action_on_all_is_reported_in_one_sentence() -> None:
     unseen = result(Outcome.FAILED, "Hidden", code="engine_error", msg="no")
     assert incomplete_message(PowerAction.STOP, [result()], []) == ""
     assert incomplete_message(PowerAction.STOP, [result(), unseen], []) == (
@@ -151,6 +151,6 @@ def test_what_an_action_on_all_may_have_missed_is_told_in_one_sentence() -> None
     assert incomplete_message(PowerAction.START, [], ["Cannot read definitions in /x: no"]) == (
         "Cannot start all servers: Cannot read definitions in /x: no; what could be seen had its turn"
     )
-    # The engine's error came after it was seen.
+    # The engine's error came after the server was seen.
     assert incomplete_message(PowerAction.STOP, [replace(unseen, state_before=PowerState.RUNNING)], []) == ""
     assert incomplete_message(PowerAction.STOP, [replace(unseen, code="lock_timeout")], []) == ""

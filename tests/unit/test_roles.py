@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a role says of its variables is the same in its argument_specs, its defaults and its README."""
+"""A role's argument_specs, defaults and README agree on its variables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def defaults_of(role: Path) -> dict[str, Any]:
 
 
 def rows_of(role: Path) -> dict[str, tuple[str, str]]:
-    """Default and meaning of each variable in the table of the README; where a row has several, so may the default."""
+    """Default and meaning of each variable in the README's table. A row with several variables may have several defaults."""
     found: dict[str, tuple[str, str]] = {}
     for line in (role / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| `") else []
@@ -43,7 +43,7 @@ def rows_of(role: Path) -> dict[str, tuple[str, str]]:
 
 
 def kind_of(value: object) -> object:
-    """What a value is made of, down to its least parts; an empty map may be any."""
+    """The type of a value. A list has the set of its items' types; an empty list counts as a list of strings."""
     if isinstance(value, list):
         return {str(kind_of(each)) for each in value} or {"str"}
     return type(value).__name__
@@ -71,19 +71,19 @@ def is_empty(value: object) -> bool:
     return value is None or value in ("", [], {})
 
 
-def test_every_variable_is_in_all_three_places(role: Path) -> None:
+def test_every_variable_is_in_argument_specs_defaults_and_readme(role: Path) -> None:
     options = options_of(role)
     optional = {name for name, option in options.items() if not option.get("required")}
-    assert set(defaults_of(role)) - set(options) == set(), "a default that is not documented"
-    assert {name for name in optional if "default" in options[name]} - set(defaults_of(role)) == set(), "a default that is none"
+    assert set(defaults_of(role)) - set(options) == set(), "a default is not documented"
+    assert {name for name in optional if "default" in options[name]} - set(defaults_of(role)) == set(), "a documented default is missing"
     assert set(rows_of(role)) == set(options)
 
 
-def test_a_variable_of_a_role_has_the_roles_name(role: Path) -> None:
+def test_a_role_variable_begins_with_the_name_of_its_role(role: Path) -> None:
     assert [name for name in options_of(role) if not name.startswith(f"{role.name}_")] == []
 
 
-def test_every_default_is_the_same_in_all_three_places(role: Path) -> None:
+def test_every_default_is_the_same_in_argument_specs_defaults_and_readme(role: Path) -> None:
     options, defaults, rows = options_of(role), defaults_of(role), rows_of(role)
     documented = {name: option["default"] for name, option in options.items() if "default" in option}
     assert documented == {name: value for name, value in defaults.items() if not is_computed(value)}

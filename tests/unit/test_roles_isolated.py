@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Role programs: an isolated Python, the library in one file, and rights."""
+"""Programs of the roles: an isolated Python, the library in one file, and capabilities."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ import pytest
 yaml = pytest.importorskip("yaml")
 
 ROLE_FILES = Path(__file__).resolve().parents[2] / "roles"
-#: A flag that has Python run what is no file: then modules are looked for where it is run.
+#: A flag for Python to run code that is not a file. Python then searches modules in the current directory.
 _RUNS = re.compile(r"""(?<![\w-])['"]?(-c|-m)['"]?(?![\w-])""")
 _ISOLATED = re.compile(r"""(?<![\w-])['"]?-I['"]?(?![\w-])""")
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every command in a task file: a list of words, or a text."""
+    """Every command in a task file: a list of words or a text."""
     if isinstance(value, dict):
         for each in value.values():
             yield from texts(each)
@@ -46,7 +46,7 @@ def texts(value: object) -> Iterator[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Those of the roles that run a Python so, with their files."""
+    """The roles' commands that run Python with such a flag, with their files."""
     found = []
     for path in sorted([*ROLE_FILES.glob("*/tasks/*.yml"), *ROLE_FILES.glob("*/handlers/*.yml")]):
         for text in texts(yaml.safe_load(path.read_text())):
@@ -56,24 +56,24 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("file, command", commands())
-def test_every_python_that_a_role_runs_is_isolated(file: str, command: str) -> None:
+def test_every_python_command_of_a_role_is_isolated(file: str, command: str) -> None:
     flag, runs = _ISOLATED.search(command), _RUNS.search(command)
     assert flag is not None and runs is not None and flag.start() < runs.start(), f"{file}: {command}"
 
 
-def test_no_unit_is_run_where_others_may_put_modules() -> None:
+def test_no_service_runs_in_a_directory_with_foreign_modules() -> None:
     for template in ROLE_FILES.glob("*/templates/*.service.j2"):
         assert "WorkingDirectory" not in template.read_text()
 
 
-def test_each_service_has_a_bound_on_its_memory() -> None:
+def test_each_service_limits_its_memory() -> None:
     units = sorted(ROLE_FILES.glob("*/templates/*.service.j2"))
     assert len(units) == 4
     for unit in units:
         assert re.findall(r"^MemoryMax=(.*)$", unit.read_text(), re.MULTILINE) == [f"{{{{ {unit.parents[1].name}_memory_max }}}}"]
 
 
-def test_settings_of_a_node_are_read_without_what_lies_around(tmp_path: Path) -> None:
+def test_the_settings_reader_ignores_modules_in_the_current_directory(tmp_path: Path) -> None:
     variables = yaml.safe_load((ROLE_FILES / "shim" / "vars" / "main.yml").read_text())
     for name in ("json", "grp", "ansible_collections"):
         (tmp_path / f"{name}.py").write_text("open('was-here', 'w')")
@@ -107,9 +107,9 @@ def packed(target: Path, module_utils: Path = MODULE_UTILS) -> Path:
     return target
 
 
-def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packed(tmp_path: Path) -> None:
+def test_the_same_files_make_the_same_bytes_at_any_place_and_time(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
-    # In another order, with other times and modes.
+    # Copied in another order, with other times and modes.
     for path in sorted(MODULE_UTILS.rglob("*.py"), reverse=True):
         copy = elsewhere / path.relative_to(MODULE_UTILS)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +119,13 @@ def test_the_same_files_make_the_same_bytes_wherever_and_whenever_they_are_packe
     assert packed(tmp_path / "one.zip").read_bytes() == packed(tmp_path / "other.zip", elsewhere).read_bytes()
 
 
-def test_every_source_of_the_collection_is_in_the_library(tmp_path: Path) -> None:
+def test_the_library_contains_every_source_of_the_collection(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(packed(tmp_path / "library.zip")).namelist())
     root = "ansible_collections/fleet/power/plugins/module_utils"
     assert {f"{root}/{path.relative_to(MODULE_UTILS)}" for path in MODULE_UTILS.rglob("*.py")} <= names
 
 
-def test_python_runs_from_the_library_with_nothing_else_of_ours(tmp_path: Path) -> None:
+def test_python_runs_from_the_library_alone(tmp_path: Path) -> None:
     environment = {"PATH": os.defpath, "PYTHONPATH": str(packed(tmp_path / "library.zip"))}
     words = [sys.executable, "-S", "-B", "-m", "ansible_collections.fleet.power.plugins.module_utils.restore", "--help"]
     ran = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -149,7 +149,7 @@ def asked(directory: Path, files: Mapping[str, str], **more: object) -> dict[str
 
 
 def write(question: Mapping[str, object]) -> dict[str, list[str]]:
-    """Run the program as the role does, with the text of it on the command line; what it says."""
+    """Run the program as the role does, with its text on the command line. Returns its answer."""
     words = [sys.executable, "-c", (FILES / "write_definitions.py").read_text()]
     ran = subprocess.run(words, input=json.dumps(question), capture_output=True, text=True, check=True)
     done: dict[str, list[str]] = json.loads(ran.stdout)
@@ -158,7 +158,7 @@ def write(question: Mapping[str, object]) -> dict[str, list[str]]:
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Path:
-    """A directory of definitions with one server, and a file that is none."""
+    """A directory of definitions with one server and another file."""
     directory = tmp_path / "servers"
     directory.mkdir()
     (directory / "README").write_text("not a definition")
@@ -170,7 +170,7 @@ def names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
 
-def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> None:
+def test_only_different_definitions_are_written(servers: Path) -> None:
     question = asked(servers, {f"{ONE}.json": '{"a": 1}', f"{TWO}.yml": "settings: {}\n"})
     assert write(question) == {"written": [f"{ONE}.json", f"{TWO}.yml"], "removed": []}
     assert write(question) == {"written": [], "removed": []}
@@ -182,7 +182,7 @@ def test_what_differs_is_written_and_a_second_time_nothing(servers: Path) -> Non
     "name",
     ["../../escaped.json", f"../{ONE}.json", "lobby.json", f"{ONE[:-1]}.json", f"{ONE.replace('1', 'A')}.json", f"{ONE}.json\n", ONE],
 )
-def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path, name: str) -> None:
+def test_a_name_that_is_not_a_uuid_is_refused_and_no_file_is_written(servers: Path, name: str) -> None:
     before = names(servers)
     words = [sys.executable, FILES / "write_definitions.py"]
     question = json.dumps(asked(servers, {f"{TWO}.json": "{}", name: "{}"}, purge=True))
@@ -192,13 +192,13 @@ def test_a_name_that_is_no_uuid_is_refused_and_nothing_is_written(servers: Path,
     assert (names(servers), names(servers.parent)) == (before, ["servers"])
 
 
-def test_purging_leaves_alone_what_no_server_is_read_from(servers: Path) -> None:
+def test_purging_keeps_files_that_define_no_server(servers: Path) -> None:
     (servers / "notes.json").write_text("{}")
     assert write(asked(servers, {f"{TWO}.json": "{}"}, purge=True))["removed"] == [f"{ONE}.json"]
     assert "notes.json" in names(servers)
 
 
-def test_a_link_in_the_place_of_a_definition_is_replaced_not_followed(servers: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_definition_is_replaced(servers: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("{}")
     (servers / f"{TWO}.json").symlink_to(outside)
@@ -206,7 +206,7 @@ def test_a_link_in_the_place_of_a_definition_is_replaced_not_followed(servers: P
     assert outside.read_text() == "{}" and not (servers / f"{TWO}.json").is_symlink()
 
 
-def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_definition_appears_completely_or_not_at_all(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = program("write_definitions")
 
     def no_space(_descriptor: int) -> None:
@@ -219,7 +219,7 @@ def test_a_definition_appears_whole_or_not_at_all(servers: Path, monkeypatch: py
     assert (names(servers), (servers / f"{ONE}.json").read_text()) == (before, "{}")
 
 
-def test_definitions_are_written_where_no_directory_can_be_synced(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_definitions_are_written_even_if_the_directory_cannot_be_synced(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 
     def sync(descriptor: int) -> None:
@@ -233,16 +233,16 @@ def test_definitions_are_written_where_no_directory_can_be_synced(servers: Path,
     assert (done["written"], (servers / f"{ONE}.json").read_text()) == ([f"{ONE}.json"], "[1]")
 
 
-# ----- a broken definition, and a preview
+# ----- broken definitions and previews
 
 
-def test_what_a_node_has_of_a_server_stays_where_its_new_definition_is_broken(servers: Path) -> None:
+def test_a_broken_new_definition_keeps_the_old_one(servers: Path) -> None:
     for purge in (False, True):
         assert write(asked(servers, {f"{TWO}.json": "{}"}, broken=[f"{ONE}.yml"], purge=purge))["removed"] == []
     assert names(servers) == sorted(["README", f"{ONE}.json", f"{TWO}.json"])
 
 
-def test_a_preview_lays_out_what_would_be_there_and_leaves_the_directory_alone(servers: Path, tmp_path: Path) -> None:
+def test_a_preview_is_written_elsewhere_and_leaves_the_directory_alone(servers: Path, tmp_path: Path) -> None:
     three = ONE.replace("1", "3")
     write(asked(servers, {f"{TWO}.json": "{}", f"{three}.json": "{}"}))
     before = {name: (servers / name).read_bytes() for name in names(servers)}
@@ -264,38 +264,38 @@ RIGHTS_CHECKOUT = Path(__file__).parents[2]
 ASK = "from ansible_collections.fleet.power.plugins.module_utils._power.actions.boot.prepare import _acts_as_root; print(_acts_as_root())"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become somebody with some of its rights")
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can drop single capabilities")
 @pytest.mark.parametrize(
     ("rights", "acts_as_root"),
     [("+chown,+dac_override,+fowner", "True"), ("+dac_override,+fowner", "False"), ("+chown,+dac_override", "False")],
 )
-def test_a_service_acts_as_root_with_all_three_rights_and_not_with_fewer(rights: str, acts_as_root: str) -> None:
-    somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
-    told = subprocess.run(
-        [*somebody, sys.executable, "-c", ASK],
+def test_a_service_acts_as_root_only_with_all_three_capabilities(rights: str, acts_as_root: str) -> None:
+    unprivileged = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+    ran = subprocess.run(
+        [*unprivileged, sys.executable, "-c", ASK],
         env={"PYTHONPATH": str(RIGHTS_CHECKOUT / ".build"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.strip() == acts_as_root
+    assert ran.stdout.strip() == acts_as_root
 
 
 def test_root_acts_as_root() -> None:
-    told = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", ASK], env={"PYTHONPATH": str(RIGHTS_CHECKOUT / ".build")}, capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() == str(os.geteuid() == 0)
+    assert ran.stdout.strip() == str(os.geteuid() == 0)
 
 
-def test_settings_that_no_module_could_use_do_not_pass_the_check_before_they_are_written(tmp_path: Path) -> None:
+def test_invalid_settings_fail_the_check_before_they_are_written(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     role = FILES.parent
     check = yaml.safe_load((role / "vars" / "main.yml").read_text())["__node_try_settings"]
     (task,) = (each for each in yaml.safe_load((role / "tasks" / "settings.yml").read_text())[0]["block"] if "copy" in str(each))
     assert "__node_try_settings" in task["ansible.builtin.copy"]["validate"] and task["no_log"] and task["diff"] is False
     file = tmp_path / "config.yml"
-    for text, said in (
+    for text, error in (
         ("token: hunter22\nsystem: {stop_timeout: 30}", ""),
         ("token: hunter22\nsystem: {stop_timeout: soon}", "system.stop_timeout"),
         ("token: hunter22\ndocker: {host: 'tcp://10.0.0.1:99999'}", "docker.host"),
@@ -304,6 +304,6 @@ def test_settings_that_no_module_could_use_do_not_pass_the_check_before_they_are
         ran = subprocess.run(
             [sys.executable, "-I", "-B", "-c", check, CHECKOUT / ".build", file], capture_output=True, text=True, check=False
         )
-        assert (ran.returncode == 0) == (not said)
-        assert said in ran.stderr.splitlines()[-1] if said else not ran.stderr
+        assert (ran.returncode == 0) == (not error)
+        assert error in ran.stderr.splitlines()[-1] if error else not ran.stderr
         assert "hunter22" not in ran.stderr

@@ -18,9 +18,9 @@ from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout import 
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.events import WaitingEvents
 from ansible_collections.fleet.power.plugins.module_utils._fleet.rollout.notifications import read_receivers
 from ansible_collections.fleet.power.plugins.module_utils._power.events.event import Event, EventType
+from ansible_collections.fleet.power.tests.unit.receiver_support import SECRET, FakeReceiver, fake_receiver
 from ansible_collections.fleet.power.tests.unit.rollout_controller import Controller, new_controller
 from ansible_collections.fleet.power.tests.unit.rollout_support import ended, fleet
-from ansible_collections.fleet.power.tests.unit.told_support import SECRET, Told, told
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
 
 
 @pytest.fixture
-def chat() -> Iterator[Told]:
-    with told() as receiver:
+def chat() -> Iterator[FakeReceiver]:
+    with fake_receiver() as receiver:
         yield receiver
 
 
-def tell(controller: Controller, *receivers: Told, **more: Any) -> None:
+def tell(controller: Controller, *receivers: FakeReceiver, **more: Any) -> None:
     rules = [{"name": f"chat-{number}", "url": each.url, **more} for number, each in enumerate(receivers)]
     controller.vars["rollout_receivers"] = rules
 
@@ -58,7 +58,7 @@ def waiting(controller: Controller) -> list[str]:
     return sorted(path.name.split("-")[1] for path in found)
 
 
-def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: Told) -> None:
+def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: FakeReceiver) -> None:
     tell(controller, chat)
     reported = run(controller, "failed")
     assert reported["failed"]
@@ -70,10 +70,10 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
 
 @pytest.mark.parametrize("fault", ["refuses", "500", "hangs", "trickles", "redirects", "later"])
 def test_no_receiver_fails_a_run_or_delays_it_beyond_its_bound(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch, fault: str
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 1.0)
-    with told() as bad, told() as elsewhere:
+    with fake_receiver() as bad, fake_receiver() as elsewhere:
         tell(controller, bad, chat)
         if fault == "refuses":
             controller.vars["rollout_receivers"][0]["url"] = "http://127.0.0.1:9/hook"
@@ -101,7 +101,7 @@ def test_no_receiver_fails_a_run_or_delays_it_beyond_its_bound(
 
 
 def test_what_is_not_taken_is_sent_first_by_the_next_run_under_the_same_id(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
@@ -119,7 +119,7 @@ def test_what_is_not_taken_is_sent_first_by_the_next_run_under_the_same_id(
 
 
 def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
@@ -127,14 +127,14 @@ def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
     run(controller)
     first = controller.run
     monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
-    with told() as other:
+    with fake_receiver() as other:
         tell(controller, other)
         run(controller)
         assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
 
 
 def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat)
@@ -152,7 +152,7 @@ def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     assert controller.warned == []
 
 
-def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, chat: Told) -> None:
+def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, chat: FakeReceiver) -> None:
     tell(controller, chat)
     chat.hangs = 0.3
     controller.nodes(fleet(1, 1))
@@ -176,7 +176,7 @@ def killed(controller: Controller) -> str:
 
 
 def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(controller, chat)
     controller.nodes(fleet(2, 1))
@@ -198,7 +198,7 @@ def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
 
 
 def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id(
-    controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch
+    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each write and each send is where a command may die; the next one tells what it did not."""
     tell(controller, chat)
@@ -284,7 +284,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("plant, why", PLANTED.values(), ids=PLANTED)
 def test_a_run_whose_messages_wait_where_others_may_write_is_refused(
-    controller: Controller, chat: Told, shared: Path, plant: Callable[[Path], None], why: str
+    controller: Controller, chat: FakeReceiver, shared: Path, plant: Callable[[Path], None], why: str
 ) -> None:
     plant(shared / "rollout-events")
     controller.nodes(fleet(2, 1))
@@ -301,7 +301,7 @@ def test_a_run_whose_messages_wait_where_others_may_write_is_refused(
     assert chat.sent == [] and not kept.exists() and not list(shared.parent.glob("elsewhere/*"))
 
 
-def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller: Controller, chat: Told, shared: Path) -> None:
+def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller: Controller, chat: FakeReceiver, shared: Path) -> None:
     tell(controller, chat)
     chat.status = 503
     controller.nodes(fleet(1, 1))
@@ -316,7 +316,7 @@ def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller
     assert [each for each in reported["warnings"] if "it is a link or no directory" in each]
 
 
-def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: Told, tmp_path: Path) -> None:
+def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: FakeReceiver, tmp_path: Path) -> None:
     tell(controller, chat)
     chat.status = 503
     run(controller)
@@ -329,7 +329,7 @@ def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: Told, t
     assert not elsewhere.exists() and waiting(controller) == []
 
 
-def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
     tell(controller, chat, secret=SECRET)
     controller.vars["rollout_receivers"][0]["url"] = f"{chat.url}/planted-path?token=planted-token"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts of hundreds of servers, their ended runs and their supervisor."""
+"""Facts about hundreds of servers, their ended runs and their supervisor."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ansible_collections.fleet.power.tests.unit.fake_node import NO_GROUP, UUID,
 
 
 class Many:
-    """Servers that are up, defined by the task, started by us at noon and not seen ready yet."""
+    """Running servers that the task defines. They started at noon and are not seen ready yet."""
 
     def __init__(self, fake: FakeNode) -> None:
         self.fake = fake
@@ -64,8 +64,8 @@ class Many:
         return replace(self.fake.build(), journal=journal)
 
     def look(self, tail: int = 0, operations: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
-        told = self.describe((), tail, operations)
-        return told.entries, list(told.warnings)
+        found = self.describe((), tail, operations)
+        return found.entries, list(found.warnings)
 
     def describe(self, names: Sequence[str] = (), tail: int = 0, operations: int = 0) -> Described:
         return describe(names, self.reader(), FactOptions(tail, operations), remember=self._remember)
@@ -74,7 +74,7 @@ class Many:
         self.remembered.append(uuid)
 
     def logs(self, read: Callable[[str], bytes]) -> None:
-        """Have the log of a run be read so, by the number of its container."""
+        """Replace the reading of a run's log. The argument is the number of the container."""
         self.fake.engine.logs.of_run = lambda run: read(run.container)  # type: ignore[method-assign]
 
     def inspects(self, inspect: Callable[[str], Snapshot | None]) -> None:
@@ -88,7 +88,7 @@ def many_servers(fake: FakeNode) -> Iterator[Many]:
     many.released.set()
 
 
-def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) -> None:
+def test_an_unreadable_server_is_reported_and_does_not_hide_other_servers(many: Many) -> None:
     uuids = many.make(20)
 
     def inspect(name: str) -> Snapshot | None:
@@ -106,7 +106,7 @@ def test_one_that_cannot_be_read_is_a_sentence_and_hides_no_other(many: Many) ->
     assert faults == ["Cannot inspect number seven"]
 
 
-def test_an_engine_that_keeps_silent_for_servers_is_not_asked_hundreds_of_times(many: Many) -> None:
+def test_a_silent_engine_is_not_asked_hundreds_of_times(many: Many) -> None:
     uuids = many.make(200)
     asked: list[str] = []
 
@@ -116,11 +116,11 @@ def test_an_engine_that_keeps_silent_for_servers_is_not_asked_hundreds_of_times(
 
     many.inspects(inspect)
     entries, _faults = many.look()
-    assert len(asked) <= 15, "those under way when the eighth was given up, too"
+    assert len(asked) <= 15, "at most 7 requests are under way at the eighth failure"
     assert [(entry["server"], entry["state"], entry["code"]) for entry in entries] == [(uuid, None, "engine_unreachable") for uuid in uuids]
 
 
-def test_an_engine_out_of_reach_tells_nothing_of_servers_that_are_named(many: Many) -> None:
+def test_an_unreachable_engine_gives_no_facts_about_named_servers(many: Many) -> None:
     uuids = many.make(3)
 
     def silent(*_unused: object) -> Any:
@@ -132,11 +132,11 @@ def test_an_engine_out_of_reach_tells_nothing_of_servers_that_are_named(many: Ma
         many.describe(uuids)
 
 
-def test_a_name_that_nobody_has_is_absent_and_one_that_nobody_could_look_for_is_not(many: Many) -> None:
+def test_an_unknown_name_is_absent_and_a_name_in_a_broken_source_is_an_entry(many: Many) -> None:
     (uuid,) = many.make(1)
-    told = many.describe(["nobody", uuid[:-1] + "1"])
-    assert (told.entries, told.complete) == ([], True)
-    assert ["no definition and no container" in told.warnings[0], "no source, no container" in told.warnings[1]] == [True, True]
+    found = many.describe(["nobody", uuid[:-1] + "1"])
+    assert (found.entries, found.complete) == ([], True)
+    assert ["no definition and no container" in found.warnings[0], "no source, no container" in found.warnings[1]] == [True, True]
     broken = many.fake.root / "servers" / f"{uuid[:-1]}2.json"
     broken.write_text("{")
     (entry,) = many.describe(["nobody"]).entries
@@ -145,27 +145,27 @@ def test_a_name_that_nobody_has_is_absent_and_one_that_nobody_could_look_for_is_
     directory = many.fake.root / "servers"
     directory.rmdir()
     directory.write_text("no directory")
-    told = many.describe(["nobody", uuid, uuid[:-1] + "1"])
-    assert [(entry["server"], entry["state"], entry.get("code")) for entry in told.entries] == [
+    found = many.describe(["nobody", uuid, uuid[:-1] + "1"])
+    assert [(entry["server"], entry["state"], entry.get("code")) for entry in found.entries] == [
         ("nobody", None, "source_unreachable"),
         (uuid, "starting", None),
         (uuid[:-1] + "1", None, "source_unreachable"),
     ]
 
 
-def test_all_of_a_node_with_a_directory_that_cannot_be_listed_is_not_told_as_whole(many: Many) -> None:
+def test_facts_of_a_node_with_an_unlisted_directory_are_incomplete(many: Many) -> None:
     uuids = many.make(2)
     assert many.describe().complete
     directory = many.fake.root / "servers"
     directory.rmdir()
     directory.write_text("no directory")
-    told = many.describe()
-    assert [entry["server"] for entry in told.entries] == uuids
-    assert not told.complete and len(told.unlisted) == 1 and str(directory) in told.unlisted[0]
+    found = many.describe()
+    assert [entry["server"] for entry in found.entries] == uuids
+    assert not found.complete and len(found.unlisted) == 1 and str(directory) in found.unlisted[0]
     assert many.describe(uuids).complete
 
 
-def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
+def test_a_fault_of_ours_in_one_thread_is_raised(many: Many) -> None:
     many.make(20)
 
     def inspect(name: str) -> Snapshot | None:
@@ -176,8 +176,8 @@ def test_a_fault_of_ours_in_one_thread_is_not_swallowed(many: Many) -> None:
         many.look()
 
 
-def test_logs_that_take_long_are_not_waited_for(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Time enough for those that do not, on a busy machine, too.
+def test_slow_logs_do_not_delay_the_facts(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Enough time for the fast logs on a busy machine.
     monkeypatch.setattr(server_facts, "_READINESS_SECONDS", 2.0)
     uuids = many.make(100)
 
@@ -211,11 +211,11 @@ class GameOfEach:
 
 def played(many: Many, *, ask: AskPlayers | None = ask_players, **games: FakeGame) -> dict[str, Any]:
     node = replace(many.reader(), games=GameOfEach(**games))
-    told = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
-    return {entry["server"]: entry.get("players", "not told") for entry in told.entries}
+    found = describe((), node, FactOptions(count_players=ask), remember=lambda *_unused: None)
+    return {entry["server"]: entry.get("players", "absent") for entry in found.entries}
 
 
-def test_players_are_told_of_what_is_up_and_plays_a_game_that_is_known(many: Many) -> None:
+def test_players_are_counted_on_running_servers_with_a_known_game(many: Many) -> None:
     uuids = many.make(4)
     down = next(each for each in many.fake.engine.containers.values() if each.name == uuids[3])
     many.fake.engine.containers[down.id] = replace(down, live=False)
@@ -239,7 +239,7 @@ def look(fake: FakeNode, crashes: int = 0) -> Described:
     return describe((UUID,), replace(fake.build(), journal=journal), FactOptions(crashes=crashes), remember=lambda uuid, run: None)
 
 
-def told(fake: FakeNode) -> dict[str, Any]:
+def supervision_of(fake: FakeNode) -> dict[str, Any]:
     return look(fake).entries[0]["supervision"]  # type: ignore[no-any-return]
 
 
@@ -255,7 +255,7 @@ def supervisor(fake: FakeNode, paused: str = "") -> Iterator[None]:
 
 
 def crashed(fake: FakeNode, **fields: Any) -> EndedRun:
-    """The row of the run that is over, written by a supervisor."""
+    """The row of the ended run, written by a supervisor."""
     snapshot = fake.engine.find(UUID)
     run = Run("gone", "2026-03-01T10:00:00Z") if snapshot is None else snapshot.run
     row = EndedRun(
@@ -275,19 +275,19 @@ def crashed(fake: FakeNode, **fields: Any) -> EndedRun:
 
 
 @pytest.mark.parametrize("paused", [None, "wings", "maintenance", "journal"])
-def test_no_next_try_is_promised_where_nobody_makes_one(fake: FakeNode, paused: str | None) -> None:
+def test_the_next_attempt_is_unknown_without_an_active_supervisor(fake: FakeNode, paused: str | None) -> None:
     fake.down()
     crashed(fake)
     if paused is None:
-        state = told(fake)
+        state = supervision_of(fake)
     else:
         with supervisor(fake, paused):
-            state = told(fake)
+            state = supervision_of(fake)
     assert (state["state"], state["next_at"]) == ("backoff", None)
     assert (state["running"], state["paused"]) == (paused is not None, paused)
 
 
-def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
+def test_facts_show_a_crash_loop_and_flapping(fake: FakeNode) -> None:
     fake.down()
     run = fake.seen().run
     for number in range(11):
@@ -298,22 +298,22 @@ def test_a_crash_loop_and_flapping_are_told(fake: FakeNode) -> None:
         assert written is not None
         if number < 10:
             fake.node.journal.runs.see(UUID, SeenRun(following, matchers=False, answers=written.number))
-    state = told(fake)
+    state = supervision_of(fake)
     assert (state["state"], state["consecutive_crashes"], state["crashes_today"]) == ("crash_loop", 11, 11)
     fake.engine.calls.clear()
     fake.perform("start")
-    assert (told(fake)["state"], told(fake)["verdict"]) == ("flapping", None)
+    assert (supervision_of(fake)["state"], supervision_of(fake)["verdict"]) == ("flapping", None)
 
 
 @pytest.mark.parametrize("verdict", ["stopped_externally", "ended", "ended_unobserved", "initially_down"])
-def test_what_is_left_down_is_told_with_its_verdict(fake: FakeNode, verdict: str) -> None:
+def test_a_server_that_stays_down_is_shown_with_its_verdict(fake: FakeNode, verdict: str) -> None:
     fake.down()
     crashed(fake, verdict=Verdict(verdict), due=False)
-    state = told(fake)
+    state = supervision_of(fake)
     assert (state["state"], state["verdict"], state["next_at"], state["crashes_today"]) == ("stays_down", verdict, None, 0)
 
 
-def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:
+def test_the_last_ended_runs_are_listed_newest_first(fake: FakeNode) -> None:
     fake.up()
     fake.perform("stop")
     for number in range(3):
@@ -325,7 +325,7 @@ def test_the_last_ended_runs_are_told_newest_first(fake: FakeNode) -> None:
     assert (oldest["verdict"], oldest["origin"], bool(oldest["operation"])) == ("stopped", "alice@web1", True)
 
 
-def test_what_the_journal_cannot_tell_is_not_told_as_none(fake: FakeNode) -> None:
+def test_a_damaged_journal_makes_supervision_and_crashes_unknown(fake: FakeNode) -> None:
     fake.down()
     crashed(fake)
     fake.node.journal.close()
@@ -336,7 +336,7 @@ def test_what_the_journal_cannot_tell_is_not_told_as_none(fake: FakeNode) -> Non
     assert (found.entries[0]["supervision"], found.entries[0]["crashes"]) == (None, None)
 
 
-def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:
+def test_ended_runs_are_counted_permanently_and_once_each(fake: FakeNode) -> None:
     fake.up()
     journal = fake.node.journal
     assert set((journal.ended_runs.totals() or {}).values()) == {0}
@@ -344,7 +344,7 @@ def test_ended_runs_are_counted_for_good_and_once_each(fake: FakeNode) -> None:
         crashed(fake, run=Run("gone", f"2026-03-01T10:00:{number}Z"), due=False)
     row = crashed(fake, run=Run("gone", "late"), verdict=Verdict.PENDING, due=False)
     totals = journal.ended_runs.totals()
-    assert totals is not None and totals[Verdict.CRASHED] == 120, "rows are pruned, counts are not"
+    assert totals is not None and totals[Verdict.CRASHED] == 120, "the journal prunes rows, but keeps the counts"
     assert Verdict.PENDING not in totals
     for _again in range(2):
         journal.ended_runs.write(replace(row, verdict=Verdict.STOPPED_EXTERNALLY))

@@ -31,7 +31,7 @@ def frame(payload: bytes, stream: int = 1) -> bytes:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([1, 2]), st.binary(max_size=40)), max_size=8), st.data())
-def test_frames_come_apart_the_same_however_the_stream_is_cut(frames: list[tuple[int, bytes]], data: st.DataObject) -> None:
+def test_frames_are_separated_regardless_of_the_cuts_in_the_stream(frames: list[tuple[int, bytes]], data: st.DataObject) -> None:
     stream = b"".join(frame(payload, number) for number, payload in frames)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
     deframer = Deframer()
@@ -47,7 +47,7 @@ def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     theirs.close()
 
 
-def test_output_is_what_came_nothing_or_the_end(duplex: tuple[socket.socket, socket.socket]) -> None:
+def test_a_read_returns_the_output_or_none_or_the_end(duplex: tuple[socket.socket, socket.socket]) -> None:
     output = Output(duplex[0])
     assert output.read(0.01) is None
     duplex[1].sendall(b"ready")
@@ -61,7 +61,7 @@ def test_output_is_what_came_nothing_or_the_end(duplex: tuple[socket.socket, soc
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("first", [frame(b"first\n"), frame(b"first\n")[:5], frame(b"x" * 100_000), b""], ids=len)
-def test_what_comes_along_with_the_head_of_the_answer_is_read_as_all_that_follows(scripted: ScriptedEngine, first: bytes) -> None:
+def test_bytes_after_the_head_of_the_answer_belong_to_the_output(scripted: ScriptedEngine, first: bytes) -> None:
     scripted.answer = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n" + first
     output = DockerEngine(scripted.connection).logs.attach("a")
     assert read(output, len(first)) == first
@@ -100,7 +100,7 @@ NATIVE = {"type": "stop"}
 
 
 class TestTimeoutInForce:
-    """Check mode says which timeout counts, and the real stop uses the same."""
+    """A dry run reports the timeout in force, and the real stop uses it."""
 
     @pytest.mark.parametrize(
         "made_with, now, task, given, seconds, source",
@@ -113,7 +113,7 @@ class TestTimeoutInForce:
         ],
     )
     @pytest.mark.parametrize("action", ["stop", "restart"])
-    def test_check_mode_names_it_and_the_stop_uses_it(
+    def test_a_dry_run_names_the_timeout_and_the_stop_uses_it(
         self, fake: FakeNode, action: str, made_with: object, now: object, task: object, given: object, seconds: int, source: str
     ) -> None:
         fake.configure(system={"stop_timeout": 50})
@@ -142,7 +142,9 @@ class TestWay:
             (NATIVE, "native", ("signal", "SIGTERM")),
         ],
     )
-    def test_a_run_is_stopped_the_way_it_was_created_with(self, fake: FakeNode, way: object, how: str, call: tuple[str, ...]) -> None:
+    def test_a_run_is_stopped_the_way_its_container_was_created_with(
+        self, fake: FakeNode, way: object, how: str, call: tuple[str, ...]
+    ) -> None:
         up(fake, way)
         fake.define(process={"stop": {"type": "signal", "value": "SIGUSR1"}})
         progress = stop(fake)
@@ -153,7 +155,7 @@ class TestWay:
 
 class TestGrace:
     @pytest.mark.parametrize("asked, own, seconds", [(7, 5, 7.0), (None, 5, 5.0), (None, None, 600.0), (600, 5, 600.0)])
-    def test_it_is_the_requests_else_the_definitions_else_the_nodes(
+    def test_the_timeout_comes_from_the_request_then_the_definition_then_the_node(
         self, fake: FakeNode, asked: int | None, own: int | None, seconds: float
     ) -> None:
         fake.engine.heeds = set()
@@ -164,13 +166,13 @@ class TestGrace:
         assert not fake.live
 
     @pytest.mark.parametrize("asked, own", [(0, 5), (None, 0)])
-    def test_none_at_all_kills_at_once_and_sends_nothing_before(self, fake: FakeNode, asked: int | None, own: int) -> None:
+    def test_a_timeout_of_zero_kills_at_once_without_a_stop_request(self, fake: FakeNode, asked: int | None, own: int) -> None:
         up(fake, {**COMMAND, "timeout": own})
         progress = stop(fake, stop_timeout=asked)
         assert fake.engine.calls == [("signal", "SIGKILL")]
         assert progress.stop == StopReport("kill", forced=True, seconds=0.0)
 
-    def test_a_stop_is_over_when_the_process_is_gone_and_not_before(self, fake: FakeNode) -> None:
+    def test_a_stop_ends_only_with_the_process(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 42.0
         up(fake, COMMAND)
         progress = stop(fake)
@@ -180,7 +182,7 @@ class TestGrace:
 
 
 class TestOrder:
-    def test_the_engine_is_kept_from_restarting_it_before_it_is_asked(self, fake: FakeNode) -> None:
+    def test_the_stop_disables_the_engines_restart_policy_first(self, fake: FakeNode) -> None:
         up(fake, NATIVE, restart_policy="always", paused=True)
         stop(fake)
         assert fake.engine.changes() == ["forbid_restart", "unpause", "signal"]
@@ -188,7 +190,7 @@ class TestOrder:
 
 class TestFailure:
     @pytest.mark.parametrize("way, call", [(COMMAND, "write_stdin"), (SIGINT, "signal")])
-    def test_a_refused_stop_kills_nothing(self, fake: FakeNode, way: object, call: str) -> None:
+    def test_a_refused_stop_kills_no_process(self, fake: FakeNode, way: object, call: str) -> None:
         up(fake, way)
         fake.engine.refuse(call, "invalid signal")
         progress = fake.progress("stop")
@@ -198,7 +200,7 @@ class TestFailure:
         assert not progress.changed
         assert fake.engine.calls == []
 
-    def test_a_process_that_outlives_sigkill_is_said_to_and_stays_stopping(self, fake: FakeNode) -> None:
+    def test_a_process_that_survives_sigkill_fails_the_stop_and_stays_stopping(self, fake: FakeNode) -> None:
         fake.engine.immortal = True
         fake.engine.heeds = set()
         run = up(fake, NATIVE).run
@@ -210,7 +212,7 @@ class TestFailure:
         assert fake.node.observe(UUID).state.value == "stopping"
 
     @pytest.mark.parametrize("call", ["signal", "inspect"])
-    def test_a_stop_that_may_be_under_way_stays_in_the_record(self, fake: FakeNode, call: str) -> None:
+    def test_an_unconfirmed_stop_stays_in_the_record(self, fake: FakeNode, call: str) -> None:
         fake.engine.stop_seconds = 5.0
         up(fake, NATIVE)
         if call == "signal":
@@ -221,7 +223,7 @@ class TestFailure:
             stop(fake)
         assert fake.node.observe(UUID).stop_left
 
-    def test_a_wait_that_is_cancelled_tells_that_the_process_was_asked_to_end(self, fake: FakeNode) -> None:
+    def test_a_cancelled_wait_reports_the_stop_request_as_a_change(self, fake: FakeNode) -> None:
         fake.engine.stop_seconds = 30.0
         up(fake, NATIVE)
         fake.clock.after(3, fake.kill_elsewhere)
@@ -243,7 +245,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_what_is_read_to_its_end_is_taken(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_input_that_is_read_to_its_end_is_taken(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     read: list[bytes] = []
 
@@ -260,16 +262,14 @@ def test_what_is_read_to_its_end_is_taken(pair: tuple[socket.socket, socket.sock
 
 
 @pytest.mark.parametrize("text", [b"say\n", MORE_THAN_FITS], ids=["fits", "more than fits"])
-def test_what_nobody_reads_is_not_taken_within_its_time_whether_or_not_it_fits(
-    pair: tuple[socket.socket, socket.socket], text: bytes
-) -> None:
+def test_unread_input_is_not_taken_within_its_time(pair: tuple[socket.socket, socket.socket], text: bytes) -> None:
     began = time.monotonic()
     assert not write_once(pair[0], text, 0.3, until_taken=True)
     assert 0.2 < time.monotonic() - began < 5.0
     assert pair[0].fileno() == -1
 
 
-def test_who_does_not_ask_waits_for_nobody_but_the_socket(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_write_without_until_taken_waits_only_for_the_socket(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _theirs = pair
     assert write_once(ours.dup(), b"stop\n", 60.0, until_taken=False)
     with pytest.raises(socket.timeout):
@@ -277,7 +277,7 @@ def test_who_does_not_ask_waits_for_nobody_but_the_socket(pair: tuple[socket.soc
     assert ours.fileno() == -1
 
 
-def test_where_nobody_is_left_nothing_is_waited_for(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_a_closed_reader_ends_the_wait(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     ours.sendall(b"before")
     theirs.shutdown(socket.SHUT_WR)

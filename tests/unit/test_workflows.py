@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What noxfile.py says is supported is what the workflows run, README.md says and ansible-core is asked for."""
+"""The supported versions of noxfile.py agree with the workflows, README.md and the required ansible-core."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.fleet.power.tests.unit.docs_support import markdown_tab
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKFLOWS = CHECKOUT / ".github" / "workflows"
-pytestmark = pytest.mark.skipif(not WORKFLOWS.exists(), reason="what was installed has no workflows")
+pytestmark = pytest.mark.skipif(not WORKFLOWS.exists(), reason="the installed collection has no workflows")
 
 
 @pytest.fixture(scope="module")
 def supported() -> dict[str, Any]:
-    """The constants of noxfile.py, which nothing here could import."""
+    """The constants of noxfile.py. Tests cannot import it."""
     found: dict[str, Any] = {}
     for statement in ast.parse((CHECKOUT / "noxfile.py").read_text()).body:
         if (
@@ -41,7 +41,7 @@ def matrix_of(job: str) -> dict[str, Any]:
     return matrix
 
 
-def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str, Any]) -> None:
+def test_the_workflow_tests_exactly_the_supported_pairs(supported: dict[str, Any]) -> None:
     matrix = matrix_of("controllers")
     left_out = {(pair["core"], pair["python"]) for pair in matrix["exclude"]}
     pairs = set(itertools.product(matrix["core"], matrix["python"])) - left_out
@@ -54,7 +54,7 @@ def test_the_workflow_tests_each_supported_pair_and_no_other(supported: dict[str
     assert f'python: "{python}"\n' in (WORKFLOWS / "tests.yml").read_text()
 
 
-#: An action of ours, or one by the commit that a release is, with its name for people and Dependabot.
+#: An action of ours, or an action by the commit of a release, with the version as a comment for people and Dependabot.
 _PINNED = re.compile(r"\./\.github/actions/[\w-]+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 _USES = re.compile(r"""^\s*(?:-\s+)?["']?uses["']?\s*:\s*(.*?)\s*$""", re.MULTILINE)
 
@@ -69,12 +69,12 @@ def files_of_actions() -> list[Path]:
     return found
 
 
-def test_every_action_is_named_by_its_commit_and_everywhere_by_the_same() -> None:
+def test_every_action_is_pinned_to_the_same_commit_everywhere() -> None:
     used: dict[str, set[str]] = {}
     for path in files_of_actions():
         text = path.read_text()
         assert unpinned(text) == [], path
-        # What YAML finds is what was looked at.
+        # The pattern finds every `uses` key.
         assert len(_USES.findall(text)) == text.count("uses:") > 0, path
         for each in _USES.findall(text):
             used.setdefault(each.partition("@")[0], set()).add(each)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The phases of an action that the caller sees, and the syslog line of a server's end."""
+"""The phases of an action that the caller sees, and the syslog line of an action's end."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from hypothesis import strategies as st
 
 
 class Asker:
-    """Whoever asked for an action on a fake node: what they hear, and when they are waited for."""
+    """The caller of an action on a fake node: the news it gets, and its waits."""
 
     def __init__(self, fake: FakeNode) -> None:
         self.fake = fake
         self.news: list[News] = []
-        #: For each time that they were waited for: the holder of the lock, and how much they had heard.
+        #: For each wait: the holder of the lock, and the number of news so far.
         self.held: list[tuple[str | None, int]] = []
         self.on_hold: Callable[[], object] = lambda: None
 
@@ -45,12 +45,12 @@ class Asker:
         node = replace(self.fake.node, caller=Caller(lambda: self.fake.interrupted, self._hold, self.news.append))
         request = self.fake.request(action, **fields)
         result = perform(request, node, slot=slot)
-        # Whoever holds the lock keeps kills and others waiting: never for somebody who may not come back.
+        # A lock holder keeps kills and other actions waiting, so it never waits for a caller that may not return.
         assert request.operation not in [holder for holder, _heard in self.held]
         return result
 
     @property
-    def told(self) -> list[str]:
+    def phases(self) -> list[str]:
         return [news.phase for news in self.news]
 
     def _hold(self) -> None:
@@ -60,7 +60,7 @@ class Asker:
 
 
 @pytest.fixture(name="asker")
-def somebody_who_asks(fake: FakeNode) -> Asker:
+def caller_of_the_test(fake: FakeNode) -> Asker:
     return Asker(fake)
 
 
@@ -73,22 +73,22 @@ def somebody_who_asks(fake: FakeNode) -> Asker:
         ("kill", ["kill"]),
     ],
 )
-def test_each_phase_is_told_in_order_with_server_and_action(fake: FakeNode, asker: Asker, action: str, phases: list[str]) -> None:
+def test_each_phase_is_reported_in_order_with_server_and_action(fake: FakeNode, asker: Asker, action: str, phases: list[str]) -> None:
     if action != "start":
         fake.up()
     result = asker.perform(action)
-    assert (result.outcome.value, asker.told) == ("done", phases)
+    assert (result.outcome.value, asker.phases) == ("done", phases)
     assert {(news.server.uuid, news.server.name, news.action, news.outcome) for news in asker.news} == {(UUID, "Cobalt", action, "")}
     seconds = [news.seconds for news in asker.news]
     assert seconds == sorted(seconds)
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_nothing_is_done_before_whoever_asked_is_there(fake: FakeNode, asker: Asker, action: str) -> None:
+def test_an_action_changes_no_server_before_its_caller_is_there(fake: FakeNode, asker: Asker, action: str) -> None:
     if action != "start":
         fake.up()
     before: list[tuple[list[object], list[str]]] = []
-    asker.on_hold = lambda: before.append((list(fake.engine.calls), asker.told))
+    asker.on_hold = lambda: before.append((list(fake.engine.calls), asker.phases))
     generation = fake.node.generations.read(UUID)
     asker.perform(action)
     assert before
@@ -97,7 +97,7 @@ def test_nothing_is_done_before_whoever_asked_is_there(fake: FakeNode, asker: As
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_whoever_does_not_come_back_has_asked_for_nothing(fake: FakeNode, asker: Asker, action: str) -> None:
+def test_an_action_without_its_caller_is_skipped(fake: FakeNode, asker: Asker, action: str) -> None:
     if action != "start":
         fake.up()
 
@@ -107,11 +107,11 @@ def test_whoever_does_not_come_back_has_asked_for_nothing(fake: FakeNode, asker:
     asker.on_hold = give_up
     result = asker.perform(action)
     assert (result.outcome.value, result.code) == ("skipped", "interrupted_by_signal")
-    assert (fake.engine.calls, asker.told) == ([], [])
+    assert (fake.engine.calls, asker.phases) == ([], [])
 
 
 @pytest.mark.parametrize("in_a_slot", [False, True])
-def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, asker: Asker, in_a_slot: bool) -> None:
+def test_a_wait_for_the_lock_ends_with_its_caller(fake: FakeNode, asker: Asker, in_a_slot: bool) -> None:
     fake.up()
     lock = fake.lock("restart")
     slot = Limiter(max_parallel=1).slot()
@@ -131,7 +131,7 @@ def test_who_waits_for_the_lock_is_given_up_with_whoever_asked(fake: FakeNode, a
 UP, DOWN = endpoint_support.seen(RUNNING, OLD), endpoint_support.seen(OFFLINE)
 
 
-def test_nothing_is_asked_of_an_endpoint_before_whoever_asked_is_there() -> None:
+def test_an_endpoint_gets_no_request_before_the_caller_is_there() -> None:
     gone: list[bool] = []
     endpoint = FakeEndpoint(UP, (1, DOWN))
     caller = Caller(lambda: bool(gone), lambda: gone.append(True))
@@ -151,7 +151,7 @@ def asked(origin: str = "alice@web1", reason: str = "update") -> Request:
     return Request(ANNOUNCED, PowerAction.RESTART, "op-1", NOON, origin=origin, reason=reason)
 
 
-def test_a_line_says_what_became_of_whom_and_who_asked() -> None:
+def test_a_line_names_server_outcome_and_origin() -> None:
     assert line_of(ended(stop=StopReport("signal", forced=True, seconds=2.0)), asked()) == (
         f"restart {ANNOUNCED} (Cobalt) done in 2.2 s forced by alice@web1 for 'update' operation op-1"
     )
@@ -162,7 +162,7 @@ def test_a_line_says_what_became_of_whom_and_who_asked() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30), st.text(max_size=30), st.text(max_size=30))
-def test_nothing_in_it_can_begin_another_line_or_move_a_terminals_cursor(name: str, origin: str, reason: str, msg: str) -> None:
+def test_a_line_contains_only_printable_characters(name: str, origin: str, reason: str, msg: str) -> None:
     assert line_of(ended(name=name, msg=msg), asked(origin, reason)).isprintable()
 
 
@@ -175,7 +175,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.s
         yield daemon
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up(reader: socket.socket) -> None:
+def test_a_log_without_a_reader_does_not_block_actions(reader: socket.socket) -> None:
     began = time.monotonic()
     for _number in range(2000):
         announce(ended(), asked())

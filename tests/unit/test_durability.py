@@ -38,28 +38,28 @@ from ansible_collections.fleet.power.tests.unit.fake_node import UUID, FakeNode
 from ansible_collections.fleet.power.tests.unit.journal_support import ALPHA, FixedClock, Node, perform
 from ansible_collections.fleet.power.tests.unit.trace_support import Answers, answers_in, files_below, traced
 
-_WRITE, _SYNC, _TELL = "write", "sync", "tell"
+_WRITE, _SYNC, _REPORT = "write", "sync", "report"
 
 
 @dataclass
 class Recorder:
-    """What happened in which order: writes of any journal, syncs that succeeded or failed, and tellings."""
+    """The order of events: writes of any journal, successful syncs, and reports."""
 
     events: list[str] = field(default_factory=list)
     error: OSError | None = None
 
-    def tells(self, *_given: object, **_options: object) -> None:
-        self.events.append(_TELL)
+    def reports(self, *_given: object, **_options: object) -> None:
+        self.events.append(_REPORT)
 
     @property
     def is_synced(self) -> bool:
         return _SYNC in self.events and self.events[::-1].index(_SYNC) < [*self.events[::-1], _WRITE].index(_WRITE)
 
-    def assert_told_when_synced(self) -> None:
-        assert _TELL in self.events and _WRITE in self.events
+    def assert_synced_before_reports(self) -> None:
+        assert _REPORT in self.events and _WRITE in self.events
         for index, event in enumerate(self.events):
             before = self.events[:index]
-            if event == _TELL and _WRITE in before:
+            if event == _REPORT and _WRITE in before:
                 last = len(before) - 1 - before[::-1].index(_WRITE)
                 assert _SYNC in before[last:], self.events
 
@@ -86,20 +86,20 @@ def recorder_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 @pytest.mark.parametrize(("action", "was_up"), [("start", False), ("stop", True), ("restart", True), ("kill", True), ("start", True)])
-def test_an_end_is_synced_before_the_system_log_and_the_caller_are_told(
+def test_an_end_is_synced_before_the_system_log_and_the_caller_see_it(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, action: str, was_up: bool
 ) -> None:
     if was_up:
         fake.up()
-    monkeypatch.setattr(perform_module, "announce", recorder.tells)
+    monkeypatch.setattr(perform_module, "announce", recorder.reports)
     del recorder.events[:]
-    told = fake.perform(action)
-    assert told.outcome.value in ("done", "unchanged") and told.code == ""
-    recorder.assert_told_when_synced()
+    result = fake.perform(action)
+    assert result.outcome.value in ("done", "unchanged") and result.code == ""
+    recorder.assert_synced_before_reports()
     assert recorder.is_synced
 
 
-def test_what_was_done_before_under_the_same_key_is_synced_before_it_is_told(fake: FakeNode, recorder: Recorder) -> None:
+def test_a_repeated_action_syncs_the_first_result_before_it_reports_it(fake: FakeNode, recorder: Recorder) -> None:
     fake.up()
     asked = {"idempotency_key": "key", "reason": keyed("key", "")}
     assert fake.perform("restart", **asked).outcome.value == "done"
@@ -111,7 +111,7 @@ def test_what_was_done_before_under_the_same_key_is_synced_before_it_is_told(fak
     assert recorder.is_synced
 
 
-def test_a_journal_of_another_version_stops_no_action_and_the_result_says_so(fake: FakeNode) -> None:
+def test_a_journal_of_another_version_stops_no_action_and_the_result_reports_it(fake: FakeNode) -> None:
     fake.perform("start")
     assert fake.node.journal.store.write(lambda connection: connection.execute("PRAGMA user_version = 99"))
     fake.node.journal.close()
@@ -120,7 +120,7 @@ def test_a_journal_of_another_version_stops_no_action_and_the_result_says_so(fak
     assert any("its schema 99 is newer than" in warning for warning in fake.node.journal.warnings)
 
 
-def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
+def test_a_failed_sync_keeps_the_outcome_and_adds_a_code_and_a_warning(
     fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announced: list[Any] = []
@@ -132,14 +132,14 @@ def test_of_a_sync_that_fails_the_outcome_stays_with_a_code_and_a_warning(
     assert announced == [started]
     again = fake.perform("restart")
     assert (again.outcome.value, again.code) == ("done", "not_durable")
-    # A task of many servers says it once.
+    # A task of many servers reports the warning once.
     assert set(again.warnings) == set(started.warnings) == set(fake.node.journal.warnings)
     recorder.error = None
     assert fake.perform("restart").code == ""
 
 
-def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNode, recorder: Recorder) -> None:
-    # Modules report after that.
+def test_a_closed_call_has_synced_all_rows_that_it_wrote_and_read(fake: FakeNode, recorder: Recorder) -> None:
+    # Modules report after the close.
     call = _OnNode(fake.node)
     perform(fake.node.journal, "op", Server(UUID, "Cobalt"))
     neighbour = fake.build()
@@ -148,23 +148,23 @@ def test_a_call_has_synced_what_it_wrote_and_read_once_it_is_closed(fake: FakeNo
     assert recorder.is_synced
 
 
-def test_facts_of_servers_are_synced_before_they_are_told(fake: FakeNode, recorder: Recorder) -> None:
+def test_facts_of_servers_are_synced_before_they_are_reported(fake: FakeNode, recorder: Recorder) -> None:
     fake.up()
     perform(fake.node.journal, "op", Server(UUID, "Cobalt"))
     reader = fake.build()
     assert not recorder.is_synced
-    told = describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
-    assert told.entries[0]["last_operation"]["id"] == "op" and recorder.is_synced
+    found = describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
+    assert found.entries[0]["last_operation"]["id"] == "op" and recorder.is_synced
     recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
     perform(fake.node.journal, "op-2", Server(UUID, "Cobalt"))
     for _look in range(2):
         describe((UUID,), reader, FactOptions(), remember=lambda _uuid, _run: None)
-    # Modules show it, and the HTTP shim logs it, once.
+    # Modules show the warning once, and the HTTP shim logs it once.
     assert len(reader.journal.warnings) == 1 and "power cut" in reader.journal.warnings[0]
 
 
 @pytest.mark.parametrize("ask", [lambda found: found.recorded(ALPHA.uuid, 5)[0], lambda found: found.recorded_one(ALPHA.uuid, "op-1")])
-def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
+def test_an_operation_of_the_journal_is_synced_before_it_is_reported(node: Node, recorder: Recorder, ask: Callable[[Any], Any]) -> None:
     perform(node.journal())
     buffered = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(buffered)
@@ -172,11 +172,11 @@ def test_an_operation_of_the_journal_is_synced_before_it_is_told(node: Node, rec
     assert ask(buffered.operations).outcome == "done" and recorder.is_synced
     recorder.error = OSError(errno.EIO, os.strerror(errno.EIO))
     perform(node.opened[0], "op-2")
-    told = ask(buffered.operations)
-    assert (told.outcome, told.code, len(buffered.warnings)) == ("done", "not_durable", 1)
+    operation = ask(buffered.operations)
+    assert (operation.outcome, operation.code, len(buffered.warnings)) == ("done", "not_durable", 1)
 
 
-def test_events_are_synced_before_a_reader_is_told_of_them(node: Node, recorder: Recorder) -> None:
+def test_events_are_synced_before_a_reader_gets_them(node: Node, recorder: Recorder) -> None:
     writer, reader = node.journal(), node.journal()
     writer.events.open()
     writer.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
@@ -192,7 +192,7 @@ def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) ->
 
     class Client:
         def post(self, *_given: object, **_options: object) -> Posted:
-            recorder.tells()
+            recorder.reports()
             return Posted(Taking.TAKEN)
 
         def close(self) -> None:
@@ -204,16 +204,16 @@ def test_an_event_is_synced_before_it_is_sent(node: Node, recorder: Recorder) ->
     for _unused in range(2):
         writer.events.write(Event(EventType.SERVER_CRASHED, "2026-03-01T12:00:00.000Z", {}, ALPHA))
         worker.turn(delivery_worker.OutboxSight(journal.events.state(), 0))
-    assert recorder.events.count(_TELL) == 2
-    recorder.assert_told_when_synced()
+    assert recorder.events.count(_REPORT) == 2
+    recorder.assert_synced_before_reports()
 
 
-def test_the_supervisor_syncs_what_it_judged_before_it_says_so(fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_watch, "announce_line", recorder.tells)
+def test_the_supervisor_syncs_a_verdict_before_it_reports_it(fake: FakeNode, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_watch, "announce_line", recorder.reports)
     watch: Any = SimpleNamespace(_node=lambda: fake.node)
     assert fake.node.journal.ended_runs.write(_crash())
     connection_watch.EngineWatch._say(watch, [_crash()])
-    recorder.assert_told_when_synced()
+    recorder.assert_synced_before_reports()
 
 
 def _crash() -> EndedRun:
@@ -232,9 +232,9 @@ def is_output(descriptor: int, _open_on: str, _call: str) -> bool:
 
 
 def trace_of(tmp_path: Path, script: str, *roots: Path) -> Answers:
-    """Run a script of Python that prints its answer, and return what was not on the disk then."""
+    """Run a Python script that prints its answer. Returns the data that was not on the disk at that time."""
     if shutil.which("strace") is None:
-        pytest.skip("strace is not there")
+        pytest.skip("strace is not installed")
     output, there = tmp_path / "trace", files_below(*roots)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([*traced(output), sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
@@ -244,7 +244,7 @@ def trace_of(tmp_path: Path, script: str, *roots: Path) -> Answers:
     return answers
 
 
-def test_the_record_of_a_rolling_run_is_on_the_disk_before_a_node_is_asked(tmp_path: Path) -> None:
+def test_the_record_of_a_rolling_run_is_on_the_disk_before_a_request_to_a_node(tmp_path: Path) -> None:
     script = f"""
 import os
 from {UTILS}._fleet.rollout import run_files as files
@@ -260,7 +260,7 @@ os.write(1, b"ended")
     assert answers.not_synced == [()] * 4
 
 
-def test_a_definition_that_is_kept_is_on_the_disk_before_it_is_told(tmp_path: Path) -> None:
+def test_a_kept_definition_is_on_the_disk_before_it_is_reported(tmp_path: Path) -> None:
     state = tmp_path / "state"
     script = f"""
 import os
@@ -274,7 +274,7 @@ for number in range(2):
 
 
 @pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another process"])
-def test_what_the_journal_tells_is_on_the_disk_alone_and_beside_another_process(node: Node, tmp_path: Path, others: int) -> None:
+def test_a_synced_journal_is_on_the_disk_with_and_without_another_process(node: Node, tmp_path: Path, others: int) -> None:
     for _unused in range(others):
         perform(node.journal())
         assert node.opened[-1].sync() == ""
@@ -296,9 +296,9 @@ os.write(1, b"closed")
     assert row is not None and row.id == "last"
 
 
-def test_a_maintenance_goes_by_its_memory_once_that_is_on_the_disk() -> None:
+def test_a_maintenance_uses_its_record_only_after_the_sync() -> None:
     tasks = yaml.safe_load((ROLES / "maintenance" / "tasks" / "write_record.yml").read_text())
     written, synced, *others = tasks
-    memory = written["ansible.builtin.copy"]["dest"]
-    assert synced["ansible.builtin.command"]["argv"] == ["sync", memory, memory.replace(" }}", " | dirname }}")]
+    record = written["ansible.builtin.copy"]["dest"]
+    assert synced["ansible.builtin.command"]["argv"] == ["sync", record, record.replace(" }}", " | dirname }}")]
     assert [name for each in others for name in each if name.startswith("ansible.")] == ["ansible.builtin.set_fact"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Regard to players: what an action owes them, decided from options; who waits, who is told, and what ends it."""
+"""Players: waits and countdowns before an action, their messages, and the events that end them."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class Played:
         return self.fake.node.countdowns.running(UUID)
 
     @property
-    def told(self) -> list[str]:
-        """What players heard, each from its time on; empty for what named none."""
+    def announced(self) -> list[str]:
+        """The messages to players, each from its time on. A message without a time is empty."""
         return [line.partition(" in ")[2] for line in self.game.heard]
 
     def leave_after(self, seconds: float, online: int | None = 0) -> None:
@@ -80,10 +80,10 @@ def played(tmp_path: Path) -> Any:
 
 
 class TestWarned:
-    def test_players_are_told_at_each_mark_once_and_then_it_happens(self, played: Played) -> None:
+    def test_players_get_each_warning_once_before_the_action(self, played: Played) -> None:
         result = played.ask(**WARN, request={"reason": "update"})
         assert result.outcome.value == "done" and played.is_restarted
-        assert played.told == [
+        assert played.announced == [
             "1 minute. update",
             "30 seconds. update",
             "10 seconds. update",
@@ -93,7 +93,7 @@ class TestWarned:
         assert 60 <= result.player_wait.seconds < 62
         assert played.record is None
 
-    def test_what_would_be_refused_warns_nobody(self, played: Played) -> None:
+    def test_a_refused_action_warns_no_players(self, played: Played) -> None:
         played.fake.define(suspended=True)
         result = played.ask(**WARN)
         assert result.code == "suspended" and not played.game.heard and played.seconds < 1 and played.game.looks == 0
@@ -101,7 +101,7 @@ class TestWarned:
 
 class TestWaiting:
     @pytest.mark.parametrize("online", [3, None])
-    def test_at_max_delay_it_is_refused(self, played: Played, online: int | None) -> None:
+    def test_an_action_is_refused_at_max_delay(self, played: Played, online: int | None) -> None:
         played.game.online = online
         result = played.ask(players_at_most=0, max_delay=600)
         code, who = ("players_online", "3 play on it") if online else ("players_unknown", "it is unknown how many play on it (")
@@ -109,14 +109,14 @@ class TestWaiting:
         assert "after 600 s" in result.msg and who in result.msg
         assert played.fake.seen().run == played.run and played.record is None and not result.changed
 
-    def test_a_game_that_falls_silent_in_the_countdown_is_not_taken_for_few_enough(self, played: Played) -> None:
+    def test_an_unknown_number_of_players_during_the_countdown_does_not_count_as_few(self, played: Played) -> None:
         played.game.online = 2
         played.leave_after(20, online=None)
         result = played.ask(players_at_most=3, max_delay=600, **WARN)
         assert (result.code, played.is_restarted) == ("players_unknown", False)
         assert len(played.game.heard) == 4 and played.game.heard[-1] == "Server restart called off."
 
-    def test_more_who_come_call_it_off_and_it_waits_on(self, played: Played) -> None:
+    def test_too_many_new_players_call_the_countdown_off_and_the_wait_continues(self, played: Played) -> None:
         played.leave_after(40, online=9)
         played.leave_after(200, online=0)
         result = played.ask(players_at_most=5, max_delay=600, **WARN)
@@ -125,27 +125,27 @@ class TestWaiting:
 
 
 class TestEnded:
-    """What ends a wait, and a countdown: each is told of to players who were told, and leaves nothing behind."""
+    """Events that end a wait or a countdown. Players get a message if they were warned, and no record remains."""
 
-    def ended(self, played: Played, outcome: str, code: str, *, told: bool = True) -> Result:
+    def ended(self, played: Played, outcome: str, code: str, *, called_off: bool = True) -> Result:
         result = played.ask(**WARN)
         assert (result.outcome.value, result.code) == (outcome, code), result.msg
-        assert (played.game.heard[-1] == "Server restart called off.") is told
+        assert (played.game.heard[-1] == "Server restart called off.") is called_off
         assert played.record is None and played.seconds <= 27
         return result
 
-    def test_a_stop_by_somebody_else(self, played: Played) -> None:
+    def test_another_actions_stop_cancels_the_countdown(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("stop", origin="bob"))
         played.leave_after(20.5, online=None)
-        result = self.ended(played, "cancelled", "superseded", told=False)
+        result = self.ended(played, "cancelled", "superseded", called_off=False)
         assert "by bob" in result.msg and not played.fake.live
 
-    def test_a_kill(self, played: Played) -> None:
+    def test_a_kill_cancels_the_countdown(self, played: Played) -> None:
         played.clock.after(20, lambda: played.fake.perform("kill"))
-        self.ended(played, "cancelled", "cancelled_by_kill", told=False)
+        self.ended(played, "cancelled", "cancelled_by_kill", called_off=False)
         assert not played.fake.live
 
-    def test_a_crash_lets_a_restart_go_on_at_once(self, played: Played) -> None:
+    def test_a_crash_ends_the_countdown_and_the_restart_continues(self, played: Played) -> None:
         def crash() -> None:
             played.fake.engine.end(UUID)
             played.game.online = None
@@ -154,21 +154,21 @@ class TestEnded:
         result = played.ask(**WARN)
         assert result.outcome.value == "done" and played.is_restarted and played.seconds < 30
 
-    def test_a_signal(self, played: Played) -> None:
+    def test_a_signal_ends_the_countdown(self, played: Played) -> None:
         played.clock.after(20, lambda: setattr(played.fake, "interrupted", True))
         self.ended(played, "skipped", "interrupted_by_signal")
         assert played.fake.seen().run == played.run
 
-    def test_a_full_disk(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_full_disk_ends_the_countdown(self, played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_place: object) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         played.clock.after(20, lambda: monkeypatch.setattr(os, "pwrite", refuse))
         result = played.ask(**WARN)
         assert (result.outcome.value, result.code, played.fake.seen().run) == ("refused", "lock_unavailable", played.run)
-        assert played.told == ["1 minute.", ""] and "called off" in played.game.heard[1]
+        assert played.announced == ["1 minute.", ""] and "called off" in played.game.heard[1]
 
-    def test_a_server_started_by_another_before_its_turn_is_left_to_its_players(self, played: Played) -> None:
+    def test_a_server_started_by_another_action_is_not_restarted(self, played: Played) -> None:
         played.fake.engine.end(UUID)
         lock = played.fake.lock("start")
 
@@ -182,24 +182,22 @@ class TestEnded:
         assert result.stop is None
 
     @pytest.mark.parametrize(
-        "options, told", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
+        "options, heard", [({"players_at_most": 0}, []), ({"players_at_most": 3, "max_delay": 90, "warn": [5]}, [1, 1])]
     )
-    def test_players_who_come_while_it_waits_for_the_lock_keep_it_from_happening(
-        self, played: Played, options: dict[str, Any], told: list[int]
-    ) -> None:
-        played.game.online = 0 if not told else 2
+    def test_new_players_during_the_lock_wait_prevent_the_action(self, played: Played, options: dict[str, Any], heard: list[int]) -> None:
+        played.game.online = 0 if not heard else 2
         lock = played.fake.lock("start")
         played.leave_after(20, online=9)
         played.clock.after(60, lock.release)
         result = played.ask(**options, request={"wait_seconds": 300})
         assert (result.code, played.is_restarted, result.changed) == ("players_online", False, False)
-        assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(told)
+        assert "by the time it had the lock" in result.msg and len(played.game.heard) == len(heard)
 
 
 class TestSameKey:
-    """The same action, asked for once more under its key, as by a run that is resumed: it waits for the first, and finds it done."""
+    """The same action with the same key, as from a resumed rolling run: the second request waits for the first."""
 
-    def test_it_waits_for_the_first_and_nobody_is_told_twice(self, played: Played) -> None:
+    def test_the_second_request_waits_for_the_first_and_repeats_no_warning(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
@@ -214,22 +212,22 @@ class TestSameKey:
         assert result.outcome.value == "unchanged" and "under the same key" in result.msg and not played.game.heard
         assert 40 <= played.seconds < 45
 
-    def test_it_takes_over_where_the_first_gave_up(self, played: Played) -> None:
+    def test_the_second_request_takes_over_after_the_first_gave_up(self, played: Played) -> None:
         first = played.fake.request("restart", players=read_policy("restart", True, WARN), idempotency_key="run-1", reason="run-1: x")
         held = played.fake.node.countdowns.begin(UUID, first, played.run, since=timestamp(NOON), due=timestamp(NOON))
         held.write()
         played.clock.after(40, held.release)
         result = played.ask(**WARN, request={"idempotency_key": "run-1", "reason": "run-1: x"})
-        assert result.outcome.value == "done" and played.told == [
+        assert result.outcome.value == "done" and played.announced == [
             "20 seconds. x",
             "10 seconds. x",
         ]
 
 
 class TestAbandoned:
-    """A process that told players and was killed: whoever finds its record tells them that it does not come."""
+    """A process that warned players and was killed: the next process tells them that the action is called off."""
 
-    def test_players_are_told_once(self, played: Played) -> None:
+    def test_the_call_off_is_sent_once(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
         server = Server(UUID, "Cobalt")
         assert [call_off_abandoned(played.fake.node, server) for _each in range(2)] == [True, False]
@@ -237,10 +235,10 @@ class TestAbandoned:
 
 
 class TestResumed:
-    """An action that was accepted, and whose process died while it waited for players; another process goes on with it."""
+    """An accepted action whose process died while it waited for players. Another process continues it."""
 
     @pytest.mark.parametrize("told", [0, 60])
-    def test_another_run_ends_it(self, played: Played, told: int) -> None:
+    def test_another_restart_cancels_the_action(self, played: Played, told: int) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=told, left=40)
         played.clock.sleep(1)
@@ -250,7 +248,7 @@ class TestResumed:
         assert (result.outcome.value, result.code, played.fake.seen().run) == ("cancelled", "superseded", run)
         assert len(played.game.heard) == heard
 
-    def test_a_server_that_was_stopped_meanwhile_is_not_started(self, played: Played) -> None:
+    def test_a_server_stopped_in_between_is_not_started(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=60, left=40)
         played.clock.sleep(1)
@@ -260,10 +258,10 @@ class TestResumed:
 
 
 class TestAllAbandoned:
-    """What a process left that died is called off on all servers, but for what was accepted: another process goes on with that."""
+    """Countdowns of dead processes are called off on all servers, except accepted actions: another process continues those."""
 
     @pytest.mark.parametrize("left, heard", [(18.0, 0), (-20.0, 0), (-40.0, 1)])
-    def test_what_was_accepted_is_left_until_its_process_does_not_come(self, played: Played, left: float, heard: int) -> None:
+    def test_an_accepted_countdown_is_called_off_only_when_its_process_is_overdue(self, played: Played, left: float, heard: int) -> None:
         _abandon(played, "accepted", told=30, left=left)
         now, node = NOON, played.fake.node
         accept(node.journal, [Acceptance("accepted", Server(UUID), PowerAction.RESTART, "", now, now, 30, now)])
@@ -276,7 +274,7 @@ class TestRecord:
     @pytest.mark.parametrize(
         "fields", [{"told": "x"}, {"due": 5}, {"pid": "x"}, {"pid": None}, {"online": True}, {"reason": []}, {"action": 7}, {"pid": 1.5}]
     )
-    def test_one_that_holds_what_it_must_not_is_none(self, played: Played, fields: dict[str, Any]) -> None:
+    def test_a_record_with_invalid_fields_is_ignored(self, played: Played, fields: dict[str, Any]) -> None:
         _abandon(played, "another", told=30, left=18)
         file = Path(played.fake.node.settings.lock_directory) / f"{UUID}.countdown"
         held = {name: value for name, value in json.loads(file.read_text()).items() if name != "check"}
@@ -286,7 +284,7 @@ class TestRecord:
         assert played.record is None and not played.game.heard
         assert played.ask(**WARN).outcome.value == "done"
 
-    def test_who_comes_while_what_a_dead_process_left_is_called_off_is_not_refused(self, played: Played) -> None:
+    def test_a_concurrent_call_off_does_not_refuse_a_new_countdown(self, played: Played) -> None:
         _abandon(played, "another", told=30, left=18)
         countdowns = played.fake.node.countdowns
         held = countdowns.take_abandoned(UUID)
@@ -296,22 +294,22 @@ class TestRecord:
         assert mine.found is None
         mine.release()
 
-    def test_readers_see_who_counts_until_when_and_who_plays(self, played: Played) -> None:
+    def test_readers_see_origin_end_and_players_of_a_countdown(self, played: Played) -> None:
         seen: list[Countdown | None] = []
         played.clock.after(20, lambda: seen.append(played.record))
         played.ask(**WARN)
         assert seen[0] is not None and (seen[0].phase, seen[0].online, seen[0].told) == (COUNTING, 3, 60)
         assert seen[0].facts()["due"].startswith("2026-03-01T12:01:0") and seen[0].facts()["origin"] == "alice@web1"
 
-    def test_the_same_action_in_another_process_goes_on_where_the_first_was(self, played: Played) -> None:
+    def test_another_process_continues_the_countdown_of_the_same_action(self, played: Played) -> None:
         request = played.fake.request("restart", players=read_policy("restart", True, WARN))
         _abandon(played, request.operation, told=30, left=18)
         result = perform(request, played.fake.node)
-        assert result.outcome.value == "done" and played.told == ["10 seconds."]
+        assert result.outcome.value == "done" and played.announced == ["10 seconds."]
         assert result.player_wait is not None and 17 <= result.player_wait.seconds <= 19
 
     @pytest.mark.parametrize("seconds", [20.0, 31.0, 60.0])
-    def test_one_that_ends_by_a_signal_leaves_it_wherever_it_was(self, played: Played, seconds: float) -> None:
+    def test_an_action_ended_by_a_signal_keeps_its_countdown_record(self, played: Played, seconds: float) -> None:
         def over() -> bool:
             return played.clock.monotonic() > began + seconds
 
@@ -326,7 +324,7 @@ class TestRecord:
 
 
 def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:
-    """Leave the record of a process that has died in the middle of a countdown."""
+    """Leave the record of a process that died in the middle of a countdown."""
     countdowns, clock = played.fake.node.countdowns, played.clock
     request = played.fake.request("restart", operation=operation)
     due = timestamp(clock.now() + timedelta(seconds=left))
@@ -336,16 +334,16 @@ def _abandon(played: Played, operation: str, *, told: int, left: float) -> None:
 
 
 class TestCheckMode:
-    def test_what_would_be_left_since_nobody_can_be_counted_is_refused(self, played: Played) -> None:
+    def test_a_dry_run_refuses_an_action_that_would_end_at_max_delay(self, played: Played) -> None:
         played.fake.games.game = None
         result = played.ask(players_at_most=0, max_delay=5, request={"check": True})
         assert (result.outcome.value, result.code, played.seconds) == ("refused", "players_unknown", 0)
         assert "its players cannot be counted (nothing says what is played there" in result.msg
         assert result.msg.endswith("): it would be left after 5 s")
-        # It goes on all the same.
+        # The action proceeds at max_delay.
         assert played.ask(players_at_most=0, max_delay=5, on_max_delay="proceed", request={"check": True}).outcome.value == "done"
 
-    def test_who_plays_is_told_and_nobody_is_waited_for(self, played: Played) -> None:
+    def test_a_dry_run_counts_players_without_a_warning_or_wait(self, played: Played) -> None:
         result = played.ask(**WARN, request={"check": True})
         assert result.outcome.value == "done" and result.players is not None and result.players.online == 3
         assert played.seconds == 0 and not played.game.heard and played.record is None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A receiver of rolling runs' messages that answers as a test says, and keeps what it was sent."""
+"""A receiver of rolling runs' messages that answers as a test sets it, and keeps its requests."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Sent:
         return read
 
 
-class Told:
-    """The receiver: ``status`` is what it answers, ``hangs`` for how many seconds it says nothing first, ``trickles`` if it never ends."""
+class FakeReceiver:
+    """The receiver: ``status`` is its answer, ``hangs`` the delay in seconds. With ``trickles``, the answer never ends."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -74,8 +74,8 @@ class Told:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[Told]:
-    receiver = Told()
+def fake_receiver() -> Iterator[FakeReceiver]:
+    receiver = FakeReceiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
