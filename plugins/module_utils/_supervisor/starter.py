@@ -76,7 +76,7 @@ class Starter:
                 self._begin(rows, limiter, node, in_tiers=limiter is self._staggered)
 
     def _sleep_if_held(self, row: EndedRun, node: Node) -> bool:
-        """Tell if another process holds the lock. A restart that stopped the server starts it itself, as long as it lives."""
+        """Put a row to sleep if another process holds its server's lock; tell if so. A restart that stopped the server starts it itself."""
         held = node.locks.holder(row.server.uuid) is not None
         if held:
             with self._guard:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..model.schema import read_fields
@@ -90,12 +90,12 @@ def shortened(msg: str) -> str:
     return storable(msg)[:MSG_LIMIT]
 
 
-def insertion(table: str, columns: Iterable[str]) -> str:
+def insertion(table: str, columns: Sequence[str]) -> str:
     """Return the statement that inserts a row of named parameters."""
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
 
 
-def replacing(columns: Iterable[str]) -> str:
+def replacing(columns: Sequence[str]) -> str:
     """Return the part of an upsert that replaces the values of columns."""
     return f"DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)}"
 
