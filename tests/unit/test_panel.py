@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.fleet.power.plugins.module_utils._power.definitions.definition_files import name_in
 from ansible_collections.fleet.power.plugins.module_utils._power.definitions.settings import parse_settings
 from ansible_collections.fleet.power.plugins.module_utils._power.model.errors import PowerError, SourceDenied, SourceUnreachable
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Panel, PanelApi
@@ -103,7 +104,7 @@ def error_of(panel: Panel, number: int = 1, **options: Any) -> PowerError:
 def test_the_list_is_read_page_by_page_and_serves_every_server(server: FakePanel) -> None:
     panel = panel_at(server)
     assert sorted(panel.listed().servers) == [uuid_of(number) for number in range(7)]
-    assert [panel.name(uuid_of(number)) for number in range(7)] == [f"Server {number}" for number in range(7)]
+    assert [name_in(panel.listed().servers[uuid_of(number)]) for number in range(7)] == [f"Server {number}" for number in range(7)]
     found = [panel.definition(uuid_of(number)) for number in range(7)]
     assert [each.server.name for each in found if each is not None] == [f"Server {number}" for number in range(7)]
     assert sorted(asked.path for asked in server.asked) == [f"/api/remote/servers?page={page}&per_page=3" for page in (1, 2, 3)]
@@ -138,7 +139,7 @@ def test_an_old_list_does_not_tell_whose_a_server_is(server: FakePanel) -> None:
         assert error_of(panel, again=again).__class__ is SourceUnreachable
     tries = server.count(LIST)
     assert error_of(panel, 2).__class__ is SourceUnreachable and server.count(LIST) == tries
-    assert server.count(ONE) == 0 and panel.name(uuid_of(1)) == "Server 1"
+    assert server.count(ONE) == 0 and name_in(panel.listed().servers[uuid_of(1)]) == "Server 1"
     server.well()
     clock.sleep(11)
     assert panel.definition(uuid_of(1)) is not None

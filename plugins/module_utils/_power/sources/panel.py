@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..definitions.definition import Definition, parse_definition
-from ..definitions.definition_files import name_in, uuid_in
+from ..definitions.definition_files import uuid_in
 from ..definitions.settings import Settings
 from ..host.concurrency import map_concurrently
 from ..model.cancellation import CheckCancelled, Deadline, no_check
@@ -320,9 +320,6 @@ class Panel:
 
     def _parsed(self, uuid: str, raw: Any) -> Definition:
         return parse_definition(raw, where=f"of server {uuid} on the Panel at {self.address}", expect_uuid=uuid)
-
-    def name(self, uuid: str) -> str:
-        return name_in(self.listed().servers.get(uuid))
 
     def _started(self, *, brief: bool = False) -> tuple[_Reading, bool]:
         """Return the current read, or a new one if it is too old, and whether it is new."""

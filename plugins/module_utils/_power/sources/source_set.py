@@ -114,12 +114,20 @@ class FromPanel:
 
     def name(self, uuid: str) -> str:
         try:
-            return self._panel.name(uuid)
+            return name_in(self._panel.listed().servers.get(uuid))
         except SourceUnreachable as error:
             return self._kept.name(uuid) if uuid in self._listed_last(error) else ""
 
     def definition(self, uuid: str, *, again: bool = False, check_cancelled: CheckCancelled = no_check) -> Definition | None:
-        found = self._panel_or_kept(uuid, again, check_cancelled)
+        try:
+            found = self._panel.definition(uuid, again=again, check_cancelled=check_cancelled)
+        except SourceUnreachable as error:
+            if uuid not in self._listed_last(error):
+                return None
+            found = tolerantly(self._warn, self._kept.of_panel, uuid, self._panel.address)
+            if found is None:
+                raise
+            self._warn(f"{error}; the last definition seen is used, as allow_stale says")
         if found is not None:
             self._given[uuid] = found
         return found
@@ -137,18 +145,6 @@ class FromPanel:
                 return
             self._list_kept = seen
             self._kept.keep_list(self._panel.address, seen.servers)
-
-    def _panel_or_kept(self, uuid: str, again: bool, check_cancelled: CheckCancelled) -> Definition | None:
-        try:
-            return self._panel.definition(uuid, again=again, check_cancelled=check_cancelled)
-        except SourceUnreachable as error:
-            if uuid not in self._listed_last(error):
-                return None
-            kept = tolerantly(self._warn, self._kept.of_panel, uuid, self._panel.address)
-            if kept is None:
-                raise
-            self._warn(f"{error}; the last definition seen is used, as allow_stale says")
-            return kept
 
     def _listed_last(self, error: SourceUnreachable) -> frozenset[str]:
         listed = self._kept.last_list(self._panel.address) if self._allow_stale else None
