@@ -269,7 +269,7 @@ NOT_NOTICED = [
     ("settings.environment.startup", "shadowed by the built-in"),
     ("process_configuration.startup", {"done": ["other"]}),
     ("process_configuration.configs", []),
-    ("somebody_elses_key", 1),
+    ("unknown_key", 1),
 ]
 
 

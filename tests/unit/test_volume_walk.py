@@ -122,7 +122,7 @@ def test_a_kill_ends_a_walk_with_slow_moves_within_a_second(tmp_path: Path, monk
     assert open_descriptors() == before
 
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
 USAGE, BOTH = "usage", "usage and ownership"
 
 
@@ -187,7 +187,7 @@ def test_a_changed_owner_is_reported_once_and_a_foreign_hard_link_gives_a_warnin
     settings = fake.build().settings
     (fake.volume / "world").write_bytes(b"")
     os.chown(fake.volume / "world", settings.uid + 1, settings.gid + 1)
-    stranger = fake.root / "somebody else's"
+    stranger = fake.root / "foreign"
     stranger.write_bytes(b"")
     os.chown(stranger, settings.uid + 1, settings.gid + 1)
     os.link(stranger, fake.volume / "link")
