@@ -35,7 +35,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
     parse_uuid,
 )
 
-#: The engine's names of limits.
+#: Our field for each limit of the engine.
 LIMIT_FIELDS = {
     "Memory": "memory",
     "MemoryReservation": "reservation",

@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.tests.integration.panel_server import Answe
 PLAIN_MIB = 300
 MOST_MIB = 150
 #: Requests each address of a JSON list. Prints the results and the most memory that this process has had, in MiB.
-#: The value of getrusage does not fit: it includes the memory of the parent process.
+#: The maximum of getrusage is no use here: it includes the memory of the parent process.
 CHILD = """
 import json, re, sys
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web

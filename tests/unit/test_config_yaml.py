@@ -320,7 +320,7 @@ def test_a_long_plain_value_takes_at_most_16_times_its_size_in_memory(repeated: 
 
 
 @pytest.mark.parametrize("value", ["1" * 300, "1" + ":1" * 200, "1" * 150 + "." + "1" * 150])
-def test_a_very_long_number_in_text_is_quoted(value: str) -> None:
+def test_a_long_text_like_a_number_is_quoted(value: str) -> None:
     after = replace_yaml("a: old\n", [ConfigRule("a", value)])
     assert read_by_each(after) == [{"a": value}] * len(READERS)
     assert replace_yaml(after, [ConfigRule("a", value)]) == after

@@ -322,7 +322,7 @@ def test_a_listener_that_was_replaced_does_not_get_the_token() -> None:
 
 
 def reset_connection() -> socket.socket:
-    """A connection that the other end closed before it accepted it."""
+    """A connection that the other end closed without accepting it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return socket.create_connection(server.getsockname())
 

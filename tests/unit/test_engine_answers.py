@@ -329,7 +329,7 @@ def test_a_failed_stream_ends_each_wait_without_an_answer(engine: Engine, events
 
 
 class Hints:
-    """Replaces the engine's hints. They begin with the first wait, and report ends only with ``tells``."""
+    """Replaces the engine's hints. They start at the first wait with ``begin``, and report ends only with ``tells``."""
 
     def __init__(self, fake: FakeNode, *, tells: bool = True) -> None:
         self.fake, self.tells = fake, tells

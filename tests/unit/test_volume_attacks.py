@@ -133,7 +133,7 @@ def test_an_unreleased_lease_delays_a_read_by_about_a_second(disk: Disk) -> None
     assert read(disk) == b"old\n"
 
 
-# --- too deep, too many, too large ----------------------------------------------------------------------------------------------------
+# --- large trees and files ------------------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -199,7 +199,7 @@ def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(dis
     disk.act(act)
 
 
-# --- disks that refuse ----------------------------------------------------------------------------------------------------------------
+# --- failing disks --------------------------------------------------------------------------------------------------------------------
 
 
 def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:

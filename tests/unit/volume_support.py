@@ -47,7 +47,7 @@ class Disk:
         return self.outside / "canary"
 
     def act(self, function: Callable[[], None]) -> None:
-        """Run ``function`` as ``who``: as root in this process, else in a child process."""
+        """Run ``function`` as ``who``. For ``nobody``, root uses a child process."""
         if self.who == "root" or os.geteuid() != 0:
             function()
         else:
