@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine and a clock that a test owns, for faults and moments that a real engine does not let itself be asked for.
+"""A fake engine and a fake clock, for faults and moments that a test cannot get from a real engine.
 
-Time passes only by sleeping; what is due meanwhile happens in its order. A call of the engine can be made to fail before it is carried
-out, or after: then it was carried out and its answer is lost.
+Time passes only in ``sleep``, which calls due functions in order. A call of the engine can fail before its execution, or after it.
+A failure after the execution loses only the answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.server im
     parse_uuid,
 )
 
-#: The engine's names of limits.
+#: Our field for each limit of the engine.
 LIMIT_FIELDS = {
     "Memory": "memory",
     "MemoryReservation": "reservation",
@@ -71,13 +71,13 @@ class FakeClock:
         self._passed = max(self._passed, until)
 
     def after(self, seconds: float, happening: Callable[[], object]) -> None:
-        """Have something happen that many seconds from now."""
+        """Call ``happening`` after that many seconds."""
         self._due.append((self._passed + seconds, next(self._order), happening))
         self._due.sort(key=lambda due: due[:2])
 
 
 class FakeOutput(Output):
-    """An attached output: chunks to be read, one at a time; None is a read during which nothing comes, ``b""`` the end."""
+    """An attached output that yields these chunks. None is a read without data, ``b""`` the end."""
 
     def __init__(self, clock: FakeClock, *chunks: bytes | None) -> None:
         super().__init__(None)
@@ -87,7 +87,7 @@ class FakeOutput(Output):
         self.closed = False
 
     def read(self, seconds: float) -> bytes | None:
-        """The next chunk; nothing where there is none left. Reading on after the end is a mistake."""
+        """The next chunk, or None if no chunk is left. A read after the end is an error."""
         chunk = self._chunks.pop(0) if self._chunks else None
         assert not self._ended
         self._ended = chunk == b""
@@ -150,7 +150,7 @@ class FakeContainers(dict[str, Snapshot]):
         self._engine.ask(("forbid_restart",), name, lambda found: self._engine.put(replace(found, restart_policy="no")))
 
     def set_limits(self, name: str, body: Mapping[str, Any]) -> list[str]:
-        """Change limits by the engine's rules: 0 and empty leave what there is. ``unable`` are those that it cannot have."""
+        """Change limits by the engine's rules: 0 and empty change nothing. It discards the limits in ``unable``."""
         given = {key: value for key, value in body.items() if value not in (0, "") and key not in self._engine.unable}
 
         def change(found: Snapshot) -> None:
@@ -208,14 +208,14 @@ class FakeEvents:
         self.serving = True
 
     def await_end_hint(self, container: str, seconds: float, *, begin: bool) -> bool | None:
-        """It tells of nothing by itself, unless the test has ``hints`` tell."""
+        """The answer of the test's ``hints``."""
         return self._engine.hints(container, seconds, begin)
 
     def changed_servers(self, since: float, until: float) -> Iterator[str]:
         return iter(())
 
     def follow(self, since: int | None) -> FakeEventStream:
-        """A stream of what the test puts into it from now on; ``since`` is noted."""
+        """A stream of the events that the test puts into it."""
         self._engine.begin("follow")
         self.streams.append(FakeEventStream(since))
         return self.streams[-1]
@@ -225,34 +225,34 @@ class FakeEvents:
 
 
 class FakeEventStream:
-    """Events that the test puts: an exception is raised, None ends the stream."""
+    """Events from the test. The stream raises an exception and ends at None."""
 
     def __init__(self, since: int | None) -> None:
         self.since = since
         self.closed = False
-        self._told: queue.Queue[ContainerEvent | Exception | None] = queue.Queue()
+        self._events: queue.Queue[ContainerEvent | Exception | None] = queue.Queue()
 
-    def put(self, told: ContainerEvent | Exception | None) -> None:
-        self._told.put(told)
+    def put(self, event: ContainerEvent | Exception | None) -> None:
+        self._events.put(event)
 
     def __iter__(self) -> FakeEventStream:
         return self
 
     def __next__(self) -> ContainerEvent:
-        told = None if self.closed else self._told.get()
-        if isinstance(told, Exception):
-            raise told
-        if told is None:
+        event = None if self.closed else self._events.get()
+        if isinstance(event, Exception):
+            raise event
+        if event is None:
             raise StopIteration
-        return told
+        return event
 
     def close(self) -> None:
         self.closed = True
-        self._told.put(None)
+        self._events.put(None)
 
 
 class FakeCommands:
-    """Commands run in containers: each ends as the test has set next, or with exit code 0 and no output; ``ran`` lists them."""
+    """Commands in containers. Each takes its end from ``ends``, or ends with code 0. ``ran`` lists them."""
 
     def __init__(self) -> None:
         self.ends: list[CommandEnd] = []
@@ -264,11 +264,10 @@ class FakeCommands:
 
 
 class FakeEngine:
-    """An engine of values. ``before`` and ``after`` hold, by the name of a call, what happens once at its next ones.
+    """An engine in memory. ``before`` and ``after`` hold functions by the name of a call. Each is used for one call.
 
-    A process ends ``stop_seconds`` after it was sent a signal of ``heeds`` or the command ``stop``, and at once by SIGKILL unless it is
-    ``immortal``. A start ends at once with ``crash`` where that is set. ``calls`` lists what changes something, in order; ``witness`` is
-    told the name of each before anything else happens.
+    A process ends ``stop_seconds`` after a signal of ``heeds`` or the command ``stop``, and at once after SIGKILL, unless it is
+    ``immortal``. With ``crash``, each start ends at once with this code. ``calls`` lists the changes. ``witness`` gets each call first.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -296,7 +295,7 @@ class FakeEngine:
         self.count = itertools.count(1)
 
     def fail(self, call: str, error: Exception, *, late: bool = False, times: int = 1) -> None:
-        """Have the next calls raise, before they are carried out or (``late``) after."""
+        """Make the next calls raise, before their execution or (``late``) after it."""
         (self.after if late else self.before)[call].extend([_raiser(error)] * times)
 
     def silence(self, call: str, *, late: bool = False, times: int = 1) -> None:
@@ -323,7 +322,7 @@ class FakeEngine:
         return [Server(each.name, name_in_labels(each.labels, each.name)) for each in named]
 
     def listed(self) -> list[ListedContainer]:
-        """Every container whose name is a uuid, or that of one which waits."""
+        """Every container with the name of a server or of a waiting container."""
         self.happen(self.before["listed"])
         waiting = [each for each in self.containers.values() if each.name.endswith(WAITING)]
         named = [each for each in self.containers.values() if parse_uuid(each.name)]
@@ -353,7 +352,7 @@ class FakeEngine:
         self.ask(("start",), name, lambda found: self.execute_start(found.id))
 
     def execute_start(self, name: str) -> None:
-        """What a start request does when the engine comes to it; nothing if the container is gone or runs."""
+        """Execute a start request. It has no effect if the container is gone or runs."""
         found = self.find(name)
         if found is None or found.live:
             return
@@ -375,12 +374,12 @@ class FakeEngine:
         return self.put(replace(found, **fields))
 
     def begin(self, call: str) -> None:
-        """Note that a call begins, and have happen what is to happen before it."""
+        """Report a call to ``witness`` and call its next function of ``before``."""
         self.witness(call)
         self.happen(self.before[call])
 
     def ask(self, call: tuple[str, ...], name: str, effect: Callable[[Snapshot], object]) -> bool:
-        """Carry out a call on a container, if it is there; False if not."""
+        """Execute a call on a container. False if the container is gone or does not run."""
         self.begin(call[0])
         self.calls.append(call)
         found = self.find(name)

@@ -1,12 +1,11 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Games of a test's own on the loopback: they answer as a test says, once for each who connects or each datagram.
+"""Fake games on the loopback. They answer each connection or datagram as a test says.
 
-What the good ones answer was compared by hand with what others make of it: mcstatus 14.2.0 and flying-squid 1.12.0 (3 of 20, and 0, 1, 2 of
-10), python-a2s 1.4.2 (12 of 32 with 5 bots; in parts; of compressed parts it looks at another bit than their description names), quakestat
-2.17 and OpenArena 0.8.8 on ioquake3 1.36 (two bots, ``g_humanplayers`` 0, which quakestat counts as two players); and our RCON was
-understood by the server of rconx 0.3.0.
+A comparison by hand with other programs: mcstatus 14.2.0 and flying-squid 1.12.0 (3 of 20, and 0, 1, 2 of 10). python-a2s 1.4.2 (12 of 32
+with 5 bots, also in parts; for compressed parts it reads another bit than their description names). quakestat 2.17 and OpenArena 0.8.8 on
+ioquake3 1.36 (two bots, ``g_humanplayers`` 0; quakestat counts two players). The server of rconx 0.3.0 understood our RCON.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ Address = tuple[str, int]
 
 @contextlib.contextmanager
 def stream_game(serve: Callable[[socket.socket], object]) -> Iterator[Address]:
-    """A game that ``serve`` speaks for with each who connects, one after the other; hung up on after it."""
+    """A game that calls ``serve`` for each connection in turn, and then closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def run() -> None:
@@ -35,7 +34,7 @@ def stream_game(serve: Callable[[socket.socket], object]) -> Iterator[Address]:
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(20)
                     serve(connection)
-                    # Who closes with something unread takes back what he has sent.
+                    # A close with unread input discards the sent answer.
                     connection.shutdown(socket.SHUT_WR)
                     while connection.recv(65536):
                         pass
@@ -46,7 +45,7 @@ def stream_game(serve: Callable[[socket.socket], object]) -> Iterator[Address]:
 
 @contextlib.contextmanager
 def datagram_game(answer: Callable[[bytes], list[bytes]], *, from_elsewhere: bool = False) -> Iterator[Address]:
-    """A game that sends what ``answer`` returns for each datagram that comes, from its own address or from another."""
+    """A game that sends the result of ``answer`` for each datagram, from its own address or from another."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
@@ -98,16 +97,16 @@ def ping_answer(document: bytes) -> bytes:
 
 
 def status(**players: Any) -> bytes:
-    """A status of a Minecraft server, with all that servers put into one."""
+    """A full status of a Minecraft server."""
     icon = "data:image/png;base64," + "iVBORw0KGgo" * 2500
     described = {"text": "", "extra": [{"text": "A \u00a7cserver", "bold": True}]}
     sample = [{"name": "§4{reason}\n", "id": "4566e69f-c907-48ee-8d71-d7ba5aa00d20"}]
-    told = {"version": {"name": "1.21.4", "protocol": 769}, "description": described, "favicon": icon}
-    return json.dumps({**told, "players": {"sample": sample, **players}}).encode()
+    document = {"version": {"name": "1.21.4", "protocol": 769}, "description": described, "favicon": icon}
+    return json.dumps({**document, "players": {"sample": sample, **players}}).encode()
 
 
 def minecraft_game(players: Callable[[], dict[str, Any]]) -> contextlib.AbstractContextManager[Address]:
-    """A game that answers the Server List Ping with these players, once it was asked as the protocol says."""
+    """A game that answers a valid Server List Ping with these players."""
 
     def serve(connection: socket.socket) -> None:
         asked = b""
@@ -128,7 +127,7 @@ CHALLENGE = b"\x0b\x92\x37\x5a"
 
 
 def source_game(players: int, most: int, bots: int) -> contextlib.AbstractContextManager[Address]:
-    """A game that answers A2S_INFO to who has its challenge."""
+    """A game that answers A2S_INFO with the right challenge."""
 
     def answer(packet: bytes) -> list[bytes]:
         if packet.endswith(b"Source Engine Query\0" + CHALLENGE):
@@ -139,7 +138,7 @@ def source_game(players: int, most: int, bots: int) -> contextlib.AbstractContex
 
 
 def quake_game(info: str, status_lines: tuple[str, ...] = ()) -> contextlib.AbstractContextManager[Address]:
-    """A game that answers as Quake 3 does, with this info string and these players."""
+    """A game that answers like Quake 3, with this info string and these players."""
 
     def answer(packet: bytes) -> list[bytes]:
         kind = packet[4:].split(b" ")[0]
@@ -164,7 +163,7 @@ def rcon_request(connection: socket.socket) -> tuple[int, int, bytes]:
 
 
 class RconGame:
-    """A game with RCON as Source has it: an empty answer before that to the login. ``heard`` lists the commands."""
+    """A game with Source RCON. It sends an empty answer before that to the login. ``heard`` lists the commands."""
 
     def __init__(self, password: str) -> None:
         self.heard: list[str] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine of which the test says every byte, at each kind of socket that engines listen at."""
+"""An engine that sends the bytes of a test, at each kind of socket that engines use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nApi-Version: 1.45\r\nContent-Type: application/json\
 
 
 class ScriptedEngine:
-    """Listens at a socket; whatever is asked but its version is answered by the bytes of the test, all in one piece."""
+    """Listens at a socket. It answers each request but that of its version with the test's bytes, in one piece."""
 
     def __init__(self, listener: socket.socket, host: str, tls: ssl.SSLContext | None) -> None:
         self.connection = Connection(host=host, timeout=5, tls=tls is not None)
@@ -43,7 +43,7 @@ class ScriptedEngine:
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            # A thread that waits for somebody would let one more in.
+            # Else the waiting thread accepts one more connection.
             self._listener.shutdown(socket.SHUT_RDWR)
         for each in (self._listener, *self._links):
             each.close()
@@ -70,7 +70,7 @@ class ScriptedEngine:
 
 @contextlib.contextmanager
 def listening(kind: str, directory: Path) -> Iterator[ScriptedEngine]:
-    """Have one at a socket of a kind: ``unix``, ``tcp`` or ``tls``."""
+    """A scripted engine at a socket of this kind: ``unix``, ``tcp`` or ``tls``."""
     if kind == "tls" and shutil.which("openssl") is None:
         pytest.skip("no openssl here")
     if kind == "unix":

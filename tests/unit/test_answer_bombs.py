@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers that take much memory: compressed ones, of many values, without an end, and those whose chunks lie about their size."""
+"""Answers that need much memory: compressed, with many values, endless, or with false chunk sizes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ansible_collections.fleet.power.tests.integration.panel_server import Answe
 
 PLAIN_MIB = 300
 MOST_MIB = 150
-#: Asks for each address that it is given, as JSON: what was said of each, and the most memory that this program has had, in MiB. Not what
-#: getrusage tells: that begins with the most that the process had from which this one was forked.
+#: Requests each address of a JSON list. Prints the results and the most memory that this process has had, in MiB.
+#: The maximum of getrusage is no use here: it includes the memory of the parent process.
 CHILD = """
 import json, re, sys
 from ansible_collections.fleet.power.plugins.module_utils._power.sources.web import Web, WebFault
@@ -54,7 +54,7 @@ print(json.dumps([said, int(most[1]) // 1024]))
 
 
 def zeros(wbits: int) -> bytes:
-    """Compress so many MiB of zeros, quickly: all but the first MiB are the same bytes."""
+    """Compress PLAIN_MIB of zeros. It is fast, because each MiB after the first gives the same bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     begin = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     again = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -76,7 +76,7 @@ def compressed(content: bytes, encoding: str, *, chunked: bool = False) -> Behav
     return behaviour
 
 
-#: Each with its encoding, and whether it comes in a chunk.
+#: Encoding, content, and whether the content comes in a chunk.
 COMPRESSED = (
     ("gzip", GZIP, False),
     ("deflate", DEFLATE, False),
@@ -98,14 +98,14 @@ def server() -> Iterator[Recorder]:
 
 
 def said_in_a_process(*asked: tuple[str, str]) -> tuple[list[str], int]:
-    """What a process of its own said of each address, and how much memory it took at most."""
+    """The results of a separate process for these addresses, and its most memory in MiB."""
     done = subprocess.run([sys.executable, "-c", CHILD], check=False, input=json.dumps(asked), capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     said, mebibytes = json.loads(done.stdout)
     return said, mebibytes
 
 
-def test_a_bomb_of_a_kilobyte_leaves_the_process_below_150_mb(server: Recorder) -> None:
+def test_a_compression_bomb_leaves_the_process_below_150_mib(server: Recorder) -> None:
     assert len(TWICE) < 4096
     urls = [f"{server.url}/{number}" for number in range(len(COMPRESSED))]
     for number, (encoding, content, chunked) in enumerate(COMPRESSED):
@@ -115,13 +115,13 @@ def test_a_bomb_of_a_kilobyte_leaves_the_process_below_150_mb(server: Recorder) 
     assert said == [
         f"its answer is compressed ({encoding}), and only plain answers are read True" for encoding, _content, _chunked in COMPRESSED
     ]
-    # Of an answer to an event the head counts.
+    # In an answer to an event only the status counts.
     said, most = said_in_a_process(*(("send", url) for url in urls))
     assert (said, most < MOST_MIB) == (["200 None"] * len(urls), True)
 
 
 @pytest.mark.parametrize("begin", [b"", b"-1\r\n", b"-5\r\n"], ids=["endless", "all", "negative"])
-def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, begin: bytes) -> None:
+def test_a_false_chunk_size_does_not_lift_the_limit(server: Recorder, begin: bytes) -> None:
     def behaviour(answer: Answering) -> None:
         answer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
         for _unused in range(PLAIN_MIB):
@@ -134,7 +134,7 @@ def test_the_size_of_a_chunk_has_nothing_read_without_a_limit(server: Recorder, 
 
 
 def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviour:
-    """An answer that goes on after its beginning for so many MiB, in chunks that are said to be so large."""
+    """An answer of PLAIN_MIB after its beginning, in chunks of this declared size."""
 
     def behaviour(answer: Answering) -> None:
         answer.write(f"HTTP/1.1 {number} X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -163,9 +163,7 @@ def unending(begin: bytes, *, number: int = 200, chunk: int = 2**20) -> Behaviou
     ],
     ids=["answer", "list", "error", "part", "refusal", "compressed"],
 )
-def test_an_engine_whose_answer_takes_much_memory_is_one_that_cannot_be_used(
-    server: Recorder, call: str, behaviour: Behaviour, why: str
-) -> None:
+def test_an_engines_answer_that_needs_much_memory_is_refused(server: Recorder, call: str, behaviour: Behaviour, why: str) -> None:
     server.fault(behaviour)
     said, most = said_in_a_process((call, server.url))
     assert (said, most < MOST_MIB) == ([why], True), most

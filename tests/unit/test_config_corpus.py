@@ -39,7 +39,7 @@ class Case:
     rules: tuple[ConfigRule, ...]
 
     def check(self) -> None:
-        """The rules give the file that is expected, and nothing new when they are applied to that."""
+        """The rules give the expected file, and change nothing when applied again."""
         parse = parser_of(self.parser)
         assert parse(self.before, self.rules) == self.after
         assert parse(self.after, self.rules) == self.after
@@ -66,7 +66,7 @@ def _text(path: Path) -> str:
     if "crlf" in endings:
         text = text.replace("\n", "\r\n")
     if "latin1" in endings:
-        # As the core reads it: what is not UTF-8 comes through as surrogates.
+        # The core, too, reads a byte outside of UTF-8 as a surrogate.
         text = text.encode("latin-1").decode("utf-8", "surrogateescape")
     return f"\ufeff{text}" if "bom" in endings else text
 
@@ -93,7 +93,7 @@ PIECES = st.lists(
 
 
 def outcome(parser: str, text: str, rules: list[ConfigRule]) -> str | None:
-    """What becomes of a text, or None where that is a fault with a sentence."""
+    """The edited text, or None for a fault with a message of one line."""
     try:
         return parser_of(parser)(text, rules)
     except ConfigFault as fault:
@@ -103,13 +103,13 @@ def outcome(parser: str, text: str, rules: list[ConfigRule]) -> str | None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parser}-{case.name}")
-def test_the_corpus_comes_out_as_expected(case: Case) -> None:
+def test_each_case_of_the_corpus_gives_its_expected_file(case: Case) -> None:
     case.check()
 
 
 @PATIENT
 @given(parser=PARSER, text=PIECES, rules=RULES)
-def test_whatever_the_file_holds_it_is_edited_or_a_fault(parser: str, text: str, rules: list[ConfigRule]) -> None:
+def test_any_text_is_edited_or_a_fault(parser: str, text: str, rules: list[ConfigRule]) -> None:
     outcome(parser, text, rules)
 
 
@@ -129,10 +129,10 @@ def test_a_damaged_file_is_edited_or_a_fault(case: Case, cut: int, piece: str, r
 
 @PATIENT
 @given(case=st.sampled_from(CASES), choice=st.data())
-def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataObject) -> None:
-    """Rules of the corpus, with other values, and rules that nobody wrote for this file."""
-    # Rules that disagree undo each other for ever. So: one for each match, none for what another's path leads through, and by itself a
-    # wildcard, which may name any other's place, and the beginning of a line, which may begin what another makes of one.
+def test_a_second_edit_changes_nothing(case: Case, choice: st.DataObject) -> None:
+    """Takes matches of the corpus and random ones, all with random values."""
+    # Rules that disagree undo each other. So each match has one rule, and no match leads through the place of another.
+    # A wildcard and the beginning of a line can match the place of another rule. Each of them is used alone.
     matches = sorted({rule.match for rule in [*case.rules, *choice.draw(RULES)]})
     alone = [match for match in matches if "*" in match or case.parser == "file"]
     places = [match for match in matches if match not in alone]
@@ -146,14 +146,14 @@ def test_values_that_are_set_once_are_not_set_again(case: Case, choice: st.DataO
 
 @PATIENT
 @given(case=st.sampled_from(CASES))
-def test_without_rules_a_file_comes_back_as_it_is(case: Case) -> None:
+def test_an_edit_without_rules_changes_nothing(case: Case) -> None:
     assert parser_of(case.parser)(case.after, []) == case.after
 
 
 PAGE = GUIDES / "config_files_guide.rst"
 LINES = PAGE.read_text().splitlines()
 TABLES = csv_tables(PAGE)
-#: The parsers that have an example of their own; the other name has the same.
+#: The parsers with an example. `yml` is another name of `yaml`.
 SHOWN = sorted(set(PARSERS) - {"yml"})
 
 
@@ -179,7 +179,7 @@ def expanded(parser: str, rules: list[dict[str, Any]]) -> tuple[ConfigRule, ...]
 
 
 def blocks() -> dict[str, dict[str, Example]]:
-    """Of each section of the page, its blocks of code by the word before them."""
+    """The code blocks of each section, by the word above them."""
     found: dict[str, dict[str, Example]] = {}
     for example in examples(PAGE):
         above = LINES[: example.line - 1]
@@ -196,12 +196,12 @@ BLOCKS = blocks()
 
 
 @pytest.mark.parametrize("parser", SHOWN)
-def test_an_example_is_what_the_parser_does(parser: str) -> None:
+def test_each_example_of_the_guide_matches_its_parser(parser: str) -> None:
     before, rules, after = (BLOCKS[parser][word].text for word in ("Before:", "Rules:", "After:"))
-    meant = expanded(parser, json.loads(rules))
+    expected = expanded(parser, json.loads(rules))
     assert before != after
-    assert parser_of(parser)(before, meant) == after
-    assert parser_of(parser)(after, meant) == after
+    assert parser_of(parser)(before, expected) == after
+    assert parser_of(parser)(after, expected) == after
 
 
 # ----- types and placeholders

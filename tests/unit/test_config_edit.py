@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration files of a boot: tried before a stop, applied after it, and the diff that a result shows."""
+"""Configuration files of a boot: the trial before a stop, the edit after it, and the diff in the result."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def a_server_that_is_down(fake: FakeNode) -> FakeNode:
         (config(rule("rcon.password", "hunter2\n[x]"), parser="ini"), "holds a line end"),
     ],
 )
-def test_a_fault_names_file_rule_and_reason_but_no_value_and_a_restart_stops_nothing(
-    fake: FakeNode, entry: dict[str, Any], reason: str
-) -> None:
+def test_a_faulty_rule_refuses_a_restart_and_the_message_shows_no_value(fake: FakeNode, entry: dict[str, Any], reason: str) -> None:
     fake.up()
     path = has(fake, b"password=old\nrcon.password=hunter1\n")
     if entry["parser"] == "ini":
@@ -81,27 +79,27 @@ def test_a_hostile_pattern_does_not_hang_a_boot(down: FakeNode) -> None:
 
 
 class TestLimits:
-    def test_a_file_of_half_a_million_lines_is_no_configuration(self, down: FakeNode) -> None:
+    def test_a_file_of_more_than_500000_lines_is_refused(self, down: FakeNode) -> None:
         has(down, b"\n" * 500_001)
         define(down, config(rule("a", 1)))
         assert "more than 500000 lines" in down.perform("start").msg
 
-    def test_what_would_be_too_large_to_be_read_again_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_edit_beyond_the_size_limit_is_not_written(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config_edit, "FILE_LIMIT", 10)
         path = has(down, b"a=1\n")
         define(down, config(rule("a", "1234567890")))
         assert "larger than 10 bytes" in down.perform("start").msg
         assert path.read_bytes() == b"a=1\n"
 
-    def test_a_value_that_no_encoding_has_is_a_fault(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_lone_surrogate_is_a_fault(self, down: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(config_edit, "parser_of", lambda _name: lambda _text, _rules: "\ud800")
         define(down, config(rule("a", 1)))
         assert down.perform("start").code == "preboot_failed"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_files_in_other_unicode_encodings_stay_in_them(down: FakeNode, encoding: str) -> None:
-    """Unreal writes its files as UTF-16 where a name is not plain ASCII."""
+def test_a_file_keeps_its_unicode_encoding(down: FakeNode, encoding: str) -> None:
+    """Unreal writes UTF-16 when a name is not plain ASCII."""
     path = has(down, "\ufeff[S]\r\nName=\u00e4\r\n".encode(encoding), "Game.ini")
     define(down, config(rule("S.Name", "\u00f6"), rule("S.New", 1), file="Game.ini", parser="ini"))
     assert down.perform("start").outcome.value == "done"
@@ -109,7 +107,7 @@ def test_files_in_other_unicode_encodings_stay_in_them(down: FakeNode, encoding:
 
 
 class TestDiff:
-    def test_check_mode_shows_what_would_be_written_and_writes_nothing(self, down: FakeNode) -> None:
+    def test_check_mode_shows_the_diff_and_writes_nothing(self, down: FakeNode) -> None:
         path = has(down, b"# mine\na=1\n")
         define(down, config(rule("a", 2)), config(rule("b", 1), file="new.properties"))
         result = down.perform("start", check=True, diff=True)
@@ -124,7 +122,7 @@ class TestDiff:
         ("parser", "match", "content"),
         [("properties", "key", b"\xc3\xa9=1\nkey=1\n"), ("properties", "key", b"key=1\n"), ("ini", "s.key", b"")],
     )
-    def test_values_of_the_environment_are_masked_however_they_are_written(
+    def test_the_diff_masks_values_of_the_environment_in_each_spelling(
         self, down: FakeNode, parser: str, match: str, content: bytes
     ) -> None:
         has(down, content)
@@ -134,8 +132,8 @@ class TestDiff:
         assert "pa55" not in diff.after + repr(diff)
 
 
-class TestEntriesThatMeet:
-    """Entries of one definition are tried one after another, each on what the ones before it would leave."""
+class TestEntriesOfOneDefinition:
+    """Entries are tried in order. Each sees the changes of the entries before it."""
 
     @pytest.mark.parametrize(
         ("entries", "reason"),
@@ -147,7 +145,7 @@ class TestEntriesThatMeet:
             ([config(rule("a", 1), file=f"missing/{'n' * 256}")], "longer than 255 bytes"),
         ],
     )
-    def test_what_cannot_be_applied_is_refused_while_the_server_is_up(
+    def test_an_impossible_edit_refuses_the_restart_of_a_running_server(
         self, fake: FakeNode, entries: list[dict[str, Any]], reason: str
     ) -> None:
         fake.up()
@@ -162,7 +160,7 @@ FILE, OLD, NEW = "server.properties", b"# mine\nport=1\nmotd=kept\n", b"# mine\n
 
 
 def die_at(call: str, volume: Path, *, after: bool = False) -> None:
-    """SIGKILL this process where it makes ``call`` of `os` the first time that a file is being written in ``volume``."""
+    """Send SIGKILL to this process at its first ``call`` of `os` while ``volume`` holds a second file."""
     original = getattr(os, call)
 
     def last(*arguments: Any, **named: Any) -> Any:
@@ -176,18 +174,18 @@ def die_at(call: str, volume: Path, *, after: bool = False) -> None:
 
 
 def boot_killed_at(fake: FakeNode, call: str, *, after: bool = False) -> None:
-    """Start the server in a process of its own, which is killed there."""
+    """Start the server in a child process that is killed at ``call``."""
     child = os.fork()
     if child == 0:
         try:
-            # A journal of its own: no connection to a database survives a fork.
+            # The child opens its own journal: a database connection does not survive a fork.
             fake.node = fake.build()
             die_at(call, fake.root / "volumes" / UUID, after=after)
             fake.perform("start")
         finally:
             os._exit(1)
     _pid, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "nothing killed the boot"
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, "the boot was not killed"
 
 
 @pytest.fixture(name="volume")
@@ -241,7 +239,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("secret", SECRETS, ids=ascii)
 @pytest.mark.parametrize("parser, before", FILES)
-def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser: str, before: str, secret: str) -> None:
+def test_a_secret_with_odd_characters_is_masked_in_each_parsers_spelling(parser: str, before: str, secret: str) -> None:
     after = parser_of(parser)(before, [ConfigRule("k", secret)])
     assert "two" in after
     shown = file_diff("f", before.encode(), after.encode(), [secret])
@@ -250,7 +248,7 @@ def test_a_secret_with_odd_characters_is_masked_as_each_parser_writes_it(parser:
     assert "two" not in shown.after
 
 
-def test_what_a_terminal_acts_on_is_shown_as_an_escape_and_lines_stay_as_they_end() -> None:
+def test_the_diff_escapes_control_characters_and_keeps_line_ends() -> None:
     before = "motd=\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp\u2066.\u200bexe\n\tk=\u0434\U0001f3ae\\\r\nover\rwritten\nnext\x0bline\u2028\x85"
     shown = file_diff("a\x1b[2J\nb", before.encode(), b"\xff\r", ())
     assert shown.path == "a\\x1b[2J\\nb"
@@ -261,5 +259,5 @@ def test_what_a_terminal_acts_on_is_shown_as_an_escape_and_lines_stay_as_they_en
     assert shown.after == "\ufffd\\r"
 
 
-def test_a_secret_is_masked_before_its_characters_are_shown_as_escapes() -> None:
+def test_secrets_are_masked_before_control_characters_are_escaped() -> None:
     assert file_diff("f", b"k=hunter\x1btwo\x1b\n", b"", ["hunter\x1btwo"]).before == "k=********\\x1b\n"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsers ``json`` and ``toml``: values in place, and no other byte changed."""
+"""Parsers ``json`` and ``toml``: they replace values in place and change no other byte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fault(text: str, *rules: tuple[Any, ...]) -> ConfigFault:
     return caught.value
 
 
-def test_half_a_character_and_bytes_that_are_no_text_survive_a_pattern() -> None:
+def test_a_pattern_keeps_lone_surrogates_and_bytes_outside_of_utf8() -> None:
     assert edited('{"a": "\\ud800x\udce9"}', ("a", "y", "regex:x")) == '{"a": "\\ud800y\udce9"}'
 
 
@@ -70,7 +70,7 @@ def test_a_path_that_does_not_fit_the_file_is_a_fault_that_names_its_rule(text: 
         ("{,}", "line 1, column 2"),
     ],
 )
-def test_what_is_not_json_is_told_by_line_and_column_and_not_shown(text: str, place: str) -> None:
+def test_a_fault_in_broken_json_names_line_and_column_and_shows_no_content(text: str, place: str) -> None:
     caught = str(fault(text, ("a", 1)))
     assert caught.startswith("it is not JSON: " + place)
     assert caught.isprintable()
@@ -87,7 +87,7 @@ def test_a_byte_order_mark_a_missing_last_newline_and_odd_blanks_stay() -> None:
     assert edited('\ufeff\r\n{ "a"\t:1 ,"b" : [ ] }', ("a", 2), ("b[0]", "x")) == '\ufeff\r\n{ "a"\t:2 ,"b" : ["x"] }'
 
 
-def test_numbers_and_escapes_that_no_rule_names_keep_their_spelling() -> None:
+def test_untouched_numbers_and_escapes_keep_their_spelling() -> None:
     text = '{"id": 123456789012345678901, "r": 1.10e+05, "z": -0, "t": "\\u00e9\\/\\ud83d\\ude00", "raw": "\udcff", "x": 1}'
     assert edited(text, ("x", 2)) == text.replace('"x": 1', '"x": 2')
 
@@ -104,7 +104,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inne
     value=SCALARS,
     indent=st.sampled_from([None, 2, "\t"]),
 )
-def test_another_reader_finds_the_value_and_everything_else_as_it_was(values: Any, path: list[str], value: Any, indent: Any) -> None:
+def test_pythons_json_reader_finds_the_new_value_and_all_others_unchanged(values: Any, path: list[str], value: Any, indent: Any) -> None:
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     rule = ConfigRule(".".join(path), value)
     try:
@@ -123,7 +123,7 @@ def test_another_reader_finds_the_value_and_everything_else_as_it_was(values: An
 
 
 Value = Union[str, int, float, bool, None]
-#: Python reads TOML itself since 3.11: somebody else's word on what is TOML.
+#: Python has its own TOML reader since 3.11. The tests compare ours with it.
 needs_tomllib = pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
 
 
@@ -145,7 +145,7 @@ def tomllib_of(text: str) -> dict[str, Any]:
 
 
 def plain(node: Node) -> object:
-    """A tree as values, numbers as text: what tomllib's numbers are compared with."""
+    """The tree as plain values, all numbers as floats, for a comparison with tomllib."""
     if isinstance(node, Table):
         return {name: plain(child) for name, child in node.entries.items()}
     if isinstance(node, Listing):
@@ -173,7 +173,7 @@ def numbers_as_floats(value: object) -> object:
         "# \udcff is no text\na = '\udcfe'\n",
     ],
 )
-def test_what_no_rule_names_comes_back_byte_for_byte(text: str) -> None:
+def test_untouched_toml_keeps_every_byte(text: str) -> None:
     after = edited_toml(text, ("zz", 1))
     assert after.replace("zz = 1\r\n", "").replace("zz = 1\n", "").replace("zz = 1", "").rstrip("\r\n") == text.rstrip("\r\n")
 
@@ -215,7 +215,7 @@ def test_a_new_table_comes_at_the_end_and_takes_all_its_keys() -> None:
         ("a = [1]\n", "a[1]", "an item that the list does not have"),
     ],
 )
-def test_what_cannot_be_followed_is_a_fault(text: str, match: str, says: str) -> None:
+def test_broken_toml_and_wrong_paths_are_faults(text: str, match: str, says: str) -> None:
     assert says in toml_fault(text, (match, "x"))
 
 
@@ -261,7 +261,7 @@ LINES = [
 @needs_tomllib
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=7))
-def test_we_and_python_agree_on_what_is_toml_and_what_it_says(lines: list[str]) -> None:
+def test_our_reader_and_pythons_agree_on_toml(lines: list[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
     try:
         expected = tomllib_of(text)
@@ -280,14 +280,14 @@ VALUES: st.SearchStrategy[Value] = st.one_of(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=7), st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=3))
-def test_what_is_written_is_toml_and_the_same_again_changes_nothing(lines: list[str], rules: list[tuple[str, Value]]) -> None:
+def test_edits_give_valid_toml_and_a_second_edit_changes_nothing(lines: list[str], rules: list[tuple[str, Value]]) -> None:
     rules = list(dict(rules).items())
     try:
         once = edited_toml("\n".join(lines), *rules)
         again = edited_toml(once, *rules)
     except ConfigFault:
         return
-    # A * reaches keys that only a later rule makes.
+    # A wildcard also matches keys that a later rule adds.
     if all("*" not in match for match, _value in rules):
         assert again == once
     if sys.version_info >= (3, 11):

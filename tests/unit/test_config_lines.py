@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsers of lines: ``file``, ``ini`` and ``properties`` change what rules name, and no other byte."""
+"""Parsers of lines: ``file``, ``ini`` and ``properties`` change only the places that rules name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_match_is_divided_at_its_first_dot_outside_of_brackets(match: str, sec
         ("k = 1", None, "k = "),
     ],
 )
-def test_a_value_is_replaced_and_what_stands_around_it_stays(line: str, value: object, expected: str) -> None:
+def test_a_new_value_keeps_the_text_around_the_old_value(line: str, value: object, expected: str) -> None:
     once = edited(f"[s]\n{line}\n", ("s.k", value))
     assert once == f"[s]\n{expected}\n"
     assert edited(once, ("s.k", value)) == once
@@ -62,7 +62,7 @@ def test_a_value_is_replaced_and_what_stands_around_it_stays(line: str, value: o
 
 @pytest.mark.parametrize("value", ["; z", "Tom ; Jerry", "a # b", ";", "#"])
 @pytest.mark.parametrize("line", ["k:1", "k: 1", "k = 1 ; why", "k=", "j = 1"])
-def test_what_would_read_as_a_comment_is_quoted_as_the_file_does_or_a_fault(line: str, value: str) -> None:
+def test_a_value_with_a_comment_sign_is_quoted_like_the_file_or_a_fault(line: str, value: str) -> None:
     for quote in ('"', "'"):
         once = edited(f"[s]\n{line}\n[t]\nother={quote}x{quote}\n", ("s.k", value))
         assert f"{quote}{value}{quote}" in once
@@ -75,14 +75,14 @@ def test_what_would_read_as_a_comment_is_quoted_as_the_file_does_or_a_fault(line
 
 
 @pytest.mark.parametrize("standing", ["k=1", 'k = "1"', "k = '1' ; why", "k: 1"])
-def test_a_value_that_stands_already_stays_as_it_is_written(standing: str) -> None:
+def test_an_equal_value_keeps_its_spelling(standing: str) -> None:
     assert edited(f"[s]\n{standing}\n", ("s.k", 1)) == f"[s]\n{standing}\n"
 
 
 @pytest.mark.parametrize(
     ("match", "value"), [("s.", "x"), ("", "x"), ("s.k=l", "x"), ("s.;k", "x"), ("s.a\nb", "x"), ("s.k", "a\n[evil]\nb=c")]
 )
-def test_what_such_a_file_cannot_hold_is_a_fault_that_names_the_rule(match: str, value: str) -> None:
+def test_a_key_or_value_that_ini_cannot_hold_is_a_fault_with_its_rule(match: str, value: str) -> None:
     rule = ConfigRule(match, value)
     with pytest.raises(ConfigFault) as raised:
         replace_ini("[s]\nk=1\n", [rule])
@@ -90,7 +90,7 @@ def test_what_such_a_file_cannot_hold_is_a_fault_that_names_the_rule(match: str,
     assert "evil" not in str(raised.value)
 
 
-def test_a_new_key_does_not_come_between_a_value_and_the_lines_that_go_on_with_it() -> None:
+def test_a_new_key_goes_below_the_continuation_lines_of_a_value() -> None:
     assert edited("[s]\nk = one\n    two\n\n[t]\n", ("s.l", 1)) == "[s]\nk = one\n    two\nl = 1\n\n[t]\n"
 
 
@@ -98,20 +98,20 @@ def test_a_byte_order_mark_is_kept_and_does_not_hide_the_first_section() -> None
     assert edited("\ufeff[s]\nk=1\n", ("s.k", 2)) == "\ufeff[s]\nk=2\n"
 
 
-def test_if_value_counts_and_does_not_create_what_is_missing() -> None:
+def test_if_value_selects_values_and_creates_no_key() -> None:
     rules = [ConfigRule("s.k", "2", "1"), ConfigRule("s.l", "2", "other"), ConfigRule("s.new", "2", ""), ConfigRule("t.k", "2", "regex:.*")]
     assert replace_ini("[s]\nk=1\nl=1\n", rules) == "[s]\nk=2\nl=1\n"
 
 
 @pytest.mark.parametrize("text", ["[" * 500_000, "k=" + " " * 500_000 + "x", 'k="' * 200_000, "] " * 300_000])
-def test_large_files_take_no_more_than_their_length(text: str) -> None:
+def test_large_files_take_linear_time(text: str) -> None:
     began = time.process_time()
     assert text in edited(text, ("s.new", 1))
     assert time.process_time() - began < 3
 
 
 def read_by_python(text: str) -> dict[tuple[str, str], str]:
-    """What Python's own reader finds in a file, comments behind values included."""
+    """Values by section and key as Python's own reader finds them, with the comments behind them."""
     reader = configparser.RawConfigParser(
         delimiters=("=", ":"), comment_prefixes=(";", "#"), inline_comment_prefixes=None, empty_lines_in_values=False
     )
@@ -131,7 +131,7 @@ FILES = st.dictionaries(SECTIONS, st.dictionaries(NAMES, WRITTEN, min_size=1, ma
 
 @settings(max_examples=80, deadline=None)
 @given(file=FILES, value=st.one_of(PLAIN, st.integers(), st.booleans(), st.none()), end=st.sampled_from(["\n", "\r\n"]), choice=st.data())
-def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
+def test_pythons_reader_finds_the_new_value_and_every_other_key_unchanged(
     file: dict[str, dict[str, tuple[str, str, str, str]]], value: object, end: str, choice: st.DataObject
 ) -> None:
     lines = []
@@ -153,7 +153,7 @@ def test_another_reader_finds_the_value_and_every_other_key_as_it_was(
 
 @settings(max_examples=60, deadline=None)
 @given(file=FILES, value=PLAIN, section=SECTIONS)
-def test_a_new_key_changes_no_other(file: dict[str, dict[str, tuple[str, str, str, str]]], value: str, section: str) -> None:
+def test_a_new_key_changes_no_other_key(file: dict[str, dict[str, tuple[str, str, str, str]]], value: str, section: str) -> None:
     before = "".join(
         f"[{name}]\n"
         + "".join(f"{key}{division}{standing.strip()}{comment}\n" for key, (division, _quote, standing, comment) in keys.items())
@@ -180,19 +180,19 @@ def edited_properties(text: str, *rules: tuple[str, object]) -> str:
         (2**70, str(2**70)),
     ],
 )
-def test_a_value_is_written_so_that_java_reads_it_back(value: object, written: str) -> None:
+def test_a_value_has_the_escapes_that_java_reads(value: object, written: str) -> None:
     once = edited_properties("a=1\n", ("a", value), ("new", value))
     assert once == f"a={written}\nnew={written}\n"
     assert edited_properties(once, ("a", value), ("new", value)) == once
 
 
-def test_bytes_that_are_not_utf8_are_latin_1_as_minecraft_reads_them_and_stay() -> None:
+def test_bytes_outside_of_utf8_are_latin_1_as_in_minecraft_and_stay() -> None:
     text = b"a=\xe9\nb=\xe9\n".decode("utf-8", "surrogateescape")
     assert edited_properties(text, ("a", "\u00e9"), ("c", "\u00e9")) == f"{text}c=\\u00E9\n"
 
 
 @pytest.mark.parametrize("text", ["a=b\\", "a=b\\\n", "a=b\\\r", "a\\", "\\"])
-def test_a_line_that_would_take_in_the_next_one_does_not_take_in_a_new_key(text: str) -> None:
+def test_a_last_line_with_a_backslash_does_not_absorb_a_new_key(text: str) -> None:
     once = edited_properties(text, ("new", 1))
     assert once.startswith(text)
     assert edited_properties(once, ("new", 1), ("new", 2)).count("2") == 1
@@ -200,7 +200,7 @@ def test_a_line_that_would_take_in_the_next_one_does_not_take_in_a_new_key(text:
 
 
 @pytest.mark.parametrize("text", ["b=\\\nx", "b=\\\r\nx", "b=\\\n\\\nx", "b=\\\nx\\"])
-def test_a_new_key_does_not_go_on_with_a_value_that_became_empty(text: str) -> None:
+def test_an_emptied_value_does_not_absorb_a_new_key(text: str) -> None:
     once = edited_properties(text, ("b", ""), ("c", 1))
     assert read_as_java_does(once) == {"b": "", "c": "1"}
     assert edited_properties(once, ("b", ""), ("c", 1)) == once
@@ -215,7 +215,7 @@ def test_a_rule_without_a_key_is_a_fault_that_names_the_rule() -> None:
 
 
 def read_as_java_does(text: str) -> dict[str, str]:
-    """What the documentation of `java.util.Properties.load` says that there is; written from that, not from the parser."""
+    """Follows the documentation of `java.util.Properties.load`, independently of the parser."""
     logical: list[str] = []
     goes_on = False
     for line in (natural.lstrip(" \t\f") for natural in re.split("\r\n|\r|\n", text)):
@@ -267,7 +267,7 @@ def escaped(text: str, more: str) -> str:
     is_new=st.booleans(),
     choice=st.data(),
 )
-def test_java_reads_the_value_and_every_other_key_as_it_was(
+def test_java_reads_the_new_value_and_every_other_key_unchanged(
     entries: dict[str, tuple[str, str]], value: object, is_new: bool, choice: st.DataObject
 ) -> None:
     before = "# mine\n" + "".join(
@@ -285,20 +285,20 @@ def edited_lines(text: str, *rules: tuple[str, object]) -> str:
     return parser_of("file")(text, [ConfigRule(match, value) for match, value in rules])  # type: ignore[arg-type]
 
 
-def test_a_line_that_begins_with_the_match_is_replaced_whole_and_the_rest_stays() -> None:
+def test_a_line_that_begins_with_the_match_is_replaced_as_a_whole() -> None:
     assert (
         edited_lines("hostname old\n\n  hostname kept\n#hostname\n", ("hostname", "hostname new"))
         == "hostname new\n\n  hostname kept\n#hostname\n"
     )
 
 
-def test_nothing_is_added_where_no_line_matches() -> None:
+def test_a_rule_without_a_matching_line_adds_no_line() -> None:
     assert edited_lines("a\n", ("b", "b=1")) == "a\n"
     assert edited_lines("", ("b", "b=1")) == ""
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_line_ends_stay_what_they_are_also_where_the_last_one_is_missing(end: str) -> None:
+def test_an_edit_keeps_line_ends_and_a_missing_last_line_end(end: str) -> None:
     assert edited_lines(f"x{end}a=1{end}y\r{end}a=2", ("a=", "a=3")) == f"x{end}a=3{end}y\r{end}a=3"
 
 
@@ -316,7 +316,7 @@ def test_the_longest_match_wins_and_the_first_of_equals() -> None:
     assert edited_lines("rcon_password=\nrcon=\n", *rules) == "rcon_password=x\nrcon=on\n"
 
 
-def test_a_value_of_several_lines_is_written_once_and_not_again_at_the_next_boot() -> None:
+def test_a_second_boot_does_not_repeat_a_value_of_several_lines() -> None:
     once = edited_lines("motd old\r\nend\r\n", ("motd", "motd a\nmotd b"))
     assert once == "motd a\r\nmotd b\r\nend\r\n"
     assert edited_lines(once, ("motd", "motd a\nmotd b")) == once

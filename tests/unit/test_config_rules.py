@@ -56,7 +56,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.host import reg
         (None, ABSENT, None),
     ],
 )
-def test_a_value_keeps_the_type_that_stands(value: str | int | float | bool | None, present: Present, written: Present) -> None:
+def test_a_value_takes_the_type_of_the_present_value(value: str | int | float | bool | None, present: Present, written: Present) -> None:
     assert typed(value, present) == written
     assert type(typed(value, present)) is type(written)
 
@@ -77,7 +77,7 @@ def test_a_value_keeps_the_type_that_stands(value: str | int | float | bool | No
         (Number("25565"), "regex:^25", True),
     ],
 )
-def test_a_rule_with_an_if_value_holds_only_where_it_says(present: Present, if_value: str, holds: bool) -> None:
+def test_a_rule_applies_only_where_its_if_value_matches(present: Present, if_value: str, holds: bool) -> None:
     assert (wanted(ConfigRule("a", "new", if_value), present) is not KEEP) is holds
 
 
@@ -90,7 +90,7 @@ def test_a_rule_with_an_if_value_holds_only_where_it_says(present: Present, if_v
         ConfigRule("a", 10**5000),
     ],
 )
-def test_a_rule_that_nothing_can_be_made_of_is_a_fault_that_names_it(rule: ConfigRule) -> None:
+def test_an_unusable_rule_is_a_fault_that_names_the_rule(rule: ConfigRule) -> None:
     with pytest.raises(ConfigFault) as caught:
         wanted(rule, "x")
     assert caught.value.rule is rule
@@ -112,12 +112,12 @@ A, B = "a", "b"
         ("log~1level.a~0b", ("log.level", "a~b")),
     ],
 )
-def test_a_path_is_read_step_by_step(match: str, steps: tuple[Step, ...]) -> None:
+def test_a_path_is_split_into_keys_indexes_and_wildcards(match: str, steps: tuple[Step, ...]) -> None:
     assert steps_of(ConfigRule(match, "x")) == steps
 
 
 @pytest.mark.parametrize("match", ["", "a.", "a..b", "a" * 1001, "a." * 64 + "a"])
-def test_a_path_with_empty_parts_or_without_end_is_a_fault_that_names_its_rule(match: str) -> None:
+def test_an_incomplete_or_too_long_path_is_a_fault_that_names_its_rule(match: str) -> None:
     rule = ConfigRule(match, "x")
     with pytest.raises(ConfigFault, match="its match") as caught:
         steps_of(rule)
@@ -125,7 +125,7 @@ def test_a_path_with_empty_parts_or_without_end_is_a_fault_that_names_its_rule(m
 
 
 @pytest.mark.parametrize("match", ["[0]" * 333 + "x", '["' * 500, "['" * 500, "[" * 1000, "~" * 1000])
-def test_a_hostile_path_is_read_in_no_time(match: str) -> None:
+def test_a_hostile_path_is_read_within_half_a_second(match: str) -> None:
     began = time.process_time()
     with contextlib.suppress(ConfigFault):
         steps_of(ConfigRule(match, "x"))
@@ -137,7 +137,7 @@ HOSTILE = ("(a+)+$", "a" * 40 + "b", "x")
 
 
 def children() -> set[int]:
-    """The processes that this one has started and not yet taken leave of, dead ones included."""
+    """The ids of all child processes, zombies included."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -171,7 +171,7 @@ def test_matches_are_replaced_as_in_go(pattern: str, text: str, template: str, e
 
 
 @pytest.mark.parametrize("pattern", ["(", "a{2,1}", r"\p{L}", "[[:alpha:]]", "(" * 3000, "a" * 5000, "(?z)"])
-def test_a_pattern_that_is_none_is_a_fault(pattern: str) -> None:
+def test_an_invalid_pattern_is_a_fault(pattern: str) -> None:
     with pytest.raises(ConfigFault, match="regular expression in if_value"):
         substitute(pattern, "a", "x")
 
@@ -184,7 +184,7 @@ def test_a_hostile_pattern_ends_after_a_second_of_cpu_and_leaves_no_process() ->
     assert children() == before
 
 
-def test_the_patterns_of_one_file_have_one_child_and_one_second_together() -> None:
+def test_the_patterns_of_a_file_share_one_child_and_one_second() -> None:
     before = children()
     with one_child():
         assert substitute("a", "a", "b") == "b"
@@ -203,7 +203,7 @@ def test_the_patterns_of_one_file_have_one_child_and_one_second_together() -> No
     assert children() == before
 
 
-def test_a_result_that_grows_beyond_measure_is_a_fault() -> None:
+def test_a_result_larger_than_16_mib_is_a_fault() -> None:
     with pytest.raises(ConfigFault, match="larger than 16 MiB"):
         substitute("a+", "a" * 100_000, "$0" * 200)
 
@@ -216,7 +216,7 @@ def test_an_interpreter_that_cannot_be_started_is_a_fault_each_time(monkeypatch:
             substitute("a", "a", "b")
 
 
-def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_reads_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "_CHILD", "import time; print(flush=True); time.sleep(60)")
     monkeypatch.setattr(regex_sandbox, "_ANSWER_SECONDS", 0.2)
     before, began = children(), time.monotonic()
@@ -226,13 +226,13 @@ def test_a_child_that_reads_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch)
     assert children() == before
 
 
-def test_a_child_has_a_quarter_of_a_gibibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_has_256_mib_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "print(json.dumps(['text', str(resource.getrlimit(resource.RLIMIT_AS)[0])]), flush=True)"
     monkeypatch.setattr(rules, "_CHILD", rules._CHILD.replace("for line", f"sys.stdin.readline(); {answer}\nfor line"))
     assert substitute("a", "a", "b") == str(256 * 1024 * 1024)
 
 
-def test_many_threads_share_few_places() -> None:
+def test_many_threads_share_a_limited_number_of_children() -> None:
     before, seen, done = children(), [], []
 
     def ask() -> None:
@@ -316,7 +316,7 @@ def value(text: str) -> object:
         ("config.system.timezone", "Europe/Berlin"),
     ],
 )
-def test_every_name_that_the_panel_and_wings_know_has_its_value(name: str, text: str) -> None:
+def test_each_placeholder_of_the_panel_and_wings_has_its_value(name: str, text: str) -> None:
     assert value(f"{{{{{name}}}}}") == text
     assert value(f"{{{{ {name} }}}}") == text
     assert value(f"{{{{\t{name}  }}}}") == text
@@ -335,7 +335,7 @@ def test_every_name_that_the_panel_and_wings_know_has_its_value(name: str, text:
         "{{env.{a}}}",
     ],
 )
-def test_other_things_in_braces_stay(text: str) -> None:
+def test_other_text_in_braces_stays(text: str) -> None:
     assert value(text) == text
 
 
@@ -350,7 +350,7 @@ def test_other_things_in_braces_stay(text: str) -> None:
         "ENV.TOKEN",
     ],
 )
-def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None:
+def test_an_unknown_placeholder_is_a_fault_that_names_it_and_its_rule(name: str) -> None:
     rule = ConfigRule("k", f"a {{{{{name}}}}}")
     with pytest.raises(ConfigFault, match=r"\{\{" + name.replace(".", r"\.") + r"\}\}") as raised:
         expanded(rule)
@@ -359,7 +359,7 @@ def test_an_unknown_one_is_a_fault_that_names_it_and_its_rule(name: str) -> None
 
 
 @pytest.mark.parametrize("ip", ["10.0.0.5", "127.0.0.1"])
-def test_variables_are_those_that_the_container_gets(ip: str) -> None:
+def test_placeholders_give_the_variables_of_the_container(ip: str) -> None:
     definition = parse_definition({"settings": {**RAW["settings"], "allocations": {"default": {"ip": ip, "port": 1}}}}, where="test")
     node = parse_settings(NODE, where="test")
     variables = container_spec(definition, node, data_directory="/d", image_id="i").config["Env"]
@@ -370,7 +370,7 @@ def test_variables_are_those_that_the_container_gets(ip: str) -> None:
             assert (name, rule.replace_with) == (name, text)
 
 
-def test_in_a_pattern_what_was_looked_up_is_text() -> None:
+def test_a_placeholders_value_is_plain_text_in_a_pattern() -> None:
     rule = expanded(ConfigRule("k", "{{env.MOTD}} $1", "regex:^{{server.build.default.ip}}(:[0-9]+)$"), "ini")
     assert rule.if_value is not None
     pattern = rule.if_value[len("regex:") :]
@@ -391,14 +391,14 @@ def test_in_a_pattern_what_was_looked_up_is_text() -> None:
         ("{{env.DOLLAR}}1", "$1"),
     ],
 )
-def test_what_was_looked_up_is_no_part_of_a_groups_name(template: str, written: str) -> None:
+def test_a_placeholders_value_does_not_extend_the_name_of_a_group(template: str, written: str) -> None:
     rule = expanded(ConfigRule("k", template, r"regex:^(?P<head>.*:)\d+$"), "ini", ONE="1", AD="ad", DOLLAR="$")
     assert rule.if_value is not None
     assert substitute(rule.if_value[len("regex:") :], "a:1", str(rule.replace_with)) == written
 
 
 @pytest.mark.parametrize("text", ["k={{env.LINES}}", "k={{env.END}}x", "{{env.END}}{{env.TOKEN}}", "{{env.RETURN}}x", "{{env.END}}\nx"])
-def test_in_a_file_of_lines_a_variable_cannot_add_lines(text: str) -> None:
+def test_a_variable_cannot_add_lines_to_a_file_of_lines(text: str) -> None:
     variables = {"LINES": "a\nop=me", "END": "a\n", "RETURN": "a\r"}
     rule = ConfigRule("k", text)
     with pytest.raises(ConfigFault, match="would add lines") as raised:
@@ -408,13 +408,13 @@ def test_in_a_file_of_lines_a_variable_cannot_add_lines(text: str) -> None:
     assert expanded(rule, "json", **variables).replace_with != text
 
 
-def test_a_variable_cannot_make_a_pattern_of_a_text() -> None:
+def test_a_variable_cannot_turn_a_text_into_a_pattern() -> None:
     with pytest.raises(ConfigFault):
         expanded(ConfigRule("k", "x", "{{env.PATTERN}}"))
 
 
 class TestXml:
-    """A variable's value is written where the rule says, never where the value says."""
+    """The rule alone decides where a variable's value goes."""
 
     BEFORE = "<a><m name='kept'>old</m></a>"
 
@@ -431,7 +431,7 @@ class TestXml:
             ("{{env.TEXT}}{{env.MORE}}", {"TEXT": "[name='", "MORE": "gone']"}),
         ],
     )
-    def test_a_variable_cannot_make_an_attribute_of_a_text(self, text: str, environment: dict[str, str]) -> None:
+    def test_a_variable_cannot_turn_a_text_into_an_attribute(self, text: str, environment: dict[str, str]) -> None:
         rule = ConfigRule("a.m", text)
         with pytest.raises(ConfigFault, match="would make an attribute") as raised:
             self.written(rule, **environment)

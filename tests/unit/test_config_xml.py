@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parser ``xml``: text and attributes that rules name, and not one byte more. Real-world files are in ``fixtures/config_files/xml``."""
+"""Parser ``xml``: it changes only text and attributes that rules name. Real-world files are in ``fixtures/config_files/xml``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fault(text: str, *rules: tuple[str, Value]) -> str:
         ("<!DOCTYPE a SYSTEM 'a.dtd' [<!ATTLIST a c CDATA 'x'>]>\n<a>1</a>\n", "a", 2, None),
     ],
 )
-def test_only_what_the_rule_names_changes(before: str, match: str, value: Value, after: str | None) -> None:
+def test_an_edit_changes_only_the_place_that_the_rule_names(before: str, match: str, value: Value, after: str | None) -> None:
     result = edited(before, (match, value))
     assert result == (before.replace("1", "2") if after is None else after)
     assert edited(result, (match, value)) == result
@@ -63,7 +63,7 @@ def test_only_what_the_rule_names_changes(before: str, match: str, value: Value,
         ("<a>\n  <b>\n  </b> <!-- end -->\n</a>", "<a>\n  <b>\n    <c>1</c>\n  </b> <!-- end -->\n</a>"),
     ],
 )
-def test_a_missing_element_is_made_in_the_layout_of_its_neighbours(before: str, after: str) -> None:
+def test_a_new_element_takes_the_layout_of_its_neighbours(before: str, after: str) -> None:
     result = edited(before, ("a.b.c", 1))
     assert result == after
     assert edited(result, ("a.b.c", 1)) == result
@@ -80,14 +80,14 @@ WORLDS = "<R><World id='1'><Seed>11</Seed></World></R>"
         ("R.World[Seed='11'].Seed", 12, "11", "12"),
     ],
 )
-def test_a_rule_that_makes_its_own_filter_false_is_done_once_and_for_all(match: str, value: Value, before: str, after: str) -> None:
+def test_a_rule_that_makes_its_own_filter_false_applies_once(match: str, value: Value, before: str, after: str) -> None:
     once = edited(WORLDS, (match, value))
     assert once == WORLDS.replace(before, after)
     assert edited(once, (match, value)) == once
 
 
 @pytest.mark.parametrize("match", ["a.m:p", "a.p.@m:x", "a.p[@m:x='1']", "a.n:p:q", "a.p.n:", "a.xmlns:p"])
-def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) -> None:
+def test_a_new_name_with_an_undeclared_prefix_is_a_fault(match: str) -> None:
     before = "<a xmlns:n='u'><b xmlns:m='v'/></a>"
     rule = ConfigRule(match, "x")
     with pytest.raises(ConfigFault, match="a prefix that the file does not declare there") as caught:
@@ -95,7 +95,7 @@ def test_a_new_name_whose_prefix_is_not_declared_there_is_a_fault(match: str) ->
     assert caught.value.rule == rule
 
 
-def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_reference() -> None:
+def test_an_edit_keeps_a_single_byte_encoding_and_writes_other_characters_as_references() -> None:
     before = b"<?xml version='1.0' encoding='windows-1252'?><a b='\x80'>\xe9</a>".decode("utf-8", "surrogateescape")
     after = edited(before, ("a.@b", "€ ž Ω"), ("a.c", "x")).encode("utf-8", "surrogateescape")
     assert after == b"<?xml version='1.0' encoding='windows-1252'?><a b='\x80 \x9e &#937;'>\xe9<c>x</c></a>"
@@ -115,7 +115,7 @@ def test_an_encoding_of_one_byte_is_kept_and_what_it_lacks_is_written_as_a_refer
         ("<a/>", "a." * 100 + "b", "more than 64 steps"),
     ],
 )
-def test_what_cannot_be_followed_is_a_fault(text: str, match: str, says: str) -> None:
+def test_broken_xml_and_wrong_paths_are_faults(text: str, match: str, says: str) -> None:
     assert says in fault(text, (match, "x"))
 
 
@@ -180,7 +180,7 @@ FILES = TREES | st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
 
 @settings(max_examples=120, deadline=None)
 @given(FILES, st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=2))
-def test_the_same_again_changes_nothing_and_what_is_written_is_xml(text: str, rules: list[tuple[str, Value]]) -> None:
+def test_edits_give_valid_xml_and_a_second_edit_changes_nothing(text: str, rules: list[tuple[str, Value]]) -> None:
     try:
         once = edited(text, rules[0])
     except ConfigFault:
@@ -196,7 +196,7 @@ def test_the_same_again_changes_nothing_and_what_is_written_is_xml(text: str, ru
 
 @settings(max_examples=80, deadline=None)
 @given(TREES, st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8), st.sampled_from(["n", "b2.n"]))
-def test_a_new_element_changes_no_other_and_says_what_the_rule_says(text: str, value: str, path: str) -> None:
+def test_a_new_element_has_the_value_of_the_rule_and_changes_no_other(text: str, value: str, path: str) -> None:
     try:
         after = edited(text, (f"a.{path}.@v", value))
     except ConfigFault:

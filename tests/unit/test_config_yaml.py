@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parsers ``yaml`` and ``yml``: values in place, types that read back, and every reader agrees."""
+"""Parsers ``yaml`` and ``yml``: values change in place, and every reader gives them back."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ AMBIGUOUS = [
 
 @pytest.mark.parametrize("value", AMBIGUOUS)
 @pytest.mark.parametrize("text", ["k: old\n", 'k: "old"\n', "k: |\n  old\n", "{k: old}\n", "[]\n"])
-def test_text_reads_back_as_text_whatever_it_looks_like(text: str, value: str) -> None:
+def test_ambiguous_text_reads_back_as_text(text: str, value: str) -> None:
     match = "[0]" if text.startswith("[") else "k"
     after = edited(text, (match, value))
     read = yaml.safe_load(after)[0 if match == "[0]" else "k"]
@@ -80,24 +80,24 @@ def test_text_reads_back_as_text_whatever_it_looks_like(text: str, value: str) -
 @pytest.mark.parametrize(
     ("text", "rules", "after"),
     [
-        # An alias is a place of its own.
+        # An alias is replaced alone.
         ("a: &x 5\nb: *x\nc: *x\n", [("b", 7)], "a: &x 5\nb: 7\nc: *x\n"),
         ("a: &x {p: 1}\nb: [*x]\n", [("b[0]", "y", "z")], "a: &x {p: 1}\nb: [*x]\n"),
-        # An anchor that nobody uses stays where it is.
+        # An unused anchor stays.
         ("c: &y 6\n", [("c", 7)], "c: &y 7\n"),
         ("c: &y\n", [("c.d", 7)], "c: &y {d: 7}\n"),
-        # A merged value is overridden, and read where it comes from.
+        # A rule reads a merged value and overrides it.
         ("d: &d\n  p: 1\ns:\n  <<: *d\n", [("s.p", 2, "1"), ("s.p", 3, "1")], "d: &d\n  p: 1\ns:\n  <<: *d\n  p: 2\n"),
         (
             "a: &a {x: 1}\nb: &b {x: 2, y: 3}\ns: {<<: [*a, *b]}\n",
             [("s.x", 1), ("s.y", 3)],
             "a: &a {x: 1}\nb: &b {x: 2, y: 3}\ns: {<<: [*a, *b]}\n",
         ),
-        # What would change nothing is no fault, shared or not.
+        # A rule that changes nothing is no fault, even for a shared value.
         ("d: &d\n  p: 1\nt: *d\n", [("t.p", 1), ("d.p", 1), ("d.p", 2, "3")], "d: &d\n  p: 1\nt: *d\n"),
     ],
 )
-def test_anchors_aliases_and_merges(text: str, rules: list[tuple[Any, ...]], after: str) -> None:
+def test_an_edit_of_an_alias_or_a_merge_keeps_its_anchor(text: str, rules: list[tuple[Any, ...]], after: str) -> None:
     assert edited(text, *rules) == after
 
 
@@ -112,13 +112,13 @@ def test_anchors_aliases_and_merges(text: str, rules: list[tuple[Any, ...]], aft
         ("l: [&x {p: 1}, *x]\n", "l.*.p"),
     ],
 )
-def test_what_other_places_share_is_not_changed(text: str, match: str) -> None:
+def test_a_change_of_a_shared_value_is_a_fault(text: str, match: str) -> None:
     caught = fault(text, (match, 2))
     assert "share" in str(caught)
     assert caught.rule == ConfigRule(match, 2)
 
 
-def test_a_tag_of_the_servers_own_is_not_touched_and_yamls_own_goes_with_its_value() -> None:
+def test_an_edit_adapts_a_tag_of_yaml_and_refuses_a_tag_of_the_server() -> None:
     assert edited("a: !!str 12\nb: !place x\n", ("a", 13)) == "a: '13'\nb: !place x\n"
     assert "tag of its own" in str(fault("b: !place x\n", ("b", 13)))
 
@@ -146,12 +146,12 @@ def test_a_new_key_goes_below_the_last_one(text: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("text", "match"), [("? a\n: b\n", "k"), ("{a}\n", "a"), ("? a\n", "a"), ("l:\n-\n  # c\n  x\n", "l[1]"), ("a: 1\rb: 2\r", "a.k")]
 )
-def test_what_is_not_understood_is_a_fault_and_never_damaged(text: str, match: str) -> None:
+def test_unsupported_yaml_is_a_fault(text: str, match: str) -> None:
     fault(text, (match, 1))
 
 
 @pytest.mark.parametrize("text", ["\ta: 1\n", "a: [", 'a: "x', "a: b: c\n", "a: *none\n", "- a\nb: 1\n", "%YAML 3.0\n---\n"])
-def test_what_is_not_yaml_is_a_fault_that_does_not_show_it(text: str) -> None:
+def test_a_fault_in_broken_yaml_shows_no_content(text: str) -> None:
     caught = str(fault("secret: hunter2\n" + text if text[0] in "a-" else text, ("a", 1)))
     assert caught.startswith("it is not YAML")
     assert "hunter2" not in caught
@@ -173,7 +173,7 @@ def test_hostile_text_is_a_fault_at_once(text: str) -> None:
     assert time.process_time() - began < 2
 
 
-def test_aliases_of_aliases_are_never_written_out() -> None:
+def test_aliases_of_aliases_are_not_expanded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 40)]
     bomb = "\n".join([*lines, "port: 1", ""])
@@ -189,12 +189,12 @@ def test_too_many_values_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 1000 values" in str(fault("[" + "1," * 1000 + "1]", ("[0]", 2)))
 
 
-def test_bytes_that_are_not_utf_8_stay_and_take_part() -> None:
+def test_a_pattern_edits_text_with_bytes_outside_of_utf8() -> None:
     assert edited("m: Caf\udce9 au lait\nn: x\n", ("m", "th\u00e9", "regex:au"), ("n", "z")) == "m: Caf\udce9 thé lait\nn: z\n"
     assert "bytes that are not UTF-8" in str(fault("m: \udce9\uf7e9\n", ("m", "x")))
 
 
-def test_without_libyaml_it_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pythons_reader_gives_the_same_result_as_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "a: {b: 1}\nl:\n- 'x' # é𝒳\n- |\n  y\n\nz:\n"
     rules = [("a.c", 2), ("l[0]", "w"), ("l[1]", "v"), ("l[2]", "u"), ("z.z", True)]
     expected = edited(text, *rules)
@@ -225,7 +225,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.one_of(st.dictionaries(KEYS, inne
     style=st.sampled_from([None, "'", '"', "|"]),
     indent=st.sampled_from([2, 4]),
 )
-def test_another_reader_finds_the_value_and_everything_else_as_it_was(
+def test_pyyaml_reads_the_new_value_and_every_other_value_unchanged(
     tree: Any, path: list[str], value: Any, flow: Any, style: Any, indent: int
 ) -> None:
     text = yaml.safe_dump(tree, default_flow_style=flow, default_style=style, indent=indent, allow_unicode=True, sort_keys=False)
@@ -234,7 +234,7 @@ def test_another_reader_finds_the_value_and_everything_else_as_it_was(
     try:
         after = replace_yaml(text, [rule])
     except ConfigFault as caught:
-        # A block may end in one of Unicode's line ends, behind which no value can follow.
+        # A block may end with a line end of Unicode. No value can follow there.
         odd = any(separator in text for separator in "\x85\u2028\u2029")
         assert any(reason in str(caught) for reason in ("its path", "not YAML")) or odd
         return
@@ -252,9 +252,9 @@ def test_another_reader_finds_the_value_and_everything_else_as_it_was(
     assert old == new
 
 
-#: PyYAML has two readers, and the one in Python takes less than libyaml does.
+#: PyYAML has two readers. The one in Python accepts less than libyaml.
 READERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
-#: Characters that mean something to YAML somewhere, and some that do not.
+#: Characters with a meaning in YAML, and some without.
 SPECIAL = st.text(st.sampled_from("ab1 ?:-,[]{}#&*!|>'\"%@`=<~\\.;$^/+\t\n\r\x00\x85\u2028\ufeff\xe9"), max_size=5)
 WORDS = st.one_of(SPECIAL, st.text(st.characters(exclude_categories=["Cs"]), max_size=4))
 
@@ -289,7 +289,7 @@ def test_keys_and_scalars_read_back_within_brackets_and_without(name: str, value
         assert read_by_each(listed) == [[value] * 2] * len(READERS)
 
 
-#: What a process takes at most, in bytes, before and after a file of a MiB more or less.
+#: Prints how many bytes of memory the reading of a long value takes at most.
 MEASURED = """
 import resource, sys
 from ansible_collections.fleet.power.plugins.module_utils._power.config_files import yaml_read
@@ -303,21 +303,21 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.parametrize("repeated", [":1", "_", "1"])
-def test_a_long_plain_value_takes_a_few_times_its_own_memory_and_no_more(repeated: str) -> None:
+def test_a_long_plain_value_takes_at_most_16_times_its_size_in_memory(repeated: str) -> None:
     size = 16 * 1024 * 1024
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", MEASURED, str(size), repeated]
-    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert int(told.stdout) < 16 * size
+    measured = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert int(measured.stdout) < 16 * size
 
 
 @pytest.mark.parametrize("value", ["1" * 300, "1" + ":1" * 200, "1" * 150 + "." + "1" * 150])
-def test_text_too_long_to_look_at_is_quoted_and_never_a_number(value: str) -> None:
+def test_a_long_text_like_a_number_is_quoted(value: str) -> None:
     after = replace_yaml("a: old\n", [ConfigRule("a", value)])
     assert read_by_each(after) == [{"a": value}] * len(READERS)
     assert replace_yaml(after, [ConfigRule("a", value)]) == after
 
 
-def test_a_long_plain_value_that_is_already_there_stays_as_it_is() -> None:
+def test_an_equal_long_plain_value_stays_unquoted() -> None:
     text = f"a: {'1' * 300}\nb: 1\n"
     assert replace_yaml(text, [ConfigRule("a", "1" * 300), ConfigRule("b", 2)]) == text.replace("b: 1", "b: 2")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the engine is, and the real sockets of a node: its token goes to no other listener."""
+"""The address of the engine, and the node's token: only a trusted listener gets it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_be
 from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 
 OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
-    # field: (given as option, variable of the environment, its text, what that means)
+    # field: (option, variable of the environment, its text, its value)
     "host": ("tcp://option:1", "DOCKER_HOST", "tcp://environment:1", "tcp://environment:1"),
     "tls": (False, "DOCKER_TLS", "yes", True),
     "timeout": (7, "DOCKER_TIMEOUT", "9", 9),
@@ -59,32 +59,32 @@ OPTIONS: dict[str, tuple[Any, str, str, Any]] = {
 
 class TestPrecedence:
     @pytest.mark.parametrize("field", OPTIONS)
-    def test_an_option_beats_the_environment_even_where_it_says_no(self, field: str) -> None:
+    def test_an_option_beats_the_environment_even_with_the_value_false(self, field: str) -> None:
         given, variable, text, _meaning = OPTIONS[field]
         option = "docker_host" if field == "host" else field
         assert getattr(connect({option: given}, "tcp://settings:1", {variable: text}), field) == given
 
 
-class TestValuesThatAreNone:
+class TestInvalidAddresses:
     @pytest.mark.parametrize(
         "host",
         ["banana", "npipe:////./pipe/docker_engine", "127.0.0.1:2375", "/var/run/docker.sock", "tcp:", "TCP://h:1"],
     )
-    def test_an_address_has_a_scheme_that_is_known(self, host: str) -> None:
+    def test_an_address_without_a_known_scheme_is_refused(self, host: str) -> None:
         ways: tuple[tuple[str, Any, str | None, dict[str, str]], ...] = (
             ("docker_host", host, "tcp://h:1", {"DOCKER_HOST": "tcp://h:1"}),
             ("DOCKER_HOST", None, "tcp://h:1", {"DOCKER_HOST": host}),
             ("the setting docker.host", None, host, {}),
         )
-        for whose, option, setting, variables in ways:
+        for source, option, setting, variables in ways:
             with pytest.raises(
-                SettingsInvalid, match=f"Cannot use {whose}='.*': expected an address that begins with unix://, .* or ssh://"
+                SettingsInvalid, match=f"Cannot use {source}='.*': expected an address that begins with unix://, .* or ssh://"
             ):
                 connect({"docker_host": option}, setting, variables)
 
     @pytest.mark.parametrize("address", ["h:99999", "h:-1", "h:0", "h:http", "[::1", "[::1:2375", "u:hunter22/x@h:1"])
     @pytest.mark.parametrize("scheme", ["tcp", "http", "https", "ssh"])
-    def test_an_address_that_python_cannot_take_apart_is_refused_without_what_it_says(self, scheme: str, address: str) -> None:
+    def test_an_unreadable_address_is_refused_without_showing_its_password(self, scheme: str, address: str) -> None:
         with pytest.raises(
             SettingsInvalid, match=r"Cannot use the setting docker\.host='.*': expected a host, and a port from 1"
         ) as caught:
@@ -103,10 +103,10 @@ class TestUserOfAnAddress:
             ("unix:///srv/a@b/docker.sock", "unix:///srv/a@b/docker.sock"),
         ],
     )
-    def test_it_is_left_out(self, host: str, shown: str) -> None:
+    def test_a_shown_address_has_no_user(self, host: str, shown: str) -> None:
         assert shown_host(host) == shown
 
-    def test_no_sentence_of_the_engine_or_of_a_library_has_it(self) -> None:
+    def test_no_message_about_an_unreachable_engine_shows_the_user(self) -> None:
         connection = Connection(host="tcp://u:hunter22@h:2375")
         for said in ("cannot use tcp://u:hunter22@h:2375", "bad authority u:hunter22@h", "wrong password hunter22", "some bug"):
             sentence = str(connection.unreachable("Cannot list the containers", RuntimeError(said)))
@@ -125,7 +125,7 @@ def reason(connection: Connection) -> str:
 
 
 class TestUnreachable:
-    def test_a_socket_one_may_not_use(self, tmp_path: Path) -> None:
+    def test_a_socket_without_permission_names_the_group_to_join(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.bind(str(path))
@@ -135,7 +135,7 @@ class TestUnreachable:
             with as_nobody_below(path):
                 assert "permission denied on its socket; become root, or join the group" in reason(Connection(host=f"unix://{path}"))
 
-    def test_an_engine_that_is_silent(self, tmp_path: Path) -> None:
+    def test_a_silent_engine_is_unreachable_after_the_timeout(self, tmp_path: Path) -> None:
         path = tmp_path / "docker.sock"
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
             sock.bind(str(path))
@@ -144,7 +144,7 @@ class TestUnreachable:
 
 
 @pytest.mark.parametrize("name", ["ca_path", "client_cert", "client_key"])
-def test_a_certificate_that_is_not_there_is_an_error_of_the_settings(tmp_path: Path, name: str) -> None:
+def test_a_missing_certificate_file_is_an_error_of_the_settings(tmp_path: Path, name: str) -> None:
     options: dict[str, Any] = {"client_cert": __file__, "client_key": __file__, name: str(tmp_path / "none.pem")}
     with pytest.raises(SettingsInvalid, match=f"^Cannot use {name}='{tmp_path}/none.pem': there is no such file, or it may not be read$"):
         Connection(host="tcp://127.0.0.1:1", tls=True, **options).client(load_sdk(), None)
@@ -167,9 +167,9 @@ VERSION = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
 
 @pytest.fixture(name="tls_engine")
 def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, str]]:
-    """A server that answers every request with its version, with a certificate for another name than its address."""
+    """A server that answers with its version. Its certificate names another host."""
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        # The library below the SDK believes these more than what it is told.
+        # The library below the SDK prefers these variables to its options.
         monkeypatch.delenv(variable, raising=False)
     certificate, key = self_signed(tmp_path, "engine.test")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -208,11 +208,11 @@ def test_a_certificate_for_another_name_is_refused(tls_engine: tuple[int, str], 
 
 
 TOKEN = "the-token-of-the-node-alone"
-#: A user that nothing else on this machine acts as.
+#: A user id without other processes on this machine.
 STRANGER = 64322
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
-#: Listens, says on which port, and then what it is told by each who connects; ends with its input.
+#: Listens, prints its port, and then the data of each connection. Ends when its input ends.
 _LISTENING = """
 import os, socket, sys, threading
 os.setgroups([])
@@ -228,7 +228,7 @@ def serve():
         connection, _address = server.accept()
         print("accepted", flush=True)
         with connection:
-            print("told", connection.recv(65536), flush=True)
+            print("received", connection.recv(65536), flush=True)
             connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\n[]")
 threading.Thread(target=serve, daemon=True).start()
 sys.stdin.read()
@@ -246,7 +246,7 @@ class Stranger:
         return self._process.stdout.readline().strip()
 
     def close(self) -> str:
-        """End it; everything it was told."""
+        """End the process. Returns the rest of its output."""
         return self._process.communicate(timeout=20)[0]
 
 
@@ -273,7 +273,7 @@ def asked(**fields: Any) -> Request:
 @pytest.mark.parametrize(
     "address, host", [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1")]
 )
-def test_a_stranger_who_listens_is_not_told_the_nodes_token(address: str, host: str) -> None:
+def test_a_listener_of_another_user_does_not_get_the_nodes_token(address: str, host: str) -> None:
     with stranger(address) as other:
         here = call(f"http://{host}:{other.port}")
         (target,) = here.targets([UUID], asked())
@@ -287,7 +287,7 @@ def test_a_stranger_who_listens_is_not_told_the_nodes_token(address: str, host: 
 
 
 @as_root
-def test_a_name_that_leads_back_to_this_machine_is_no_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_of_this_machine_needs_a_trusted_listener_too(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *more, **options: real("127.0.0.1", *more, **options))
     monkeypatch.setenv("no_proxy", "*")
@@ -298,35 +298,35 @@ def test_a_name_that_leads_back_to_this_machine_is_no_way_around(monkeypatch: py
 
 
 @as_root
-def test_a_token_that_a_task_gives_goes_where_the_task_says() -> None:
+def test_the_token_of_a_task_goes_to_any_listener() -> None:
     with stranger() as other:
         assert call(f"http://127.0.0.1:{other.port}", api_token="given-by-the-task").targets(["all"], asked()) == []
-        told = other.close()
-        assert "given-by-the-task" in told and TOKEN not in told
+        received = other.close()
+        assert "given-by-the-task" in received and TOKEN not in received
 
 
 @as_root
-def test_a_stranger_who_took_the_connection_before_is_not_told() -> None:
+def test_a_listener_that_was_replaced_does_not_get_the_token() -> None:
     vouching = Vouching(lambda uid: uid == 0)
     with stranger() as other:
         port = other.port
         before = vouching.before(port)
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            # Else the end of the process resets the connection, which then leads nowhere.
+            # Without this wait, the end of the process resets the connection.
             assert other.said() == "accepted"
-            told = other.close()
+            received = other.close()
             with socket.create_server(("127.0.0.1", port)):
                 assert vouching.fault(before, connection) == "who listens there has just changed"
-        assert told in ("told b''\n", "")
+        assert received in ("received b''\n", "")
 
 
 def reset_connection() -> socket.socket:
-    """A connection whose other end has hung up before it took it."""
+    """A connection that the other end closed without accepting it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return socket.create_connection(server.getsockname())
 
 
-def test_an_endpoint_that_cuts_each_connection_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cut_connection_is_a_temporary_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(Recorder()) as wings:
         wings.fault(lambda answering: answering.json(200, []))
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_unused, **_unused_too: reset_connection())
@@ -335,7 +335,7 @@ def test_an_endpoint_that_cuts_each_connection_is_asked_again(monkeypatch: pytes
         assert not caught.value.lasting and wings.asked == []
 
 
-def test_where_nobody_is_seen_to_listen_nobody_is_told() -> None:
+def test_a_connection_without_a_known_listener_gets_no_token() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as connection:
         vouching = Vouching(lambda _uid: True)
         before = vouching.before(server.getsockname()[1])
@@ -345,7 +345,7 @@ def test_where_nobody_is_seen_to_listen_nobody_is_told() -> None:
             assert "listener there is unknown" in vouching.fault(before, connection)
 
 
-def test_every_way_to_listen_is_seen() -> None:
+def test_listeners_on_ipv4_ipv6_and_both_are_found() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         (found,) = listeners(port)
@@ -367,14 +367,14 @@ def test_every_way_to_listen_is_seen() -> None:
         ("fe80::1%lo", ["fe80::1", "::"], ["fe80::1"]),
     ],
 )
-def test_the_most_particular_listener_takes_a_connection(host: str, listening: list[str], taken: list[str]) -> None:
+def test_the_most_specific_listener_takes_a_connection(host: str, listening: list[str], taken: list[str]) -> None:
     import ipaddress
 
     found = [ListeningSocket(ipaddress.ip_address(each), 0, number) for number, each in enumerate(listening)]
     assert [str(each.address) for each in taking(found, host)] == taken
 
 
-def test_root_we_and_members_of_the_group_are_as_good_as_we(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_our_own_user_and_members_of_the_group_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_trusted(0, "no-such-group") and is_trusted(os.geteuid(), "no-such-group")
     daemon = pwd.getpwnam("daemon")
     assert not is_trusted(daemon.pw_uid, "no-such-group")

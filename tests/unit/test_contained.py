@@ -31,7 +31,7 @@ CONTAINER = "c" * 64
 
 
 class Hanging:
-    """A process of a session of its own, with a child that is in it as well."""
+    """A process with its own session, and a child in that session."""
 
     def __init__(self) -> None:
         self.since = boot_seconds()
@@ -43,7 +43,7 @@ class Hanging:
 
     @property
     def lives(self) -> bool:
-        """Whether both live; one that only waits for its parent does not."""
+        """Whether both processes live. A zombie does not."""
         return self.leader.poll() is None and self._child_lives()
 
     @property
@@ -73,18 +73,18 @@ def in_a_session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     found.end()
 
 
-def test_all_of_its_session_is_ended(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_a_command_ends_its_whole_session(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: container == CONTAINER)
     end_session(hanging.leader.pid, CONTAINER, hanging.since)
     assert hanging.is_over
 
 
-@pytest.mark.parametrize(("which", "container"), [("child", CONTAINER), ("leader", "c"), ("leader", ""), ("nobody", CONTAINER)])
-def test_a_number_that_began_no_session_and_what_is_no_container_end_nothing(
+@pytest.mark.parametrize(("which", "container"), [("child", CONTAINER), ("leader", "c"), ("leader", ""), ("zero", CONTAINER)])
+def test_a_wrong_process_id_or_container_id_ends_no_process(
     hanging: Hanging, monkeypatch: pytest.MonkeyPatch, which: str, container: str
 ) -> None:
     monkeypatch.setattr(engine_commands, "_is_in", lambda pid, container: True)
-    end_session({"child": hanging.child, "leader": hanging.leader.pid, "nobody": 0}[which], container, hanging.since)
+    end_session({"child": hanging.child, "leader": hanging.leader.pid, "zero": 0}[which], container, hanging.since)
     assert hanging.lives
 
 
@@ -105,7 +105,7 @@ def frame(payload: bytes) -> bytes:
     ],
     ids=range(7),
 )
-def test_what_a_command_prints_is_read_within_bounds(chunks: tuple[bytes | None, ...], read: object) -> None:
+def test_output_of_a_command_is_read_up_to_a_time_and_size_limit(chunks: tuple[bytes | None, ...], read: object) -> None:
     clock = FakeClock()
     assert _read(FakeOutput(clock, *chunks), Deadline.after(clock, 3.0), 100) == read
 
@@ -122,7 +122,7 @@ class Client:
 
 
 class Made:
-    """The clients that were made, and the versions they were made for; each takes a moment."""
+    """Lists the clients and the versions they were made for. Each takes 10 ms to make."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
@@ -142,7 +142,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Made:
     return made
 
 
-def test_a_client_whose_call_broke_off_is_not_used_again_but_one_that_was_refused_is(made: Made) -> None:
+def test_a_client_is_used_again_after_a_refusal_but_not_after_a_broken_call(made: Made) -> None:
     clients = EngineClients(Connection())
     with pytest.raises(OSError, match="cut"), clients.one() as broken:
         raise OSError("cut")
@@ -186,7 +186,7 @@ def test_unanswered_calls_delay_others_by_a_second_and_a_kill_not_at_all(made: M
     ],
     ids=["stdin", "attach", "events"],
 )
-def test_no_call_waits_for_ever_for_an_engine_that_is_silent(tmp_path: Path, call: Callable[[DockerEngine], object]) -> None:
+def test_a_silent_engine_makes_each_call_time_out(tmp_path: Path, call: Callable[[DockerEngine], object]) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "engine.sock"))
         listener.listen(10)
@@ -196,16 +196,16 @@ def test_no_call_waits_for_ever_for_an_engine_that_is_silent(tmp_path: Path, cal
         def ask() -> None:
             with pytest.raises(EngineUnreachable, match=r"no answer within [12](\.\d*)? s"):
                 call(engine)
-            asked.append("told")
+            asked.append("timed out")
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(10.0)
-        assert asked == ["told"]
+        assert asked == ["timed out"]
 
 
 class ForgetfulEngine:
-    """An engine, and its client, whose first command hangs; once it has forgotten that, the next ones print a number and end."""
+    """An engine and its client. The first command hangs. With ``forgets``, all later commands print a number and end."""
 
     timeout = 1.0
 
@@ -238,7 +238,7 @@ class ForgetfulEngine:
         return {"Running": True, "ExitCode": None}
 
 
-def test_one_that_the_engine_has_forgotten_keeps_no_other_from_being_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_the_engine_has_forgotten_does_not_block_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_commands, "_END_SECONDS", 0.05)
     engine = ForgetfulEngine()
     runner = CommandRunner(engine, local=False)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine is asked to create: Wings' rules where the design keeps them, and a hash that changes when the container would notice."""
+"""The specification of a container: it follows Wings' rules, and its hash changes with the container."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def build(**limits: int) -> dict[str, Any]:
 
 
 class TestWhole:
-    def test_a_container_is_created_as_wings_would(self) -> None:
+    def test_a_specification_matches_that_of_wings(self) -> None:
         found = spec()
         config = dict(found.config)
         labels = config.pop("Labels")
@@ -96,7 +96,7 @@ class TestWhole:
         assert labels == ours
         assert found.warnings == ()
 
-    def test_the_host_part_is_wings_too(self) -> None:
+    def test_the_host_configuration_matches_that_of_wings(self) -> None:
         found = host()
         expected = {
             "CapDrop": found["CapDrop"],
@@ -126,7 +126,7 @@ class TestWhole:
 
 class TestResources:
     @pytest.mark.parametrize("limit", [1, 5, 6])
-    def test_less_memory_than_the_engine_can_give_is_refused_before_anything_is_stopped(self, limit: int) -> None:
+    def test_memory_below_the_engines_minimum_is_refused(self, limit: int) -> None:
         node = node_settings(overhead_override=True, overhead_default_multiplier=100.0)
         for settings_of_node in (None, node):
             with pytest.raises(DefinitionInvalid, match=rf"settings\.build\.memory_limit is {limit} MB, expected at least 7 "):
@@ -144,7 +144,7 @@ class TestEnvironment:
             ("settings.invocation", lambda length: "x" * length, 131_071 - 8, "settings.invocation"),
         ],
     )
-    def test_a_variable_longer_than_linux_passes_on_is_refused(
+    def test_a_variable_longer_than_linux_allows_is_refused(
         self, key: str, value: Callable[[int], object], longest: int, named: str
     ) -> None:
         def made(length: int) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class TestPorts:
         ("one", "other"),
         [("0.0.0.0", "192.0.2.7"), ("::", "2001:db8::1"), ("2001:db8::1", "2001:DB8:0:0::1"), ("0.0.0.0", "::ffff:192.0.2.7")],
     )
-    def test_a_port_on_addresses_that_overlap_is_refused_before_anything_is_stopped(self, one: str, other: str) -> None:
+    def test_a_port_on_overlapping_addresses_is_refused(self, one: str, other: str) -> None:
         with pytest.raises(DefinitionInvalid) as caught:
             spec(changed("settings.allocations.mappings", {one: [24, 25], other: [26, 25]}))
         assert f"settings.allocations.mappings publishes port 25 on {one} and on {other}, which overlap" in str(caught.value)
@@ -178,18 +178,18 @@ class TestMounts:
         return [(entry["Source"], entry["Target"], entry["ReadOnly"]) for entry in entries], found.warnings
 
     @pytest.mark.parametrize("source", ["/srv/ab", "/srv", "/srv/a/../b", "/srv/a/../../etc"])
-    def test_a_source_outside_is_skipped_with_a_warning(self, source: str) -> None:
+    def test_a_source_outside_of_allowed_mounts_is_skipped_with_a_warning(self, source: str) -> None:
         entries, warnings = self.mounted({"source": source, "target": "/maps"})
         assert entries == []
         assert len(warnings) == 1
         assert "allowed_mounts" in warnings[0]
 
     @pytest.mark.parametrize("target", ["/proc", "/x/../proc/cpuinfo", "//sys/fs", "/dev/shm"])
-    def test_a_target_among_the_kernels_own_is_refused(self, target: str) -> None:
+    def test_a_target_in_a_directory_of_the_kernel_is_refused(self, target: str) -> None:
         with pytest.raises(DefinitionInvalid, match=r"settings\.mounts\[0\]\.target is .*, expected one not in /proc, /sys or /dev"):
             self.mounted({"source": "/srv/a", "target": target})
 
-    def test_no_link_leads_out_where_paths_are_resolved(self, tmp_path: Path) -> None:
+    def test_a_link_out_of_allowed_mounts_is_skipped(self, tmp_path: Path) -> None:
         allowed, outside = tmp_path / "allowed", tmp_path / "outside"
         for directory in (allowed, outside, allowed / "inside"):
             directory.mkdir()
@@ -204,12 +204,12 @@ class TestMounts:
 
 
 class TestLabels:
-    def test_a_container_is_ours_if_its_labels_and_its_hostname_say_so(self) -> None:
+    def test_a_container_is_ours_if_its_labels_and_hostname_match(self) -> None:
         config = spec().config
         ours = Snapshot("c", "renamed", live=True, labels=config["Labels"], hostname=config["Hostname"])
         assert made_by_us(ours, UUID)
         assert not made_by_us(ours, UUID[::-1])
-        # What an image can say of its containers.
+        # An image can set labels, but no hostname.
         assert not made_by_us(replace(ours, hostname="c"), UUID)
         assert not made_by_us(replace(ours, labels={LABEL_SERVER: UUID}), UUID)
         assert not made_by_us(replace(ours, labels={**ours.labels, LABEL_SERVER: UUID[::-1]}), UUID)
@@ -222,7 +222,7 @@ class TestLabels:
             {"type": "signal", "value": "SIGRTMIN+3"},
         ],
     )
-    def test_a_stop_is_read_back_as_it_was_written(self, stop: dict[str, Any]) -> None:
+    def test_the_label_gives_back_the_stop_of_the_definition(self, stop: dict[str, Any]) -> None:
         raw = changed("process_configuration.stop", stop)
         assert stop_way_of(spec(raw).config["Labels"]) == parse_definition(raw, where="x").stop
 
@@ -236,7 +236,7 @@ class TestLabels:
         ],
         ids=range(4),
     )
-    def test_a_label_that_cannot_be_understood_says_nothing(self, text: str) -> None:
+    def test_an_unreadable_stop_label_gives_no_stop(self, text: str) -> None:
         assert stop_way_of({LABEL_STOP: text}) is None
 
 
@@ -269,7 +269,7 @@ NOT_NOTICED = [
     ("settings.environment.startup", "shadowed by the built-in"),
     ("process_configuration.startup", {"done": ["other"]}),
     ("process_configuration.configs", []),
-    ("somebody_elses_key", 1),
+    ("unknown_key", 1),
 ]
 
 
@@ -277,11 +277,11 @@ class TestHash:
     NODE = node_settings(allowed_mounts=("/srv",))
 
     @pytest.mark.parametrize(("key", "value"), NOTICED, ids=[key for key, _unused in NOTICED])
-    def test_it_changes_when_the_container_would_notice(self, key: str, value: object) -> None:
+    def test_a_changed_key_of_the_container_changes_the_hash(self, key: str, value: object) -> None:
         assert hash_of(changed(key, value), self.NODE) != hash_of(PAPER, self.NODE)
 
     @pytest.mark.parametrize(("key", "value"), NOT_NOTICED, ids=[key for key, _unused in NOT_NOTICED])
-    def test_it_stays_when_the_container_would_not(self, key: str, value: object) -> None:
+    def test_a_changed_key_outside_of_the_container_keeps_the_hash(self, key: str, value: object) -> None:
         assert hash_of(changed(key, value), self.NODE) == hash_of(PAPER, self.NODE)
 
 
@@ -305,7 +305,7 @@ class TestAnyDefinition:
             max_size=3,
         ),
     )
-    def test_what_is_read_can_be_created_or_is_refused(
+    def test_a_valid_definition_gives_a_specification_or_is_refused(
         self, limits: dict[str, int], environment: dict[str, Any], mounts: list[dict[str, str]]
     ) -> None:
         raw = build(**limits)

@@ -49,7 +49,7 @@ WINGS = {"Service": "Pterodactyl"}
         ("renamed", WINGS, "running", None),
     ],
 )
-def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, found: Any) -> None:
+def test_a_listed_container_is_assigned_to_its_server(name: str, labels: Any, state: str, found: Any) -> None:
     row = {"Id": "i", "Names": [f"/{name}"], "Labels": labels, "State": state}
     asked: list[object] = []
 
@@ -71,7 +71,7 @@ def test_whose_a_container_in_a_list_is(name: str, labels: Any, state: str, foun
     ],
 )
 @pytest.mark.parametrize("live", [True, False])
-def test_a_snapshot_tells_where_each_port_of_a_live_container_is_published(bindings: Any, addresses: Any, live: bool) -> None:
+def test_a_snapshot_has_the_published_addresses_of_a_live_container(bindings: Any, addresses: Any, live: bool) -> None:
     state = {"Running": live, "Paused": False, "Restarting": False, "ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
     found = snapshot_of({"Id": "i", "Name": "/n", "State": state, "Config": {}, "HostConfig": {"PortBindings": bindings}})
     assert found.addresses == (addresses if live else {})
@@ -82,15 +82,15 @@ ID = "a" * 64
 AT = 1_795_787_441_406_151_512
 
 
-def told(action: str = "die", **attributes: object) -> dict[str, Any]:
+def raw_event(action: str = "die", **attributes: object) -> dict[str, Any]:
     actor = {"ID": ID, "Attributes": {"image": "game", "name": UUID, **attributes}}
     return {"status": action, "id": ID, "Type": "container", "Action": action, "Actor": actor, "time": AT // 10**9, "timeNano": AT}
 
 
-def test_a_signal_and_an_exit_code_are_read_from_their_texts() -> None:
-    assert container_event(told("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
-    assert container_event(told("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
-    assert container_event(told("start")) == ContainerEvent(AT, "start", ID, UUID)
+def test_the_signal_and_the_exit_code_of_an_event_are_numbers() -> None:
+    assert container_event(raw_event("kill", signal="15")) == ContainerEvent(AT, "kill", ID, UUID, signal=15)
+    assert container_event(raw_event("die", exitCode="137")) == ContainerEvent(AT, "die", ID, UUID, exit_code=137)
+    assert container_event(raw_event("start")) == ContainerEvent(AT, "start", ID, UUID)
 
 
 JSON = st.recursive(
@@ -101,8 +101,8 @@ JSON = st.recursive(
 
 
 @given(JSON, st.dictionaries(st.sampled_from(["Type", "Action", "Actor", "id", "time", "timeNano"]), JSON))
-def test_nothing_that_is_told_raises(whatever: object, changes: dict[str, Any]) -> None:
-    for event in (container_event(whatever), container_event({**told(), **changes})):
+def test_any_event_is_parsed_without_an_error(anything: object, changes: dict[str, Any]) -> None:
+    for event in (container_event(anything), container_event({**raw_event(), **changes})):
         assert event is None or json.dumps(event.container)
 
 
@@ -133,13 +133,13 @@ def test_a_line_stamped_between_the_last_end_and_the_start_belongs_to_the_run() 
     assert log_of_run(Client(Running=True, StartedAt=STARTED, FinishedAt=ENDED)) == b"ready\nmore\n"
 
 
-def test_the_first_run_of_a_container_has_all_of_its_log() -> None:
+def test_the_first_run_has_the_whole_log_of_its_container() -> None:
     client = Client(Running=True, StartedAt=STARTED, FinishedAt="0001-01-01T00:00:00Z")
     assert (log_of_run(client), client.asked_since > 0) == (b"of the run before\nready\nmore\n", True)
 
 
 @pytest.mark.parametrize("running, started", [(False, STARTED), (True, LATER)])
-def test_of_a_run_that_is_over_no_line_of_another_one_is_taken(running: bool, started: str) -> None:
+def test_an_ended_run_gets_no_line_of_another_run(running: bool, started: str) -> None:
     assert log_of_run(Client(Running=running, StartedAt=started, FinishedAt=LATER)) == b"more\n"
 
 
@@ -159,17 +159,17 @@ def listen(tmp_path: Path) -> str:
     return f"unix://{tmp_path}/s"
 
 
-def test_who_listens_is_the_engine_if_it_is_called_so(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_listening_process_is_the_engine_if_its_command_matches(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_process, "_COMMAND", OWN_COMMAND)
     assert engine_life(host) == own_life()
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:2375", "ssh://somewhere", "", "unix:///nowhere/docker.sock", "unix://", "unix://a\0b"])
-def test_nobody_can_tell_of_an_engine_that_is_elsewhere_or_down(host: str) -> None:
+def test_a_remote_or_stopped_engine_has_no_known_process(host: str) -> None:
     assert engine_life(host) == ""
 
 
-def test_behind_somebody_elses_socket_it_is_what_the_pid_file_names_if_that_is_one(
+def test_the_pid_file_names_the_engine_if_another_process_holds_the_socket(
     host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener = os.getpid()
@@ -200,7 +200,7 @@ def noted(mark: object, **others: object) -> str:
 
 
 @pytest.mark.parametrize("mark", [True, False])
-def test_the_mark_is_what_the_engine_noted(tmp_path: Path, mark: bool) -> None:
+def test_the_manual_stop_mark_is_read_from_the_engines_file(tmp_path: Path, mark: bool) -> None:
     note(tmp_path, noted(mark))
     assert manual_stop_mark(str(tmp_path), STOP_ID) is mark
 
@@ -219,18 +219,18 @@ def test_the_mark_is_what_the_engine_noted(tmp_path: Path, mark: bool) -> None:
     ],
     ids=range(8),
 )
-def test_what_does_not_say_it_is_not_known(tmp_path: Path, text: str | bytes) -> None:
+def test_a_damaged_or_foreign_file_has_no_mark(tmp_path: Path, text: str | bytes) -> None:
     note(tmp_path, text)
     assert manual_stop_mark(str(tmp_path), STOP_ID) is None
 
 
 @pytest.mark.parametrize("container", ["", "ab", "../" + STOP_ID, STOP_ID.upper(), STOP_ID + "\n"])
-def test_only_a_full_id_names_a_file(tmp_path: Path, container: str) -> None:
+def test_an_incomplete_container_id_has_no_mark(tmp_path: Path, container: str) -> None:
     note(tmp_path, noted(True))
     assert manual_stop_mark(str(tmp_path), container) is None
 
 
-def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path: Path) -> None:
+def test_a_link_or_a_pipe_has_no_mark(tmp_path: Path) -> None:
     path = note(tmp_path, noted(True))
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
@@ -241,7 +241,7 @@ def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["", "containers", "/nowhere", "/\0"])
-def test_a_root_that_is_none_has_no_marks(root: str) -> None:
+def test_a_wrong_root_directory_has_no_marks(root: str) -> None:
     assert manual_stop_mark(root, STOP_ID) is None
 
 
@@ -249,7 +249,7 @@ LONG = 20.0
 
 
 class Engine:
-    """An engine whose stream tells what the test says; each piece lasts as long as it was asked for."""
+    """An engine whose stream yields what the test says. Each request lasts until its end time."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, float]] = []
@@ -257,7 +257,7 @@ class Engine:
         self._said: queue.Queue[str | Exception | None] = queue.Queue()
 
     def say(self, said: str | Exception | None) -> None:
-        """The id of a container that ended, a fault, or (None) the end of the stream."""
+        """Takes the id of an ended container, a fault, or None for the end of the stream."""
         self._said.put(said)
 
     def listen(self, since: float, until: float) -> Iterator[str]:
@@ -286,11 +286,11 @@ def make_events(engine: Engine) -> Iterator[EndEvents]:
     yield EndEvents(engine.listen)
     deadline = time.monotonic() + 20
     while threading.active_count() > before:
-        assert time.monotonic() < deadline, "its thread outlives its use"
+        assert time.monotonic() < deadline, "a thread has not ended"
         time.sleep(0.02)
 
 
-def test_an_end_wakes_who_waits_for_it_and_nobody_else(engine: Engine, events: EndEvents) -> None:
+def test_the_end_of_a_container_wakes_only_its_own_waits(engine: Engine, events: EndEvents) -> None:
     with ThreadPoolExecutor(3) as pool:
         first, second = (pool.submit(events.wait, "a", LONG, begin=True) for _unused in range(2))
         other = pool.submit(events.wait, "b", 0.5, begin=True)
@@ -301,7 +301,7 @@ def test_an_end_wakes_who_waits_for_it_and_nobody_else(engine: Engine, events: E
     assert len(engine.asked) == 1
 
 
-def test_an_end_between_the_look_and_the_wait_is_not_missed_and_counts_once(engine: Engine, events: EndEvents) -> None:
+def test_an_end_between_the_check_and_the_wait_counts_once(engine: Engine, events: EndEvents) -> None:
     assert events.wait("other", 0.01, begin=True) is False
     engine.say("a")
     time.sleep(0.1)
@@ -309,7 +309,7 @@ def test_an_end_between_the_look_and_the_wait_is_not_missed_and_counts_once(engi
     assert events.wait("a", 0.01, begin=False) is False
 
 
-def test_the_pieces_of_the_stream_leave_no_gap_and_the_first_reaches_back(engine: Engine, events: EndEvents) -> None:
+def test_requests_of_the_stream_leave_no_gap_and_the_first_reaches_back(engine: Engine, events: EndEvents) -> None:
     began = time.time()
     assert events.wait("a", 1.3, begin=True) is False
     (first, until), (then, _later) = engine.asked[:2]
@@ -318,7 +318,7 @@ def test_the_pieces_of_the_stream_leave_no_gap_and_the_first_reaches_back(engine
 
 
 @pytest.mark.parametrize("fault", [EngineError("no such call", status=404), KeyError("id"), ValueError("no JSON"), None])
-def test_who_waits_for_a_stream_that_fails_is_told_to_look_for_itself(engine: Engine, events: EndEvents, fault: Exception | None) -> None:
+def test_a_failed_stream_ends_each_wait_without_an_answer(engine: Engine, events: EndEvents, fault: Exception | None) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(events.wait, "a", LONG, begin=True)
         assert engine.opened.wait(20)
@@ -329,7 +329,7 @@ def test_who_waits_for_a_stream_that_fails_is_told_to_look_for_itself(engine: En
 
 
 class Hints:
-    """An engine that tells of ends: when it is listened to, after how many seconds it tells, and whether it ever does."""
+    """Replaces the engine's hints. They start at the first wait with ``begin``, and report ends only with ``tells``."""
 
     def __init__(self, fake: FakeNode, *, tells: bool = True) -> None:
         self.fake, self.tells = fake, tells
@@ -358,13 +358,13 @@ class Hints:
 
 
 def ending_after(fake: FakeNode, seconds: float) -> Snapshot:
-    """The server, up; its process ends by itself."""
+    """A running server whose process ends after so many seconds."""
     snapshot = fake.up()
     fake.clock.after(seconds, lambda: fake.engine.end(snapshot.id))
     return snapshot
 
 
-def test_a_long_stop_is_told_of_at_once_and_looked_at_every_two_seconds(fake: FakeNode) -> None:
+def test_a_hint_ends_a_wait_at_once_and_inspections_come_every_two_seconds(fake: FakeNode) -> None:
     snapshot = ending_after(fake, 10.6)
     hints = Hints(fake)
     began = fake.clock.monotonic()
@@ -373,15 +373,15 @@ def test_a_long_stop_is_told_of_at_once_and_looked_at_every_two_seconds(fake: Fa
     assert hints.inspects <= 6 + 10.6 / 2 + 2
 
 
-def test_an_end_that_is_told_of_but_did_not_happen_is_not_believed(fake: FakeNode) -> None:
+def test_a_false_hint_does_not_end_a_wait(fake: FakeNode) -> None:
     snapshot = ending_after(fake, 5)
-    told = iter([True, True, None])
-    fake.engine.hints = lambda container, seconds, begin: next(told, None)
+    answers = iter([True, True, None])
+    fake.engine.hints = lambda container, seconds, begin: next(answers, None)
     assert fake.node.await_end(snapshot.run, 60, no_check)
     assert fake.clock.monotonic() >= 5
 
 
-def test_the_time_limit_holds_and_the_kill_generation_is_looked_at_every_half_second(fake: FakeNode) -> None:
+def test_a_wait_keeps_its_timeout_and_checks_for_a_kill_every_half_second(fake: FakeNode) -> None:
     Hints(fake)
     snapshot, looks = fake.up(), [fake.clock.monotonic()]
     began = fake.clock.monotonic()
@@ -390,7 +390,7 @@ def test_the_time_limit_holds_and_the_kill_generation_is_looked_at_every_half_se
     assert max(later - earlier for earlier, later in zip(looks, looks[1:])) <= 0.55
 
 
-def test_a_look_that_raises_ends_the_wait(fake: FakeNode) -> None:
+def test_a_kill_ends_the_wait(fake: FakeNode) -> None:
     hints, snapshot = Hints(fake), fake.up()
 
     def look() -> None:
@@ -404,7 +404,7 @@ def test_a_look_that_raises_ends_the_wait(fake: FakeNode) -> None:
 
 
 class Lists:
-    """Lists that take as long as a test wants; each is another."""
+    """Lists that end when a test says so. Each list differs."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -426,7 +426,7 @@ def waiting(live: LiveByLabel) -> int:
     return len(live._changed._waiters)  # type: ignore[attr-defined]
 
 
-def test_all_who_ask_while_a_list_is_under_way_share_the_next_one() -> None:
+def test_requests_during_a_list_share_the_next_list() -> None:
     lists = Lists()
     live = LiveByLabel(lists.read)
     with ThreadPoolExecutor(41) as pool:
@@ -441,7 +441,7 @@ def test_all_who_ask_while_a_list_is_under_way_share_the_next_one() -> None:
     assert lists.begun == 2
 
 
-def test_all_who_waited_are_told_of_an_engine_that_is_silent_by_one_wait_for_it() -> None:
+def test_requests_that_share_a_list_share_its_failure() -> None:
     lists = Lists()
     live = LiveByLabel(lists.read)
     lists.fault = EngineUnreachable("Cannot list the containers: silent")

@@ -85,22 +85,22 @@ def content(*events: Event) -> str:
 @pytest.mark.parametrize("kind", EventType)
 def test_the_library_of_cloudevents_reads_every_type(kind: EventType) -> None:
     library = pytest.importorskip("cloudevents.http")
-    told = event(kind)
-    read = library.from_http({"content-type": CONTENT_TYPE}, cloudevent_body(told, SOURCE))
+    made = event(kind)
+    read = library.from_http({"content-type": CONTENT_TYPE}, cloudevent_body(made, SOURCE))
     names = ("specversion", "id", "source", "type", "time", "sequence", "datacontenttype")
-    expected = ["1.0", told.id, "/fleet.power/nodes/node-1", kind.value, AT, "00000000000000000007", "application/json"]
+    expected = ["1.0", made.id, "/fleet.power/nodes/node-1", kind.value, AT, "00000000000000000007", "application/json"]
     assert [read[name] for name in names] == expected
-    assert read.get("subject") == (told.server.uuid if told.server else None)
-    assert read.data == {**told.data, **({"server": {"uuid": LOBBY.uuid, "name": "Lobby"}} if told.server else {})}
+    assert read.get("subject") == (made.server.uuid if made.server else None)
+    assert read.data == {**made.data, **({"server": {"uuid": LOBBY.uuid, "name": "Lobby"}} if made.server else {})}
 
 
 @pytest.mark.parametrize("size", [24, 32, 64])
 def test_the_library_of_standard_webhooks_verifies_the_signature(size: int) -> None:
     library = pytest.importorskip("standardwebhooks.webhooks")
-    given, told = secret(size), event(EventType.SERVER_CRASHED)
-    body = cloudevent_body(told, SOURCE)
-    headers = headers_of(told.id, int(datetime.now(timezone.utc).timestamp()), body, key_of(given))
-    assert library.Webhook(given).verify(body.decode(), headers)["id"] == told.id
+    given, made = secret(size), event(EventType.SERVER_CRASHED)
+    body = cloudevent_body(made, SOURCE)
+    headers = headers_of(made.id, int(datetime.now(timezone.utc).timestamp()), body, key_of(given))
+    assert library.Webhook(given).verify(body.decode(), headers)["id"] == made.id
     for wrong_body, wrong_secret in ((body.replace(b"137", b"138"), given), (body, secret())):
         with pytest.raises(library.WebhookVerificationError):
             library.Webhook(wrong_secret).verify(wrong_body.decode(), headers)
@@ -116,22 +116,22 @@ def test_the_library_of_standard_webhooks_verifies_the_signature(size: int) -> N
         "no base64",
         "23 bytes",
         "65 bytes",
-    ],  # the same in every process that collects
+    ],  # equal in each process of pytest
 )
-def test_what_is_no_secret_is_refused_and_not_shown(text: str) -> None:
+def test_an_invalid_secret_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(SecretFault) as caught:
         key_of(text)
     assert len(text) < 6 or text == "whsec_" or text not in str(caught.value)
 
 
-def test_a_name_formats_nothing_and_mentions_nobody() -> None:
+def test_a_server_name_cannot_format_text_or_mention_users() -> None:
     evil = Server(LOBBY.uuid, "**x** @everyone <@1> [a](http://b) `c`\n# d")
     message = json.loads(discord_message([event(EventType.SERVER_CRASHED, server=evil)], "node-1").body)
     assert message["allowed_mentions"] == {"parse": []}
     assert r"\*\*x\*\* \@everyone \<\@1\> \[a\]\(http\://b\) \`c\` \# d" in message["content"]
 
 
-def test_many_events_are_one_message_in_their_order_and_within_what_discord_takes() -> None:
+def test_many_events_give_one_ordered_message_within_discords_limit() -> None:
     events = [event(EventType.SERVER_RECOVERED, server=Server(LOBBY.uuid, f"Lobby{number:02}")) for number in range(60)]
     message = discord_message(events, "node-1")
     lines = json.loads(message.body)["content"].split("\n")
@@ -140,7 +140,7 @@ def test_many_events_are_one_message_in_their_order_and_within_what_discord_take
 
 
 @pytest.mark.parametrize("character", ["x", "*", "\U0001f525", "\ud800", "\n"])
-def test_no_text_makes_a_message_too_long_or_empty(character: str) -> None:
+def test_long_texts_keep_a_message_within_discords_limit(character: str) -> None:
     long = event(EventType.ACTION_ENDED, server=Server(LOBBY.uuid, character * 500), msg=character * 5000, reason=character * 900)
     message = discord_message([long] * 30, character * 300)
     text = json.loads(message.body)["content"]
@@ -148,7 +148,7 @@ def test_no_text_makes_a_message_too_long_or_empty(character: str) -> None:
     assert len(text.encode("utf-16-le", "surrogatepass")) // 2 <= 2000
 
 
-def test_whatever_data_says_becomes_a_line() -> None:
+def test_unexpected_data_still_gives_a_line() -> None:
     for kind in EventType:
         for value in (None, [], {"a": 1}, "x", -1, 2.5, True):
             discord_line(Event(kind, "yesterday", dict.fromkeys(DATA[kind], value), LOBBY), "n")
@@ -183,7 +183,7 @@ def crash() -> EndedRun:
 
 
 def sent() -> Iterator[Event]:
-    """An event of each type, as the code that writes it makes it; but for countdowns, of which `test_players` has one."""
+    """An event of each type but countdowns, made by the code that writes it."""
     row: Mapping[str, Any] = defaultdict(str, outcome="failed", name="Lobby", uuid=GUIDE_LOBBY.uuid)
     yield from rows.of_operation(row, "2026-01-31T12:03:10.250Z")
     yield from rows.of_end(crash(), Limits(max_restarts=1))
@@ -203,13 +203,13 @@ def test_the_table_has_every_type_in_the_order_of_the_code() -> None:
     assert list(TABLE) == [each.value for each in EventType]
 
 
-def test_the_data_of_each_type_are_those_that_the_table_has() -> None:
+def test_the_table_lists_the_data_of_each_type() -> None:
     found = {event.type.value: sorted(cloudevent(event, "s")["data"]) for event in sent()}
     assert set(TABLE) - set(found) == {"countdown.begun"}
     assert found == {kind: sorted(names) for kind, names in TABLE.items() if kind in found}
 
 
-def test_the_message_that_is_shown_is_what_is_sent() -> None:
+def test_the_example_message_matches_the_real_one() -> None:
     (text,) = blocks("json")
     (event, *_more) = rows.of_end(crash(), Limits())
     shown = json.loads(text)
@@ -229,7 +229,7 @@ def receivers() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The programs of the page, one after the other in one file, with a secret and a page that is written down."""
+    """The programs of the page in one module, with a secret and a page command that writes to a file."""
     (tmp_path / "secret").write_text(SECRET + "\n")
     script = tmp_path / "page"
     script.write_text(f'#!/bin/sh\ntest ! -e {tmp_path}/broken || exit 1\necho "$1" >> {tmp_path}/pages\n')
@@ -241,7 +241,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType
     return made
 
 
-def test_the_program_verifies_what_is_sent_and_nothing_else(program: types.ModuleType) -> None:
+def test_the_program_accepts_only_signed_messages(program: types.ModuleType) -> None:
     now = int(datetime.now(timezone.utc).timestamp())
     program.verify(SECRET, headers_of("id", now, b"{}", key_of(SECRET)), b"{}")
     rotated = headers_of("id", now, b"{}", key_of(SECRET))
@@ -260,7 +260,7 @@ def test_the_program_verifies_what_is_sent_and_nothing_else(program: types.Modul
         program.verify(SECRET, headers_of("id", now, b"{}", None), b"{}")
 
 
-def test_the_pager_pages_once_and_again_where_that_failed_and_lets_nobody_else_in(program: types.ModuleType, tmp_path: Path) -> None:
+def test_the_pager_pages_once_repeats_a_failed_page_and_refuses_strangers(program: types.ModuleType, tmp_path: Path) -> None:
     program.Pager.log_message = lambda *_arguments: None
     with ThreadingHTTPServer(("127.0.0.1", 0), program.Pager) as server:
         server.handle_error = lambda *_arguments: None  # type: ignore[method-assign]

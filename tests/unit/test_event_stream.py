@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stream of events ends when it is closed, by whomever, and says when it breaks; an engine of the test's own tells what it says."""
+"""Streams of engine events: a stream ends when it is closed, and raises when it breaks."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def chunk(data: bytes) -> bytes:
 
 
 def event(number: int) -> bytes:
-    told = {"Type": "container", "Action": "die", "Actor": {"ID": f"{number:064x}", "Attributes": {}}, "timeNano": number}
-    return json.dumps(told).encode() + b"\n"
+    fields = {"Type": "container", "Action": "die", "Actor": {"ID": f"{number:064x}", "Attributes": {}}, "timeNano": number}
+    return json.dumps(fields).encode() + b"\n"
 
 
-#: What the library says of a certificate that nobody checks.
+#: The library warns about certificates that it does not check.
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 
 @pytest.fixture(name="engine")
-def that_streams(scripted: ScriptedEngine) -> ScriptedEngine:
+def streaming_engine(scripted: ScriptedEngine) -> ScriptedEngine:
     scripted.answer = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     return scripted
 
@@ -43,7 +43,7 @@ def follow(engine: ScriptedEngine, since: int | None = None, timeout: int = 5) -
     return DockerEngine(replace(engine.connection, timeout=timeout)).events.follow(since)
 
 
-def test_events_come_whatever_the_pieces_and_what_is_none_is_left_out(engine: ScriptedEngine) -> None:
+def test_events_arrive_from_split_chunks_and_other_data_is_skipped(engine: ScriptedEngine) -> None:
     stream = follow(engine, 5)
     text = event(1) + b'{"Type": "network"}\n[]\n' + event(2)
     for piece in (text[:7], text[7:8], text[8:300], text[300:]):
@@ -57,7 +57,7 @@ def test_events_come_whatever_the_pieces_and_what_is_none_is_left_out(engine: Sc
 
 
 @pytest.mark.parametrize("said", [b"", chunk(event(1))[:30], chunk(event(1)[:30])])
-def test_a_stream_that_breaks_is_told_of(engine: ScriptedEngine, said: bytes) -> None:
+def test_a_broken_stream_raises_once_and_ends(engine: ScriptedEngine, said: bytes) -> None:
     stream = follow(engine)
     engine.say(said)
     engine.hang_up()
@@ -66,7 +66,7 @@ def test_a_stream_that_breaks_is_told_of(engine: ScriptedEngine, said: bytes) ->
     assert list(stream) == []
 
 
-def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(engine: ScriptedEngine) -> None:
+def test_closing_a_stream_ends_its_blocked_reader_and_its_connection(engine: ScriptedEngine) -> None:
     stream = follow(engine, timeout=1)
     engine.say(chunk(event(1) + event(2)))
     assert next(stream).at == 1
@@ -78,7 +78,7 @@ def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(en
 
     reader = threading.Thread(target=read)
     reader.start()
-    # Longer than the time limit of a call: nothing ends by itself.
+    # Longer than the timeout of a call: the stream does not end by itself.
     assert not ended.wait(1.5)
     began = time.monotonic()
     stream.close()
@@ -87,4 +87,4 @@ def test_closing_wakes_who_waits_and_what_is_between_two_events_reads_no_more(en
     reader.join()
     stream.close()
     assert list(stream) == []
-    assert engine.link is not None and engine.link.recv(10) == b"", "the connection is given up"
+    assert engine.link is not None and engine.link.recv(10) == b"", "the connection is closed"

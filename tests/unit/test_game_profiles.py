@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which game a server has, its settings, and the message that its players get."""
+"""Games of servers: rules, settings, and messages to players."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def profile_of(games: Mapping[str, object], server: Server = LOBBY, of: Definiti
     return None if found is None else found._profile  # type: ignore[attr-defined, no-any-return]
 
 
-class TestWhich:
+class TestRuleChoice:
     OWN = {"own": {"query": "a2s"}}  # noqa: RUF012
 
     @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ class TestWhich:
             {"egg": EGG, "label": {"tier": "gold"}, "server": "Lobby", "image": "registry.example.test:5000/"},
         ],
     )
-    def test_else_the_first_rule_that_is_for_it_does(self, servers: dict[str, object]) -> None:
+    def test_the_first_matching_rule_selects_the_game(self, servers: dict[str, object]) -> None:
         rules = [{"server": "Other", "game": "quake3"}, {**servers, "game": "own"}, {"server": "Lobby", "game": "quake3"}]
         assert profile_of({"profiles": self.OWN, "rules": rules}, of=definition()) == GameProfile(protocol="a2s")
 
@@ -88,7 +88,7 @@ class TestPlayers:
     def test_each_protocol_of_the_settings_has_its_query(self) -> None:
         assert tuple(QUERIES) == PROTOCOLS
 
-    def test_each_protocol_is_asked_where_the_port_is_published(self) -> None:
+    def test_a_query_goes_to_the_published_address_of_the_port(self) -> None:
         with minecraft_game(lambda: {"online": 3, "max": 20}) as address:
             assert game(MINECRAFT, snapshot(address[1])).players() == PlayerCount(3, 20)
             assert game(MINECRAFT, snapshot(address[1], address="0.0.0.0")).players() == PlayerCount(3, 20)
@@ -97,7 +97,7 @@ class TestPlayers:
         with quake_game(r"\sv_maxclients\8\g_humanplayers\2") as address:
             assert game(GameProfile(protocol="quake3"), snapshot(address[1], "udp")).players() == PlayerCount(2, 8)
 
-    def test_another_servers_port_is_never_asked_though_the_definition_names_it_by_now(self) -> None:
+    def test_a_port_that_the_container_has_not_published_is_not_queried(self) -> None:
         given = definition(allocations={"default": {"ip": "0.0.0.0", "port": 25570}})
         asked = game(MINECRAFT, snapshot(25565, environment=()), of=given).players()
         assert asked == PlayerCount(why="its container has not published port 25570/tcp")
@@ -107,7 +107,7 @@ HOSTILE = '§aRestart\nop somebody\r\n/stop\0\x1b[2J"; quit; "$(reboot) {message
 
 
 class TestAnnounce:
-    def test_whatever_the_message_holds_it_is_one_line_of_plain_text(self) -> None:
+    def test_a_hostile_message_becomes_one_line_of_plain_text(self) -> None:
         own = engine()
         assert game(MINECRAFT, snapshot(), own).announce(HOSTILE) == ""
         line = own.calls[0][1]
@@ -128,7 +128,7 @@ class TestAnnounce:
     def rcon_snapshot(self, port: int, password: str = "hunter22") -> Snapshot:
         return snapshot(port, environment=(f"RCON_PASS={password}", f"RCON_PORT={port}", "SERVER_PORT=1"))
 
-    def test_the_password_is_in_no_sentence(self) -> None:
+    def test_the_error_of_a_refused_login_does_not_show_the_password(self) -> None:
         with RconGame("another one").up() as address:
             why = game(self.RCON, self.rcon_snapshot(address[1])).announce("Hello")
         assert why == f"the game at 127.0.0.1:{address[1]} refuses the RCON password"
@@ -165,7 +165,7 @@ class TestProfiles:
             ({"rcon": {"password_variable": "P", "port_variable": "Q"}}, {"rcon": Rcon("P", "say {message}", None, "Q")}),
         ],
     )
-    def test_players_are_told_in_one_way(self, announce: object, fields: dict[str, Any]) -> None:
+    def test_each_way_to_announce_is_read(self, announce: object, fields: dict[str, Any]) -> None:
         assert profile(announce=announce) == GameProfile(**fields)
 
     @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ class TestProfiles:
             ),
     ],
     )  # fmt: skip
-    def test_a_bad_value_is_one_sentence_with_its_key_and_what_was_expected(self, given: object, sentence: str) -> None:
+    def test_a_bad_value_gives_one_sentence_with_its_key_and_the_expected_value(self, given: object, sentence: str) -> None:
         assert refusal(own=given) == f"games.profiles.own{sentence}"
 
 
@@ -205,7 +205,7 @@ class TestRules:
             ),
         ],
     )  # fmt: skip
-    def test_a_bad_rule_is_one_sentence(self, rule: object, sentence: str) -> None:
+    def test_a_bad_rule_gives_one_sentence(self, rule: object, sentence: str) -> None:
         assert refusal(rule, own={"query": "a2s"}) == f"games.rules[0]{sentence}"
 
 
@@ -229,7 +229,7 @@ def test_a_text_becomes_one_line_of_plain_text(text: str, line: str) -> None:
 
 
 @given(ANYTHING)
-def test_whatever_is_cleaned_is_one_printable_line_without_codes(text: str) -> None:
+def test_a_cleaned_text_is_one_printable_line_without_codes(text: str) -> None:
     line = clean(text)
     assert line.isprintable()
     assert len(line) <= LONGEST_MESSAGE
@@ -246,7 +246,7 @@ def test_a_message_for_a_console_ends_no_command_and_no_quotation(text: str) -> 
     assert clean(line) == line
 
 
-def test_a_message_is_no_option_of_a_program() -> None:
+def test_a_message_cannot_become_an_option_of_a_program() -> None:
     assert for_word("--help") == "help"
     assert for_word("- /op somebody; $(x)") == "op somebody; $(x)"
 
@@ -254,7 +254,7 @@ def test_a_message_is_no_option_of_a_program() -> None:
 class TestFilled:
     VALUES: ClassVar[dict[str, str]] = {"time": "10 minutes", "action": "restart", "reason": "Update", "server": "Lobby"}
 
-    def test_what_stands_in_a_value_is_not_filled_again(self) -> None:
+    def test_a_placeholder_inside_a_value_is_not_filled(self) -> None:
         assert filled("{server}: {reason}", {**self.VALUES, "server": "{reason}", "reason": "{time}\n§a{"}) == "{reason}: {time} {"
 
     def test_a_long_reason_does_not_push_out_the_time(self) -> None:
@@ -262,6 +262,6 @@ class TestFilled:
         assert line.endswith("... restart in 10 minutes")
 
     @given(ANYTHING, st.fixed_dictionaries(dict.fromkeys(VALUES, ANYTHING)))
-    def test_whatever_is_filled_with_whatever_is_one_line(self, template: str, values: dict[str, str]) -> None:
+    def test_a_filled_template_is_one_line(self, template: str, values: dict[str, str]) -> None:
         line = filled(template, values)
         assert line.isprintable() and "§" not in line and len(line) <= LONGEST_MESSAGE

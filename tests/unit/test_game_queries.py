@@ -41,9 +41,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 Ask = Callable[[Address, Deadline], PlayerCount]
-#: What a game that never ends its answer gets here.
+#: The timeout in seconds for games that never end their answer.
 SHORT = 0.3
-#: How much longer that may take on a loaded machine; what is not bounded as a whole takes minutes.
+#: Extra seconds for a loaded machine. An exchange without a limit takes minutes.
 SLACK = 5.0
 
 
@@ -80,20 +80,20 @@ class TestMinecraft:
         ],
         ids=lambda document: f"{document[:12]!r} {len(document)}",
     )
-    def test_an_answer_that_is_none_is_unknown(self, document: bytes) -> None:
+    def test_an_invalid_answer_of_minecraft_gives_no_count(self, document: bytes) -> None:
         with stream_game(lambda connection: connection.sendall(ping_answer(document))) as address:
             assert why(minecraft.ask, address) in ("answers, but not how many play", "answers as no Minecraft server does")
 
-    def test_a_slow_drip_is_given_up_in_time_since_the_whole_exchange_is_bounded(self) -> None:
+    def test_a_slow_answer_is_given_up_at_the_timeout(self) -> None:
         with stream_game(dripping) as address:
             assert why(minecraft.ask, address, SHORT) == "gave no whole answer within 0.3 s"
 
-    def test_an_answer_without_end_is_not_read_to_its_end(self) -> None:
+    def test_an_endless_answer_is_cut_off(self) -> None:
         with stream_game(endless) as address:
             assert why(minecraft.ask, address) in ("answers as no Minecraft server does", "answers more than any game does")
 
     @given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: ping_answer(text.encode(errors="replace"))))
-    def test_whatever_comes_is_a_count_or_unanswered(self, data: bytes) -> None:
+    def test_any_answer_of_minecraft_gives_a_count_or_an_error(self, data: bytes) -> None:
         position = 0
 
         def read(count: int) -> bytes:
@@ -131,16 +131,14 @@ def compressed(answer: bytes, *, size: int | None = None, check: int | None = No
 
 class TestSource:
     @pytest.mark.parametrize(
-        ("told", "count"),
+        ("answered", "count"),
         [
             *(((0, 32, 0), PlayerCount(0, 32)), ((12, 32, 5), PlayerCount(7, 32)), ((5, 32, 5), PlayerCount(0, 32))),
             *(((255, 255, 0), PlayerCount(255, 255)), ((3, 32, 5), PlayerCount(3, 32)), ((0, 32, 5), PlayerCount(0, 32))),
         ],
     )
-    def test_people_are_counted_and_bots_are_not_once_the_challenge_was_answered(
-        self, told: tuple[int, int, int], count: PlayerCount
-    ) -> None:
-        with source_game(*told) as address:
+    def test_bots_are_subtracted_from_the_players_of_a_source_server(self, answered: tuple[int, int, int], count: PlayerCount) -> None:
+        with source_game(*answered) as address:
             assert ask(a2s.ask, address) == count
 
     @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ class TestSource:
         ],
         ids=["in parts", "in another order", "compressed", "in one part"],
     )
-    def test_an_answer_may_come_in_parts(self, packets: list[bytes]) -> None:
+    def test_an_answer_in_parts_is_read(self, packets: list[bytes]) -> None:
         with datagram_game(lambda packet: packets) as address:
             assert ask(a2s.ask, address) == PlayerCount(2, 8)
 
@@ -174,11 +172,11 @@ class TestSource:
         ],
         ids=range(17),
     )
-    def test_garbage_is_unknown(self, packets: list[bytes]) -> None:
+    def test_garbage_from_source_gives_no_count(self, packets: list[bytes]) -> None:
         with datagram_game(lambda packet: packets) as address:
             assert why(a2s.ask, address) == "answers as no Source server does"
 
-    def test_who_is_given_a_wrong_challenge_is_asked_no_more_than_a_few_times(self) -> None:
+    def test_a_wrong_challenge_is_answered_only_a_few_times(self) -> None:
         asked: list[bytes] = []
 
         def answer(packet: bytes) -> list[bytes]:
@@ -190,13 +188,13 @@ class TestSource:
         assert len(asked) <= 4
 
     @given(st.binary(max_size=300), st.booleans())
-    def test_whatever_comes_is_a_count_or_unanswered(self, data: bytes, whole: bool) -> None:
+    def test_any_answer_of_source_gives_a_count_or_an_error(self, data: bytes, whole: bool) -> None:
         packet = (b"\xff\xff\xff\xffI" if whole else b"\xfe\xff\xff\xff") + data
         _count_or_unanswered(lambda: a2s.count_in(a2s.read_answer(itertools.repeat(packet).__next__)))
 
 
 class TestQuake:
-    def test_people_are_told_apart_from_bots_where_the_game_does(self) -> None:
+    def test_bots_are_subtracted_from_the_players_of_a_quake_server(self) -> None:
         with quake_game(r"\sv_maxclients\16\clients\6\g_humanplayers\2\hostname\A server") as address:
             assert ask(quake3.ask, address) == PlayerCount(2, 16)
         with quake_game(r"\gamename\Xonotic\sv_maxclients\16\clients\6\bots\4") as address:
@@ -210,21 +208,21 @@ class TestQuake:
         ],
         ids=lambda info: info[:30],
     )
-    def test_a_hostile_info_string_is_no_number_and_the_list_may_be_none_either(self, info: str) -> None:
+    def test_a_hostile_info_string_gives_no_count(self, info: str) -> None:
         with quake_game(info, ("0 5 name without quotes",)) as address:
             assert why(quake3.ask, address) == "answers, but not how many play"
 
 
 @pytest.mark.parametrize("query", [a2s.ask, quake3.ask], ids=["a2s", "quake3"])
 class TestDatagrams:
-    def test_what_somebody_else_sends_is_not_taken_for_an_answer(self, query: Ask) -> None:
+    def test_a_packet_from_another_address_is_no_answer(self, query: Ask) -> None:
         packets = [source_answer(0, 2, 0), b"\xff\xff\xff\xffinfoResponse\n\\clients\\0"]
         with datagram_game(lambda packet: packets, from_elsewhere=True) as address:
             assert why(query, address, SHORT) == "gave no whole answer within 0.3 s"
 
 
 @pytest.mark.parametrize("output", [b"", b"none", b"-1", b"3 players", b"1\n2", b"99999999", b"\xd9\xa3"])
-def test_what_a_command_prints_else_is_unknown(output: bytes) -> None:
+def test_output_of_a_command_other_than_a_number_gives_no_count(output: bytes) -> None:
     with pytest.raises(Unanswered):
         count_printed(output)
 
@@ -264,22 +262,22 @@ def test_a_command_is_sent_after_the_login() -> None:
     assert game.heard == ["say Grüße"]
 
 
-def test_a_password_that_is_refused_is_told_and_not_shown() -> None:
+def test_a_refused_password_is_reported_and_not_shown() -> None:
     game = RconGame("another")
     assert refused_why(game.serve) == "refuses the RCON password"
     assert game.heard == []
 
 
 @pytest.mark.parametrize("packet", [b"\0" * 20, b"\xff" * 20, b"HTTP/1.1 400 Bad Request\r\n", (9).to_bytes(4, "little") + b"x" * 9])
-def test_garbage_is_no_answer(packet: bytes) -> None:
+def test_garbage_is_no_rcon_answer(packet: bytes) -> None:
     assert refused_why(answering(packet)) == "answers as no RCON server does"
 
 
-def test_answers_without_end_are_not_read_to_their_end() -> None:
+def test_endless_rcon_answers_are_cut_off() -> None:
     assert refused_why(answering(rcon_packet(1001, 0, b"x" * 4096) * 1000)) == "answers more than any game does"
 
 
-def test_nobody_waits_for_who_says_nothing_or_drips() -> None:
+def test_a_silent_or_slow_rcon_server_is_given_up_at_the_timeout() -> None:
     def drip(connection: socket.socket) -> None:
         for byte in rcon_packet(1001, 0, b"x" * 4000):
             connection.sendall(bytes((byte,)))
@@ -297,5 +295,5 @@ class TestLogin:
         assert login_of(Rcon("RCON_PASS", "say {message}", 5), self.SNAPSHOT) == RconLogin("a=b", 5)
         assert login_of(Rcon("RCON_PASS", "say {message}", None, "RCON_PORT"), self.SNAPSHOT) == RconLogin("a=b", 27016)
 
-    def test_the_password_is_in_no_text_of_it(self) -> None:
+    def test_the_text_of_a_login_hides_the_password(self) -> None:
         assert "a=b" not in repr(login_of(Rcon("RCON_PASS", "say {message}"), self.SNAPSHOT))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a container still is what its definition says: which keys differ, and which of them take a restart."""
+"""Outdated containers: the keys that differ from the definition, and those that need a restart."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LIMITS = {"build.memory_limit", "build.swap", "build.cpu_limit", "build.io_weigh
 
 
 def container(config: Mapping[str, Any], **fields: Any) -> Snapshot:
-    """The container that was created from this body, as an engine tells it."""
+    """The snapshot of a container that was created from this body."""
     given: dict[str, Any] = {"image": config["Image"], "labels": dict(config["Labels"]), "limits": limits_of(config["HostConfig"])}
     return Snapshot("c1", UUID, live=True, hostname=UUID, **{**given, **fields})
 
@@ -56,7 +56,7 @@ def keys(found: Differences) -> set[str]:
 
 
 def key_of(key: str) -> str:
-    """The name of a definition's key among the differences: one for labels by each name, one for all of a stop."""
+    """The name of a definition's key among the differences. All keys of a stop share one name."""
     if key == "settings.labels":
         return "labels.tier"
     if key.startswith("process_configuration.stop"):
@@ -66,18 +66,18 @@ def key_of(key: str) -> str:
 
 class TestKeys:
     @pytest.mark.parametrize(("key", "value"), NOTICED, ids=[key for key, _unused in NOTICED])
-    def test_what_a_container_would_notice_is_named(self, key: str, value: object) -> None:
+    def test_a_changed_key_of_the_container_is_named(self, key: str, value: object) -> None:
         found = differences(new=changed(key, value))
         assert keys(found) == {key_of(key)} and found.is_outdated and not found.serves
         assert bool(found.in_place) is (key_of(key) in LIMITS and value is not None)
 
     @pytest.mark.parametrize(("key", "value"), NOT_NOTICED, ids=[key for key, _unused in NOT_NOTICED])
-    def test_what_it_would_not_notice_is_none(self, key: str, value: object) -> None:
+    def test_a_changed_key_outside_of_the_container_is_not_named(self, key: str, value: object) -> None:
         found = differences(new=changed(key, value))
-        # What each start edits is no part of a container, and takes a restart all the same.
+        # Configuration files are no part of a container, but their change needs a restart.
         assert found == Differences(restart=(CONFIGS,) if key == CONFIGS else ())
 
-    def test_rules_of_configuration_files_count_unless_nobody_has_noted_them(self) -> None:
+    def test_rules_of_configuration_files_count_only_if_the_label_has_them(self) -> None:
         other = spec(changed("process_configuration.configs", [])).config
         assert not compare(container(spec().config), other).serves
         labels = dict(spec().config["Labels"])
@@ -87,7 +87,7 @@ class TestKeys:
             kept |= {} if parts is None else {LABEL_PARTS: json.dumps(parts)}
             assert compare(container(spec().config, labels=kept), other).serves
 
-    def test_the_label_does_not_tell_that_two_servers_or_variables_have_one_password(self) -> None:
+    def test_the_label_hides_that_two_variables_or_servers_share_a_password(self) -> None:
         raw = changed("settings.environment", {"RCON_PASSWORD": "hunter2", "QUERY_PASSWORD": "hunter2"})
         other = json.loads(json.dumps(raw))
         other["settings"]["uuid"] = "11111111-2222-4333-8444-555555555555"
@@ -96,7 +96,7 @@ class TestKeys:
         assert len(set(passwords)) == 4
 
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("[!l]*.json")), ids=lambda path: path.stem)
-    def test_no_value_is_in_the_label(self, path: Path) -> None:
+    def test_the_label_contains_no_value(self, path: Path) -> None:
         raw = json.loads(path.read_text(encoding="utf-8"))
         raw["settings"].setdefault("environment", {})["RCON_PASSWORD"] = "hunter2-hunter2"
         label = json.loads(spec(raw).config["Labels"][LABEL_PARTS])
@@ -105,7 +105,7 @@ class TestKeys:
 
     @hypothesis_settings(max_examples=60, deadline=None)
     @given(st.dictionaries(st.text("ABé☃-. x", min_size=1, max_size=4), st.text("ab=", max_size=3), max_size=3), st.data())
-    def test_a_difference_of_the_whole_is_one_of_a_part(self, environment: dict[str, str], data: st.DataObject) -> None:
+    def test_the_parts_differ_exactly_when_the_whole_differs(self, environment: dict[str, str], data: st.DataObject) -> None:
         other = data.draw(st.dictionaries(st.sampled_from([*environment, "X"]), st.text("ab=", max_size=3), max_size=3))
         old, new = (changed("settings.environment", each) for each in (environment, other))
         is_same = spec(old).config["Labels"][LABEL_SPEC] == spec(new).config["Labels"][LABEL_SPEC]
@@ -114,29 +114,29 @@ class TestKeys:
 
 class TestWithoutParts:
     @pytest.mark.parametrize("text", ["null", "[]", '{"image": 5}', "{", "[" * 100])
-    def test_a_label_that_cannot_be_understood_is_none(self, text: str) -> None:
+    def test_an_unreadable_label_names_no_differences(self, text: str) -> None:
         labels = {**spec().config["Labels"], LABEL_PARTS: text, LABEL_SPEC: "other"}
         assert compare(container(spec().config, labels=labels), spec().config) == Differences(named=False)
 
 
 class TestLimits:
-    def test_a_limit_changed_in_place_to_the_definitions_value_does_not_count(self) -> None:
+    def test_a_limit_changed_in_place_to_the_definitions_value_is_no_difference(self) -> None:
         new = changed("settings.build.cpu_limit", 150)
         stands = container(spec().config, limits=limits_of(spec(new).config["HostConfig"]))
         assert compare(stands, spec(new).config).serves
         assert compare(stands, spec().config) == Differences(in_place=("build.cpu_limit",))
 
     @pytest.mark.parametrize(
-        ("build", "told"),
+        ("build", "reported"),
         [
             ({"io_weight": 300}, {"io_weight": 0}),
             ({"memory_limit": 512, "swap": 100}, {"memory_swap": -1}),
             ({"cpu_limit": 50}, {"cpu_quota": 0, "cpu_period": 0, "cpu_shares": 0}),
         ],
     )
-    def test_what_an_engine_cannot_limit_and_does_not_tell_does_not_count(self, build: dict[str, Any], told: dict[str, Any]) -> None:
+    def test_a_limit_that_the_engine_does_not_support_is_no_difference(self, build: dict[str, Any], reported: dict[str, Any]) -> None:
         old = changed("settings.build", build)
-        limits = replace(limits_of(spec(old).config["HostConfig"]), **told)
+        limits = replace(limits_of(spec(old).config["HostConfig"]), **reported)
         assert compare(container(spec(old).config, limits=limits), spec(old).config).serves
 
     @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ class TestLimits:
             ({"oom_disabled": False}, {"oom_disabled": True}),
         ],
     )
-    def test_what_no_engine_can_change_takes_a_restart(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def test_a_limit_that_engines_cannot_change_needs_a_restart(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         found = differences(changed("settings.build", old), changed("settings.build", new))
         assert found.restart and not found.in_place
 
@@ -162,7 +162,7 @@ class TestUpdate:
         return update_of(now, wanted, [key for key in differing_limits(now, wanted) if can_change(key, now, wanted)])
 
     @given(st.data())
-    def test_what_was_sent_is_what_was_wanted(self, data: st.DataObject) -> None:
+    def test_an_update_sets_changeable_limits(self, data: st.DataObject) -> None:
         build = st.fixed_dictionaries(
             {
                 "memory_limit": st.sampled_from([0, 7, 100, 500, 5000]),
@@ -179,7 +179,7 @@ class TestUpdate:
 
 
 def as_updated(now: ContainerLimits, body: Mapping[str, Any]) -> ContainerLimits:
-    """The limits after an update, by the engine's rules: 0 and empty leave what there is, and the memory is never above the sum."""
+    """The limits after an update. As in the engine, 0 and empty change nothing, and memory is at most ``MemorySwap``."""
     host = {
         "Memory": now.memory,
         "MemoryReservation": now.reservation,
@@ -192,5 +192,5 @@ def as_updated(now: ContainerLimits, body: Mapping[str, Any]) -> ContainerLimits
         "PidsLimit": now.pids,
     }
     assert not body.get("Memory", 0) or body["MemorySwap"] == -1 or body["Memory"] <= body["MemorySwap"]
-    assert not (now.memory and now.memory_swap > 0 and body.get("MemorySwap") == -1), "what the engine would only pretend to do"
+    assert not (now.memory and now.memory_swap > 0 and body.get("MemorySwap") == -1), "an engine ignores this change"
     return limits_of({**host, **{key: value for key, value in body.items() if value not in (0, "")}})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files of our own: right mode and group from the first moment, no link followed, nothing but regular files."""
+"""Our own files: they have the right mode and group from the start, and links are refused."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ansible_collections.fleet.power.tests.unit.lock_support import FORK, mode_o
 
 pytestmark = pytest.mark.usefixtures("strict_umask")
 
-#: A group that is there, and not the one that new files get anyway.
+#: An existing group that new files do not get by default.
 OTHER_GROUP = next((entry for entry in grp.getgrall() if entry.gr_gid not in (0, os.getegid())), grp.getgrgid(os.getegid()))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a directory to any group")
-def test_a_new_directory_belongs_to_the_group_and_hands_it_on(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can set any group")
+def test_a_new_directory_passes_its_group_to_new_files(tmp_path: Path) -> None:
     wanted = tmp_path / "state"
     prepare_directory(str(wanted), OTHER_GROUP.gr_name)
     assert mode_of(wanted) == 0o2770
@@ -40,14 +40,14 @@ def test_a_new_directory_belongs_to_the_group_and_hands_it_on(tmp_path: Path) ->
     assert (wanted / "file").stat().st_gid == OTHER_GROUP.gr_gid
 
 
-def test_missing_parents_are_made_so_that_others_can_pass(tmp_path: Path) -> None:
+def test_missing_parents_are_created_so_that_others_can_traverse_them(tmp_path: Path) -> None:
     prepare_directory(str(tmp_path / "a" / "b" / "state") + "/", "no-such-group-here")
     assert mode_of(tmp_path / "a") == mode_of(tmp_path / "a" / "b") == 0o755
     assert mode_of(tmp_path / "a" / "b" / "state") == 0o700
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "link to a file"])
-def test_what_is_no_directory_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_file_or_link_in_place_of_the_directory_is_refused_and_kept(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "state"
     (tmp_path / "file").write_text("x")
     if kind == "file":
@@ -66,7 +66,7 @@ def make_and_use(directory: str, number: int) -> None:
     os.close(open_or_make(f"{directory}/shared", os.O_RDWR, OTHER_GROUP.gr_name))
 
 
-def test_several_processes_make_one_directory_and_one_file_at_once(tmp_path: Path) -> None:
+def test_several_processes_can_create_one_directory_and_file_at_once(tmp_path: Path) -> None:
     for turn in range(20):
         directory = tmp_path / f"state-{turn}"
         makers = [FORK.Process(target=make_and_use, args=(str(directory), number)) for number in range(4)]
@@ -90,7 +90,7 @@ def watch_modes(path: str, seen: multiprocessing.queues.Queue[set[int]], stop: m
     seen.put(modes)
 
 
-def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_path: Path) -> None:
+def test_a_new_file_has_the_group_mode_from_the_start(tmp_path: Path) -> None:
     path = str(tmp_path / "file")
     seen, stop = FORK.Queue(), FORK.Event()
     watcher = FORK.Process(target=watch_modes, args=(path, seen, stop))
@@ -106,7 +106,7 @@ def test_nobody_ever_sees_a_new_file_with_a_mode_that_shuts_the_group_out(tmp_pa
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT])
 @pytest.mark.parametrize("kind", ["link to a file", "dangling link", "pipe", "directory", "device"])
-def test_what_is_no_regular_file_is_refused_at_once_and_left_alone(tmp_path: Path, kind: str, flags: int) -> None:
+def test_a_special_file_is_refused_at_once_and_kept(tmp_path: Path, kind: str, flags: int) -> None:
     path = tmp_path / "file"
     target = tmp_path / "target"
     target.write_text("untouched")
@@ -120,7 +120,7 @@ def test_what_is_no_regular_file_is_refused_at_once_and_left_alone(tmp_path: Pat
         try:
             os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         except PermissionError:
-            pytest.skip("no devices can be made here")
+            pytest.skip("a device cannot be made here")
     names = sorted(os.listdir(tmp_path))
     with pytest.raises(OSError) as caught:
         open_own(str(path), flags)
@@ -146,7 +146,7 @@ def test_a_file_system_without_locks_leaves_no_file_open(tmp_path: Path, monkeyp
         os.fstat(opened[0])
 
 
-def test_a_disk_that_fails_is_a_fault_and_no_sync_of_directories_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_at_a_sync_is_a_fault_but_missing_support_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(number: int) -> None:
         raise OSError(number, os.strerror(number))
 

@@ -36,30 +36,30 @@ class TestMatchers:
     def test_a_substring_is_found_anywhere_in_a_line(self, line: bytes) -> None:
         assert matches(")! For help, type ", line)
 
-    def test_a_pattern_speaks_of_characters_not_of_bytes(self) -> None:
+    def test_a_pattern_matches_characters_and_not_bytes(self) -> None:
         assert matches("regex:pr.t [éè]$", "serveur prêt é".encode())
         assert not matches("regex:^.{3}$", "éè".encode())
 
     @pytest.mark.parametrize("pattern", ["(", "a{99999999999999999999}", "(?au)x", "(" * 2000, "*", "[[:alpha:]]", "a" * 5000])
-    def test_what_is_no_pattern_is_looked_for_as_text_with_a_warning(self, pattern: str) -> None:
+    def test_an_invalid_pattern_is_searched_as_text_with_a_warning(self, pattern: str) -> None:
         matchers = Matchers([f"regex:{pattern}"], strip=False)
         assert len(matchers.warnings) == 1
         assert "startup.done" in matchers.warnings[0]
         assert matchers.match([f"it says regex:{pattern} so".encode()])
         assert not matchers.match([b"x"])
 
-    def test_what_re2_writes_in_another_way_is_understood(self) -> None:
+    def test_the_syntax_of_re2_is_understood(self) -> None:
         assert matches(r"regex:(?<what>up)\z", b"it is up")
         assert not matches(r"regex:(?<what>up)\z", b"up and down")
 
-    def test_a_slow_pattern_is_given_up_for_its_run_alone_and_told_once(self) -> None:
+    def test_a_slow_pattern_is_given_up_only_for_its_run_with_one_warning(self) -> None:
         entry, run, other = "regex:^(a|a)+$", Run("a", "now"), Run("b", "now")
         first, second = Matchers([entry, "sane"], strip=False), Matchers([entry], strip=False)
         began = time.monotonic()
         for _unused in range(2):
             assert not first.match([b"a" * 40 + b"b"], run)
         assert not second.match([b"a"], run)
-        # One second of processor time for the run, which is ten of the clock at most.
+        # The run has one second of processor time, at most ten seconds of the clock.
         assert time.monotonic() - began < 15
         for matchers in (first, second):
             (warning,) = matchers.warnings
@@ -73,11 +73,11 @@ class TestMatchers:
         log = b"loading\n" * 400_000 + b"ready"
         assert Matchers(["regex:^ready$"], strip=False).match_any(log, budget=60)
 
-    def test_output_that_is_not_utf8_is_searched_all_the_same(self) -> None:
+    def test_output_outside_of_utf8_is_searched(self) -> None:
         assert matches("ready", b"\xff\xfe ready \x80")
         assert matches("regex:read.$", b"\xff\xfe ready")
 
-    def test_escapes_are_stripped_only_where_the_definition_says_so(self) -> None:
+    def test_escapes_are_stripped_only_if_the_definition_says_so(self) -> None:
         colourful = b"\x1b[32mrea\x1b[0mdy\x1b[K"
         assert matches("ready", colourful, strip=True)
         assert not matches("ready", colourful)
@@ -94,13 +94,13 @@ class TestMatchers:
         assert time.monotonic() - began < 9
         assert matchers.match_any(b"a\nDone (3s)! For help\n")
 
-    def test_the_time_to_search_a_log_is_bounded(self) -> None:
+    def test_the_time_to_search_a_log_is_limited(self) -> None:
         matchers = Matchers(["ready"], strip=False)
         assert matchers.match_any(b"one\nready")
         assert not matchers.match_any(b"one\nready", budget=0)
 
     @pytest.mark.parametrize("garbage", [b"\x1b" + b";" * LONGEST, b"\x1b;" * (LONGEST // 2), b"\x1b[" + b"1;" * (LONGEST // 2)])
-    def test_half_an_escape_without_end_does_not_hang(self, garbage: bytes) -> None:
+    def test_an_endless_escape_is_stripped_within_seconds(self, garbage: bytes) -> None:
         began = time.monotonic()
         strip_ansi(garbage)
         assert time.monotonic() - began < 3
@@ -129,7 +129,7 @@ class TestLines:
         assert found == expected
         assert max(map(len, found), default=0) <= LONGEST
 
-    def test_a_line_without_end_is_cut_and_goes_on_as_another(self) -> None:
+    def test_a_line_over_the_limit_is_split(self) -> None:
         lines = Lines()
         assert [len(line) for line in lines.feed(b"x" * (2 * LONGEST + 5))] == [LONGEST, LONGEST]
         assert list(lines.feed(b"\n")) == [b"xxxxx"]
@@ -138,7 +138,7 @@ class TestLines:
 class TestReadableLines:
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=200), st.integers(1, 5), st.integers(0, 30))
-    def test_whatever_a_server_writes_is_few_short_printable_lines(self, log: bytes, count: int, limit: int) -> None:
+    def test_output_of_a_server_becomes_few_short_printable_lines(self, log: bytes, count: int, limit: int) -> None:
         lines = readable_lines(log, count, limit)
         assert len(lines) <= count
         for line in lines:
@@ -157,17 +157,17 @@ class TestReadableLines:
             "fine",
         )
 
-    def test_a_secret_that_is_interrupted_by_escapes_is_masked(self) -> None:
+    def test_a_secret_with_escapes_inside_is_masked(self) -> None:
         assert readable_lines(b"pass hun\x1b[1mter22", 1, 100, ["hunter22"]) == ("pass ********",)
 
-    def test_half_a_character_in_a_secret_hides_no_line(self) -> None:
+    def test_a_lone_surrogate_in_a_secret_hides_no_line(self) -> None:
         assert readable_lines(b"a line\nanother\n", 2, 100, {"secret\ud800", "another"}) == ("a line", "********")
 
 
 POWER = "ansible_collections.fleet.power.plugins.module_utils._power.engine"
 HOSTILE, TRIGGER = "(a+)+$", ["a" * 40 + "b"]
 TENANT, OTHER = Run("a" * 64, "2026-03-01T12:00:00Z"), Run("b" * 64, "2026-03-01T12:00:00Z")
-#: Takes a while for each of these lines, and is none the worse for it.
+#: A pattern that is slow for each of these lines.
 SLOW, LONG_LINES = ".*Done.*For help", ["a" * 4096] * 400
 
 
@@ -186,7 +186,7 @@ def child_of(patterns: ReadyPatterns) -> int:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, and nobody has to take its leave any more."""
+    """Whether a process has ended and is no zombie."""
     return not Path(f"/proc/{pid}").exists()
 
 
@@ -202,7 +202,7 @@ def test_a_hostile_pattern_is_given_up_after_a_second_of_cpu(patterns: ReadyPatt
     child, began = child_of(patterns), time.monotonic()
     with pytest.raises(NotTried, match="takes too long"):
         patterns.find(HOSTILE, TRIGGER, TENANT)
-    # On a machine that has no processor to spare it is ten of the clock.
+    # On a busy machine this takes ten seconds of the clock.
     assert time.monotonic() - began < 15
     assert gone(child)
     began = time.monotonic()
@@ -212,7 +212,7 @@ def test_a_hostile_pattern_is_given_up_after_a_second_of_cpu(patterns: ReadyPatt
     assert patterns.find("b$", TRIGGER)
 
 
-def test_while_a_hostile_pattern_is_tried_every_other_thread_goes_on(patterns: ReadyPatterns) -> None:
+def test_a_hostile_pattern_does_not_stop_other_threads(patterns: ReadyPatterns) -> None:
     def hostile() -> None:
         with pytest.raises(NotTried):
             patterns.find(HOSTILE, TRIGGER)
@@ -245,7 +245,7 @@ def test_all_threads_share_one_child_and_each_gets_its_own_answers(patterns: Rea
     assert child_of(patterns) == pid
 
 
-def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answer_of_an_interrupted_question_is_not_used_for_the_next(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not patterns.find("a", ["b"])
     with monkeypatch.context() as patched:
         patched.setattr(regex_sandbox.select, "POLLIN", None)
@@ -254,7 +254,7 @@ def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next_one(patterns
     assert not patterns.find("a", ["b"])
 
 
-def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_of_the_child_is_reported_and_retried_later(patterns: ReadyPatterns, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", "/nowhere/python")
         with pytest.raises(NotTried, match="cannot be started"):
@@ -265,7 +265,7 @@ def test_where_no_child_can_be_started_it_is_said_and_tried_again_later(patterns
     assert patterns.find("a", ["a"])
 
 
-def test_ctrl_c_of_a_terminal_is_not_for_the_child(patterns: ReadyPatterns) -> None:
+def test_ctrl_c_of_a_terminal_does_not_reach_the_child(patterns: ReadyPatterns) -> None:
     patterns.find("a", ["a"])
     assert os.getsid(child_of(patterns)) != os.getsid(0)
 
@@ -278,15 +278,15 @@ print(ready_patterns._seat.child._running.pid, flush=True)
 """
 
 
-def test_nothing_is_left_of_a_process_that_ends() -> None:
+def test_the_child_ends_with_its_process() -> None:
     assert gone(int(run(ASKED)))
 
 
-def test_nothing_is_left_of_a_process_that_ends_in_the_middle_of_a_question() -> None:
+def test_the_child_ends_with_its_process_in_the_middle_of_a_question() -> None:
     question = f"threading.Thread(target=ready_patterns.find, args=({HOSTILE!r}, {TRIGGER!r}), daemon=True).start()\ntime.sleep(0.3)"
     assert gone(int(run(ASKED + question)))
 
 
-def test_nothing_is_left_of_a_process_that_is_killed() -> None:
+def test_the_child_ends_after_a_kill_of_its_process() -> None:
     child = int(run(f"{ASKED}os.kill(os.getpid(), 9)", ends=-9))
     block_until(lambda: gone(child))

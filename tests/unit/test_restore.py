@@ -37,7 +37,7 @@ def result(outcome: str, code: str = "", msg: str = "") -> Result:
     return Result(COBALT, PowerAction.START, Outcome(outcome), "op", NOON, NOON, code=code, msg=msg)
 
 
-def test_importing_it_does_nothing_and_needs_no_framework() -> None:
+def test_an_import_has_no_effect_and_needs_no_ansible() -> None:
     script = (
         f"import sys, signal, threading; before = signal.getsignal(signal.SIGTERM); import {restore.__name__};"
         "assert signal.getsignal(signal.SIGTERM) is before; assert threading.active_count() == 1;"
@@ -61,7 +61,7 @@ def test_importing_it_does_nothing_and_needs_no_framework() -> None:
         ["server"],
     ],
 )
-def test_wrong_arguments_are_told_before_anything_is_done(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_end_the_program_with_its_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         restore.main(arguments)
     assert left.value.code == 2
@@ -81,44 +81,44 @@ def test_wrong_arguments_are_told_before_anything_is_done(arguments: list[str], 
         (result("cancelled", "cancelled_by_kill", "Cannot"), "cancelled, cancelled_by_kill: Cannot", True),
     ],
 )
-def test_each_end_is_a_line_and_only_what_should_be_up_and_is_not_fails(ended: Result, line: str, down: bool) -> None:
+def test_each_result_gives_a_line_and_only_a_down_server_counts_as_failed(ended: Result, line: str, down: bool) -> None:
     assert restore._line(ended) == f"{COBALT.uuid} Cobalt: {line}"
     assert restore._is_down(ended) == down
 
 
 class TestMaintenance:
-    """A maintenance that reboots the node brings its servers back itself."""
+    """A maintenance that reboots the node starts its servers again itself."""
 
     @pytest.fixture
-    def memory(self, tmp_path: Path) -> Path:
+    def record(self, tmp_path: Path) -> Path:
         return tmp_path / "maintenance.json"
 
-    def test_its_reboot_is_told_with_the_file_and_the_way_on(self, memory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        memory.write_text('{"schema": 1, "phase": "reboot", "servers": []}')
-        assert restore._is_rebooting(str(memory.parent))
+    def test_a_reboot_of_a_maintenance_is_reported_with_its_next_step(self, record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        record.write_text('{"schema": 1, "phase": "reboot", "servers": []}')
+        assert restore._is_rebooting(str(record.parent))
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"Nothing is started: {memory} says") and "run it again" in line
+        assert line.startswith(f"Nothing is started: {record} says") and "run it again" in line
 
     @pytest.mark.parametrize("text", [None, "{}", '{"phase": "stop"}', '{"phase": "start"}', '{"phase": ["reboot"]}', '{"phase": null}'])
-    def test_any_other_phase_is_nothing_to_speak_of(self, memory: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
+    def test_another_phase_gives_no_message(self, record: Path, capsys: pytest.CaptureFixture[str], text: str | None) -> None:
         if text is not None:
-            memory.write_text(text)
-        assert not restore._is_rebooting(str(memory.parent))
+            record.write_text(text)
+        assert not restore._is_rebooting(str(record.parent))
         assert capsys.readouterr().err == ""
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'["reboot"]', b'"reboot"', b"[" * 100_000])
-    def test_what_cannot_be_read_is_a_line_and_no_reboot(self, memory: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
-        memory.write_bytes(content)
-        assert not restore._is_rebooting(str(memory.parent))
-        assert capsys.readouterr().err.startswith(f"Cannot read {memory}: it is not what role maintenance writes; ")
+    def test_an_unreadable_record_gives_an_error_message(self, record: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+        record.write_bytes(content)
+        assert not restore._is_rebooting(str(record.parent))
+        assert capsys.readouterr().err.startswith(f"Cannot read {record}: it is not what role maintenance writes; ")
 
     @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-    def test_what_is_no_file_is_not_waited_for(
-        self, memory: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object]
+    def test_a_special_file_in_place_of_the_record_does_not_block(
+        self, record: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], object]
     ) -> None:
-        make(memory)
-        assert not restore._is_rebooting(str(memory.parent))
-        assert capsys.readouterr().err.startswith(f"Cannot read {memory}: ")
+        make(record)
+        assert not restore._is_rebooting(str(record.parent))
+        assert capsys.readouterr().err.startswith(f"Cannot read {record}: ")
 
 
 @pytest.mark.parametrize("error, said", [(EngineUnreachable("no answer"), "no answer"), (KeyError("a secret"), "KeyError")])
@@ -131,15 +131,15 @@ def test_an_error_is_one_line_and_never_a_traceback(
     monkeypatch.setattr(restore, "_restore", fail)
     monkeypatch.setattr(restore, "Interruptions", lambda: None)
     assert restore.main([]) == 1
-    told = capsys.readouterr()
-    assert said in told.err and len(told.err.splitlines()) == 1 and "secret" not in told.err
+    printed = capsys.readouterr()
+    assert said in printed.err and len(printed.err.splitlines()) == 1 and "secret" not in printed.err
 
 
 def marks_in(directory: Path) -> ProcessMarks:
     return ProcessMarks(str(directory), NO_GROUP, pytest.fail)
 
 
-def test_a_mark_is_alive_from_open_to_close_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_mark_is_alive_from_open_to_close_and_leaves_no_file(tmp_path: Path) -> None:
     directory = tmp_path / "locks"
     marks = marks_in(directory)
     assert not directory.exists()
@@ -170,7 +170,7 @@ def test_a_mark_dies_with_its_process_even_by_sigkill(tmp_path: Path) -> None:
     assert (tmp_path / name).exists()
 
 
-def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path: Path) -> None:
+def test_parallel_checks_always_see_a_live_mark_as_alive(tmp_path: Path) -> None:
     marks = marks_in(tmp_path)
     name = marks.own_name()
     seen: list[bool] = []
@@ -189,11 +189,11 @@ def test_looking_at_a_mark_from_many_sides_at_once_never_shows_it_dead(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["", "../secret", "process-1-ab.mark\n", "process-1-ab.mark\0", "x.lock"])
-def test_a_name_that_no_mark_can_have_is_dead(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_of_a_mark_is_dead(tmp_path: Path, name: str) -> None:
     assert not marks_in(tmp_path).is_alive(name)
 
 
-def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
+def test_a_mark_without_read_permission_counts_as_alive(tmp_path: Path) -> None:
     marks = marks_in(tmp_path)
     name = marks.own_name()
     with as_nobody_below(tmp_path / "x"):
@@ -203,7 +203,7 @@ def test_a_mark_that_may_not_be_read_is_taken_for_alive(tmp_path: Path) -> None:
 
 MODULE_UTILS = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 
-#: Imports a package and a file of it from the archive; prints how often what was compiled, and where each says that it is.
+#: Imports a package and a module of it from the archive. Prints the compiled files and the paths of both.
 IMPORTING = """
 import json, sys
 compiled = []
@@ -217,7 +217,7 @@ print(json.dumps([ours, core.package.__file__, core.package.part.__file__, core.
 """
 
 
-def test_what_comes_from_an_archive_is_compiled_once(tmp_path: Path) -> None:
+def test_a_module_of_an_archive_is_compiled_once(tmp_path: Path) -> None:
     archive = tmp_path / "payload.zip"
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("core/__init__.py", "")
@@ -226,11 +226,11 @@ def test_what_comes_from_an_archive_is_compiled_once(tmp_path: Path) -> None:
         made.writestr("core/package/part.py", "VALUE = 5\n")
     package, part = f"{archive}/core/package/__init__.py", f"{archive}/core/package/part.py"
     command = [sys.executable, "-c", IMPORTING, str(archive)]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert told == [[package, part], package, part, 5]
+    printed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert printed == [[package, part], package, part, 5]
 
 
-def test_what_does_not_come_from_one_is_imported_as_ever() -> None:
+def test_an_import_outside_of_an_archive_stays_unchanged() -> None:
     script = "import sys\nfrom ansible_collections.fleet.power.plugins.module_utils._archive import compile_once\n"
     script += "before = list(sys.path_hooks)\ncompile_once()\nassert sys.path_hooks == before\n"
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -238,7 +238,7 @@ def test_what_does_not_come_from_one_is_imported_as_ever() -> None:
 
 CORE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "_power"
 UTILS = "ansible_collections.fleet.power.plugins.module_utils"
-#: Each ends at settings that do not exist.
+#: Each ends because its settings do not exist.
 PROGRAMS = ("events", "http_shim", "restore", "supervisor")
 IMPORTED = """
 import json, sys
@@ -292,13 +292,13 @@ def start_module(tmp_path: Path) -> Iterator[Callable[[str], ForkedModule]]:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3])
-def test_the_result_and_the_exit_code_are_the_childs(run: Callable[[str], ForkedModule], code: int) -> None:
+def test_the_parent_passes_on_the_childs_result_and_exit_code(run: Callable[[str], ForkedModule], code: int) -> None:
     module = run(f"def main(interrupted):\n    print('the result', flush=True)\n    sys.exit({code})\nin_own_session(main)")
     assert module.end() == (code, "the result\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Callable[[str], ForkedModule], number: signal.Signals) -> None:
+def test_a_signal_to_the_parent_reaches_the_child_and_ends_no_process(run: Callable[[str], ForkedModule], number: signal.Signals) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     module.parent.send_signal(number)
@@ -307,13 +307,13 @@ def test_a_signal_to_the_parent_is_seen_by_the_child_and_ends_neither(run: Calla
 
 
 @pytest.mark.parametrize("side", ["after_in_parent", "after_in_child"])
-def test_a_signal_in_the_very_first_moment_is_not_lost(run: Callable[[str], ForkedModule], side: str) -> None:
+def test_a_signal_during_the_fork_is_not_lost(run: Callable[[str], ForkedModule], side: str) -> None:
     module = run(f"os.register_at_fork({side}=lambda: os.kill(os.getpid(), signal.SIGTERM))\n" + FINISHES)
     assert module.end() == (0, '{"changed": true}\n', "")
     assert module.noted()[1:] == ["interrupted", "finished"]
 
 
-def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[str], ForkedModule]) -> None:
+def test_the_child_leaves_the_parents_process_group(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     _begun, child, session = module.await_note("begun").split()
     assert child == session
@@ -322,7 +322,7 @@ def test_the_child_is_out_of_reach_of_the_parents_process_group(run: Callable[[s
     module.end()
 
 
-def test_a_parent_that_is_killed_leaves_a_child_that_finishes(run: Callable[[str], ForkedModule]) -> None:
+def test_a_child_finishes_after_a_kill_of_its_parent(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     module.parent.kill()
@@ -331,7 +331,7 @@ def test_a_parent_that_is_killed_leaves_a_child_that_finishes(run: Callable[[str
     assert module.noted()[1] == "interrupted"
 
 
-def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[str], ForkedModule]) -> None:
+def test_a_child_notices_a_closed_output_and_finishes(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     module.await_note("begun")
     module.stop_reading()
@@ -342,7 +342,7 @@ def test_a_reader_that_goes_away_is_seen_and_the_child_finishes(run: Callable[[s
     assert module.parent.stderr.read() == ""
 
 
-def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Callable[[str], ForkedModule]) -> None:
+def test_a_killed_child_gives_one_failed_result_with_its_signal(run: Callable[[str], ForkedModule]) -> None:
     module = run(FINISHES)
     os.kill(module.child(), signal.SIGKILL)
     code, output, errors = module.end()
@@ -354,7 +354,7 @@ def test_a_child_that_is_killed_is_one_failure_that_says_where_to_look(run: Call
 
 @pytest.mark.parametrize("leads_its_group", [False, True])
 @pytest.mark.parametrize("code", [0, 3])
-def test_without_another_process_it_is_done_in_this_one_and_finished_all_the_same(leads_its_group: bool, code: int) -> None:
+def test_a_failed_fork_runs_the_work_in_the_parent_process(leads_its_group: bool, code: int) -> None:
     script = f"""
 def main(interrupted):
     before = interrupted()
@@ -380,7 +380,7 @@ COMMAND = "0::/system.slice/run-u12.service\n"
 
 
 class Bus:
-    """A ``busctl`` that answers as it is told, and keeps what it was asked."""
+    """A fake ``busctl`` with the test's answers. It records its requests."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -416,7 +416,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bus:
         (COMMAND, "b false", 0, True, True),
     ],
 )
-def test_a_process_is_moved_where_it_would_end_with_its_unit_and_may_be(
+def test_a_process_moves_only_if_it_would_end_with_its_unit_and_has_permission(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, units: str, kills: str, uid: int, outlives: bool, moves: bool
 ) -> None:
     bus.answers(kills)
@@ -427,11 +427,11 @@ def test_a_process_is_moved_where_it_would_end_with_its_unit_and_may_be(
 
 
 @pytest.mark.parametrize("code", [1, 127])
-def test_a_bus_that_does_not_answer_is_no(bus: Bus, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_process_does_not_outlive_the_login_if_busctl_fails(bus: Bus, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     bus.answers("", code)
     monkeypatch.setattr(login, "_units_of", lambda pid: LOGIN)
     assert not login.outlive_login(4711, "fleet-power-job-1")
 
 
-def test_a_process_that_is_no_more_does_not_outlive_anything() -> None:
+def test_an_ended_process_does_not_outlive_the_login() -> None:
     assert not login.outlive_login(1 << 30, "fleet-power-job-1")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server's data directory, as whoever runs its process may have left it: no access leads out, and none gets stuck."""
+"""Hostile data directories: no access leads out, and no access hangs."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
 
 @pytest.fixture(autouse=True)
 def take_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attacks are made from looks: the walk takes every one it could take, not only those that are due."""
+    """The tests attack from the walk's checks, so the walk checks at each step."""
     monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
 
 
 def nothing() -> None:
-    """A look that sees nothing."""
+    """A check without an effect."""
 
 
 def read(disk: Disk, name: str, limit: int = 1000) -> bytes | None:
@@ -72,7 +72,7 @@ def mode_of(path: object) -> int:
 
 
 @BOTH
-def test_a_new_data_directory_is_the_servers_alone_and_its_parents_can_be_passed(disk: Disk) -> None:
+def test_a_new_data_directory_is_private_and_its_parents_can_be_traversed(disk: Disk) -> None:
     path = disk.volume.parent / "a" / "b" / "server"
 
     def act() -> None:
@@ -89,7 +89,7 @@ def test_a_new_data_directory_is_the_servers_alone_and_its_parents_can_be_passed
 
 @BOTH
 @pytest.mark.parametrize("there", ["a link to a directory", "a link to nothing", "a file"])
-def test_what_is_in_the_place_of_a_data_directory_is_missing_and_never_taken_for_one(disk: Disk, there: str) -> None:
+def test_a_link_or_file_in_place_of_the_data_directory_is_not_used(disk: Disk, there: str) -> None:
     path = disk.volume.parent / "server"
     if there == "a file":
         path.write_bytes(b"")
@@ -111,9 +111,9 @@ def test_what_is_in_the_place_of_a_data_directory_is_missing_and_never_taken_for
 
 
 @AS_NOBODY
-def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world(disk: Disk) -> None:
+def test_a_data_directory_without_permission_is_an_error_and_not_missing(disk: Disk) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs a directory of somebody else")
+        pytest.skip("needs a directory of another user")
     closed = disk.volume.parent / "closed"
     (closed / "server").mkdir(parents=True, mode=0o700)
 
@@ -128,7 +128,7 @@ def test_a_data_directory_that_may_not_be_seen_is_an_error_and_not_a_fresh_world
 
 
 @BOTH
-def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> None:
+def test_the_next_write_replaces_the_unfinished_file_of_a_crash(disk: Disk) -> None:
     (disk.volume / ".fleet-power.new").symlink_to(disk.canary)
     disk.act(lambda: write(disk, "a.txt"))
     assert os.listdir(disk.volume) == ["a.txt"]
@@ -137,7 +137,7 @@ def test_what_a_crash_left_behind_is_replaced_by_the_next_write(disk: Disk) -> N
 
 @BOTH
 @pytest.mark.parametrize("kind", ["empty directory", "full directory", "pipe", "link to a directory"])
-def test_nothing_in_place_of_the_unfinished_file_prevents_a_write(disk: Disk, kind: str) -> None:
+def test_an_obstacle_at_the_unfinished_file_does_not_prevent_a_write(disk: Disk, kind: str) -> None:
     taken = disk.volume / ".fleet-power.new"
     if kind == "link to a directory":
         taken.symlink_to(disk.outside)
@@ -159,7 +159,7 @@ def test_nothing_in_place_of_the_unfinished_file_prevents_a_write(disk: Disk, ki
 @pytest.mark.parametrize(
     "name", ["../outside/canary", "a/../../outside/canary", "/../outside/canary", "..", "", "/", ".", "a/..", "canary\0", "\ud800"]
 )
-def test_no_name_leads_out(disk: Disk, name: str) -> None:
+def test_a_name_that_leads_out_is_refused(disk: Disk, name: str) -> None:
     def act() -> None:
         for access in (read, write):
             with pytest.raises(PrebootFailed, match=r"Cannot (read|write) file .*: (the path|it leads out of the data directory)"):
@@ -172,7 +172,7 @@ def test_no_name_leads_out(disk: Disk, name: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("target", ["{outside}/canary", "../outside/canary", "../outside/new", "inside.txt"])
-def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) -> None:
+def test_a_link_to_a_file_is_refused_even_inside_the_data_directory(disk: Disk, target: str) -> None:
     (disk.volume / "inside.txt").write_bytes(b"mine\n")
     (disk.volume / "a.txt").symlink_to(target.format(outside=disk.outside))
 
@@ -187,7 +187,7 @@ def test_no_link_to_a_file_is_followed_not_even_inside(disk: Disk, target: str) 
 
 
 @AS_ROOT
-def test_a_hard_link_to_a_foreign_file_is_not_read_replaced_or_given_away(disk: Disk) -> None:
+def test_a_hard_link_to_a_foreign_file_is_not_read_replaced_or_chowned(disk: Disk) -> None:
     os.link(disk.canary, disk.volume / "server.properties")
     for access in (read, write):
         with pytest.raises(PrebootFailed, match="several hard links"):
@@ -198,7 +198,7 @@ def test_a_hard_link_to_a_foreign_file_is_not_read_replaced_or_given_away(disk: 
 
 @BOTH
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory"])
-def test_what_is_no_regular_file_is_refused_without_waiting(disk: Disk, kind: str) -> None:
+def test_a_special_file_is_refused_without_waiting(disk: Disk, kind: str) -> None:
     path = disk.volume / "a.txt"
     if kind == "fifo":
         os.mkfifo(path)
@@ -235,7 +235,7 @@ def make_tree(disk: Disk) -> None:
 
 
 @AS_ROOT
-def test_everything_becomes_the_servers_links_and_not_their_targets(disk: Disk) -> None:
+def test_the_walk_chowns_files_and_links_but_no_link_targets(disk: Disk) -> None:
     make_tree(disk)
     os.mkfifo(disk.volume / "fifo")
     (disk.volume / "to a file").symlink_to(disk.canary)
@@ -255,7 +255,7 @@ def test_a_device_is_never_given_to_the_server(disk: Disk) -> None:
     try:
         os.mknod(disk.volume / "disk", stat.S_IFBLK | 0o600, os.makedev(1, 0))
     except PermissionError:
-        pytest.skip("no device can be made here")
+        pytest.skip("a device cannot be made here")
     assert Volume(str(disk.volume)).survey(nothing, UNBOUNDED, owner=disk.owner) == Survey(0, 0, 0, left_alone=1)
     assert owner_of(disk.volume / "disk") == (0, 0)
     with pytest.raises(PrebootFailed, match="not a regular file"):
@@ -274,7 +274,7 @@ class KillAfter:
 
 
 @BOTH
-def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Disk) -> None:
+def test_a_check_that_raises_ends_the_walk_and_closes_all_descriptors(disk: Disk) -> None:
     make_tree(disk)
     for path in (disk.volume, *disk.volume.rglob("*")):
         os.chown(path, *disk.owner)
@@ -293,7 +293,7 @@ def test_a_look_that_raises_ends_the_walk_at_once_and_closes_everything(disk: Di
 
 
 @BOTH
-def test_a_large_directory_is_looked_up_from_in_between(disk: Disk) -> None:
+def test_a_walk_of_a_large_directory_checks_often(disk: Disk) -> None:
     for number in range(200):
         os.close(os.open(disk.volume / str(number), os.O_CREAT | os.O_WRONLY))
     looks: list[None] = []
@@ -310,7 +310,7 @@ def descriptors() -> list[str]:
 
 
 class AtDirectory:
-    """A look that attacks once, as soon as the walk has a directory open whose path ends in a given way."""
+    """A check that attacks once, when the walk has opened a directory with this end of its path."""
 
     def __init__(self, end: str, attack: Callable[[], None]) -> None:
         self._end = end
@@ -324,7 +324,7 @@ class AtDirectory:
 
 
 def make_tree_to_move(disk: Disk) -> None:
-    """x/y/z with 1, 10 and 100 bytes, and a directory beside each that holds a file too."""
+    """Make x/y/z/end with a file in each: 1, 10, 100 and 0 bytes."""
     owner = (0, 0) if disk.who == "root" else disk.owner
     for name, size in (("x", 1), ("x/y", 10), ("x/y/z", 100), ("x/y/z/end", 0)):
         (disk.volume / name).mkdir()
@@ -372,7 +372,7 @@ def test_a_parent_swapped_for_a_link_does_not_lead_the_walk_out(disk: Disk) -> N
 
 
 def make_fork(top: Path, size: int, owner: tuple[int, int]) -> None:
-    """y with p and q in it, each with a file of ``size`` bytes and a directory, so that the walk must come back up from either."""
+    """Make y/p and y/q, each with a file of ``size`` bytes and a directory. The walk must go up from both."""
     for name in ("p", "q"):
         (top / "y" / name / "end").mkdir(parents=True)
         (top / "y" / name / "file").write_bytes(b"x" * size)
@@ -382,7 +382,7 @@ def make_fork(top: Path, size: int, owner: tuple[int, int]) -> None:
 
 @BOTH
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: Disk, replaced: bool) -> None:
+def test_a_directory_moved_during_the_walk_does_not_lead_the_walk_out(disk: Disk, replaced: bool) -> None:
     stranger = (0, 0) if disk.who == "root" else disk.owner
     make_fork(disk.volume / "x", 10, stranger)
     make_fork(disk.volume.parent / "fake", 1000, stranger)
@@ -409,7 +409,7 @@ def test_a_directory_moved_out_with_the_walk_in_it_takes_the_walk_nowhere(disk: 
 
 
 @BOTH
-def test_what_vanishes_during_the_walk_is_no_error(disk: Disk) -> None:
+def test_a_directory_that_vanishes_during_the_walk_is_no_error(disk: Disk) -> None:
     make_tree_to_move(disk)
 
     def vanish() -> None:

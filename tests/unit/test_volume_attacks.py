@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A data directory made to hurt: too deep, too many, too large, and on disks that refuse. The races are in test_volume_looks.py."""
+"""Hostile data directories: links, leases, large trees and failing disks. test_volume_walk.py has the races."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def owner_of(path: Path) -> tuple[int, int]:
 
 
 def stranger(disk: Disk) -> tuple[int, int]:
-    """Whom things belong to that are to be given to the server: root, where that can be."""
+    """The owner of files that the walk gives to the server: root, if possible."""
     return (0, 0) if disk.who == "root" else disk.owner
 
 
@@ -84,7 +84,7 @@ def stranger(disk: Disk) -> tuple[int, int]:
 
 
 @BOTH
-def test_no_link_is_followed_by_the_walk(disk: Disk) -> None:
+def test_reads_writes_and_walks_follow_no_link(disk: Disk) -> None:
     targets = {
         "to a file": disk.canary,
         "to a directory": disk.outside,
@@ -114,12 +114,12 @@ def test_no_link_is_followed_by_the_walk(disk: Disk) -> None:
     assert {owner_of(disk.volume / name) for name in targets} == {disk.owner}
 
 
-# --- what must not be opened ----------------------------------------------------------------------------------------------------------
+# --- leases ----------------------------------------------------------------------------------------------------------------------------
 
 
 @BOTH
-def test_a_lease_that_is_not_given_back_holds_a_read_up_for_about_a_second(disk: Disk) -> None:
-    """An open that waits for the kernel to break the lease waits 45 s."""
+def test_an_unreleased_lease_delays_a_read_by_about_a_second(disk: Disk) -> None:
+    """Without a limit, the kernel waits 45 s for the release."""
     path = disk.volume / "a.txt"
 
     def act() -> None:
@@ -133,11 +133,11 @@ def test_a_lease_that_is_not_given_back_holds_a_read_up_for_about_a_second(disk:
     assert read(disk) == b"old\n"
 
 
-# --- too deep, too many, too large ----------------------------------------------------------------------------------------------------
+# --- large trees and files ------------------------------------------------------------------------------------------------------------
 
 
 @BOTH
-def test_a_tree_of_ten_thousand_levels_is_walked_with_a_handful_of_descriptors(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_walk_of_ten_thousand_levels_needs_few_descriptors(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volume_walk, "LOOK_SECONDS", 0.0)
 
     def act() -> None:
@@ -199,11 +199,11 @@ def test_a_sparse_file_counts_with_its_apparent_size_and_is_never_read_whole(dis
     disk.act(act)
 
 
-# --- disks that refuse ----------------------------------------------------------------------------------------------------------------
+# --- failing disks --------------------------------------------------------------------------------------------------------------------
 
 
 def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:
-    """The write fails for that reason, the old file is whole, nothing lies beside it, and nothing stays open."""
+    """Assert a failed write with this reason, an intact old file, no other file and no open descriptor."""
     before = settled_descriptors()
     with pytest.raises(PrebootFailed, match=f"Cannot write file a.txt .*: {reason}"):
         write(disk, content)
@@ -214,7 +214,7 @@ def assert_refused(disk: Disk, reason: str, content: bytes = b"new\n") -> None:
 
 @AS_ROOT
 @pytest.mark.parametrize("options", ["size=64k", "nr_inodes=2"], ids=["no space", "no inodes"])
-def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk, options: str) -> None:
+def test_a_full_disk_leaves_the_old_file_intact_and_no_other_file(disk: Disk, options: str) -> None:
     with mounted(disk.volume, f"size=1m,{options}"):
         (disk.volume / "a.txt").write_bytes(b"old\n")
         assert_refused(disk, "No space left on device; free some space", b"x" * 1024 * 1024)
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk,
 
 
 @AS_ROOT
-def test_a_read_only_disk_is_measured_and_a_change_says_why_it_fails(disk: Disk) -> None:
+def test_a_read_only_disk_is_measured_and_a_change_reports_the_reason(disk: Disk) -> None:
     with mounted(disk.volume, "size=64k,mode=755"):
         (disk.volume / "a.txt").write_bytes(b"old\n")
         subprocess.run(["mount", "-o", "remount,ro", str(disk.volume)], check=True)
@@ -237,8 +237,8 @@ def test_a_read_only_disk_is_measured_and_a_change_says_why_it_fails(disk: Disk)
 
 @AS_ROOT
 @pytest.mark.parametrize("call", ["open", "fsync", "fchown", "rename"])
-def test_an_exceeded_quota_leaves_the_old_file_whole_and_nothing_beside_it(disk: Disk, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is put in: kernels without quotas are common."""
+def test_an_exceeded_quota_leaves_the_old_file_intact_and_no_other_file(disk: Disk, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test raises the error, because many kernels have no quotas."""
     (disk.volume / "a.txt").write_bytes(b"old\n")
     original = getattr(os, call)
 
@@ -255,7 +255,7 @@ def test_an_exceeded_quota_leaves_the_old_file_whole_and_nothing_beside_it(disk:
 
 @contextmanager
 def attribute(path: Path, letter: str) -> Iterator[None]:
-    """``path`` with an attribute of the file system; skips where it has none."""
+    """Set an attribute of the file system on ``path``. Skips without support for it."""
     if subprocess.run(["chattr", f"+{letter}", str(path)], capture_output=True, check=False).returncode != 0:
         pytest.skip("the file system has no such attribute")
     try:
@@ -266,7 +266,7 @@ def attribute(path: Path, letter: str) -> Iterator[None]:
 
 @AS_ROOT
 @pytest.mark.parametrize("place, letter", [("the file", "i"), ("the file", "a"), ("its directory", "i")])
-def test_what_is_immutable_is_measured_and_what_has_to_change_says_why_it_cannot(disk: Disk, place: str, letter: str) -> None:
+def test_an_immutable_file_is_measured_and_a_change_reports_the_reason(disk: Disk, place: str, letter: str) -> None:
     (disk.volume / "a.txt").write_bytes(b"old\n")
     with attribute(disk.volume / "a.txt" if place == "the file" else disk.volume, letter):
         assert_refused(disk, "Operation not permitted; only root may do that; if lsattr shows it as immutable, not even root")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests of threads and event loops need: waiting for what they bring about, and a machine that is at its limit of threads."""
+"""Support for tests of threads and event loops: waiting for a condition, and a limit of threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.cancellat
 from ansible_collections.fleet.power.plugins.module_utils._power.model.clock import SYSTEM_CLOCK
 
 
-async def until(told: Callable[[], object], seconds: float = 20.0) -> None:
-    """Let the event loop go on until it is so; fails after so many seconds."""
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Let the event loop run until the condition holds. Fails after so many seconds."""
     deadline = Deadline.after(SYSTEM_CLOCK, seconds)
-    while not told():
+    while not condition():
         assert not deadline.is_over
         await asyncio.sleep(0.005)
 
 
-def block_until(told: Callable[[], object], seconds: float = 20.0) -> None:
-    """Let other threads and processes go on until it is so; fails after so many seconds."""
-    assert wait_until(lambda: bool(told()), Deadline.after(SYSTEM_CLOCK, seconds), every=0.005)
+def block_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Let other threads and processes run until the condition holds. Fails after so many seconds."""
+    assert wait_until(lambda: bool(condition()), Deadline.after(SYSTEM_CLOCK, seconds), every=0.005)
 
 
 def few_threads(patch: pytest.MonkeyPatch, count: int = 0) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates that sign themselves, and a server's end of TLS with one."""
+"""Self-signed certificates, and a server's side of TLS with one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def self_signed(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def server_tls(directory: Path) -> ssl.SSLContext:
-    """Return what a server needs that nobody checks the certificate of."""
+    """A server's context for clients that do not check its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*self_signed(directory, "a"))
     return context

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the data directory need: a hostile disk with a canary beside it, and another user to be."""
+"""Support for tests of the data directory: a hostile disk with a canary, and another user."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from pathlib import Path
 import pytest
 from ansible_collections.fleet.power.plugins.module_utils._power.volume.volume_walk import Bounds
 
-#: Who the servers' files shall belong to where root does the work.
+#: The owner of the servers' files in tests as root.
 SERVER = (988, 988)
 NOBODY = (65534, 65534)
-#: For walks over what nobody adds to.
+#: For walks over directories that do not grow.
 UNBOUNDED = Bounds(math.inf, sys.maxsize)
 SECRET = b"nobody may read or change this\n"
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A data directory ``volume``, and beside it what no access may reach. ``who`` acts: root or nobody; ``owner`` is the servers' user."""
+    """A data directory ``volume``, and ``outside``, which no access may reach. ``who`` is ``root`` or ``nobody``."""
 
     who: str
     volume: Path
@@ -47,14 +47,14 @@ class Disk:
         return self.outside / "canary"
 
     def act(self, function: Callable[[], None]) -> None:
-        """Run ``function`` as ``who``: root here, nobody in a child that can never be root again."""
+        """Run ``function`` as ``who``. For ``nobody``, root uses a child process."""
         if self.who == "root" or os.geteuid() != 0:
             function()
         else:
             _in_a_child(function, NOBODY)
 
     def assert_untouched(self) -> None:
-        """The canary is as it was: content, owner, mode, number of links by name, and nothing beside it."""
+        """Assert the content, owner and mode of the canary, and no other file beside it."""
         assert self.canary.read_bytes() == SECRET
         status = self.canary.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (*self._outsider, 0o666)
@@ -69,9 +69,9 @@ class Disk:
 
 @contextmanager
 def hostile_disk(who: str) -> Iterator[Disk]:
-    """A disk for ``who``; skips root where the tests are not run by root."""
+    """A disk for ``who``. Skips root if the tests do not run as root."""
     if who == "root" and os.geteuid() != 0:
-        pytest.skip("only root can be root")
+        pytest.skip("needs root")
     mine = (os.geteuid(), os.getegid()) if os.geteuid() != 0 else NOBODY
     base = Path(tempfile.mkdtemp(prefix="volume-"))
     disk = Disk(who, base / "volume", base / "outside", SERVER if who == "root" else mine)
@@ -89,12 +89,12 @@ def hostile_disk(who: str) -> Iterator[Disk]:
     finally:
         if os.geteuid() != 0:
             subprocess.run(["chmod", "-R", "u+rwX", str(base)], check=False)
-        # Not shutil: it recurses, and these trees are deeper than that allows.
+        # shutil recurses, and these trees are too deep for that.
         subprocess.run(["rm", "-rf", str(base)], check=True)
 
 
 def make_deep(top: Path, levels: int, owner: tuple[int, int]) -> None:
-    """Directories one in the other, longer than any path may be, with a file of 7 bytes in the last."""
+    """Make nested directories that exceed the longest path, with a file of 7 bytes in the last."""
     here = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
     for _unused in range(levels):
         os.mkdir("a level", dir_fd=here)
@@ -110,7 +110,7 @@ def make_deep(top: Path, levels: int, owner: tuple[int, int]) -> None:
 
 
 def make_files(directory: Path, numbers: range, owner: tuple[int, int]) -> None:
-    """A file for each of ``numbers`` in ``directory``, with as many bytes as its number says, none of them written."""
+    """Make an empty sparse file for each of ``numbers``. The number is its size in bytes."""
     inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     for number in numbers:
         file = os.open(f"file {number}", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=inside)
@@ -123,22 +123,22 @@ def make_files(directory: Path, numbers: range, owner: tuple[int, int]) -> None:
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[None]:
-    """A small file system of its own in memory at ``path``, empty; skips where none can be mounted. Nothing is written without it."""
+    """Mount a small, empty file system in memory at ``path``. Skips if that fails."""
     mount = ["mount", "-t", "tmpfs", "-o", options, "fleet-power-test", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("nothing can be mounted here")
+        pytest.skip("a file system cannot be mounted here")
     try:
         if not os.path.ismount(path) or os.statvfs(path).f_blocks * os.statvfs(path).f_frsize > 1024 * 1024 * 1024:
             pytest.fail(f"no small file system is at {path}")
         yield
     finally:
-        # Lazily: a test that went wrong may still be at work there, and nothing is to be left behind.
+        # Lazily: a failed test may still use the file system, and the mount must not stay.
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @contextmanager
 def in_memory(disk: Disk) -> Iterator[None]:
-    """The data directory on a disk of its own in memory, where that can be: what takes seconds to make and remove takes less there."""
+    """Put the data directory into memory, if possible: large trees are faster there."""
     if os.geteuid() != 0:
         yield
         return
@@ -148,7 +148,7 @@ def in_memory(disk: Disk) -> Iterator[None]:
 
 @contextmanager
 def attacked(attack: Callable[[], object]) -> Iterator[Callable[[], int]]:
-    """``attack`` made all the time by another process, as the server's would; yields how often it was."""
+    """Repeat ``attack`` in another process, as a server could. Yields a function that counts the attacks."""
     rounds = mmap.mmap(-1, 8)
     child = os.fork()
     if child == 0:
@@ -161,14 +161,14 @@ def attacked(attack: Callable[[], object]) -> Iterator[Callable[[], int]]:
         os._exit(1)
     try:
         yield lambda: int.from_bytes(rounds[:], "little")
-        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the attack went wrong"
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the attack failed"
     finally:
         _end(child)
 
 
 @contextmanager
 def made_ahead_of_the_walk(volume: Path, head_start: int = 20_000, most: int = 400_000) -> Iterator[None]:
-    """Directories made in ``volume`` one in the other by another process, faster than a walk follows, on a disk of its own in memory."""
+    """Another process makes nested directories in ``volume``, which is in memory, faster than a walk follows."""
     fresh = [volume]
 
     def attack() -> None:
@@ -179,7 +179,7 @@ def made_ahead_of_the_walk(volume: Path, head_start: int = 20_000, most: int = 4
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            # It is further ahead than any walk comes in its time.
+            # The process is far enough ahead of any walk.
             time.sleep(0.01)
         else:
             os.chdir("a")
@@ -191,7 +191,7 @@ def made_ahead_of_the_walk(volume: Path, head_start: int = 20_000, most: int = 4
 
 
 def exchange(one: Path, other: Path) -> Callable[[], None]:
-    """An attack: two names change places, so that neither is ever missing; skips where that cannot be."""
+    """An attack that exchanges two names, so that both always exist. Skips without support for it."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         pytest.skip("the C library cannot exchange names")
@@ -209,7 +209,7 @@ def open_descriptors() -> int:
 
 
 def settled_descriptors() -> int:
-    """The same, once what earlier tests have left to the garbage collector is gone: it would go in the middle of this one."""
+    """The same after a garbage collection, so that no descriptor of an earlier test closes during this test."""
     gc.collect()
     return open_descriptors()
 
@@ -224,7 +224,7 @@ def _in_a_child(function: Callable[[], None], user: tuple[int, int]) -> None:
             os.setresgid(user[1], user[1], user[1])
             os.setresuid(user[0], user[0], user[0])
             function()
-        except BaseException:  # whatever it was, the parent says it
+        except BaseException:  # the parent reports every error
             report = traceback.format_exc()
         os.write(writing, report.encode()[-60_000:])
         os._exit(0)
@@ -240,5 +240,5 @@ def _end(child: int) -> None:
     try:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    except (ProcessLookupError, ChildProcessError):  # it has ended, and was waited for
+    except (ProcessLookupError, ChildProcessError):  # the child is gone already
         pass

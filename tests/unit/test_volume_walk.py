@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a boot walks over the data directory, what the walk reports, and races with another process."""
+"""The walk over the data directory at a boot: kills, results, and races with another process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MEASURING_AND_OWNING = pytest.mark.parametrize("owner", [None, ME], ids=["measur
 
 
 class Kill:
-    """A look that a kill comes right after the first of; tells how long the next took to come."""
+    """A check that raises at its second call. ``seconds`` is the time between both calls."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -55,7 +55,7 @@ class Kill:
 
 
 class SlowEntry:
-    """An entry of a directory on a disk that needs ten milliseconds for whatever is asked."""
+    """An entry of a directory on a disk that needs 10 ms for each request."""
 
     def __init__(self, entry: os.DirEntry[str]) -> None:
         self._entry = entry
@@ -68,7 +68,7 @@ class SlowEntry:
 
 @MEASURING_AND_OWNING
 @pytest.mark.parametrize("shape", ["one directory", "many directories"])
-def test_on_a_slow_disk_a_kill_is_seen_within_a_second(
+def test_a_kill_ends_a_walk_on_a_slow_disk_within_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: tuple[int, int] | None, shape: str
 ) -> None:
     if shape == "one directory":
@@ -92,7 +92,7 @@ def test_on_a_slow_disk_a_kill_is_seen_within_a_second(
 
 
 @pytest.mark.parametrize("slow", ["going up", "finding the way again", "names of directories that vanished"])
-def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+def test_a_kill_ends_a_walk_with_slow_moves_within_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
     if slow == "names of directories that vanished":
         for number in range(300):
             (tmp_path / str(number)).mkdir()
@@ -110,7 +110,7 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
         return original(path, flags, *rest, dir_fd=dir_fd)
 
     def look() -> None:
-        # The first moves may be from before the last look.
+        # The first moves may precede the last check.
         if len(began) > 2:
             raise CancelledByKill("killed")
 
@@ -122,7 +122,7 @@ def test_where_getting_about_is_slow_a_kill_is_seen_within_a_second(tmp_path: Pa
     assert open_descriptors() == before
 
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
 USAGE, BOTH = "usage", "usage and ownership"
 
 
@@ -151,7 +151,7 @@ def walks_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [(0, False, []), (-1, False, []), (0, True, [USAGE, BOTH]), (100, False, [USAGE, USAGE]), (100, True, [USAGE, BOTH])],
 )
 def test_usage_and_ownership_share_one_walk(fake: FakeNode, walks: list[str], limit: int, ownership: bool, expected: list[str]) -> None:
-    """The walk for usage alone comes before anything is touched, and finds out whether there can be one."""
+    """The walk for usage alone precedes all changes and proves that a walk is possible."""
     fake.down()
     fake.define(build={"disk_space": limit})
     fake.configure(system={"check_permissions_on_boot": ownership})
@@ -182,12 +182,12 @@ def test_a_kill_during_the_walk_ends_the_boot(fake: FakeNode, monkeypatch: pytes
 
 
 @AS_ROOT
-def test_what_is_given_to_the_server_is_a_change_once_and_what_is_left_alone_is_told(fake: FakeNode) -> None:
+def test_a_changed_owner_is_reported_once_and_a_foreign_hard_link_gives_a_warning(fake: FakeNode) -> None:
     fake.down()
     settings = fake.build().settings
     (fake.volume / "world").write_bytes(b"")
     os.chown(fake.volume / "world", settings.uid + 1, settings.gid + 1)
-    stranger = fake.root / "somebody else's"
+    stranger = fake.root / "foreign"
     stranger.write_bytes(b"")
     os.chown(stranger, settings.uid + 1, settings.gid + 1)
     os.link(stranger, fake.volume / "link")
@@ -226,7 +226,7 @@ def write(disk: Disk) -> object:
 
 
 class Giving:
-    """Walks that give everything to one user and the next time to another, so that there is always something to give."""
+    """Walks that give all files to two users in turn, so that each walk changes owners."""
 
     def __init__(self, disk: Disk) -> None:
         self._volume = Volume(str(disk.volume))
@@ -239,7 +239,7 @@ class Giving:
 
 
 def run(disk: Disk, access: Callable[[Disk], object], attack: Callable[[], object], rounds: int, expected: set[object]) -> None:
-    """Both at once, as whoever acts, until there were enough rounds of either and every end that is expected was seen; no other is."""
+    """Run access and attack at once, until both had enough rounds and each expected result was seen. Others fail."""
 
     def act() -> None:
         before, seen, number = open_descriptors(), set[object](), 0
@@ -261,7 +261,7 @@ def run(disk: Disk, access: Callable[[Disk], object], attack: Callable[[], objec
 
 
 def make_conf(disk: Disk) -> Path:
-    """conf/canary in the data directory, and what to put in a place in turn."""
+    """Make conf/canary in the data directory. Returns conf."""
     conf = disk.volume / "conf"
     conf.mkdir()
     (conf / "canary").write_bytes(b"inside")
@@ -271,7 +271,7 @@ def make_conf(disk: Disk) -> Path:
 @RACES_BOTH
 @ROUNDS
 @pytest.mark.parametrize("access", ["read", "write", "give"])
-def test_a_directory_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, access: str, rounds: int) -> None:
+def test_a_directory_that_alternates_with_a_link_never_leads_out(disk: Disk, access: str, rounds: int) -> None:
     conf = make_conf(disk)
     (disk.volume / "trap").symlink_to(disk.outside)
     own_everything(disk)
@@ -286,7 +286,7 @@ def test_a_directory_that_turns_into_a_link_and_back_never_lets_an_access_out(di
 @RACES_BOTH
 @ROUNDS
 @pytest.mark.parametrize("access", ["read", "give"])
-def test_a_file_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: Disk, access: str, rounds: int) -> None:
+def test_a_file_that_alternates_with_a_link_never_leads_out(disk: Disk, access: str, rounds: int) -> None:
     conf = make_conf(disk)
     (conf / "trap").symlink_to(disk.canary)
     own_everything(disk)
@@ -299,9 +299,9 @@ def test_a_file_that_turns_into_a_link_and_back_never_lets_an_access_out(disk: D
 
 @RACES_AS_ROOT
 @ROUNDS
-def test_a_tree_moved_out_and_back_never_takes_the_walk_to_what_lies_beside_it(disk: Disk, rounds: int) -> None:
-    """``x``, which is walked, and ``beside`` exchange what is in them: the walk comes up from ``y`` elsewhere than it went down."""
-    # Not in memory: there, what was renamed last is listed last or first, and the walk would have nothing left to go to.
+def test_a_tree_that_is_moved_out_and_back_never_leads_the_walk_out(disk: Disk, rounds: int) -> None:
+    """The walk of ``x`` enters ``y``. ``y`` then moves to ``beside``, and the walk goes up from there."""
+    # Not in memory: a renamed directory is listed last or first there, and the walk would have no directory left.
     tree = disk.outside.parent / "tree"
     beside = tree / "beside"
     for name in ("x", "beside"):
