@@ -40,7 +40,7 @@ def power_each(
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> list[Result]:
-    """One call in this process, as the module makes it, with fields of the request and ``options`` of the module.
+    """One call in this process, as the module makes it, with ``fields`` of the request and ``options`` of the module.
 
     With ``priorities``, even empty ones, the call is in order.
     """

@@ -89,7 +89,7 @@ class Rulebook:
 
 
 def give_up(journal: Journal, *numbers: int) -> None:
-    """Write crash loops, each of another server: the rulebook sends one page per server in half an hour."""
+    """Write crash loops, each of another server: the rulebook pages at most once per server in half an hour."""
     for number in numbers:
         server = Server(str(uuid_module.UUID(int=number)), f"server-{number}")
         assert journal.events.write(Event(EventType.SERVER_CRASH_LOOP, AT, {"consecutive_crashes": 11}, server, f"id-{number}"))
