@@ -34,12 +34,12 @@ def main(config: str, docker_host: str, action: str, server: str, given: str) ->
 
 
 def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
-    """A request made now: the kill generations are those of this moment."""
+    """A request made now, with the kill generations of this moment."""
     if "wait_for" in fields:
         fields["wait_for"] = WaitFor(fields["wait_for"])
     if "players" in fields:
         fields["players"] = read_policy(action, True, fields["players"])
-    # Read before the time is: whoever was asked earlier than a kill has then not seen it.
+    # Read before the clock: a request older than a kill then has the generation from before the kill.
     generations = read_generations([server], node, PowerAction(action))
     request = Request(
         server=server,
@@ -53,7 +53,7 @@ def request_on(node: Node, action: str, server: str, **fields: Any) -> Request:
 
 
 def _await_go() -> None:
-    """Be ready to act within a moment, and say so; act when a line comes."""
+    """Load all that an action needs, print `ready`, and wait for a line."""
     load_sdk()
     print("ready", flush=True)
     sys.stdin.readline()

@@ -15,7 +15,7 @@ from .controller import Controller
 from .engine_proxy import EngineProxy
 from .lab import Lab, lab_on
 
-#: What ansible-test runs: `make targets`.
+#: ansible-test runs these: `make targets`.
 collect_ignore = ["targets"]
 
 
@@ -40,7 +40,7 @@ def controller(lab: Lab, tmp_path: Path) -> Controller:
 
 @pytest.fixture
 def proxy(lab: Lab, tmp_path: Path, docker_host: str) -> Iterator[EngineProxy]:
-    """The engine as it may be on a bad day; only who goes by ``lab.at(proxy.host)`` sees it."""
+    """An engine with faults; only actions by ``lab.at(proxy.host)`` see them."""
     proxy = EngineProxy(docker_host, tmp_path / "engine.sock")
     try:
         yield proxy

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A controller for one test: ``ansible`` and ``ansible-playbook`` with configuration, inventory and temporary files of the test's own.
+"""A controller for one test: ``ansible`` and ``ansible-playbook`` with the test's own configuration, inventory and temporary files.
 
-The Ansible of the interpreter that runs the tests is used, and the collection that the tests import, wherever both are.
+It uses the Ansible of the interpreter that runs the tests, and the collection that the tests import.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ import ansible_collections.fleet.power as collection
 
 from .lab import Lab
 
-#: The checkout, by the name it has once it is installed, and the directory where Ansible finds it.
+#: The checkout, as Ansible finds it, and the directory of collections around it.
 CHECKOUT = Path(next(iter(collection.__path__)))
 COLLECTIONS = CHECKOUT.parents[2]
 MODULE = "fleet.power.server_power"
 INFO = "fleet.power.server_power_info"
-#: Longest that one run may take on a loaded machine with two cores.
+#: The longest time of one run on a loaded machine with two cores.
 RUN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of Ansible said: its exit code, its output, and the result of each task in the order they ended."""
+    """The end of a run of Ansible: exit code, output, and the result of each task in the order of their ends."""
 
     code: int
     output: str
@@ -54,7 +54,7 @@ class Run:
 
 
 class Running:
-    """A process of the test's own, in a session of its own, so that a signal may go to it and all its children."""
+    """A process in its own session, so that a signal can reach it and all its children."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path, record: Path) -> None:
         self._record = record
@@ -113,9 +113,9 @@ class Controller:
         self.lab = lab
         self.root = root
         self._runs = 0
-        # Where modules unpack themselves; one that is killed leaves it there.
+        # Modules unpack themselves here; a killed module leaves its files.
         (root / "tmp").mkdir(parents=True)
-        #: A command that runs commands: the controller's own.
+        #: A command that runs the controller's commands.
         self.through: Sequence[str] = ()
         #: Where Ansible finds the collection.
         self.collections = COLLECTIONS
@@ -161,7 +161,7 @@ class Controller:
     def module(
         self, name: str = "server_power", *, through: Sequence[str] = (), environment: Mapping[str, str] | None = None, **options: object
     ) -> Running:
-        """Start a module by itself, as Ansible does on a node; its result is its output. ``through`` is a command that runs commands."""
+        """Start a module as Ansible does on a node. It prints its result. ``through`` is a command that runs commands."""
         self._runs += 1
         arguments = self.root / f"arguments-{self._runs}.json"
         arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
@@ -176,7 +176,7 @@ class Controller:
             return result_of(running.wait())
 
     def run(self, tool: str, *arguments: str, directory: Path | None = None, environment: Mapping[str, str] | None = None) -> Run:
-        """Run one of Ansible's tools with nothing but these arguments; variables that ``environment`` gives as "" are not set."""
+        """Run one of Ansible's tools with these arguments only. An empty value in ``environment`` unsets the variable."""
         variables = {**self.environment(self.root / "none"), **(environment or {})}
         given = {name: value for name, value in variables.items() if value}
         with Running([_tool(tool), *arguments], given, directory or self.root, self.root / "none") as running:
@@ -207,7 +207,7 @@ class Controller:
         (self.root / "ansible.cfg").write_text("\n".join(lines) + "\n")
 
     def environment(self, record: Path) -> dict[str, str]:
-        """Nothing of the caller's Ansible or Docker; what the tools need to run."""
+        """The variables that the tools need, without the caller's Ansible and Docker settings."""
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.root),
@@ -219,12 +219,12 @@ class Controller:
 
 
 def _tool(name: str) -> str:
-    """The path of a tool of Ansible, beside the interpreter that runs the tests."""
+    """The path of an Ansible tool, beside the interpreter that runs the tests."""
     return str(Path(sys.executable).with_name(name))
 
 
 def warnings_of(result: Mapping[str, Any]) -> list[str]:
-    """The sentences of a result's warnings, whatever form this version of Ansible gives them between module and controller."""
+    """The texts of a result's warnings. Versions of Ansible differ in the form of a warning."""
     return [warning if isinstance(warning, str) else warning["event"]["msg"] for warning in result.get("warnings", ())]
 
 

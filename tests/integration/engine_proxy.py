@@ -1,10 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy in front of the real engine that a test owns: it can be slow, deaf, mute or gone without harm to anybody else's engine.
+"""A proxy of one test in front of the shared engine: it can be slow, frozen or gone, and other tests see no fault.
 
-A request it holds is delivered when it is released, even if the one who sent it has died meanwhile: so "a start request outlives its
-caller" can be played at will.
+It delivers a held request after its release, even if the sender is dead: a start request can outlive its caller.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SOON_SECONDS = 20.0
 
 @dataclass
 class Seen:
-    """A request that came by: who sent it, when, and the status it was answered with, None until it is."""
+    """A request: its sender, its time, and the status of its answer (None before the answer)."""
 
     pid: int
     method: str
@@ -43,7 +42,7 @@ class Seen:
 
 
 class Hold:
-    """A request, or with ``answer`` its answer, that does not get through until it is released."""
+    """Holds back a request, or with ``answer`` its answer, until the test releases it."""
 
     def __init__(self, method: str, pattern: str, skip: int, after: str | None, answer: bool) -> None:
         self.answer = answer
@@ -61,7 +60,7 @@ class Hold:
         return self._left_to_skip < 0
 
     def wait(self, request: Seen) -> bool:
-        """Keep the request here; False if it must not go on."""
+        """Wait for the release; False if the test dropped the request."""
         self._held = self._held or request
         self._arrived.set()
         self._released.wait()
@@ -78,12 +77,12 @@ class Hold:
         self._released.set()
 
     def drop(self) -> None:
-        """Hang up instead of letting it go on; what follows goes on."""
+        """Hang up instead of delivering the request; later requests pass."""
         self._dropped = True
         self._released.set()
 
     def await_status(self, seconds: float = _SOON_SECONDS) -> int:
-        """Wait for the engine's answer to what was held here; its HTTP status."""
+        """Wait for the engine's answer to the held request; return its HTTP status."""
         deadline = time.monotonic() + seconds
         while self._held is None or self._held.status is None:
             assert time.monotonic() < deadline, f"no answer to {self._held}"
@@ -92,7 +91,7 @@ class Hold:
 
 
 class Refusal:
-    """Requests that are answered with an error in the engine's place."""
+    """Answers matching requests with an error in the engine's place."""
 
     def __init__(self, method: str, pattern: str, status: int) -> None:
         self.status = status
@@ -113,15 +112,15 @@ def at_once(_request: Seen) -> float:
 
 
 class EngineProxy:
-    """Listens on a socket of its own and, as long as nothing else is said, passes everything on to the engine at ``engine``."""
+    """Listens on its own socket and passes everything to the engine at ``engine``, except for the faults that a test sets."""
 
     def __init__(self, engine: str, path: Path) -> None:
         self.host = f"unix://{path}"
-        #: Every request, in the order they came.
+        #: Every request, in the order of arrival.
         self.seen: list[Seen] = []
-        #: How many seconds a request takes to get to the engine.
+        #: The seconds that a request takes to the engine.
         self.latency: Callable[[Seen], float] = at_once
-        #: What becomes of a request's head on its way.
+        #: Changes the head of a request on its way.
         self.rewrite: Callable[[bytes], bytes] = bytes
         self._engine, self._path = engine.partition("unix://")[2], path
         self._holds: list[Hold] = []
@@ -134,13 +133,13 @@ class EngineProxy:
         self.listen()
 
     def hold(self, method: str, pattern: str, *, skip: int = 0, after: str | None = None, answer: bool = False) -> Hold:
-        """Hold requests of this method whose path matches, but for the first ``skip``, and not before a change to a path like ``after``."""
+        """Hold matching requests, except for the first ``skip``, and only after a change to a path that matches ``after``."""
         hold = Hold(method, pattern, skip, after, answer)
         self._holds.append(hold)
         return hold
 
     def fail(self, method: str, pattern: str, status: int = 500) -> Refusal:
-        """Answer requests of this method whose path matches with an error; the engine sees none of them."""
+        """Answer matching requests with an error; the engine does not see them."""
         refusal = Refusal(method, pattern, status)
         self._refusals.append(refusal)
         return refusal
@@ -149,7 +148,7 @@ class EngineProxy:
         return next((refusal for refusal in self._refusals if refusal.takes(request)), None)
 
     def freeze(self) -> None:
-        """Accept everything and answer nothing, as an engine that is stopped does."""
+        """Accept everything and answer nothing, as a suspended engine does."""
         self._open.clear()
 
     def thaw(self) -> None:
@@ -163,7 +162,7 @@ class EngineProxy:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def refuse(self) -> None:
-        """Hang up everywhere and refuse connections; what was held stays."""
+        """Cut all connections and refuse new ones; held requests stay held."""
         with self._guard:
             listener, self._listener = self._listener, None
         if listener is not None:
@@ -172,7 +171,7 @@ class EngineProxy:
         self.hang_up()
 
     def vanish(self) -> None:
-        """As ``refuse``, and the socket is gone from the disk."""
+        """As ``refuse``, and remove the socket from the disk."""
         self.refuse()
         self._path.unlink(missing_ok=True)
 
@@ -197,7 +196,7 @@ class EngineProxy:
         self._open.wait()
 
     def arrive(self, request: Seen) -> Hold | None:
-        """Note a request; the hold that takes it."""
+        """Record a request; return the hold that takes it."""
         with self._guard:
             taker = next((hold for hold in self._holds if hold.takes(request, self.seen)), None)
             self.seen.append(request)
@@ -221,7 +220,7 @@ class EngineProxy:
                 is_refused = self._listener is not listener
             link.run()
             if is_refused:
-                # It was accepted while everybody was hung up on: nobody else will.
+                # Accepted while `refuse` cut the others, so `refuse` did not see it.
                 link.cut_client()
 
 
@@ -283,7 +282,7 @@ class _Link:
         return True
 
     def _await_client_gone(self) -> None:
-        """Wait until the client is gone altogether: it may have said all it has to say, and still listen."""
+        """Wait until the client has closed both directions: it may still listen after its last byte."""
         poller = select.poll()
         poller.register(self._client, 0)
         poller.poll()
@@ -299,7 +298,7 @@ class _Link:
         self._proxy.forget(self)
 
     def _pass_answer(self, chunk: bytes) -> bool:
-        """Pass on a part of an answer; False if nobody is there who waits for more."""
+        """Pass on a part of an answer; False if the client needs no more."""
         request, hold = self._request, self._answer_hold
         if request is not None and request.status is None and (found := _STATUS.match(chunk)):
             request.status, request.answered_at = int(found[1]), time.time()

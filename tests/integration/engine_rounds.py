@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rounds of crashes, actions here and stops at the engine, in each of which the engine ends at some moment and another begins.
+"""Rounds of crashes, actions and stops at the engine. In each round the engine ends at a random moment and a new one begins.
 
-What each server is to be afterwards follows from what was done to it, where that can be told: nobody can say of what was cut off.
+The acts of a round decide the expected state of each server. An act that was cut off leaves the state open.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .supervisors import Supervising, rows_of
 _OURS = ("start", "stop", "restart", "kill")
 _ACTS = ("nothing", "nothing", "crash", "crash", *_OURS, "docker stop", "docker kill")
 _QUIET_SECONDS = 90.0
-#: An engine that is killed together with its own containerd now and then leaves something by which a container never starts again.
+#: Rarely, an engine that dies together with its containerd leaves files by which a container cannot start again.
 _LEFT_BEHIND = "failed to start shim: mkdir"
 
 
 @dataclass
-class Told:
-    """A server, what it is to be (None: nobody can say) and why, and what was done to it in this round."""
+class Expected:
+    """A server, whether it should be up (None: open), and the acts on it in this round."""
 
     uuid: str
     dice: random.Random
@@ -46,12 +46,12 @@ class Told:
 
 
 class EngineRounds:
-    """Servers with one supervisor, on an engine that ends again and again."""
+    """Servers with one supervisor, on an engine that ends in each round."""
 
     def __init__(self, lab: Lab, own: OwnEngine, supervising: Supervising, uuids: list[str], seed: int) -> None:
         self._lab, self._own, self._supervising = lab, own, supervising
         self._chaos = random.Random(seed)
-        self._servers = [Told(uuid, random.Random(f"{seed} {number}")) for number, uuid in enumerate(uuids)]
+        self._servers = [Expected(uuid, random.Random(f"{seed} {number}")) for number, uuid in enumerate(uuids)]
         self._events: list[str] = []
 
     def play(self) -> None:
@@ -85,7 +85,7 @@ class EngineRounds:
     def _note(self, what: str) -> None:
         self._events.append(f"{time.time():.3f} {what}")
 
-    def _act(self, server: Told) -> None:
+    def _act(self, server: Expected) -> None:
         for _number in range(server.dice.choice((1, 1, 2))):
             time.sleep(server.dice.uniform(0, 1.5))
             act = server.dice.choice(_ACTS)
@@ -96,14 +96,14 @@ class EngineRounds:
             elif act != "nothing":
                 self._docker(server, act)
 
-    def _crash(self, server: Told) -> None:
+    def _crash(self, server: Expected) -> None:
         with contextlib.suppress(requests.exceptions.RequestException, ProcessLookupError, docker.errors.APIError):
             found = self._lab.container(server.uuid)
             if found is not None and found["State"]["Running"]:
                 os.kill(found["State"]["Pid"], signal.SIGKILL)
                 server.say("crash", server.wish)
 
-    def _power(self, server: Told, act: str) -> None:
+    def _power(self, server: Expected, act: str) -> None:
         with self._lab.actor(act, server.uuid, wait_seconds=20, stop_timeout=2, wait_for="container") as actor:
             if server.dice.random() < 0.15:
                 time.sleep(server.dice.uniform(0.3, 1.0))
@@ -114,7 +114,7 @@ class EngineRounds:
         how = f"{act} {result['outcome']} {result.get('code', '')}"
         server.say(how, act in ("start", "restart") if result["outcome"] in ("done", "unchanged") else None)
 
-    def _docker(self, server: Told, act: str) -> None:
+    def _docker(self, server: Expected, act: str) -> None:
         call = self._lab.client.stop if act == "docker stop" else self._lab.client.kill
         try:
             was_up = self._lab.is_up(server.uuid)
@@ -125,13 +125,13 @@ class EngineRounds:
         server.say(f"{act}, up: {was_up}", False if was_up else None)
 
     def await_quiet(self) -> None:
-        """Wait until all that are to be up are, and no start is due."""
+        """Wait until every server that should be up is up, and no start is due."""
         deadline = time.monotonic() + _QUIET_SECONDS
         while time.monotonic() < deadline and not all(self._is_quiet(server) for server in self._servers):
             time.sleep(0.5)
         time.sleep(1.0)
 
-    def _is_quiet(self, server: Told) -> bool:
+    def _is_quiet(self, server: Expected) -> bool:
         rows, found = rows_of(self._lab, server.uuid), self._lab.container(server.uuid)
         if any(row.due and _LEFT_BEHIND in row.msg for row in rows):
             self._lab.client.remove_container(server.uuid, force=True)
@@ -143,21 +143,21 @@ class EngineRounds:
         return not server.wish and (found["Id"], found["State"]["StartedAt"]) in ((row.run.container, row.run.started_at) for row in rows)
 
     def violations(self) -> Iterator[str]:
-        """What is not as it should be; whoever nobody can say anything of is from now on to be what it is."""
+        """Differences from the expected state. A server with an open state keeps its present one."""
         for server in self._servers:
             rows, up = rows_of(self._lab, server.uuid), self._lab.is_up(server.uuid)
             wrong = [f"it is {'up' if up else 'down'}"] if server.wish is not None and up is not server.wish else []
-            wrong += ["a start is due still"] if any(row.due for row in rows) else []
+            wrong += ["a start is still due"] if any(row.due for row in rows) else []
             runs = [row.run for row in rows]
             wrong += ["two rows for one run"] if len(set(runs)) != len(runs) else []
             if not server.acts and server.wish and rows and rows[0].verdict.value != "engine_stopped":
-                wrong.append(f"nobody touched it, and its end was taken for {rows[0].verdict.value}")
+                wrong.append(f"no act touched it, but the verdict of its end is {rows[0].verdict.value}")
             if wrong:
-                told = [
+                lines = [
                     f"{row.run.started_at} - {row.ended_at} {row.verdict.value} {row.exit_code} {row.tries} {row.code} {row.msg}"
                     for row in rows[:5]
                 ]
-                yield "\n  ".join([server.uuid, *wrong, *self._events, *server.acts, *told])
+                yield "\n  ".join([server.uuid, *wrong, *self._events, *server.acts, *lines])
             if server.wish is None:
                 intent = self._lab.node().journal.intents.of(server.uuid)
                 server.wish = True if up and intent is not None and intent.up else None

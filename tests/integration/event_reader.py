@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that runs the event source as ansible-rulebook does, and writes down what it takes: ``event_reader.py OUTPUT < ARGUMENTS``."""
+"""Runs the event source as ansible-rulebook does, and writes the events it takes to a file: ``event_reader.py OUTPUT < ARGUMENTS``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SOURCE = Path(__file__).parents[2] / "extensions" / "eda" / "plugins" / "event_s
 
 
 class FilteredQueue:
-    """What ansible-rulebook hands to a source: it puts, and has the queue itself inside."""
+    """The queue that ansible-rulebook gives to a source: it has `put`, and the real queue inside."""
 
     def __init__(self, queue: asyncio.Queue[Any]) -> None:
         self.queue = queue
 
     async def put(self, data: Any) -> None:
-        """Wait for a place."""
+        """Wait for a free place."""
         await self.queue.put(data)
 
 
 async def run(output: int, arguments: dict[str, Any]) -> None:
-    """Take one event after the other, until a signal says otherwise."""
+    """Take one event after the other, until SIGTERM."""
     queue: asyncio.Queue[Any] = asyncio.Queue(1)
     source = asyncio.ensure_future(runpy.run_path(str(SOURCE))["main"](FilteredQueue(queue), arguments))
     reader = asyncio.ensure_future(_take(queue, output))
@@ -44,7 +44,7 @@ async def run(output: int, arguments: dict[str, Any]) -> None:
 async def _take(queue: asyncio.Queue[Any], output: int) -> None:
     while True:
         entry = await queue.get()
-        # In one piece, and before anybody else has a turn: what is taken is written, whatever comes.
+        # In one write and without an await: a kill cannot lose an event that was taken.
         os.write(output, f"{json.dumps(entry)}\n".encode())
 
 

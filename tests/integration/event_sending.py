@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sender as a unit runs it, and receivers of events that behave as the test says."""
+"""The sender as a unit runs it, and receivers of events with the behaviour that a test sets."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
 
 
 class EventReceiver(Recorder):
-    """A receiver of events. What it has answered well it has taken."""
+    """A receiver of events. It has taken each event that it answered with success."""
 
     @property
     def got(self) -> list[dict[str, Any]]:
-        """All that it was sent, in order, taken or not, but for what a sender that was killed did not send to its end."""
+        """All complete requests, in order, taken or not. A killed sender leaves incomplete ones."""
         return [json.loads(asked.body) for asked in list(self.asked) if len(asked.body) == int(asked.headers["content-length"])]
 
     @property
@@ -42,7 +42,7 @@ class EventReceiver(Recorder):
 
 
 class SendingNode:
-    """A node with settings, an outbox and the program that sends; without an engine, which none of it needs."""
+    """A node with settings, an outbox and the program that sends, without an engine."""
 
     def __init__(self, root: Path, **receivers: dict[str, Any]) -> None:
         self.root = root
@@ -53,7 +53,7 @@ class SendingNode:
 
     @classmethod
     def beside(cls, root: Path, config: Path) -> SendingNode:
-        """The program on a node whose settings somebody else has written."""
+        """The program on a node that already has its settings."""
         node = cls.__new__(cls)
         node.root, node.config, node.errors, node.child = root, config, root / "events.err", None
         return node
@@ -73,7 +73,7 @@ class SendingNode:
             for server in servers:
                 assert journal.events.write(Event(EventType.SERVER_CRASHED, timestamp(SYSTEM_CLOCK.now()), data, server))
 
-    def told(self) -> dict[str, dict[str, Any]]:
+    def deliveries(self) -> dict[str, dict[str, Any]]:
         with closing(self.journal()) as journal:
             return {each["receiver"]: each for each in journal.deliveries.told() or ()}
 
@@ -89,7 +89,7 @@ class SendingNode:
             self.child = subprocess.Popen(self._command, cwd="/", stdout=subprocess.DEVNULL, stderr=errors, text=True)
         if ready:
             wanted = {each["name"] for each in json.loads(self.config.read_text())["events"]["receivers"]}
-            await_true(lambda: self.is_running and wanted <= set(self.told()), "the sender has begun")
+            await_true(lambda: self.is_running and wanted <= set(self.deliveries()), "the sender has begun")
         return self
 
     @property
@@ -104,7 +104,7 @@ class SendingNode:
         self.child.wait()
 
     def end(self) -> int:
-        """Have it end as a service manager does; its exit code."""
+        """End it as a service manager does; return its exit code."""
         assert self.child is not None
         self.child.terminate()
         return self.child.wait(20)

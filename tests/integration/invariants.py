@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must be true of any number of actions on one server, whatever their timing: checked against what the engine saw and did."""
+"""Promises that hold for all actions on one server at any timing, checked against the requests and events of the engine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 from .engine_proxy import Seen
 from .lab import Lab
 
-#: By how much the engine's times and ours may differ, and an event come after what it tells of.
+#: The longest difference between the engine's clock and ours, and the longest delay of an event.
 _TOLERANCE = 0.1
-#: Times in results are cut to it.
+#: Results have their times in whole milliseconds.
 _MILLISECOND = 0.001
-#: Longest from the start of a container to the answer that says so.
+#: The longest time from the start of a container to the answer.
 _ANSWER_SECONDS = 0.5
 _START = re.compile(r"/containers/([0-9a-f]+)/start$")
 _SUCCESS = (101, 200, 201, 204)
@@ -28,7 +28,7 @@ _SUCCESS = (101, 200, 201, 204)
 
 @dataclass
 class Run:
-    """A life of the server's container, as the engine tells it; ``owner`` is the process whose request began it."""
+    """A run of the server's container by the engine's events; ``owner`` is the process whose request began it."""
 
     container: str
     began: float
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass
 class Act:
-    """What one process did: the action, its result (None if it was killed), and every request it sent."""
+    """The work of one process: the action, its result (None after a kill of the process), and all its requests."""
 
     action: str
     pid: int
@@ -47,7 +47,7 @@ class Act:
 
     @property
     def asked_at(self) -> float:
-        """When the action was requested; of one that was killed, when it first spoke to the engine, which is a moment later."""
+        """The time of the request; for a killed process the time of its first request to the engine, a moment later."""
         if self.result is not None:
             return _seconds(self.result["operation"]["requested_at"])
         return self.requests[0].at if self.requests else float("inf")
@@ -65,15 +65,15 @@ class Act:
         return self.result is not None and self.result["outcome"] in ("done", "unchanged")
 
     def __str__(self) -> str:
-        told = "killed" if self.result is None else f"{self.result['outcome']} {self.result.get('code', '')} {self.result.get('msg', '')}"
+        result = "killed" if self.result is None else f"{self.result['outcome']} {self.result.get('code', '')} {self.result.get('msg', '')}"
         sent = ", ".join(
             f"{seen.method} {seen.path.rpartition('containers/')[2][:60]} {seen.at:.3f} {seen.status}" for seen in self.changes
         )
-        return f"{self.action} (pid {self.pid}, {self.asked_at:.3f} to {self.ended_at:.3f}): {told}: {sent}"
+        return f"{self.action} (pid {self.pid}, {self.asked_at:.3f} to {self.ended_at:.3f}): {result}: {sent}"
 
 
 class Lives:
-    """The starts and deaths of one server's containers, as the engine tells them."""
+    """The starts and ends of one server's containers, by the engine's events."""
 
     def __init__(self, uuid: str) -> None:
         self._uuid = uuid
@@ -90,7 +90,7 @@ class Lives:
             self.runs[-1].ended = moment
 
     def since(self, moment: float, requests: Sequence[Seen]) -> list[Run]:
-        """The runs that began since then, with the process that asked for each."""
+        """The runs since then, each with the process that requested it."""
         runs = [run for run in self.runs if run.began >= moment]
         for run in runs:
             run.owner = _owner(run, requests)
@@ -98,7 +98,7 @@ class Lives:
 
 
 def _owner(run: Run, requests: Sequence[Seen]) -> int:
-    """Whose request began a run: the one answered right after it; 0 if none was."""
+    """The process whose request began a run: its answer came right after the start. 0 if there is no such answer."""
     began = {abs(seen.answered_at - run.began): seen.pid for seen in requests if seen.answered_at is not None and _starts(seen, run)}
     closest = min(began, default=float("inf"))
     return began[closest] if closest < _ANSWER_SECONDS else 0
@@ -135,25 +135,25 @@ def lives_of(lab: Lab, uuid: str) -> Iterator[Lives]:
 
 
 def violations(acts: Sequence[Act], runs: Sequence[Run]) -> list[str]:
-    checks: tuple[Callable[[Sequence[Act], Sequence[Run]], Iterator[str]], ...] = (_kills_won, _one_at_a_time, _told_the_truth)
+    checks: tuple[Callable[[Sequence[Act], Sequence[Run]], Iterator[str]], ...] = (_kills_won, _one_at_a_time, _results_are_true)
     return [found for check in checks for found in check(acts, runs)]
 
 
 def _kills_won(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
-    """After a kill that reported success nothing is up because of a request made before it."""
+    """After a successful kill no run exists that an earlier request began."""
     asked = {act.pid: act.asked_at for act in acts}
     for kill in acts:
         if kill.action != "kill" or not kill.succeeded:
             continue
         for run in runs:
             earlier = asked.get(run.owner, float("-inf")) < kill.asked_at
-            # What came up before the kill ended may be seen to die a moment later, but nothing comes up after it.
+            # A run from before the end of the kill may end a moment later, but no run begins after that end.
             if earlier and (run.ended > kill.ended_at + _TOLERANCE or run.began > kill.ended_at + _MILLISECOND):
                 yield f"up after the {kill}: a run of pid {run.owner} from {run.began:.3f} to {run.ended:.3f}"
 
 
 def _one_at_a_time(acts: Sequence[Act], _runs: Sequence[Run]) -> Iterator[str]:
-    """The changes of one act are never mixed with another's; only a kill kills at once, whoever holds the lock."""
+    """The changes of two acts do not mix. Only the first signal of a kill does not wait for the lock."""
     kills = {act.pid for act in acts if act.action == "kill"}
     changes = sorted((change for act in acts for change in act.changes), key=lambda change: change.at)
     order: list[int] = []
@@ -167,16 +167,16 @@ def _one_at_a_time(acts: Sequence[Act], _runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _staged(change: Seen, act: Act) -> bool:
-    """Whether a change is to a container that waits under another name, and was given up again if it never came into its place."""
+    """Whether a change is to a new container under a temporary name, which the act removed if it did not take its place."""
     given_up = change.method == "DELETE" and not any("/rename" in other.path for other in act.changes)
     return "/containers/create" in change.path or (given_up and any("/containers/create" in other.path for other in act.changes))
 
 
-def _told_the_truth(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
+def _results_are_true(acts: Sequence[Act], runs: Sequence[Run]) -> Iterator[str]:
     for act in acts:
         result = act.result
         if result is None or result.get("code") == "engine_unreachable":
-            # Who got no answer does not know what became of the request.
+            # Without an answer an action does not know the effect of its request.
             continue
         altered = any(change.status in _SUCCESS for change in act.changes if not _staged(change, act))
         if altered != result["changed"]:

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node of its own for each test: directories, settings, servers on the real engine, and ways to act on them.
+"""A separate node for each test: directories, settings, servers on the real engine, and actions on them.
 
-Nothing is shared between tests but the engine, so they run in parallel; every container a test made is removed by name after it.
+Tests share only the engine, so they run in parallel. After a test the lab removes its containers by name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
 from .actor import request_on
 
 IMAGE = "~fleet-power/testserver:latest"
-#: Longest that anything which should happen "soon" may take on a loaded machine with two cores.
+#: The longest time of something quick on a loaded machine with two cores.
 SOON_SECONDS = 20.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SECONDS) -> Any:
-    """Wait until ``condition`` returns something true, and return it."""
+    """Wait until ``condition`` returns a true value, and return it."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -47,12 +47,12 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = SOON_SE
 
 
 def ended(result: Result) -> tuple[str, str]:
-    """How an action ended: outcome and code."""
+    """Outcome and code of an action."""
     return result.outcome.value, result.code
 
 
 class Lab:
-    """One node: its directories below ``root``, its servers on the engine that DOCKER_HOST names."""
+    """One node: its directories below ``root``, its servers on the engine at ``docker_host``."""
 
     def __init__(self, root: Path, docker_host: str, client: Any) -> None:
         self.root = root
@@ -67,7 +67,7 @@ class Lab:
                 "state_directory": str(root / "state"),
                 "data": str(root / "volumes"),
             },
-            # Without a network a start takes half the time; what networks do has tests of its own.
+            # Without a network a start takes half the time. Networks have their own tests.
             "docker": {"network": {"network_mode": "none"}},
         }
         (root / "servers").mkdir(parents=True)
@@ -78,7 +78,7 @@ class Lab:
         return self.root / "config.yml"
 
     def write_settings(self, **sections: Any) -> None:
-        """Write the settings file, ``sections`` laid over what it has (one level deep)."""
+        """Write the settings file with ``sections`` merged into the settings (one level deep)."""
         for name, values in sections.items():
             self.settings[name] = {**self.settings.get(name, {}), **values} if isinstance(values, Mapping) else values
         self.config.write_text(json.dumps(self.settings))
@@ -94,7 +94,7 @@ class Lab:
         build: Mapping[str, Any] | None = None,
         **environment: object,
     ) -> str:
-        """Define a server; its behaviour is set by the test image's environment variables. Returns its uuid."""
+        """Define a server; ``environment`` sets the behaviour of the test image. Returns its uuid."""
         uuid = str(uuid_module.uuid4())
         self.uuids.append(uuid)
         self.define(
@@ -134,14 +134,14 @@ class Lab:
         return self.root / "volumes" / uuid
 
     def outsider(self, uuid: str, *, host: Mapping[str, Any] | None = None, **config: Any) -> str:
-        """Start a container of the server's name that this collection did not make; ``config`` and ``host`` as the engine names them."""
+        """Start a foreign container with the server's name; ``config`` and ``host`` have the engine's keys."""
         body = {"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none", **(host or {})}, **config}
         identity = str(self.client.create_container_from_config(body, uuid)["Id"])
         self.client.start(identity)
         return identity
 
     def image(self, *changes: str) -> str:
-        """A local image of the test's own: the test server's with some lines of a Dockerfile, removed with the node."""
+        """A local image: the test server's with some lines of a Dockerfile. The lab removes it."""
         tag = f"test-{uuid_module.uuid4()}"
         base = self.client.create_container_from_config({"Image": IMAGE[1:], "HostConfig": {"NetworkMode": "none"}}, tag)["Id"]
         try:
@@ -152,11 +152,11 @@ class Lab:
         return f"~{self.images[-1]}"
 
     def node(self, **options: Any) -> Node:
-        """A node as a front door would build it. ``options`` are the module's."""
+        """A node as the module builds it, with the module's ``options``."""
         return build_node({"config": str(self.config), "docker_host": self.docker_host, **options})
 
     def request(self, action: str, server: str, node: Node | None = None, **fields: Any) -> Request:
-        """A request made now: the kill generations are those of this moment."""
+        """A request made now, with the kill generations of this moment."""
         return request_on(node or self.node(), action, server, **fields)
 
     def power(self, action: str, server: str, *, options: Mapping[str, Any] | None = None, **fields: Any) -> Result:
@@ -167,18 +167,18 @@ class Lab:
             node.journal.close()
 
     def up(self, **server: Any) -> str:
-        """Define a server as `server` does, and have it up and ready. Returns its uuid."""
+        """Define a server as `server` does, and start it. Returns its uuid when it is ready."""
         uuid = self.server(**server)
         result = self.power("start", uuid, wait_for="running")
         assert ended(result) == ("done", ""), result.msg
         return uuid
 
     def actor(self, action: str, server: str, **fields: Any) -> Actor:
-        """Perform an action in a process of its own, which can be killed."""
+        """Perform an action in a separate process, which can be killed."""
         return Actor(self, action, server, fields)
 
     def at(self, docker_host: str) -> Lab:
-        """The same node, acting by another address of its engine; what is only looked at here still goes straight to it."""
+        """The same node with another engine address for actions; the lab's own look-ups still use the first address."""
         other = copy.copy(self)
         other.docker_host = docker_host
         return other
@@ -187,7 +187,7 @@ class Lab:
         return self.node().generations.read(uuid)
 
     def container(self, uuid: str) -> dict[str, Any] | None:
-        """What the engine says of the server's container, or None."""
+        """The server's container as the engine shows it, or None."""
         import docker.errors
 
         try:
@@ -204,11 +204,11 @@ class Lab:
         return str(self.client.logs(uuid).decode().replace("\r\n", "\n"))
 
     def await_ready(self, uuid: str, line: str = "ready") -> None:
-        """Wait until the server says that it is ready: before that it reads no stop command."""
+        """Wait for the server's readiness line: before that it reads no stop command."""
         wait_until(lambda: line in self.log(uuid), f"{uuid} says {line!r}")
 
     def await_phase(self, uuid: str, phase: str) -> None:
-        """Wait until the holder of the server's lock is in a phase: as long as several playbooks take to begin on a busy machine."""
+        """Wait until the holder of the server's lock is in a phase. Several playbooks begin slowly on a busy machine."""
         locks = self.node().locks
 
         def reached() -> bool:
@@ -218,14 +218,14 @@ class Lab:
         wait_until(reached, f"phase {phase} of {uuid}", 3 * SOON_SECONDS)
 
     def clean(self) -> None:
-        """Remove every container this node may have made, and the images."""
+        """Remove all containers and images of this node."""
         import docker.errors
 
         def remove(name: str) -> None:
             with contextlib.suppress(docker.errors.NotFound):
                 self.client.remove_container(name, force=True, v=True)
 
-        # Also those that a killed process has left waiting for their place.
+        # A killed process leaves new containers under temporary names.
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(remove, (uuid + suffix for uuid in self.uuids for suffix in ("", "-next", "-after"))))
         for image in self.images:
@@ -234,7 +234,7 @@ class Lab:
 
 
 class Actor:
-    """A power action in a process of its own: its pid is the holder's pid, and SIGKILL ends it wherever it is."""
+    """A power action in a separate process: its pid is the lock holder's pid, and SIGKILL ends it in any phase."""
 
     def __init__(self, lab: Lab, action: str, server: str, fields: Mapping[str, Any]) -> None:
         script = [
@@ -247,7 +247,7 @@ class Actor:
             json.dumps(fields),
         ]
         stdin = subprocess.PIPE if fields.get("gate") else None
-        # It finds what this process finds.
+        # It imports from the same places as this process.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         self._child = subprocess.Popen(script, stdin=stdin, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -256,12 +256,12 @@ class Actor:
         return self._child.pid
 
     def await_gate(self) -> None:
-        """Wait until an actor made with ``gate=True`` is ready to act at once."""
+        """Wait until an actor with ``gate=True`` is ready to act at once."""
         assert self._child.stdout is not None
         assert self._child.stdout.readline() == "ready\n"
 
     def go(self) -> None:
-        """Let it act: its request is made now."""
+        """Let it make its request now."""
         assert self._child.stdin is not None
         self._child.stdin.write("go\n")
         self._child.stdin.close()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Calls over many servers: made in this process as a front door makes them, and what can be seen of them meanwhile and after."""
+"""Calls over many servers in this process, and look-ups of their progress and ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ansible_collections.fleet.power.plugins.module_utils._power.model.result im
 
 from .lab import Lab, wait_until
 
-#: A stop that ends only when a test says so (`end`).
+#: A stop that lasts until the test calls `end`.
 FOR_EVER = 3600
 T = TypeVar("T")
 
@@ -40,14 +40,14 @@ def power_each(
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> list[Result]:
-    """One call in this process, as the module makes it; ``fields`` are those of the request, ``options`` the module's.
+    """One call in this process, as the module makes it, with ``fields`` of the request and ``options`` of the module.
 
-    With ``priorities``, be they empty, the call is in order.
+    With ``priorities``, even empty ones, the call is in order.
     """
     given = {"config": str(lab.config), "docker_host": lab.docker_host, **(options or {})}
     call = open_call(given, caller=Caller(interrupted), read_only=bool(fields.get("check")))
     try:
-        # An empty name: which server is meant is found out by the call.
+        # An empty name: the call resolves the names.
         asked = replace(lab.request(action, "", **fields), operation="")
         targets = call.targets(names, asked)
         order = None if priorities is None else call.priorities(targets, priorities)
@@ -67,7 +67,7 @@ def started(lab: Lab, count: int, **environment: object) -> list[str]:
 
 
 def end(lab: Lab, *uuids: str) -> None:
-    """End servers from outside, whatever they wait for; one that is down already may stay so."""
+    """Kill servers at the engine; a server that is down already stays down."""
     import docker.errors
 
     for uuid in uuids:
@@ -77,7 +77,7 @@ def end(lab: Lab, *uuids: str) -> None:
 
 @contextmanager
 def beside(action: Callable[[], T], *let_go: Callable[[], object]) -> Iterator[Future[T]]:
-    """Do something beside what the test does; ``let_go`` ends what it may still wait for, also where the test fails."""
+    """Run ``action`` in a thread; at the end ``let_go`` unblocks it, even if the test fails."""
     with ThreadPoolExecutor(1) as pool:
         try:
             yield pool.submit(action)
@@ -87,7 +87,7 @@ def beside(action: Callable[[], T], *let_go: Callable[[], object]) -> Iterator[F
 
 
 def endings(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """How each server ended: outcome and code."""
+    """Outcome and code of each server."""
     return [(result.outcome.value, result.code) for result in results]
 
 
@@ -96,7 +96,7 @@ def shown_endings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def phases(lab: Lab, uuids: Sequence[str]) -> list[str]:
-    """The phase that the holder of each server's lock is in; empty where nobody holds it."""
+    """The phase of the holder of each server's lock; empty for a free lock."""
     locks = lab.node().locks
     return ["" if (holder := locks.holder(uuid)) is None else holder.phase for uuid in uuids]
 
@@ -107,13 +107,13 @@ def await_phases(lab: Lab, uuids: Sequence[str], phase: str) -> None:
 
 
 def starts(lab: Lab, uuids: Sequence[str]) -> dict[str, str]:
-    """When each server's container was started last; empty where there is none."""
+    """The last start of each server's container; empty without a container."""
     found = {uuid: lab.container(uuid) for uuid in uuids}
     return {uuid: "" if seen is None else str(seen["State"]["StartedAt"]) for uuid, seen in found.items()}
 
 
 def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
-    """What the journal has last of each server that it knows."""
+    """The last operation of each server that the journal knows."""
     journal = lab.node().journal
     try:
         return {uuid: found[0] for uuid, found in journal.operations.latest_of_each(uuids, 1).items()}
@@ -122,7 +122,7 @@ def last_operations(lab: Lab, uuids: Sequence[str]) -> dict[str, OperationRow]:
 
 
 def await_ended(lab: Lab, action: str, uuids: Sequence[str]) -> None:
-    """Wait until the last operation of each server is such an action, and has ended."""
+    """Wait until the last operation of each server is this action, and has ended."""
 
     def ended() -> bool:
         found = last_operations(lab, uuids)
@@ -136,7 +136,7 @@ def seconds(text: str) -> float:
 
 
 def most_at_once(intervals: Sequence[tuple[float, float]]) -> int:
-    """How many of these intervals overlap at most; those that only touch do not."""
+    """The highest number of intervals that overlap; touching ones do not overlap."""
     edges = sorted([(begin, 1) for begin, _end in intervals] + [(end_, -1) for _begin, end_ in intervals])
     most = now = 0
     for _moment, step in edges:
@@ -146,7 +146,7 @@ def most_at_once(intervals: Sequence[tuple[float, float]]) -> int:
 
 
 def assert_all_free(lab: Lab, uuids: Sequence[str]) -> None:
-    """Nobody holds any of these locks: each can be taken at the first try."""
+    """Assert that each of these locks can be taken at the first try."""
     node = lab.node()
     for uuid in uuids:
         node.acquire(lab.request("stop", uuid, node), uuid, 0.0, lambda: None).release()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Minecraft server, run by the collection, and real players: what `tests/lab/minecraft` has, as tests use it."""
+"""A real Minecraft server that the collection runs, and real players, both from `tests/lab/minecraft`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _JOIN_SECONDS = 60.0
 
 
 def build(docker_host: str) -> None:
-    """Make the image, and fetch what players are made of, where that was not done yet."""
+    """Make the image and fetch the packages of the players, unless both exist."""
     subprocess.run([_LAB / "build"], env={**os.environ, "DOCKER_HOST": docker_host}, check=True)
 
 
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def definition(uuid: str, port: int, *, name: str = "", game: str = "minecraft", **own: Any) -> dict[str, Any]:
-    """The definition of a server; ``own`` are more of its ``settings``."""
+    """The definition of a server; ``own`` adds ``settings``."""
     return {
         "settings": {
             "uuid": uuid,
@@ -51,9 +51,9 @@ def definition(uuid: str, port: int, *, name: str = "", game: str = "minecraft",
 
 
 def minecraft_up(lab: Lab, *, name: str = "", games: Mapping[str, Any] | None = None, **own: Any) -> tuple[str, int]:
-    """Have a server up and ready on the lab's node; return its uuid, and the port that players join at.
+    """Start a server on the lab's node; when it is ready, return its uuid and the port for players.
 
-    ``games`` are settings of that name; the lab's servers get a network from here on.
+    ``games`` are settings of that name. From now on the lab's servers have a network.
     """
     lab.write_settings(docker={"network": {"network_mode": "bridge"}}, games=games or {})
     uuid, port = str(uuid_module.uuid4()), free_port()
@@ -65,7 +65,7 @@ def minecraft_up(lab: Lab, *, name: str = "", games: Mapping[str, Any] | None = 
 
 
 class Player:
-    """A player who joins; what he sees comes in as it happens."""
+    """A player who joins; a thread reads what he sees."""
 
     def __init__(self, port: int, name: str = "alice") -> None:
         environment = {**os.environ, "NODE_PATH": str(_HOME / "node_modules")}
@@ -91,13 +91,13 @@ class Player:
         return [seen[1] for seen in list(self._seen) if seen[0] == "chat"]
 
     def await_chat(self, part: str) -> str:
-        """Wait for a line of chat with this in it, and return the first."""
+        """Wait for a line of chat that contains ``part``, and return the first."""
         found: str = wait_until(lambda: next((line for line in self.chat() if part in line), ""), f"{part!r} in the chat")
         return found
 
     @property
     def is_gone(self) -> bool:
-        """True once he is not in the game any more, whoever ended that."""
+        """True after he left the game, was kicked or lost the server."""
         return self._process.poll() is not None
 
     def leave(self) -> None:
@@ -106,7 +106,7 @@ class Player:
             self._process.wait(20)
 
     def kill(self) -> None:
-        """Be gone at once."""
+        """End the player's process without a goodbye."""
         if not self.is_gone:
             self._process.kill()
         self._process.wait(20)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Docker Engine of the test's own, which may be shut down, killed and started again: the lab's is everybody's."""
+"""A separate Docker Engine, which a test may shut down, kill and start again: all tests share the lab's engine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.engine.docker_e
 
 from .lab import IMAGE, wait_until
 
-#: Of another engine nothing is touched: no packet filter, no bridge.
+#: It changes nothing that other engines use: no packet filter, no bridge.
 _CONFIGURATION = {"bridge": "none", "iptables": False, "ip6tables": False, "ip-masq": False, "ip-forward": False}
 _START_SECONDS = 60.0
 
 
 class OwnEngine:
-    """An engine below a directory with a short name, since its sockets are there."""
+    """An engine below a directory with a short name: the paths of sockets have a limit."""
 
     def __init__(self, root: Path, *, activated: bool = False, configuration: Mapping[str, Any] | None = None) -> None:
         self.host = f"unix://{root}/docker.sock"
@@ -37,7 +37,7 @@ class OwnEngine:
         self._log = (root / "log").open("wb")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Any = None
-        #: With ``activated`` this process listens for it, as systemd does.
+        #: With ``activated`` this process opens the socket, as systemd does.
         self._listener = socket.socket(socket.AF_UNIX) if activated else None
         if self._listener is not None:
             self._listener.bind(f"{root}/docker.sock")
@@ -55,7 +55,7 @@ class OwnEngine:
 
     @property
     def client(self) -> Any:
-        """The SDK's low-level client of it, for what we have no call for."""
+        """The SDK's low-level client, for calls that the collection does not have."""
         import docker
 
         if self._client is None:
@@ -80,7 +80,6 @@ class OwnEngine:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once."""
         self._end(signal.SIGKILL)
 
     def begin_shutdown(self) -> None:
@@ -91,7 +90,7 @@ class OwnEngine:
         self._process.wait(60)
 
     def up(self, name: str | None = None, *, config: Mapping[str, Any] | None = None, **environment: Any) -> str:
-        """Start a test server, its behaviour set by the environment, and wait until it is ready; return its id."""
+        """Start a test server with the behaviour in ``environment``; return its id when it is ready."""
         identity = self.made(name, config=config, **environment)
         self.client.start(identity)
         wait_until(lambda: b"ready" in self.client.logs(identity), "the server is ready")
@@ -127,7 +126,7 @@ class OwnEngine:
         assert self._process.poll() is None, (self._root / "log").read_text()[-2000:]
         try:
             return bool(self.client.ping())
-        except Exception:  # whatever an engine that is not there yet makes the library raise
+        except Exception:  # the library raises many types while the engine starts
             self._forget_client()
             return False
 
@@ -143,11 +142,11 @@ class OwnEngine:
 
 
 def own_engine(docker_host: str, *, activated: bool = False, configuration: Mapping[str, Any] | None = None) -> Iterator[OwnEngine]:
-    """An engine that has the test server's image; only where one may be started. ``configuration`` is laid over its ``daemon.json``."""
+    """An engine with the test server's image; ``configuration`` adds to its ``daemon.json``. Skips the test where no engine can start."""
     if os.geteuid() != 0:
         pytest.skip("only root may start an engine")
     if shutil.which("dockerd") is None:
-        pytest.skip("there is no dockerd: install docker.io")
+        pytest.skip("dockerd is missing: install docker.io")
     engine = OwnEngine(Path(tempfile.mkdtemp(prefix="fleet-power-own-", dir="/run")), activated=activated, configuration=configuration)
     try:
         engine.start()

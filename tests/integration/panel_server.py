@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Panel on the loopback that speaks the API nodes use, counts what it is asked, and has every fault a test wants.
+"""A Panel on the loopback interface: it serves the API for nodes, records requests, and plays the faults of a test.
 
-Also a host that must never be spoken to: it notes what it is told, so that a test can show that no token went there.
+The recorder also plays a forbidden host: a test can show that no token arrived there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Answering:
         self.raw(status, json.dumps(value).encode(), promised=None, **headers)
 
     def raw(self, status: int, content: bytes, *, promised: int | None = None, **headers: str) -> None:
-        """An answer of these bytes; ``promised`` is the length its header tells, if another one."""
+        """Answer with these bytes; ``promised`` is another length for the header."""
         self._handler.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self._handler.send_header(name.replace("_", "-"), value)
@@ -77,7 +77,6 @@ def value(content: object, number: int = 200) -> Behaviour:
 
 
 def text(content: bytes, number: int = 200) -> Behaviour:
-    """An answer of these bytes."""
     return lambda answer: answer.raw(number, content)
 
 
@@ -96,7 +95,7 @@ def silent(answer: Answering) -> None:
 
 
 def dripping(answer: Answering) -> None:
-    """A byte now and then: never silent for long, never done."""
+    """A byte every 50 ms, without end."""
     answer.raw(200, b"[", promised=1_000_000)
     while not answer.closing.wait(0.05):
         answer.write(b" ")
@@ -109,7 +108,7 @@ def dripping_headers(answer: Answering) -> None:
 
 
 def endless(answer: Answering) -> None:
-    """As many bytes as are taken."""
+    """As many bytes as the client reads."""
     answer.raw(200, b"[", promised=10**12)
     while not answer.closing.is_set():
         answer.write(b"[" * 65536)
@@ -123,10 +122,10 @@ class _Fault:
 
 
 class Recorder:
-    """A web server on the loopback: it notes every request, and does what its faults say, else what `answer` says."""
+    """A web server on the loopback interface: it records requests, and answers by its faults, else by `answer`."""
 
     def __init__(self, *, certificate: Path | None = None, port: int = 0) -> None:
-        """``certificate`` is a file with key and certificate: TLS."""
+        """``certificate`` is a file with key and certificate for TLS."""
         self.asked: list[Asked] = []
         self._faults: list[_Fault] = []
         self._guard = threading.Lock()
@@ -150,7 +149,7 @@ class Recorder:
             self._server.server_close()
 
     def fault(self, behaviour: Behaviour, *, of: str = "", times: int | None = None) -> None:
-        """Answer so, where the path with its query matches ``of``: always, or the first ``times`` times. A later fault goes first."""
+        """Use ``behaviour`` for paths (with query) that match ``of``, at most ``times`` times. The latest fault wins."""
         self._faults.insert(0, _Fault(re.compile(of), behaviour, times))
 
     def well(self) -> None:
@@ -176,7 +175,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Guest:
-    """A definition the Panel serves, and whether this node's list has it."""
+    """A definition on the Panel, and whether the node's list contains it."""
 
     raw: Any
     listed: bool = True
@@ -190,7 +189,7 @@ class FakePanel(Recorder):
         super().__init__(certificate=certificate, port=port)
 
     def put(self, definition: Mapping[str, Any], *, listed: bool = True) -> None:
-        """Have a server; ``listed``: it belongs to the node that asks."""
+        """Add a server; ``listed``: it belongs to the node that asks."""
         self.guests[definition["settings"]["uuid"]] = Guest(definition, listed)
 
     @property
@@ -258,7 +257,7 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
 
 
 def self_signed(directory: Path, host: str = "IP:127.0.0.1") -> Path:
-    """A file with a key and a certificate for ``host`` that no authority knows."""
+    """A file with a key and a self-signed certificate for ``host``."""
     if shutil.which("openssl") is None:
         subprocess.run([_NEEDS, "tls"], check=True)
     path = directory / "self-signed.pem"

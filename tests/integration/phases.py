@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions kept in one of their phases, for as long as a test wants, so that nothing is left to chance."""
+"""Keeps actions in one of their phases until a test lets them continue, without chance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ansible_collections.fleet.power.tests.unit.lock_support import as_nobody_be
 from .engine_proxy import EngineProxy, Hold
 from .lab import Actor, Lab, wait_until
 
-#: A stop that never ends by itself.
+#: Longer than each test.
 _FOR_EVER = 600
 CREATE, RENAME, PULL = r"/containers/create", r"/containers/[^/]+/rename", r"/images/create"
 
@@ -33,7 +33,7 @@ def named(cases: Sequence[Sequence[str]]) -> list[str]:
 
 
 def start_of(_uuid: str) -> str:
-    """The path of the request that starts any container: it names it by an id that is not known yet."""
+    """The path of a start request for any container: its id is not known yet."""
     return r"/containers/[^/]+/start$"
 
 
@@ -47,7 +47,7 @@ def kill_of(uuid: str) -> str:
 
 @dataclass
 class Kept:
-    """An action that stays where it is until it is let go; ``hold`` is the request it waits for, None where it waits for the server."""
+    """An action kept in a phase; ``hold`` is the request that it waits for, None where it waits for the server."""
 
     uuid: str
     actor: Actor
@@ -61,7 +61,7 @@ class Kept:
                 self.hold.release()
 
 
-#: Every phase of every action; "create": still in the phase of the pull, making the container; "wait": started, the lock released.
+#: All phases of all actions. "create": makes the container, still in the phase of the pull. "wait": started, with the lock released.
 PHASES = {
     "start": ("prepare", "pull", "create", "preboot", "start", "observe", "wait"),
     "restart": ("prepare", "pull", "create", "stop", "preboot", "start", "observe", "wait"),
@@ -73,7 +73,7 @@ BOOTS = [(action, phase) for action, phase in EVERY_PHASE if action in ("start",
 
 
 def server_for(lab: Lab, action: str, phase: str) -> str:
-    """A server that ``action`` has something to do with: offline for a start, up and ready for the others."""
+    """A server that ``action`` changes: offline for a start, ready for the others."""
     slow = {"BOOT_SECONDS": 0.5} if phase == "wait" else {}
     uuid = lab.server(MARK=1, STOP_SECONDS=_FOR_EVER if phase == "stop" else 0, **slow)
     if action != "start":
@@ -82,7 +82,7 @@ def server_for(lab: Lab, action: str, phase: str) -> str:
 
 
 def _change_definition(lab: Lab, uuid: str, action: str, phase: str) -> None:
-    """Make the definition such that the action goes through the phase."""
+    """Change the definition so that the action has this phase."""
     environment = {**lab.definition(uuid)["settings"]["environment"], "CHANGED": 1}
     if phase == "pull":
         lab.edit(uuid, container={"image": f"fleet-power/absent:{uuid}"})
@@ -94,7 +94,7 @@ def _change_definition(lab: Lab, uuid: str, action: str, phase: str) -> None:
 
 def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None:
     if phase == "prepare":
-        # A kill tries to lock, kills and only then takes up its work; the others look once before they lock.
+        # A kill sends its first signal before it prepares; the others look at the container once before they lock.
         return proxy.hold("POST", kill_of(uuid)) if action == "kill" else proxy.hold("GET", inspect_of(uuid), skip=1)
     holds: dict[str, Callable[[], Hold]] = {
         "kill": lambda: proxy.hold("POST", kill_of(uuid), skip=1),
@@ -109,7 +109,7 @@ def _hold(proxy: EngineProxy, uuid: str, action: str, phase: str) -> Hold | None
 
 @contextmanager
 def kept_in(lab: Lab, proxy: EngineProxy, action: str, phase: str, **fields: Any) -> Iterator[Kept]:
-    """An action of another process that has come as far as ``phase`` and no further."""
+    """An action of another process that waits in ``phase``."""
     uuid = server_for(lab, action, phase)
     _change_definition(lab, uuid, action, phase)
     hold = _hold(proxy, uuid, action, phase)
@@ -140,8 +140,8 @@ def meanwhile(action: Callable[[], Result]) -> Iterator[Future[Result]]:
 
 
 def by_nobody(lab: Lab, action: str, uuid: str) -> dict[str, Any]:
-    """The result of an action by the user nobody, in a process of its own: another user is all threads of a process or none."""
-    # Whatever is imported only when it is needed must be there before: nobody may not be able to read it.
+    """The result of an action by an unprivileged user, in a separate process: all threads of a process have one user."""
+    # Does the late imports now: the other user may have no right to read the files.
     warm = build_node({"config": str(lab.config), "docker_host": lab.docker_host}, read_only=True)
     with suppress(EngineUnreachable):
         warm.engine.inspect(uuid)
@@ -157,14 +157,14 @@ def by_nobody(lab: Lab, action: str, uuid: str) -> dict[str, Any]:
             os._exit(0)
     os.close(writing)
     with open(reading, "rb") as source:
-        told = source.read()
+        output = source.read()
     os.waitpid(child, 0)
-    loaded: dict[str, Any] = json.loads(told)
+    loaded: dict[str, Any] = json.loads(output)
     return loaded
 
 
 def starts_since(lab: Lab, uuid: str, moment: float) -> list[float]:
-    """When the engine started the server's container, since a moment."""
+    """The times of the starts of the server's container since ``moment``, by the engine's events."""
     events = lab.client.events(
         since=moment, until=time.time(), filters={"type": "container", "container": uuid, "event": "start"}, decode=True
     )
@@ -172,6 +172,6 @@ def starts_since(lab: Lab, uuid: str, moment: float) -> list[float]:
 
 
 def waiting_containers(lab: Lab, uuid: str) -> list[str]:
-    """The names of a server's containers that wait for their place."""
+    """The temporary names of a server's containers that have not taken their place."""
     found = lab.client.containers(all=True, filters={"name": uuid})
     return [name for row in found for name in row["Names"] if name != f"/{uuid}"]

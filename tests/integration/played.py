@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Servers that people play on: their game reads how many from a file, and writes what they are told into another."""
+"""Servers with players: their game reads the number of players from a file, and writes announcements to another."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ GAME = {
     "announce": {"command": ["sh", "-c", 'echo "$1" >> said', "sh", "{message}"]},
 }
 GAMES = {"profiles": {"lab": GAME}, "rules": [{"image": "fleet-power/testserver", "game": "lab"}]}
-#: They wait for as long as a test may take.
+#: A wait for players that is longer than each test.
 PATIENT = {"players_at_most": 0, "max_delay": 3600}
 
 
 class Played:
-    """A server that is up, and on which somebody plays; the lab's settings have to have `GAMES`."""
+    """A server that is up and has players; the lab's settings need `GAMES`."""
 
     def __init__(self, lab: Lab, online: int = 2) -> None:
         self.lab = lab
@@ -44,5 +44,5 @@ class Played:
         return found is not None and found.phase == phase
 
     def await_countdown(self, phase: str) -> None:
-        """Wait until somebody waits for its players, or tells them."""
+        """Wait until an action waits for the players, or warns them."""
         wait_until(lambda: self.is_waited_for(phase), f"the countdown is {phase}")

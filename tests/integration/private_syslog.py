@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A syslog of the test's own, whether or not the machine has one: what runs `through` it finds a private /dev/log."""
+"""A private syslog: commands that run `through` it find their own /dev/log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import TracebackType
 
 import pytest
 
-#: Lays a copy of /dev over /dev in a mount namespace of its own, with another `log` in it: sh -c SCRIPT sh DIRECTORY SOCKET COMMAND...
+#: Mounts a copy of /dev with another `log` in its own mount namespace: sh -c SCRIPT sh DIRECTORY SOCKET COMMAND...
 _SCRIPT = """
 set -e
 mount -t tmpfs -o mode=755 tmpfs "$1"
@@ -32,18 +32,18 @@ _NAMESPACE = ["unshare", "--mount", "--propagation", "private"]
 
 
 class PrivateSyslog:
-    """Collects what is logged by the commands that are run through it."""
+    """Collects the log lines of commands that run through it."""
 
     def __init__(self, directory: Path) -> None:
         if subprocess.run([*_NAMESPACE, "true"], check=False, capture_output=True).returncode != 0:
-            pytest.skip("a mount namespace of its own needs root")
+            pytest.skip("only root can make a mount namespace")
         (directory / "dev").mkdir(parents=True)
         address = directory / "log"
         self._lines: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(address))
         self.through = [*_NAMESPACE, "sh", "-c", _SCRIPT, "sh", str(directory / "dev"), str(address)]
-        # Few datagrams fit into a socket that nobody reads, and then those who log would wait.
+        # The socket holds few datagrams; without a reader a program that logs would hang.
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 

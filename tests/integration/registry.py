@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A registry of the test's own on loopback, asked by the real engine: it wants a password, and has words instead of images."""
+"""A registry on the loopback interface for the real engine: it asks for a password, and refuses each image with a message."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Registry:
-    """Where it listens, and what it was given. ``says`` is its message about each image."""
+    """Records its requests. ``says`` is its message about each image."""
 
     def __init__(self) -> None:
         self.says = "no"
-        #: User and password of each request that had them.
+        #: User and password of each request with credentials.
         self.given: list[str] = []
-        #: What the engine asked for.
+        #: The paths of the engine's requests.
         self.asked: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
@@ -58,7 +58,7 @@ class Registry:
                 self.send_error(405)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing: pytest shows what is written."""
+                """Log nothing: pytest would show it."""
 
         return Handler
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules through an HTTP endpoint, run as Ansible runs them: which endpoint, whose token, and nothing done or left on the node."""
+"""The modules through an HTTP endpoint, as Ansible runs them: endpoint, token, and no trace on the node."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .lab import Lab
 from .private_syslog import PrivateSyslog
 from .wings_server import TOKEN, WingsServer, wings
 
-NO_ENGINE = "unix:///nobody/listens/here.sock"
+NO_ENGINE = "unix:///no/engine/here.sock"
 
 
 @pytest.fixture(name="server")
@@ -27,7 +27,7 @@ def wings_server() -> Iterator[WingsServer]:
 
 
 def run(controller: Controller, wings: WingsServer, name: str = "server_power", /, **options: object) -> dict[str, Any]:
-    """A module's result, run as on a node whose engine nobody needs."""
+    """A module's result on a node without an engine."""
     given: dict[str, Any] = {"docker_host": NO_ENGINE, "api_url": wings.url, "api_token": TOKEN, **options}
     present: dict[str, Any] = controller.options(**{key: value for key, value in given.items() if value is not None})
     return controller.run_module(name, **present)
@@ -68,7 +68,7 @@ def test_a_play_acts_through_the_endpoint_and_shows_its_token_nowhere(
     assert not (lab.root / "state").exists() and not (lab.root / "run").exists()
 
 
-def test_a_play_for_a_node_that_nobody_can_log_in_to_acts_from_the_controller(lab: Lab, tmp_path: Path, server: WingsServer) -> None:
+def test_a_play_for_a_node_without_a_login_acts_from_the_controller(lab: Lab, tmp_path: Path, server: WingsServer) -> None:
     connection = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "wings": server.url, "wings_token": TOKEN}
     controller = Controller(lab, tmp_path / "controller", connection=connection)
     machine = server.machine(up_for=93.5)

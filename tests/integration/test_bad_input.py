@@ -23,7 +23,7 @@ from .lab import Lab, wait_until
 from .private_syslog import PrivateSyslog
 
 NOT_HERE = "00000000-0000-4000-8000-000000000000"
-#: Options that are wrong in themselves, and words of the sentence that says so.
+#: Wrong options, and words of their error message.
 WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
     ({}, "no server is named"),
     ({"server": NOT_HERE, "action": "explode"}, "must be one of: start, stop, restart, kill, got: explode"),
@@ -37,7 +37,7 @@ WRONG_OPTIONS: list[tuple[dict[str, object], str]] = [
 
 
 def refusal(result: dict[str, Any]) -> tuple[str, str]:
-    """Outcome and code of the only server, for which nothing was changed."""
+    """Outcome and code of the only server, after a check that it is unchanged."""
     assert result["failed"] is True
     assert result["changed"] is False
     (entry,) = result["servers"]
@@ -47,7 +47,7 @@ def refusal(result: dict[str, Any]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("wrong, words", WRONG_OPTIONS, ids=[words for _wrong, words in WRONG_OPTIONS])
-def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller: Controller, wrong: dict[str, object], words: str) -> None:
+def test_wrong_options_give_one_sentence_and_leave_no_trace(lab: Lab, controller: Controller, wrong: dict[str, object], words: str) -> None:
     with controller.module(**{**controller.options(action="start"), "_ansible_verbosity": 4, **wrong}) as module:
         run = module.wait()
     assert run.code == 1
@@ -59,14 +59,14 @@ def test_wrong_options_are_one_sentence_and_leave_no_trace(lab: Lab, controller:
 
 @pytest.fixture
 def powerless() -> list[str]:
-    """What runs a command so that the permissions of files count for it, for root too."""
+    """A command that runs another one without root's rights on files."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
 
 
 def forbid(path: Path) -> None:
-    """Give a file to somebody else and take every right from others."""
+    """Give a file to another user and remove all other rights."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     if os.geteuid() == 0:
         os.chown(path, 1, 1)
@@ -83,7 +83,7 @@ def forbidden_socket(path: Path) -> Iterator[None]:
         yield
 
 
-def test_a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there(lab: Lab, controller: Controller, powerless: list[str]) -> None:
+def test_a_forbidden_socket_gives_permission_denied_and_advice(lab: Lab, controller: Controller, powerless: list[str]) -> None:
     uuid = lab.server()
     path = lab.root / "docker.sock"
     with forbidden_socket(path):
@@ -94,8 +94,8 @@ def test_a_socket_that_may_not_be_used_is_told_from_one_that_is_not_there(lab: L
     assert "permission denied on its socket; become root, or join the group" in result["msg"]
 
 
-def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: Lab, controller: Controller, powerless: list[str]) -> None:
-    # What is in no definition is looked for on the engine, which has servers of other tests, too.
+def test_unreadable_definitions_give_source_unreachable(lab: Lab, controller: Controller, powerless: list[str]) -> None:
+    # The engine has servers of other tests, too: a name without a definition is searched there.
     hidden = f"Hidden {secrets.token_hex(4)}"
     uuid = lab.server(name=hidden)
     forbid(lab.root / "servers")
@@ -105,7 +105,7 @@ def test_definitions_that_may_not_be_read_are_not_a_server_that_is_unknown(lab: 
         assert f"{lab.root}/servers" in result["msg"]
 
 
-def test_a_kill_without_lock_and_generation_kills_and_says_it_is_not_guarded(lab: Lab, controller: Controller) -> None:
+def test_a_kill_without_lock_and_generation_kills_and_is_unguarded(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     lab.power("start", uuid, wait_for="running")
     for name in ("run", "state"):
@@ -117,7 +117,7 @@ def test_a_kill_without_lock_and_generation_kills_and_says_it_is_not_guarded(lab
     assert not lab.is_up(uuid)
 
 
-def test_no_traceback_reaches_the_user_however_verbose(lab: Lab, controller: Controller) -> None:
+def test_no_traceback_reaches_the_user_at_any_verbosity(lab: Lab, controller: Controller) -> None:
     broken, no_engine = lab.server(), f"unix://{lab.root}/none.sock"
     (lab.root / "servers" / f"{broken}.json").write_text("{")
     bad: list[dict[str, object]] = [
@@ -154,7 +154,7 @@ def arguments_of_all_processes() -> Iterator[str]:
 
 
 def run_watched(controller: Controller, tasks: list[Mapping[str, object]], *arguments: str) -> tuple[Run, set[str]]:
-    """Run a playbook; also the command lines with the secret in them that any process had meanwhile."""
+    """Run a playbook; also return all command lines with the secret that a process had during the run."""
     betrayed: set[str] = set()
     ended = threading.Event()
 
@@ -182,14 +182,14 @@ def journal_text(lab: Lab) -> str:
 
 @pytest.fixture
 def planted(lab: Lab, controller: Controller) -> tuple[str, dict[str, object]]:
-    """A server that only the task defines, its environment being secret, in a file of variables; and the options that name both."""
+    """A server with a secret environment, defined in a file of variables only, and the options that name both."""
     uuid = lab.server(READY_LINE=f"ready, token {SECRET}", TOKEN=SECRET, STOP_SECONDS=1, MARK=1, done=("ready, token",))
     (controller.root / "secret.json").write_text(json.dumps({"secret": lab.definition(uuid)}))
     (lab.root / "servers" / f"{uuid}.json").unlink()
     return uuid, controller.options(server=uuid, definitions=["{{ secret }}"])
 
 
-def test_a_secret_shows_up_nowhere_however_verbose(
+def test_a_secret_appears_nowhere_at_any_verbosity(
     lab: Lab, controller: Controller, planted: tuple[str, dict[str, object]], tmp_path: Path
 ) -> None:
     uuid, options = planted
@@ -209,7 +209,7 @@ def test_a_secret_shows_up_nowhere_however_verbose(
     ]
     with PrivateSyslog(tmp_path / "syslog") as syslog:
         controller.through = syslog.through
-        # Newer versions of Ansible return how a module was called only if they are told to.
+        # Newer versions of Ansible return a module's options only with this setting.
         controller.host_vars["ansible_inject_invocation"] = True
         run, betrayed = run_watched(controller, tasks, "-vvvv", "--diff", "-e", f"@{controller.root}/secret.json")
         logged = syslog.close()
@@ -227,7 +227,7 @@ def test_a_secret_shows_up_nowhere_however_verbose(
     assert [line for line in logged if "fleet-power" in line and uuid in line]
     assert betrayed == set()
     assert SECRET not in journal_text(lab) and uuid in journal_text(lab)
-    # It is kept for later stops, in a file that none but the group may read, and where the test itself has written it.
+    # The node keeps the definition for later stops, in a file for the group only. The test wrote the other file.
     assert files_with_the_secret(lab.root) == ["controller/secret.json", f"state/definitions/{uuid}.json"]
     assert (lab.root / "state" / "definitions" / f"{uuid}.json").stat().st_mode & 0o007 == 0
 
@@ -245,8 +245,8 @@ def test_the_lock_record_has_no_secret(lab: Lab, controller: Controller, planted
         stopping.wait()
 
 
-def test_the_log_of_a_failed_start_is_masked_and_the_rest_of_it_is_not(lab: Lab, controller: Controller) -> None:
+def test_a_failed_start_masks_only_the_secret_in_its_log(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(READY_LINE=SECRET, CRASH_AFTER=0.5, done=("never",))
     result = controller.run_module(**controller.options(action="start", server=uuid, wait_for="running"))
     assert result["servers"][0]["log"] == ["********", "crashed"]
-    wait_until(lambda: not lab.is_up(uuid), "it ended")
+    wait_until(lambda: not lab.is_up(uuid), "the server ended")

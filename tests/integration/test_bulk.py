@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Many servers in one task: what becomes of one hides nothing of the others; who waits for which slot and lock, and what is asked again."""
+"""Many servers in one task: separate results, slots and locks, and definitions that are read again after a wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .phases import start_of
 
 
 def nine_bad_ones(lab: Lab) -> dict[str, str]:
-    """Nine servers that cannot be restarted, as they are asked for, each for a reason of its own: with its code."""
+    """The names of nine servers that cannot be restarted, each with the code of its reason."""
     broken, foreign = lab.server(), lab.server()
     (lab.root / "servers" / f"{broken}.json").write_text('{"settings": ')
     lab.outsider(foreign)
@@ -67,14 +67,14 @@ def nine_bad_ones(lab: Lab) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("fine", [10, pytest.param(40, marks=pytest.mark.long)])
-def test_ten_bad_servers_fail_each_with_its_code_and_the_others_are_done(lab: Lab, controller: Controller, fine: int) -> None:
+def test_ten_bad_servers_fail_with_their_codes_and_the_others_are_done(lab: Lab, controller: Controller, fine: int) -> None:
     bad = nine_bad_ones(lab)
     good = started(lab, fine // 4) + servers(lab, fine - fine // 4)
     (locked,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
     expected = {**bad, locked: "lock_timeout"}
     asked = [name for pair in zip(expected, good) for name in pair] + good[len(expected) :]
     name = lab.definition(good[0])["settings"]["meta"]["name"]
-    # Twice by other names: once, where it was named first.
+    # More names of one server: it has one result, at its first name.
     asked += [good[0].upper(), good[0][:8], name]
     with lab.actor("stop", locked) as stop:
         lab.await_phase(locked, "stop")
@@ -92,14 +92,14 @@ def test_ten_bad_servers_fail_each_with_its_code_and_the_others_are_done(lab: La
     assert all(lab.is_up(uuid) for uuid in good)
 
 
-def test_past_the_budget_those_under_way_are_finished_and_no_other_is_touched(lab: Lab, controller: Controller) -> None:
+def test_past_the_failure_budget_running_actions_finish_and_no_other_begins(lab: Lab, controller: Controller) -> None:
     slow, *rest = started(lab, 5, STOP_SECONDS=FOR_EVER)
     bad = [lab.server(suspended=True) for _unused in range(2)]
     before = starts(lab, rest), last_operations(lab, rest)
     options = controller.options(action="restart", server=[slow, *bad, *rest], max_parallel=2, max_failures=1)
     with controller.module(**options) as module:
         lab.await_phase(slow, "stop")
-        # Two failures are more than one: from now on nothing begins, although a slot is free.
+        # Two failures exceed the budget of one: no action begins any more, although a slot is free.
         await_ended(lab, "restart", bad)
         end(lab, slow)
         result = result_of(module.wait())
@@ -118,7 +118,7 @@ def test_max_parallel_bounds_servers_from_their_turn_to_the_end_of_their_wait(la
 
 
 ANY_START = start_of("")
-#: How long what was known of a server before it waited counts.
+#: After a longer wait an action reads the definition again.
 STALE_SECONDS = 1.0
 
 
@@ -128,7 +128,7 @@ def boot_slots(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def one_in_phase(lab: Lab, uuids: list[str], phase: str) -> tuple[str, str]:
-    """Of two servers the one whose lock's holder is in a phase, once there is one, and the other."""
+    """Wait until the lock holder of one of two servers is in a phase; return this server, then the other."""
     wait_until(lambda: phase in phases(lab, uuids), f"one is in phase {phase}")
     first, second = sorted(uuids, key=lambda uuid: phases(lab, [uuid]) != [phase])
     return first, second
@@ -141,7 +141,7 @@ def environment_of(lab: Lab, uuid: str) -> list[str]:
     return environment
 
 
-def test_boots_are_bounded_from_pre_boot_to_the_answer_of_the_start(
+def test_boot_slots_bound_boots_from_pre_boot_to_the_answer_of_the_start(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
     boot_slots(2)
@@ -150,7 +150,7 @@ def test_boots_are_bounded_from_pre_boot_to_the_answer_of_the_start(
     assert set(endings(results)) == {("done", "")}
     boots: dict[str, list[float]] = {}
     for request in proxy.seen:
-        # The container takes its place, then it is started.
+        # The container takes its place, then it starts.
         if found := re.search(r"/containers/([^/]+)/(rename|start)", request.path):
             assert request.answered_at is not None
             boots.setdefault(found[1], []).extend([request.at, request.answered_at])
@@ -158,7 +158,7 @@ def test_boots_are_bounded_from_pre_boot_to_the_answer_of_the_start(
     assert most_at_once([(min(moments), max(moments)) for moments in boots.values()]) == 2
 
 
-def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
+def test_a_restart_that_waits_for_a_boot_slot_keeps_its_lock_and_a_kill_ends_it(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
     boot_slots(1)
@@ -172,7 +172,7 @@ def test_a_restart_that_waits_for_its_boot_keeps_its_lock_and_a_kill_ends_it(
         refused = lab.power("start", waiting, wait_seconds=0)
         kill = lab.power("kill", waiting)
         assert not restarting.done()
-        # The first has not let go of its slot: nothing but the kill ended the wait.
+        # The first restart still has its slot: only the kill can have ended the wait.
         assert phases(lab, [booting, waiting]) == ["start", ""]
         hold.release()
         results = {result.server.uuid: result for result in restarting.result()}
@@ -213,10 +213,10 @@ def test_a_locked_server_lets_others_pass_and_its_definition_is_read_again(
         assert (results[0].changed, starts(lab, [locked])) == (False, before)
 
 
-def test_who_asked_and_is_gone_gets_what_has_begun_and_nothing_more(
+def test_an_interrupted_call_finishes_its_running_actions_and_begins_no_other(
     lab: Lab, proxy: EngineProxy, boot_slots: Callable[[int], None]
 ) -> None:
-    """Of restarts that are all under way each is finished; of starts those that still wait for a slot never begin."""
+    """Restarts that wait for a boot slot are under way and finish; starts that wait for a slot do not begin."""
     boot_slots(1)
     up, down, gone = started(lab, 2), servers(lab, 2), threading.Event()
     for action, uuids in (("restart", up), ("start", down)):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration files of a server that really runs: brought in line once, tried before a stop, and never a way to harm the node."""
+"""Configuration files of a running server: edits, checks before a stop, and no harm to the node."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def owner(lab: Lab) -> None:
-    """Data belongs to nobody this machine knows; data directories are there already, each as its test has it."""
+    """The owner of data is a user that this machine does not know; each test makes its data directory."""
     lab.write_settings(system={"user": {"uid": OWNER[0], "gid": OWNER[1]}})
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file of one parser, what becomes of it, and the rules; the file's name says the parser."""
+    """A file for one parser, before and after its rules."""
 
     name: str
     parser: str
@@ -71,7 +71,7 @@ def config(file: str, parser: str, *rules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def defined(lab: Lab, *configs: Mapping[str, Any], **more: Any) -> str:
-    """A server with these files in its definition, and an empty data directory."""
+    """A server with these configuration files in its definition, and an empty data directory."""
     uuid = lab.server(**{"RCON": SECRET, **more})
     lab.edit(uuid, allocations={"default": {"ip": "127.0.0.1", "port": 25601}}, process={"configs": list(configs)})
     directory = lab.volume(uuid)
@@ -86,7 +86,7 @@ def start(lab: Lab, uuid: str) -> None:
 
 
 def refused_restart(lab: Lab, uuid: str) -> str:
-    """The message of a restart that leaves the running server alone, soon, and tells no secret."""
+    """The message of a refused restart: it came soon, left the running server alone and has no secret."""
     before = lab.container(uuid)
     result: Any = lab.power("restart", uuid)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "preboot_failed", False, "running"), result.msg
@@ -97,15 +97,15 @@ def refused_restart(lab: Lab, uuid: str) -> str:
 
 
 def trace(file: Path) -> tuple[int, ...]:
-    """What differs as soon as a file was written, replaced or given away."""
+    """A value that differs after a file was written, replaced or given another owner."""
     status = file.lstat()
     return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid, status.st_size
 
 
-# ----- what is written
+# ----- edits
 
 
-def test_one_file_of_each_format_is_brought_in_line_once(lab: Lab) -> None:
+def test_a_start_edits_a_file_of_each_format_and_a_restart_edits_no_file(lab: Lab) -> None:
     uuid = defined(lab, *(config(each.name, each.parser, *each.rules) for each in FORMATS))
     for each in FORMATS:
         (lab.volume(uuid) / each.name).write_bytes(each.before)
@@ -126,7 +126,7 @@ def writing_at_its_stop(lab: Lab, file: str, content: str, *configs: Mapping[str
     return uuid
 
 
-def test_what_a_server_breaks_while_it_stops_fails_the_restart_and_is_left_as_it_is(lab: Lab) -> None:
+def test_a_file_that_a_server_breaks_during_its_stop_fails_the_restart(lab: Lab) -> None:
     uuid = writing_at_its_stop(lab, "bot.json", "[1", config("bot.json", "json", {"match": "port", **PORT}))
     file = lab.volume(uuid) / "bot.json"
     assert json.loads(file.read_text()) == {"port": 25601}
@@ -137,7 +137,7 @@ def test_what_a_server_breaks_while_it_stops_fails_the_restart_and_is_left_as_it
     assert file.read_text() == "[1"
 
 
-def test_existing_files_keep_owner_and_mode_and_new_ones_get_the_servers(lab: Lab) -> None:
+def test_existing_files_keep_owner_and_mode_and_new_files_get_the_servers_owner(lab: Lab) -> None:
     lab.write_settings(system={"check_permissions_on_boot": False})
     rule = {"match": "port", **PORT}
     uuid = defined(lab, config("old.json", "json", rule), config("/plugins/deep/new.json", "json", rule))
@@ -159,7 +159,7 @@ def owner_of(path: Path) -> tuple[int, int]:
     return path.lstat().st_uid, path.lstat().st_gid
 
 
-# ----- what is refused before the stop
+# ----- refusals before the stop
 
 
 def an_unknown_placeholder(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]:
@@ -194,7 +194,7 @@ def a_huge_file(file: Path, _canary: Path) -> tuple[str, str, Mapping[str, Any]]
 
 
 Trap = Callable[[Path, Path], tuple[str, str, Mapping[str, Any]]]
-#: Where the rule is at fault, the message names it; where it is the file, it names that alone.
+#: The message names a bad rule; for a bad file it names only the file.
 RULES_AT_FAULT: tuple[Trap, ...] = (an_unknown_placeholder, a_hostile_pattern, a_yaml_bomb)
 FILES_AT_FAULT: tuple[Trap, ...] = (
     a_link_to_somebody_elses_file,
@@ -226,7 +226,7 @@ def test_a_bad_rule_or_file_refuses_a_restart_before_the_stop(lab: Lab, trap: Tr
 
 @pytest.fixture
 def small_disk(lab: Lab) -> Iterator[Path]:
-    """A file system of 512 KiB for the data directories; unmounted after the test."""
+    """A file system of 512 KiB for the data directories."""
     directory = lab.root / "volumes"
     directory.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(directory)], capture_output=True, check=False)
@@ -250,7 +250,7 @@ def fill(directory: Path) -> Path:
     return ballast
 
 
-def test_a_full_disk_fails_the_boot_and_loses_nothing(lab: Lab, small_disk: Path) -> None:
+def test_a_full_disk_fails_the_boot_and_keeps_the_file(lab: Lab, small_disk: Path) -> None:
     rules = ({"match": "port", **PORT}, {"match": "motd", "replace_with": "{{env.RCON}}"})
     uuid = defined(lab)
     file = lab.volume(uuid) / "server.properties"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container on the real engine: its creation, its limits and the pull of its image."""
+"""The container on the real engine: creation, limits and the pull of its image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inside(lab: Lab, uuid: str, script: str) -> str:
 
 @pytest.fixture
 def network(lab: Lab) -> Iterator[str]:
-    """The name of a network of the test's own, which the settings ask for; removed after the servers that are in it."""
+    """The name of a separate network in the settings; removed after its servers."""
     import docker.errors
 
     name = f"fleet-power-test-{uuid_module.uuid4().hex[:12]}"
@@ -47,7 +47,7 @@ def network(lab: Lab) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port that nothing listens on, neither by TCP nor by UDP."""
+    """A port that is free for TCP and UDP."""
     while True:
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
             tcp.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def free_port() -> int:
             return int(tcp.getsockname()[1])
 
 
-def test_limits_are_given_to_the_engine(lab: Lab) -> None:
+def test_a_start_gives_the_limits_to_the_engine(lab: Lab) -> None:
     uuid = lab.up(build={"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0"})
     host = lab.container(uuid)["HostConfig"]
     assert (host["Memory"], host["MemoryReservation"], host["MemorySwap"]) == (588_800_000, 512_000_000, 844_800_000)
@@ -79,7 +79,7 @@ def test_the_container_is_confined(lab: Lab) -> None:
     assert (lab.volume(uuid) / "x").stat().st_uid == OWNER[0]
 
 
-def test_environment_labels_and_log_are_as_defined(lab: Lab) -> None:
+def test_environment_labels_and_log_follow_the_definition(lab: Lab) -> None:
     lab.write_settings(system={"timezone": "Europe/Paris"})
     uuid = lab.server(number=5, yes=True, nothing=None, tz="UTC", server_memory="1")
     lab.edit(uuid, invocation="./run {{SERVER_MEMORY}}", labels={"team": "blue", "Service": "Pterodactyl"}, build={"memory_limit": 64})
@@ -106,7 +106,7 @@ def test_environment_labels_and_log_are_as_defined(lab: Lab) -> None:
     }
 
 
-def test_ports_are_published_in_a_network_that_is_made_on_demand(lab: Lab, network: str) -> None:
+def test_a_start_makes_a_missing_network_and_publishes_the_ports(lab: Lab, network: str) -> None:
     port = free_port()
     uuid = lab.server()
     lab.edit(uuid, allocations={"default": {"ip": "127.0.0.1", "port": port}, "mappings": {"127.0.0.1": [port]}})
@@ -138,7 +138,7 @@ def test_a_taken_port_refuses_the_start(lab: Lab, network: str) -> None:
 
 @pytest.mark.samples("restart", "kill-start")
 @pytest.mark.parametrize("actions", [("restart",), ("stop", "start"), ("kill", "start")], ids="-".join)
-def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[str, ...]) -> None:
+def test_an_unchanged_definition_keeps_the_container(lab: Lab, actions: tuple[str, ...]) -> None:
     uuid = lab.up()
     before = lab.container(uuid)
     results = [lab.power(action, uuid) for action in actions]
@@ -148,7 +148,7 @@ def test_the_container_is_kept_where_nothing_changed(lab: Lab, actions: tuple[st
     assert [step.step for step in results[-1].preboot if step.changed] == []
 
 
-def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> None:
+def test_a_changed_definition_replaces_the_container(lab: Lab) -> None:
     uuid = lab.up(DATA_WRITE=1, build={"memory_limit": 64})
     before = lab.container(uuid)["Id"]
     lab.edit(uuid, build={"memory_limit": 128})
@@ -160,9 +160,9 @@ def test_the_container_is_made_anew_when_the_definition_changed(lab: Lab) -> Non
 
 
 MB = 1_000_000
-#: Whether this machine's control groups are those of version 2.
+#: Whether this machine has control groups of version 2.
 UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-#: Where a container sees its own limits, in version 1 and 2.
+#: The files of a container with its limits, in version 1 and 2.
 FILES = {
     "memory": ("memory/memory.limit_in_bytes", "memory.max"),
     "sum": ("memory/memory.memsw.limit_in_bytes", "memory.swap.max"),
@@ -170,7 +170,7 @@ FILES = {
     "cpus": ("cpuset/cpuset.cpus", "cpuset.cpus.effective"),
     "pids": ("pids/pids.max", "pids.max"),
 }
-#: What the kernel rounds to.
+#: The kernel rounds memory to pages.
 PAGE = 4096
 
 
@@ -201,7 +201,7 @@ def near(size: int) -> Any:
     return pytest.approx(size, abs=PAGE)
 
 
-def test_limits_are_in_force_at_once_and_the_process_goes_on(lab: Lab, controller: Controller) -> None:
+def test_limits_apply_at_once_and_the_process_continues(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 100, "swap": 10, "cpu_limit": 150})
     run = run_of(lab, uuid)
     lab.edit(uuid, build={"memory_limit": 300, "swap": 40, "cpu_limit": 50, "threads": "0"})
@@ -225,12 +225,12 @@ def test_limits_are_in_force_at_once_and_the_process_goes_on(lab: Lab, controlle
     assert run_of(lab, uuid) == run
     again = limit(controller, uuid)
     assert (again["servers"][0]["outcome"], again["changed"]) == ("unchanged", False)
-    told = look_at(controller, uuid, operations=1)
-    assert told["outdated"]["is_outdated"] is False and told["outdated"]["next_start"] == ["environment.SERVER_MEMORY"]
-    assert told["operations"][0]["action"] == "limit"
+    seen = look_at(controller, uuid, operations=1)
+    assert seen["outdated"]["is_outdated"] is False and seen["outdated"]["next_start"] == ["environment.SERVER_MEMORY"]
+    assert seen["operations"][0]["action"] == "limit"
 
 
-def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, controller: Controller) -> None:
+def test_a_memory_limit_below_the_use_is_refused_and_kills_no_process(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 300})
     inside(lab, uuid, "dd if=/dev/zero of=/tmp/use bs=1M count=60")
     run = run_of(lab, uuid)
@@ -244,14 +244,14 @@ def test_memory_below_what_is_in_use_is_refused_and_nothing_is_killed(lab: Lab, 
     assert memory(lab, uuid) == near(46 * MB)
 
 
-@pytest.mark.skipif(UNIFIED, reason="a kernel with control groups of version 2 ends processes instead of refusing")
+@pytest.mark.skipif(UNIFIED, reason="with control groups of version 2 the kernel ends processes instead of refusing")
 @pytest.mark.parametrize("new_swap", [400, -1])
-def test_what_the_kernel_refuses_in_the_middle_leaves_the_old_limits(lab: Lab, monkeypatch: pytest.MonkeyPatch, new_swap: int) -> None:
-    """It has set the sum of memory and swap by then, and the engine tells the old one. Unlimited swap is left to a restart."""
+def test_a_change_that_the_kernel_refuses_halfway_keeps_the_old_limits(lab: Lab, monkeypatch: pytest.MonkeyPatch, new_swap: int) -> None:
+    """The kernel has set the sum of memory and swap by then, and the engine still reports the old one. A restart sets unlimited swap."""
     uuid = lab.up(build={"memory_limit": 200, "swap": 0})
     inside(lab, uuid, "dd if=/dev/zero of=/tmp/use bs=1M count=60")
     lab.edit(uuid, build={"memory_limit": 40, "swap": new_swap, "cpu_limit": 50})
-    # As if the use had grown since it was looked at.
+    # The check sees no use, as if the use had grown after it.
     monkeypatch.setattr(DockerEngine, "use", lambda _engine, _name: None)
     result = perform(lab.request("limit", uuid), lab.node())
     assert (result.outcome.value, result.code, result.changed) == ("refused", "limit_below_use", False), result
@@ -267,16 +267,16 @@ def strange_registry() -> Iterator[Registry]:
         yield found
 
 
-#: Clears the screen, then forges lines of ours; and more than anybody wants to read.
+#: Clears the screen, forges our log lines, and is very long.
 HOSTILE = "\x1b[2J\x1b]0;title\x07\r\n0f4c5ad2: started\u2028Nov 27 host fleet-power: ok\x9b31m" + "x" * 5000
 
 
 def trust(lab: Lab, *names: str) -> None:
-    """Have credentials for these beginnings of images' names, the name being the user."""
+    """Configure credentials for these registries; the user is the registry's name."""
     lab.write_settings(docker={"registries": {name: {"username": name, "password": "hunter22"} for name in names}})
 
 
-def test_credentials_of_a_registry_do_not_reach_one_whose_name_only_begins_like_it(lab: Lab, stranger: Registry) -> None:
+def test_credentials_do_not_reach_a_registry_with_only_the_same_first_characters(lab: Lab, stranger: Registry) -> None:
     trust(lab, stranger.address[:-1])
     result = lab.power("start", lab.server(image=f"{stranger.address}/team/game:1"))
     assert ended(result) == ("refused", "image_unavailable")
@@ -294,10 +294,10 @@ def test_an_error_of_a_registry_is_one_line_without_control_characters(lab: Lab,
     assert len(result.msg) < 1200
     assert result.msg.count("Cannot pull image") == 1
     assert result.msg.startswith(f"Cannot pull image {image}: ")
-    assert "0f4c5ad2: started" in result.msg, "nothing else is taken from them"
+    assert "0f4c5ad2: started" in result.msg, "the printable text stays"
 
 
-def test_a_pull_for_which_there_is_no_thread_is_refused_while_the_server_is_up(
+def test_a_pull_without_a_free_thread_is_refused_while_the_server_is_up(
     lab: Lab, stranger: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uuid = lab.server()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power actions through a Wings-compatible endpoint, over real HTTP, against all that Wings does to its clients."""
+"""Power actions through a Wings-compatible endpoint, over real HTTP, with the faults of Wings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLOCK = Clock()
 
 @pytest.fixture(name="server")
 def wings_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WingsServer]:
-    """Wings with no server yet, looked at more often than is good for a real one."""
+    """Wings without a server; the client polls it more often than a real one."""
     monkeypatch.setattr(watch, "_FIRST_PAUSE", 0.05)
     monkeypatch.setattr(watch, "_LONGEST_PAUSE", 0.25)
     with wings() as server:
@@ -39,7 +39,7 @@ def wings_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WingsServer]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is waited for in vain is given up within a second."""
+    """The client gives up each wait within a second."""
     monkeypatch.setattr(follow, "GRACE_SECONDS", 0.8)
     monkeypatch.setattr(follow, "SETTLE_SECONDS", 0.5)
     monkeypatch.setattr(watch, "_SILENT_SECONDS", 0.8)
@@ -69,7 +69,7 @@ def await_state(machine: WingsMachine, state: str) -> None:
         time.sleep(0.005)
 
 
-# ----- what goes well
+# ----- success
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def await_state(machine: WingsMachine, state: str) -> None:
         ("kill", 93.5, (PowerState.RUNNING, {PowerState.OFFLINE})),
     ],
 )
-def test_an_action_is_done_when_its_end_was_seen(
+def test_an_action_is_done_after_the_client_saw_its_end(
     server: WingsServer, action: str, up_for: float | None, states: tuple[PowerState, set[PowerState]]
 ) -> None:
     machine = server.machine(up_for=up_for)
@@ -93,10 +93,10 @@ def test_an_action_is_done_when_its_end_was_seen(
     assert result.operation == ""
 
 
-# ----- what Wings does to its clients
+# ----- faults of Wings
 
 
-def test_an_action_whose_lock_is_held_is_dropped_and_never_called_done(server: WingsServer, impatient: None) -> None:
+def test_an_action_that_wings_drops_for_a_held_lock_has_an_unknown_outcome(server: WingsServer, impatient: None) -> None:
     machine = server.machine(up_for=93.5)
     with machine.lock:
         result = perform(server, machine, "stop", wait_seconds=0)
@@ -105,12 +105,12 @@ def test_an_action_whose_lock_is_held_is_dropped_and_never_called_done(server: W
     assert (result.state, machine.log) == (PowerState.RUNNING, ["locker: cannot acquire lock, already locked"])
 
 
-# ----- an endpoint in trouble
+# ----- faults of the connection
 
 
 @pytest.mark.parametrize("kind", ["truncated", "cut", "redirect", "empty"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_answer_that_is_none_is_told_and_a_request_may_have_been_taken(server: WingsServer, kind: str, method: str) -> None:
+def test_a_broken_answer_is_reported_and_a_post_may_have_been_taken(server: WingsServer, kind: str, method: str) -> None:
     machine = server.machine(up_for=93.5)
     server.fault(kind, method=method, status=200, location="http://127.0.0.1:1/elsewhere")
     result = perform(server, machine, "stop")
@@ -119,7 +119,7 @@ def test_an_answer_that_is_none_is_told_and_a_request_may_have_been_taken(server
     assert TOKEN not in result.msg
 
 
-def test_an_endpoint_that_hangs_is_given_up_in_time(server: WingsServer) -> None:
+def test_an_action_at_a_hanging_endpoint_fails_in_time(server: WingsServer) -> None:
     server.fault("hang", times=9)
     began = time.monotonic()
     result = perform(endpoint_of(server, timeout=0.5), server.machine(up_for=93.5), "stop")
@@ -127,7 +127,7 @@ def test_an_endpoint_that_hangs_is_given_up_in_time(server: WingsServer) -> None
 
 
 @pytest.mark.parametrize("kind", ["error", "truncated", "cut", "html"])
-def test_trouble_while_an_action_goes_on_does_not_end_the_wait(server: WingsServer, kind: str) -> None:
+def test_errors_during_an_action_do_not_end_the_wait(server: WingsServer, kind: str) -> None:
     machine = server.machine(up_for=93.5)
     machine.stop_seconds = 0.3
     endpoint = endpoint_of(server)
@@ -141,7 +141,7 @@ def test_trouble_while_an_action_goes_on_does_not_end_the_wait(server: WingsServ
     assert ended(perform(endpoint, machine, "stop")) == ("done", "")
 
 
-def test_an_endpoint_that_goes_away_after_it_accepted_leaves_the_outcome_unknown(server: WingsServer, impatient: None) -> None:
+def test_an_endpoint_that_vanishes_after_it_accepted_leaves_the_outcome_unknown(server: WingsServer, impatient: None) -> None:
     machine = server.machine(up_for=93.5)
     machine.stop_seconds = 30
 
@@ -154,7 +154,7 @@ def test_an_endpoint_that_goes_away_after_it_accepted_leaves_the_outcome_unknown
     assert (ended(result), result.state) == (("failed", "outcome_unknown"), None)
 
 
-def test_an_unknown_certificate_is_refused_unless_it_is_given_or_not_checked(tmp_path: Path) -> None:
+def test_an_unknown_certificate_is_refused_unless_options_allow_it(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path)
     with wings(certificate=certificate) as server:
         machine = server.machine(up_for=9)
@@ -169,7 +169,7 @@ def test_an_unknown_certificate_is_refused_unless_it_is_given_or_not_checked(tmp
 
 @pytest.mark.samples("True")
 @pytest.mark.parametrize("operations", [False, True])
-def test_a_signal_ends_the_wait_and_the_action_goes_on(operations: bool) -> None:
+def test_a_signal_ends_the_wait_and_the_action_continues(operations: bool) -> None:
     with wings(operations=operations) as server:
         machine = server.machine(up_for=93.5)
         machine.stop_seconds = 1.5

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action asks of the engine, how many servers share the way to it, and what becomes of them when it fails."""
+"""Calls to the engine: requests, shared connections and faults."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .engine_proxy import EngineProxy
 from .lab import Lab, wait_until
 
 TERM = {"type": "signal", "value": "SIGTERM"}
-#: Longer than the quick looks at a stop, so that the engine is asked to tell.
+#: Longer than the quick polls of a stop, so that the action opens the event stream.
 STOP_SECONDS = 2
 
 
 def asked(proxy: EngineProxy) -> list[str]:
-    """What the engine was asked for, but for its version: method and path, without version and container."""
+    """Method and path of each request except pings, without API version and container."""
     paths = (f"{seen.method} {seen.path}" for seen in proxy.seen if not seen.path.endswith("/_ping"))
     return [re.sub(r"/v1\.\d+|/[0-9a-f-]{36}\b|/[0-9a-f]{64}\b|\?.*", "", path) for path in paths]
 
@@ -53,7 +53,7 @@ def node_behind_the_proxy(lab: Lab, proxy: EngineProxy) -> Iterator[Node]:
 
 @pytest.fixture(name="no_threads_left")
 def watch_threads(proxy: EngineProxy) -> Iterator[None]:
-    """Nothing listens to the engine two seconds after its last use."""
+    """Assert that no thread listens to the engine two seconds after its last use."""
 
     def listening() -> bool:
         return any(thread.name == THREAD for thread in threading.enumerate())
@@ -73,7 +73,7 @@ def test_forty_threads_share_the_connections_to_the_engine(lab: Lab, proxy: Engi
     assert connections(proxy) <= PLACES
 
 
-def test_a_frozen_engine_is_told_of_by_every_thread_and_forgiven(lab: Lab, proxy: EngineProxy) -> None:
+def test_every_thread_reports_a_frozen_engine_and_works_after_the_thaw(lab: Lab, proxy: EngineProxy) -> None:
     engine = lab.at(proxy.host).node(timeout=2).engine
     assert engine.servers() is not None
     proxy.freeze()
@@ -91,9 +91,7 @@ def test_a_frozen_engine_is_told_of_by_every_thread_and_forgiven(lab: Lab, proxy
     assert engine.inspect("x") is None
 
 
-def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
-    lab: Lab, proxy: EngineProxy, node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unanswered_engine_calls_do_not_delay_a_kill(lab: Lab, proxy: EngineProxy, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     uuid = lab.server(done=())
     lab.power("start", uuid)
     hung = proxy.hold("GET", r"/containers/hung/json")
@@ -101,7 +99,7 @@ def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
         asking = [pool.submit(node.engine.inspect, "hung") for _unused in range(PLACES)]
         wait_until(lambda: asked(proxy).count("GET /containers/hung/json") == PLACES, "all are held")
         with monkeypatch.context() as patient:
-            # Whoever waits for an ordinary place waits for a minute.
+            # Other calls wait a minute for a connection.
             patient.setattr(engine_calls, "_PLACE_SECONDS", 60.0)
             began = time.monotonic()
             assert node.engine.signal(uuid, "SIGKILL")
@@ -117,7 +115,7 @@ def test_a_kill_is_not_held_up_by_calls_that_the_engine_does_not_answer(
 @pytest.mark.samples("silent")
 @pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("fault", ["refused", "cut", "silent"])
-def test_a_stop_is_seen_whatever_becomes_of_the_stream_of_events(lab: Lab, proxy: EngineProxy, node: Node, fault: str) -> None:
+def test_a_stop_is_seen_without_a_working_event_stream(lab: Lab, proxy: EngineProxy, node: Node, fault: str) -> None:
     uuids = [lab.server(done=(), stop=TERM, STOP_SECONDS=STOP_SECONDS) for _unused in range(3)]
     in_parallel(node, lab, "start", uuids)
     for uuid in uuids:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine is gone, frozen, mute or out of reach, in the middle of an action: that is told, and what may still happen is remembered."""
+"""The engine is gone or frozen in the middle of an action: the result reports it, and a record keeps unfinished requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .engine_proxy import EngineProxy
 from .lab import IMAGE, Lab, wait_until
 from .phases import Kept, kept_in, kill_of, meanwhile, named
 
-#: The engine's time limit where it is not to answer.
+#: A short timeout for an engine that does not answer.
 SHORT = {"options": {"timeout": 2}}
-#: What makes an engine that is gone or frozen.
+#: Calls that make the engine gone or frozen.
 FAULTS: dict[str, Callable[[EngineProxy], None]] = {
     "refuses": EngineProxy.refuse,
     "has no socket": EngineProxy.vanish,
@@ -27,11 +27,11 @@ REASONS = {"refuses": "connection refused", "has no socket": "its socket does no
 GONE_IN = [("restart", phase) for phase in ("prepare", "pull", "create", "stop", "preboot", "start", "observe", "wait")]
 GONE_IN += [("stop", "stop"), ("kill", "prepare"), ("kill", "kill")]
 FROZEN_IN = [("stop", "stop"), ("restart", "create"), ("restart", "preboot"), ("restart", "start"), ("kill", "kill")]
-#: Phases after which something may still happen to the server.
+#: Phases whose requests may still take effect.
 UNFINISHED = ("start", "stop")
 
 
-def told(result: dict[str, Any]) -> tuple[str, str]:
+def ending(result: dict[str, Any]) -> tuple[str, str]:
     return result["outcome"], result["code"]
 
 
@@ -43,7 +43,7 @@ def left(lab: Lab, uuid: str) -> str | None:
 @pytest.mark.samples("start-has no socket", "restart-refuses", "stop-refuses", "kill-is frozen")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_without_an_engine_nothing_is_done_and_the_reason_is_told(lab: Lab, proxy: EngineProxy, action: str, fault: str) -> None:
+def test_an_action_without_an_engine_changes_nothing_and_names_the_reason(lab: Lab, proxy: EngineProxy, action: str, fault: str) -> None:
     uuid = lab.server()
     FAULTS[fault](proxy)
     result = lab.at(proxy.host).power(action, uuid, options={"timeout": 2})
@@ -53,17 +53,17 @@ def test_without_an_engine_nothing_is_done_and_the_reason_is_told(lab: Lab, prox
     assert not lab.node().locks.has_record(uuid)
 
 
-def assert_told_and_remembered(lab: Lab, kept: Kept, phase: str) -> None:
-    """The action says that the engine is out of reach, has let go of the lock, and left behind what may still happen."""
+def assert_reported_and_recorded(lab: Lab, kept: Kept, phase: str) -> None:
+    """The action reports an unreachable engine, has released the lock, and has recorded an unfinished request."""
     result = kept.actor.result()
-    assert told(result) == ("failed", "engine_unreachable")
+    assert ending(result) == ("failed", "engine_unreachable")
     assert "state" not in result
     assert lab.node().locks.holder(kept.uuid) is None
     assert left(lab, kept.uuid) == (phase if phase in UNFINISHED else None)
 
 
 def assert_next_works_and_settles(lab: Lab, kept: Kept) -> None:
-    """With the engine back a restart works at once and nothing is left over."""
+    """With the engine back a restart works at once and removes the record."""
     lab.edit(kept.uuid, container={"image": IMAGE}, environment={})
     result = lab.power("restart", kept.uuid, wait_seconds=0, stop_timeout=0)
     assert (result.outcome.value, result.changed) == ("done", True)
@@ -78,10 +78,10 @@ def test_an_engine_gone_in_mid_action_is_reported_and_the_next_action_settles(
 ) -> None:
     with kept_in(lab, proxy, action, phase) as kept:
         proxy.refuse()
-        assert_told_and_remembered(lab, kept, phase)
+        assert_reported_and_recorded(lab, kept, phase)
         proxy.listen()
         assert_next_works_and_settles(lab, kept)
-        # What was on its way is of no effect any more. (A kill that arrives late does kill.)
+        # A late request has no effect any more. (A late kill does kill.)
         kept.let_go(lost=action == "kill")
     time.sleep(0.2)
     assert lab.is_up(kept.uuid)
@@ -89,26 +89,26 @@ def test_an_engine_gone_in_mid_action_is_reported_and_the_next_action_settles(
 
 @pytest.mark.samples("restart-start", "kill-kill")
 @pytest.mark.parametrize("action, phase", FROZEN_IN, ids=named(FROZEN_IN))
-def test_an_engine_that_freezes_in_mid_action_is_told_and_the_next_action_settles_it(
+def test_an_engine_that_freezes_in_mid_action_is_reported_and_the_next_action_settles(
     lab: Lab, proxy: EngineProxy, action: str, phase: str
 ) -> None:
     with kept_in(lab, proxy, action, phase, **SHORT) as kept:
         proxy.freeze()
         kept.let_go()
-        assert_told_and_remembered(lab, kept, phase)
-        # It goes on with all that came while it was frozen.
+        assert_reported_and_recorded(lab, kept, phase)
+        # The engine continues with all requests that arrived while it was frozen.
         proxy.thaw()
-        wait_until(lambda: all(seen.status for seen in proxy.seen), "it has answered everything")
+        wait_until(lambda: all(seen.status for seen in proxy.seen), "the engine has answered everything")
         assert_next_works_and_settles(lab, kept)
 
 
 @pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["kill", "stop", "start"])
-def test_a_start_that_a_frozen_engine_carries_out_late_is_recognised(lab: Lab, proxy: EngineProxy, action: str) -> None:
+def test_a_late_start_of_a_frozen_engine_is_recognised(lab: Lab, proxy: EngineProxy, action: str) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
         proxy.freeze()
         kept.let_go()
-        assert_told_and_remembered(lab, kept, "start")
+        assert_reported_and_recorded(lab, kept, "start")
         proxy.thaw()
         assert kept.hold is not None
         assert kept.hold.await_status() == 204
@@ -120,10 +120,10 @@ def test_a_start_that_a_frozen_engine_carries_out_late_is_recognised(lab: Lab, p
     assert lab.is_up(kept.uuid) == (action == "start")
 
 
-def test_a_start_that_gets_no_answer_is_undone_before_the_lock_is_released(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_without_an_answer_is_undone_before_the_lock_is_released(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
         result = kept.actor.result()
-        assert told(result) == ("failed", "engine_unreachable")
+        assert ending(result) == ("failed", "engine_unreachable")
         assert (result["changed"], "no answer within 2 s" in result["msg"]) == (True, True)
         assert lab.container(kept.uuid) is None
         assert not lab.node().locks.has_record(kept.uuid)
@@ -136,13 +136,13 @@ def test_a_start_that_gets_no_answer_is_undone_before_the_lock_is_released(lab: 
 
 @pytest.mark.samples("start")
 @pytest.mark.parametrize("first", ["removal", "start"])
-def test_a_start_that_can_not_be_undone_is_left_to_whoever_comes_next(lab: Lab, proxy: EngineProxy, first: str) -> None:
+def test_the_next_action_settles_a_start_that_could_not_be_undone(lab: Lab, proxy: EngineProxy, first: str) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
         assert kept.hold is not None
         undoing = proxy.hold("DELETE", r"/containers/")
-        assert_told_and_remembered(lab, kept, "start")
+        assert_reported_and_recorded(lab, kept, "start")
         assert undoing.arrived
-        # Both are on their way now, and either may be the first to arrive.
+        # Both requests are on their way, and each may arrive first.
         for hold in (undoing, kept.hold) if first == "removal" else (kept.hold, undoing):
             hold.release()
             hold.await_status()
@@ -153,7 +153,7 @@ def test_a_start_that_can_not_be_undone_is_left_to_whoever_comes_next(lab: Lab, 
     assert not lab.node().locks.has_record(kept.uuid)
 
 
-def test_a_kill_waits_until_a_start_that_gets_no_answer_has_been_undone(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_kill_waits_until_a_start_without_an_answer_is_undone(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "start", **SHORT) as kept:
         kill = lab.power("kill", kept.uuid, options={"timeout": 2})
         start = kept.actor.result()
@@ -165,7 +165,7 @@ def test_a_kill_waits_until_a_start_that_gets_no_answer_has_been_undone(lab: Lab
     assert lab.container(kept.uuid) is None
 
 
-def test_a_stop_signal_that_gets_no_answer_may_arrive_late_and_is_remembered(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_waits_for_a_stop_signal_that_got_no_answer(lab: Lab, proxy: EngineProxy) -> None:
     uuid = lab.server(stop={"type": "signal", "value": "SIGTERM"}, MARK=1)
     lab.power("start", uuid, wait_for="running")
     signalling = proxy.hold("POST", r"/kill\?signal=SIGTERM")
@@ -175,7 +175,7 @@ def test_a_stop_signal_that_gets_no_answer_may_arrive_late_and_is_remembered(lab
     locks = lab.node().locks
     with meanwhile(lambda: lab.power("start", uuid)) as starting:
         wait_until(lambda: (holder := locks.holder(uuid)) is not None and holder.action == "start", "the start has the lock")
-        # What it looks at next is told by nothing but its result.
+        # No phase shows that it waits for the stop.
         time.sleep(0.5)
         assert not starting.done()
         signalling.release()
@@ -184,11 +184,11 @@ def test_a_stop_signal_that_gets_no_answer_may_arrive_late_and_is_remembered(lab
     assert not lab.node().locks.has_record(uuid)
 
 
-def test_a_start_whose_connection_is_cut_is_undone_at_once(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_with_a_cut_connection_is_undone_at_once(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "start") as kept:
         proxy.hang_up()
         result = kept.actor.result(20)
-        assert (told(result), result["changed"]) == (("failed", "engine_unreachable"), True)
+        assert (ending(result), result["changed"]) == (("failed", "engine_unreachable"), True)
         assert lab.container(kept.uuid) is None
         kept.let_go()
         assert kept.hold is not None
@@ -196,7 +196,7 @@ def test_a_start_whose_connection_is_cut_is_undone_at_once(lab: Lab, proxy: Engi
     assert not lab.node().locks.has_record(kept.uuid)
 
 
-def test_a_connection_that_was_cut_while_it_was_idle_is_made_anew(lab: Lab, proxy: EngineProxy) -> None:
+def test_an_idle_connection_that_was_cut_is_replaced(lab: Lab, proxy: EngineProxy) -> None:
     uuid = lab.server()
     node = lab.at(proxy.host).node()
     assert node.engine.inspect(uuid) is None
@@ -208,7 +208,7 @@ def test_a_connection_that_was_cut_while_it_was_idle_is_made_anew(lab: Lab, prox
     assert node.engine.inspect(uuid) is None
 
 
-def test_a_kill_that_gets_no_answer_does_not_claim_anything_and_the_next_one_does(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_kill_without_an_answer_claims_no_change_and_the_next_kill_succeeds(lab: Lab, proxy: EngineProxy) -> None:
     uuid = lab.server()
     lab.power("start", uuid)
     killing = proxy.hold("POST", kill_of(uuid))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The event source of Event-Driven Ansible at a real HTTP shim: nothing is lost, whatever becomes of either side."""
+"""The event source of Event-Driven Ansible at a real HTTP shim: kills and restarts lose no event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READER = Path(__file__).with_name("event_reader.py")
 
 
 class Reader:
-    """A process that runs the source, and what it has taken so far, processes before it included."""
+    """A process that runs the source, and all events that it and earlier processes have taken."""
 
     def __init__(self, root: Path, **arguments: Any) -> None:
         self.output = root / "taken"
@@ -53,7 +53,7 @@ class Reader:
         self.child.wait(20.0)
 
     def said(self) -> str:
-        """What it wrote to standard error, once it has ended."""
+        """Its standard error, after its end."""
         assert self.child.stderr is not None
         return self.child.stderr.read()
 
@@ -70,7 +70,7 @@ class Reader:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Lab:
-    """A node whose HTTP shim has the same address again and again."""
+    """A node whose HTTP shim keeps its address across restarts."""
     lab = Lab(tmp_path, NO_ENGINE, None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -107,21 +107,21 @@ def ids(*numbers: int) -> list[str]:
     return [f"id-{number}" for number in numbers]
 
 
-def test_events_come_within_a_second_in_order_and_a_rulebook_resumes(node: Lab, shim: Shim, journal: Journal) -> None:
+def test_events_arrive_soon_and_in_order_and_a_rulebook_resumes(node: Lab, shim: Shim, journal: Journal) -> None:
     write(journal, 1, 2)
     with Reader(node.root, **arguments(node, shim.url)) as reader:
-        wait_until(lambda: reader.ids() == ids(1, 2), "what there was is told")
+        wait_until(lambda: reader.ids() == ids(1, 2), "earlier events arrive")
         for number in (3, 4):
             time.sleep(0.3)
             written = time.monotonic()
             write(journal, number)
-            wait_until(lambda: reader.ids()[2:], "it is told")
+            wait_until(lambda: reader.ids()[2:], "the event arrives")
             assert time.monotonic() - written < 1.5
-        wait_until(lambda: len(reader.ids()) == 4, "all are told")
+        wait_until(lambda: len(reader.ids()) == 4, "all events arrive")
         reader.end()
     write(journal, 5)
     with Reader(node.root, **arguments(node, shim.url)) as reader:
-        wait_until(lambda: reader.ids() == ids(1, 2, 3, 4, 5), "the next is told")
+        wait_until(lambda: reader.ids() == ids(1, 2, 3, 4, 5), "the next event arrives")
         last = reader.taken()[-1]
         reader.end()
     assert last["payload"]["type"] == "server.crashed"
@@ -129,7 +129,7 @@ def test_events_come_within_a_second_in_order_and_a_rulebook_resumes(node: Lab, 
     assert last["meta"] == {"uuid": "id-5", "url": shim.url, "cursor": (node.root / "cursor").read_text().strip()}
 
 
-def test_a_wrong_token_ends_the_rulebook_and_a_changed_one_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
+def test_a_wrong_token_ends_the_rulebook_and_a_changed_token_does_not(node: Lab, shim: Shim, journal: Journal) -> None:
     (node.root / "token").write_text("another\n")
     with Reader(node.root, **arguments(node, shim.url)) as reader:
         assert reader.child.wait(20.0) == 1
@@ -137,15 +137,15 @@ def test_a_wrong_token_ends_the_rulebook_and_a_changed_one_does_not(node: Lab, s
     (node.root / "token").write_text(f"{TOKEN}\n")
     with Reader(node.root, **arguments(node, shim.url, wait=1)) as reader:
         write(journal, 1)
-        wait_until(lambda: reader.ids() == ids(1), "it is let in")
+        wait_until(lambda: reader.ids() == ids(1), "the shim accepts the token")
         port = shim.address[1]
         configure(node, token="the-new-token-of-the-node", api={"port": port})
-        wait_until(lambda: shim.events("settings_reloaded"), "another token counts")
+        wait_until(lambda: shim.events("settings_reloaded"), "the shim has the new token")
         write(journal, 2)
         time.sleep(1.5)
         assert reader.ids() == ids(1)
         (node.root / "token").write_text("the-new-token-of-the-node\n")
-        wait_until(lambda: reader.ids() == ids(1, 2), "it is let in again", 30.0)
+        wait_until(lambda: reader.ids() == ids(1, 2), "the shim accepts the new token", 30.0)
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.long)])
@@ -177,10 +177,10 @@ def test_kills_and_restarts_of_both_sides_lose_no_event(node: Lab, journal: Jour
         over.set()
         writer.join()
         wanted = ids(*range(1, written[0] + 1))
-        wait_until(lambda: reader.ids()[-1:] == wanted[-1:], "all is told", 60.0)
-        told = reader.ids()
-    assert list(dict.fromkeys(told)) == wanted
-    doubled = [event for event, times in Counter(told).items() if times > 1]
-    assert len(told) - len(wanted) == len(doubled) <= kills
-    # Each right after itself: nothing but the last one was told again.
-    assert all(told[told.index(event) + 1] == event for event in doubled)
+        wait_until(lambda: reader.ids()[-1:] == wanted[-1:], "all events arrive", 60.0)
+        taken = reader.ids()
+    assert list(dict.fromkeys(taken)) == wanted
+    doubled = [event for event, times in Counter(taken).items() if times > 1]
+    assert len(taken) - len(wanted) == len(doubled) <= kills
+    # A repeated event follows itself: only the last event before a kill is repeated.
+    assert all(taken[taken.index(event) + 1] == event for event in doubled)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sender with real receivers, and the events of real servers."""
+"""The sender of events with real receivers, and the events of real servers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET = "whsec_" + base64.b64encode(KEY).decode()
 
 @pytest.fixture(autouse=True)
 def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of the machine that runs the tests does not matter."""
+    """Ignore the proxies of the machine that runs the tests."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -49,7 +49,7 @@ def receiver(receivers: ExitStack, **options: Any) -> EventReceiver:
 
 
 def assert_in_order(received: EventReceiver, servers: list[Server], first: int = 1) -> None:
-    """Assert that all came, and each server's in their order, if what came again is left out."""
+    """Assert that all events came, each server's in order, without the repeated ones."""
     once = list(dict.fromkeys(received.numbers))
     assert sorted(once) == list(range(first, first + len(servers)))
     for server in SERVERS:
@@ -57,7 +57,7 @@ def assert_in_order(received: EventReceiver, servers: list[Server], first: int =
         assert own == sorted(own)
 
 
-def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: Path, receivers: ExitStack) -> None:
+def test_the_reference_libraries_read_and_verify_a_sent_event(tmp_path: Path, receivers: ExitStack) -> None:
     from cloudevents.http import from_http
     from standardwebhooks.webhooks import Webhook
 
@@ -66,7 +66,7 @@ def test_what_is_sent_is_what_the_reference_libraries_read_and_verify(tmp_path: 
     secret.chmod(0o600)
     with SendingNode(tmp_path, pager={"url": received.url, "secret_file": str(secret)}) as node:
         node.write(SERVERS[0], exit_code=137)
-        await_true(lambda: received.asked, "it is there")
+        await_true(lambda: received.asked, "the event is there")
     (asked,) = received.asked
     Webhook(SECRET).verify(asked.body.decode(), dict(asked.headers))
     event = from_http(dict(asked.headers), asked.body)
@@ -84,7 +84,7 @@ def killed_at_random(tmp_path: Path, receivers: ExitStack, events: int, seed: in
         for start in range(0, events, 5):
             before = len(other.asked)
             node.write(*servers[start : start + 5])
-            # Mostly while it sends, and at times before it does.
+            # Mostly the kill comes while it sends, sometimes before.
             if chance.random() < 0.7:
                 await_true(lambda before=before: len(other.asked) > before, "it sends")  # type: ignore[misc]
             time.sleep(chance.random() * 0.3)
@@ -101,7 +101,7 @@ def test_events_of_a_sender_killed_at_random_arrive_in_order(tmp_path: Path, rec
     killed_at_random(tmp_path, receivers, 20, 1)
 
 
-def test_an_end_as_the_service_manager_asks_for_it_loses_and_doubles_nothing(tmp_path: Path, receivers: ExitStack) -> None:
+def test_an_orderly_end_of_the_sender_loses_and_repeats_no_event(tmp_path: Path, receivers: ExitStack) -> None:
     received = receiver(receivers)
     with SendingNode(tmp_path, pager={"url": received.url}) as node:
         for _unused in range(2):
@@ -145,7 +145,7 @@ _TAKEN_AT_THE_HEAD = ("body without end", "megabytes", "dripping body")
 _BESIDE = 12
 
 
-def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receivers: ExitStack) -> None:
+def test_a_hostile_receiver_does_not_delay_or_harm_another_receiver(tmp_path: Path, receivers: ExitStack) -> None:
     hostile = {}
     for number, behaviour in enumerate(HOSTILE.values()):
         found = hostile[f"hostile{number}"] = receiver(receivers)
@@ -164,17 +164,17 @@ def test_no_receiver_delays_another_or_costs_it_anything(tmp_path: Path, receive
         assert_in_order(good, [SERVERS[count % 4] for count in range(1, _BESIDE + 1)])
         assert len(good.asked) == _BESIDE
         median = sorted(seconds)[_BESIDE // 2]
-        print("beside eleven hostile ones:", f"{median:.3f} at the median, {max(seconds):.3f} at most")
+        print("beside eleven hostile receivers:", f"{median:.3f} at the median, {max(seconds):.3f} at most")
         assert median < 1
         named = dict(zip(HOSTILE, hostile))
-        # Once its connection was cut, which takes a second.
-        await_true(lambda: all(node.told()[named[name]]["sent"] for name in _TAKEN_AT_THE_HEAD), "they have taken one")
-        told = node.told()
-        assert (told["down"]["waiting"], told["down"]["error"]) == (_BESIDE, "connection refused")
-        assert told[named["410"]]["off"] and len(hostile[named["410"]].asked) == 1
+        # The sender cuts such a connection after a second.
+        await_true(lambda: all(node.deliveries()[named[name]]["sent"] for name in _TAKEN_AT_THE_HEAD), "each has taken an event")
+        deliveries = node.deliveries()
+        assert (deliveries["down"]["waiting"], deliveries["down"]["error"]) == (_BESIDE, "connection refused")
+        assert deliveries[named["410"]]["off"] and len(hostile[named["410"]].asked) == 1
         assert len(hostile[named["429"]].asked) == 1
-        assert "which is not followed" in told[named["redirects"]]["error"]
-        assert not any(told[named[name]]["error"] for name in _TAKEN_AT_THE_HEAD)
+        assert "which is not followed" in deliveries[named["redirects"]]["error"]
+        assert not any(deliveries[named[name]]["error"] for name in _TAKEN_AT_THE_HEAD)
         assert node.end() == 0
 
 
@@ -194,8 +194,8 @@ def test_no_secret_of_the_node_is_in_any_request(tmp_path: Path, receivers: Exit
         for kind in EventType:
             journal.events.write(Event(kind, "2026-03-01T12:00:00.000Z", {"action": "start"}, SERVERS[0]))
         journal.close()
-        await_true(lambda: len(received.asked) == len(EventType) and node.told()["chat"]["sent"] == len(EventType), "both have them")
-        said = json.dumps(node.told())
+        await_true(lambda: len(received.asked) == len(EventType) and node.deliveries()["chat"]["sent"] == len(EventType), "both have them")
+        said = json.dumps(node.deliveries())
     for asked in (*received.asked, *persons.asked):
         text = asked.body.decode() + json.dumps(dict(asked.headers))
         assert "Planted" not in text and SECRET[6:] not in text
@@ -211,7 +211,7 @@ def test_only_one_process_sends(tmp_path: Path, receivers: ExitStack) -> None:
         assert node.run("--forget").returncode == 1
 
 
-#: Planted wherever a server may have a secret; each has a part of its own, so that it shows where one came from.
+#: Stands in each place for a secret; the last part names the place.
 NODE_SECRET = "s3cr3t-of-the-{}"
 
 
@@ -227,12 +227,12 @@ def sending(lab: Lab, receiver: EventReceiver) -> SendingNode:
     return SendingNode.beside(lab.root, lab.config)
 
 
-def told_of(receiver: EventReceiver, uuid: str) -> list[dict[str, Any]]:
-    """What was told of a server; the engine has those of other tests, whose crashes are told as well."""
+def events_of(receiver: EventReceiver, uuid: str) -> list[dict[str, Any]]:
+    """The events of one server; the receiver also gets crashes of other tests' servers."""
     return [event for event in receiver.got if event["subject"] == uuid]
 
 
-def test_what_happens_to_a_server_is_told_and_none_of_its_secrets(lab: Lab, receiver: EventReceiver) -> None:
+def test_events_report_each_change_of_a_server_without_its_secrets(lab: Lab, receiver: EventReceiver) -> None:
     uuid = lab.server(
         name="Lobby",
         BOOT_SECONDS=0.2,
@@ -243,33 +243,33 @@ def test_what_happens_to_a_server_is_told_and_none_of_its_secrets(lab: Lab, rece
     lab.write_settings(supervisor={"max_restarts": 1, "reset_after": 3600}, token=NODE_SECRET.format("node"))
 
     def types() -> list[str]:
-        return [event["type"] for event in told_of(receiver, uuid)]
+        return [event["type"] for event in events_of(receiver, uuid)]
 
     with sending(lab, receiver), Supervising(lab) as supervising:
         supervising.await_ready()
         assert lab.power("start", uuid, origin="alice@web1", reason="update").outcome.value == "done"
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before, 30)
-        wait_until(lambda: len(types()) == 4, "it is told that it is up again", 30)
+        wait_until(lambda: len(types()) == 4, "an event reports that it is up again", 30)
         crash(lab, uuid)
-        wait_until(lambda: "server.crash_loop" in types(), "it is told that it was given up", 30)
+        wait_until(lambda: "server.crash_loop" in types(), "an event reports the crash loop", 30)
         lab.edit(uuid, suspended=True)
         assert lab.power("start", uuid).outcome.value == "refused"
         assert lab.power("stop", uuid).outcome.value == "unchanged"
         lab.edit(uuid, suspended=False)
         assert lab.power("start", uuid).outcome.value == "done"
-        wait_until(lambda: len(types()) == 8, "the start is told, and neither the refusal nor the stop of what was down already")
-    told = [(event["type"], event["data"].get("outcome")) for event in told_of(receiver, uuid)]
-    # The supervisor's own start ends once it counts as up, so that its end comes before or after that the server is up again.
-    assert sorted(told[2:4]) == [("action.ended", "done"), ("server.recovered", None)]
-    assert told[:2] + told[4:6] == [
+        wait_until(lambda: len(types()) == 8, "the start has an event; the refusal and the stop without a change have no event")
+    found = [(event["type"], event["data"].get("outcome")) for event in events_of(receiver, uuid)]
+    # The end of the supervisor's start comes before or after the recovery of the server.
+    assert sorted(found[2:4]) == [("action.ended", "done"), ("server.recovered", None)]
+    assert found[:2] + found[4:6] == [
         ("action.ended", "done"),
         ("server.crashed", None),
         ("server.crashed", None),
         ("server.crash_loop", None),
     ]
-    assert sorted(told[6:]) == [("action.ended", "done"), ("server.recovered", None)]
-    first = told_of(receiver, uuid)[0]
+    assert sorted(found[6:]) == [("action.ended", "done"), ("server.recovered", None)]
+    first = events_of(receiver, uuid)[0]
     assert (first["subject"], first["data"]["server"]["name"]) == (uuid, "Lobby")
     assert (first["data"]["origin"], first["data"]["reason"]) == ("alice@web1", "update")
     sent = b"".join(asked.body + repr(asked.headers).encode() for asked in receiver.asked)

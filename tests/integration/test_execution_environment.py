@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The execution environment of the example, built by ansible-builder, and a play in it that ansible-runner runs, as AWX does.
+"""The example's execution environment, built by ansible-builder, and a play in it by ansible-runner, as AWX does.
 
-What the example takes from a registry, its base image, is Debian's base here, which the lab makes. ansible-builder is made for
-distributions with dnf: apt-get takes the place of that, and the packages of Python have other names. All else is as in the example.
+The base image is Debian from the lab, not the example's image from a registry. So apt-get replaces dnf, and the packages of Python have
+other names. Everything else is as in the example.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PYTHON = "/usr/bin/python3"
 
 def called(*command: str, directory: Path, seconds: float = 900, **variables: str) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # The builder of before: BuildKit is a package of its own, which not every engine has.
+    # The old builder: BuildKit is a separate package, which some engines lack.
     environment = {**os.environ, "PATH": path, "DOCKER_BUILDKIT": "0", **variables}
     ran = subprocess.run(
         command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, check=False
@@ -45,7 +45,7 @@ def called(*command: str, directory: Path, seconds: float = 900, **variables: st
 
 
 def definition_of(file: str) -> dict[str, Any]:
-    """The example, on the base that is to be had here, with the collection from a file."""
+    """The example, on the local base image, with the collection from a file."""
     definition: dict[str, Any] = yaml.safe_load((CHECKOUT / "docs/deploy/execution-environment.yml").read_text())
     definition["images"]["base_image"]["name"] = BASE
     definition["dependencies"]["python_interpreter"] = {"package_system": "python3-pip python3-venv", "python_path": PYTHON}
@@ -61,7 +61,7 @@ def definition_of(file: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def image(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The environment's image, removed with all that its build has left."""
+    """The environment's image, removed with all leftovers of its build."""
     place, name = tmp_path_factory.mktemp("environment"), "fleet-power/ee:1"
     try:
         called("tests/lab/ee/build", BASE, directory=CHECKOUT, DOCKER_HOST=docker_host)
@@ -70,7 +70,7 @@ def image(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         called("ansible-galaxy", "collection", "build", "--output-path", str(place), directory=collection)
         (file,) = place.glob("*.tar.gz")
         (place / "execution-environment.yml").write_text(json.dumps(definition_of(file.name)))
-        # The private engine of tests has no way out for containers.
+        # Containers of the tests' private engine have no route to the Internet.
         how = ("--container-runtime", "docker", "--extra-build-cli-args=--network host", "--verbosity", "3")
         called("ansible-builder", "build", "--tag", name, *how, directory=place, DOCKER_HOST=docker_host)
         yield name
@@ -84,7 +84,7 @@ def within(image: str, *command: str) -> str:
     return called("docker", "run", "--rm", "--network", "none", image, *command, directory=CHECKOUT)
 
 
-def test_it_has_the_collection_and_all_that_the_collection_asks_for(image: str) -> None:
+def test_the_environment_has_the_collection_and_its_requirements(image: str) -> None:
     assert "fleet.power" in within(image, "ansible-galaxy", "collection", "list", "fleet.power")
     assert "OpenSSH" in within(image, "ssh", "-V")
     within(image, PYTHON, "-c", "import docker, requests, yaml")
@@ -96,9 +96,9 @@ def results_of(job: Path) -> dict[str, Any]:
     return {event["event_data"]["task"]: event["event_data"]["res"] for event in events if event["event"] == "runner_on_ok"}
 
 
-def test_a_play_in_it_starts_a_server_and_sees_it(image: str, lab: Lab, tmp_path: Path) -> None:
+def test_a_play_in_the_environment_starts_a_server_and_sees_it(image: str, lab: Lab, tmp_path: Path) -> None:
     if not lab.docker_host.startswith("unix://"):
-        pytest.skip("the engine has no socket that could be given to a container")
+        pytest.skip("the engine has no socket for a container")
     uuid, job = lab.server(name="Atlas"), tmp_path / "job"
     options = {"config": str(lab.config), "docker_host": lab.docker_host}
     start = {"name": "start", "fleet.power.server_power": {**options, "server": "Atlas", "action": "start", "wait_for": "running"}}

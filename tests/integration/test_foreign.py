@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers of strangers, and a living Wings daemon."""
+"""Foreign containers, and a running Wings daemon."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ WITH_VOLUME = "fleet-power/testserver:sigint"
 
 @dataclass(frozen=True)
 class Stranger:
-    """A running container of a server's name, with something in its anonymous volume and in the server's data directory."""
+    """A foreign container with a server's name, and files in its anonymous volume and in the data directory."""
 
     lab: Lab
     uuid: str
     volume: str
 
     def contents(self) -> tuple[dict[str, Any], str]:
-        """The container as it is, and what stands in its anonymous volume."""
+        """The state of the container, and the text in its anonymous volume."""
         command = self.lab.client.exec_create(self.uuid, ["cat", "/anonymous/precious"])
         text = self.lab.client.exec_start(command["Id"]).decode()
-        # What was executed in a container is listed until the engine has forgotten it.
+        # The engine lists commands in a container for some time after their end.
         return {key: value for key, value in self.lab.container(self.uuid).items() if key != "ExecIDs"}, text
 
     def volume_exists(self) -> bool:
@@ -63,7 +63,7 @@ def stranger(lab: Lab) -> Iterator[Stranger]:
 
 @pytest.mark.samples("False")
 @pytest.mark.parametrize("check", [False, True])
-def test_a_restart_of_a_strangers_container_is_refused_and_leaves_it_intact(lab: Lab, stranger: Stranger, check: bool) -> None:
+def test_a_restart_refuses_a_foreign_container_and_leaves_it_intact(lab: Lab, stranger: Stranger, check: bool) -> None:
     before = stranger.contents()
     result = lab.power("restart", stranger.uuid, check=check)
     assert (*ended(result), result.changed, result.state.value) == ("refused", "container_foreign", False, "running")
@@ -73,7 +73,7 @@ def test_a_restart_of_a_strangers_container_is_refused_and_leaves_it_intact(lab:
 
 @pytest.mark.samples("kill")
 @pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_strangers_container_is_taken_down_but_neither_removed_nor_started_again(lab: Lab, stranger: Stranger, action: str) -> None:
+def test_a_stopped_foreign_container_is_kept_and_not_started_again(lab: Lab, stranger: Stranger, action: str) -> None:
     identity = lab.container(stranger.uuid)["Id"]
     assert ended(lab.power(action, stranger.uuid)) == ("done", "")
     result = lab.power("start", stranger.uuid)
@@ -85,7 +85,7 @@ def test_a_strangers_container_is_taken_down_but_neither_removed_nor_started_aga
 
 @pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_an_adopted_container_is_made_anew_and_its_volume_kept(lab: Lab, stranger: Stranger, action: str) -> None:
+def test_adoption_replaces_the_container_and_keeps_its_volume(lab: Lab, stranger: Stranger, action: str) -> None:
     identity = lab.container(stranger.uuid)["Id"]
     if action == "start":
         lab.power("stop", stranger.uuid)
@@ -99,7 +99,7 @@ def test_an_adopted_container_is_made_anew_and_its_volume_kept(lab: Lab, strange
 
 
 @pytest.mark.parametrize("is_up", [False, True])
-def test_wings_container_is_taken_over_with_its_world(lab: Lab, is_up: bool) -> None:
+def test_a_container_of_wings_is_taken_over_with_its_world(lab: Lab, is_up: bool) -> None:
     uuid = lab.server(DATA_WRITE=1)
     world = lab.volume(uuid)
     world.mkdir(parents=True)
@@ -128,7 +128,7 @@ CLAIMS = [("fleet.power.server",), ("fleet.power.server", "fleet.power.spec", "f
 
 
 def claimant(lab: Lab, name: str, uuid: str, labels: tuple[str, ...]) -> str:
-    """Somebody else's container of that name, whose image has our labels and names a server; its name."""
+    """Start a foreign container whose image has our labels and the server's uuid; return its name."""
     image = lab.image(*(f"LABEL {label}={uuid if label.endswith('server') else 'SIGKILL'}" for label in labels))
     if name not in lab.uuids:
         lab.uuids.append(name)
@@ -139,7 +139,7 @@ def claimant(lab: Lab, name: str, uuid: str, labels: tuple[str, ...]) -> str:
 
 @pytest.mark.samples("3")
 @pytest.mark.parametrize("labels", CLAIMS, ids=len)
-def test_a_container_whose_image_claims_to_be_a_server_is_never_taken_for_it(lab: Lab, labels: tuple[str, ...]) -> None:
+def test_labels_of_an_image_do_not_make_a_container_a_server(lab: Lab, labels: tuple[str, ...]) -> None:
     uuid = lab.server()
     other = claimant(lab, f"web-{uuid}", uuid, labels)
     assert [ended(lab.power(action, uuid)) for action in ("kill", "stop")] == [("unchanged", ""), ("unchanged", "")]
@@ -160,7 +160,7 @@ def test_beside_wings_a_kill_kills_and_warns(lab: Lab) -> None:
 @pytest.mark.samples("-start", "-restart", "check-stop")
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 @pytest.mark.parametrize("check", [False, True], ids=["", "check"])
-def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, action: str, check: bool) -> None:
+def test_beside_wings_other_actions_are_refused_with_two_solutions(lab: Lab, action: str, check: bool) -> None:
     uuid = lab.server() if action == "start" else lab.up()
     node = replace(lab.node(), wings_pid=lambda: 4321)
     before = lab.container(uuid)
@@ -171,7 +171,7 @@ def test_beside_wings_everything_else_is_refused_with_both_ways_out(lab: Lab, ac
     assert lab.container(uuid) == before
 
 
-def test_beside_wings_that_is_allowed_everything_goes_on(lab: Lab) -> None:
+def test_allow_wings_permits_actions_beside_wings(lab: Lab) -> None:
     uuid = lab.server()
     lab.write_settings(system={"allow_wings": True})
     node = replace(lab.node(), wings_pid=lambda: 4321)
@@ -180,7 +180,7 @@ def test_beside_wings_that_is_allowed_everything_goes_on(lab: Lab) -> None:
         assert (result.outcome.value, [warning for warning in result.warnings if "Wings" in warning]) == ("done", [])
 
 
-#: A user that nothing else on this machine acts as: a process called wings of root's would be seen by every other test.
+#: A user without other processes: every other test would see a process of root that is called wings.
 _LONELY = 64321
 
 
@@ -193,7 +193,7 @@ def process_called_wings() -> Iterator[int]:
         os.write(name, b"wings")
         signal.pause()
     try:
-        wait_until(lambda: Path(f"/proc/{child}/comm").read_text() == "wings\n", "it has its name")
+        wait_until(lambda: Path(f"/proc/{child}/comm").read_text() == "wings\n", "the process has its name")
         yield child
     finally:
         os.kill(child, signal.SIGKILL)
@@ -201,7 +201,7 @@ def process_called_wings() -> Iterator[int]:
 
 
 def wings_seen_by(user: int) -> int:
-    """The pid that ``wings_pid`` finds when another user asks, 0 for none."""
+    """The pid that ``wings_pid`` finds as another user; 0 for none."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -215,11 +215,11 @@ def wings_seen_by(user: int) -> int:
     return found
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_a_process_called_wings_is_wings_only_where_root_or_we_run_it() -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_process_called_wings_counts_only_if_root_or_our_user_runs_it() -> None:
     with process_called_wings() as pid:
         assert wings_seen_by(_LONELY) == pid
-        # A server's own process may call itself what it likes.
+        # A process of a server can take any name.
         assert wings_seen_by(0) != pid
         assert wings_seen_by(_LONELY + 1) != pid
     assert wings_seen_by(_LONELY) != pid
@@ -227,42 +227,42 @@ def test_a_process_called_wings_is_wings_only_where_root_or_we_run_it() -> None:
 
 @contextmanager
 def container_process(name: str, user: int, *flags: str) -> Iterator[int]:
-    """A living process of that name and user in a pid namespace of its own, as an engine's containers have them."""
+    """A process of that name and user in a separate pid namespace, as in an engine's container."""
     script = f"printf {name} > /proc/self/comm; read _line"
     command = ["unshare", *flags, "--pid", "--fork", "--kill-child", "sh", "-c", script]
-    # So many groups put what tells its namespaces far down in what the kernel says of it.
+    # Many groups: the line about namespaces then comes late in the kernel's status file.
     outside = subprocess.Popen(command, stdin=subprocess.PIPE, user=user, group=user, extra_groups=range(700_000, 710_000))
 
     def inside() -> list[str]:
         return Path(f"/proc/{outside.pid}/task/{outside.pid}/children").read_text().split()
 
     try:
-        wait_until(lambda: any(Path(f"/proc/{pid}/comm").read_text() == f"{name}\n" for pid in inside()), "it has its name")
+        wait_until(lambda: any(Path(f"/proc/{pid}/comm").read_text() == f"{name}\n" for pid in inside()), "the process has its name")
         yield int(inside()[0])
     finally:
         left = inside()
         outside.kill()
         outside.communicate()
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "it has ended")
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "the process has ended")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 def test_a_tenant_of_our_own_rootless_engine_cannot_pass_for_wings() -> None:
     with container_process("wings", _LONELY, "--user", "--map-root-user") as pid:
         assert os.stat(f"/proc/{pid}").st_uid == _LONELY
         assert wings_seen_by(_LONELY) == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root's process is root's")
-def test_a_wings_of_roots_in_a_container_is_wings(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Under its own name every other test on this machine would see it.
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as root")
+def test_a_wings_of_root_in_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every other test on this machine would see the real name.
     monkeypatch.setattr(wings_module, "_NAME", b"wings-of-a-test\n")
     with container_process("wings-of-a-test", 0) as pid:
         assert wings_pid() == pid
         assert wings_seen_by(_LONELY) == pid
 
 
-def test_a_process_called_wings_that_root_runs_is_wings(tmp_path: Path) -> None:
+def test_only_a_process_with_exactly_this_name_is_wings(tmp_path: Path) -> None:
     for pid, name in (("1", "systemd"), ("77", "wings2"), ("78", "wings"), ("self", "wings")):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "comm").write_text(f"{name}\n")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Games on a real engine: commands in a container end with all that they began, and a process reads one line of plain text."""
+"""Games on a real engine: commands in a container end with their children, and a message is one line of plain text."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ansible_collections.fleet.power.plugins.module_utils._power.games.game impo
 
 from .lab import Lab, wait_until
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may end what runs in a container")
-#: Two processes that never end, one of them the other's child, and in the background.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may end processes in a container")
+#: A long process with a child in the background.
 HANGS = ("sh", "-c", "sleep 1001 & sleep 1002")
 
 
@@ -50,36 +50,36 @@ def in_a_server(lab: Lab) -> Iterator[Commands]:
     yield Commands(lab)
 
 
-def test_a_program_that_is_not_there_has_the_exit_code_of_one(commands: Commands) -> None:
+def test_a_missing_program_gives_exit_code_126_or_127(commands: Commands) -> None:
     assert commands.run("no-such-program").exit_code in (126, 127)
 
 
 @as_root
-def test_one_that_does_not_end_is_ended_with_all_that_it_began_and_nothing_else_is(commands: Commands) -> None:
+def test_the_timeout_ends_a_command_with_its_children_and_keeps_the_server(commands: Commands) -> None:
     began = time.monotonic()
     assert commands.run(*HANGS, seconds=0.5) == CommandEnd(None, why="has not ended in time")
     assert time.monotonic() - began < 10.0
-    wait_until(lambda: not any("sleep 100" in line for line in commands.running()), "what it began is gone")
+    wait_until(lambda: not any("sleep 100" in line for line in commands.running()), "its children are gone")
     assert commands.shell("echo 3") == CommandEnd(0, b"3\n")
 
 
 @as_root
-def test_one_that_prints_without_end_is_ended_too(commands: Commands) -> None:
+def test_a_command_that_prints_too_much_is_ended(commands: Commands) -> None:
     ended = commands.shell("while :; do echo 12345678901234567890; done")
     assert ended == CommandEnd(None, why="prints more than 4096 bytes")
-    wait_until(lambda: not any("while" in line for line in commands.running()), "it is gone")
+    wait_until(lambda: not any("while" in line for line in commands.running()), "the command is gone")
 
 
-def test_where_it_cannot_be_ended_no_further_one_is_begun_before_it_has(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_cannot_be_ended_blocks_the_next_until_it_ends(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_commands, "end_session", lambda *process: None)
     monkeypatch.setattr(engine_commands, "_END_SECONDS", 0.3)
     assert commands.run("sleep", "1.5", seconds=0.3).why == "has not ended in time"
     assert commands.shell("echo 3").why == "was not run: the one before still runs in its container"
     assert len(commands.running()) == 1
-    wait_until(lambda: commands.shell("echo 3") == CommandEnd(0, b"3\n"), "it has ended, and the next is run")
+    wait_until(lambda: commands.shell("echo 3") == CommandEnd(0, b"3\n"), "the command has ended, and the next one runs")
 
 
-def test_one_command_runs_at_a_time_in_a_container_and_others_wait(commands: Commands) -> None:
+def test_commands_in_one_container_run_one_after_the_other(commands: Commands) -> None:
     found: list[CommandEnd] = []
     scripts = ["sleep 2.01; echo 3", *["sleep 0.3; echo 3"] * 2]
     threads = [threading.Thread(target=lambda script=script: found.append(commands.shell(script))) for script in scripts]
@@ -99,7 +99,7 @@ HOSTILE = '§aRestart\nstop\r\nstop\0\x1b[2J"; stop; "{time}' + "x" * 10_000
 
 
 def game_of(lab: Lab, uuid: str, **profile: Any) -> Game:
-    """The game of a server that is up, as the node's settings describe it."""
+    """The game of a running server, with ``profile`` from the node's settings."""
     lab.write_settings(games={"profiles": {"own": profile}, "rules": [{"server": uuid, "game": "own"}]})
     node = lab.node()
     snapshot, definition = node.engine.inspect(uuid), node.sources.definition_for_stop(uuid)
@@ -109,7 +109,7 @@ def game_of(lab: Lab, uuid: str, **profile: Any) -> Game:
     return game
 
 
-def test_the_process_reads_one_line_of_plain_text_whatever_the_message_holds(lab: Lab) -> None:
+def test_a_hostile_message_reaches_the_process_as_one_line_of_plain_text(lab: Lab) -> None:
     uuid = lab.up(MARK=1)
     assert game_of(lab, uuid, announce={"stdin": "say {message}"}).announce(HOSTILE) == ""
     wait_until(lambda: "got command say" in lab.log(uuid), "the process has read it")
@@ -118,11 +118,11 @@ def test_the_process_reads_one_line_of_plain_text_whatever_the_message_holds(lab
     assert lab.is_up(uuid)
 
 
-def test_a_command_has_the_message_as_one_word_and_tells_if_it_failed(lab: Lab) -> None:
+def test_a_command_gets_the_message_as_one_word_and_reports_its_failure(lab: Lab) -> None:
     uuid = lab.up()
-    write = ["sh", "-c", 'echo "$#:$1" >/tmp/told', "sh", "{message}"]
+    write = ["sh", "-c", 'echo "$#:$1" >/tmp/message', "sh", "{message}"]
     assert game_of(lab, uuid, announce={"command": write}).announce("a b; stop '$(id)' \" {message}") == ""
-    counts = game_of(lab, uuid, query={"command": ["sh", "-c", 'read -r line </tmp/told && [ "${line%%:*}" = 1 ] && echo 3/20']})
+    counts = game_of(lab, uuid, query={"command": ["sh", "-c", 'read -r line </tmp/message && [ "${line%%:*}" = 1 ] && echo 3/20']})
     assert (counts.players().online, counts.players().most) == (3, 20)
     assert (
         game_of(lab, uuid, announce={"command": ["no-such-program", "{message}"]})
@@ -131,7 +131,7 @@ def test_a_command_has_the_message_as_one_word_and_tells_if_it_failed(lab: Lab) 
     )
 
 
-def test_without_an_open_standard_input_nothing_is_written_and_it_is_told(lab: Lab) -> None:
+def test_an_announcement_without_open_standard_input_reports_its_failure(lab: Lab) -> None:
     uuid = lab.server()
     lab.outsider(uuid, Env=["MARK=1"])
     lab.await_ready(uuid)

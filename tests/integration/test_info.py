@@ -20,7 +20,7 @@ def foretell(controller: Controller, action: str, server: object, **options: obj
 
 
 def trace(lab: Lab) -> dict[str, tuple[int, int]]:
-    """Size and time of everything the node has, the controller's own files aside."""
+    """Size and time of all files of the node, without the controller's files."""
     files = (path for path in lab.root.rglob("*") if "controller" not in path.relative_to(lab.root).parts)
     return {str(path): (path.lstat().st_size, path.lstat().st_mtime_ns) for path in files}
 
@@ -36,7 +36,7 @@ def trace(lab: Lab) -> dict[str, tuple[int, int]]:
         ("kill", True, ["kill"], "offline"),
     ],
 )
-def test_what_would_be_done_is_told_and_not_done(
+def test_check_mode_reports_the_plan_and_changes_nothing(
     lab: Lab, controller: Controller, action: str, up: bool, plan: list[str], after: str
 ) -> None:
     uuid = lab.up(name="Cobalt") if up else lab.server(name="Cobalt")
@@ -51,7 +51,7 @@ def test_what_would_be_done_is_told_and_not_done(
     assert lab.container(uuid) == container
 
 
-def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, controller: Controller) -> None:
+def test_check_mode_on_an_unused_node_makes_no_directory(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     run = controller.play([controller.task(action, uuid) for action in ("start", "stop", "restart", "kill")], "--check", "--diff")
     assert run.code == 0, run.output
@@ -60,7 +60,7 @@ def test_on_a_node_that_was_never_used_not_even_a_directory_is_made(lab: Lab, co
     assert sorted(path.name for path in lab.root.iterdir()) == ["config.yml", "controller", "servers"]
 
 
-def test_a_held_lock_is_reported_and_not_waited_for(lab: Lab, controller: Controller) -> None:
+def test_check_mode_reports_a_held_lock_without_a_wait(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid) as stop:
         lab.await_phase(uuid, "stop")
@@ -86,7 +86,7 @@ def look_at(controller: Controller, server: str, **options: object) -> dict[str,
     return entry
 
 
-def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> None:
+def test_info_shows_all_fields_of_a_running_server(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(name="Cobalt")
     run = controller.info(server="Cobalt")
     assert run.code == 0, run.output
@@ -112,7 +112,7 @@ def test_a_running_server_is_told_whole(lab: Lab, controller: Controller) -> Non
     assert operation["requested_at"] < operation["ended_at"]
 
 
-def test_a_holder_is_named_and_never_waited_for(lab: Lab, controller: Controller) -> None:
+def test_info_names_the_lock_holder_without_a_wait(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(STOP_SECONDS=60)
     with lab.actor("stop", uuid, reason="maintenance") as stop:
         lab.await_phase(uuid, "stop")
@@ -125,7 +125,7 @@ def test_a_holder_is_named_and_never_waited_for(lab: Lab, controller: Controller
     assert (entry["last_operation"]["outcome"], entry["last_operation"]["code"]) == ("failed", "interrupted")
 
 
-def test_looking_takes_no_lock_and_changes_nothing(lab: Lab, controller: Controller) -> None:
+def test_info_takes_no_lock_and_changes_nothing(lab: Lab, controller: Controller) -> None:
     uuid = lab.up()
     traces = trace(lab)
     look_at(controller, uuid, tail=5)
@@ -134,9 +134,7 @@ def test_looking_takes_no_lock_and_changes_nothing(lab: Lab, controller: Control
 
 @pytest.mark.samples("garbage")
 @pytest.mark.parametrize("garbage", [b"no database", None], ids=["garbage", "a directory"])
-def test_a_broken_journal_is_one_warning_and_what_it_would_have_told_is_null(
-    lab: Lab, controller: Controller, garbage: bytes | None
-) -> None:
+def test_a_broken_journal_gives_one_warning_and_null_for_its_fields(lab: Lab, controller: Controller, garbage: bytes | None) -> None:
     uuid, other = lab.up(), lab.up()
     journal = lab.root / "state" / "journal.sqlite"
     journal.unlink()
@@ -160,8 +158,8 @@ def outdated(controller: Controller, uuid: str) -> dict[str, Any]:
     return found
 
 
-def test_what_the_engine_makes_of_a_container_is_what_its_definition_says(lab: Lab, controller: Controller) -> None:
-    """Whatever an engine fills in, leaves out or cannot do: it does not count."""
+def test_values_that_the_engine_fills_in_do_not_make_a_container_outdated(lab: Lab, controller: Controller) -> None:
+    """Values that the engine omits or does not support do not count either."""
     everything = {"memory_limit": 512, "swap": 256, "cpu_limit": 150, "threads": "0", "io_weight": 300, "oom_disabled": True}
     servers = [lab.up(build=build) for build in ({}, everything, {"swap": -1}, {"memory_limit": 64, "swap": -1, "io_weight": 500})]
     lab.write_settings(docker={"container_pid_limit": -1})
@@ -173,7 +171,7 @@ def test_what_the_engine_makes_of_a_container_is_what_its_definition_says(lab: L
     assert outdated(controller, servers[-1])["in_place"] == ["docker.container_pid_limit"]
 
 
-def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: Controller) -> None:
+def test_info_reports_limits_that_were_changed_at_the_engine(lab: Lab, controller: Controller) -> None:
     uuid = lab.up(build={"memory_limit": 64})
     lab.client.update_container(uuid, mem_limit=100_000_000, memswap_limit=100_000_000)
     assert outdated(controller, uuid)["in_place"] == ["docker.overhead"]
@@ -181,13 +179,13 @@ def test_limits_that_somebody_changed_at_the_engine_count(lab: Lab, controller: 
     lab.client.update_container(uuid, mem_limit="73600000", memswap_limit="73600000", cpu_quota=50_000, cpu_period=100_000, cpu_shares=1024)
     before = lab.container(uuid)
     assert outdated(controller, uuid) == NOTHING and before is not None
-    # It is what the definition says, so that it is no reason for a new one.
+    # The limits match the definition, so the container stays.
     assert lab.power("restart", uuid).outcome.value == "done"
     after = lab.container(uuid)
     assert after is not None and after["Id"] == before["Id"]
 
 
-def test_a_restart_of_what_is_outdated_restarts_that_and_nothing_else(lab: Lab, controller: Controller) -> None:
+def test_a_restart_of_outdated_servers_skips_the_other_servers(lab: Lab, controller: Controller) -> None:
     changed, same, down = lab.up(), lab.up(), lab.up()
     lab.power("stop", down)
     for uuid in (changed, down):
@@ -200,7 +198,7 @@ def test_a_restart_of_what_is_outdated_restarts_that_and_nothing_else(lab: Lab, 
         assert [(entry["outcome"], entry.get("code")) for entry in found["servers"]] == [("done", None), ("skipped", "not_selected")]
     assert lab.container(same) == before[same]
     again = controller.run_module("server_power", **controller.options(server=[changed, down], action="restart", outdated=True))
-    # One that is named and down is restarted as any other is that is named.
+    # A restart starts a server that is named and down, also with `outdated`.
     assert [entry["outcome"] for entry in again["servers"]] == ["skipped", "done"]
     refused = controller.run_module("server_power", **controller.options(server=[same], action="start", outdated=True))
     assert refused["code"] == "settings_invalid" and "it narrows restart alone" in refused["msg"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions of one or many servers whose caller goes away or dies."""
+"""Actions on one or many servers after their caller leaves or dies."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def cut_connection(_playbook: Running, sshd: Sshd) -> None:
 
 
 def await_stop(lab: Lab, uuid: str) -> None:
-    """Wait until a stop is under way and the server has got it."""
+    """Wait until the server has received the stop command."""
     lab.await_phase(uuid, "stop")
     wait_until(lambda: "got command stop" in lab.log(uuid), "the stop arrived")
 
 
 def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
-    """Outcome and code of the server's last operation, once the journal has its end."""
+    """Outcome and code of the server's last operation, after its end is in the journal."""
 
     def ended() -> tuple[str, str] | None:
         row = lab.node().journal.operations.last(uuid)
@@ -71,7 +71,7 @@ def ending(lab: Lab, uuid: str, action: str) -> tuple[str, str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is not a mere entry that waits for its parent."""
+    """Whether a process exists and is no zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
@@ -88,11 +88,11 @@ class Way:
 
 
 def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], None]) -> tuple[bool, list[str], list[bool]]:
-    """Stop two servers, one after the other, and end something while the first stops.
+    """Stop two servers, one after the other, and call ``end`` while the first stops.
 
-    Return whether the play ended well, what the journal has of the last operation of each, and whether they are up.
+    Return whether the play succeeded, the last operation of each server in the journal, and whether the servers are up.
     """
-    # Longer than the two seconds that sudo leaves a command between SIGTERM and SIGKILL.
+    # Longer than the two seconds of sudo between SIGTERM and SIGKILL.
     servers = [lab.up(MARK=1, STOP_SECONDS=5), lab.up(MARK=1)]
     (root / "sshd").mkdir(parents=True)
     with running_sshd(root / "sshd") as sshd:
@@ -104,14 +104,14 @@ def interrupt(lab: Lab, root: Path, way: Way, end: Callable[[Running, Sshd], Non
             ended_well = playbook.wait().code == 0
             assert ending(lab, servers[0], "stop") == ("done", "")
             if not ended_well:
-                # Another would begin at once.
+                # The next action would begin at once.
                 time.sleep(1.0)
             rows = [lab.node().journal.operations.last(uuid) for uuid in servers]
             return ended_well, [f"{row.action} {row.outcome}" for row in rows if row is not None], [lab.is_up(uuid) for uuid in servers]
 
 
 def every_way(lab: Lab, root: Path, may_become: bool, end: Callable[[Running, Sshd], None]) -> dict[Way, object]:
-    """What `interrupt` finds for each way to reach the node."""
+    """The result of `interrupt` for each way to the node."""
     ways = [Way(pipelining, become) for pipelining in (True, False) for become in (True, False) if may_become or not become]
     with ThreadPoolExecutor(len(ways)) as pool:
         runs = {way: pool.submit(interrupt, lab, root / f"way-{number}", way, end) for number, way in enumerate(ways)}
@@ -119,21 +119,19 @@ def every_way(lab: Lab, root: Path, may_become: bool, end: Callable[[Running, Ss
 
 
 @pytest.mark.long
-def test_after_ctrl_c_the_stop_under_way_is_finished_and_nothing_else_begins(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
+def test_ctrl_c_lets_the_running_stop_finish_and_no_other_begin(lab: Lab, tmp_path: Path, sshd: Sshd) -> None:
     found = every_way(lab, tmp_path, sshd.may_become, control_c)
     assert found == dict.fromkeys(found, (False, ["stop done", "start done"], [False, True]))
 
 
 @pytest.mark.samples("cut_connection")
 @pytest.mark.parametrize("end", [kill_ssh, cut_connection], ids=lambda end: end.__name__)
-def test_a_task_whose_connection_breaks_goes_on_as_if_nothing_had_been(
-    lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]
-) -> None:
+def test_a_task_continues_after_its_connection_breaks(lab: Lab, tmp_path: Path, sshd: Sshd, end: Callable[[Running, Sshd], None]) -> None:
     found = every_way(lab, tmp_path, sshd.may_become, end)
     assert found == dict.fromkeys(found, (True, ["stop done", "stop done"], [False, False]))
 
 
-def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, controller: Controller) -> None:
+def test_ctrl_c_on_a_local_connection_leaves_no_server_half_done(lab: Lab, controller: Controller) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=3), lab.up(MARK=1)
     with controller.start_play([controller.task("restart", [uuid, following], max_parallel=1)]) as playbook:
         await_stop(lab, uuid)
@@ -147,9 +145,7 @@ def test_control_c_beside_a_local_connection_leaves_nothing_half_done(lab: Lab, 
 
 @pytest.mark.samples("SIGHUP")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_module_with_a_signal_finishes_what_it_has_begun_and_reports_the_rest(
-    lab: Lab, controller: Controller, number: signal.Signals
-) -> None:
+def test_a_signal_lets_the_module_finish_its_action_and_skip_the_rest(lab: Lab, controller: Controller, number: signal.Signals) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
     with controller.module(**controller.options(action="restart", server=[uuid, following], max_parallel=1)) as module:
         await_stop(lab, uuid)
@@ -180,13 +176,13 @@ def kill_parent(module: Running) -> None:
 
 
 def kill_group(module: Running) -> None:
-    """SIGKILL to that process and all of its group, as sudo does when its terminal is gone."""
+    """SIGKILL to the process group, as sudo does after the loss of its terminal."""
     module.signal_all(signal.SIGKILL)
 
 
 @pytest.mark.samples("kill_parent")
 @pytest.mark.parametrize("end", [hang_up, close_output, kill_parent, kill_group], ids=lambda end: end.__name__)
-def test_a_module_without_a_caller_finishes_what_it_has_begun_and_begins_nothing(
+def test_a_module_without_a_caller_finishes_its_action_and_begins_no_other(
     lab: Lab, controller: Controller, end: Callable[[Running], None]
 ) -> None:
     uuid, following = lab.up(MARK=1, STOP_SECONDS=4), lab.up(MARK=1)
@@ -200,13 +196,13 @@ def test_a_module_without_a_caller_finishes_what_it_has_begun_and_begins_nothing
 
 
 def child_of(module: Running) -> int:
-    """The process that does a module's work, once it is there."""
-    (child,) = wait_until(lambda: children(module.pid), "it has begun to work")
+    """Wait for the process that does a module's work, and return its pid."""
+    (child,) = wait_until(lambda: children(module.pid), "the module has begun to work")
     return int(child)
 
 
 def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
-    """The changes asked for of a server's container, in their order."""
+    """The requests that change a server's container, in order."""
     container = lab.container(uuid)
     assert container is not None
     names = (f"/containers/{container['Id']}", f"/containers/{uuid}")
@@ -214,9 +210,7 @@ def changes_to(lab: Lab, uuid: str, proxy: EngineProxy) -> list[Seen]:
 
 
 @pytest.mark.parametrize("rival", ["restart", pytest.param("stop", marks=pytest.mark.long)])
-def test_two_calls_act_on_each_server_one_after_the_other_and_report_the_truth(
-    lab: Lab, controller: Controller, proxy: EngineProxy, rival: str
-) -> None:
+def test_two_calls_act_on_each_server_one_after_the_other(lab: Lab, controller: Controller, proxy: EngineProxy, rival: str) -> None:
     uuids = started(lab, 8)
     common = {**controller.options(wait_seconds=300, timeout=120), "docker_host": proxy.host}
     with (
@@ -226,16 +220,16 @@ def test_two_calls_act_on_each_server_one_after_the_other_and_report_the_truth(
         pids = child_of(one), child_of(two)
         found = [result_of(module.wait()) for module in (one, two)]
     actions = {pid: result["action"] for pid, result in zip(pids, found)}
-    told = {pid: {entry["server"]: entry for entry in result["servers"]} for pid, result in zip(pids, found)}
+    entries = {pid: {entry["server"]: entry for entry in result["servers"]} for pid, result in zip(pids, found)}
     assert all(ending == ("done", "") for result in found for ending in shown_endings(result)), found
     rows = last_operations(lab, uuids)
     for uuid in uuids:
         changes = changes_to(lab, uuid, proxy)
         order = [change.pid for change, before in zip(changes, [None, *changes]) if before is None or before.pid != change.pid]
-        # Each has done all of its work before the other began with its own.
+        # Each call finished its work on this server before the other began.
         assert sorted(order) == sorted(pids), changes
-        last = told[order[-1]][uuid]
-        # Ready or not, whether it is up is what its last one says.
+        last = entries[order[-1]][uuid]
+        # The last call decides whether the server is up, ready or not.
         assert lab.is_up(uuid) == (actions[order[-1]] == "restart") == (last["state"] != "offline")
         assert (rows[uuid].action, rows[uuid].outcome) == (actions[order[-1]], "done")
         assert {request.pid for request in changes if request.path.endswith("/start")} == {
@@ -256,7 +250,7 @@ def terminate(controller: Controller, options: dict[str, Any]) -> tuple[Running,
 
 @pytest.mark.samples("terminate")
 @pytest.mark.parametrize("way", [control_c_on_play, terminate], ids=lambda way: way.__name__)
-def test_an_interrupted_call_finishes_what_is_under_way_and_skips_the_rest(
+def test_an_interrupted_call_finishes_running_actions_and_skips_the_rest(
     lab: Lab, controller: Controller, way: Callable[[Controller, dict[str, Any]], tuple[Running, Callable[[Running], None]]]
 ) -> None:
     locked, *uuids = started(lab, 6, STOP_SECONDS=FOR_EVER)
@@ -269,7 +263,7 @@ def test_an_interrupted_call_finishes_what_is_under_way_and_skips_the_rest(
         with running:
             await_phases(lab, under_way, "stop")
             interrupt(running)
-            # Who waits for a lock is the first to say that the signal was heard.
+            # The action that waits for the lock ends first after the signal.
             await_ended(lab, "restart", [locked])
             assert phases(lab, under_way) == ["stop", "stop"]
             end(lab, *under_way)
@@ -290,21 +284,21 @@ def test_an_interrupted_call_finishes_what_is_under_way_and_skips_the_rest(
 
 
 def kill_module(module: Running) -> dict[str, Any]:
-    """SIGKILL to the process that does the work; what its parent says then."""
+    """SIGKILL to the process that does the work; return the result that its parent prints."""
     os.kill(child_of(module), signal.SIGKILL)
     return result_of(module.wait())
 
 
 @pytest.mark.long
-def test_after_a_kill_of_its_process_the_journal_has_what_was_done(lab: Lab, controller: Controller) -> None:
+def test_the_journal_has_done_and_interrupted_actions_after_a_kill_of_the_module(lab: Lab, controller: Controller) -> None:
     quick, hung = started(lab, 15), started(lab, 5, STOP_SECONDS=FOR_EVER)
     asked = [*hung[:3], *quick, *hung[3:]]
     options = controller.options(action="restart", server=asked, timeout=120)
     with controller.module(**options) as module:
         await_phases(lab, hung, "stop")
         await_ended(lab, "restart", quick)
-        told = kill_module(module)
-    assert (told["failed"], told["code"]) == (True, "interrupted")
+        killed = kill_module(module)
+    assert (killed["failed"], killed["code"]) == (True, "interrupted")
     assert set(phases(lab, asked)) == {""}
     assert_all_free(lab, asked)
     rows = last_operations(lab, asked)

@@ -31,7 +31,7 @@ _MIB = 1024 * 1024
 
 
 def hold_lock(lab: Lab, uuid: str, action: str, operation: str = "held") -> PowerLock:
-    """Hold a server's lock in this process, as an action would."""
+    """Hold a server's lock in this process, as an action does."""
     node = lab.node()
     request = Request(uuid, PowerAction(action), operation, node.clock.now(), origin="test")
     return node.acquire(request, uuid, 0.0, lambda: None)
@@ -55,7 +55,7 @@ def test_a_kill_of_an_unknown_server_is_refused_and_cancels_a_first_start(lab: L
     assert lab.generation(uuid) == 1
 
 
-def test_a_kill_of_a_container_that_is_removed_meanwhile_is_done(lab: Lab) -> None:
+def test_a_kill_is_done_although_its_container_is_removed(lab: Lab) -> None:
     uuid = lab.up(MARK=1)
     with hold_lock(lab, uuid, "stop") as lock, meanwhile(lambda: lab.power("kill", uuid)) as killing:
         wait_until(lambda: not lab.is_up(uuid), "the process is dead")
@@ -65,7 +65,7 @@ def test_a_kill_of_a_container_that_is_removed_meanwhile_is_done(lab: Lab) -> No
     assert (result.outcome.value, result.changed, result.state.value) == ("done", True, "offline")
 
 
-def test_a_start_whose_container_is_removed_fails_and_leaves_nothing_to_settle(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_fails_without_a_record_if_its_container_is_removed(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "start") as kept:
         lab.client.remove_container(kept.uuid)
         kept.let_go()
@@ -76,16 +76,14 @@ def test_a_start_whose_container_is_removed_fails_and_leaves_nothing_to_settle(l
     assert not lab.node().locks.has_record(kept.uuid)
 
 
-def test_a_kill_that_a_holder_does_not_answer_to_says_that_nothing_is_certain(
-    lab: Lab, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_is_unsettled_if_the_lock_holder_does_not_answer(lab: Lab, proxy: EngineProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kill_file, "_HOLDER_SECONDS", -59.0)  # beyond the engine's 60 s
     with kept_in(lab, proxy, "start", "start") as kept:
         os.kill(kept.actor.pid, signal.SIGSTOP)
         kill = lab.power("kill", kept.uuid)
         assert (kill.outcome.value, kill.code, kill.holder["pid"]) == ("failed", "kill_unsettled", kept.actor.pid)
         assert f"pid {kept.actor.pid}" in kill.msg
-        # It is right to be uncertain: the start request arrives after the kill. But who sent it knows of the kill.
+        # The start request arrives after the kill, but its sender then sees the kill.
         kept.let_go()
         wait_until(lambda: lab.is_up(kept.uuid), "the start has arrived")
         os.kill(kept.actor.pid, signal.SIGCONT)
@@ -95,7 +93,7 @@ def test_a_kill_that_a_holder_does_not_answer_to_says_that_nothing_is_certain(
 
 
 @pytest.mark.parametrize("known", ["by a definition", "by its container alone"])
-def test_a_kill_without_an_answer_to_its_look_kills_and_claims_nothing(lab: Lab, proxy: EngineProxy, known: str) -> None:
+def test_a_kill_is_unsettled_if_the_engine_does_not_show_the_container(lab: Lab, proxy: EngineProxy, known: str) -> None:
     uuid = lab.up(MARK=1, IGNORE_SIGNALS="all")
     if known != "by a definition":
         (lab.root / "servers" / f"{uuid}.json").unlink()
@@ -113,7 +111,7 @@ def test_a_kill_without_an_answer_to_its_look_kills_and_claims_nothing(lab: Lab,
 
 @pytest.fixture(params=["state full", "state read-only", "locks read-only", "both read-only"])
 def failing(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
-    """A node whose own directories lie on a small disk; call ``break_disks`` to have it fail as the parameter says."""
+    """A node with its own directories on small disks; ``break_disks`` breaks them as the parameter says."""
     with small_disk(lab.root / "small-state", _MIB) as state, small_disk(lab.root / "small-run") as locks:
         lab.write_settings(system={"state_directory": str(state / "d"), "lock_directory": str(locks / "d")})
         try:
@@ -124,7 +122,7 @@ def failing(request: pytest.FixtureRequest, lab: Lab) -> Iterator[str]:
 
 
 def break_disks(lab: Lab, failing: str) -> None:
-    """Fill the disk of the state, or make the disks read-only, and see that it worked."""
+    """Fill the disk of the state, or make the disks read-only, and verify it."""
     state, locks = lab.root / "small-state", lab.root / "small-run"
     if failing == "state full":
         fill(state)
@@ -137,14 +135,14 @@ def break_disks(lab: Lab, failing: str) -> None:
 
 
 @pytest.mark.samples("state full", "both read-only")
-def test_a_kill_without_a_disk_to_write_on_still_kills_and_says_that_it_is_unguarded(lab: Lab, failing: str) -> None:
+def test_a_kill_without_a_writable_disk_kills_and_is_unguarded(lab: Lab, failing: str) -> None:
     uuid = lab.up(MARK=1)
     break_disks(lab, failing)
     result = lab.power("kill", uuid)
     assert (result.outcome.value, result.code, result.changed, result.state.value) == ("done", "unguarded", True, "offline")
     assert any("might start the server again" in warning for warning in result.warnings)
     assert not lab.is_up(uuid)
-    # It is no less unguarded where there is nothing to kill, and does not claim to have changed anything then.
+    # A kill of a server that is down is unguarded, too, and reports no change.
     again = lab.power("kill", uuid)
     assert (again.outcome.value, again.code, again.changed) == ("done", "unguarded", False)
 
@@ -161,7 +159,7 @@ def test_a_kill_without_room_for_a_lock_file_still_kills(lab: Lab) -> None:
     assert not lab.is_up(uuid)
 
 
-def test_a_kill_leaves_no_restart_policy_behind(lab: Lab) -> None:
+def test_a_kill_removes_the_restart_policy(lab: Lab) -> None:
     uuid = lab.server()
     lab.outsider(uuid, host={"RestartPolicy": {"Name": "always"}})
     result = lab.power("kill", uuid)
@@ -169,7 +167,7 @@ def test_a_kill_leaves_no_restart_policy_behind(lab: Lab) -> None:
     assert lab.container(uuid)["HostConfig"]["RestartPolicy"]["Name"] == "no"
 
 
-def test_a_kill_without_a_generation_waits_and_kills_what_the_holder_started(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_kill_without_a_generation_waits_and_kills_the_lock_holders_run(lab: Lab, proxy: EngineProxy) -> None:
     with small_disk(lab.root / "small") as disk:
         lab.write_settings(system={"state_directory": str(disk / "state")})
         with kept_in(lab, proxy, "start", "start") as kept:
@@ -180,12 +178,12 @@ def test_a_kill_without_a_generation_waits_and_kills_what_the_holder_started(lab
                 kept.let_go()
                 kill = killing.result()
             start = kept.actor.result()
-    # The start knew nothing of the kill; the kill waited for it all the same.
+    # The start did not see the kill, but the kill waited for it.
     assert (start["outcome"], kill.outcome.value, kill.code, kill.state.value) == ("done", "done", "unguarded", "offline")
     assert not lab.is_up(kept.uuid)
 
 
-def test_a_kill_by_a_user_of_the_engine_alone_is_unguarded(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
+def test_a_kill_by_a_user_with_rights_on_the_engine_only_is_unguarded(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
     uuid = lab.up(MARK=1)
     os.chmod(tmp_path / "engine.sock", 0o666)
     result = by_nobody(lab.at(proxy.host), "kill", uuid)
@@ -198,7 +196,7 @@ WINGS = {"Service": "Pterodactyl", "ContainerType": "server_process"}
 
 
 def outsider(lab: Lab, uuid: str, *, environment: tuple[str, ...] = (), **config: Any) -> str:
-    """The uuid, with a container that somebody else made and that is ready."""
+    """Start a foreign container for the server; return the uuid when it is ready."""
     lab.outsider(uuid, Env=["MARK=1", *environment], **config)
     lab.await_ready(uuid)
     return uuid
@@ -218,7 +216,7 @@ def test_a_stop_command_is_written_to_standard_input(lab: Lab) -> None:
 
 @pytest.mark.samples("wings")
 @pytest.mark.parametrize("labels", [{}, WINGS], ids=["foreign", "wings"])
-def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, labels: dict[str, str]) -> None:
+def test_a_stop_command_without_open_stdin_becomes_a_native_stop_with_a_warning(lab: Lab, labels: dict[str, str]) -> None:
     uuid = outsider(lab, lab.server(), Labels=labels)
     result = lab.power("stop", uuid)
     assert stop_report(result) == ("done", "native", False)
@@ -230,7 +228,7 @@ def test_a_stop_command_without_open_stdin_becomes_native_and_says_so(lab: Lab, 
 @pytest.mark.parametrize(
     "value, seen", [("C", "SIGINT"), ("^C", "SIGINT"), ("SIGINT", "SIGINT"), ("int", "SIGINT"), ("10", "SIGUSR1"), ("QUIT", "SIGQUIT")]
 )
-def test_a_signal_is_sent_as_the_one_it_names(lab: Lab, value: str, seen: str) -> None:
+def test_each_spelling_of_a_stop_signal_sends_this_signal(lab: Lab, value: str, seen: str) -> None:
     uuid = lab.up(MARK=1, stop={"type": "signal", "value": value})
     assert stop_report(lab.power("stop", uuid)) == ("done", "signal", False)
     assert f"got {seen}\n" in lab.log(uuid)
@@ -238,7 +236,7 @@ def test_a_signal_is_sent_as_the_one_it_names(lab: Lab, value: str, seen: str) -
 
 @pytest.mark.samples("sigint-SIGINT")
 @pytest.mark.parametrize("tag, seen", [("latest", "SIGTERM"), ("sigint", "SIGINT")])
-def test_the_native_stop_sends_the_images_own_stop_signal(lab: Lab, tag: str, seen: str) -> None:
+def test_the_native_stop_sends_the_images_stop_signal(lab: Lab, tag: str, seen: str) -> None:
     uuid = lab.up(MARK=1, stop=NATIVE, image=f"~fleet-power/testserver:{tag}")
     assert stop_report(lab.power("stop", uuid)) == ("done", "native", False)
     assert f"got {seen}\n" in lab.log(uuid)
@@ -246,7 +244,7 @@ def test_the_native_stop_sends_the_images_own_stop_signal(lab: Lab, tag: str, se
 
 @pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, action: str) -> None:
+def test_an_ignored_stop_is_forced_at_the_timeout_and_the_result_has_it(lab: Lab, action: str) -> None:
     uuid = lab.up(MARK=1, stop={**NATIVE, "timeout": 600}, IGNORE_SIGNALS="TERM")
     result = lab.power(action, uuid, stop_timeout=1)
     assert stop_report(result) == ("done", "native", True)
@@ -255,7 +253,7 @@ def test_a_stop_that_is_ignored_is_forced_at_the_timeout_and_says_so(lab: Lab, a
 
 
 class RefusedSignals:
-    """The real engine, asked for a signal that it refuses in the place of any but SIGKILL."""
+    """The real engine; every signal except SIGKILL becomes one that it refuses."""
 
     def __init__(self, engine: Any) -> None:
         self._engine: DockerEngine = engine
@@ -269,7 +267,7 @@ class RefusedSignals:
 
 @pytest.mark.samples("restart")
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_a_refused_signal_ends_the_action_with_nothing_killed(lab: Lab, action: str) -> None:
+def test_a_refused_signal_fails_the_action_and_kills_no_server(lab: Lab, action: str) -> None:
     uuid = lab.up(MARK=1, stop={"type": "signal", "value": "SIGTERM"})
     before = lab.container(uuid)["State"]
     node = lab.node()
@@ -298,7 +296,7 @@ def test_a_restart_policy_does_not_bring_a_stopped_server_back(lab: Lab, labels:
 def test_a_server_that_its_restart_policy_keeps_restarting_is_taken_down(lab: Lab, action: str) -> None:
     uuid = lab.server(stop=NATIVE)
     lab.outsider(uuid, Entrypoint=["/bin/sh", "-c", "exit 3"], host={"RestartPolicy": {"Name": "always"}})
-    wait_until(lambda: lab.container(uuid)["RestartCount"] > 1, "it crashes again and again")
+    wait_until(lambda: lab.container(uuid)["RestartCount"] > 1, "the policy has restarted the server")
     result = lab.power(action, uuid, stop_timeout=2)
     assert (result.outcome.value, result.state.value) == ("done", "offline")
     time.sleep(1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real Minecraft server and real players: they are counted, and read what they are told before a restart."""
+"""A real Minecraft server and real players: the count of players and their warnings before a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="session", autouse=True)
 def image(docker_host: str) -> None:
-    """The server's image, made once a machine."""
+    """Make the server's image once per machine."""
     build(docker_host)
 
 
@@ -33,7 +33,7 @@ def game_of(lab: Lab, uuid: str) -> Game:
     return game
 
 
-def test_players_are_counted_as_they_come_and_go_and_read_what_they_are_told(lab: Lab) -> None:
+def test_players_are_counted_and_read_announcements(lab: Lab) -> None:
     uuid, port = minecraft_up(lab, name="Lobby")
     game = game_of(lab, uuid)
     assert game.players() == PlayerCount(0, 10)
@@ -48,11 +48,11 @@ def test_players_are_counted_as_they_come_and_go_and_read_what_they_are_told(lab
         assert line == "[Server] Restart /stop stop , stop '{message}' Grüße (at)a"
         wait_until(lambda: game.players() == PlayerCount(1, 10), "bob has left")
         alice.leave()
-        wait_until(lambda: game.players() == PlayerCount(0, 10), "nobody plays any more")
+        wait_until(lambda: game.players() == PlayerCount(0, 10), "alice has left")
     assert lab.is_up(uuid)
 
 
-def test_a_server_that_hangs_is_unknown_in_time(lab: Lab) -> None:
+def test_the_player_count_of_a_hanging_server_is_unknown_in_time(lab: Lab) -> None:
     uuid, _port = minecraft_up(lab)
     game = game_of(lab, uuid)
     lab.client.pause(uuid)
@@ -67,23 +67,23 @@ def test_a_server_that_hangs_is_unknown_in_time(lab: Lab) -> None:
     assert game.players().online is None
 
 
-def told_to(player: Player) -> list[str]:
-    """What the server itself has told a player; who joins is told as well."""
+def announced_to(player: Player) -> list[str]:
+    """The announcements that a player received, without other chat."""
     return [line for line in player.chat() if line.startswith("[Server] ")]
 
 
-def test_players_read_each_mark_once_in_the_games_own_chat(lab: Lab) -> None:
+def test_players_read_each_warning_once_in_the_chat(lab: Lab) -> None:
     uuid, port = minecraft_up(lab, name="Lobby")
     with playing(port) as alice, playing(port, "bob") as bob:
         (result,) = power_each(lab, "restart", [uuid], players={"warn": [8, 4, 2]}, reason="new map", wait_for="running")
         assert result.outcome.value == "done" and result.players is not None and result.players.online == 2
         assert result.player_wait is not None and result.player_wait.announced is True
-        wait_until(lambda: alice.is_gone and bob.is_gone, "both were taken out of the game")
-        told = [f"[Server] Server restart in {seconds} seconds. new map" for seconds in (8, 4, 2)]
-        assert told_to(alice) == told_to(bob) == told
+        wait_until(lambda: alice.is_gone and bob.is_gone, "both players are out of the game")
+        expected = [f"[Server] Server restart in {seconds} seconds. new map" for seconds in (8, 4, 2)]
+        assert announced_to(alice) == announced_to(bob) == expected
 
 
-def test_who_leaves_ends_the_wait_within_5_s(lab: Lab) -> None:
+def test_a_wait_for_players_ends_within_5_s_after_the_last_player_left(lab: Lab) -> None:
     uuid, port = minecraft_up(lab)
     with playing(port) as alice, beside(lambda: power_each(lab, "restart", [uuid], players={"warn": [120]}), lambda: None) as call:
         alice.await_chat("2 minutes")
@@ -91,6 +91,6 @@ def test_who_leaves_ends_the_wait_within_5_s(lab: Lab) -> None:
         left = time.monotonic()
         (result,) = call.result(30)
         assert result.outcome.value == "done" and result.player_wait is not None
-        # Its stop and its start take a moment, too.
+        # The stop and the start do not count.
         acted = result.seconds - result.player_wait.seconds
         assert time.monotonic() - left - acted < 5.5

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What server_power returns: the fields of a server's entry and when they are there, several servers in one task, and their summary."""
+"""The results of server_power: the fields of a server's entry, several servers in one task, and their summary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def only(result: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(lab: Lab, controller: Controller) -> None:
+def test_a_restart_returns_the_downtime_by_the_engines_times(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(BOOT_SECONDS=2)
     lab.power("start", uuid, wait_for="running")
     entry = only(act(controller, "restart", uuid, wait_for="running"))
@@ -43,7 +43,7 @@ def test_a_restart_tells_for_how_long_the_server_was_down_as_the_engine_has_it(l
 
 
 @pytest.mark.long
-def test_an_ad_hoc_command_says_each_thing_once_and_of_what_went_well_how_it_ended(lab: Lab, controller: Controller) -> None:
+def test_an_ad_hoc_command_shows_each_error_once_and_successes_in_short(lab: Lab, controller: Controller) -> None:
     good, suspended = lab.server(name="Good"), lab.server(name="Overdue", suspended=True)
     options = f"config={lab.config} docker_host={lab.docker_host}"
     run = controller.ad_hoc(MODULE, f"server={good},{suspended} action=start {options}")
@@ -60,7 +60,7 @@ def test_an_ad_hoc_command_says_each_thing_once_and_of_what_went_well_how_it_end
 
 
 @pytest.mark.installed
-def test_action_group_defaults_and_the_hosts_own_server_are_taken(lab: Lab, controller: Controller) -> None:
+def test_the_modules_use_action_group_defaults_and_the_hosts_server(lab: Lab, controller: Controller) -> None:
     uuid, _other = lab.server(), lab.server()
     controller.host_vars["server_uuid"] = uuid
     run = controller.play(
@@ -75,7 +75,7 @@ def test_action_group_defaults_and_the_hosts_own_server_are_taken(lab: Lab, cont
 
 
 @pytest.mark.installed
-def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Controller) -> None:
+def test_the_journal_has_the_origin_and_the_reason_of_a_task(lab: Lab, controller: Controller) -> None:
     uuid = lab.server()
     controller.play([{**controller.task("start", uuid, reason="the players wait"), "name": "bring it up"}])
     row = lab.node().journal.operations.last(uuid)
@@ -84,7 +84,7 @@ def test_the_journal_says_who_asked_from_where_and_why(lab: Lab, controller: Con
     assert row.reason == "the players wait"
 
 
-def test_an_asynchronous_task_is_carried_out_and_can_be_asked_for_its_result(lab: Lab, controller: Controller) -> None:
+def test_async_status_returns_the_result_of_an_asynchronous_task(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(STOP_SECONDS=4)
     lab.power("start", uuid, wait_for="running")
     run = controller.play(

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A node whose definitions come from a Panel: whatever the Panel does, a running server is never touched without a good answer."""
+"""A node with definitions from a Panel: without a good answer a running server stays up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .lab import Lab, wait_until
 from .many import FOR_EVER, end
 from .panel_server import LIST, ONE, TOKEN, Behaviour, FakePanel, dripping, endless, silent, status, text, truncated, value
 
-#: What the core allows for one request is cut to this here, in seconds, so that the faults can all be played.
+#: The timeout of one request, in seconds: shorter than the real one, so that all faults can be played.
 _PATIENCE_SECONDS = 1.0
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less patience with the Panel; how long it really is has tests of its own."""
+    """Set a short timeout for the Panel; unit tests cover the real one."""
     from ansible_collections.fleet.power.plugins.module_utils._power.sources import panel
     from ansible_collections.fleet.power.plugins.module_utils._power.sources.panel import Patience
 
@@ -32,7 +32,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Managed:
-    """A node with a Panel; its servers are on the Panel alone."""
+    """A node with a Panel; its definitions are only on the Panel."""
 
     def __init__(self, lab: Lab, panel: FakePanel) -> None:
         self.lab = lab
@@ -46,7 +46,7 @@ class Managed:
         return uuid
 
     def up(self, **options: Any) -> str:
-        """A server that runs; what was asked for its start is forgotten."""
+        """A running server; the Panel forgets the requests of its start."""
         uuid = self.server(**options)
         result = self.lab.power("start", uuid)
         assert (result.outcome.value, result.code) == ("done", ""), result
@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[Behaviour, str]] = {
 }
 
 
-def test_whatever_the_panel_does_a_running_server_is_not_touched_by_a_restart(managed: Managed) -> None:
+def test_a_restart_without_a_good_answer_of_the_panel_leaves_the_server_up(managed: Managed) -> None:
     uuid = managed.up()
     before = managed.run(uuid)
     for name, (behaviour, code) in FAULTS.items():
@@ -96,14 +96,14 @@ def test_whatever_the_panel_does_a_running_server_is_not_touched_by_a_restart(ma
     assert managed.run(uuid) != before
 
 
-def test_a_suspension_during_the_stop_is_seen_because_the_panel_is_asked_again(managed: Managed) -> None:
+def test_a_restart_asks_the_panel_again_after_a_long_stop(managed: Managed) -> None:
     uuid = managed.up(STOP_SECONDS=FOR_EVER)
     raw = managed.panel.guests[uuid].raw
     suspended = {**raw, "settings": {**raw["settings"], "suspended": True}}
     with managed.lab.actor("restart", uuid) as actor:
         managed.lab.await_phase(uuid, "stop")
         managed.panel.put(suspended)
-        # After a stop that took longer than that it is asked again.
+        # After a stop longer than this the restart asks the Panel again.
         time.sleep(STALE_SECONDS + 0.1)
         end(managed.lab, uuid)
         result = actor.result()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pre-boot: data directory, disk limit, image, mounts, configuration files; what is wrong with them is known before a stop."""
+"""Pre-boot: data directory, disk limit, image and mounts, with errors before a stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def owner(lab: Lab) -> None:
 
 
 def refused_restart(lab: Lab, uuid: str) -> Any:
-    """The result of a restart that must leave the running server alone."""
+    """The result of a refused restart, after a check that the server still runs."""
     before = lab.container(uuid)
     result = lab.power("restart", uuid)
     assert (result.outcome.value, result.changed, result.state.value) == ("refused", False, "running"), result.msg
@@ -39,11 +39,11 @@ def changed_steps(result: Any) -> list[str]:
 
 
 def owners(directory: Path) -> set[tuple[int, int]]:
-    """Owners of a directory and of everything in it, links themselves included."""
+    """The owners of a directory and of all its contents, without following links."""
     return {(path.lstat().st_uid, path.lstat().st_gid) for path in (directory, *directory.rglob("*"))}
 
 
-def test_ownership_is_corrected_without_following_links(lab: Lab) -> None:
+def test_pre_boot_corrects_owners_without_following_links(lab: Lab) -> None:
     uuid = lab.server()
     outside = lab.root / "outside"
     outside.write_text("not the server's")
@@ -58,7 +58,7 @@ def test_ownership_is_corrected_without_following_links(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("container_too", [False, True])
-def test_a_data_directory_that_is_gone_is_not_taken_for_a_fresh_world(lab: Lab, container_too: bool) -> None:
+def test_a_missing_data_directory_of_a_used_server_refuses_the_start(lab: Lab, container_too: bool) -> None:
     uuid = lab.up()
     lab.power("stop", uuid)
     shutil.rmtree(lab.volume(uuid))
@@ -71,7 +71,7 @@ def test_a_data_directory_that_is_gone_is_not_taken_for_a_fresh_world(lab: Lab, 
     assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
+def test_a_full_disk_refuses_a_restart_before_the_stop(lab: Lab) -> None:
     uuid = lab.up(build={"disk_space": 1})
     with (lab.volume(uuid) / "world").open("wb") as world:
         world.truncate(1024 * 1024 + 1)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_known_before_the_stop(lab: Lab) -> None:
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
 
-def test_too_many_directories_are_known_before_the_stop(lab: Lab) -> None:
+def test_too_many_directories_refuse_a_restart_before_the_stop(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=FOR_EVER)
     bounds = {"user": {"uid": OWNER[0], "gid": OWNER[1]}, "disk_check_entries": 50}
     lab.write_settings(system=bounds)
@@ -102,7 +102,7 @@ def test_too_many_directories_are_known_before_the_stop(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "pull, image", [("never", "fleet-power/nowhere:1"), ("missing", "~fleet-power/nowhere:1"), ("missing", "host.invalid/nowhere:1")]
 )
-def test_an_image_that_cannot_be_had_is_known_before_the_stop(lab: Lab, pull: str, image: str) -> None:
+def test_an_unavailable_image_refuses_a_restart_before_the_stop(lab: Lab, pull: str, image: str) -> None:
     uuid = lab.up()
     lab.write_settings(docker={"pull": pull})
     lab.edit(uuid, container={"image": image})
@@ -132,7 +132,7 @@ def test_only_allowed_mounts_are_made(lab: Lab) -> None:
     assert sum("allowed_mounts" in warning for warning in result.warnings) == 3
 
 
-def test_a_mount_that_turns_into_a_link_after_it_was_allowed_is_not_started(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_mount_that_becomes_a_link_after_its_check_fails_the_start(lab: Lab, proxy: EngineProxy) -> None:
     allowed, private = lab.root / "maps", lab.root / "private"
     (allowed / "arena").mkdir(parents=True)
     private.mkdir()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several processes at one server: each pair of actions, random moments, and the wait for the lock."""
+"""Several processes act on one server: pairs of actions, random moments, and the wait for the lock."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .invariants import Act, Lives, lives_of, violations
 from .lab import Actor, Lab, wait_until
 from .phases import BOOTS, EVERY_PHASE, by_nobody, kept_in, meanwhile, named, start_of, starts_since, waiting_containers
 
-#: Phases in which a rival that is no kill can wait for the end (a pull that is lost ends in a refusal of its own).
+#: Phases whose end another action can wait for. (A lost pull ends in a refusal.)
 WAITED_FOR = [(action, phase) for action, phase in BOOTS if phase in ("prepare", "create", "preboot", "start", "observe")]
-#: Phases of a restart in which the process from before still runs.
+#: Phases of a restart in which the old process still runs.
 BEFORE_THE_END_OF_THE_STOP = ("prepare", "pull", "create", "stop")
 STOPPED = [*WAITED_FOR, ("restart", "stop")]
 
 
 def assert_stays_down(lab: Lab, uuid: str, since: float, seconds: float = 0.5) -> None:
-    """Nothing brings the server up, neither now nor by what was still on its way."""
+    """Assert that the server stays down, also after late requests."""
     time.sleep(seconds)
     assert not lab.is_up(uuid)
     assert starts_since(lab, uuid, since) == []
@@ -55,7 +55,7 @@ def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab
         before = lab.generation(kept.uuid)
         with meanwhile(lambda: lab.power("kill", kept.uuid)) as killing:
             wait_until(lambda: lab.generation(kept.uuid) > before, "the kill has begun")
-            # A pull is given up at once, everything else waits for the engine's answer.
+            # A pull is given up at once; other phases wait for the engine's answer.
             if phase != "pull":
                 kept.let_go()
             kill = killing.result()
@@ -65,7 +65,7 @@ def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab
     assert (kill.outcome.value, kill.code, kill.state.value) == ("done", "", "offline")
     assert (None if kill.cancelled is None else kill.cancelled.value) == (None if phase == "wait" else action)
     assert (loser["outcome"], loser["code"]) == ("cancelled", "cancelled_by_kill")
-    # It gives up as soon as it sees that a kill was asked for, which may be before the process is dead.
+    # It gives up as soon as it sees the request for a kill, perhaps before the process is dead.
     assert loser["state"] == "offline" or (action == "restart" and phase in BEFORE_THE_END_OF_THE_STOP)
     assert waiting_containers(lab, kept.uuid) == []
     assert_stays_down(lab, kept.uuid, ended)
@@ -75,7 +75,7 @@ def test_a_kill_cancels_a_boot_in_every_phase_and_the_server_stays_down(lab: Lab
 
 @pytest.mark.samples("stop")
 @pytest.mark.parametrize("phase", ["prepare", "stop"])
-def test_a_kill_during_a_stop_ends_it(lab: Lab, proxy: EngineProxy, phase: str) -> None:
+def test_a_kill_ends_a_running_stop(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "stop", phase) as kept:
         with meanwhile(lambda: lab.power("kill", kept.uuid)) as killing:
             wait_until(lambda: not lab.is_up(kept.uuid), "the process is dead")
@@ -90,7 +90,7 @@ def test_a_kill_during_a_stop_ends_it(lab: Lab, proxy: EngineProxy, phase: str) 
 
 
 @pytest.mark.parametrize("phase", ["prepare", "kill"])
-def test_a_kill_during_a_kill_waits_for_it_and_both_are_true(lab: Lab, proxy: EngineProxy, phase: str) -> None:
+def test_a_kill_waits_for_another_kill_and_both_results_are_true(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "kill", phase) as kept:
         with meanwhile(lambda: lab.power("kill", kept.uuid)) as killing:
             wait_until(lambda: lab.generation(kept.uuid) > 1 and not lab.is_up(kept.uuid), "the second kill has killed")
@@ -105,7 +105,7 @@ def test_a_kill_during_a_kill_waits_for_it_and_both_are_true(lab: Lab, proxy: En
 
 @pytest.mark.samples("start-create", "restart-preboot", "restart-start")
 @pytest.mark.parametrize("action, phase", WAITED_FOR, ids=named(WAITED_FOR))
-def test_a_start_beside_a_boot_waits_for_it_and_changes_nothing(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
+def test_a_start_waits_for_a_running_boot_and_changes_nothing(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     began = time.time()
     with kept_in(lab, proxy, action, phase) as kept:
         with meanwhile(lambda: lab.power("start", kept.uuid)) as starting:
@@ -120,7 +120,7 @@ def test_a_start_beside_a_boot_waits_for_it_and_changes_nothing(lab: Lab, proxy:
     assert len(starts_since(lab, kept.uuid, began)) == (1 if action == "start" else 2)
 
 
-def test_a_start_that_has_waited_for_another_still_waits_for_readiness(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_that_waited_for_the_lock_still_waits_for_readiness(lab: Lab, proxy: EngineProxy) -> None:
     uuid = lab.server(BOOT_SECONDS=1.5)
     hold = proxy.hold("POST", start_of(uuid))
     with lab.at(proxy.host).actor("start", uuid) as first:
@@ -136,9 +136,9 @@ def test_a_start_that_has_waited_for_another_still_waits_for_readiness(lab: Lab,
 
 @pytest.mark.samples("start-preboot", "start-start", "restart-create", "restart-stop")
 @pytest.mark.parametrize("action, phase", STOPPED, ids=named(STOPPED))
-def test_a_stop_beside_a_boot_waits_its_turn_and_then_stops(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
+def test_a_stop_waits_for_a_running_boot_and_then_stops(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase, **({"stop_timeout": 1} if phase == "stop" else {})) as kept:
-        # The test server reads no stop command while it boots; the grace is short, so that this does not matter.
+        # The test server reads no stop command while it boots, so the stop timeout is short.
         with meanwhile(lambda: lab.power("stop", kept.uuid, stop_timeout=1)) as stopping:
             time.sleep(0.5)
             assert not stopping.done()
@@ -153,7 +153,7 @@ def test_a_stop_beside_a_boot_waits_its_turn_and_then_stops(lab: Lab, proxy: Eng
 
 
 @pytest.mark.parametrize("phase", ["prepare", "stop"])
-def test_a_start_beside_a_stop_waits_for_its_end_and_boots(lab: Lab, proxy: EngineProxy, phase: str) -> None:
+def test_a_start_waits_for_a_running_stop_and_boots(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "stop", phase, stop_timeout=1) as kept:
         with meanwhile(lambda: lab.power("restart" if phase == "prepare" else "start", kept.uuid)) as starting:
             time.sleep(0.5)
@@ -168,7 +168,7 @@ def test_a_start_beside_a_stop_waits_for_its_end_and_boots(lab: Lab, proxy: Engi
     assert lab.node().journal.intents.of(kept.uuid).up is True
 
 
-def test_a_start_of_a_server_that_is_up_does_not_wait_for_a_stop_that_has_not_begun(lab: Lab) -> None:
+def test_a_start_of_a_server_that_is_up_needs_no_wait(lab: Lab) -> None:
     uuid = lab.server()
     assert lab.power("start", uuid, wait_for="running").outcome.value == "done"
     result = lab.power("start", uuid, wait_seconds=0)
@@ -177,7 +177,7 @@ def test_a_start_of_a_server_that_is_up_does_not_wait_for_a_stop_that_has_not_be
 
 @pytest.mark.samples("stop", "start")
 @pytest.mark.parametrize("phase", ["stop", "start", "observe"])
-def test_two_restarts_come_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
+def test_two_restarts_run_one_after_the_other(lab: Lab, proxy: EngineProxy, phase: str) -> None:
     with kept_in(lab, proxy, "restart", phase, stop_timeout=1) as kept:
         began = time.time()
         with meanwhile(lambda: lab.power("restart", kept.uuid, stop_timeout=1)) as restarting:
@@ -192,22 +192,22 @@ def test_two_restarts_come_one_after_the_other(lab: Lab, proxy: EngineProxy, pha
     assert lab.is_up(kept.uuid)
 
 
-def test_no_phase_is_left_out() -> None:
-    # Only among many does a server wait for its turn to boot: test_bulk. Limits are no boot: test_container.
+def test_the_tests_cover_every_phase() -> None:
+    # test_bulk covers the wait for a boot slot, test_container the limits.
     elsewhere = (Phase.QUEUE, Phase.LIMIT)
     assert {phase for _action, phase in EVERY_PHASE} == {*(phase.value for phase in Phase if phase not in elsewhere), "create", "wait"}
 
 
 _ACTIONS = ("start", "stop", "restart", "restart", "kill", "kill")
 _LONGEST_DELAY = 0.4
-#: How long a late start may take, in seconds; the engine is given one.
+#: The longest delay of a late start in seconds; the engine timeout is one second.
 _LATE = 2.5
 
 
 class Round:
-    """One round: some actions on one server, each in a process of its own, at moments that ``seed`` alone decides.
+    """One round of actions on one server, each in a separate process, at moments that only ``seed`` decides.
 
-    ``late``: now and then a start takes longer than the engine is given to answer, and arrives all the same.
+    ``late``: some starts arrive after the engine timeout.
     """
 
     def __init__(self, lab: Lab, proxy: EngineProxy, uuid: str, seed: int, late: bool) -> None:
@@ -216,7 +216,7 @@ class Round:
         self.acts: list[Act] = []
 
     def play(self) -> None:
-        """Set the scene, act, and wait for the end of everything, also of what the dead have left on its way to the engine."""
+        """Prepare the server, act, and wait for the end of all actions and of all requests that dead actors sent."""
         dice = self._random
         self._lab.edit(self._uuid, environment={"STOP_SECONDS": dice.choice((0, 0, 0.3)), "SEED": dice.choice((1, 2))})
         self._lab.power(dice.choice(("start", "kill")), self._uuid)
@@ -236,7 +236,7 @@ class Round:
             act.requests = [seen for seen in self._proxy.seen[before:] if seen.pid == act.pid]
 
     def _latency(self, request: Seen) -> float:
-        """Most requests arrive at once, some a little later; of those to start, which must not have an effect then, many much later."""
+        """Most requests arrive at once, some a little later. Many starts arrive much later, and must then have no effect."""
         if request.path.endswith("/start") and self._random.random() < 0.4:
             return self._random.uniform(0, _LATE if self._late else 0.8)
         return self._random.uniform(0, 0.2) if self._random.random() < 0.1 else 0.0
@@ -259,7 +259,7 @@ class Round:
 def race(lab: Lab, proxy: EngineProxy, seeds: range, *, late: bool = False) -> None:
     """Play a round for each seed; a failure names its seed."""
     uuid = lab.server()
-    # What a first boot makes on the disk is a change, too, and no request to the engine tells of it.
+    # A first boot also changes the disk, and no request to the engine shows that.
     for action in ("start", "kill"):
         assert lab.power(action, uuid).outcome.value == "done"
     with lives_of(lab, uuid) as lives:
@@ -274,7 +274,7 @@ def race(lab: Lab, proxy: EngineProxy, seeds: range, *, late: bool = False) -> N
 
 
 def _await_events(lab: Lab, lives: Lives, uuid: str) -> None:
-    """The engine's events come a moment later than what they tell of."""
+    """Wait for the engine's events, which come a moment after the fact."""
     wait_until(lambda: lab.is_up(uuid) == bool(lives.runs and lives.runs[-1].ended == float("inf")), "the events are here")
 
 
@@ -303,7 +303,7 @@ def test_hundreds_of_random_races_break_no_promise(lab: Lab, proxy: EngineProxy,
     race(lab, proxy, range(hundred, hundred + 100), late=late)
 
 
-def test_a_wait_of_zero_tries_once_and_names_the_holder(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_wait_of_zero_names_the_lock_holder_at_once(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "stop", "stop", reason="maintenance") as kept:
         result = lab.power("restart", kept.uuid, wait_seconds=0)
         assert result.waited_seconds < 1
@@ -321,7 +321,7 @@ def test_a_wait_of_zero_tries_once_and_names_the_holder(lab: Lab, proxy: EngineP
         assert lab.is_up(kept.uuid)
 
 
-def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_wait_of_two_seconds_ends_after_two_seconds(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "preboot") as kept:
         began = time.monotonic()
         result = lab.power("start", kept.uuid, wait_seconds=2)
@@ -332,7 +332,7 @@ def test_a_wait_of_two_seconds_is_two_seconds_long(lab: Lab, proxy: EngineProxy)
         assert "after 2 s" in result.msg
 
 
-def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
+def test_a_waiting_action_gets_the_lock_within_a_second_of_its_release(lab: Lab) -> None:
     uuid = lab.up(MARK=1, STOP_SECONDS=1)
     node = lab.node()
     request = lab.request("stop", uuid)
@@ -341,7 +341,7 @@ def test_a_waiter_is_served_within_moments_of_the_release(lab: Lab) -> None:
         time.sleep(0.3)
         released = time.monotonic()
         holding.release()
-        wait_until(lambda: node.locks.holder(uuid) is not None, "it was handed over")
+        wait_until(lambda: node.locks.holder(uuid) is not None, "the waiting action has the lock")
         assert time.monotonic() - released < 1
         assert stopping.result().outcome.value == "done"
 
@@ -365,7 +365,7 @@ def unusable(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Path]:
 
 @pytest.mark.samples("read-only disk-start", "full disk-restart", "a file in its place-stop")
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
-def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -> None:
+def test_an_action_without_a_lock_changes_nothing(lab: Lab, unusable: Path, action: str) -> None:
     uuid = lab.server()
     if action != "start":
         lab.power("start", uuid, wait_for="running")
@@ -378,9 +378,9 @@ def test_without_a_lock_nothing_is_done(lab: Lab, unusable: Path, action: str) -
     assert (before and (before["Id"], before["State"])) == (after and (after["Id"], after["State"]))
 
 
-def test_who_may_not_use_the_lock_directory_is_told_whom_to_act_as(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
+def test_a_refusal_for_missing_rights_on_locks_names_the_right_user_and_group(lab: Lab, proxy: EngineProxy, tmp_path: Path) -> None:
     uuid = lab.up(MARK=1)
-    # The engine is open to everybody here, and what was killed may be read; the locks are not.
+    # The user may use the engine and read the state, but not the locks.
     os.chmod(tmp_path / "engine.sock", 0o666)
     (tmp_path / "state").chmod(0o755)
     result = by_nobody(lab.at(proxy.host), "stop", uuid)

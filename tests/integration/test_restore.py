@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts after a boot, and an action whose process is killed in each phase."""
+"""Starts after a boot of the node, and actions after a kill of their process in each phase."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def leftover(lab: Lab, uuid: str) -> Leftover | None:
 
 
 def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
-    """Action, outcome and code of every operation of a server, the latest first."""
+    """Action, outcome and code of all operations of a server, the latest first."""
     journal = lab.node().journal
     try:
         return [(row.action, row.outcome, row.code) for row in journal.operations.of(uuid)]
@@ -44,11 +44,11 @@ def codes(lab: Lab, uuid: str) -> list[tuple[str, str, str]]:
 
 @pytest.mark.samples("start-create", "restart-stop", "restart-preboot", "restart-start", "restart-wait", "stop-stop", "kill-kill")
 @pytest.mark.parametrize("action, phase", EVERY_PHASE, ids=named(EVERY_PHASE))
-def test_after_a_death_the_lock_is_free_and_the_next_action_works(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
+def test_a_killed_actor_leaves_a_free_lock_and_the_next_action_works(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     with kept_in(lab, proxy, action, phase) as kept:
         kept.actor.kill()
         assert lab.node().locks.holder(kept.uuid) is None
-        # A kill writes nothing down before it has killed, and here it has not.
+        # A kill records its operation only after it killed the process.
         written = (action, phase) != ("kill", "prepare")
         assert not written or codes(lab, kept.uuid)[0] == (action, "failed", "interrupted")
         left = leftover(lab, kept.uuid)
@@ -56,7 +56,7 @@ def test_after_a_death_the_lock_is_free_and_the_next_action_works(lab: Lab, prox
         lab.edit(kept.uuid, container={"image": IMAGE})
         following = lab.power("restart", kept.uuid, wait_seconds=0, stop_timeout=0)
         assert waiting_containers(lab, kept.uuid) == []
-        # A kill that arrives late does kill; everything else comes too late to matter.
+        # A late kill does kill; other late requests have no effect.
         kept.let_go(lost=action == "kill")
     assert (following.outcome.value, following.changed) == ("done", True)
     assert [row[0] for row in codes(lab, kept.uuid)][:2] == ["restart", action if written else "start"]
@@ -65,7 +65,7 @@ def test_after_a_death_the_lock_is_free_and_the_next_action_works(lab: Lab, prox
     assert lab.is_up(kept.uuid)
 
 
-def test_a_stop_whose_sender_died_is_seen_until_the_run_has_ended(lab: Lab) -> None:
+def test_a_dead_senders_stop_shows_as_stopping_until_the_run_ends(lab: Lab) -> None:
     uuid = lab.server(STOP_SECONDS=FOR_EVER, MARK=1)
     lab.power("start", uuid, wait_for="running")
     with lab.actor("stop", uuid) as stop:
@@ -80,7 +80,7 @@ def test_a_stop_whose_sender_died_is_seen_until_the_run_has_ended(lab: Lab) -> N
     assert not lab.node().locks.has_record(uuid)
 
 
-def test_a_kill_cancels_a_start_that_waits_for_a_stop_whose_sender_died(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_kill_cancels_a_start_that_waits_for_a_dead_senders_stop(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "stop", "stop") as kept:
         kept.actor.kill()
         with lab.actor("start", kept.uuid) as start:
@@ -95,7 +95,7 @@ def test_a_kill_cancels_a_start_that_waits_for_a_stop_whose_sender_died(lab: Lab
 
 @contextmanager
 def orphaned_start(lab: Lab, proxy: EngineProxy, **server: Any) -> Iterator[Kept]:
-    """A start request that is on its way to the engine, its sender dead."""
+    """A start request of a dead sender, still on its way to the engine."""
     uuid = lab.server(**server)
     hold = proxy.hold("POST", start_of(uuid))
     with lab.at(proxy.host).actor("start", uuid) as actor:
@@ -106,14 +106,14 @@ def orphaned_start(lab: Lab, proxy: EngineProxy, **server: Any) -> Iterator[Kept
 
 
 def arrive_late(kept: Kept) -> int:
-    """Deliver the start now; the engine's answer."""
+    """Deliver the start now; return the status of the engine's answer."""
     assert kept.hold is not None
     kept.let_go()
     return kept.hold.await_status()
 
 
 @pytest.mark.parametrize("action", ["kill", "stop"])
-def test_a_start_on_its_way_is_fenced_and_cannot_come_up_later(lab: Lab, proxy: EngineProxy, action: str) -> None:
+def test_a_fenced_start_cannot_bring_the_server_up_later(lab: Lab, proxy: EngineProxy, action: str) -> None:
     began = time.time()
     with orphaned_start(lab, proxy) as kept:
         assert leftover(lab, kept.uuid).phase is Phase.START
@@ -145,7 +145,7 @@ def test_a_fence_keeps_every_volume(lab: Lab, proxy: EngineProxy) -> None:
     assert (lab.volume(kept.uuid) / "world").read_text() == "precious"
 
 
-def test_the_next_start_fences_the_one_on_its_way_and_boots_once(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_start_fences_an_earlier_start_on_its_way_and_boots_once(lab: Lab, proxy: EngineProxy) -> None:
     began = time.time()
     with orphaned_start(lab, proxy) as kept:
         fenced = lab.container(kept.uuid)["Id"]
@@ -159,7 +159,7 @@ def test_the_next_start_fences_the_one_on_its_way_and_boots_once(lab: Lab, proxy
 
 @pytest.mark.samples("kill-done", "start-unchanged")
 @pytest.mark.parametrize("action, outcome", [("kill", "done"), ("stop", "done"), ("restart", "done"), ("start", "unchanged")])
-def test_a_start_executed_late_is_recognised_and_goes_its_usual_way(lab: Lab, proxy: EngineProxy, action: str, outcome: str) -> None:
+def test_a_late_start_is_recognised_and_the_next_action_works(lab: Lab, proxy: EngineProxy, action: str, outcome: str) -> None:
     with orphaned_start(lab, proxy) as kept:
         assert arrive_late(kept) == 204
         lab.await_ready(kept.uuid)
@@ -172,7 +172,7 @@ def test_a_start_executed_late_is_recognised_and_goes_its_usual_way(lab: Lab, pr
 
 @pytest.mark.samples("stop", "kill")
 @pytest.mark.parametrize("second", ["stop", "start", "kill"])
-def test_a_start_on_its_way_is_remembered_when_the_next_actor_dies_too(lab: Lab, proxy: EngineProxy, second: str) -> None:
+def test_a_start_on_its_way_stays_recorded_when_the_next_actor_dies_too(lab: Lab, proxy: EngineProxy, second: str) -> None:
     with orphaned_start(lab, proxy) as kept:
         container = lab.container(kept.uuid)["Id"]
         settling = proxy.hold("DELETE", container)
@@ -183,13 +183,13 @@ def test_a_start_on_its_way_is_remembered_when_the_next_actor_dies_too(lab: Lab,
         result = lab.power("kill", kept.uuid)
         assert (result.outcome.value, result.changed) == ("done", True)
         assert arrive_late(kept) == 404
-        # And the removal the dead one asked for finds nothing to remove any more.
+        # The removal by the dead actor finds no container any more.
         settling.release()
         assert settling.await_status() == 404
     assert lab.container(kept.uuid) is None
 
 
-def test_a_kill_that_died_after_raising_the_generation_has_cancelled_a_start(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_kill_that_dies_after_it_raised_the_generation_cancels_a_start(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "start", "start") as start:
         dying = proxy.hold("POST", rf"/containers/{start.uuid}/kill")
         with lab.at(proxy.host).actor("kill", start.uuid) as kill:
@@ -202,11 +202,11 @@ def test_a_kill_that_died_after_raising_the_generation_has_cancelled_a_start(lab
     assert not lab.is_up(start.uuid)
 
 
-def test_a_waiter_gets_the_lock_as_soon_as_its_holder_has_died(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_waiting_action_gets_the_lock_soon_after_its_holder_died(lab: Lab, proxy: EngineProxy) -> None:
     with kept_in(lab, proxy, "stop", "stop") as kept, lab.actor("restart", kept.uuid, stop_timeout=0, gate=True) as waiter:
         waiter.await_gate()
         waiter.go()
-        # It checks a definition and an engine before it comes to the lock.
+        # It reads the definition and asks the engine before it locks.
         time.sleep(2.5)
         kept.actor.kill()
         died = time.time()
@@ -223,7 +223,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The collection's module_utils in a zip, each package with an empty __init__.py, and nothing else."""
+    """A zip with only the collection's module_utils, each package with an empty __init__.py."""
     path = tmp_path_factory.mktemp("archive") / "power.zip"
     parts = PACKAGE.split(".")
     packages = {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
@@ -247,7 +247,7 @@ class Restore:
         )
 
     def ended(self) -> tuple[int, list[str], str]:
-        """Its exit code, its lines, and what it said on standard error."""
+        """Its exit code, its lines, and its standard error."""
         out, errors = self.child.communicate(timeout=PATIENCE)
         return self.child.returncode, out.splitlines(), errors
 
@@ -271,7 +271,7 @@ def begin(lab: Lab, archive: Path) -> Iterator[Begin]:
 
 
 def halted(lab: Lab, *uuids: str) -> None:
-    """End servers as a halt of the node does: nobody means them to be down."""
+    """End servers as a halt of the node does: they still should be up."""
     end(lab, *uuids)
     for uuid in uuids:
         wait_until(lambda uuid=uuid: not lab.is_up(uuid), f"{uuid} is down")
@@ -282,7 +282,7 @@ def line_of(lines: list[str], uuid: str) -> str:
     return found
 
 
-def test_what_was_meant_to_be_up_comes_up_in_order_and_apart_and_nothing_else_does(lab: Lab, begin: Begin) -> None:
+def test_only_servers_that_should_be_up_start_in_order_and_with_stagger(lab: Lab, begin: Begin) -> None:
     game, proxy, suspended, down = started(lab, 4)
     lab.edit(proxy, meta={"name": "Proxy", "priority": 10})
     lab.edit(suspended, suspended=True)
@@ -302,7 +302,7 @@ def test_what_was_meant_to_be_up_comes_up_in_order_and_apart_and_nothing_else_do
     assert seconds(found[game].begun_at) >= seconds(found[proxy].ended_at) - 0.002
 
 
-def test_one_that_is_stopped_before_its_turn_stays_down(lab: Lab, begin: Begin) -> None:
+def test_a_server_that_is_stopped_before_its_turn_stays_down(lab: Lab, begin: Begin) -> None:
     first, second = started(lab, 2)
     lab.edit(first, meta={"name": "First", "priority": 1}, environment={"BOOT_SECONDS": 4})
     halted(lab, first, second)
@@ -317,7 +317,7 @@ def test_one_that_is_stopped_before_its_turn_stays_down(lab: Lab, begin: Begin) 
 
 @pytest.mark.samples("15")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_lets_those_under_way_finish_and_no_other_begin(lab: Lab, begin: Begin, number: int) -> None:
+def test_a_signal_lets_running_starts_finish_and_no_other_begin(lab: Lab, begin: Begin, number: int) -> None:
     first, second = started(lab, 2)
     lab.edit(first, meta={"name": "First", "priority": 1})
     halted(lab, first, second)
@@ -332,7 +332,7 @@ def test_a_signal_lets_those_under_way_finish_and_no_other_begin(lab: Lab, begin
     assert_all_free(lab, [first, second])
 
 
-def test_two_at_once_start_each_server_once(lab: Lab, begin: Begin) -> None:
+def test_two_restores_start_each_server_once(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 3, DATA_WRITE=1)
     halted(lab, *uuids)
     for restore in [begin("--stagger", "0"), begin("--stagger", "0")]:
@@ -340,7 +340,7 @@ def test_two_at_once_start_each_server_once(lab: Lab, begin: Begin) -> None:
     assert [(lab.volume(uuid) / "boots").read_text().strip() for uuid in uuids] == ["2"] * 3
 
 
-def test_a_journal_that_nobody_can_read_is_no_empty_one(lab: Lab, begin: Begin) -> None:
+def test_an_unreadable_journal_fails_the_restore_and_starts_no_server(lab: Lab, begin: Begin) -> None:
     uuids = started(lab, 1)
     halted(lab, *uuids)
     for file in (lab.root / "state").glob("journal.sqlite*"):
@@ -353,7 +353,7 @@ def test_a_journal_that_nobody_can_read_is_no_empty_one(lab: Lab, begin: Begin) 
 
 @pytest.mark.samples("reboot-False")
 @pytest.mark.parametrize("phase, up", [("reboot", False), ("start", True)])
-def test_the_reboot_of_a_maintenance_is_left_to_it(lab: Lab, begin: Begin, phase: str, up: bool) -> None:
+def test_the_restore_starts_no_server_during_the_reboot_of_a_maintenance(lab: Lab, begin: Begin, phase: str, up: bool) -> None:
     (uuid,) = started(lab, 1)
     halted(lab, uuid)
     (lab.root / "state" / "maintenance.json").write_text(json.dumps({"schema": 1, "phase": phase, "boot_id": "b", "servers": []}))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sample rulebook, run by the real ansible-rulebook: somebody is paged, lobbies are restarted, and nothing is lost at a restart."""
+"""The sample rulebook with the real ansible-rulebook: a crash loop sends a page, also across restarts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .shim import NO_ENGINE, TOKEN, again, configure
 
 pytestmark = pytest.mark.long
 AT = "2026-03-01T12:00:00.250Z"
-#: Java begins, and then Ansible for each page.
+#: Java starts, and then Ansible for each page.
 PATIENCE = 90.0
 
 
@@ -38,7 +38,7 @@ def programs() -> str:
 
 
 class Rulebook:
-    """ansible-rulebook with the sample, again and again, and who was paged."""
+    """Runs ansible-rulebook with the sample, and keeps the pages of all its processes."""
 
     def __init__(self, lab: Lab, programs: str, url: str, lobbies: list[str]) -> None:
         self.root = lab.root / "rulebook"
@@ -75,7 +75,7 @@ class Rulebook:
         files = ("--inventory", "inventory.yml", "--vars", "vars.yml")
         command = [f"{self._programs}/ansible-rulebook", "--rulebook", "fleet.power.events", *files]
         with Running(command, environment, self.root, self.root / "none") as running:
-            wait_until(self.cursor.exists, "it follows", PATIENCE)
+            wait_until(self.cursor.exists, "the rulebook follows the node", PATIENCE)
             yield running
 
     def paged(self) -> list[str]:
@@ -89,7 +89,7 @@ class Rulebook:
 
 
 def give_up(journal: Journal, *numbers: int) -> None:
-    """Another server each time: of one it is told once in half an hour."""
+    """Write crash loops, each of another server: the rulebook pages at most once per server in half an hour."""
     for number in numbers:
         server = Server(str(uuid_module.UUID(int=number)), f"server-{number}")
         assert journal.events.write(Event(EventType.SERVER_CRASH_LOOP, AT, {"consecutive_crashes": 11}, server, f"id-{number}"))
@@ -106,7 +106,7 @@ def end(running: Running) -> None:
     running.wait(60.0)
 
 
-def test_a_server_that_is_given_up_pages_once_through_restarts_of_both_sides(tmp_path: Path, programs: str) -> None:
+def test_a_crash_loop_pages_once_across_restarts_of_both_sides(tmp_path: Path, programs: str) -> None:
     lab = Lab(tmp_path, NO_ENGINE, None)
     fixed_port(lab)
     with contextlib.closing(lab.node().journal) as journal:
@@ -115,23 +115,23 @@ def test_a_server_that_is_given_up_pages_once_through_restarts_of_both_sides(tmp
             rulebook = Rulebook(lab, programs, shim.url, [])
             with rulebook.running() as running:
                 give_up(journal, 1, 2)
-                wait_until(lambda: rulebook.paged() == ["id-1", "id-2"], "both are told", PATIENCE)
+                wait_until(lambda: rulebook.paged() == ["id-1", "id-2"], "both send a page", PATIENCE)
                 end(running)
-            # While it is away, and the face as well.
+            # The rulebook is down, and so is the HTTP shim.
             give_up(journal, 3)
             shim.kill()
-        with again(lab) as face, rulebook.running() as running:
-            wait_until(lambda: rulebook.paged()[2:] == ["id-3"], "what came meanwhile is told", PATIENCE)
-            face.end()
+        with again(lab) as next_shim, rulebook.running() as running:
+            wait_until(lambda: rulebook.paged()[2:] == ["id-3"], "the event of the break sends a page", PATIENCE)
+            next_shim.end()
             give_up(journal, 4)
             time.sleep(2.0)
             with again(lab):
-                wait_until(lambda: rulebook.paged()[3:] == ["id-4"], "it is told by the next process", PATIENCE)
+                wait_until(lambda: rulebook.paged()[3:] == ["id-4"], "the event from the next HTTP shim sends a page", PATIENCE)
                 running.signal_all(signal.SIGKILL)
                 give_up(journal, 5)
                 with rulebook.running() as next_one:
-                    wait_until(lambda: rulebook.paged()[-1:] == ["id-5"], "it goes on after a kill", PATIENCE)
+                    wait_until(lambda: rulebook.paged()[-1:] == ["id-5"], "the rulebook continues after a kill", PATIENCE)
                     time.sleep(3.0)
                     end(next_one)
-    # Of before the kill it had kept its place long ago.
+    # The cursor was saved before the kill, so no page repeats.
     assert rulebook.paged() == ["id-1", "id-2", "id-3", "id-4", "id-5"]

@@ -37,7 +37,7 @@ from .many import (
 
 @pytest.fixture
 def own(lab: Lab, proxy: EngineProxy) -> Lab:
-    """The node as if it had the engine to itself: other tests' containers are not in its lists, or "all" would mean them, too."""
+    """The node without other tests' containers in the engine's lists: "all" would include them."""
 
     def narrow(head: bytes) -> bytes:
         line, end_of_line, rest = head.partition(b"\r\n")
@@ -52,13 +52,13 @@ def own(lab: Lab, proxy: EngineProxy) -> Lab:
 
 @pytest.fixture
 def act(own: Lab, tmp_path: Path) -> Any:
-    """Act by the module, run as on a node; its result."""
+    """Runs the module as on a node, and returns its result."""
     controller = Controller(own, tmp_path / "controller")
     return lambda action, server="all", **options: controller.run_module(**controller.options(action=action, server=server, **options))
 
 
-def told(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """How each server ended: outcome and code."""
+def endings_by_server(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Outcome and code of each server."""
     return dict(zip([entry["server"] for entry in result["servers"]], shown_endings(result)))
 
 
@@ -70,25 +70,25 @@ def undefine(lab: Lab, uuid: str) -> dict[str, Any]:
 
 
 def is_a_file_now(lab: Lab) -> None:
-    """Make the directory of definitions one that cannot be read, also by root."""
+    """Replace the directory of definitions by a file, so that even root cannot read it."""
     (lab.root / "servers").rename(lab.root / "servers-before")
     (lab.root / "servers").write_text("")
 
 
-def test_a_restart_of_all_leaves_out_those_that_are_down_and_skips_the_suspended(lab: Lab, act: Any) -> None:
+def test_a_restart_of_all_omits_servers_that_are_down_and_skips_suspended_servers(lab: Lab, act: Any) -> None:
     up, suspended, crashed = started(lab, 3)
     end(lab, crashed)
     lab.server()
     lab.edit(suspended, suspended=True)
     before = starts(lab, [suspended, crashed])
     result = act("restart")
-    assert told(result) == {up: ("done", ""), suspended: ("skipped", "suspended")}
+    assert endings_by_server(result) == {up: ("done", ""), suspended: ("skipped", "suspended")}
     assert "failed" not in result and result["changed"]
     assert result["summary"]["text"][0].startswith("server-")
     assert starts(lab, [suspended, crashed]) == before
     assert not lab.is_up(crashed)
-    # One that is named is refused.
-    assert told(act("restart", [up, suspended]))[suspended] == ("refused", "suspended")
+    # A suspended server that is named is refused.
+    assert endings_by_server(act("restart", [up, suspended]))[suspended] == ("refused", "suspended")
 
 
 @pytest.mark.samples("restart")
@@ -101,34 +101,34 @@ def test_a_boot_of_all_with_an_unreadable_source_fails_as_incomplete(lab: Lab, a
         result = act(action, definitions=definitions, _ansible_check_mode=check)
         assert (result["failed"], result["code"]) == (True, "incomplete")
         assert f"{lab.root}/servers" in result["msg"] and "what could be seen had its turn" in result["msg"]
-        # It is up already, or nobody can tell how it is booted.
+        # A start finds the server up; a restart cannot read its definition.
         expected = {up: ("refused", "source_unreachable"), by_task: ("done", "")} if action == "restart" else {}
-        assert told(result) == {**dict.fromkeys((up, by_task), ("unchanged", "")), **expected}
+        assert endings_by_server(result) == {**dict.fromkeys((up, by_task), ("unchanged", "")), **expected}
     assert lab.container(down) is None and starts(lab, [up]) == before
 
 
 @pytest.mark.samples("stop-running", "restart-any")
 @pytest.mark.parametrize("only", [{}, {"only": ["running"]}], ids=["any", "running"])
 @pytest.mark.parametrize("action", ["stop", "restart"])
-def test_a_server_of_all_that_cannot_be_seen_makes_the_action_incomplete(
+def test_an_invisible_server_makes_an_action_on_all_incomplete(
     lab: Lab, act: Any, proxy: EngineProxy, action: str, only: dict[str, object]
 ) -> None:
     seen, hidden = started(lab, 2)
     proxy.fail("GET", rf"/containers/{hidden}/json")
     for check in (True, False):
         result = act(action, **only, _ansible_check_mode=check)
-        assert told(result) == {seen: ("done", ""), hidden: ("failed", "engine_error")}
+        assert endings_by_server(result) == {seen: ("done", ""), hidden: ("failed", "engine_error")}
         assert (result["failed"], result["code"]) == (True, "incomplete")
         assert "1 of 2 could not be seen" in result["msg"]
     assert lab.is_up(hidden) and lab.is_up(seen) == (action == "restart")
-    # One that is named is a failure of its own; nothing is missing of what was asked for.
+    # A named server fails by itself, and the action is complete.
     result = act(action, [hidden, seen], **only)
-    assert told(result)[hidden] == ("failed", "engine_error") and "code" not in result
+    assert endings_by_server(result)[hidden] == ("failed", "engine_error") and "code" not in result
 
 
 @pytest.mark.samples("True")
 @pytest.mark.parametrize("check", [True, False])
-def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(lab: Lab, act: Any, check: bool) -> None:
+def test_a_start_by_intent_fails_if_the_journal_cannot_be_read(lab: Lab, act: Any, check: bool) -> None:
     (crashed,) = started(lab, 1)
     end(lab, crashed)
     before = starts(lab, [crashed])
@@ -142,8 +142,8 @@ def test_what_is_meant_to_be_up_is_not_guessed_where_the_journal_cannot_be_read(
         journal.write_bytes(b"no database" * 1000)
 
 
-def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
-    """Selected because it ran; by the time the lock is free somebody has stopped it."""
+def test_the_only_option_is_checked_again_under_the_lock(lab: Lab, own: Lab) -> None:
+    """The server runs at the selection, and another action stops it before the lock is free."""
     (uuid,) = started(lab, 1, STOP_SECONDS=FOR_EVER)
     (other,) = started(lab, 1)
     only = frozenset({PowerState.RUNNING, PowerState.STARTING, PowerState.STOPPING})
@@ -158,32 +158,32 @@ def test_only_counts_again_under_the_lock(lab: Lab, own: Lab) -> None:
         assert stop.result()["outcome"] == "done"
     assert endings(results) == [("skipped", "not_selected"), ("done", "")]
     assert not results[0].changed and not lab.is_up(uuid)
-    # The action had begun with the lock, and so its end is told.
+    # The action began with the lock, so the journal has its end.
     row = last_operations(lab, [uuid])[uuid]
     assert (row.action, row.outcome, row.code) == ("restart", "skipped", "not_selected")
 
 
-def test_a_kill_of_all_cancels_earlier_requests_for_servers_it_does_not_know(own: Lab, lab: Lab) -> None:
+def test_a_kill_of_all_cancels_earlier_requests_for_unknown_servers(own: Lab, lab: Lab) -> None:
     uuids = [lab.server(done=("never",)) for _unused in range(4)]
-    # Only the start knows them: to the kill they are nothing before they have a container.
+    # Only the start knows these servers: the kill cannot see them before they have a container.
     given = [undefine(lab, uuid) for uuid in uuids]
     with beside(
         lambda: power_each(own, "start", uuids, options={"definitions": given}, max_parallel=1, wait_for="running", wait_timeout=600)
     ) as start:
         wait_until(lambda: lab.is_up(uuids[0]), "the first is up")
         killed = power_each(own, "kill", ["all"])
-        told_of_start = endings(start.result(60))
+        start_endings = endings(start.result(60))
     assert endings(killed) == [("done", "")]
-    assert told_of_start == [("cancelled", "cancelled_by_kill")] * 4
+    assert start_endings == [("cancelled", "cancelled_by_kill")] * 4
     assert not any(lab.is_up(uuid) for uuid in uuids)
 
 
-#: The engine's and the journal's clock are one, their figures cut to milliseconds.
+#: The engine and the journal use one clock, and cut times to milliseconds.
 EXACT = 0.002
 
 
 def prioritised(lab: Lab, priorities: Sequence[int], **environment: object) -> list[str]:
-    """Servers that have never run, whose definitions say their priorities."""
+    """Servers without a run, with priorities in their definitions."""
     uuids = servers(lab, len(priorities), **environment)
     for uuid, priority in zip(uuids, priorities):
         lab.edit(uuid, meta={"name": f"server-{uuid[:8]}", "priority": priority})
@@ -191,13 +191,13 @@ def prioritised(lab: Lab, priorities: Sequence[int], **environment: object) -> l
 
 
 def spans(lab: Lab, uuids: Sequence[str]) -> list[tuple[float, float]]:
-    """When the last operation of each server began and ended."""
+    """The begin and the end of the last operation of each server."""
     found = last_operations(lab, uuids)
     return [(seconds(found[uuid].begun_at), seconds(found[uuid].ended_at)) for uuid in uuids]
 
 
 def assert_one_tier_after_the_other(lab: Lab, tiers: Sequence[Sequence[str]]) -> None:
-    """Nobody has begun before all of the tier before had ended."""
+    """Assert that each tier began after all servers of the tier before had ended."""
     for before, after in zip(tiers, tiers[1:]):
         assert min(begun for begun, _end in spans(lab, after)) >= max(ended for _begun, ended in spans(lab, before)) - EXACT
 
@@ -205,14 +205,14 @@ def assert_one_tier_after_the_other(lab: Lab, tiers: Sequence[Sequence[str]]) ->
 def test_a_start_begins_with_the_lowest_priority_and_tiers_wait_for_readiness(lab: Lab) -> None:
     game, proxy, lobby, other = prioritised(lab, [100, 10, 50, 100], BOOT_SECONDS=0.3)
     results = power_each(lab, "start", [game, proxy, lobby, other], priorities={}, wait_for="running")
-    assert [result.server.uuid for result in results] == [game, proxy, lobby, other], "told in the order asked"
+    assert [result.server.uuid for result in results] == [game, proxy, lobby, other], "the results are in the order of the request"
     assert endings(results) == [("done", "")] * 4
     assert_one_tier_after_the_other(lab, [[proxy], [lobby], [game, other]])
 
 
 @pytest.mark.samples("stop")
 @pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
+def test_a_stop_or_kill_begins_with_the_highest_priority(lab: Lab, action: str) -> None:
     proxy, lobby, game = prioritised(lab, [10, 50, 100])
     power_each(lab, "start", [proxy, lobby, game], wait_for="running")
     assert endings(power_each(lab, action, [proxy, lobby, game], priorities={})) == [("done", "")] * 3
@@ -221,19 +221,19 @@ def test_a_stop_or_kill_begins_with_the_highest(lab: Lab, action: str) -> None:
 
 @pytest.mark.samples("2")
 @pytest.mark.parametrize("max_parallel", [0, 2])
-def test_servers_begin_apart_and_those_with_nothing_to_do_or_refused_do_not_count(lab: Lab, max_parallel: int) -> None:
+def test_stagger_separates_starts_and_ignores_unchanged_and_refused_servers(lab: Lab, max_parallel: int) -> None:
     up, suspended = started(lab, 1)[0], lab.server(suspended=True)
     uuids = servers(lab, 3)
     results = power_each(lab, "start", [suspended, up, *uuids], stagger=1.5, max_parallel=max_parallel)
     assert endings(results) == [("refused", "suspended"), ("unchanged", ""), *[("done", "")] * 3]
     begun = sorted(begun for begun, _end in spans(lab, uuids))
     gaps = [after - before for before, after in zip(begun, begun[1:])]
-    # What is written down as its beginning comes a moment after its turn.
+    # The recorded begin is a moment after the server's turn.
     assert all(0.8 < gap < 10 for gap in gaps), gaps
     assert sum(result.seconds for result in results[:2]) < 5
 
 
-def test_a_signal_ends_the_wait_between_two_servers_at_once(lab: Lab) -> None:
+def test_a_signal_ends_the_stagger_at_once(lab: Lab) -> None:
     uuids = servers(lab, 4, BOOT_SECONDS=1)
     signalled = threading.Event()
     with beside(
@@ -242,7 +242,7 @@ def test_a_signal_ends_the_wait_between_two_servers_at_once(lab: Lab) -> None:
         ),
         signalled.set,
     ) as starting:
-        wait_until(lambda: any(lab.is_up(uuid) for uuid in uuids), "one is up")
+        wait_until(lambda: any(lab.is_up(uuid) for uuid in uuids), "a server is up")
         signalled.set()
         results = starting.result(10)
     assert sorted(endings(results)) == [("done", ""), *[("skipped", "interrupted_by_signal")] * 3]
@@ -250,7 +250,7 @@ def test_a_signal_ends_the_wait_between_two_servers_at_once(lab: Lab) -> None:
     assert_all_free(lab, uuids)
 
 
-def test_a_kill_cancels_a_start_that_waits_to_begin_apart(lab: Lab) -> None:
+def test_a_kill_cancels_a_start_that_waits_for_its_stagger(lab: Lab) -> None:
     first, second = prioritised(lab, [1, 2])
     stopping = threading.Event()
     with beside(

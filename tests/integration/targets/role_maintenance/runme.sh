@@ -3,5 +3,5 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 set -eux
-# It is no state that is reached, but work that is done each time.
+# The role works each time, so no call is without changes.
 ../setup_four_calls/with_servers.sh maintain.yml some some some some

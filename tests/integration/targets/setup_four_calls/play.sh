@@ -3,7 +3,7 @@
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# play.sh PLAYBOOK [OPTION...]: runs a target's playbook as ansible-test runs a target that is a role.
+# play.sh PLAYBOOK [OPTION...]: runs a target's playbook with the variables that ansible-test gives to a role target.
 set -euo pipefail
 config=../../integration_config.yml
 if [ -e "$config" ]; then set -- "$@" -e "@$config"; fi

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an engine tells and notes of the ends of its containers, of its own end, and of its life: what is relied on of it."""
+"""The facts about an engine that the supervisor relies on: events of ends, marks of manual stops, and the engine's own life."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .engine_proxy import EngineProxy
 from .lab import wait_until
 from .own_engine import OwnEngine, own_engine
 
-#: How long a shutdown may take: what the engine gives its containers by default, and those who read its answers.
+#: The longest shutdown: the engine's default timeout for containers, and time for its clients.
 _SHUTDOWN_SECONDS = 25.0
-#: What happened: action, and the signal or the exit code.
-Told = tuple[str, "int | None"]
+#: An event: action, and the signal or the exit code.
+Seen = tuple[str, "int | None"]
 
 
 class Follower:
-    """A thread that follows an engine; what it was told, and how that ended."""
+    """A thread that follows an engine; it keeps the events and the end of the stream."""
 
     def __init__(self, stream: DockerEventStream) -> None:
         self.stream = stream
@@ -39,12 +39,12 @@ class Follower:
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
-    def of(self, container: str) -> list[Told]:
-        return [_told(event) for event in self.events if event.container == container]
+    def of(self, container: str) -> list[Seen]:
+        return [_seen(event) for event in self.events if event.container == container]
 
-    def await_told(self, container: str, *told: Told) -> None:
-        wait_until(lambda: len(self.of(container)) >= len(told), f"{told} of {container}")
-        assert self.of(container) == list(told)
+    def await_events(self, container: str, *expected: Seen) -> None:
+        wait_until(lambda: len(self.of(container)) >= len(expected), f"{expected} of {container}")
+        assert self.of(container) == list(expected)
 
     def await_end(self) -> None:
         self._thread.join(30)
@@ -64,7 +64,7 @@ class Follower:
         self.ended_at = time.monotonic()
 
 
-def _told(event: ContainerEvent) -> Told:
+def _seen(event: ContainerEvent) -> Seen:
     return event.action, event.exit_code if event.action == "die" else event.signal
 
 
@@ -95,8 +95,8 @@ def kill_from_the_host(own: OwnEngine, container: str) -> None:
     os.kill(found.pid, signal.SIGKILL)
 
 
-#: What is done to a container that leaves SIGHUP alone; what is told of it, and the mark that it has then.
-ENDS: dict[str, tuple[Callable[[OwnEngine, str], object], list[Told], bool]] = {
+#: Ends of a container that ignores SIGHUP: the act, its events, and the mark of a manual stop.
+ENDS: dict[str, tuple[Callable[[OwnEngine, str], object], list[Seen], bool]] = {
     "docker stop": (lambda own, name: own.client.stop(name), [("kill", 15), ("die", 0)], True),
     "docker kill": (lambda own, name: own.client.kill(name), [("kill", 9), ("die", 137)], True),
     "docker kill -s HUP": (lambda own, name: own.client.kill(name, "HUP"), [("kill", 1)], True),
@@ -106,22 +106,22 @@ ENDS: dict[str, tuple[Callable[[OwnEngine, str], object], list[Told], bool]] = {
 
 
 @pytest.mark.parametrize("what", ENDS)
-def test_what_is_told_of_an_end_and_noted_by_the_engine(own: OwnEngine, follower: Follower, what: str) -> None:
-    act, told, mark = ENDS[what]
+def test_the_engine_reports_each_end_and_marks_manual_stops(own: OwnEngine, follower: Follower, what: str) -> None:
+    act, expected, mark = ENDS[what]
     container = own.up(IGNORE_SIGNALS="HUP", **({"CRASH_AFTER": 1, "EXIT_CODE": 3} if what == "a crash" else {}))
     assert manual_stop_mark(root_of(own), container) is False
     act(own, container)
-    follower.await_told(container, ("start", None), *told)
+    follower.await_events(container, ("start", None), *expected)
     assert manual_stop_mark(root_of(own), container) is mark
 
 
-def test_a_removal_is_told_of(own: OwnEngine, follower: Follower) -> None:
+def test_the_engine_reports_a_removal(own: OwnEngine, follower: Follower) -> None:
     container = own.up(IGNORE_SIGNALS="all")
     own.client.remove_container(container, force=True)
-    follower.await_told(container, ("start", None), ("kill", 9), ("die", 137), ("destroy", None))
+    follower.await_events(container, ("start", None), ("kill", 9), ("die", 137), ("destroy", None))
 
 
-def test_a_silent_stream_is_closed_by_another_thread_within_a_second(own: OwnEngine) -> None:
+def test_another_thread_closes_a_silent_stream_within_a_second(own: OwnEngine) -> None:
     follower = Follower(own.engine().events.follow(None))
     time.sleep(0.3)
     began = time.monotonic()
@@ -133,34 +133,34 @@ def test_a_silent_stream_is_closed_by_another_thread_within_a_second(own: OwnEng
     assert list(follower.stream) == []
 
 
-def test_what_has_happened_is_told_again_from_that_moment_on(own: OwnEngine, follower: Follower) -> None:
+def test_a_new_stream_repeats_events_from_a_given_moment_on(own: OwnEngine, follower: Follower) -> None:
     container = own.up()
     own.client.kill(container)
-    follower.await_told(container, ("start", None), ("kill", 9), ("die", 137))
+    follower.await_events(container, ("start", None), ("kill", 9), ("die", 137))
     killed = next(event for event in follower.events if event.container == container and event.action == "kill")
     again = Follower(own.engine().events.follow(killed.at))
-    again.await_told(container, ("kill", 9), ("die", 137))
+    again.await_events(container, ("kill", 9), ("die", 137))
     later = Follower(own.engine().events.follow(killed.at + 1))
-    later.await_told(container, ("die", 137))
+    later.await_events(container, ("die", 137))
     again.close()
     later.close()
 
 
-def test_a_life_is_the_engines_process_and_says_when_it_began(own: OwnEngine) -> None:
+def test_a_life_names_the_engines_process_and_its_beginning(own: OwnEngine) -> None:
     life = engine_life(own.host)
     assert life.split("/")[1] == str(own.pid)
     assert life == engine_life(own.host)
     began = engine_began(life)
     assert began is not None and time.time() - 600 < began < time.time()
-    # Between what was written for it and what it wrote itself.
+    # Between the test's file and the engine's own file.
     configured, running = (Path(own.pid_file).with_name(name).stat().st_mtime for name in ("daemon.json", "pid"))
     assert configured - 2 < began < running + 2
     assert own.engine().events.is_serving(5)
 
 
 @pytest.mark.long
-def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With systemd the next engine finds who has knocked meanwhile: there is no refusal, only no answer."""
+def test_a_socket_activated_engine_serves_no_client_during_its_shutdown(docker_host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd keeps new connections for the next engine: a client gets no refusal and no answer."""
     for mortal in own_engine(docker_host, activated=True):
         monkeypatch.setattr(engine_process, "_PID_FILES", (mortal.pid_file,))
         container, life = mortal.up(), engine_life(mortal.host)
@@ -168,7 +168,7 @@ def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(do
         assert mortal.engine().events.is_serving(5)
         follower = Follower(mortal.engine().events.follow(time.time_ns()))
         mortal.begin_shutdown()
-        follower.await_told(container, ("kill", 15), ("die", 0))
+        follower.await_events(container, ("kill", 15), ("die", 0))
         began = time.monotonic()
         assert not mortal.engine().events.is_serving(1)
         assert time.monotonic() - began < 2
@@ -178,7 +178,7 @@ def test_an_engine_that_somebody_else_listens_for_lets_nobody_in_once_it_ends(do
         assert engine_life(mortal.host) not in ("", life)
 
 
-def test_an_engine_behind_a_socket_of_somebody_elses_is_found_by_its_pid_file(
+def test_a_pid_file_finds_an_engine_behind_the_socket_of_another_process(
     own: OwnEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = EngineProxy(own.host, tmp_path / "proxy.sock")
@@ -187,12 +187,12 @@ def test_an_engine_behind_a_socket_of_somebody_elses_is_found_by_its_pid_file(
         assert engine_life(proxy.host) == engine_life(own.host) != ""
         (tmp_path / "pid").write_text(str(os.getpid()))
         monkeypatch.setattr(engine_process, "_PID_FILES", (str(tmp_path / "pid"),))
-        assert engine_life(proxy.host) in ("", engine_life(own.host)), "the only one, where there is no other"
+        assert engine_life(proxy.host) in ("", engine_life(own.host)), "the only engine on a machine without another"
     finally:
         proxy.close()
 
 
-def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(mortal: OwnEngine) -> None:
+def test_a_shutdown_reports_each_end_breaks_the_stream_and_marks_no_container(mortal: OwnEngine) -> None:
     engine, life, root = mortal.engine(), engine_life(mortal.host), root_of(mortal)
     quick, deaf = mortal.up(), mortal.up(IGNORE_SIGNALS="all", config={"StopTimeout": 1})
     found = engine.inspect(deaf)
@@ -201,8 +201,8 @@ def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(m
     follower = Follower(engine.events.follow(since))
     began = time.monotonic()
     mortal.begin_shutdown()
-    follower.await_told(quick, ("kill", 15), ("die", 0))
-    assert not mortal.engine().events.is_serving(2), "it lets nobody in, and has not ended yet"
+    follower.await_events(quick, ("kill", 15), ("die", 0))
+    assert not mortal.engine().events.is_serving(2), "it serves no client, and has not ended yet"
     assert follower.end == ""
     follower.await_end()
     assert follower.end.startswith("Cannot follow the engine's events: the engine at unix:")
@@ -215,13 +215,13 @@ def test_a_shutdown_tells_of_each_end_then_breaks_the_stream_and_marks_nothing(m
     assert engine_life(mortal.host) not in ("", life)
     again = Follower(mortal.engine().events.follow(since))
     probe = mortal.up()
-    again.await_told(probe, ("start", None))
-    assert again.of(quick) == again.of(deaf) == [], "another process tells nothing of what was before it"
+    again.await_events(probe, ("start", None))
+    assert again.of(quick) == again.of(deaf) == [], "a new engine does not repeat events of the old one"
     again.close()
 
 
 @pytest.mark.long
-def test_a_killed_engine_breaks_the_stream_and_the_next_stops_what_still_runs(mortal: OwnEngine) -> None:
+def test_a_killed_engine_breaks_the_stream_and_the_next_engine_stops_its_containers(mortal: OwnEngine) -> None:
     container, life, root = mortal.up(), engine_life(mortal.host), root_of(mortal)
     since = time.time_ns()
     follower = Follower(mortal.engine().events.follow(since))
@@ -232,9 +232,9 @@ def test_a_killed_engine_breaks_the_stream_and_the_next_stops_what_still_runs(mo
     mortal.start()
     assert engine_life(mortal.host) not in ("", life)
     again = Follower(mortal.engine().events.follow(since))
-    again.await_told(container, ("kill", 15), ("die", 0))
+    again.await_events(container, ("kill", 15), ("die", 0))
     began = engine_began(engine_life(mortal.host))
     assert began is not None and all(event.at / 1e9 > began for event in again.events)
     again.close()
-    # It looks like a person's stop in every way but that another process did it.
+    # Only the new engine process distinguishes this stop from a manual one.
     assert manual_stop_mark(root, container) is True
