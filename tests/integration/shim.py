@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim in a process of its own, and ways to ask it: as a client does, or byte by byte."""
+"""Run the HTTP shim in a process of its own, and send it requests or bytes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .lab import Lab, wait_until
 
 TOKEN = "the-token-of-the-node-alone"
 _MODULE = "ansible_collections.fleet.power.plugins.module_utils.http_shim"
-#: An engine that nobody listens for: what is tested without one needs none.
+#: The address of an engine that does not exist, for tests that need no engine.
 NO_ENGINE = "unix:///nonexistent/engine.sock"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; names of headers in lower case."""
+    """An HTTP answer; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,11 +41,11 @@ class Answer:
 
 
 class Shim:
-    def __init__(self, config: Path, docker_host: str, log: Path, who: Mapping[str, Any] | None = None, **environment: str) -> None:
-        """``who`` are the user and the groups that it runs as, as `subprocess` calls them."""
+    def __init__(self, config: Path, docker_host: str, log: Path, user: Mapping[str, Any] | None = None, **environment: str) -> None:
+        """``user`` names the user and the groups of the process, in the arguments of `subprocess.Popen`."""
         self.config = config
         self._log = log
-        # It finds what this process finds.
+        # The child imports from the same path as this process.
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "DOCKER_HOST": docker_host, **environment}
         self._before = len(self.entries())
         with log.open("ab") as output:
@@ -54,7 +54,7 @@ class Shim:
                 stdout=output,
                 stderr=subprocess.PIPE,
                 env=variables,
-                **(who or {}),
+                **(user or {}),
             )
         try:
             wait_until(lambda: self.events("listening") or self.child.poll() is not None, "the HTTP shim listens")
@@ -70,7 +70,7 @@ class Shim:
         return str(parts.hostname), int(parts.port or 0)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Every line of its log so far, those of processes before it included."""
+        """Return all entries of the log, with those of earlier processes."""
         if not self._log.exists():
             return []
         return [json.loads(line) for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
@@ -82,11 +82,11 @@ class Shim:
         self, method: str, path: str, body: object = None, *, token: str | None = TOKEN, seconds: float = 60.0, **headers: str
     ) -> Answer:
         connection = http.client.HTTPConnection(*self.address, timeout=seconds)
-        given = {} if token is None else {"Authorization": f"Bearer {token}"}
-        given.update((name.replace("_", "-"), value) for name, value in headers.items())
+        sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+        sent.update((name.replace("_", "-"), value) for name, value in headers.items())
         payload = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         try:
-            connection.request(method, path, payload, given)
+            connection.request(method, path, payload, sent)
             answer = connection.getresponse()
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
@@ -97,14 +97,14 @@ class Shim:
         return self.ask("POST", f"/api/servers/{uuid}/power", body)
 
     def took(self, uuid: str, action: str, wait_seconds: int | None = None) -> str:
-        """Ask for a power action that must be accepted; where its operation can be read."""
+        """Request a power action, which must be accepted; return the location of its operation."""
         answer = self.power(uuid, action, wait_seconds)
         assert answer.status == 202, (answer.status, answer.body)
         assert answer.headers["location"] == f"/api/servers/{uuid}/operations/{answer.headers['x-operation-id']}"
         return answer.headers["location"]
 
     def operation(self, location: str, wait: int = 0) -> dict[str, Any]:
-        """An operation, when it has ended or after so many seconds."""
+        """Return the operation when it has ended, or after ``wait`` seconds."""
         answer = self.ask("GET", f"{location}?wait={wait}", seconds=wait + 30.0)
         assert answer.status == 200, (answer.status, answer.body)
         found: dict[str, Any] = answer.json
@@ -116,7 +116,7 @@ class Shim:
         return found
 
     def raw(self, sent: bytes, seconds: float = 5.0) -> bytes:
-        """Whatever comes back for these bytes until the other side hangs up, or is silent for so long."""
+        """Send bytes; return all that the shim sends until it closes the connection or is silent for ``seconds``."""
         with socket.create_connection(self.address, timeout=seconds) as connection:
             connection.sendall(sent)
             received = b""
@@ -126,7 +126,7 @@ class Shim:
             return received
 
     def peak_mib(self) -> int:
-        """Return the most memory that the process has had, in MiB."""
+        """Return the peak memory of the process in MiB."""
         status = Path(f"/proc/{self.child.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
@@ -138,7 +138,7 @@ class Shim:
         self.child.wait()
 
     def end(self, seconds: float = 90.0) -> int:
-        """Ask it to end, and wait for that; its exit code."""
+        """Send SIGTERM, wait for the end and return the exit code."""
         self.signal(signal.SIGTERM)
         return self.child.wait(seconds)
 
@@ -156,13 +156,13 @@ class Shim:
 
 
 def configure(lab: Lab, **sections: Any) -> None:
-    """Settings with a token, that others cannot read; a port of its own."""
+    """Write settings with a token and a free port; only their owner can read them."""
     lab.write_settings(**{"token": TOKEN, "token_id": "a1b2", "api": {"port": 0}, **sections})
     lab.config.chmod(0o600)
 
 
 def shim_on(lab: Lab, **sections: Any) -> Shim:
-    """The HTTP shim on a node, at the engine by which the node is reached."""
+    """Start the HTTP shim on a node and its engine."""
     configure(lab, **sections)
     return again(lab)
 

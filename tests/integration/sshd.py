@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An sshd of the tests' own on the loopback interface, with keys and configuration of its own, and ways to break what goes through it."""
+"""A private sshd on the loopback interface, and ways to cut its connections."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pytest
 
 from .lab import wait_until
 
-#: Runs a command with the sudoers file given first instead of the machine's: sh -c SCRIPT sh FILE COMMAND...
+#: Runs a command with another sudoers file: sh -c SCRIPT sh FILE COMMAND...
 _OWN_SUDOERS = 'set -e; mount --bind "$1" /etc/sudoers; shift; exec "$@"'
 _NEEDS = Path(__file__).parents[1] / "lab" / "needs"
 _PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
 class Sshd:
-    """A running sshd; ``variables`` lead Ansible to it. Where the tests run as root it lets root become root by sudo on a terminal."""
+    """A running sshd; ``variables`` connect Ansible to it. If the tests run as root, its sessions can use sudo, on a pty."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -46,11 +46,11 @@ class Sshd:
             command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _OWN_SUDOERS, "sh", str(sudoers), *command]
         with open(directory / "log", "wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until(self._answers, "the sshd of the tests", seconds=10)
+        wait_until(self._answers, "the sshd answers", seconds=10)
 
     @property
     def variables(self) -> dict[str, object]:
-        """The variables of a host that is reached through it, one connection for each of Ansible's commands."""
+        """Return variables of a host behind this sshd; each command of Ansible opens its own connection."""
         return {
             "ansible_connection": "ssh",
             "ansible_host": "127.0.0.1",
@@ -64,7 +64,7 @@ class Sshd:
         _kill(pid for pid, arguments in _processes() if arguments[0].endswith("ssh") and f"Port={self._port}" in arguments)
 
     def kill_sessions(self) -> None:
-        """SIGKILL the processes that serve connections: to both sides the connection is cut."""
+        """SIGKILL the processes that serve connections: both sides lose the connection."""
         _kill(pid for pid in _descendants(self._process.pid) if _name(pid).startswith("sshd"))
 
     def close(self) -> None:
@@ -96,11 +96,11 @@ class Sshd:
 
 @contextlib.contextmanager
 def running_sshd(directory: Path) -> Iterator[Sshd]:
-    """An sshd for as long as it is needed, installed where that is allowed."""
+    """Run an sshd during the block; try to install it where it is missing."""
     if not (shutil.which("sshd", path=_PATH) and shutil.which("sudo", path=_PATH)):
         subprocess.run([_NEEDS, "ssh"], check=False)
     if not shutil.which("sshd", path=_PATH):
-        pytest.skip("there is no sshd: install openssh-server")
+        pytest.skip("sshd is missing: install openssh-server")
     sshd = Sshd(directory)
     try:
         yield sshd

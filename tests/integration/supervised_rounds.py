@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rounds of crashes, actions here, and persons at the engine, on several servers side by side, while their supervisor dies now and then.
+"""Rounds of crashes, actions and Docker commands on several servers at once, while their supervisor sometimes dies.
 
-What each server is to be afterwards follows from what was done to it: up, down, or either where nobody can say. So do the rows.
+The acts on a server decide its expected state (up, down or either) and the rows of its ended runs.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .supervisors import SHUTDOWN_SECONDS, Supervising, rows_of
 _OURS = ("start", "stop", "restart", "kill")
 _THEIRS = ("docker stop", "docker kill", "docker restart", "docker start")
 _ACTS = ("crash", "crash", "crash", *_OURS, *_THEIRS)
-#: The engine tells of an end some moments after its own FinishedAt.
+#: The engine sends the event of an end some moments after its own FinishedAt.
 _LATE_SECONDS = 1.0
-#: A run this short may be over, and followed by another, before it is looked at.
+#: So short a run may end, and the next one begin, before the supervisor looks.
 _UNSEEN_SECONDS = 0.5
 
 
 @dataclass
-class Done:
-    """One thing that was done to a server: what, between which moments, and what came of it."""
+class Act:
+    """One act on a server, with its begin, end (seconds since the epoch) and outcome."""
 
-    act: str
+    kind: str
     began: float
     ended: float = 0.0
     outcome: str = ""
 
     def __str__(self) -> str:
-        return f"{self.began:.3f}-{self.ended:.3f} {self.act} {self.outcome}"
+        return f"{self.began:.3f}-{self.ended:.3f} {self.kind} {self.outcome}"
 
 
 @dataclass
@@ -57,18 +57,18 @@ class Life:
 
 @dataclass
 class Story:
-    """One server: what was done to it, and its runs. ``wish`` is what it is to be: True up, False down, None either."""
+    """One server: its acts and runs. ``should_be_up``: True up, False down, None either. ``intent``: the intent of our last action."""
 
     uuid: str
     dice: random.Random
-    wish: bool | None = True
-    meant: bool | None = True
-    done: list[Done] = field(default_factory=list)
+    should_be_up: bool | None = True
+    intent: bool | None = True
+    acts: list[Act] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
 
 
 class Rounds:
-    """Servers with one supervisor, and the events of their engine from now on."""
+    """Servers with one supervisor; listens to the events of their engine."""
 
     def __init__(self, lab: Lab, supervising: Supervising, uuids: list[str], seed: int) -> None:
         self._lab, self._supervising = lab, supervising
@@ -86,17 +86,17 @@ class Rounds:
         self._events.close()
 
     def play(self) -> None:
-        """Play a round on all servers; the supervisor may die in it."""
+        """Play a round on all servers; the supervisor may die during it."""
         threads = [threading.Thread(target=self._play, args=(story,)) for story in self.stories.values()]
         for thread in threads:
             thread.start()
         if self._chaos.random() < 0.5:
             time.sleep(self._chaos.uniform(0, 1.5))
-            self._let_it_die()
+            self._kill_supervisor()
         for thread in threads:
             thread.join()
 
-    def _let_it_die(self) -> None:
+    def _kill_supervisor(self) -> None:
         began = time.time()
         self._supervising.kill()
         time.sleep(self._chaos.choice((0.0, 0.3, 1.0)))
@@ -106,11 +106,11 @@ class Rounds:
 
     def _play(self, story: Story) -> None:
         for _unused in range(story.dice.choice((1, 2, 3))):
-            act = story.dice.choice(_ACTS)
-            done = Done(act, time.time())
-            story.done.append(done)
-            _ACTORS[act](self._lab, story, done)
-            done.ended = time.time()
+            kind = story.dice.choice(_ACTS)
+            act = Act(kind, time.time())
+            story.acts.append(act)
+            _ACTORS[kind](self._lab, story, act)
+            act.ended = time.time()
             time.sleep(story.dice.choice((0.0, 0.05, 0.3, 0.8)))
 
     def _listen(self) -> None:
@@ -121,7 +121,7 @@ class Rounds:
                     _note(story, event)
 
     def await_quiet(self) -> None:
-        """Wait until every run that is over has a verdict, and no start is due."""
+        """Wait until every ended run has a verdict and no start is due."""
         deadline = time.monotonic() + 2 * SHUTDOWN_SECONDS
         while not all(self._is_quiet(story) for story in self.stories.values()):
             if time.monotonic() > deadline:
@@ -143,79 +143,79 @@ class Rounds:
             found = [*self._of_state(story, rows, up), *self._of_rows(story, rows)]
             if found:
                 found += [f"the supervisor was dead {began:.3f}-{ended:.3f}" for began, ended in self._blind]
-                told = [
+                shown = [
                     f"{row.run.container[:8]} {row.run.started_at} {row.verdict.value} {row.exit_code} {row.due} {row.code}" for row in rows
                 ]
-                yield "\n  ".join([story.uuid, *found, *map(str, story.done), *map(str, story.lives), *told])
+                yield "\n  ".join([story.uuid, *found, *map(str, story.acts), *map(str, story.lives), *shown])
 
     def _of_state(self, story: Story, rows: list[EndedRun], up: bool) -> Iterator[str]:
-        if story.wish is True and not up:
-            yield "down although it is meant to be up"
-        if story.wish is False and up:
-            yield "up although somebody stopped it"
+        if story.should_be_up is True and not up:
+            yield "down although it should be up"
+        if story.should_be_up is False and up:
+            yield "up although an act stopped it"
         if any(row.due for row in rows):
-            yield "a start is due still"
+            yield "a start is still due"
 
     def _of_rows(self, story: Story, rows: list[EndedRun]) -> Iterator[str]:
-        """Each end has its row, and each row says what ended it, where nothing else was done to the server just then."""
+        """Each ended run must have one row. If only acts of one kind came close to the end, the verdict must fit them."""
         for number, life in enumerate(story.lives):
             if not life.ended:
                 continue
             later = story.lives[number + 1].began if number + 1 < len(story.lives) else float("inf")
             mine = [row for row in rows if _life_of(row, story.lives) is life]
             if len(mine) != 1:
-                # One that was over before anybody could see it has no name to write down: the engine's events do not tell its StartedAt.
+                # A run that ends before the supervisor sees it has no identity: the engine's events lack its StartedAt.
                 unseen = life.ended - life.began < _UNSEEN_SECONDS and life.signalled
                 if mine or not (unseen or any(blind[0] < later and blind[1] > life.began for blind in self._blind)):
                     yield f"{len(mine)} rows for the run that began at {life.began:.3f}"
                 continue
-            about = {done.act for done in story.done if done.began - 0.2 <= life.ended <= (done.ended or float("inf")) + _LATE_SECONDS}
+            about = {act.kind for act in story.acts if act.began - 0.2 <= life.ended <= (act.ended or float("inf")) + _LATE_SECONDS}
             if about == {"crash"} and mine[0].verdict.value != "crashed":
-                yield f"a crash taken for {mine[0].verdict.value}"
-            # A kill here that comes right after it wishes the same.
-            killed = any(done.act == "kill" and 0 <= done.began - life.ended < SHUTDOWN_SECONDS for done in story.done)
+                yield f"a crash has the verdict {mine[0].verdict.value}"
+            # If our kill comes right after the end, its verdict may win.
+            killed = any(act.kind == "kill" and 0 <= act.began - life.ended < SHUTDOWN_SECONDS for act in story.acts)
             theirs = ("stopped_externally", "ended_unobserved", *(("stopped",) if killed else ()))
             if about and about <= set(_THEIRS) and mine[0].verdict.value not in theirs:
-                yield f"a stop at the engine taken for {mine[0].verdict.value}"
+                yield f"a stop at the engine has the verdict {mine[0].verdict.value}"
             if about and about <= set(_OURS) and mine[0].verdict.value not in ("stopped", "restarting"):
-                yield f"an action here taken for {mine[0].verdict.value}"
+                yield f"our action has the verdict {mine[0].verdict.value}"
 
 
 def _life_of(row: EndedRun, lives: list[Life]) -> Life | None:
-    """The run that a row is of: the engine tells of a start some moments after its own StartedAt."""
+    """Return the run of a row. The engine sends the event of a start some moments after its own StartedAt."""
     began = _moment(row.run.started_at)
     mine = [life for life in lives if life.container == row.run.container and abs(life.began - began) < _LATE_SECONDS]
     return min(mine, key=lambda life: abs(life.began - began), default=None)
 
 
-def _crash(lab: Lab, story: Story, done: Done) -> None:
+def _crash(lab: Lab, story: Story, act: Act) -> None:
     found = lab.container(story.uuid)
     if found is not None and found["State"]["Running"]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(found["State"]["Pid"], signal.SIGKILL)
-            done.outcome = "sent"
-            if not story.meant:
-                # Nobody who acted here wants it up: what somebody started at the engine stays down.
-                story.wish = False if story.meant is False else None
+            act.outcome = "sent"
+            if not story.intent:
+                # Only the engine started this run: after a crash it stays down.
+                story.should_be_up = False if story.intent is False else None
 
 
-def _act(lab: Lab, story: Story, done: Done) -> None:
-    with lab.actor(done.act, story.uuid, wait_seconds=30, stop_timeout=2) as actor:
+def _act(lab: Lab, story: Story, act: Act) -> None:
+    with lab.actor(act.kind, story.uuid, wait_seconds=30, stop_timeout=2) as actor:
         if story.dice.random() < 0.15:
             time.sleep(story.dice.uniform(0.3, 1.0))
             actor.kill()
-            done.outcome, story.wish, story.meant = "killed", None, None
+            act.outcome, story.should_be_up, story.intent = "killed", None, None
             return
         result = actor.result()
-    done.outcome = f"{result['outcome']} {result.get('code', '')}"
+    act.outcome = f"{result['outcome']} {result.get('code', '')}"
     if result["outcome"] in ("done", "unchanged"):
-        story.wish = story.meant = done.act in ("start", "restart")
+        story.should_be_up = story.intent = act.kind in ("start", "restart")
     else:
-        story.wish = None
+        story.should_be_up = None
 
 
-def _docker(lab: Lab, story: Story, done: Done) -> None:
-    verb = done.act.partition(" ")[2]
+def _docker(lab: Lab, story: Story, act: Act) -> None:
+    verb = act.kind.partition(" ")[2]
     calls: dict[str, Callable[[], Any]] = {
         "stop": lambda: lab.client.stop(story.uuid, timeout=1),
         "kill": lambda: lab.client.kill(story.uuid),
@@ -226,18 +226,18 @@ def _docker(lab: Lab, story: Story, done: Done) -> None:
     try:
         calls[verb]()
     except docker.errors.APIError as error:
-        done.outcome = str(error.explanation)[:60]
-        story.wish = None
+        act.outcome = str(error.explanation)[:60]
+        story.should_be_up = None
         return
     time.sleep(0.3)
     if verb in ("start", "restart"):
-        story.wish = True if story.meant else None
+        story.should_be_up = True if story.intent else None
     elif (len(story.lives), sum(life.signalled for life in story.lives)) != before:
-        story.wish = False
-        done.outcome = "hit"
+        story.should_be_up = False
+        act.outcome = "hit"
 
 
-_ACTORS: dict[str, Callable[[Lab, Story, Done], None]] = {
+_ACTORS: dict[str, Callable[[Lab, Story, Act], None]] = {
     "crash": _crash,
     **dict.fromkeys(_OURS, _act),
     **dict.fromkeys(_THEIRS, _docker),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A supervisor on a test's node, as a unit runs it, and what it has written down."""
+"""Run a supervisor on a test's node, and read what it has recorded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.fleet.power.plugins.module_utils._supervisor.service im
 from .lab import Actor, Lab, wait_until
 
 PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
-#: How long an engine may take from a stop to the end of its stream, and a verdict on a stop at the engine thereafter.
+#: Longest time from the stop of an engine to the end of its stream, and from a stop at the engine to its verdict.
 SHUTDOWN_SECONDS = 30.0
 
 
@@ -44,7 +44,7 @@ class Supervising:
             return subprocess.Popen(command, env=environment, cwd="/", stdout=subprocess.DEVNULL, stderr=errors, text=True)
 
     def await_ready(self) -> Supervising:
-        """Wait until it has looked at all for the first time."""
+        """Wait until the supervisor has looked at all servers once."""
         wait_until(lambda: self.is_ready or self.child.poll() is not None, "the supervisor has looked")
         assert self.child.poll() is None, self.errors.read_text()
         return self
@@ -77,7 +77,7 @@ class Supervising:
         try:
             return self.await_ready()
         except BaseException:
-            # The block is not entered, and so not left.
+            # Python does not call `__exit__` if `__enter__` fails.
             self.kill()
             raise
 
@@ -92,7 +92,7 @@ class Supervising:
 
 
 class SupervisingHere:
-    """The same in a thread of this process, where a test can put in what it needs."""
+    """A supervisor in a thread of this process, for tests that replace parts of it."""
 
     def __init__(self, lab: Lab, *, options: Options | None = None) -> None:
         self._lab = lab
@@ -124,7 +124,7 @@ def run_of(lab: Lab, uuid: str) -> Run:
 
 
 def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
-    """The ended runs of a server, the last first."""
+    """Return the ended runs of a server, newest first."""
     node = lab.node()
     try:
         found = node.journal.ended_runs.history([uuid], 100, datetime.now(timezone.utc))
@@ -135,12 +135,12 @@ def rows_of(lab: Lab, uuid: str) -> list[EndedRun]:
 
 
 def verdicts(lab: Lab, uuid: str) -> list[str]:
-    """What its ended runs were taken for, the last first."""
+    """Return the verdicts on the ended runs of a server, newest first."""
     return [row.verdict.value for row in rows_of(lab, uuid)]
 
 
 def await_verdicts(lab: Lab, uuid: str, *expected: str, seconds: float = SHUTDOWN_SECONDS) -> list[EndedRun]:
-    """Wait until its ended runs were taken for that; return the rows, the last first."""
+    """Wait until the ended runs have these verdicts; return the rows, newest first."""
     deadline = time.monotonic() + seconds
     while verdicts(lab, uuid) != list(expected):
         assert time.monotonic() < deadline, f"{uuid}: {verdicts(lab, uuid)}, expected {list(expected)}"
@@ -149,13 +149,13 @@ def await_verdicts(lab: Lab, uuid: str, *expected: str, seconds: float = SHUTDOW
 
 
 def await_run_after(lab: Lab, uuid: str, run: Run, seconds: float = SHUTDOWN_SECONDS) -> Run:
-    """Wait until a server is up by another run than that, and return it."""
+    """Wait until a server is up in another run, and return that run."""
     wait_until(lambda: lab.is_up(uuid) and run_of(lab, uuid) != run, f"{uuid} is up again", seconds)
     return run_of(lab, uuid)
 
 
 def crash(lab: Lab, uuid: str) -> Run:
-    """Kill a server's process from the node, behind the engine's back; return the run that this ended."""
+    """SIGKILL a server's process without the engine; return the run that ends."""
     run, found = run_of(lab, uuid), lab.container(uuid)
     assert found is not None
     os.kill(found["State"]["Pid"], signal.SIGKILL)
@@ -163,8 +163,8 @@ def crash(lab: Lab, uuid: str) -> Run:
 
 
 def die_in_restart(lab: Lab, uuid: str, actor: Actor) -> None:
-    """SIGKILL an actor that restarts a server, made with ``MARK=1``, when that was told to stop."""
-    wait_until(lambda: "got " in lab.log(uuid), "it was told to stop")
+    """SIGKILL an actor that restarts a server as soon as that gets its stop. The server needs ``MARK=1``."""
+    wait_until(lambda: "got " in lab.log(uuid), "the stop arrived")
     actor.kill()
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim on a real engine: what is accepted is done, in order, whatever becomes of the process that accepted it."""
+"""The HTTP shim on a real engine does accepted actions in order, even after its process was killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def outcome(entry: dict[str, object]) -> tuple[object, object]:
 
 
 def stopping(lab: Lab, shim: Shim, server: str, wait_seconds: int | None = None) -> str:
-    """Have a server up, and a stop of it under way; where the stop's end can be read."""
+    """Start a server and begin to stop it; return the location of the stop's operation."""
     shim.done(server, "start")
     lab.await_ready(server)
     location = shim.took(server, "stop", wait_seconds)
@@ -41,10 +41,10 @@ def stopping(lab: Lab, shim: Shim, server: str, wait_seconds: int | None = None)
     return location
 
 
-# ----- what each action comes to
+# ----- outcomes
 
 
-def test_each_action_is_done_and_its_operation_tells_how(lab: Lab, shim: Shim) -> None:
+def test_the_operation_of_each_action_reports_its_outcome(lab: Lab, shim: Shim) -> None:
     server = lab.server(name="Cobalt")
     start = shim.done(server, "start")
     assert (outcome(start), start["state_before"], start["state"]) == (("done", ""), "offline", "starting")
@@ -75,7 +75,7 @@ def test_actions_run_in_the_order_accepted(lab: Lab, shim: Shim) -> None:
     assert [each["state"] for each in ended] == ["starting", "offline", "starting", "starting", "offline"]
 
 
-def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim) -> None:
+def test_the_queue_takes_sixteen_actions_and_then_only_kills(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     stopping(lab, shim, server, 300)
     for _unused in range(16):
@@ -83,14 +83,14 @@ def test_sixteen_may_wait_and_no_more_and_a_kill_still_may(lab: Lab, shim: Shim)
     answer = shim.power(server, "start", 300)
     assert answer.status == 503
     assert "error" in answer.json
-    # Who tries once does not wait, and needs no room.
+    # An action with `wait_seconds` 0 needs no place in the queue.
     assert outcome(shim.done(server, "restart", 0)) == ("refused", "lock_timeout")
     assert shim.power(server, "start", 300).status == 503
     assert outcome(shim.done(server, "kill")) == ("done", "")
     assert outcome(shim.done(server, "start")) == ("done", "")
 
 
-def test_a_kill_overtakes_and_cancels_what_was_accepted_before_it(lab: Lab, shim: Shim) -> None:
+def test_a_kill_overtakes_and_cancels_earlier_actions(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     stop = stopping(lab, shim, server, 60)
     waiting = [shim.took(server, action, 60) for action in ("start", "restart", "stop")]
@@ -101,7 +101,7 @@ def test_a_kill_overtakes_and_cancels_what_was_accepted_before_it(lab: Lab, shim
     assert not lab.is_up(server)
 
 
-def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(lab: Lab, shim: Shim) -> None:
+def test_a_start_accepted_after_a_kill_runs_after_the_kill(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")
     for _round in range(5):
@@ -110,10 +110,10 @@ def test_a_start_that_is_accepted_after_a_kill_comes_after_it_and_survives_it(la
         assert lab.is_up(server)
 
 
-# ----- with others
+# ----- other processes
 
 
-def test_a_process_beside_it_and_the_http_face_take_turns(lab: Lab, shim: Shim) -> None:
+def test_another_process_and_the_http_shim_take_turns(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     with lab.actor("restart", server, wait_seconds=60, gate=True) as actor:
         actor.await_gate()
@@ -125,10 +125,10 @@ def test_a_process_beside_it_and_the_http_face_take_turns(lab: Lab, shim: Shim) 
     assert not lab.node().locks.has_record(server)
 
 
-# ----- ends
+# ----- end and restart of the process
 
 
-def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed(lab: Lab) -> None:
+def test_the_next_process_does_the_actions_that_a_killed_process_accepted(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=FOR_EVER)
     lab.power("start", server)
     lab.await_ready(server)
@@ -141,7 +141,7 @@ def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed
         with again(lab) as shim:
             assert shim.events("resumed")[0]["actions"] == 2
             end(lab, server)
-            # The server that is up after the start would stop as slowly.
+            # The started server stops as slowly.
             assert outcome(shim.operation(locations[0], wait=60)) == ("done", "")
             lab.await_phase(server, "stop")
             end(lab, server)
@@ -150,7 +150,7 @@ def test_what_was_accepted_is_done_by_the_next_process_after_this_one_was_killed
     assert lab.is_up(server)
 
 
-def test_an_accepted_kill_is_done_by_the_next_process_and_cancels_earlier_actions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_process_does_an_accepted_kill_and_cancels_earlier_actions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     server = lab.server()
     lab.power("start", server)
     configure(lab)
@@ -168,7 +168,7 @@ def test_an_accepted_kill_is_done_by_the_next_process_and_cancels_earlier_action
 
 
 def unbegun(lab: Lab, operations: dict[str, str], age: timedelta = timedelta()) -> None:
-    """Make operations of the journal such as they are between the 202 and the beginning, accepted so long ago."""
+    """Change operations of the journal to accepted ones that have not begun; ``age`` is the time since the 202."""
     at = datetime.now(timezone.utc) - age
     generation = {"generation": None}
     with sqlite3.connect(lab.root / "state" / "journal.sqlite") as connection:
@@ -186,7 +186,7 @@ def unbegun(lab: Lab, operations: dict[str, str], age: timedelta = timedelta()) 
             )
 
 
-def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_again(lab: Lab) -> None:
+def test_an_action_of_a_killed_process_becomes_interrupted_and_does_not_run_again(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     with shim_on(lab) as shim:
         location = stopping(lab, shim, server)
@@ -197,7 +197,7 @@ def test_what_had_begun_when_it_was_killed_reads_as_interrupted_and_is_not_run_a
         assert outcome(shim.done(server, "kill")) == ("done", "")
 
 
-def test_at_its_end_the_face_finishes_what_it_began_and_leaves_the_rest(lab: Lab) -> None:
+def test_the_ending_shim_finishes_begun_actions_and_leaves_the_rest_to_the_next(lab: Lab) -> None:
     server = lab.server(STOP_SECONDS=FOR_EVER)
     with shim_on(lab) as shim, contextlib.closing(http.client.HTTPConnection(*shim.address, timeout=20.0)) as kept:
         shim.done(server, "start")
@@ -207,7 +207,7 @@ def test_at_its_end_the_face_finishes_what_it_began_and_leaves_the_rest(lab: Lab
         kept.request("GET", "/healthz")
         assert kept.getresponse().read() == b'{"status":"ok"}'
         shim.signal(signal.SIGTERM)
-        wait_until(lambda: shim.events("ending"), "it ends")
+        wait_until(lambda: shim.events("ending"), "the HTTP shim ends")
         kept.request("POST", f"/api/servers/{server}/power", b'{"action":"restart"}', {"Authorization": f"Bearer {TOKEN}"})
         refused = kept.getresponse()
         assert (refused.status, refused.headers["Connection"], "X-Operation-Id" in refused.headers) == (503, "close", False)
@@ -223,7 +223,7 @@ def test_at_its_end_the_face_finishes_what_it_began_and_leaves_the_rest(lab: Lab
         assert outcome(shim.operation(start, wait=30)) == ("done", "")
 
 
-def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goes_on(lab: Lab, shim: Shim) -> None:
+def test_a_waiting_client_that_hangs_up_frees_its_place_and_the_action_goes_on(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=FOR_EVER)
     location = stopping(lab, shim, server, 60)
     asked = f"GET {location}?wait=300 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -233,8 +233,8 @@ def test_who_hangs_up_while_waiting_for_an_end_keeps_no_place_and_the_action_goe
     wait_until(lambda: connections(shim) > 30, "all of them wait")
     for each in waiting:
         each.close()
-    # The one that asks is the only one left.
-    wait_until(lambda: connections(shim) == 1, "none of them has a place")
+    # Only the connection of this request is left.
+    wait_until(lambda: connections(shim) == 1, "all places are free")
     assert outcome(shim.operation(location)) == (None, "")
     end(lab, server)
     assert outcome(shim.operation(location, wait=30)) == ("done", "")
@@ -249,7 +249,7 @@ def connections(shim: Shim) -> int:
 # ----- the journal
 
 
-def test_without_a_journal_nothing_is_accepted_but_a_kill_which_is_done(lab: Lab, shim: Shim) -> None:
+def test_without_a_journal_the_shim_accepts_only_a_kill_and_does_it(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")
     journal = lab.root / "state" / "journal.sqlite"
@@ -277,7 +277,7 @@ def test_without_a_journal_nothing_is_accepted_but_a_kill_which_is_done(lab: Lab
     assert outcome(shim.done(server, "start")) == ("done", "")
 
 
-def test_two_processes_on_one_state_directory_are_refused(lab: Lab, shim: Shim) -> None:
+def test_a_second_process_on_one_state_directory_is_refused(lab: Lab, shim: Shim) -> None:
     del shim
     with pytest.raises(AssertionError, match="another process does already"):
         again(lab)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands for a process that does not read its standard input: whoever sends them is told, and nobody else is held up."""
+"""Commands for a process that does not read its standard input: their sender gets an error, and no other client waits."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .lab import Lab, wait_until
 from .shim import Shim, shim_on
 from .websockets import PANEL, Console, browser, close_all, console, open_console
 
-#: More than what lies between a client and a process takes, in lines that a terminal takes.
+#: More than all buffers between a client and a process hold, in lines short enough for a terminal.
 _FULL = ("x" * 100 + "\n") * 1500
-#: What is not held up is done within so many seconds on a loaded machine; what was held up took 60.
+#: Longest time without a delay, on a loaded machine. A delayed client once took 60.
 _AT_ONCE_SECONDS = 20.0
 
 
@@ -37,7 +37,7 @@ def _running(lab: Lab) -> str:
 
 
 def _stuck(lab: Lab) -> str:
-    """A server that is up, whose process reads nothing and whose pipe is full."""
+    """Return a server that is up; its process reads nothing, and its pipe is full."""
     server = _running(lab)
     lab.client.kill(server, "SIGSTOP")
     for _unused in range(3):
@@ -46,11 +46,11 @@ def _stuck(lab: Lab) -> str:
 
 
 def _attached(proxy: EngineProxy) -> int:
-    """How often somebody asked the engine for a way to a standard input."""
+    """Count requests to the engine that attach to a standard input."""
     return sum("/attach?" in request.path and "stdin=1" in request.path for request in proxy.seen)
 
 
-def test_a_command_that_is_not_read_is_reported_and_the_next_are_not_tried(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
+def test_the_shim_reports_an_unread_command_and_does_not_try_the_next(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     server = _stuck(lab)
 
     async def story() -> None:
@@ -65,19 +65,19 @@ def test_a_command_that_is_not_read_is_reported_and_the_next_are_not_tried(lab: 
 
     asyncio.run(story())
     assert _attached(proxy) == 1
-    # The other way in says nothing, as Wings does; the log does.
+    # The commands route reports no error, as in Wings; the log does.
     assert shim.ask("POST", f"/api/servers/{server}/commands", {"commands": ["say"]}).status == 204
     (logged,) = wait_until(lambda: shim.events("commands_not_written"), "it is in the log")
     assert "does not read" in logged["reason"]
 
 
-def test_consoles_of_a_server_that_does_not_read_hold_up_nobody(lab: Lab, shim: Shim) -> None:
+def test_consoles_of_a_server_that_does_not_read_delay_no_other_client(lab: Lab, shim: Shim) -> None:
     stuck, other, down = _stuck(lab), _running(lab), lab.server()
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
         async with browser() as session, console(shim, other) as page, console(shim, down) as starts:
-            pages = [await _let_in(session, shim, stuck) for _unused in range(16)]
+            pages = [await _opened(session, shim, stuck) for _unused in range(16)]
             began = time.monotonic()
             for each in pages:
                 for number in range(4):
@@ -100,7 +100,7 @@ def test_consoles_of_a_server_that_does_not_read_hold_up_nobody(lab: Lab, shim: 
     assert not lab.is_up(stuck)
 
 
-def test_an_engine_silent_for_one_server_keeps_no_other_from_its_commands(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
+def test_an_engine_silent_for_one_server_does_not_delay_commands_to_others(lab: Lab, proxy: EngineProxy, shim: Shim) -> None:
     held, other = _running(lab), _running(lab)
     container = lab.container(held)
     assert container is not None
@@ -116,12 +116,12 @@ def test_an_engine_silent_for_one_server_keeps_no_other_from_its_commands(lab: L
         assert send(other) == 204
         lab.await_ready(other, "got command say this")
         assert time.monotonic() - began < _AT_ONCE_SECONDS
-        # Nor is it waited for as long as the engine may take for anything else.
+        # The timeout of a command is shorter than the other timeouts of the engine.
         assert {each.result(30.0) for each in waiting} == {204}
         hold.drop()
 
 
-async def _let_in(session: object, shim: Shim, server: str) -> Console:
+async def _opened(session: object, shim: Shim, server: str) -> Console:
     opened = await open_console(session, shim, server)  # type: ignore[arg-type]
     await opened.auth()
     return opened

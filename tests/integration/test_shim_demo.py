@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make shim`, and each line of curl that it and the README show."""
+"""`make shim`, and each curl command that it and the README show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.fleet.power.tests.unit.docs_support import CHECKOUT, ex
 
 from .lab import wait_until
 
-#: The copy uses other names and ports: a person may run the demo on the same engine.
+#: The copy uses other names and ports, because the demo may already run on the same engine.
 OTHERS = {
     "demo.py": {"-de30-": "-de31-", '"fleet-power-demo"': '"fleet-power-demo-2"', "10.213.77.": "10.213.78.", "= 42600": "= 42700"},
     "shim.py": {"PORT = 42500": "PORT = 42501"},
@@ -37,15 +37,15 @@ def copied(root: Path) -> None:
             script.write_text(script.read_text().replace(old, new))
 
 
-def accepted(said: str) -> str:
-    """The operation that a 202 names."""
-    assert said.startswith("HTTP/1.1 202 "), said
-    (operation,) = re.findall(r"^X-Operation-Id: (\S+)\r?$", said, re.MULTILINE)
+def accepted(answer: str) -> str:
+    """Return the id of the operation from a 202."""
+    assert answer.startswith("HTTP/1.1 202 "), answer
+    (operation,) = re.findall(r"^X-Operation-Id: (\S+)\r?$", answer, re.MULTILINE)
     return str(operation)
 
 
 def follow(run: Callable[..., str], start: str, result: str, action: str, **given: str) -> str:
-    """Ask for an action and wait for its end; the id of its operation."""
+    """Request an action, wait for its end and return the id of its operation."""
     operation = accepted(run(start, **given))
     ended = json.loads(run(result.replace("/ID?", f"/{operation}?"), OPERATION=operation, **given))
     assert (ended["action"], ended["outcome"]) == (action, "done")
@@ -53,7 +53,7 @@ def follow(run: Callable[..., str], start: str, result: str, action: str, **give
 
 
 @pytest.mark.long
-def test_each_line_of_curl_does_what_it_says(tmp_path: Path, docker_host: str) -> None:
+def test_each_curl_command_works_as_shown(tmp_path: Path, docker_host: str) -> None:
     copied(tmp_path)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     variables = {**os.environ, "DOCKER_HOST": docker_host, "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim against its own document: whatever that lets a client send is answered as it says, and by no error of the server's own."""
+"""The HTTP shim against its own OpenAPI document: each request gets an answer that the document allows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .lab import Lab, lab_on
 from .shim import TOKEN, Shim, shim_on
 
 CHECKS = [status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance]
-#: Errors that are the server's: no container or no engine to ask, no program to write to, no room in the line.
+#: Allowed 5xx statuses: the container, the engine or the process is missing, or the queue is full.
 OF_THE_SERVER = {"commands": {500, 502}, "logs": {500}, "sync": {500}, "power": {503}}
 
 
@@ -38,7 +38,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, docker_host: str) -> Iterator
 
 @pytest.fixture(scope="module")
 def shim(node: Lab) -> Iterator[Shim]:
-    # Nothing is to be started by what is made up here: it would take its time.
+    # Generated requests must not start servers: starts are slow.
     servers = [node.server(suspended=True) for _number in range(3)]
     with shim_on(node) as shim:
         for server in servers:
@@ -55,7 +55,7 @@ CASES = [
     (name, mode)
     for name, operation in OPERATIONS.items()
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-    # Where nothing is asked for, nothing can be sent otherwise.
+    # A route without parameters and body has no negative requests.
     if mode is GenerationMode.POSITIVE or {"parameters", "requestBody"} & set(operation.definition.raw)
 ]
 
@@ -64,22 +64,22 @@ CASES = [
     "server, positive", "power, positive", "power, negative", "operations, negative", "commands, positive", "websocket, negative"
 )
 @pytest.mark.parametrize(("name", "mode"), CASES, ids=[f"{name}, {mode.value}" for name, mode in CASES])
-def test_whatever_is_sent_is_answered_as_the_document_says(shim: Shim, node: Lab, name: str, mode: GenerationMode) -> None:
+def test_each_answer_conforms_to_the_document(shim: Shim, node: Lab, name: str, mode: GenerationMode) -> None:
     ended = shim.ask("GET", f"/api/servers/{node.uuids[0]}/operations").json[-1]["id"]
 
     @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=OPERATIONS[name].as_strategy(generation_mode=mode), known=booleans())
     def hold(case: schemathesis.Case, known: bool) -> None:
-        # What is made up names no server of ours. Nobody waits for an operation that has ended.
+        # Generated ids name no server of ours. An ended operation is answered without a wait.
         if known:
             ours = {"server": node.uuids[0], "operation": ended}
             case.path_parameters.update({key: ours[key] for key in case.path_parameters or {}})
         if name == "events" and isinstance((case.query or {}).get("wait"), int):
-            # Nobody waits for events here either.
+            # A read of events must not wait either.
             case.query["wait"] = 0
         response = case.call(shim.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20, allow_redirects=False)
         if response.status_code in (301, 307):
-            # An empty last part: the path of another route with a slash too many.
+            # An empty last part makes the path of another route with an extra slash.
             return
         assert response.status_code < 500 or response.status_code in OF_THE_SERVER.get(name, ())
         case.validate_response(response, checks=CHECKS)

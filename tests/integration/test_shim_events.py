@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GET /api/events of the HTTP shim: what is told, to whom, for how long it waits, and what hostile or many clients do to it."""
+"""GET /api/events of the HTTP shim: its answers, its token, its waits, and many or hostile clients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shared_shim(shared: Lab) -> Iterator[Shim]:
 
 @pytest.fixture
 def journal(shared: Lab) -> Iterator[Journal]:
-    """The journal of the node, as another process has it, with an outbox of the test's own."""
+    """The node's journal as another process opens it, with a fresh outbox."""
     yield from outbox_of(shared)
 
 
@@ -76,8 +76,8 @@ def read(shim: Shim, after: str = "", *, wait: int = 0, limit: int = 100) -> dic
     return found
 
 
-def numbers(told: dict[str, Any]) -> list[int]:
-    return [event["data"]["consecutive_crashes"] for event in told["events"]]
+def numbers(answer: dict[str, Any]) -> list[int]:
+    return [event["data"]["consecutive_crashes"] for event in answer["events"]]
 
 
 class Waiting:
@@ -95,7 +95,7 @@ class Waiting:
 
     def answer(self, seconds: float = 10.0) -> Answer:
         self._thread.join(seconds)
-        assert self.answers, "nobody has answered"
+        assert self.answers, "the shim has not answered"
         return self.answers[0]
 
 
@@ -104,10 +104,10 @@ def readers(shim: Shim) -> int:
     return int(float(next(line for line in text.splitlines() if line.startswith("fleet_power_event_readers ")).split()[1]))
 
 
-# ----- what is told
+# ----- answers
 
 
-def test_events_are_cloudevents_and_a_cursor_goes_on_behind_them(shim: Shim, journal: Journal) -> None:
+def test_events_are_cloudevents_and_the_cursor_continues_after_them(shim: Shim, journal: Journal) -> None:
     write(journal, 1, 2, 3)
     first = read(shim, limit=2)
     assert (numbers(first), first["dropped"], first["reset"]) == ([1, 2], 0, False)
@@ -128,33 +128,33 @@ def test_events_are_cloudevents_and_a_cursor_goes_on_behind_them(shim: Shim, jou
     assert read(shim, second["cursor"])["cursor"] == second["cursor"] == read(shim, "now")["cursor"]
 
 
-def test_what_is_told_needs_the_token(shim: Shim, journal: Journal) -> None:
+def test_events_need_the_token(shim: Shim, journal: Journal) -> None:
     write(journal, 1)
     assert shim.ask("GET", "/api/events", token=None).status == 401
     assert shim.ask("GET", "/api/events", token="another").status == 403
 
 
-def test_who_waits_while_the_token_is_changed_is_told_nothing_more(node: Lab) -> None:
+def test_a_reader_that_waits_during_a_change_of_the_token_gets_403(node: Lab) -> None:
     with shim_on(node) as shim:
         for journal in outbox_of(node):
             waiting = Waiting(shim, "now")
-            wait_until(lambda: readers(shim) == 1, "it waits")
+            wait_until(lambda: readers(shim) == 1, "the reader waits")
             configure(node, token="another-token")
             wait_until(lambda: shim.events("settings_reloaded"), "the new token counts")
             write(journal, 1)
             assert waiting.answer().status == 403
 
 
-# ----- those that wait
+# ----- waiting readers
 
 
-def test_hundreds_that_wait_are_all_told_within_a_second_and_hold_up_nobody(shim: Shim, journal: Journal) -> None:
+def test_hundreds_of_waiting_readers_get_an_event_in_two_seconds_and_delay_no_client(shim: Shim, journal: Journal) -> None:
     request = f"GET /api/events?after=now&wait=60 HTTP/1.1\r\nHost: node\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(socket.create_connection(shim.address, timeout=20.0)) for _reader in range(400)]
         for connection in connections:
             connection.sendall(request)
-        wait_until(lambda: readers(shim) == 400, "all of them wait")
+        wait_until(lambda: readers(shim) == 400, "all readers wait")
         begun = time.monotonic()
         assert shim.ask("GET", "/healthz").status == 200
         assert time.monotonic() - begun < 5.0
@@ -164,27 +164,27 @@ def test_hundreds_that_wait_are_all_told_within_a_second_and_hold_up_nobody(shim
             received = list(threads.map(lambda connection: connection.recv(65536), connections))
         assert time.monotonic() - written < 2.0
         assert all(b"200 OK" in each and b'"id":"id-1"' in each for each in received)
-        # Those that hang up have no place any more.
+        # Readers that hang up free their places.
         for connection in connections:
             connection.sendall(request)
-        wait_until(lambda: readers(shim) == 400, "they wait again")
-    wait_until(lambda: readers(shim) == 0, "nobody waits")
+        wait_until(lambda: readers(shim) == 400, "all readers wait again")
+    wait_until(lambda: readers(shim) == 0, "no reader waits")
 
 
-def test_an_end_of_the_process_answers_those_that_wait_at_once(node: Lab) -> None:
+def test_the_end_of_the_process_answers_all_waiting_readers(node: Lab) -> None:
     with shim_on(node) as shim:
         for journal in outbox_of(node):
             write(journal, 1)
         cursor = read(shim, "now")["cursor"]
         waiting = [Waiting(shim, cursor) for _reader in range(20)]
-        wait_until(lambda: readers(shim) == 20, "they wait")
+        wait_until(lambda: readers(shim) == 20, "all readers wait")
         begun = time.monotonic()
         assert shim.end() == 0
         assert time.monotonic() - begun < 20.0
         for each in waiting:
             answer = each.answer()
             assert (answer.status, answer.json["events"], answer.json["cursor"]) == (200, [], cursor)
-            # Whoever asks on at once must not do so on this connection.
+            # The next read must use another connection.
             assert answer.headers["connection"] == "close"
         assert not shim.events("fault")
 
@@ -192,7 +192,7 @@ def test_an_end_of_the_process_answers_those_that_wait_at_once(node: Lab) -> Non
 # ----- hostile clients
 
 
-def test_what_servers_are_called_stays_text(shim: Shim, journal: Journal) -> None:
+def test_a_hostile_server_name_stays_text(shim: Shim, journal: Journal) -> None:
     name = '"},{"id":"x</script>\u2028\udcff'
     assert journal.events.write(Event(EventType.SERVER_CRASHED, AT, {"note": name}, Server(LOBBY.uuid, name)))
     (event,) = json.loads(shim.ask("GET", "/api/events").body)["events"]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim against bytes that no honest client sends: nothing makes it fail, hang, or do what was not allowed."""
+"""The HTTP shim against hostile bytes: it does not fail, hang, or do a forbidden action."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from .lab import Lab
 from .shim import NO_ENGINE, TOKEN, Shim, shim_on
 
-#: Longest that an answer to anything may take, on a loaded machine.
+#: Longest time in seconds for any answer, on a loaded machine.
 PATIENCE = 10.0
 PANEL = "https://panel.test"
 RIGHT, WRONG = f"Authorization: Bearer {TOKEN}".encode(), b"Authorization: Bearer wrong"
@@ -42,7 +42,7 @@ def shim(node: Lab, server: str) -> Iterator[Shim]:
 
 
 def answers(shim: Shim, sent: bytes, silence: float = 2.0) -> list[int]:
-    """The statuses of all answers until the other side hangs up; after so much silence we say that nothing more comes, and it has to."""
+    """Return all statuses until the shim hangs up. After ``silence`` seconds we close our side, and the shim must hang up."""
     received = b""
     with socket.create_connection(shim.address) as connection, contextlib.suppress(ConnectionError):
         connection.sendall(sent)
@@ -70,14 +70,14 @@ def power(server: str) -> bytes:
 
 
 def assert_harmless(shim: Shim, server: str, sent: bytes) -> list[int]:
-    """No error of the server's own, and the next client is served."""
+    """Assert that the answers are no 5xx, and that the shim answers the next client."""
     found = answers(shim, sent)
     assert all(status < 500 for status in found), (sent[:500], found)
     assert shim.ask("POST", f"/api/servers/{server}/power", b"{}", seconds=PATIENCE).status == 422
     return found
 
 
-def test_a_compressed_frame_of_a_console_is_never_decompressed(shim: Shim, server: str) -> None:
+def test_the_shim_never_decompresses_a_frame_of_a_console(shim: Shim, server: str) -> None:
     opening = head(
         f"/api/servers/{server}/ws".encode(),
         *(b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg=="),
@@ -87,7 +87,7 @@ def test_a_compressed_frame_of_a_console_is_never_decompressed(shim: Shim, serve
     )
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = packer.compress(bytes(60 * 2**20)) + packer.flush(zlib.Z_SYNC_FLUSH)
-    # Its last frame, compressed, text; masked by zeros.
+    # A final compressed text frame with a mask of zeros.
     frame = b"\xc1" + bytes([0x80 | 126]) + len(bomb).to_bytes(2, "big") + bytes(4) + bomb
     assert len(bomb) < 2**16
     with socket.create_connection(shim.address) as connection, contextlib.suppress(ConnectionError):
@@ -104,15 +104,15 @@ def test_a_compressed_frame_of_a_console_is_never_decompressed(shim: Shim, serve
     assert shim.peak_mib() - before < 30
 
 
-# ----- headers that are there twice
+# ----- duplicate headers
 
 
 @pytest.mark.parametrize(
     "headers, status",
     [((RIGHT, WRONG), 422), ((WRONG, RIGHT), 403), ((b"Authorization: Basic x", RIGHT), 401), ((b"Authorization:", RIGHT), 401)],
-    ids=["right first", "wrong first", "another scheme first", "an empty one first"],
+    ids=["right first", "wrong first", "another scheme first", "an empty header first"],
 )
-def test_of_two_tokens_the_first_counts_as_with_wings(shim: Shim, server: str, headers: Sequence[bytes], status: int) -> None:
+def test_the_first_of_two_tokens_counts_as_in_wings(shim: Shim, server: str, headers: Sequence[bytes], status: int) -> None:
     assert assert_harmless(shim, server, head(power(server), *headers, b"Content-Length: 2", b"Connection: close") + b"{}") == [status]
 
 
@@ -140,21 +140,21 @@ SMUGGLED = b"POST %s HTTP/1.1\r\nHost: node\r\n%s\r\nContent-Length: 17\r\n\r\n"
     ],
     ids=lambda framing: b" and ".join(framing).decode("latin-1"),
 )
-def test_a_body_with_an_ambiguous_end_is_refused_and_nothing_behind_it_is_read(shim: Shim, server: str, framing: Sequence[bytes]) -> None:
+def test_a_body_with_an_ambiguous_end_is_refused_and_later_bytes_are_not_read(shim: Shim, server: str, framing: Sequence[bytes]) -> None:
     before = operations(shim, server)
     sent = head(power(server), RIGHT, *framing) + b"{}" + SMUGGLED % (power(server), RIGHT)
     assert assert_harmless(shim, server, sent) == [400]
     assert operations(shim, server) == before
 
 
-def test_a_body_of_a_gigabyte_is_refused_before_it_comes(shim: Shim, server: str) -> None:
+def test_a_body_of_a_gigabyte_is_refused_before_it_arrives(shim: Shim, server: str) -> None:
     before = operations(shim, server)
     sent = head(power(server), RIGHT, b"Content-Length: 1073741824") + SMUGGLED % (power(server), RIGHT)
     assert assert_harmless(shim, server, sent) == [413]
     assert operations(shim, server) == before
 
 
-def test_requests_that_come_together_are_answered_in_their_order(shim: Shim, server: str) -> None:
+def test_pipelined_requests_are_answered_in_order(shim: Shim, server: str) -> None:
     one = head(power(server), RIGHT, b"Content-Length: 2") + b"{}"
     other = head(b"/nothing", RIGHT, method=b"GET")
     last = head(b"/healthz", b"Connection: close", method=b"GET")
@@ -197,7 +197,7 @@ def test_a_path_that_is_not_exactly_a_route_reaches_no_server(shim: Shim, server
     ],
     ids=lambda line: line.decode("latin-1"),
 )
-def test_a_first_line_that_is_none_reaches_no_server(shim: Shim, server: str, line: bytes) -> None:
+def test_an_invalid_request_line_reaches_no_server(shim: Shim, server: str, line: bytes) -> None:
     before = operations(shim, server)
     sent = b"\r\n".join([line % power(server), b"Host: node", RIGHT, b"Content-Length: 17", b"Connection: close", b"", STOP])
     assert set(assert_harmless(shim, server, sent)) <= {400, 404}
@@ -269,25 +269,25 @@ ROUTES = (
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(METHODS, st.sampled_from(ROUTES), st.lists(LINES, max_size=6), BODIES, st.sampled_from([b"HTTP/1.1", b"HTTP/1.0"]))
-def test_whatever_comes_is_answered_or_hung_up_on(
+def test_any_request_gets_an_answer_or_a_closed_connection(
     shim: Shim, server: str, method: bytes, route: bytes, headers: list[bytes], body: bytes, version: bytes
 ) -> None:
     found = answers(shim, head(f"/api/servers/{server}".encode() + route, *headers, method=method, version=version) + body, 0.02)
-    # There is no engine, and Wings has nothing but 500 for that.
+    # There is no engine: Wings answers 500 in this case.
     assert all(status < 500 or (status == 500 and RIGHT in headers) for status in found)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_a_good_request_with_a_few_bytes_changed_does_no_harm(shim: Shim, server: str, data: st.DataObject) -> None:
+def test_a_good_request_with_changed_bytes_does_no_harm(shim: Shim, server: str, data: st.DataObject) -> None:
     sent = bytearray(head(power(server), RIGHT, b"Content-Length: 2", b"Connection: close") + b"{}")
     for at in data.draw(st.lists(st.integers(0, len(sent) - 1), min_size=1, max_size=4)):
         sent[at] = data.draw(st.integers(0, 255))
-    # Whether there is a server of another UUID, nobody can say without an engine.
+    # Without an engine, the shim cannot look up another UUID and answers 500.
     assert all(status <= 500 for status in answers(shim, bytes(sent), 0.02))
 
 
-def test_after_all_that_it_is_as_before(shim: Shim, server: str) -> None:
+def test_the_shim_works_after_all_hostile_requests(shim: Shim, server: str) -> None:
     assert shim.ask("GET", "/healthz").json == {"status": "ok"}
     assert shim.power(server, "stop").status == 202
     assert [entry for entry in shim.entries() if entry["event"] == "fault"] == []

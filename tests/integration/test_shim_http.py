@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim byte by byte: every row of the tables of what Wings answers, on a node without an engine."""
+"""The HTTP shim byte by byte, against tables of answers of Wings, on a node without an engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JSON = "application/json; charset=utf-8"
 NO_HEADS = b'{"error":"The required authorization heads were not present in the request."}'
 NOT_AUTHORIZED = b'{"error":"You are not authorized to access this endpoint."}'
 NO_SERVER = b'{"error":"The requested resource does not exist on this instance."}'
-#: What comes after the names that Wings has are those that it has not.
+#: The shim appends its own actions to this list of Wings.
 NO_ACTION = rb'{"error":"The power action provided was not valid, should be one of \"stop\", \"start\", \"restart\", \"kill\"'
 SUSPENDED = b'{"error":"Cannot start or restart a server that is suspended."}'
 
@@ -47,16 +47,16 @@ def shim(node: Lab, server: str, suspended: str) -> Iterator[Shim]:
 
 
 def request(method: str, path: str, *headers: str, body: bytes = b"", token: str | None = f"Bearer {TOKEN}") -> bytes:
-    """The bytes of a request after which the connection is closed."""
-    given = [*headers, *([] if token is None else [f"Authorization: {token}"]), f"Content-Length: {len(body)}", "Connection: close"]
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: node", *given, "", ""]).encode("latin-1") + body
+    """Return the bytes of a request that asks to close the connection."""
+    lines = [*headers, *([] if token is None else [f"Authorization: {token}"]), f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: node", *lines, "", ""]).encode("latin-1") + body
 
 
 def parse(raw: bytes) -> Answer:
     head, _blank, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = [line.partition(": ")[::2] for line in lines]
-    assert len(pairs) == len({name.lower() for name, _value in pairs}), "a header is there twice"
+    assert len(pairs) == len({name.lower() for name, _value in pairs}), "a header is duplicated"
     return Answer(int(first.split(" ")[1]), {name.lower(): value for name, value in pairs}, body)
 
 
@@ -68,10 +68,10 @@ def post(shim: Shim, server: str, body: bytes, *headers: str) -> Answer:
     return send(shim, "POST", f"/api/servers/{server}/power", *headers, body=body)
 
 
-# ----- 1.1: the order, and what every answer has
+# ----- 1.1: order, and headers of every answer
 
 
-def test_every_answer_has_a_request_id_of_its_own_and_what_browsers_are_told(shim: Shim, server: str) -> None:
+def test_every_answer_has_a_unique_request_id_and_the_cors_headers(shim: Shim, server: str) -> None:
     answers = [
         send(shim, "GET", "/nothing"),
         send(shim, "GET", "/nothing", token=None),
@@ -92,7 +92,7 @@ def test_every_answer_has_a_request_id_of_its_own_and_what_browsers_are_told(shi
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_an_unknown_path_or_method_is_404_in_text_once_the_token_is_right(shim: Shim, server: str) -> None:
+def test_an_unknown_path_or_method_is_404_in_text_with_a_right_token(shim: Shim, server: str) -> None:
     for method, path in (
         ("GET", "/nothing"),
         ("GET", f"/api/servers/{server}/power"),
@@ -109,7 +109,7 @@ def test_an_unknown_path_or_method_is_404_in_text_once_the_token_is_right(shim: 
 
 
 @pytest.mark.parametrize("token", [None, "", TOKEN, f"bearer {TOKEN}", f"Basic {TOKEN}", f"Bearer\t{TOKEN}", "Bearer"])
-def test_without_a_bearer_token_it_is_401(shim: Shim, server: str, token: str | None) -> None:
+def test_a_request_without_a_bearer_token_is_401(shim: Shim, server: str, token: str | None) -> None:
     for path in ("/api/servers", f"/api/servers/{server}", "/api/servers/unknown", "/nothing"):
         answer = send(shim, "GET", path, token=token)
         assert (answer.status, answer.body) == (401, NO_HEADS)
@@ -117,7 +117,7 @@ def test_without_a_bearer_token_it_is_401(shim: Shim, server: str, token: str | 
 
 
 @pytest.mark.parametrize("token", ["wrong", f"{TOKEN}x", TOKEN[:-1], f" {TOKEN}", f"a1b2.{TOKEN}", "\xff\xfe", "Bearer"])
-def test_a_wrong_token_is_403_whether_the_server_is_known_or_not(shim: Shim, server: str, token: str) -> None:
+def test_a_wrong_token_is_403_for_known_and_unknown_servers(shim: Shim, server: str, token: str) -> None:
     for path in (f"/api/servers/{server}", "/api/servers/unknown", "/nothing"):
         answer = send(shim, "GET", path, token=f"Bearer {token}")
         assert (answer.status, answer.body, answer.headers["content-type"]) == (403, NOT_AUTHORIZED, JSON)
@@ -127,7 +127,7 @@ def test_a_wrong_token_is_403_whether_the_server_is_known_or_not(shim: Shim, ser
 # ----- 1.3: the server
 
 
-def test_a_server_is_its_exact_uuid_and_nothing_else(shim: Shim, server: str) -> None:
+def test_only_the_exact_uuid_names_a_server(shim: Shim, server: str) -> None:
     for name in (
         server.upper(),
         server[:8],
@@ -159,7 +159,7 @@ INVALID = [
 
 
 @pytest.mark.parametrize("body", INVALID, ids=lambda body: body[:40].decode("latin-1"))
-def test_what_cannot_be_read_says_only_where_to_look(shim: Shim, server: str, body: bytes) -> None:
+def test_an_unreadable_body_is_400_with_only_the_request_id(shim: Shim, server: str, body: bytes) -> None:
     answer = post(shim, server, body)
     error = {"error": "An unexpected error was encountered while processing this request", "request_id": answer.headers["x-request-id"]}
     assert (answer.status, json.loads(answer.body)) == (400, error)
@@ -177,7 +177,7 @@ NO_ACTIONS = [
 
 
 @pytest.mark.parametrize("body", NO_ACTIONS, ids=lambda body: body.decode("latin-1"))
-def test_an_action_that_is_none_is_422(shim: Shim, server: str, body: bytes) -> None:
+def test_an_unknown_action_is_422(shim: Shim, server: str, body: bytes) -> None:
     answer = post(shim, server, body)
     assert (answer.status, answer.body[: len(NO_ACTION)], answer.headers["content-type"]) == (422, NO_ACTION, JSON)
 
@@ -192,7 +192,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("body", ACCEPTED, ids=lambda body: body.decode("latin-1"))
-def test_what_is_accepted_is_answered_with_nothing_but_where_to_look(shim: Shim, node: Lab, body: bytes) -> None:
+def test_a_202_has_only_the_location_of_the_operation(shim: Shim, node: Lab, body: bytes) -> None:
     server = node.server()
     answer = post(shim, server, body)
     assert (answer.status, answer.body, answer.headers["content-length"]) == (202, b"", "0")
@@ -202,12 +202,12 @@ def test_what_is_accepted_is_answered_with_nothing_but_where_to_look(shim: Shim,
     assert answer.headers["location"] == f"/api/servers/{server}/operations/{operation}"
     found = send(shim, "GET", f"{answer.headers['location']}?wait=10").body
     ended = json.loads(found)
-    # There is no engine: the end is told all the same.
+    # There is no engine: the operation still ends.
     assert (ended["id"], ended["server"], ended["action"]) == (operation, server, "stop")
     assert (ended["outcome"], ended["code"]) == ("failed", "engine_unreachable")
 
 
-def test_the_body_is_checked_before_the_action_and_that_before_the_suspension(shim: Shim, suspended: str) -> None:
+def test_the_shim_checks_the_body_then_the_action_then_the_suspension(shim: Shim, suspended: str) -> None:
     answers = [post(shim, suspended, body) for body in (b"{", b'{"action":"reboot"}', b'{"action":"start"}')]
     unreadable = {"error": "An unexpected error was encountered while processing this request"}
     assert json.loads(answers[0].body) == {**unreadable, "request_id": answers[0].headers["x-request-id"]}
@@ -219,7 +219,7 @@ def test_the_body_is_checked_before_the_action_and_that_before_the_suspension(sh
 # ----- operations
 
 
-def test_an_operation_of_another_server_or_of_none_is_not_there(shim: Shim, node: Lab) -> None:
+def test_an_unknown_operation_or_one_of_another_server_is_404(shim: Shim, node: Lab) -> None:
     mine, other = node.server(), node.server()
     location = shim.took(mine, "stop")
     shim.operation(location, wait=10)
@@ -228,7 +228,7 @@ def test_an_operation_of_another_server_or_of_none_is_not_there(shim: Shim, node
         assert (answer.status, answer.body) == (404, NO_SERVER)
 
 
-# ----- what hostile clients do
+# ----- hostile clients
 
 
 @pytest.mark.parametrize(
@@ -248,13 +248,13 @@ def test_an_operation_of_another_server_or_of_none_is_not_there(shim: Shim, node
     ],
     ids=lambda sent: sent[:50].decode("latin-1"),
 )
-def test_broken_framing_is_refused_and_the_next_one_is_answered(shim: Shim, server: str, sent: bytes) -> None:
+def test_broken_framing_is_refused_and_the_next_request_is_answered(shim: Shim, server: str, sent: bytes) -> None:
     received = shim.raw(sent, seconds=0.5)
     assert not received or 400 <= int(received.split(b" ", 2)[1]) < 500
     assert post(shim, server, b"{}").status == 422
 
 
-def test_a_body_that_is_declared_too_large_is_refused_without_being_read(shim: Shim, server: str) -> None:
+def test_a_body_declared_too_large_is_refused_unread(shim: Shim, server: str) -> None:
     head = request("POST", f"/api/servers/{server}/power").replace(b"Content-Length: 0", b"Content-Length: 1073741824")
     answer = parse(shim.raw(head + b"{", seconds=3.0))
     assert (answer.status, answer.headers["connection"]) == (413, "close")
@@ -273,7 +273,7 @@ def test_a_compressed_body_is_not_unpacked(shim: Shim, server: str) -> None:
     assert post(shim, server, packed, "Content-Encoding: gzip").status == 400
 
 
-def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim, node: Lab) -> None:
+def test_the_log_has_a_line_with_the_request_id_for_each_request(shim: Shim, node: Lab) -> None:
     server = node.server()
     wrong, taken = post(shim, server, b"{}"), post(shim, server, b'{"action":"stop"}')
     ids = [answer.headers["x-request-id"] for answer in (wrong, taken)]
@@ -281,7 +281,7 @@ def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim,
     def lines() -> list[dict[str, object]]:
         return [entry for entry in shim.events("request") if entry["request"] in ids]
 
-    wait_until(lambda: len(lines()) == 2, "both are in the log")
+    wait_until(lambda: len(lines()) == 2, "both requests are in the log")
     common = {"event": "request", "level": "info", "remote": "127.0.0.1", "method": "POST", "path": f"/api/servers/{server}/power"}
     assert [{**entry, "time": ""} for entry in lines()] == [
         {**common, "time": "", "request": ids[0], "status": 422},
@@ -289,8 +289,8 @@ def test_the_log_has_a_line_for_each_request_by_the_id_of_its_answer(shim: Shim,
     ]
 
 
-def test_secrets_are_in_no_line_of_the_log(shim: Shim, node: Lab, server: str) -> None:
+def test_the_log_contains_no_token(shim: Shim, node: Lab, server: str) -> None:
     send(shim, "GET", "/nothing", token=f"Bearer {TOKEN}x")
     last = post(shim, server, b"{}").headers["x-request-id"]
-    wait_until(lambda: any(entry["request"] == last for entry in shim.events("request")), "the last is in the log")
+    wait_until(lambda: any(entry["request"] == last for entry in shim.events("request")), "the last request is in the log")
     assert TOKEN not in (node.root / "shim.log").read_text()

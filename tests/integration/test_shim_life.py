@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The life of the HTTP shim: slow clients, TLS, the service manager, metrics, and the document of its routes."""
+"""The life of the HTTP shim: slow clients, a silent engine, TLS and the service manager."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def connect(shim: Shim, sent: bytes = b"") -> socket.socket:
 
 
 def is_hung_up(connection: socket.socket, seconds: float) -> bool:
-    """Whether the other side hangs up within so many seconds."""
+    """Return whether the shim hangs up within ``seconds``."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         readable, _writable, _broken = select.select([connection], [], [], left)
@@ -53,14 +53,14 @@ def is_hung_up(connection: socket.socket, seconds: float) -> bool:
     return False
 
 
-def test_who_sends_no_request_or_never_ends_one_is_hung_up_on(node: Lab) -> None:
+def test_the_shim_hangs_up_on_a_client_without_a_complete_request(node: Lab) -> None:
     with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim, contextlib.ExitStack() as stack:
         for sent in (b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nX: "):
             slow = stack.enter_context(connect(shim, sent))
             assert is_hung_up(slow, 8.0)
 
 
-def test_who_sends_a_byte_now_and_then_is_hung_up_on_all_the_same(node: Lab) -> None:
+def test_the_shim_hangs_up_on_a_client_that_sends_single_bytes(node: Lab) -> None:
     with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim, connect(shim) as slow:
         began = time.monotonic()
         with pytest.raises(OSError):
@@ -70,7 +70,7 @@ def test_who_sends_a_byte_now_and_then_is_hung_up_on_all_the_same(node: Lab) -> 
         assert time.monotonic() - began < 8.0
 
 
-def test_a_body_that_does_not_come_is_408(node: Lab) -> None:
+def test_an_incomplete_body_is_408(node: Lab) -> None:
     server = node.server()
     with shim_on(node, api={"port": 0, "request_timeout": 1}) as shim:
         head = f"POST /api/servers/{server}/power HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 20\r\n\r\n"
@@ -79,7 +79,7 @@ def test_a_body_that_does_not_come_is_408(node: Lab) -> None:
         assert shim.power(server, "start").status == 202
 
 
-def test_many_slow_clients_do_not_keep_a_good_one_waiting(node: Lab) -> None:
+def test_many_slow_clients_do_not_delay_a_good_client(node: Lab) -> None:
     with shim_on(node) as shim, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connect(shim, b"GET /api/servers HTTP/1.1\r\nX: ")) for _unused in range(300)]
         for connection in slow:
@@ -89,7 +89,7 @@ def test_many_slow_clients_do_not_keep_a_good_one_waiting(node: Lab) -> None:
         assert time.monotonic() - began < 5.0
 
 
-def test_what_was_asked_for_is_done_also_where_who_asked_hangs_up_at_once(node: Lab) -> None:
+def test_an_action_is_done_even_if_the_client_hangs_up_at_once(node: Lab) -> None:
     body = b'{"action":"stop"}'
 
     def head(server: str, length: str) -> bytes:
@@ -98,7 +98,7 @@ def test_what_was_asked_for_is_done_also_where_who_asked_hangs_up_at_once(node: 
     with shim_on(node) as shim:
         ways: list[tuple[str, list[bytes]]] = []
         for _round in range(5):
-            # None of these servers has been heard of before: the face has to look for it first.
+            # These servers are new: the HTTP shim must look them up first.
             whole, parts, chunked, reset = (node.server() for _unused in range(4))
             ways += [
                 (whole, [head(whole, "Content-Length: 17") + body]),
@@ -112,16 +112,16 @@ def test_what_was_asked_for_is_done_also_where_who_asked_hangs_up_at_once(node: 
                     connection.sendall(piece)
                 if number % 4 == 3:
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_until(lambda: len(shim.events("operation")) == len(ways), "all of it is done")
+        wait_until(lambda: len(shim.events("operation")) == len(ways), "all actions are done")
         assert {entry["server"] for entry in shim.events("operation")} == {server for server, _pieces in ways}
 
 
 # ----- a silent engine
 
 
-def test_an_engine_that_never_answers_keeps_nobody_from_being_accepted(tmp_path: Path) -> None:
+def test_the_shim_accepts_actions_while_the_engine_never_answers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
-        # Who connects is let in by the kernel, and never spoken to.
+        # The kernel accepts connections, but no process answers them.
         silent.bind(str(tmp_path / "engine.sock"))
         silent.listen(64)
         node = Lab(tmp_path / "node", f"unix://{tmp_path}/engine.sock", None)
@@ -146,7 +146,7 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
 
 
 def peer_of(shim: Shim, trusted: Path, **limits: ssl.TLSVersion) -> str:
-    """Who answers over TLS: the common name of its certificate."""
+    """Connect over TLS; return the common name of the shim's certificate."""
     context = ssl.create_default_context(cafile=str(trusted))
     for name, version in limits.items():
         setattr(context, name, version)
@@ -159,7 +159,7 @@ def peer_of(shim: Shim, trusted: Path, **limits: ssl.TLSVersion) -> str:
     return str(subject["commonName"])
 
 
-def test_tls_of_1_2_and_newer_and_a_new_certificate_counts_as_soon_as_it_is_there(node: Lab) -> None:
+def test_tls_needs_1_2_or_newer_and_reloads_a_new_certificate(node: Lab) -> None:
     first, first_key = certificate(node.root, "first")
     second, second_key = certificate(node.root, "second")
     cert, key = node.root / "used.crt", node.root / "used.key"
@@ -177,9 +177,9 @@ def test_tls_of_1_2_and_newer_and_a_new_certificate_counts_as_soon_as_it_is_ther
         cert.write_bytes(second.read_bytes())
         key.write_bytes(second_key.read_bytes())
         shim.signal(signal.SIGHUP)
-        wait_until(lambda: _peer_or_none(shim, second) == "second", "the certificate is read anew")
-        wait_until(lambda: shim.events("settings_reloaded"), "so are the settings")
-        # Half of a pair, and a key that would have to be asked for: what was there before counts on, and so does a new token.
+        wait_until(lambda: _peer_or_none(shim, second) == "second", "the new certificate is loaded")
+        wait_until(lambda: shim.events("settings_reloaded"), "the settings are reloaded")
+        # With half of a pair or a key with a passphrase, the old certificate stays in use; new settings still count.
         cert.write_bytes(first.read_bytes())
         wait_until(lambda: shim.events("certificate_not_reloaded"), "the pair is refused")
         assert peer_of(shim, second) == "second"
@@ -190,7 +190,7 @@ def test_tls_of_1_2_and_newer_and_a_new_certificate_counts_as_soon_as_it_is_ther
         wait_until(lambda: len(shim.events("certificate_not_reloaded")) > 1, "the locked key is refused")
         assert peer_of(shim, second) == "second"
         key.write_bytes(first_key.read_bytes())
-        wait_until(lambda: _peer_or_none(shim, first) == "first", "the pair is whole")
+        wait_until(lambda: _peer_or_none(shim, first) == "first", "the pair is complete")
 
 
 def _peer_or_none(shim: Shim, trusted: Path) -> str:
@@ -211,15 +211,15 @@ def service_manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield manager
 
 
-def test_the_service_manager_is_told_of_readiness_life_reloads_and_the_end(node: Lab, manager: socket.socket) -> None:
+def test_the_shim_notifies_the_service_manager_of_readiness_life_reloads_and_end(node: Lab, manager: socket.socket) -> None:
     configure(node)
     with again(node, NOTIFY_SOCKET=str(manager.getsockname()), WATCHDOG_USEC="400000") as shim:
         assert manager.recv(4096) == b"READY=1"
         assert [manager.recv(4096) for _unused in range(3)] == [b"WATCHDOG=1"] * 3
         shim.signal(signal.SIGHUP)
-        told = [word for word in (manager.recv(4096) for _unused in range(6)) if word != b"WATCHDOG=1"]
-        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", told[0])
-        assert told[1] == b"READY=1"
+        words = [word for word in (manager.recv(4096) for _unused in range(6)) if word != b"WATCHDOG=1"]
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", words[0])
+        assert words[1] == b"READY=1"
         shim.signal(signal.SIGTERM)
         while (word := manager.recv(4096)) == b"WATCHDOG=1":
             pass

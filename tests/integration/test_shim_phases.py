@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions over HTTP: killed in each phase, with a readiness line, and with a Panel."""
+"""Actions over HTTP: a kill of the HTTP shim in each phase, readiness, and a Panel."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .panel_server import TOKEN, FakePanel
 from .phases import CREATE, PULL, RENAME, inspect_of, kill_of, named, server_for, start_of, waiting_containers
 from .shim import Answer, Shim, again, shim_on
 
-#: "look": before the lock; "create": still in the phase of the pull, making the container.
+#: "look": before the lock. "create": the engine makes the container, and the phase is still "pull".
 KILLED_IN = [
     *(("start", phase) for phase in ("look", "prepare", "pull", "create", "preboot", "start", "observe")),
     *(("restart", phase) for phase in ("prepare", "pull", "create", "stop", "preboot", "start", "observe")),
     *(("stop", "stop"), ("kill", "prepare"), ("kill", "kill")),
 ]
-#: A start has these phases as a restart has them.
-IN_THE_LONG_RUN = [("start", phase) for phase in ("pull", "create", "preboot", "start", "observe")]
-#: What is done again by the next process: what has not begun. A kill writes nothing down before it has killed.
+#: A restart has the same phases.
+ONLY_LONG = [("start", phase) for phase in ("pull", "create", "preboot", "start", "observe")]
+#: The next process does these again, because they have not begun. A kill records its begin only after it has killed.
 NOT_BEGUN = [("start", "look"), ("kill", "prepare")]
-#: The server's state as it is left behind where it is not as it was.
+#: The state of the server after the kill of the shim, where that differs from before.
 LEFT = {
     ("start", "observe"): "running",
     ("restart", "stop"): "stopping",
@@ -44,7 +44,7 @@ LEFT = {
 
 
 def hold_in(proxy: EngineProxy, server: str, action: str, phase: str) -> Hold | None:
-    """Have the engine keep the action in this phase; None where the server does."""
+    """Make the engine hold the action in this phase. Return None if the server itself holds it."""
     if phase == "prepare" and action == "kill":
         return proxy.hold("POST", kill_of(server))
     requests: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -64,7 +64,7 @@ def hold_in(proxy: EngineProxy, server: str, action: str, phase: str) -> Hold | 
 
 
 def change(lab: Lab, server: str, action: str, phase: str) -> None:
-    """Make the definition such that the action goes through the phase."""
+    """Change the definition so that the action reaches the phase."""
     if phase == "pull":
         lab.edit(server, container={"image": f"fleet-power/absent:{server}"})
     elif action == "restart" and phase in ("create", "preboot"):
@@ -74,10 +74,10 @@ def change(lab: Lab, server: str, action: str, phase: str) -> None:
 @pytest.mark.samples("restart-stop", "restart-start", "kill-kill")
 @pytest.mark.parametrize(
     "action, phase",
-    [pytest.param(*case, marks=pytest.mark.long if case in IN_THE_LONG_RUN else ()) for case in KILLED_IN],
+    [pytest.param(*case, marks=pytest.mark.long if case in ONLY_LONG else ()) for case in KILLED_IN],
     ids=named(KILLED_IN),
 )
-def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
+def test_a_shim_killed_in_any_phase_leaves_a_free_lock_and_true_records(lab: Lab, proxy: EngineProxy, action: str, phase: str) -> None:
     server = server_for(lab, action, phase)
     change(lab, server, action, phase)
     with shim_on(lab.at(proxy.host)) as shim:
@@ -99,7 +99,7 @@ def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: La
         ended = shim.operation(location, wait=60)
         if begun:
             assert (ended["outcome"], ended["code"]) == ("failed", "interrupted")
-            # Nothing is claimed that nobody saw.
+            # The entry claims no unobserved state.
             assert not {"state", "changed"} & {name for name, value in ended.items() if value}
             assert shim.ask("GET", f"/api/servers/{server}").json["state"] == left
             assert lab.is_up(server) is (left != "offline")
@@ -110,7 +110,7 @@ def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: La
         killed = shim.done(server, "kill")
         assert (killed["outcome"] in ("done", "unchanged"), killed["state"]) == (True, "offline")
         if hold is not None:
-            # What the process that is gone had asked of the engine comes now.
+            # The engine now gets the late request of the dead process.
             hold.release()
             hold.await_status()
         assert not lab.is_up(server)
@@ -122,7 +122,7 @@ def test_killed_in_any_phase_the_face_leaves_the_lock_free_and_the_truth(lab: La
 
 
 def took(shim: Shim, uuid: str, action: str, **fields: Any) -> str:
-    """Ask for an action that must be accepted; where its operation can be read."""
+    """Request an action, which must be accepted; return the location of its operation."""
     answer = shim.ask("POST", f"/api/servers/{uuid}/power", {"action": action, **fields})
     assert answer.status == 202, (answer.status, answer.body)
     return answer.headers["location"]
@@ -133,10 +133,10 @@ def ended_ready(entry: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def await_awaiting(shim: Shim, location: str) -> None:
-    wait_until(lambda: shim.operation(location).get("awaits") == "running", "its server is up, and awaited")
+    wait_until(lambda: shim.operation(location).get("awaits") == "running", "the action waits for readiness")
 
 
-def test_a_start_is_done_when_its_container_runs_or_when_it_is_ready_as_it_was_asked(lab: Lab) -> None:
+def test_wait_for_decides_whether_a_start_ends_when_up_or_when_ready(lab: Lab) -> None:
     slow, quick = lab.server(BOOT_SECONDS=1), lab.server(BOOT_SECONDS=FOR_EVER)
     with shim_on(lab) as shim:
         location = took(shim, slow, "restart", wait_for="running")
@@ -151,7 +151,7 @@ def test_a_start_is_done_when_its_container_runs_or_when_it_is_ready_as_it_was_a
         assert (refused.status, refused.json["code"]) == (422, "settings_invalid")
 
 
-def test_the_process_after_a_killed_one_waits_for_what_was_accepted_before_it(lab: Lab) -> None:
+def test_the_process_after_a_killed_shim_keeps_the_wait_for_of_accepted_actions(lab: Lab) -> None:
     server = lab.server(BOOT_SECONDS=1)
     with shim_on(lab) as shim, lab.node().locks.acquire(server, lab.request("stop", server), wait_seconds=5, clock=SYSTEM_CLOCK):
         location = took(shim, server, "start", wait_for="running", wait_seconds=60)
@@ -162,7 +162,7 @@ def test_the_process_after_a_killed_one_waits_for_what_was_accepted_before_it(la
         assert ended_ready(shim.operation(location, wait=30)) == ("done", "", "running")
 
 
-def test_asked_to_end_it_does_not_say_done_of_a_server_that_is_not_ready(lab: Lab) -> None:
+def test_an_ending_shim_does_not_report_done_before_the_server_is_ready(lab: Lab) -> None:
     server = lab.server(BOOT_SECONDS=3)
     with shim_on(lab) as shim:
         location = took(shim, server, "start", wait_for="running")
@@ -173,7 +173,7 @@ def test_asked_to_end_it_does_not_say_done_of_a_server_that_is_not_ready(lab: La
         assert ended_ready(shim.operation(location)) == ("done", "", "running")
 
 
-#: What the Panel sends with every request to a node.
+#: The token and headers of every request from the Panel.
 PANEL = {"token": TOKEN, "Accept": "application/json", "Content_Type": "application/json"}
 
 
@@ -187,7 +187,7 @@ def fake_panel(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePanel]
 
 
 def managed(lab: Lab, panel: FakePanel, *, listed: bool = True, **options: object) -> str:
-    """A server that the Panel alone knows; ``listed``: it is this node's."""
+    """Make a server that only the Panel knows; ``listed``: it belongs to this node."""
     uuid = lab.server(**options)  # type: ignore[arg-type]
     panel.put(lab.definition(uuid), listed=listed)
     (lab.root / "servers" / f"{uuid}.json").unlink()
@@ -209,7 +209,7 @@ def suspend(lab: Lab, panel: FakePanel, uuid: str, *, suspended: bool) -> None:
     panel.put({**raw, "settings": {**raw["settings"], "suspended": suspended}})
 
 
-def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePanel) -> None:
+def test_requests_of_the_panel_control_its_servers(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel, name="Cobalt")
     with again(lab) as shim:
         wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", **PANEL).status == 200, "the server is known")
@@ -225,10 +225,10 @@ def test_the_panel_drives_its_servers_by_its_own_calls(lab: Lab, panel: FakePane
         assert shim.ask("GET", "/nothing", **PANEL).headers["access-control-allow-origin"] == panel.url
 
 
-def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_server(lab: Lab, panel: FakePanel) -> None:
+def test_a_synced_suspension_on_the_panel_stops_the_server_and_refuses_a_start(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list is read")
         assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
         suspend(lab, panel, server, suspended=True)
         assert shim.ask("POST", f"/api/servers/{server}/sync", b"", token=TOKEN).status == 204
@@ -239,13 +239,13 @@ def test_a_suspension_on_the_panel_counts_once_it_was_synced_and_stops_the_serve
         assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
 
 
-def test_a_suspension_that_nobody_synced_is_seen_by_the_action(lab: Lab, panel: FakePanel) -> None:
+def test_a_restart_sees_a_suspension_that_was_not_synced(lab: Lab, panel: FakePanel) -> None:
     server = managed(lab, panel)
     with again(lab) as shim:
-        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list was read")
+        wait_until(lambda: shim.ask("GET", f"/api/servers/{server}", token=TOKEN).status == 200, "the list is read")
         assert ended_by_panel(shim, press(shim, server, "start")) == ("done", "")
         suspend(lab, panel, server, suspended=True)
-        # The list read last counts for a moment.
+        # The last list stays valid for a moment.
         time.sleep(1.1)
         assert ended_by_panel(shim, press(shim, server, "restart")) == ("refused", "suspended")
         assert lab.is_up(server)

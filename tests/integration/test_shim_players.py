@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions with regard to players: over HTTP, and of many servers in one call."""
+"""Actions that wait for players: over HTTP, and of many servers in one call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .shim import Shim, again, shim_on
 
 class PlayedOverHttp(Played):
     def took(self, shim: Shim, action: str, **fields: Any) -> str:
-        """Ask for an action; where its operation can be read."""
+        """Request an action; return the location of its operation."""
         answer = shim.ask("POST", f"/api/servers/{self.uuid}/power", {"action": action, **fields})
         assert answer.status == 202, (answer.status, answer.body)
         return answer.headers["location"]
@@ -49,39 +49,39 @@ def ended(entry: dict[str, Any]) -> tuple[Any, Any]:
     return entry["outcome"], entry.get("code", "")
 
 
-def test_a_countdown_is_shown_and_holds_up_nobody_and_a_kill_ends_it(lab: Lab, shim: Shim) -> None:
+def test_the_shim_shows_a_countdown_until_a_kill_ends_it(lab: Lab, shim: Shim) -> None:
     played = PlayedOverHttp(lab)
     restart = played.took(shim, "restart", **PATIENT, on_max_delay="proceed", warn=[3600], wait_seconds=5)
     played.await_countdown("counting")
-    wait_until(played.said, "players are told")
-    going_on = shim.operation(restart)
-    assert (going_on["progress"], going_on["outcome"], going_on["countdown"]["phase"]) == ("accepted", None, "counting")
-    # A look waits half a second for the game at most; who looks again is told.
-    wait_until(lambda: played.shown(shim)["players"]["online"] == 2, "who plays is shown")
+    wait_until(played.said, "players see the warning")
+    under_way = shim.operation(restart)
+    assert (under_way["progress"], under_way["outcome"], under_way["countdown"]["phase"]) == ("accepted", None, "counting")
+    # A request waits half a second for the game at most; a later one shows the players.
+    wait_until(lambda: played.shown(shim)["players"]["online"] == 2, "the players are shown")
     alone = played.shown(shim)
-    assert (alone["players"]["max"], alone["countdown"]["action"], alone["countdown"]["operation"]) == (None, "restart", going_on["id"])
+    assert (alone["players"]["max"], alone["countdown"]["action"], alone["countdown"]["operation"]) == (None, "restart", under_way["id"])
     (listed,) = (each for each in shim.ask("GET", "/api/servers").json if each["configuration"]["uuid"] == played.uuid)
     assert (listed["countdown"], "players" in listed) == (alone["countdown"], False)
     assert b'fleet_power_countdowns{phase="counting"} 1.0' in shim.ask("GET", "/metrics").body
     second = shim.operation(played.took(shim, "stop", **PATIENT), wait=10)
     assert ended(second) == ("refused", "countdown_running")
-    assert ended(shim.done(played.uuid, "start")) == ("unchanged", ""), "nobody waits for it"
+    assert ended(shim.done(played.uuid, "start")) == ("unchanged", ""), "a start does not wait for the countdown"
     assert ended(shim.done(played.uuid, "kill")) == ("done", "")
     assert ended(shim.operation(restart, wait=10)) == ("cancelled", "cancelled_by_kill")
     assert (played.shown(shim)["countdown"], lab.is_up(played.uuid)) == (None, False)
 
 
-def test_a_countdown_goes_on_where_it_was_after_the_process_was_killed(lab: Lab) -> None:
+def test_a_countdown_continues_after_a_kill_of_the_process(lab: Lab) -> None:
     played = PlayedOverHttp(lab)
     before = played.run()
     with shim_on(lab) as shim:
         restart = played.took(shim, "restart", warn=[20, 2], warn_message="{action} is near")
-        wait_until(played.said, "players are told for the first time")
+        wait_until(played.said, "players see the first warning")
         shim.kill()
     with again(lab) as shim:
         found = shim.operation(restart, wait=30)
     assert ended(found) == ("done", ""), found
-    # Each mark once, and nothing of it was called off.
+    # Each warning came once, and no message cancelled the countdown.
     assert played.said() == ["restart is near"] * 2
     assert played.run() != before
     assert (found["players"]["online"], found["player_wait"]["marks"], found["player_wait"]["announced"]) == (2, [2], True)
@@ -94,17 +94,17 @@ def restart(lab: Lab, servers: list[Played], *, max_parallel: int = 0, max_failu
     return power_each(lab, "restart", uuids, max_parallel=max_parallel, max_failures=max_failures, players=options)
 
 
-def test_who_may_go_at_once_goes_first_and_who_waits_holds_no_slot(lab: Lab) -> None:
+def test_servers_without_players_go_first_and_waiting_servers_hold_no_slot(lab: Lab) -> None:
     servers = [Played(lab, online) for online in (2, 2, 0, 0)]
     first, second, *empty = servers
     runs = [each.run() for each in servers]
     with beside(
         lambda: restart(lab, servers, max_parallel=1, players_at_most=0, max_delay=600), lambda: first.play(0), lambda: second.play(0)
     ) as call:
-        wait_until(lambda: all(each.run() != run for each, run in zip(empty, runs[2:])), "those without players were restarted")
+        wait_until(lambda: all(each.run() != run for each, run in zip(empty, runs[2:])), "the servers without players are restarted")
         assert [each.run() for each in servers[:2]] == runs[:2] and all(each.is_waited_for() for each in servers[:2])
         second.play(0)
-        wait_until(lambda: second.run() != runs[1], "that whose players left was restarted")
+        wait_until(lambda: second.run() != runs[1], "the server whose players left is restarted")
         assert first.is_waited_for()
         first.play(0)
         results = call.result(20)
@@ -112,7 +112,7 @@ def test_who_may_go_at_once_goes_first_and_who_waits_holds_no_slot(lab: Lab) -> 
     assert_all_free(lab, [each.uuid for each in servers])
 
 
-def test_players_are_told_together_and_it_happens_to_all_at_the_same_moment(lab: Lab) -> None:
+def test_a_countdown_of_many_servers_restarts_them_at_the_same_moment(lab: Lab) -> None:
     servers = [Played(lab) for _each in range(3)]
     results = restart(lab, servers, warn=[4, 2])
     assert endings(results) == [("done", "")] * 3
@@ -123,7 +123,7 @@ def test_players_are_told_together_and_it_happens_to_all_at_the_same_moment(lab:
     assert (max(moments) - min(moments)).total_seconds() <= 5
 
 
-def test_the_module_says_who_played_and_what_was_done_for_their_sake(lab: Lab, controller: Controller) -> None:
+def test_the_module_returns_the_players_and_the_warnings(lab: Lab, controller: Controller) -> None:
     played = Played(lab)
     message = '{server}\n{action} {time}; "stop" {reason}'
     done = controller.power("restart", played.uuid, warn=[2], warn_message=message, reason="new map").server

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the HTTP shim shows of servers, what reaches them beside power actions, and our own client of such an endpoint driving it."""
+"""Servers in the HTTP shim: facts, commands, syncs, and the module as a client; and settings that stop the shim."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_shim(lab: Lab) -> Iterator[Shim]:
         yield shim
 
 
-def test_a_server_is_shown_as_wings_shows_one_with_what_it_really_uses(lab: Lab, shim: Shim) -> None:
+def test_the_shim_shows_a_server_in_the_form_of_wings_with_its_real_usage(lab: Lab, shim: Shim) -> None:
     server = lab.server(name="Cobalt", build={"memory_limit": 512, "disk_space": 100}, SECRET_WORD="correct horse", DATA_WRITE="1")
     lab.edit(server, invocation="run it", egg={"id": "e1", "file_denylist": ["*.key"]}, labels={"tier": "gold"})
     down = shim.ask("GET", f"/api/servers/{server}").json
@@ -82,7 +82,7 @@ def test_commands_reach_the_process(lab: Lab, shim: Shim) -> None:
     assert (answer.status, answer.body) == (502, b'{"error":"Cannot send commands to a stopped server instance."}')
 
 
-def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shim: Shim) -> None:
+def test_a_sync_applies_a_suspension_at_once_and_stops_the_server(lab: Lab, shim: Shim) -> None:
     server = lab.server()
     shim.done(server, "start")
     lab.await_ready(server)
@@ -96,7 +96,7 @@ def test_a_sync_tells_of_a_suspension_at_once_and_stops_the_server(lab: Lab, shi
     assert shim.done(server, "start")["outcome"] == "done"
 
 
-def test_a_sync_brings_the_limits_of_a_running_server_in_line(lab: Lab, shim: Shim) -> None:
+def test_a_sync_applies_new_limits_to_a_running_server(lab: Lab, shim: Shim) -> None:
     server, path = lab.server(build={"memory_limit": 100}), ""
     path = f"/api/servers/{server}"
     shim.done(server, "start")
@@ -113,26 +113,26 @@ def test_a_sync_brings_the_limits_of_a_running_server_in_line(lab: Lab, shim: Sh
     assert shim.ask("GET", path).json["outdated"]["differs"] == ["labels.tier"]
     newest = shim.ask("GET", f"{path}/operations").json[0]
     assert (newest["action"], newest["outcome"], newest["reason"]) == ("limit", "done", "sync")
-    # What cannot be done is no failure of the sync, as with Wings.
+    # As in Wings, a sync succeeds even if it cannot apply the limits.
     lab.edit(server, build={"memory_limit": 3})
     assert shim.ask("POST", f"{path}/sync").status == 204
-    # A look at all servers that takes too long is told the next time; the engine may have servers of others, too.
+    # A slow look at all servers counts only in later metrics. The engine may also have servers of other tests.
     counted = re.compile(r'^fleet_power_outdated\{outdated="unknown"\} [1-9]', re.MULTILINE)
-    wait_until(lambda: counted.search(shim.ask("GET", "/metrics").body.decode()), "metrics count it")
+    wait_until(lambda: counted.search(shim.ask("GET", "/metrics").body.decode()), "metrics count the server")
     assert shim.power(server, "limit").status == 422
 
 
 # ----- our own client
 
 
-def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(lab: Lab, controller: Controller, shim: Shim) -> None:
-    # The face also knows by name what other tests have on the engine.
+def test_the_module_controls_servers_over_the_shim_and_gets_true_outcomes(lab: Lab, controller: Controller, shim: Shim) -> None:
+    # The HTTP shim also finds servers of other tests on the engine by name.
     name = f"Cobalt {secrets.token_hex(4)}"
     server = lab.server(name=name, stop={"type": "signal", "value": "SIGTERM"})
 
     def act(action: str, **options: object) -> dict[str, object]:
-        given = {"docker_host": NO_ENGINE, "api_url": shim.url, "api_token": TOKEN, "server": name, "action": action, **options}
-        found = controller.run_module("server_power", **controller.options(**given))
+        merged = {"docker_host": NO_ENGINE, "api_url": shim.url, "api_token": TOKEN, "server": name, "action": action, **options}
+        found = controller.run_module("server_power", **controller.options(**merged))
         assert "code" not in found["servers"][0], found
         entry: dict[str, object] = found["servers"][0]
         return entry
@@ -150,9 +150,9 @@ def test_the_module_drives_it_as_any_endpoint_and_is_told_what_really_happened(l
     assert row.origin.startswith("127.0.0.1")
 
 
-# ----- settings while it runs
+# ----- settings
 
-#: A token that no request can bring: blanks at an end are taken away.
+#: No request can carry this token: HTTP removes blanks at an end.
 UNUSABLE = f"{TOKEN}\n"
 
 
@@ -172,9 +172,9 @@ UNUSABLE = f"{TOKEN}\n"
         ),
         (lambda lab: lab.config.unlink(), "No such file"),
     ],
-    ids=["read by others", "written by others", "no token", "no such token", "no port", "not our address", "no certificate", "no file"],
+    ids=["read by others", "written by others", "no token", "bad token", "bad port", "foreign address", "no certificate", "no file"],
 )
-def test_what_keeps_it_from_beginning_is_one_sentence(lab: Lab, spoil: object, said: str) -> None:
+def test_the_shim_refuses_bad_settings_with_one_sentence(lab: Lab, spoil: object, said: str) -> None:
     configure(lab)
     spoil(lab)  # type: ignore[operator]
     with pytest.raises(AssertionError) as refused:

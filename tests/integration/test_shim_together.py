@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP shim among many: clients at once, a token that changes under them, and the module as root on the same servers."""
+"""The HTTP shim with many clients at once, and beside the module as root on the same servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .shim import NO_ENGINE, TOKEN, Shim, configure, shim_on
 # ----- many clients
 
 
-def test_each_of_many_requests_at_once_is_answered_as_if_it_were_alone(tmp_path: Path) -> None:
+def test_many_concurrent_requests_get_their_usual_answers(tmp_path: Path) -> None:
     node = Lab(tmp_path, NO_ENGINE, None)
     servers = [node.server() for _number in range(32)]
     accepted: list[str] = []
@@ -41,7 +41,7 @@ def test_each_of_many_requests_at_once_is_answered_as_if_it_were_alone(tmp_path:
                 action = ("stop", "start", "kill")[turn % 3]
                 answer = shim.power(server, action, 60)
                 assert answer.status == 202
-                # A kill waits for its row for a quarter of a second; where that is not there by then, nobody can be told where it is read.
+                # A kill waits a quarter of a second for its row; without the row, the answer has no location.
                 if "location" in answer.headers or action != "kill":
                     accepted.append(answer.headers["location"])
                 else:
@@ -57,23 +57,23 @@ def test_each_of_many_requests_at_once_is_answered_as_if_it_were_alone(tmp_path:
         assert [pair for pair in found if pair[0] != pair[1]] == []
         assert len(set(accepted)) == len(accepted) == 64 * 6 - len(unnamed)
         ended = list(pool.map(lambda location: shim.operation(location, wait=60), accepted))
-    # There is no engine: an action that was begun fails, one that a kill overtook is cancelled. None is lost.
+    # There is no engine: begun actions fail, and a kill cancels the waiting actions. The journal has all of them.
     assert {each["outcome"] for each in ended} <= {"failed", "cancelled"}
     recorded = {row.id for server in servers for row in node.node().journal.operations.of(server)}
     named = {location.rpartition("/")[2] for location in accepted}
     assert named <= recorded and len(recorded - named) <= len(unnamed)
 
 
-# ----- beside the module, which is root
+# ----- beside the module as root
 
 
-#: A user of no name, and a group that exists on every Linux and means nothing to this test's files.
+#: A user without a name, and a group that exists on every Linux and owns no file of this test.
 USER, GROUP = 64322, grp.getgrgid(100)
 
 
 @contextmanager
 def passable(*paths: Path) -> Iterator[None]:
-    """Whoever knows the names below may pass through these directories."""
+    """Let all users pass through the directories above these paths during the block."""
     closed = {each: stat.S_IMODE(each.stat().st_mode) for path in paths for each in path.parents}
     try:
         for each, mode in closed.items():
@@ -86,7 +86,7 @@ def passable(*paths: Path) -> Iterator[None]:
 
 @pytest.fixture(name="lab")
 def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
-    """A node where others than root can get at, which what pytest makes is not."""
+    """A node that other users can reach; only root can reach the directories of pytest."""
     with tempfile.TemporaryDirectory(prefix="fleet-power-") as directory:
         os.chmod(directory, 0o755)
         yield from lab_on(Path(directory) / "node", docker_host)
@@ -94,20 +94,20 @@ def node_below_open_directories(docker_host: str) -> Iterator[Lab]:
 
 @pytest.fixture(name="beside")
 def shim_of_another_user(lab: Lab) -> Iterator[Shim]:
-    """The HTTP shim as a user of its own, in the node's group and in the engine's, on a node that root has made."""
+    """The HTTP shim as another user, in the groups of the node and of the engine, on a node that root made."""
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
-    # The servers' data belongs to that user, too: it lacks the capabilities that would let it work in anybody else's.
+        pytest.skip("only root can run a process as another user")
+    # That user also owns the servers' data: it lacks the capabilities to work in the data of other users.
     lab.settings["system"].update({"group": GROUP.gr_name, "user": {"uid": USER, "gid": GROUP.gr_gid}})
     configure(lab)
     os.chown(lab.config, 0, GROUP.gr_gid)
     lab.config.chmod(0o640)
     engine = os.stat(lab.docker_host[len("unix://") :]).st_gid
     lab.power("stop", lab.server())
-    who = {"user": USER, "group": GROUP.gr_gid, "extra_groups": [engine]}
+    user = {"user": USER, "group": GROUP.gr_gid, "extra_groups": [engine]}
     with (
         passable(Path(sys.executable), Path(sys.executable).resolve(), Path(os.__file__), *map(Path, sys.path)),
-        Shim(lab.config, lab.docker_host, lab.root / "shim.log", who) as shim,
+        Shim(lab.config, lab.docker_host, lab.root / "shim.log", user) as shim,
     ):
         assert os.stat(f"/proc/{shim.child.pid}").st_uid == USER
         yield shim
@@ -119,7 +119,7 @@ def module(controller: Controller, server: str, action: str, **options: Any) -> 
     return entry
 
 
-def test_a_kill_by_either_cancels_what_the_other_had_under_way(lab: Lab, controller: Controller, beside: Shim) -> None:
+def test_a_kill_by_module_or_shim_cancels_an_action_of_the_other(lab: Lab, controller: Controller, beside: Shim) -> None:
     server = lab.server(STOP_SECONDS=60, IGNORE_SIGNALS="all")
     module(controller, server, "start")
     lab.await_ready(server)
@@ -137,7 +137,7 @@ def test_a_kill_by_either_cancels_what_the_other_had_under_way(lab: Lab, control
     assert not lab.is_up(server)
 
 
-def test_module_and_face_racing_on_one_server_take_turns_and_write_one_journal(lab: Lab, controller: Controller, beside: Shim) -> None:
+def test_module_and_shim_take_turns_on_one_server_and_share_the_journal(lab: Lab, controller: Controller, beside: Shim) -> None:
     server = lab.server()
     module(controller, server, "start")
     actions = ("restart", "stop", "start", "restart")
@@ -151,7 +151,7 @@ def test_module_and_face_racing_on_one_server_take_turns_and_write_one_journal(l
     rows = lab.node().journal.operations.of(server)
     assert {each["id"] for each in ended} | {each["operation"]["id"] for each in entries} <= {row.id for row in rows}
     assert not any(row.under_way for row in rows)
-    # Each kill is seen by everybody.
+    # Both kills count.
     assert lab.generation(server) >= 2
     assert not lab.node().locks.has_record(server)
     for file in (lab.root / "run" / f"{server}.lock", lab.root / "state" / "journal.sqlite", lab.root / "state" / f"{server}.kills"):

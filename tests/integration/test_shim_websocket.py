@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Panel's console over the HTTP shim: what it sees, what it may do, and what it cannot do to others."""
+"""The Panel's console over the HTTP shim: its events, permissions, tokens and limits."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def shim_without_engine(tmp_path: Path) -> Iterator[tuple[Lab, Shim]]:
         yield lab, shim
 
 
-# ----- what a console sees
+# ----- events
 
 
-def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: Lab, shim: Shim) -> None:
+def test_a_console_starts_a_server_and_shows_its_output_from_the_first_line(lab: Lab, shim: Shim) -> None:
     server = lab.server(BOOT_SECONDS="0.5", build={"memory_limit": 512})
 
     async def story() -> None:
@@ -61,14 +61,14 @@ def test_a_console_starts_a_server_and_sees_all_of_it_from_the_first_line(lab: L
     assert [row.origin for row in lab.node().journal.operations.of(server)] == [f"127.0.0.1 (user {USER})"]
 
 
-def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim) -> None:
+def test_a_console_shows_actions_of_other_processes_as_they_happen(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS="0.5", BOOT_SECONDS="0.3")
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
         async with console(shim, server) as page:
             await page.until("status", "offline")
-            # As the module does, in a process of its own.
+            # A separate process, like the module.
             with lab.actor("start", server) as actor:
                 await page.until("status", "starting")
                 await page.until("status", "running")
@@ -80,20 +80,20 @@ def test_what_others_do_to_the_server_is_seen_as_it_happens(lab: Lab, shim: Shim
             begun = len(page.heard)
             await loop.run_in_executor(None, lab.client.start, server)
             await page.until("status", "running", after=begun)
-            told = len(page.heard)
+            count = len(page.heard)
             await loop.run_in_executor(None, lab.client.kill, server)
             killed = time.monotonic()
-            await page.until("status", "offline", after=told)
+            await page.until("status", "offline", after=count)
             assert time.monotonic() - killed < 1.0
-            assert json.loads(await page.until("stats", '"state":"offline"', after=told))["memory_bytes"] == 0
+            assert json.loads(await page.until("stats", '"state":"offline"', after=count))["memory_bytes"] == 0
 
     asyncio.run(story())
 
 
-# ----- what it may do
+# ----- permissions
 
 
-def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> None:
+def test_a_console_refuses_events_that_its_token_does_not_permit(lab: Lab, shim: Shim) -> None:
     server = lab.server(MARK="1")
     shim.done(server, "start")
     lab.await_ready(server)
@@ -101,9 +101,9 @@ def test_nobody_does_what_their_token_does_not_allow(lab: Lab, shim: Shim) -> No
     async def story() -> None:
         async with console(shim, server, "websocket.connect", "control.start") as page:
             for action in ("stop", "kill", "restart"):
-                told = len(page.heard)
+                count = len(page.heard)
                 await page.send("set state", action)
-                assert "lacks the permission control." in await page.until("daemon error", action, after=told)
+                assert "lacks the permission control." in await page.until("daemon error", action, after=count)
             await page.send("set state", "explode")
             assert "must be one of" in await page.until("daemon error", "must be")
             await page.send("send command", "hello")
@@ -155,7 +155,7 @@ def test_only_a_good_token_opens_a_console(bare: tuple[Lab, Shim]) -> None:
     assert lab.node().journal.operations.of(server) == []
 
 
-def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tuple[Lab, Shim]) -> None:
+def test_a_new_token_of_the_node_closes_consoles_with_the_old_token(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server, other, new = lab.server(), lab.server(), "another token of this node, as long as it should be"
 
@@ -163,7 +163,7 @@ def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tu
         async with console(shim, server) as page, console(shim, other) as elsewhere, browser() as session:
             waits = await open_console(session, shim, server)
             configure(lab, allowed_origins=[PANEL, "https://another.example.com"])
-            wait_until(lambda: shim.events("settings_reloaded"), "the settings are read anew")
+            wait_until(lambda: shim.events("settings_reloaded"), "the settings are reloaded")
             await page.send("set state", "explode")
             await page.until("daemon error", "must be one of")
             assert (page.close_code, elsewhere.close_code) == (None, None)
@@ -171,23 +171,23 @@ def test_a_new_token_of_the_node_closes_who_was_let_in_with_the_old_one(bare: tu
             for each in (page, elsewhere):
                 assert await each.until_closed() == 1008
                 assert each.texts("token expired") == [""]
-            # Who has shown none yet may still show one that counts.
+            # A console without a token stays open and may send a new token.
             await waits.auth(key=new)
             await waits.close()
-            async with console(shim, server, key=new) as again_let_in:
-                assert again_let_in.close_code is None
+            async with console(shim, server, key=new) as reopened:
+                assert reopened.close_code is None
 
     asyncio.run(story())
-    assert [entry["closed"] for entry in wait_until(lambda: shim.events("token_changed"), "it is in the log")] == [2]
+    assert [entry["closed"] for entry in wait_until(lambda: shim.events("token_changed"), "the change is in the log")] == [2]
 
 
-def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab, Shim]) -> None:
+def test_a_token_that_the_panel_revokes_opens_no_console(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server = lab.server()
     given = token(server)
 
     async def story() -> None:
-        async with console(shim, server) as page, console(shim, server, jti="of somebody else") as other:
+        async with console(shim, server) as page, console(shim, server, jti="another") as other:
             path, body = f"/api/servers/{server}/ws/deny", {"jtis": ["8c7dd922ad47494fc02c388e12c00eac"]}
             assert shim.ask("POST", path, body, token=None).status == 401
             assert shim.ask("POST", path, {"jtis": [1]}).status == 400
@@ -206,7 +206,7 @@ def test_a_token_that_the_panel_takes_back_is_of_no_use_any_more(bare: tuple[Lab
 
 
 @pytest.mark.long
-def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shim: Shim) -> None:
+def test_an_expired_token_mutes_a_console_until_a_new_token(lab: Lab, shim: Shim) -> None:
     server = lab.server(NOISE=20)
     shim.done(server, "start")
 
@@ -215,23 +215,23 @@ def test_a_token_that_expires_mutes_a_console_until_it_has_another(lab: Lab, shi
             await page.until("token expiring")
             await page.until("console output")
             await page.until("token expired")
-            told = len(page.heard)
+            count = len(page.heard)
             await page.send("set state", "kill")
             assert await page.until("jwt error") == "jwt: exp claim is invalid"
             await asyncio.sleep(1.2)
-            assert [event for _at, event, _text in page.heard[told:]] == ["jwt error"]
+            assert [event for _at, event, _text in page.heard[count:]] == ["jwt error"]
             await page.auth(lasts=600)
-            await page.until("status", "running", after=told)
-            await page.until("console output", after=told)
+            await page.until("status", "running", after=count)
+            await page.until("console output", after=count)
 
     asyncio.run(story())
     assert lab.is_up(server)
 
 
-# ----- what it cannot do
+# ----- hostile clients and limits
 
 
-def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: tuple[Lab, Shim]) -> None:
+def test_invalid_events_get_no_answer_and_too_large_frames_close_the_console(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server = lab.server()
     odd = (
@@ -248,18 +248,18 @@ def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: 
 
     async def story() -> None:
         async with console(shim, server) as page:
-            told = len(page.heard)
+            count = len(page.heard)
             for text in odd:
                 await page.socket.send_str(text)
             await page.socket.send_bytes(b"\x00\xff")
             await page.send("set state", "explode")
             await page.until("daemon error", "must be one of")
-            assert [event for _at, event, _text in page.heard[told:] if event not in ("status", "stats")] == ["daemon error"]
-            # As large as it may be, and a byte more.
+            assert [event for _at, event, _text in page.heard[count:] if event not in ("status", "stats")] == ["daemon error"]
+            # The largest allowed frame, and one byte more.
             largest = '{"event":"set state","args":["explode"]}'.ljust(4096)
-            told = len(page.heard)
+            count = len(page.heard)
             await page.socket.send_str(largest)
-            await page.until("daemon error", "must be one of", after=told)
+            await page.until("daemon error", "must be one of", after=count)
             await page.socket.send_str(largest + " ")
             assert await page.until_closed() == 1009
 
@@ -282,7 +282,7 @@ def test_frames_that_make_no_sense_are_not_answered_and_large_ones_end_it(bare: 
     ],
     ids=lambda sent: sent[:4].hex(),
 )
-def test_what_is_no_frame_ends_the_websocket_and_nothing_else(bare: tuple[Lab, Shim], sent: bytes) -> None:
+def test_an_invalid_frame_closes_only_its_websocket(bare: tuple[Lab, Shim], sent: bytes) -> None:
     lab, shim = bare
     server = lab.server()
     head = (
@@ -299,7 +299,7 @@ def test_what_is_no_frame_ends_the_websocket_and_nothing_else(bare: tuple[Lab, S
 
 
 @pytest.mark.parametrize("frame", [b"\x81\xff\0\0\0\0\x40\0\0\0\0\0\0\0", b"\x01\xff\0\0\0\0\x40\0\0\0\0\0\0\0"])
-def test_a_frame_without_end_is_not_gathered(bare: tuple[Lab, Shim], frame: bytes) -> None:
+def test_the_shim_does_not_collect_an_endless_frame(bare: tuple[Lab, Shim], frame: bytes) -> None:
     lab, shim = bare
     server, sent = lab.server(), 0
     with socket.create_connection(shim.address, timeout=20) as connection:
@@ -313,12 +313,12 @@ def test_a_frame_without_end_is_not_gathered(bare: tuple[Lab, Shim], frame: byte
             while sent < 64_000_000:
                 connection.sendall(b"x" * 64_000)
                 sent += 64_000
-    # What was on its way when it was hung up on counts.
+    # The count includes bytes in buffers when the shim hung up.
     assert sent < 32_000_000
     assert shim.ask("GET", "/healthz").status == 200
 
 
-def test_strangers_who_show_no_token_keep_nobody_out_and_are_sent_away(tmp_path: Path) -> None:
+def test_consoles_without_a_token_block_no_valid_console_and_are_closed(tmp_path: Path) -> None:
     lab = Lab(tmp_path, NO_ENGINE, None)
     server = lab.server()
     with shim_on(lab, api={"port": 0, "request_timeout": 2}, **ALLOWED) as shim:
@@ -335,7 +335,7 @@ def test_strangers_who_show_no_token_keep_nobody_out_and_are_sent_away(tmp_path:
         asyncio.run(story())
 
 
-def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
+def test_a_server_has_at_most_thirty_consoles(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server, other = lab.server(), lab.server()
 
@@ -360,7 +360,7 @@ def test_a_server_has_thirty_consoles_at_most(bare: tuple[Lab, Shim]) -> None:
     asyncio.run(story())
 
 
-def test_who_asks_too_often_is_told_and_not_served(bare: tuple[Lab, Shim]) -> None:
+def test_too_many_requests_on_a_console_are_throttled(bare: tuple[Lab, Shim]) -> None:
     lab, shim = bare
     server = lab.server()
 
@@ -374,7 +374,7 @@ def test_who_asks_too_often_is_told_and_not_served(bare: tuple[Lab, Shim]) -> No
     asyncio.run(story())
 
 
-def test_the_end_of_the_service_closes_consoles_and_its_actions_go_on(lab: Lab, shim: Shim) -> None:
+def test_the_ending_shim_closes_consoles_and_finishes_their_actions(lab: Lab, shim: Shim) -> None:
     server = lab.server(STOP_SECONDS=1)
     shim.done(server, "start")
     lab.await_ready(server)

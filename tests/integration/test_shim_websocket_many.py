@@ -24,7 +24,7 @@ MEGABYTES, SECONDS = 100.0, 1.0
 
 
 def resident(shim: Shim) -> float:
-    """Megabytes of memory that the process has now."""
+    """Return the present memory of the process in megabytes."""
     status = Path(f"/proc/{shim.child.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
@@ -35,7 +35,7 @@ def cpu_seconds(shim: Shim) -> float:
 
 
 @pytest.mark.long
-def test_a_thousand_consoles_hear_of_a_change_within_a_second(lab: Lab) -> None:
+def test_a_thousand_consoles_show_a_change_within_a_second(lab: Lab) -> None:
     servers = [lab.server() for _unused in range(SERVERS)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lab.outsider, servers))
@@ -66,7 +66,7 @@ def test_a_thousand_consoles_hear_of_a_change_within_a_second(lab: Lab) -> None:
             waits = sorted(next(at for at, _event, text in page.heard if text == "offline") - killed[page.server] for page in pages)
             most = resident(shim)
             print(f"\n{before:.0f} MB before, {idle:.0f} idle, {most:.0f} after; {used * 100:.0f} % CPU idle")
-            print(f"told after {waits[len(waits) // 2] * 1000:.0f} ms (median), {waits[-1] * 1000:.0f} ms (last)")
+            print(f"shown after {waits[len(waits) // 2] * 1000:.0f} ms (median), {waits[-1] * 1000:.0f} ms (last)")
             await close_all(pages)
             assert waits[-1] < SECONDS
             assert max(idle, most) < MEGABYTES
@@ -75,7 +75,7 @@ def test_a_thousand_consoles_hear_of_a_change_within_a_second(lab: Lab) -> None:
         asyncio.run(story(shim))
 
 
-#: What may follow each state.
+#: The possible next states of each state.
 NEXT = {
     "offline": {"starting", "running"},
     "starting": {"running", "stopping", "offline"},
@@ -86,7 +86,7 @@ NEXT = {
 
 @pytest.mark.samples("0")
 @pytest.mark.parametrize("seed", range(3))
-def test_consoles_tell_a_possible_story_and_its_true_end(lab: Lab, seed: int) -> None:
+def test_consoles_show_possible_states_and_the_true_last_state(lab: Lab, seed: int) -> None:
     chance = random.Random(seed)
     node = lab.node()
     servers = [lab.server(BOOT_SECONDS="0.2", STOP_SECONDS="0.1") for _unused in range(3)]
@@ -101,7 +101,7 @@ def test_consoles_tell_a_possible_story_and_its_true_end(lab: Lab, seed: int) ->
                 getattr(lab.client, choice)(server)
 
     async def agree(page: Console) -> None:
-        """Wait until what was told last is so, and nobody is about to change it."""
+        """Wait until the last shown state is true and no action holds the lock."""
         deadline = time.monotonic() + SOON_SECONDS
         while True:
             seen = node.observe(page.server)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts: when they count as done, how they fail, and which servers a restart leaves up."""
+"""Starts and restarts: readiness, failures, and checks before the stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .test_container import free_port
 HEALTH = "~fleet-power/testserver:health"
 
 
-def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: Lab) -> None:
+def test_a_restart_of_a_suspended_server_is_refused_and_the_server_stays_up(lab: Lab) -> None:
     uuid = lab.up()
     before = lab.container(uuid)["State"]
     lab.edit(uuid, suspended=True)
@@ -31,12 +31,12 @@ def test_a_suspended_server_that_runs_is_not_restarted_and_keeps_running(lab: La
     assert lab.container(uuid)["State"] == before
 
 
-def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
+def test_a_suspension_during_the_stop_of_a_restart_prevents_the_start(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=FOR_EVER)
     with lab.actor("restart", uuid) as restart:
         lab.await_phase(uuid, "stop")
         lab.edit(uuid, suspended=True)
-        # After a stop that took longer than that it is read again.
+        # After a stop that takes longer, the restart reads the definition again.
         time.sleep(STALE_SECONDS + 0.1)
         end(lab, uuid)
         result = restart.result()
@@ -46,7 +46,7 @@ def test_suspended_during_the_stop_of_a_restart_ends_the_boot(lab: Lab) -> None:
 
 @pytest.mark.samples("3-0.1-0", "0-60-0.6")
 @pytest.mark.parametrize("exit_code, boot_seconds, crash_after", [(3, 0.1, 0), (0, 60, 0.6), (7, 60, 0.6)])
-def test_an_exit_before_it_is_ready_fails_the_start(lab: Lab, exit_code: int, boot_seconds: float, crash_after: float) -> None:
+def test_an_exit_before_readiness_fails_the_start(lab: Lab, exit_code: int, boot_seconds: float, crash_after: float) -> None:
     uuid = lab.server(BOOT_SECONDS=boot_seconds, CRASH_AFTER=crash_after, EXIT_CODE=exit_code)
     result = lab.power("start", uuid, wait_for="running")
     assert (*ended(result), result.changed, result.state.value) == ("failed", "start_failed", True, "offline")
@@ -104,14 +104,14 @@ def test_another_action_ends_the_wait_for_readiness(lab: Lab, action: str, code:
     uuid = lab.server(BOOT_SECONDS=60)
     with lab.actor("start", uuid, wait_for="running") as start:
         wait_until(lambda: lab.is_up(uuid) and lab.node().locks.holder(uuid) is None, "the start has released the lock")
-        # A server that is still booting reads its stop command already.
+        # A booting server already reads its stop command.
         assert ended(lab.power(action, uuid)) == ("done", "")
         result = start.result()
     assert (result["outcome"], result["code"], result["changed"]) == ("cancelled", code, True)
     assert lab.is_up(uuid) == is_up
 
 
-def test_a_second_start_does_not_hide_from_the_first_that_the_server_crashed(lab: Lab) -> None:
+def test_a_second_start_does_not_hide_a_crash_from_the_first(lab: Lab) -> None:
     uuid = lab.server(BOOT_SECONDS=60, CRASH_AFTER=5, EXIT_CODE=9)
     with lab.actor("start", uuid, wait_for="running") as first:
         wait_until(lambda: lab.is_up(uuid) and lab.node().locks.holder(uuid) is None, "the start has released the lock")
@@ -120,7 +120,7 @@ def test_a_second_start_does_not_hide_from_the_first_that_the_server_crashed(lab
     assert (result["outcome"], result["code"], result["exit_code"]) == ("failed", "start_failed", 9)
 
 
-def test_a_readiness_line_is_seen_and_remembered_though_the_log_has_rotated(lab: Lab) -> None:
+def test_a_start_remembers_the_readiness_line_after_the_log_has_rotated(lab: Lab) -> None:
     lab.write_settings(docker={"log_config": {"type": "local", "config": {"max-size": "8k", "max-file": "1", "compress": "false"}}})
     uuid = lab.server(BOOT_SECONDS=0.5, NOISE=2000)
     assert ended(lab.power("start", uuid, wait_for="running", wait_timeout=20)) == ("done", "")
@@ -141,32 +141,32 @@ def edit(**settings: Any) -> Change:
 
 
 def network(**fields: Any) -> Change:
-    """Ask for a network of the test's own that cannot be made, or is not there."""
+    """Configure a network that the engine cannot make."""
     name = f"fleet-power-test-{uuid_module.uuid4().hex[:12]}"
     return docker(network={"name": name, "network_mode": name, **fields})
 
 
-NOBODYS = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {"subnet": "", "gateway": ""}}
+IMPOSSIBLE = {"v4": {"subnet": "10.213.78.0/24", "gateway": "10.1.1.1"}, "v6": {"subnet": "", "gateway": ""}}
 
 
 @pytest.mark.samples(
-    "the network of a container that is not there",
+    "the network of a missing container",
     "a gateway outside its network",
     "less memory than the engine can give",
-    "an image that is not there",
+    "a missing image",
 )
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param(docker(log_config={"type": "nosuch"}), id="a log driver the engine does not have"),
-        pytest.param(docker(network={"network_mode": "container:nobody"}), id="the network of a container that is not there"),
+        pytest.param(docker(network={"network_mode": "container:nobody"}), id="the network of a missing container"),
         pytest.param(network(driver="nosuch"), id="a network driver the engine does not have", marks=pytest.mark.long),
-        pytest.param(network(interfaces=NOBODYS), id="a gateway outside its network"),
+        pytest.param(network(interfaces=IMPOSSIBLE), id="a gateway outside its network"),
         pytest.param(edit(build={"memory_limit": 6}), id="less memory than the engine can give"),
-        pytest.param(edit(container={"image": "~fleet-power/nosuch:1"}), id="an image that is not there"),
+        pytest.param(edit(container={"image": "~fleet-power/nosuch:1"}), id="a missing image"),
     ],
 )
-def test_what_the_engine_would_refuse_is_refused_while_the_server_is_up(lab: Lab, change: Change) -> None:
+def test_a_restart_that_the_engine_would_refuse_fails_before_the_stop(lab: Lab, change: Change) -> None:
     uuid = lab.up()
     before = lab.container(uuid)
     change(lab, uuid)
@@ -174,7 +174,7 @@ def test_what_the_engine_would_refuse_is_refused_while_the_server_is_up(lab: Lab
     assert result.outcome.value in ("refused", "failed"), result
     assert before is not None and lab.container(uuid)["Id"] == before["Id"]
     assert lab.is_up(uuid)
-    assert lab.client.containers(all=True, filters={"name": f"{uuid}-"}) == [], "nothing waits any longer"
+    assert lab.client.containers(all=True, filters={"name": f"{uuid}-"}) == [], "no waiting container is left"
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def publish(lab: Lab, uuid: str, port: int, address: str = "127.0.0.1") -> None:
     lab.edit(uuid, allocations={"default": {"ip": address, "port": port}, "mappings": {address: [port]}})
 
 
-def test_a_port_that_somebody_else_holds_is_found_before_the_stop(published: tuple[Lab, int]) -> None:
+def test_a_restart_finds_a_taken_port_before_the_stop(published: tuple[Lab, int]) -> None:
     lab, port = published
     uuid = lab.up()
     publish(lab, uuid, port)
@@ -201,7 +201,7 @@ def test_a_port_that_somebody_else_holds_is_found_before_the_stop(published: tup
     assert ended(lab.power("restart", uuid)) == ("done", "")
 
 
-def test_an_address_that_the_machine_does_not_have_is_found_before_the_stop(published: tuple[Lab, int]) -> None:
+def test_a_restart_finds_a_missing_address_before_the_stop(published: tuple[Lab, int]) -> None:
     lab, port = published
     uuid = lab.up()
     publish(lab, uuid, port, "203.0.113.9")
@@ -211,7 +211,7 @@ def test_an_address_that_the_machine_does_not_have_is_found_before_the_stop(publ
     assert lab.is_up(uuid)
 
 
-def test_a_restart_that_is_killed_gives_up_the_container_that_waits(lab: Lab) -> None:
+def test_a_kill_during_a_restart_removes_the_waiting_container(lab: Lab) -> None:
     uuid = lab.up(IGNORE_SIGNALS="all", STOP_COMMAND="never")
     lab.edit(uuid, environment={"MARK": "1"})
     with lab.actor("restart", uuid) as restart:
@@ -222,7 +222,7 @@ def test_a_restart_that_is_killed_gives_up_the_container_that_waits(lab: Lab) ->
     assert [each["Names"] for each in lab.client.containers(all=True, filters={"name": uuid})] == [[f"/{uuid}"]]
 
 
-def test_a_restart_that_dies_in_mid_stop_leaves_nothing_that_the_next_one_cannot_use(lab: Lab) -> None:
+def test_the_next_restart_works_after_a_restart_dies_in_its_stop(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=60, MARK=1)
     lab.edit(uuid, environment={"STOP_SECONDS": "0"})
     with lab.actor("restart", uuid) as restart:

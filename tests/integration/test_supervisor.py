@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The supervisor restarts servers that crash, survives its own end, and pauses."""
+"""The supervisor starts crashed servers again, survives its own death, and pauses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .supervisors import (
 )
 
 
-def test_a_crashed_server_is_started_again_and_has_one_row_that_tells_all(lab: Lab) -> None:
+def test_the_supervisor_starts_a_crashed_server_and_records_one_complete_row(lab: Lab) -> None:
     uuid = lab.up()
     with Supervising(lab):
         before = crash(lab, uuid)
@@ -60,7 +60,7 @@ def rows_due(lab: Lab, uuid: str) -> list[int]:
 
 
 @pytest.mark.parametrize("action", ["stop", "kill"])
-def test_a_stop_of_ours_is_not_undone_and_is_no_crash(lab: Lab, action: str) -> None:
+def test_our_stop_or_kill_is_no_crash_and_the_server_stays_down(lab: Lab, action: str) -> None:
     uuid = lab.up()
     with Supervising(lab):
         assert ended(lab.power(action, uuid)) == ("done", "")
@@ -69,7 +69,7 @@ def test_a_stop_of_ours_is_not_undone_and_is_no_crash(lab: Lab, action: str) -> 
         assert verdicts(lab, uuid) == ["stopped"]
 
 
-def test_a_restart_of_ours_is_no_crash_and_is_done_once(lab: Lab) -> None:
+def test_our_restart_is_no_crash_and_happens_once(lab: Lab) -> None:
     uuid = lab.up()
     with Supervising(lab):
         assert ended(lab.power("restart", uuid)) == ("done", "")
@@ -79,7 +79,7 @@ def test_a_restart_of_ours_is_no_crash_and_is_done_once(lab: Lab) -> None:
         assert verdicts(lab, uuid) == ["restarting"]
 
 
-def test_a_restart_whose_process_dies_between_stop_and_start_is_finished(lab: Lab) -> None:
+def test_the_supervisor_finishes_a_restart_that_dies_between_stop_and_start(lab: Lab) -> None:
     uuid = lab.up(STOP_SECONDS=4, MARK=1)
     with Supervising(lab):
         before = run_of(lab, uuid)
@@ -89,32 +89,32 @@ def test_a_restart_whose_process_dies_between_stop_and_start_is_finished(lab: La
         await_verdicts(lab, uuid, "restarting")
 
 
-def test_what_a_person_stops_at_the_engine_stays_down_for_that_run_alone(lab: Lab) -> None:
+def test_a_stop_at_the_engine_keeps_only_that_run_down(lab: Lab) -> None:
     uuid = lab.up()
     with Supervising(lab):
         lab.client.stop(uuid, timeout=1)
         await_verdicts(lab, uuid, "stopped_externally")
         assert not lab.is_up(uuid)
         lab.client.start(uuid)
-        wait_until(lambda: lab.node().journal.runs.known_of(uuid).run == run_of(lab, uuid), "the new run was seen")
+        wait_until(lambda: lab.node().journal.runs.known_of(uuid).run == run_of(lab, uuid), "the supervisor has seen the new run")
         before = crash(lab, uuid)
         await_run_after(lab, uuid, before)
         await_verdicts(lab, uuid, "crashed", "stopped_externally")
 
 
-def test_a_crash_while_it_is_dead_is_found_by_the_next(lab: Lab) -> None:
+def test_the_next_supervisor_finds_a_crash_from_before_its_start(lab: Lab) -> None:
     uuid = lab.up()
     with Supervising(lab) as supervising:
         supervising.kill()
         before = crash(lab, uuid)
-        wait_until(lambda: not lab.is_up(uuid), "it is down")
+        wait_until(lambda: not lab.is_up(uuid), "the server is down")
         supervising.begin_again()
         await_run_after(lab, uuid, before)
         await_verdicts(lab, uuid, "crashed")
 
 
-def test_the_first_server_of_a_node_that_crashes_while_it_is_dead_was_up_before(lab: Lab) -> None:
-    """A node that had nobody has been looked at nevertheless."""
+def test_the_next_supervisor_finds_a_crash_of_the_first_server_of_a_node(lab: Lab) -> None:
+    """The supervisor records that it has looked, even at an empty node."""
     with Supervising(lab) as supervising:
         uuid = lab.up()
         supervising.kill()
@@ -124,7 +124,7 @@ def test_the_first_server_of_a_node_that_crashes_while_it_is_dead_was_up_before(
         await_verdicts(lab, uuid, "crashed")
 
 
-def test_a_second_supervisor_says_who_is_first_and_leaves_it_alone(lab: Lab) -> None:
+def test_a_second_supervisor_names_the_first_and_exits(lab: Lab) -> None:
     uuid = lab.up()
     with Supervising(lab) as first:
         second = Supervising(lab)
@@ -136,7 +136,7 @@ def test_a_second_supervisor_says_who_is_first_and_leaves_it_alone(lab: Lab) -> 
         await_run_after(lab, uuid, crash(lab, uuid))
 
 
-def test_a_signal_to_end_has_it_finish_the_start_that_it_has_begun(lab: Lab, proxy: EngineProxy) -> None:
+def test_a_supervisor_finishes_its_begun_start_on_sigterm(lab: Lab, proxy: EngineProxy) -> None:
     uuid = lab.up()
     with Supervising(lab.at(proxy.host)) as supervising:
         held = proxy.hold("POST", r"/start$")
@@ -152,24 +152,24 @@ def test_a_signal_to_end_has_it_finish_the_start_that_it_has_begun(lab: Lab, pro
         assert (row.run, row.due, row.next_run) == (before, False, run_of(lab, uuid))
 
 
-#: Where it is killed: a request of its start or the answer to it that does not come through, and whether that is carried out.
+#: When it dies: while the start request or its answer is held. ``dropped``: the engine never gets the request.
 DEATHS = {
-    "before the start came to the engine": {"answer": False, "dropped": True},
+    "before the start reaches the engine": {"answer": False, "dropped": True},
     "while the start is under way": {"answer": False, "dropped": False},
-    "after the start, before it is written down": {"answer": True, "dropped": False},
+    "after the start, before its record": {"answer": True, "dropped": False},
 }
 
 
-@pytest.mark.samples("after the start, before it is written down")
-@pytest.mark.parametrize("dies", DEATHS)
-def test_a_supervisor_killed_in_a_start_leaves_one_row_and_one_run(lab: Lab, proxy: EngineProxy, dies: str) -> None:
+@pytest.mark.samples("after the start, before its record")
+@pytest.mark.parametrize("moment", DEATHS)
+def test_a_supervisor_killed_during_a_start_leaves_one_row_and_one_run(lab: Lab, proxy: EngineProxy, moment: str) -> None:
     uuid = lab.up()
     with Supervising(lab.at(proxy.host)) as supervising:
-        held = proxy.hold("POST", r"/start$", answer=DEATHS[dies]["answer"])
+        held = proxy.hold("POST", r"/start$", answer=DEATHS[moment]["answer"])
         before = crash(lab, uuid)
         held.await_arrival()
         supervising.kill()
-        (held.drop if DEATHS[dies]["dropped"] else held.release)()
+        (held.drop if DEATHS[moment]["dropped"] else held.release)()
         supervising.begin_again()
         supervising.await_ready()
         after = await_run_after(lab, uuid, before)
@@ -186,7 +186,7 @@ def test_a_supervisor_killed_in_a_start_leaves_one_row_and_one_run(lab: Lab, pro
 @pytest.mark.parametrize(
     "crash_after, clean_exit", [(2, "leave"), (2, "restart"), (1, "restart")], ids=["leave-2", "restart-2", "restart-1"]
 )
-def test_a_server_with_exit_code_0_comes_back_only_if_asked_for_and_ready(lab: Lab, crash_after: int, clean_exit: str) -> None:
+def test_clean_exit_restart_starts_only_a_server_that_was_ready(lab: Lab, crash_after: int, clean_exit: str) -> None:
     lab.write_settings(supervisor={"clean_exit": clean_exit})
     uuid = lab.server(CRASH_AFTER=crash_after, EXIT_CODE=0, BOOT_SECONDS=1.5)
     with Supervising(lab):
@@ -206,30 +206,30 @@ def paused(lab: Lab) -> str | None:
     return None if record is None else record.paused
 
 
-def await_paused(lab: Lab, why: str) -> None:
-    wait_until(lambda: paused(lab) == why, f"paused: {why!r}")
+def await_paused(lab: Lab, reason: str) -> None:
+    wait_until(lambda: paused(lab) == reason, f"paused: {reason!r}")
 
 
-MEMORIES = {
-    "one that goes on": (json.dumps({"phase": "stopping"}), "maintenance"),
-    "one of another version": (json.dumps({"stage": 3}), "maintenance_unreadable"),
+RECORDS = {
+    "under way": (json.dumps({"phase": "stopping"}), "maintenance"),
+    "another version": (json.dumps({"stage": 3}), "maintenance_unreadable"),
     "broken": ('{"phase": ', "maintenance_unreadable"),
     "nested": ("[" * 100_000, "maintenance_unreadable"),
 }
 
 
-@pytest.mark.samples("one that goes on")
-@pytest.mark.parametrize("memory", MEMORIES)
-def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab: Lab, memory: str) -> None:
+@pytest.mark.samples("under way")
+@pytest.mark.parametrize("record", RECORDS)
+def test_due_starts_wait_until_the_maintenance_ends(lab: Lab, record: str) -> None:
     uuid, file = lab.up(), state_directory(lab) / "maintenance.json"
     with Supervising(lab):
-        text, why = MEMORIES[memory]
+        text, reason = RECORDS[record]
         file.write_text(text)
-        # It is looked for before a start, if that was not done just now.
+        # Before a start the supervisor looks for the record, but not twice in this pause.
         time.sleep(connection_watch._DUE_PAUSE_SECONDS)
         before = crash(lab, uuid)
         (row,) = await_verdicts(lab, uuid, "crashed")
-        await_paused(lab, why)
+        await_paused(lab, reason)
         time.sleep(1.0)
         assert (row.due, lab.is_up(uuid)) == (True, False)
         file.unlink()
@@ -239,7 +239,7 @@ def test_in_a_maintenance_nothing_is_started_and_what_is_due_is_made_up_for(lab:
 
 @pytest.fixture(name="wings")
 def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The pid of Wings for supervisors of this process, if one is in the list; what they look for comes sooner."""
+    """Supervisors of this process find Wings if its pid is in this list; they look more often."""
     found: list[int] = []
     build = service.build_node
     monkeypatch.setattr(
@@ -249,7 +249,7 @@ def wings_at_will(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return found
 
 
-def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_left(lab: Lab, wings: list[int]) -> None:
+def test_the_supervisor_pauses_beside_wings_and_leaves_servers_down_after_it(lab: Lab, wings: list[int]) -> None:
     first, second = lab.up(), lab.up()
     with SupervisingHere(lab):
         wings.append(4321)
@@ -267,7 +267,7 @@ def test_beside_wings_nothing_is_judged_or_started_and_after_it_what_is_down_is_
         await_run_after(lab, first, crash(lab, first))
 
 
-def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_or_a_changed_definition_ends_the_crash_loop_of_a_server(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_watch, "_ALL_SECONDS", 0.5)
     lab.write_settings(supervisor={"max_restarts": 0})
     uuid = lab.up()
@@ -278,7 +278,7 @@ def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab
         assert (lab.is_up(uuid), row.due, row.consecutive_crashes) == (False, True, 1)
         lab.edit(uuid, environment={"FIXED": "yes"})
         await_run_after(lab, uuid, before)
-        wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row says what answered it")
+        wait_until(lambda: rows_of(lab, uuid)[0].next_run == run_of(lab, uuid), "the row names the next run")
         crash(lab, uuid)
         assert (await_verdicts(lab, uuid, "crashed", "crashed"))[0].consecutive_crashes == 1
         assert ended(lab.power("start", uuid)) == ("done", "")
@@ -286,8 +286,8 @@ def test_who_has_given_up_is_set_free_by_a_start_and_by_a_changed_definition(lab
 
 
 def race(lab: Lab, seed: int, *, servers: int, rounds: int) -> None:
-    """Play rounds; what is wrong names the seed."""
-    # Rounds crash each server more often in a row than it would be started again for.
+    """Play rounds; a failure names the seed."""
+    # Rounds crash a server more often than the default of max_restarts allows.
     lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
     uuids = [lab.up(STOP_SECONDS=number % 3 / 4, EXIT_CODE=number % 2) for number in range(servers)]
     with Supervising(lab) as supervising:
@@ -302,19 +302,19 @@ def race(lab: Lab, seed: int, *, servers: int, rounds: int) -> None:
             played.close()
 
 
-def test_a_few_rounds_break_no_promise(lab: Lab) -> None:
+def test_a_few_rounds_give_the_expected_states_and_verdicts(lab: Lab) -> None:
     race(lab, 1, servers=4, rounds=1)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 103))
-def test_hundreds_of_rounds_break_no_promise(lab: Lab, seed: int) -> None:
+def test_hundreds_of_rounds_give_the_expected_states_and_verdicts(lab: Lab, seed: int) -> None:
     race(lab, seed, servers=8, rounds=13)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(200, 203))
-def test_rounds_in_each_of_which_the_engine_ends_break_no_promise(tmp_path: Path, docker_host: str, seed: int) -> None:
+def test_rounds_with_an_end_of_the_engine_give_the_expected_states_and_verdicts(tmp_path: Path, docker_host: str, seed: int) -> None:
     for own in own_engine(docker_host):
         for lab in lab_on(tmp_path, own.host):
             lab.write_settings(supervisor={"max_restarts": 1000, "reset_after": 1})
@@ -329,25 +329,25 @@ def test_rounds_in_each_of_which_the_engine_ends_break_no_promise(tmp_path: Path
 
 
 def look(controller: Controller, uuid: str, **options: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entry of a server, and the whole result, as the module returns them on a node."""
-    told = controller.run_module("server_power_info", **controller.options(server=uuid, **options))
-    (entry,) = told["servers"]
-    return entry, told
+    """Return the entry of a server and the whole result of the info module."""
+    result = controller.run_module("server_power_info", **controller.options(server=uuid, **options))
+    (entry,) = result["servers"]
+    return entry, result
 
 
-def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, controller: Controller) -> None:
-    # The engine stamps what a server says at once some milliseconds before its start.
+def test_the_info_module_returns_crashes_and_their_supervision(lab: Lab, controller: Controller) -> None:
+    # The engine dates an immediate line of a server some milliseconds before its start.
     uuid = lab.up(BOOT_SECONDS=0.5)
-    entry, told = look(controller, uuid)
-    assert told["supervisor"] == {"running": False, "since": None, "paused": None}
+    entry, result = look(controller, uuid)
+    assert result["supervisor"] == {"running": False, "since": None, "paused": None}
     assert (entry["supervision"]["state"], entry["supervision"]["running"]) == ("ok", False)
     with Supervising(lab):
         for _crash in range(2):
             before = crash(lab, uuid)
             after = await_run_after(lab, uuid, before, 30)
-            wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "it is ready", 30)
-        entry, told = look(controller, uuid, crashes=5)
-        assert told["supervisor"]["running"] is True and told["supervisor"]["since"]
+            wait_until(lambda: look(controller, uuid)[0]["state"] == "running", "the server is ready", 30)
+        entry, result = look(controller, uuid, crashes=5)
+        assert result["supervisor"]["running"] is True and result["supervisor"]["since"]
         supervision = entry["supervision"]
         assert [supervision[name] for name in ("state", "verdict", "next_at", "consecutive_crashes", "crashes_today")] == [
             "ok",
@@ -360,23 +360,23 @@ def test_a_crash_is_told_with_what_is_done_about_it_and_by_whom(lab: Lab, contro
         assert [newest[name] for name in ("verdict", "exit_code", "consecutive_crashes", "origin")] == ["crashed", 137, 2, None]
         assert (newest["container"], newest["started_at"]) == (before.container, before.started_at) != (after.container, after.started_at)
         assert len(entry["crashes"]) == 2 and any("ready" in line for line in newest["log"])
-        # The third in a row is answered after twenty seconds.
+        # The back-off after the third crash takes twenty seconds.
         crash(lab, uuid)
         await_verdicts(lab, uuid, "crashed", "crashed", "crashed")
-        entry, _told = look(controller, uuid)
+        entry, _result = look(controller, uuid)
         supervision = entry["supervision"]
         assert [supervision[name] for name in ("state", "verdict", "exit_code", "consecutive_crashes")] == ["backoff", "crashed", 137, 3]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", supervision["next_at"])
-    entry, told = look(controller, uuid)
-    assert told["supervisor"]["running"] is False
-    assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "nobody will"
+    entry, result = look(controller, uuid)
+    assert result["supervisor"]["running"] is False
+    assert (entry["supervision"]["state"], entry["supervision"]["next_at"]) == ("backoff", None), "no supervisor will start it"
 
 
-def test_a_waiting_action_learns_how_its_run_ended_after_a_supervised_start(lab: Lab) -> None:
+def test_a_waiting_start_fails_with_its_own_run_after_a_supervised_start(lab: Lab) -> None:
     uuid = lab.server(BOOT_SECONDS=600)
     with Supervising(lab), lab.actor("start", uuid, wait_for="running", wait_timeout=60) as start:
-        wait_until(lambda: lab.is_up(uuid), "it boots", 30)
-        # Longer than the supervisor needs to see that it is up.
+        wait_until(lambda: lab.is_up(uuid), "the server boots", 30)
+        # The supervisor needs less time to see the run.
         time.sleep(1.0)
         named = run_of(lab, uuid)
         crash(lab, uuid)

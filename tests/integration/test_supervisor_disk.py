@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What was stopped while nobody could write it down stays down, and nothing is started on a guess."""
+"""Full, read-only and damaged journals: stopped servers stay down, and the supervisor starts no server on a guess."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _BYTES = 1024 * 1024
 
 
 class StateDisk:
-    """The node's state directory on a small disk of its own, which can be made one that takes nothing more."""
+    """The node's state directory on a small disk, which a test can fill or make read-only."""
 
     def __init__(self, lab: Lab, path: Path) -> None:
         self._path = path
-        # Whoever closes the journal last makes room: its log is removed.
+        # The last close of the journal removes its log and frees room: keep one open.
         self._keeper = lab.node()
         self._keeper.journal.supervisor.set_values([("test", "")])
 
     def spoil(self, kind: str) -> None:
         assert os.path.ismount(self._path)
         if kind == "read-only":
-            # It is opened again when it is read. No disk can be made read-only that somebody writes to.
+            # An open writer prevents a read-only remount. The next read opens the journal again.
             self.close()
             self._remount("ro")
             return
@@ -44,7 +44,7 @@ class StateDisk:
                 return
 
     def leave(self, kibibytes: int) -> None:
-        """Fill it up to so many KiB: some writes may still find room."""
+        """Fill the disk up to some free KiB: some writes may still find room."""
         leave_room(self._path, kibibytes)
 
     def mend(self) -> None:
@@ -80,8 +80,8 @@ def paused(lab: Lab) -> str:
 @pytest.mark.samples("restart-full, supervisor dead")
 @pytest.mark.parametrize("disk_is", ["full, supervisor alive", "full, supervisor dead", "read-only, supervisor dead"])
 @pytest.mark.parametrize("action", ["stop", "kill", "restart"])
-def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, action: str, disk_is: str) -> None:
-    """A restart that dies before its start is finished once that can be written down."""
+def test_a_server_stopped_on_an_unwritable_disk_stays_down(lab: Lab, action: str, disk_is: str) -> None:
+    """The supervisor finishes a dead restart as soon as the disk takes writes."""
     kind, _comma, supervisor = disk_is.partition(", supervisor ")
     with on_small_disk(lab) as disk:
         uuid = lab.up(STOP_SECONDS=4, MARK=1)
@@ -93,13 +93,13 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
             if action == "restart":
                 with lab.actor(action, uuid) as actor:
                     die_in_restart(lab, uuid, actor)
-                wait_until(lambda: not lab.is_up(uuid), "it is down")
+                wait_until(lambda: not lab.is_up(uuid), "the server is down")
             else:
                 result = lab.power(action, uuid)
                 assert result.outcome.value == "done", result
-            assert disk.says_up(uuid), "nobody could write what was done"
+            assert disk.says_up(uuid), "the intent of the action could not be written"
             if supervisor == "alive":
-                wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
+                wait_until(lambda: paused(lab) == "journal", "the supervisor is paused for the journal")
             if kind == "read-only":
                 supervising.begin_again()
                 assert supervising.child.wait(20) == 1 and "cannot be made: Read-only file system" in supervising.errors.read_text()
@@ -110,13 +110,13 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
                 supervising.begin_again()
                 supervising.await_ready()
             await_verdicts(lab, uuid, "restarting" if action == "restart" else "stopped")
-            wait_until(lambda: paused(lab) == "", "nothing keeps it any more")
+            wait_until(lambda: paused(lab) == "", "the pause is over")
             if action == "restart":
                 await_run_after(lab, uuid, before)
                 return
             time.sleep(1.0)
             assert not lab.is_up(uuid)
-        # As after a boot: whoever takes the lock finds what the record says.
+        # Like the restore after a boot: the lock record still has the intent of the stop.
         assert lab.power("start", uuid, meant_up=frozenset([uuid])).code == "not_selected"
         assert not disk.says_up(uuid)
 
@@ -125,7 +125,7 @@ def test_what_is_stopped_while_nothing_can_be_written_stays_down(lab: Lab, actio
 @pytest.mark.parametrize("seconds", [12, pytest.param(600, marks=pytest.mark.long)])
 @pytest.mark.parametrize("free", [0, 4, 20])
 def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: int, seconds: int) -> None:
-    """One server waits for its next try after a crash, which comes after ten seconds; the other is up again after one."""
+    """One server is in a back-off of ten seconds; the other is up again after its first crash."""
     with on_small_disk(lab) as disk:
         down, up = lab.up(), lab.up()
         with Supervising(lab):
@@ -143,15 +143,15 @@ def test_a_stop_on_a_full_disk_stays_down_beside_the_supervisor(lab: Lab, free: 
                 time.sleep(0.2)
             disk.mend()
             await_verdicts(lab, up, "stopped", "crashed", seconds=400.0)
-            # The waits between its tries went on meanwhile.
-            wait_until(lambda: not disk.says_up(down) and not any(row.due for row in rows_of(lab, down)), "its stop is written", 400.0)
+            # Meanwhile its back-off may have grown to minutes.
+            wait_until(lambda: not disk.says_up(down) and not any(row.due for row in rows_of(lab, down)), "its stop is recorded", 400.0)
             assert not lab.is_up(down) and not lab.is_up(up)
             for uuid in (down, up):
                 assert ended(lab.power("start", uuid)) == ("done", "")
 
 
-#: What may become of a journal under a supervisor that runs.
-SPOILT = {
+#: Damage to the journal under a running supervisor.
+DAMAGES = {
     "removed": lambda file: file.unlink(),
     "replaced by an empty one": lambda file: (file.with_name("fresh").touch(), os.replace(file.with_name("fresh"), file)),
 }
@@ -159,14 +159,14 @@ SPOILT = {
 
 @pytest.mark.samples("removed-before the crash")
 @pytest.mark.parametrize("when", ["before the crash", "in its back-off"])
-@pytest.mark.parametrize("what", SPOILT)
-def test_what_nobody_knows_to_be_meant_up_is_not_started(lab: Lab, what: str, when: str) -> None:
-    """Whoever starts it then says that it is meant to be up."""
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_server_without_a_recorded_intent_is_not_started(lab: Lab, damage: str, when: str) -> None:
+    """A later start records the intent again."""
     uuid = lab.up()
     with Supervising(lab):
         if when == "in its back-off":
             crash_twice(lab, uuid)
-        SPOILT[what](state_directory(lab) / "journal.sqlite")
+        DAMAGES[damage](state_directory(lab) / "journal.sqlite")
         if when == "before the crash":
             crash(lab, uuid)
         assert_left(lab, uuid, 12.0 if when == "in its back-off" else 2.0)
@@ -180,7 +180,7 @@ def crash_twice(lab: Lab, uuid: str) -> None:
 
 
 def assert_left(lab: Lab, uuid: str, seconds: float) -> None:
-    """It is not started until somebody does so; that says that it is meant to be up."""
+    """Assert that the server stays down for ``seconds``, and that supervision works again after a start."""
     time.sleep(seconds)
     assert not lab.is_up(uuid)
     assert not any(row.due for row in rows_of(lab, uuid))
@@ -190,7 +190,7 @@ def assert_left(lab: Lab, uuid: str, seconds: float) -> None:
 
 @pytest.mark.samples("dead")
 @pytest.mark.parametrize("supervisor", ["alive", "dead"])
-def test_nothing_is_started_while_the_journal_cannot_be_read(lab: Lab, supervisor: str) -> None:
+def test_the_supervisor_starts_no_server_while_the_journal_is_unreadable(lab: Lab, supervisor: str) -> None:
     uuid = lab.up()
     with Supervising(lab) as supervising:
         if supervisor == "dead":
@@ -201,7 +201,7 @@ def test_nothing_is_started_while_the_journal_cannot_be_read(lab: Lab, superviso
         before = crash(lab, uuid)
         if supervisor == "dead":
             supervising.begin_again()
-        wait_until(lambda: paused(lab) == "journal", "it says what keeps it from starting anything")
+        wait_until(lambda: paused(lab) == "journal", "the supervisor is paused for the journal")
         time.sleep(1.0)
         assert not lab.is_up(uuid)
         aside.replace(file)

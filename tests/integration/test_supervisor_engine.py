@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes down with the engine comes back with it, in its order, and is neither a crash nor a person's stop."""
+"""Servers that stop with the engine start with it, in order; the verdict is neither a crash nor an external stop."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .lab import Lab, ended, lab_on, wait_until
 from .own_engine import OwnEngine, own_engine
 from .supervisors import Supervising, await_verdicts, crash, rows_of, run_of, verdicts
 
-#: An engine that is begun again after SIGKILL waits for its containers for some seconds.
+#: After SIGKILL, a new engine waits some seconds for its containers.
 BACK_SECONDS = 60.0
-#: What is waited for before the second crash in a row is answered, and between two that come back with the engine.
+#: The back-off after the second consecutive crash, and the pause between starts after an end of the engine.
 BACK_OFF_SECONDS, STAGGER_SECONDS = 10.0, 1
 
 
 @dataclass
 class Fleet:
-    """A node with an engine of its own: three servers that are up, the last first in order, and three that are not to come back at once."""
+    """A node with its own engine: three servers that are up (the last starts first), two that stay down, one in a back-off."""
 
     lab: Lab
     own: OwnEngine
@@ -48,7 +48,7 @@ def start_engine(docker_host: str) -> Iterator[OwnEngine]:
 
 @pytest.fixture(name="node")
 def node_on_it(tmp_path: Path, own: OwnEngine) -> Iterator[Lab]:
-    """A node on the engine of the test's own, which is there again when it is cleaned up."""
+    """A node on the test's own engine, which runs again before the cleanup."""
     yield from lab_on(tmp_path, own.host)
 
 
@@ -60,15 +60,15 @@ def prioritised(lab: Lab, priority: int) -> str:
 
 
 def mixed(lab: Lab, own: OwnEngine) -> Fleet:
-    """What is to be told apart; the supervisor runs. The one that crashes twice is started again some seconds later."""
+    """Make servers whose ends the running supervisor must tell apart; the looping server is in its back-off."""
     with ThreadPoolExecutor(3) as pool:
-        prioritised_ones = pool.map(lambda priority: prioritised(lab, priority), (30, 20, 10))
-        up, (stopped, at_engine, looping) = list(prioritised_ones), list(pool.map(lambda _number: lab.up(), range(3)))
+        by_priority = pool.map(lambda priority: prioritised(lab, priority), (30, 20, 10))
+        up, (stopped, at_engine, looping) = list(by_priority), list(pool.map(lambda _number: lab.up(), range(3)))
     assert ended(lab.power("stop", stopped)) == ("done", "")
     own.client.stop(at_engine, timeout=1)
     await_verdicts(lab, at_engine, "stopped_externally")
     before = crash(lab, looping)
-    wait_until(lambda: lab.is_up(looping) and run_of(lab, looping) != before, "it is up again")
+    wait_until(lambda: lab.is_up(looping) and run_of(lab, looping) != before, "the server is up again")
     await_verdicts(lab, looping, "crashed")
     crash(lab, looping)
     await_verdicts(lab, looping, "crashed", "crashed")
@@ -82,9 +82,9 @@ def began(lab: Lab, uuid: str) -> float:
 
 
 def assert_all_is_back(found: Fleet) -> None:
-    """All that was up is up, in order and about a second apart, and nobody else is."""
+    """Assert that only the servers that were up are up, and started in order, about a second apart."""
     lab = found.lab
-    wait_until(lambda: all(lab.is_up(uuid) for uuid in (*found.up, found.looping)), "all are back", BACK_SECONDS)
+    wait_until(lambda: all(lab.is_up(uuid) for uuid in (*found.up, found.looping)), "all servers are up again", BACK_SECONDS)
     for uuid in found.up:
         assert verdicts(lab, uuid) == ["engine_stopped"]
     wait_until(lambda: not lab.node().journal.ended_runs.due(), "no start is due")
@@ -97,12 +97,12 @@ def assert_all_is_back(found: Fleet) -> None:
     assert (verdicts(lab, found.stopped), verdicts(lab, found.stopped_externally)) == (["stopped"], ["stopped_externally"])
 
 
-def test_servers_that_an_engine_takes_down_come_back_in_order_and_no_others(node: Lab, own: OwnEngine) -> None:
+def test_only_servers_that_stop_with_the_engine_start_again_in_order(node: Lab, own: OwnEngine) -> None:
     with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
         found = mixed(node, own)
         at = time.monotonic()
         own.shut_down()
-        assert time.monotonic() - at < 5, "the stream that is read held it up"
+        assert time.monotonic() - at < 5, "the open event stream delayed the shutdown"
         time.sleep(1.0)
         own.start()
         assert_all_is_back(found)
@@ -111,8 +111,8 @@ def test_servers_that_an_engine_takes_down_come_back_in_order_and_no_others(node
 
 @pytest.mark.long
 @pytest.mark.parametrize("ends", ["SIGKILL of the engine", "shutdown, supervisor dead", "SIGKILL of the engine, supervisor dead"])
-def test_it_comes_back_however_the_engine_ends_and_whoever_sees_it(node: Lab, own: OwnEngine, ends: str) -> None:
-    """What a killed engine leaves running the next one stops, and marks as stopped by hand."""
+def test_servers_come_back_after_each_end_of_the_engine_and_supervisor(node: Lab, own: OwnEngine, ends: str) -> None:
+    """After a kill of the engine, the next engine stops the servers that still run, and marks them as stopped by hand."""
     with Supervising(node, "--stagger", str(STAGGER_SECONDS)) as supervising:
         found = mixed(node, own)
         if "dead" in ends:
@@ -125,7 +125,7 @@ def test_it_comes_back_however_the_engine_ends_and_whoever_sees_it(node: Lab, ow
 
 
 @pytest.mark.long
-def test_an_engine_that_ends_alone_takes_nothing_down(tmp_path: Path, docker_host: str) -> None:
+def test_an_engine_with_live_restore_ends_without_its_servers(tmp_path: Path, docker_host: str) -> None:
     for own in own_engine(docker_host, configuration={"live-restore": True}):
         for lab in lab_on(tmp_path, own.host):
             with Supervising(lab):
@@ -137,11 +137,11 @@ def live_on(lab: Lab, own: OwnEngine) -> None:
     before = [run_of(lab, uuid) for uuid in (first, second)]
     own.shut_down()
     own.start()
-    wait_until(lambda: lab.is_up(first) and lab.is_up(second), "both are up", BACK_SECONDS)
+    wait_until(lambda: lab.is_up(first) and lab.is_up(second), "both servers are up", BACK_SECONDS)
     assert [run_of(lab, uuid) for uuid in (first, second)] == before
     seen = lab.node().journal.runs
-    wait_until(lambda: str(own.pid) in seen.of(first).engine.split("/"), "it is seen by this engine")
+    wait_until(lambda: str(own.pid) in seen.of(first).engine.split("/"), "the supervisor has seen the run at this engine")
     crash(lab, first)
     await_verdicts(lab, first, "crashed")
-    wait_until(lambda: lab.is_up(first), "it is up again")
+    wait_until(lambda: lab.is_up(first), "the server is up again")
     assert verdicts(lab, second) == []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers survive a power cut, and each end has its line in the syslog."""
+"""Answers survive a power cut, and the syslog has a line for each result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Traces:
         self.there = files_below(self.state)
 
     def answers(self, is_answer: Callable[[int, str, str], bool]) -> Answers:
-        """Return what was not on the disk at each answer of a process that has ended."""
+        """Return the unsynced files at each answer of a process that has ended."""
         return answers_in(self.output.read_text(), [self.state], self.there, is_answer)
 
 
@@ -47,7 +47,7 @@ def is_http(_descriptor: int, open_on: str, call: str) -> bool:
 
 @pytest.fixture(params=["beside another process", pytest.param("alone", marks=pytest.mark.long)])
 def neighbour(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
-    """Another process, as the supervisor is, that has the journal open: then SQLite syncs nothing as a module ends."""
+    """Another process, like the supervisor, keeps the journal open: then SQLite does not sync when a module ends."""
     node = lab.node()
     if request.param != "alone":
         node.journal.operations.last("0f4c5ad2-9a1b-4c39-8a6e-3f2b7d10c001")
@@ -57,14 +57,14 @@ def neighbour(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
 
 
 def traced_module(lab: Lab, controller: Controller, name: str, **options: object) -> tuple[str, Answers]:
-    """The outcome of a module's only server, and what was not on the disk when it was told."""
+    """Run a module on one server; return its outcome and the unsynced files at the answer."""
     traces = Traces(lab)
     result = controller.run_module(name, through=traced(traces.output), **controller.options(**options))
     return str(result["servers"][0].get("outcome", "")), traces.answers(is_result)
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_a_module_answers_once_all_that_it_wrote_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+def test_a_module_answers_only_after_all_its_writes_are_on_the_disk(lab: Lab, controller: Controller) -> None:
     uuid = lab.server(build={"memory_limit": 100})
     written: set[str] = set()
     for action in ("start", "limits", "restart", "stop", "start", "kill"):
@@ -77,12 +77,12 @@ def test_a_module_answers_once_all_that_it_wrote_is_on_the_disk(lab: Lab, contro
         assert found.not_synced == [()], action
         assert str(lab.root / "state" / "journal.sqlite-wal") in found.written
         written |= found.written
-    # It is not only the journal: the kill generation, and the definition that was used last.
+    # Beside the journal, actions write the kill generation and the last used definition.
     names = {Path(path).parent.name + "/" + Path(path).name.rpartition(".")[2] for path in written}
     assert "state/kills" in names and any(name.startswith("definitions/") for name in names)
 
 
-def test_a_followed_task_says_that_a_server_is_done_once_that_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+def test_a_job_reports_a_server_as_done_only_after_the_record_is_on_the_disk(lab: Lab, controller: Controller) -> None:
     uuids = [lab.server() for _unused in range(2)]
     traces = Traces(lab)
 
@@ -92,22 +92,22 @@ def test_a_followed_task_says_that_a_server_is_done_once_that_is_on_the_disk(lab
     job = {"FLEET_POWER_JOB": f"{uuid4().hex}:60"}
     options = controller.options(server=uuids, action="start", max_parallel=1)
     with controller.module(through=traced(traces.output), environment=job, **options) as running:
-        wait_until(lambda: traces.output.exists() and len(found().not_synced) == 2, "both servers are told to be done", 60)
-        # What removes the job's files lives for minutes, and is not waited for.
+        wait_until(lambda: traces.output.exists() and len(found().not_synced) == 2, "both servers are reported as done", 60)
+        # The process that removes the job's files lives for minutes: end it now.
         running.signal(signal.SIGTERM)
         assert running.wait().code in (0, -signal.SIGTERM)
     assert found().not_synced == [()] * 2
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_facts_are_told_once_what_another_process_wrote_is_on_the_disk(lab: Lab, controller: Controller) -> None:
+def test_facts_are_returned_only_after_writes_of_another_process_are_on_the_disk(lab: Lab, controller: Controller) -> None:
     uuid = lab.up()
     traces = Traces(lab)
     result = controller.run_module("server_power_info", through=traced(traces.output), **controller.options(server=[uuid]))
     assert result["servers"][0]["last_operation"]["outcome"] == "done"
     log = lab.root / "state" / "journal.sqlite-wal"
     trace = traces.output.read_text()
-    # The other process, which is not traced, did not sync what it wrote.
+    # The other process has no trace and did not sync its writes.
     assert not log.exists() or re.search(rf"fdatasync\(\d+<{log}>\) += 0", trace)
     assert [each for each in traces.answers(is_result).not_synced if each] == []
 
@@ -125,7 +125,7 @@ def traced_shim(lab: Lab, traces: Traces) -> Iterator[Shim]:
                 tracer.communicate(timeout=30)
 
 
-def test_the_http_face_tells_of_an_operation_once_all_that_it_wrote_is_on_the_disk(lab: Lab) -> None:
+def test_the_http_shim_shows_an_operation_only_after_its_writes_are_on_the_disk(lab: Lab) -> None:
     uuid = lab.server()
     traces = Traces(lab)
     with traced_shim(lab, traces) as shim:
@@ -137,16 +137,16 @@ def test_the_http_face_tells_of_an_operation_once_all_that_it_wrote_is_on_the_di
     assert str(lab.root / "state" / "journal.sqlite-wal") in found.written
 
 
-def test_the_http_face_accepts_an_action_once_that_is_on_the_disk(lab: Lab) -> None:
+def test_the_http_shim_accepts_an_action_only_after_the_record_is_on_the_disk(lab: Lab) -> None:
     uuid = lab.server()
     traces = Traces(lab)
-    # Held, so that nothing is written for the action before it is accepted.
+    # The held lock prevents other writes of the action before its acceptance.
     with traced_shim(lab, traces) as shim, acquire(lab.node().locks, uuid, action=PowerAction.STOP):
         location = shim.took(uuid, "start")
         assert shim.operation(location)["outcome"] is None
     found = traces.answers(is_http)
     assert found.not_synced == [()] * 2
-    # The log, or the database where the log was copied into it.
+    # The log, or the database if SQLite has copied the log into it.
     assert any(path.startswith(str(lab.root / "state" / "journal.sqlite")) for path in found.written)
 
 
@@ -166,7 +166,7 @@ def lines_of(syslog: PrivateSyslog) -> list[tuple[int, str]]:
     return [(int(match["priority"]), match["text"]) for match in found if match is not None]
 
 
-def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
+def test_the_syslog_has_a_line_with_the_outcome_of_each_server(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
     up, overdue = lab.server(name="Cobalt"), lab.server(name="Overdue", suspended=True)
     controller.run_module(
         through=syslog.through,
@@ -175,12 +175,12 @@ def test_each_server_gets_a_line_that_says_what_became_of_it(lab: Lab, controlle
     found = {text.split()[1]: (priority, text) for priority, text in lines_of(syslog)}
     (first, done), (second, refused), (third, unknown) = found[up], found[overdue], found["Nobody"]
     assert (first, second, third) == (INFORMATIONAL, WARNING, WARNING)
-    asked = r"in \d+\.\d s by alice@web1 for 'the players wait' operation [-0-9a-f]{36}"
-    assert re.fullmatch(rf"start {up} \(Cobalt\) done {asked}", done)
-    assert re.fullmatch(rf"start {overdue} \(Overdue\) refused suspended {asked}: Cannot start server .*", refused)
+    origin = r"in \d+\.\d s by alice@web1 for 'the players wait' operation [-0-9a-f]{36}"
+    assert re.fullmatch(rf"start {up} \(Cobalt\) done {origin}", done)
+    assert re.fullmatch(rf"start {overdue} \(Overdue\) refused suspended {origin}: Cannot start server .*", refused)
     assert re.match(r"start Nobody refused server_not_found in \d+\.\d s", unknown)
 
 
-def test_check_mode_says_nothing(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
+def test_check_mode_writes_no_syslog_line(lab: Lab, controller: Controller, syslog: PrivateSyslog) -> None:
     controller.run_module(through=syslog.through, **controller.options(action="start", server=lab.server(), _ansible_check_mode=True))
     assert lines_of(syslog) == []

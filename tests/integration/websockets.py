@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A console as the Panel's page in a browser opens one: origin, token, events; many of them in one event loop."""
+"""Consoles as the Panel's page opens them in a browser; many fit in one event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USER = "b2f6a9d4-8a51-4c1e-9c0d-2f8f8f1f0a77"
 
 
 def token(server: str, *permissions: str, key: str = TOKEN, lasts: float = 600.0, issued: float = 0.0, **claims: Any) -> str:
-    """A token as the Panel makes one for a server: of an owner where no permissions are given. ``issued``: seconds from now."""
+    """Return a token of the Panel for a server. Without permissions it is the owner's. ``issued``: seconds from now."""
     now = time.time() + issued
     wanted = {
         "iss": PANEL,
@@ -46,7 +46,7 @@ class Console:
     def __init__(self, server: str, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.server = server
         self.socket = socket
-        #: Every event so far: when it came, its name, its text.
+        #: Every event so far: its time, name and text.
         self.heard: list[tuple[float, str, str]] = []
         self.close_code: int | None = None
         self._more = asyncio.Condition()
@@ -64,11 +64,10 @@ class Console:
             self._more.notify_all()
 
     async def send(self, event: str, *texts: str) -> None:
-        """Send an event."""
         await self.socket.send_str(json.dumps({"event": event, "args": list(texts)}))
 
     async def auth(self, *permissions: str, **claims: Any) -> None:
-        """Show a token, and be let in."""
+        """Send a token and wait for the success."""
         await self.send("auth", token(self.server, *permissions, **claims))
         await self.until("auth success")
 
@@ -80,7 +79,7 @@ class Console:
         return self.texts("status")
 
     async def until(self, event: str, part: str = "", *, seconds: float = SOON_SECONDS, after: int = 0) -> str:
-        """Wait for an event whose text has a part; ``after`` so many events that do not count."""
+        """Wait for an event whose text contains ``part``; skip the first ``after`` events. Return the text."""
         deadline = time.monotonic() + seconds
         while True:
             for _at, name, text in self.heard[after:]:
@@ -94,7 +93,7 @@ class Console:
                     await asyncio.wait_for(self._more.wait(), min(left, 0.5))
 
     async def until_states(self, *states: str, seconds: float = SOON_SECONDS) -> None:
-        """Wait until these states have been told since the console was opened, in this order, and no other."""
+        """Wait until the console has shown exactly these states, in this order, since its opening."""
         deadline = time.monotonic() + seconds
         while len(self.states) < len(states) and time.monotonic() < deadline and not self._reader.done():
             async with self._more:
@@ -103,12 +102,11 @@ class Console:
         assert self.states == list(states)
 
     async def until_closed(self, seconds: float = SOON_SECONDS) -> int | None:
-        """Wait until the other side has closed it; its code."""
+        """Wait until the HTTP shim closes the console; return the close code."""
         await asyncio.wait_for(asyncio.shield(self._reader), seconds)
         return self.close_code
 
     async def close(self) -> None:
-        """Close it."""
         await self.socket.close()
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -117,22 +115,22 @@ class Console:
 
 @contextlib.asynccontextmanager
 async def browser() -> AsyncIterator[aiohttp.ClientSession]:
-    """Something that opens websockets, as many as it likes."""
+    """A client session without a limit of connections."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         yield session
 
 
 async def open_console(session: aiohttp.ClientSession, shim: Shim, server: str, origin: str | None = PANEL) -> Console:
-    """A console that no token has opened yet."""
+    """Open a console without a token."""
     headers = {} if origin is None else {"Origin": origin}
     url = f"{shim.url}/api/servers/{server}/ws"
-    # As browsers do, it offers compression.
+    # Browsers offer compression.
     return Console(server, await session.ws_connect(url, headers=headers, compress=15))
 
 
 @contextlib.asynccontextmanager
 async def console(shim: Shim, server: str, *permissions: str, **claims: Any) -> AsyncIterator[Console]:
-    """A console that is let in."""
+    """A console with a valid token."""
     async with browser() as session:
         opened = await open_console(session, shim, server)
         try:
@@ -143,5 +141,4 @@ async def console(shim: Shim, server: str, *permissions: str, **claims: Any) -> 
 
 
 async def close_all(consoles: Sequence[Console]) -> None:
-    """Close many."""
     await asyncio.gather(*(each.close() for each in consoles))

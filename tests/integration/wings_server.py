@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Wings daemon on the loopback as its HTTP clients see it. No engine: servers are states and time."""
+"""A fake Wings daemon on the loopback interface. It has no engine: servers are states and times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PREBOOT_SECONDS, _READY_SECONDS, _FIGURES_SECONDS = 0.05, 0.1, 0.1
 class WingsMachine:
     """One server. ``log`` is Wings' own log of it, ``taken`` the actions that Wings began, ``output`` the lines of the server.
 
-    Wings accepts each action first, drops it if the lock is held, says ``offline`` at once for a kill, and reports figures of the past.
+    Wings accepts each action and drops it if the lock is held. It shows ``offline`` at once for a kill. Its figures are a moment old.
     """
 
     def __init__(self, uuid: str, name: str, up_for: float | None) -> None:
@@ -46,7 +46,7 @@ class WingsMachine:
         return self._states[-1][1]
 
     def act(self, action: str, wait_seconds: int) -> None:
-        """Do an accepted action. A kill goes on without the lock. Faults are in the log alone."""
+        """Do an accepted action. A kill needs no lock. Only the log shows faults."""
         waits = wait_seconds > 0 and action != "kill"
         owned = self.lock.acquire(timeout=wait_seconds) if waits else self.lock.acquire(blocking=False)
         try:
@@ -100,7 +100,7 @@ class WingsMachine:
                 self._states.append((time.monotonic(), state))
 
     def shown(self) -> dict[str, Any]:
-        """The server as ``GET /api/servers/{uuid}`` has it."""
+        """Return the answer of ``GET /api/servers/{uuid}``."""
         at = time.monotonic() - _FIGURES_SECONDS
         started = self._started
         up = started is not None
@@ -136,7 +136,7 @@ class WingsMachine:
 
 @dataclass
 class Fault:
-    """An answer to the next requests: ``error``, ``hang``, ``cut``, ``truncated``, ``redirect``, ``html`` or ``empty``."""
+    """A broken answer to the next requests: ``error``, ``hang``, ``cut``, ``truncated``, ``redirect``, ``html`` or ``empty``."""
 
     kind: str
     method: str = "GET"
@@ -146,7 +146,7 @@ class Fault:
 
 
 class WingsServer:
-    """Wings on a port of its own. ``asked`` is the method and the body of each request.
+    """Wings on a port of its own. ``asked`` has the method and the body of each request.
 
     With ``operations`` it answers as the HTTP shim does: a client can follow an accepted action.
     """
@@ -174,7 +174,7 @@ class WingsServer:
         self._thread.start()
 
     def machine(self, name: str = "Cobalt", *, up_for: float | None = None) -> WingsMachine:
-        """Add a server: offline, or up for so many seconds."""
+        """Add a server: offline, or up for ``up_for`` seconds."""
         machine = WingsMachine(str(uuid_module.uuid4()), name, up_for)
         self.machines[machine.uuid] = machine
         return machine
@@ -186,7 +186,7 @@ class WingsServer:
         return [body for method, body in self.asked if method == "POST"]
 
     def close(self) -> None:
-        """End it; threads that sleep end with the test's own process."""
+        """End the daemon; sleeping threads end with the test process."""
         self.closing.set()
         self._http.shutdown()
         self._http.server_close()
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Tests are quiet."""
+        """Keep the output of tests quiet."""
 
     def do_GET(self) -> None:
         with contextlib.suppress(OSError):
