@@ -15,7 +15,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-#: Forbids new processes and threads. The limit does not apply to root, so the script leaves root.
+#: Forbids new processes and threads. The limit does not apply to root, so the script changes its user.
 AT_THE_LIMIT = """
 import resource
 if os.getuid() == 0:

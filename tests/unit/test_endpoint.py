@@ -100,7 +100,7 @@ def test_an_invalid_address_is_refused_and_the_message_holds_no_secret(url: str)
         ("http://[::1]:1", False),
     ],
 )
-def test_a_token_over_plain_http_to_another_machine_is_a_warning(url: str, warns: bool) -> None:
+def test_a_token_over_plain_http_to_another_machine_causes_a_warning(url: str, warns: bool) -> None:
     assert bool(Endpoint(url, TOKEN).warnings) is warns
 
 
@@ -184,7 +184,7 @@ def entry_of(**fields: Any) -> dict[str, Any]:
     [None, [], {}, {"state": "up"}, {"state": ["running"]}, entry_of(configuration={"uuid": OTHER})],
     ids=str,
 )
-def test_an_answer_about_another_server_raises_an_error(value: object) -> None:
+def test_an_invalid_answer_about_a_server_raises_an_error(value: object) -> None:
     with pytest.raises(ValueError):
         read_server(value, UUID)
 

@@ -201,11 +201,11 @@ def test_the_time_since_the_last_poll_ignores_the_wall_clock(home: Path, monkeyp
 def test_progress_of_many_threads_is_read_in_whole_lines_and_in_order(home: Path) -> None:
     job, watched = Job(NAME), Watched(job_path(NAME))
 
-    def tell(who: int) -> None:
+    def write_lines(writer: int) -> None:
         for number in range(60):
-            job.tell({"who": who, "number": number, "long": "\u2028\n" * random.choice((1, 3000))})
+            job.tell({"writer": writer, "number": number, "long": "\u2028\n" * random.choice((1, 3000))})
 
-    threads = [threading.Thread(target=tell, args=(who,)) for who in range(4)]
+    threads = [threading.Thread(target=write_lines, args=(writer,)) for writer in range(4)]
     for thread in threads:
         thread.start()
     heard, offset = [], 0
@@ -214,8 +214,8 @@ def test_progress_of_many_threads_is_read_in_whole_lines_and_in_order(home: Path
         assert found[-1:] in (b"", b"\n")
         offset += len(found)
         heard += [json.loads(line) for line in found.decode().splitlines()]
-    for who in range(4):
-        assert [each["number"] for each in heard if each["who"] == who] == list(range(60))
+    for writer in range(4):
+        assert [each["number"] for each in heard if each["writer"] == writer] == list(range(60))
 
 
 # ----- the handover
@@ -312,7 +312,7 @@ def test_the_waiter_is_a_single_file_that_any_python_runs_from_anywhere(home: Pa
 
 
 @pytest.mark.parametrize("how", ["closed", "SIGHUP", "SIGINT", "SIGTERM"])
-def test_a_waiter_that_exits_cleanly_leaves_the_job_without_polls(home: Path, how: str) -> None:
+def test_a_clean_exit_of_the_waiter_counts_as_silence(home: Path, how: str) -> None:
     job = followed(home)
     asked = Path(job.path) / "asked"
     os.utime(asked, (0, 0))
@@ -350,7 +350,7 @@ def test_a_plain_result_comes_with_the_last_lines_and_others_are_fetched(home: P
     assert found == (out.decode() if is_sent else None)
 
 
-def test_job_files_are_removed_later_for_any_path_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_removal_of_job_files_works_with_any_path_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_job, "KEPT_SECONDS", 0.3)
     monkeypatch.setenv("PATH", str(home / "nothing"))
     jobs = [Job(name) for name in (NAME, NAME[::-1])]
@@ -380,7 +380,7 @@ def test_a_given_up_job_reads_its_mark(home: Path, monkeypatch: pytest.MonkeyPat
     assert ended_job(job_path(NAME)) is None
 
 
-def test_a_job_given_up_before_its_begin_does_not_begin(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_given_up_before_its_beginning_does_not_begin(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_up(home, monkeypatch)
     assert mode(home) == 0o700
     with pytest.raises(FileExistsError):

@@ -314,14 +314,14 @@ def window(now: str, **given: Any) -> tuple[str | None, str | None]:
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00:00.500+05:30"}, ("2026-02-02T20:30:00Z", None)),
         # As YAML reads an unquoted value.
         ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2, tzinfo=timezone.utc)}, ("2026-02-03T02:00:00Z", None)),
-        # The deadline belongs to the day of the begin, although that day is over.
+        # The deadline follows the day of not_before, although that day is over.
         ("2026-01-31 12:00", {"not_before": "2026-01-30T22:00", "deadline": "06:00"}, ("2026-01-30T21:00:00Z", "2026-01-31T05:00:00Z")),
         # The window is over: no batch begins.
         ("2026-01-31 20:00", {"deadline": "2026-01-31T06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "", "deadline": None}, (None, None)),
     ],
 )
-def test_a_window_is_the_open_window_or_the_next_window(now: str, given: dict[str, Any], expected: tuple[str | None, str | None]) -> None:
+def test_window_times_give_the_open_or_the_next_window(now: str, given: dict[str, Any], expected: tuple[str | None, str | None]) -> None:
     assert window(now, **given) == expected
 
 
@@ -385,7 +385,7 @@ def test_any_value_of_a_window_is_read_or_refused(value: Any) -> None:
         assert str(error).isprintable()
 
 
-def test_a_distant_begin_and_a_deadline_before_the_begin_are_refused() -> None:
+def test_a_distant_not_before_and_an_earlier_deadline_are_refused() -> None:
     with pytest.raises(RolloutError, match="Cannot use rollout_not_before=2062-01-31T02:00: it is more than 31 days ahead"):
         window("2026-01-31 01:00", not_before="2062-01-31T02:00")
     with pytest.raises(

@@ -53,7 +53,7 @@ def test_a_resumed_rolling_run_does_only_servers_that_had_not_begun() -> None:
     assert resumed.is_good
 
 
-def test_failed_servers_are_skipped_without_resume_failed() -> None:
+def test_failed_servers_are_left_without_the_option_resume_failed() -> None:
     record = opened(fleet(1, 4), batch_size=2)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100), uuid(101)], "failed", code="start_failed")})

@@ -189,7 +189,7 @@ def test_an_unknown_server_name_raises_an_error_before_the_rolling_run() -> None
     assert caught.value.code == "server_not_found"
 
 
-def test_a_suspended_server_fails_the_rolling_run_before_its_begin() -> None:
+def test_a_suspended_server_fails_the_rolling_run_before_its_beginning() -> None:
     record = opened({"node-1": listing(info(1), info(2, suspended=True))})
     assert outcomes(record)["Server 2"] == "refused suspended"
     assert record.stopped
@@ -262,7 +262,7 @@ def timed(entry_: dict[str, Any]) -> Row:
     return row
 
 
-def test_a_row_keeps_the_begin_and_the_phases_of_its_action() -> None:
+def test_a_row_keeps_the_beginning_and_the_phases_of_its_action() -> None:
     row = timed(reported(phases=(("stop", 0.5), ("start", 4.25))))
     assert (row.began_at, row.phases) == ("2026-03-01T12:00:01.000Z", [["stop", 0.5], ["start", 4.25]])
 

@@ -157,7 +157,7 @@ def test_a_rolling_run_of_a_live_command_is_not_resumed(controller: Controller, 
     assert controller.step("take_up", resume=file)["runs"] == []
 
 
-def test_an_interrupted_play_writes_the_code_broken_off(controller: Controller) -> None:
+def test_an_interrupted_play_writes_a_result_with_the_code_broken_off(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     confirmed = controller.step("confirm", file=file, result_file=str(controller.result_file))

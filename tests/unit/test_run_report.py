@@ -59,7 +59,7 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reported:
     return Reported(tmp_path, monkeypatch)
 
 
-def test_the_report_exists_from_the_begin_and_only_its_owner_reads_it(reported: Reported) -> None:
+def test_the_report_exists_from_the_beginning_and_only_its_owner_reads_it(reported: Reported) -> None:
     reported.begin()
     assert "Goes on" in reported.text
     assert reported.file.stat().st_mode & 0o777 == 0o600

@@ -99,7 +99,7 @@ def test_a_durable_write_is_synced_and_other_writes_are_not(node: Node) -> None:
     assert seen == [full, normal, full]
 
 
-def test_the_begin_of_an_accepted_action_is_synced_to_the_disk(node: Node) -> None:
+def test_the_beginning_of_an_accepted_action_is_synced_to_the_disk(node: Node) -> None:
     journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
@@ -211,7 +211,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st
 
 
 @given(EVENTS)
-def test_actions_begin_in_order_and_singly_and_the_queue_loses_no_action(events: list[tuple[str, int]]) -> None:
+def test_the_queue_begins_actions_singly_and_in_order_and_loses_no_action(events: list[tuple[str, int]]) -> None:
     line, now = ActionQueue(), 0.0
     taken: list[Ticket] = []
     running: list[Ticket] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accepted actions while the journal fails, is slow, or the process ends: each runs exactly once, and a kill does not wait."""
+"""Accepted actions while the journal fails, is slow, or the process ends: no action is lost or repeated, and a kill does not wait."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class World:
         server = ALPHA if request.server == ALPHA.uuid else BETA
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
-    def tell(self, phase: str, deadline: str | None = None) -> None:
+    def report_phase(self, phase: str, deadline: str | None = None) -> None:
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
@@ -455,7 +455,7 @@ def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> No
         start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
         await asyncio.sleep(0.1)
         assert (world.begun, actions.queues.under_way, actions.queues.waiting) == ([RESTART], 1, 1)
-        world.tell("players", "2026-03-01T13:00:00.000Z")
+        world.report_phase("players", "2026-03-01T13:00:00.000Z")
         await until(lambda: world.begun == [RESTART, START])
         assert await start
         await until(lambda: world.ended)
@@ -463,8 +463,8 @@ def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> No
         # An action with a single try finds an empty queue.
         await actions.take(ALPHA, STOP, 0, "")
         await until(lambda: len(world.ended) == 2)
-        world.tell("countdown", "2026-03-01T13:01:00.000Z")
-        world.tell("stop")
+        world.report_phase("countdown", "2026-03-01T13:01:00.000Z")
+        world.report_phase("stop")
         await until(lambda: actions.queues.under_way == 1)
         await actions.take(ALPHA, START, 0, "")
         await until(lambda: len(world.ended) == 3)
@@ -506,7 +506,7 @@ def test_an_interrupted_wait_for_players_is_left_to_the_next_process(world: Worl
     async def story(actions: Actions) -> None:
         await actions.take(ALPHA, RESTART, 30, "", PATIENT)
         await until(lambda: world.listeners)
-        world.tell("countdown")
+        world.report_phase("countdown")
 
     world.run(story)
     assert world.ended == []
@@ -519,10 +519,10 @@ def test_later_actions_pass_a_restart_when_its_server_is_ready(world: World) -> 
     async def story(actions: Actions) -> None:
         waits = await actions.take(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
         await until(lambda: world.listeners)
-        world.tell("start")
+        world.report_phase("start")
         assert await actions.take(ALPHA, STOP, 30, "")
         assert (actions.queues.under_way, actions.queues.waiting) == (1, 1)
-        world.tell("ready")
+        world.report_phase("ready")
         await until(lambda: world.begun == [RESTART, STOP])
         await until(lambda: world.ended)
         # The restart continues, and counts as under way.

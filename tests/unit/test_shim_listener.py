@@ -75,7 +75,7 @@ def test_the_listener_disconnects_a_client_that_reads_no_answers() -> None:
 
 
 @pytest.mark.parametrize("method, goes_on", [("GET", False), ("POST", True)])
-def test_a_lost_client_cancels_its_read_and_its_post_continues(method: str, goes_on: bool) -> None:
+def test_a_disconnect_cancels_a_get_request_and_not_a_post_request(method: str, goes_on: bool) -> None:
     at_work: list[int] = []
     ends: list[str] = []
 

@@ -60,7 +60,7 @@ def line_of(shown: dict[str, Any]) -> str:
     return status_lines([seen(shown)])[1]
 
 
-def test_a_server_is_a_line_with_its_state_and_last_operation() -> None:
+def test_the_line_of_a_server_has_its_state_and_last_operation() -> None:
     operation = {"action": "start", "outcome": "done", "code": None, "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
     assert re.split(" {2,}", line_of(entry(last_operation=operation))) == [
         *("node-1", "566bf9d7", "Lobby", "running", "01-31 12:00", "-", "start done 01-31 12:00", "alice@web1", "-")
@@ -104,7 +104,7 @@ def test_the_line_of_a_crashed_server_shows_the_work_of_the_supervisor(given: di
         (None, "no answer", "the node was not asked"),
     ],
 )
-def test_an_unreadable_node_is_a_row_and_a_reason(result: dict[str, Any] | None, word: str, reason: str) -> None:
+def test_an_unreadable_node_has_a_line_and_a_reason(result: dict[str, Any] | None, word: str, reason: str) -> None:
     nodes = [seen(entry()), node_seen("node-2", {}, result)]
     lines = status_lines(nodes, ["offline"])
     assert lines[1].startswith("node-2  -") and word in lines[1]
@@ -112,7 +112,7 @@ def test_an_unreadable_node_is_a_row_and_a_reason(result: dict[str, Any] | None,
     assert failure(nodes) == "Cannot look at 1 of 2 nodes: node-2; the reasons are below the table, the other nodes are complete"
 
 
-def test_an_unreadable_server_is_a_line_and_a_reason() -> None:
+def test_an_unreadable_server_has_a_line_and_a_reason() -> None:
     nodes = [seen(entry(), unseen())]
     lines = status_lines(nodes, ["offline"])
     assert lines[1].split("  ")[:3] == ["node-1", "566bf9d7", "Dune"] and " unknown, engine_error " in lines[1]
@@ -124,7 +124,7 @@ def test_an_unreadable_server_is_a_line_and_a_reason() -> None:
     assert faults(nodes) == {"node-1": "Cannot see 1 server of node-1: Dune"}
 
 
-def test_an_incomplete_list_is_a_line_and_a_reason() -> None:
+def test_an_incomplete_list_has_a_line_and_a_reason() -> None:
     part = {"servers": [entry()], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
     nodes = [node_seen("node-1", {}, part), seen(entry(), node="node-2"), node_seen("node-3", {}, UNREACHABLE)]
     lines = status_lines(nodes)

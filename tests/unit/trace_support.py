@@ -40,7 +40,7 @@ def files_below(*roots: Path) -> list[str]:
 
 @dataclass
 class Answers:
-    """The files ``written`` below the roots, and for each answer the files that were not on the disk at its begin."""
+    """The files ``written`` below the roots, and for each answer the files that were not on the disk at its beginning."""
 
     written: set[str] = field(default_factory=set)
     not_synced: list[tuple[str, ...]] = field(default_factory=list)
@@ -136,7 +136,7 @@ def answers_in(trace: str, roots: Sequence[Path], there: Iterable[str], is_answe
 
 
 def _calls(trace: str) -> Iterator[_Call]:
-    """Return each call twice: at its begin, with ``ended`` None, and at its end."""
+    """Return each call twice: at its beginning, with ``ended`` None, and at its end."""
     open_calls: dict[str, _Call] = {}
     for moment, line in enumerate(trace.splitlines()):
         found = _LINE.fullmatch(line)

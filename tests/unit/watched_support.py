@@ -69,7 +69,7 @@ class Watched:
         self.seconds += seconds
 
     def turn(self) -> bool:
-        """Do the due starts; return if the server is up."""
+        """Do the due starts; return True if the server is up."""
         self.starter.begin()
         self.starter.join()
         self.observer.look(UUID)
