@@ -15,13 +15,13 @@ from ansible_collections.fleet.power.plugins.module_utils._power.definitions imp
 from ansible_collections.fleet.power.tests.unit import journal_support, scripted_engine
 from ansible_collections.fleet.power.tests.unit.fake_node import FakeNode
 
-#: The plugin runs on the controller alone, as Ansible does.
+#: The inventory plugin needs Ansible.
 collect_ignore_glob = [] if importlib.util.find_spec("ansible") else ["test_inventory*.py"]
 
 
 @pytest.fixture(name="node")
 def node_fixture(tmp_path: Path) -> Iterator[journal_support.Node]:
-    """A node's directories, and journals in them that are closed at the end."""
+    """The directories of a node. Its journals are closed at the end."""
     node = journal_support.Node(tmp_path)
     yield node
     for journal in node.opened:
@@ -40,7 +40,7 @@ def engine_of_a_script(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[scripted_engine.ScriptedEngine]:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        # The library below the SDK believes these more than what it is told.
+        # In the HTTP library, these override the settings of the SDK.
         monkeypatch.delenv(variable, raising=False)
     with scripted_engine.listening(request.param, tmp_path) as engine:
         yield engine
@@ -48,7 +48,7 @@ def engine_of_a_script(
 
 @pytest.fixture
 def strict_umask() -> Iterator[None]:
-    """The strictest umask in use: modes must hold under any."""
+    """The strictest usual umask: modes of files must not depend on it."""
     before = os.umask(0o077)
     yield
     os.umask(before)
@@ -56,7 +56,7 @@ def strict_umask() -> Iterator[None]:
 
 @pytest.fixture(params=["libyaml", "pure Python"])
 def yaml_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """PyYAML with and without libyaml, which have words of their own: distributions have both."""
+    """PyYAML with and without libyaml. Distributions have both, and their messages differ."""
     import yaml
 
     if request.param == "libyaml" and not hasattr(yaml, "CSafeLoader"):

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the documentation need: its tables, its examples and its links, read from the text.
+"""Tables, examples and links of the documentation, read from its text.
 
-Tables of what the code declares are made from it. Run this as a module to write them anew where that has changed.
+Some tables are made from the code. Run this as a module to rewrite them after a change of the code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Rows = list[list[str]]
 
 @dataclass(frozen=True)
 class Example:
-    """A block of code in a page: its language, and the line that it begins at."""
+    """A block of code in a page, with its language and first line."""
 
     page: Path
     line: int
@@ -71,7 +71,7 @@ def markdown_tables(page: Path) -> list[Rows]:
 
 
 def examples(page: Path) -> Iterator[Example]:
-    """The blocks of code of a page, without the indentation they stand in."""
+    """The blocks of code of a page, without their indentation."""
     lines = page.read_text().splitlines()
     pattern, ends = (r"( *)```([\w+]+)", _fence) if page.suffix == ".md" else (r"( *)\.\. code-block:: ([\w+]+)", _indentation)
     for number, line in enumerate(lines, 1):
@@ -94,7 +94,7 @@ def literals(cell: str) -> list[str]:
 
 
 def default_text(value: Any) -> str:
-    """A default as the tables show it: nothing for a key that is unset or empty."""
+    """A default as the tables show it: empty for an unset or empty key."""
     if value is REQUIRED:
         return "required"
     if value is None or value is ABSENT or value in ("", (), {}):
@@ -108,7 +108,7 @@ def default_text(value: Any) -> str:
     return f"``{value}``"
 
 
-#: How the tables shorten the words for a type, which come from messages.
+#: Patterns that shorten the words for a type. The words come from messages.
 _SHORT = (
     (r"a whole number of seconds from (\d+) to (\d+)", r"\1 to \2 s"),
     (r"(?:a whole )?number from (\S+) to (\d+)", r"\1 to \2"),
@@ -140,7 +140,7 @@ def _rst(text: str) -> str:
 
 
 def plan_rows() -> Rows:
-    """One row for each action: its steps in each state, or why there are none."""
+    """One row for each action: its steps in each state, or the reason for no steps."""
     return [[f"``{action.value}``", *(_plan_cell(action, state) for state in PowerState)] for action in PowerAction]
 
 
@@ -150,7 +150,7 @@ def _plan_cell(action: PowerAction, state: PowerState) -> str:
 
 
 def route_rows() -> Rows:
-    """One row for each route of the HTTP shim: method and path, whether it needs the node's token, and what it does."""
+    """One row for each route of the HTTP shim: method and path, need of the node's token, and summary."""
     return [[f"``{route.method} {_readable(route.path)}``", "no" if route.public else "yes", route.summary] for route in ROUTES]
 
 
@@ -170,7 +170,7 @@ MADE: tuple[tuple[str, str, list[str], str, Rows], ...] = (
 
 
 def table_text(title: str, heading: Sequence[str], widths: str, rows: Rows) -> str:
-    """A table as it stands in a guide."""
+    """A table in the form of a guide."""
     options = [f"{_INDENT}:header: {', '.join(map(_quoted, heading))}", f"{_INDENT}:widths: {widths}"]
     return "\n".join([f".. csv-table:: {title}", *options, "", *map(_row_text, rows)]) + "\n"
 
@@ -190,7 +190,7 @@ def _quoted(cell: str) -> str:
 
 
 def write_tables() -> None:
-    """Write every table that is made from the code into its guide, in the place of the one that stands there."""
+    """Write every table that is made from the code into its guide, in place of the old table."""
     for name, title, heading, widths, rows in MADE:
         page = GUIDES / name
         standing = re.compile(rf"^\.\. csv-table:: {re.escape(title)}\n(?:(?:   .*)?\n)*?(?=^\S|\Z)", re.MULTILINE)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An endpoint that says what a test wants, at times of the test's own."""
+"""A fake endpoint whose answers and times a test sets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def seen(state: PowerState, uptime: int = 0, *, suspended: bool = False) -> Seen
 
 
 class FakeEndpoint(Endpoint):
-    """One server. ``before`` is what is seen until it is asked to act; ``after`` what from so many seconds after that."""
+    """A single server. ``before`` is its state until a request; ``after`` holds its states by seconds since the request."""
 
     def __init__(self, before: Seen | Exception, *after: tuple[float, Seen | Exception], accepted: Accepted | None = None) -> None:
         super().__init__("http://127.0.0.1:1", "token-of-the-node")
@@ -41,7 +41,7 @@ class FakeEndpoint(Endpoint):
         self.before = before
         self.after = after
         self.accepted: Accepted | Exception = accepted or Accepted()
-        #: What is done before the first look after the request is answered.
+        #: Called before the first answer after the request.
         self.late: Callable[[], object] = no_check
         self.operations: list[Operation | Exception] = []
         self.asked: list[tuple[str, PowerAction, int]] = []

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scripts that are modules, really started and really killed; each writes what it sees to a file of notes."""
+"""Scripts that run as modules, really started and really killed. Each writes notes to a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-#: What a process can still do that may have no more processes and threads; root may always have more.
+#: Forbids new processes and threads. The limit does not apply to root, so the script changes its user.
 AT_THE_LIMIT = """
 import resource
 if os.getuid() == 0:
@@ -41,7 +41,7 @@ class ForkedModule:
         return int(self.await_note("begun").split()[1])
 
     def end(self) -> tuple[int, str, str]:
-        """Wait for its end; return its exit code, output and errors."""
+        """Wait for the end; return exit code, output and errors."""
         output, errors = self.parent.communicate(timeout=30)
         return self.parent.returncode, output, errors
 
@@ -58,12 +58,12 @@ class ForkedModule:
 
 
 def environment() -> dict[str, str]:
-    """The collection where this process finds it: a child reads no pytest configuration."""
+    """The environment with the path of the collection: a child reads no pytest configuration."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def wait_for(condition: Callable[[], Value | None], what: str) -> Value:
-    """Wait until a condition is something that is neither None nor False."""
+    """Wait until a condition returns a value other than None or False; return the value."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         found = condition()

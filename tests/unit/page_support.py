@@ -31,7 +31,7 @@ def after(seconds: float) -> datetime:
 
 
 def row(number: int, node: str, batch: int, at: float, chance: random.Random) -> Row:
-    """One server that was restarted in a batch which began then."""
+    """A server that was restarted in a batch. The batch began at ``at`` seconds."""
     phases: list[list[Any]] = []
     moment = chance.choice((0.02, 0.02, 3.0))
     if chance.random() < 0.3:

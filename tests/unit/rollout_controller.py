@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller of a rolling run for tests: its steps as Ansible takes them, in a play without any node."""
+"""A controller of a rolling run for tests: it runs the steps as Ansible does, in a play without nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ reports = importlib.import_module("ansible_collections.fleet.power.plugins.plugi
 
 
 class Clock:
-    """The time of all that is waited for: it passes while somebody sleeps, and no faster."""
+    """A clock that advances only with sleeps."""
 
     def __init__(self) -> None:
         self.now = 1_769_860_800.0
@@ -39,13 +39,13 @@ class Clock:
 
 
 class Controller:
-    """A play whose nodes' registered answers a test sets, and what was shown."""
+    """A play with its output. The test sets the registered answers of the nodes."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.hostvars: dict[str, dict[str, Any]] = {}
         self.vars: dict[str, Any] = {}
         self.shown: list[str] = []
-        #: What a test keeps of warnings.
+        #: The warnings that a test keeps.
         self.warned: list[str] = []
         self.clock = Clock()
         self.check = False
@@ -63,7 +63,7 @@ class Controller:
             self.hostvars[node][name] = answer
 
     def step(self, name: str, here: str = "", **arguments: Any) -> dict[str, Any]:
-        """Take a step, for the first node or for another one."""
+        """Take a step, for the first node or the node ``here``."""
         if "file" in arguments:
             arguments.setdefault("run", self.run)
         play = SimpleNamespace(strategy=self.strategy)
@@ -99,7 +99,7 @@ class Controller:
         return self.step("plan", given=asked, **files, result_file=str(self.result_file))
 
     def begin(self, file: str, number: int, **more: Any) -> dict[str, Any]:
-        """Count the batch before, and begin one; what is registered for all nodes, where a node's own answer comes to stand."""
+        """Count the previous batch and begin a batch. The answer is registered for all nodes, until a node gives its own."""
         begun = self.step("next", file=file, batch=number, result_file=str(self.result_file), **more)
         self.answers(dict.fromkeys(self.hostvars, begun))
         return begun

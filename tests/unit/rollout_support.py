@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes' answers and whole runs for tests of the rollout, without any node."""
+"""Answers of nodes and whole rolling runs for tests, without a node."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def info(number: int, **more: Any) -> dict[str, Any]:
 
 
 def unseen(number: int, **more: Any) -> dict[str, Any]:
-    """What server_power_info says of a server that is known, and of which nothing could be seen."""
+    """The entry of server_power_info for a known server whose state cannot be read."""
     why = {"code": "engine_error", "msg": "Cannot inspect the container: the engine answers 500"}
     return {**dict.fromkeys(info(number)), "server": uuid(number), "name": f"Server {number}", **why, **more}
 
@@ -42,17 +42,17 @@ def part(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"servers": list(entries), "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
 
 
-def told(*entries: dict[str, Any]) -> dict[str, Any]:
+def listing(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"servers": list(entries)}
 
 
 def fleet(nodes: int, servers: int) -> dict[str, dict[str, Any]]:
-    """The answers of nodes that have so many servers each, all up."""
-    return {f"node-{node}": told(*(info(100 * node + number) for number in range(servers))) for node in range(1, nodes + 1)}
+    """The answers of nodes with ``servers`` servers each, all up."""
+    return {f"node-{node}": listing(*(info(100 * node + number) for number in range(servers))) for node in range(1, nodes + 1)}
 
 
 def ended(servers: Sequence[str], outcome: str = "done", **more: Any) -> dict[str, Any]:
-    """A node's answer to a task: all of these servers ended so."""
+    """A node's answer to a task: all these servers have this outcome."""
     return {"servers": [{"server": server, "outcome": outcome, "changed": outcome == "done", "seconds": 0.5, **more} for server in servers]}
 
 
@@ -65,7 +65,7 @@ def servers_of(work: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def all_done(record: Record, number: int) -> dict[str, list[str]]:
-    """Go through a batch in which everything goes well; what was asked."""
+    """Do a batch without failures; return the requested servers by node."""
     asked = servers_of(begin(record, number))
     count(record, number, {node: ended(servers) for node, servers in asked.items()})
     return asked

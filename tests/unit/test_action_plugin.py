@@ -41,7 +41,7 @@ class Templar:
 
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Send:
-    """What the module is given for a task's arguments and a host's variables."""
+    """The module arguments for a task's arguments and a host's variables."""
 
     def arguments_sent(given: dict[str, Any], variables: dict[str, Any] | None = None, *, asynchronous: int = 0) -> dict[str, Any]:
         task = SimpleNamespace(
@@ -60,25 +60,25 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Send:
     return arguments_sent
 
 
-def test_play_and_task_are_named_as_the_origin(send: Send) -> None:
+def test_the_origin_names_the_play_and_the_task(send: Send) -> None:
     sent = send({"action": "start", "server": ["a"]}, {"ansible_play_name": "Evening"})
     assert sent == {"action": "start", "server": ["a"], "origin": f"{WHO} (play Evening, task bring it up)"}
     assert not is_ad_hoc(sent["origin"])
 
 
 @pytest.mark.parametrize("variables", [{"ansible_play_name": "Ansible Ad-Hoc"}, {}, None])
-def test_an_ad_hoc_command_is_called_so(send: Send, variables: dict[str, Any] | None) -> None:
+def test_the_origin_of_an_ad_hoc_command_says_ad_hoc(send: Send, variables: dict[str, Any] | None) -> None:
     origin = send({"action": "start", "server": "a"}, variables)["origin"]
     assert origin == f"{WHO} (ad hoc)" and is_ad_hoc(origin)
 
 
-def test_a_host_that_is_a_server_is_the_server(send: Send) -> None:
+def test_a_host_with_a_server_uuid_is_the_default_server(send: Send) -> None:
     assert send({"action": "start"}, {"server_uuid": "{{ mine }}"})["server"] == UUID
     assert send({"action": "start", "server": None}, {"server_uuid": UUID})["server"] == UUID
 
 
 def _at_once(folder: Path, nodes: list[str]) -> int:
-    """How many of so many tasks, each a process, were ever at work at the same time."""
+    """The highest number of tasks, each a process, that worked at the same time."""
     context = multiprocessing.get_context("fork")
     now, most = context.Value("i", 0), context.Value("i", 0)
 
@@ -87,7 +87,7 @@ def _at_once(folder: Path, nodes: list[str]) -> int:
             with now.get_lock():
                 now.value += 1
                 most.value = max(most.value, now.value)
-            # Nobody leaves before another has come, and then only after a moment in which more could come than may.
+            # Each task waits for a second task, and then long enough for further tasks to arrive.
             until = time.monotonic() + 10
             while most.value < 2 and time.monotonic() < until:
                 time.sleep(0.01)
@@ -104,17 +104,17 @@ def _at_once(folder: Path, nodes: list[str]) -> int:
     return int(most.value)
 
 
-def test_few_servers_of_a_node_are_acted_on_at_a_time_however_many_forks_there_are(tmp_path: Path) -> None:
+def test_tasks_of_a_node_work_a_few_at_a_time(tmp_path: Path) -> None:
     assert 1 < _at_once(tmp_path, ["node-1"] * 12) <= server_host.AT_ONCE
 
 
-def test_servers_of_other_nodes_are_not_waited_for(tmp_path: Path) -> None:
+def test_a_task_does_not_wait_for_tasks_of_other_nodes(tmp_path: Path) -> None:
     with server_host._turn("node-1", str(tmp_path)), contextlib.ExitStack() as others:
         for _unused in range(server_host.AT_ONCE):
             others.enter_context(server_host._turn("node-2", str(tmp_path)))
 
 
-def test_a_task_that_is_killed_gives_up_its_turn(tmp_path: Path) -> None:
+def test_a_killed_task_frees_its_turn(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
 
     def hang(ready: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_task_that_is_killed_gives_up_its_turn(tmp_path: Path) -> None:
         pass
 
 
-#: As a worker of Ansible, its handlers end it; here with an exit code of their own.
+#: Like a worker of Ansible: its signal handlers end it, here with exit code 7.
 PRELUDE = """
 import os, signal, sys, threading, time
 from ansible_collections.fleet.power.plugins.plugin_utils import _interruption as interrupted
@@ -150,11 +150,11 @@ def before(number, frame):
     note(f"ended by {number}")
     os._exit(7)
 
-def tell():
-    note("told")
+def report():
+    note("reported")
 
 def rest():
-    # Not in one piece: a signal that comes just before a sleep begins is seen when that ends.
+    # In short sleeps: a signal right before a sleep is handled only after it.
     for _unused in range(300):
         time.sleep(0.1)
 
@@ -162,7 +162,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, before)
 """
 WAITS = """
-with telling_when_ended(tell):
+with telling_when_ended(report):
     note("begun")
     rest()
 """
@@ -177,33 +177,33 @@ def start_worker(tmp_path: Path) -> Iterator[Run]:
 
 
 @BOTH
-def test_it_tells_and_ends_as_it_would_have_ended(run: Run, number: signal.Signals) -> None:
+def test_a_signalled_worker_reports_and_then_runs_its_own_handler(run: Run, number: signal.Signals) -> None:
     worker = run(WAITS)
     worker.await_note("begun")
     worker.parent.send_signal(number)
     assert worker.end()[0] == 7
-    assert worker.noted() == ["begun", "told", f"ended by {number.value}"]
+    assert worker.noted() == ["begun", "reported", f"ended by {number.value}"]
 
 
-def test_it_is_told_once_however_often_it_is_ended(run: Run) -> None:
-    worker = run(WAITS.replace("tell)", "lambda: (tell(), time.sleep(1)))"))
+def test_repeated_signals_cause_a_single_report(run: Run) -> None:
+    worker = run(WAITS.replace("report)", "lambda: (report(), time.sleep(1)))"))
     worker.await_note("begun")
     worker.parent.send_signal(signal.SIGINT)
-    worker.await_note("told")
+    worker.await_note("reported")
     worker.parent.send_signal(signal.SIGTERM)
     worker.parent.send_signal(signal.SIGINT)
     assert worker.end()[0] == 7
-    assert worker.noted() == ["begun", "told", "ended by 2"]
+    assert worker.noted() == ["begun", "reported", "ended by 2"]
 
 
 @pytest.mark.parametrize(
     "script",
     [
         # The node does not answer.
-        WAITS.replace("tell)", "lambda: time.sleep(30))"),
-        # What is raised is lost.
+        WAITS.replace("report)", "lambda: time.sleep(30))"),
+        # The body swallows the exception.
         """
-with telling_when_ended(tell):
+with telling_when_ended(report):
     note("begun")
     while True:
         try:
@@ -214,7 +214,7 @@ with telling_when_ended(tell):
     ],
     ids=["silent", "lost"],
 )
-def test_it_ends_within_seconds_whatever_happens(run: Run, script: str) -> None:
+def test_a_signalled_worker_ends_within_seconds(run: Run, script: str) -> None:
     worker = run(script)
     worker.await_note("begun")
     began = time.monotonic()
@@ -227,30 +227,30 @@ def test_it_ends_within_seconds_whatever_happens(run: Run, script: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        # What fails on the way out, what takes everything for its own, and what cannot be told.
-        'try:\n        rest()\n    finally:\n        raise OSError("nobody listens")',
+        # A body that fails at its end, a body that catches everything, and a body that restarts.
+        'try:\n        rest()\n    finally:\n        raise OSError("no listener")',
         "try:\n        rest()\n    except BaseException:\n        pass",
         "try:\n        rest()\n    except Exception:\n        rest()",
     ],
 )
-def test_it_is_told_whatever_is_on_the_way(run: Run, body: str) -> None:
-    worker = run(f'with telling_when_ended(tell):\n    note("begun")\n    {body}\n')
+def test_a_signalled_worker_reports_although_its_body_hides_the_signal(run: Run, body: str) -> None:
+    worker = run(f'with telling_when_ended(report):\n    note("begun")\n    {body}\n')
     worker.await_note("begun")
     worker.parent.send_signal(signal.SIGINT)
     assert worker.end()[0] == 7
-    assert worker.noted() == ["begun", "told", "ended by 2"]
+    assert worker.noted() == ["begun", "reported", "ended by 2"]
 
 
 is_read_by_people = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._output").is_read_by_people
 
 
 @pytest.mark.parametrize("callback", ["default", "minimal", "debug", "tree"])
-def test_people_read_what_these_print(callback: str) -> None:
+def test_callbacks_for_people_are_recognised(callback: str) -> None:
     assert is_read_by_people(callback)
 
 
 @pytest.mark.parametrize("callback", ["json", "ansible.posix.json", "ansible.posix.jsonl", "null", "", None])
-def test_of_any_other_standard_output_is_left_alone(callback: object) -> None:
+def test_other_callbacks_are_recognised(callback: object) -> None:
     assert not is_read_by_people(callback)
 
 
@@ -270,11 +270,11 @@ def spoken_in(environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}])
-def test_a_pipe_gets_each_line_at_once_and_may_be_closed(environment: dict[str, str]) -> None:
+def test_a_pipe_gets_each_line_at_once_and_may_close(environment: dict[str, str]) -> None:
     speaking = spoken_in(environment)
     assert speaking.stdout is not None and speaking.stderr is not None
     assert speaking.stdout.readline() == "line 0\n"
-    assert speaking.poll() is None, "it has not waited for its end"
+    assert speaking.poll() is None, "the line came only at the end of the process"
     speaking.stdout.close()
     assert (speaking.wait(20), speaking.stderr.read()) == (0, "to the end\n")
     speaking.stderr.close()

@@ -51,7 +51,7 @@ def server(uuid: str, name: str, state: str = "running") -> dict[str, Any]:
 
 
 class Scripted(Web):
-    """A web whose next answers are given; ``paths`` are those asked for."""
+    """A web with scripted answers. It records the requested ``paths``."""
 
     def __init__(self, *answers: Answer | WebFault) -> None:
         super().__init__("http://127.0.0.1:1", "")
@@ -83,7 +83,7 @@ class Answering(Endpoint):
         "https://node1?token=1",
     ],
 )
-def test_an_address_that_is_none_is_refused_without_what_is_secret_in_it(url: str) -> None:
+def test_an_invalid_address_is_refused_and_the_message_holds_no_secret(url: str) -> None:
     with pytest.raises(SettingsInvalid) as refusal:
         Endpoint(url, TOKEN)
     assert "password-of-alice" not in str(refusal.value)
@@ -100,12 +100,12 @@ def test_an_address_that_is_none_is_refused_without_what_is_secret_in_it(url: st
         ("http://[::1]:1", False),
     ],
 )
-def test_a_token_that_leaves_the_machine_in_the_clear_is_a_warning(url: str, warns: bool) -> None:
+def test_a_token_over_plain_http_to_another_machine_causes_a_warning(url: str, warns: bool) -> None:
     assert bool(Endpoint(url, TOKEN).warnings) is warns
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_this_machine_bypass_the_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with closing(Recorder()) as proxy, closing(Recorder()) as wings:
@@ -131,7 +131,7 @@ def test_what_is_asked_of_this_machine_does_not_leave_it_by_a_proxy(host: str, m
         (WebFault("no answer within 5 s"), EndpointUnreachable, "may have been taken"),
     ],
 )
-def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | WebFault, error: type[PowerError], part: str) -> None:
+def test_a_refused_action_raises_an_error_with_the_reason(said: Answer | WebFault, error: type[PowerError], part: str) -> None:
     with pytest.raises(error, match=part):
         Answering(said).act(UUID, PowerAction.RESTART, 30)
 
@@ -147,7 +147,7 @@ def test_a_request_for_an_action_that_is_not_accepted_says_why(said: Answer | We
         ("@elsewhere.example.test/", f"/api/servers/{UUID}/operations/op-1"),
     ],
 )
-def test_an_operation_is_looked_for_on_the_endpoint_itself_whatever_the_answer_says(location: str, path: str) -> None:
+def test_the_client_asks_only_its_endpoint_for_an_operation(location: str, path: str) -> None:
     endpoint = Answering(answer(202, x_operation_id="op-1", location=location), url="https://node1.example.test/wings")
     assert endpoint.act(UUID, PowerAction.STOP, 30).path == path
 
@@ -156,24 +156,24 @@ LISTED = [server(OTHER, "Cobalt"), server(TWIN, "Twin"), server(UUID, "Twin"), s
 
 
 def described(names: list[str], endpoint: Answering, tail: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
-    """What is told of servers, and the sentences beside it; an endpoint's list is whole or none."""
-    told = describe_at(names, endpoint, tail=tail)
-    assert told.complete
-    return told.entries, list(told.warnings)
+    """The facts of servers and the warnings. The list of an endpoint is always complete."""
+    found = describe_at(names, endpoint, tail=tail)
+    assert found.complete
+    return found.entries, list(found.warnings)
 
 
-def test_the_end_of_a_log_is_asked_for_masked_and_fit_for_a_terminal() -> None:
-    told = server(UUID, "Twin")
-    told["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
+def test_the_end_of_a_log_is_masked_and_has_no_control_characters() -> None:
+    value = server(UUID, "Twin")
+    value["configuration"]["environment"] = {"RCON": "secret-of-rcon", "PORT": 25565, "HALF": "half-\ud800"}
     lines = ["one", f"password is secret-of-rcon, token {TOKEN}", "\x1b[31mred\x00", "\ud800", 7]
-    endpoint = Answering(answer(200, told), answer(200, {"data": lines}))
+    endpoint = Answering(answer(200, value), answer(200, {"data": lines}))
     entries, faults = described([UUID], endpoint, tail=3)
     assert (entries[0]["log"], faults) == (["password is ********, token ********", "red", "?"], [])
     assert (endpoint.scripted.paths[1:], endpoint.scripted.params[1:]) == ([f"/api/servers/{UUID}/logs"], [{"size": 3}])
-    assert "secret-of-rcon" not in repr(read_server(told))
+    assert "secret-of-rcon" not in repr(read_server(value))
 
 
-def told(**fields: Any) -> dict[str, Any]:
+def entry_of(**fields: Any) -> dict[str, Any]:
     configuration = {"uuid": UUID, "meta": {"name": "Cobalt"}, "environment": {"RCON": "rcon-secret"}, "container": {"image": "echo:1"}}
     utilization = {"memory_bytes": 7, "cpu_absolute": 12.307, "uptime": 93500, "network": {"rx_bytes": 1}, "state": "stopping"}
     return {"state": "running", "is_suspended": False, "utilization": utilization, "configuration": configuration, **fields}
@@ -181,15 +181,15 @@ def told(**fields: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], {}, {"state": "up"}, {"state": ["running"]}, told(configuration={"uuid": OTHER})],
+    [None, [], {}, {"state": "up"}, {"state": ["running"]}, entry_of(configuration={"uuid": OTHER})],
     ids=str,
 )
-def test_what_is_not_the_server_asked_for_is_a_reason(value: object) -> None:
+def test_an_invalid_answer_about_a_server_raises_an_error(value: object) -> None:
     with pytest.raises(ValueError):
         read_server(value, UUID)
 
 
-def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
+def test_a_token_is_masked_in_all_texts_of_the_endpoint() -> None:
     token = "secrettoken"
     text = f"a {token} b"
 
@@ -207,11 +207,11 @@ def test_a_token_is_masked_wherever_the_endpoint_repeats_it() -> None:
     }
     operation = read_operation(value, masked)
     assert (token[:6] in repr(operation), operation.msg, operation.code) == (False, "a * b", "")
-    server = told(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
+    server = entry_of(configuration={"uuid": UUID, "meta": {"name": text}, "container": {"image": text}})
     assert [token in repr(each) for each in (read_server(server, UUID, masked), read_servers([server], masked))] == [False, False]
 
 
-#: What was seen, when that look was sent, and when its answer came.
+#: An observation, the time of its request, and the time of its answer.
 Look = tuple[Seen, float, float]
 
 
@@ -228,14 +228,14 @@ def down(sent: float) -> Look:
     return seen(OFFLINE), sent, sent
 
 
-def test_a_run_is_compared_with_the_time_at_which_the_look_was_sent() -> None:
-    # Offline was said too early: the old process, whose age was not known, is still there.
+def test_the_age_of_a_run_counts_from_the_time_of_the_request() -> None:
+    # The offline answer came too early: the old process, of unknown age, still runs.
     assert verdicts(seen(RUNNING), down(0.2), up(5000, 1, at=9)) == [False, False]
     assert verdicts(seen(RUNNING), down(0.2), up(5000, 6, at=9)) == [False, True]
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_lag_delay_or_single_wrong_figure_makes_an_old_run_a_younger_one(seed: int) -> None:
+def test_lags_delays_and_single_wrong_uptimes_do_not_look_like_a_restart(seed: int) -> None:
     chance = random.Random(seed)
     age = chance.choice([0.3, 1.0, 3.0, 60.0])
 
@@ -249,7 +249,7 @@ def test_no_lag_delay_or_single_wrong_figure_makes_an_old_run_a_younger_one(seed
             sampled = now
         uptime = figure(now, sampled)
         if chance.random() < 0.1:
-            # The next one is true again.
+            # The next figure is true again.
             uptime, sampled = chance.choice([0, 1, 500, uptime // 2]), now
             wrong = RunChanges.began_after(runs, *up(uptime, now, at=now + chance.uniform(0, 9)))
             assert not wrong
@@ -264,7 +264,7 @@ OURS, WINGS = "endpoint-token-of-the-settings", "token-of-wings"
 
 
 def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **options: str) -> str:
-    """The token that goes to the endpoint of these settings and options."""
+    """The token that the client sends for these settings and options."""
     taken: list[str] = []
     monkeypatch.setattr(call_module, "Endpoint", lambda _url, token, **_unused: taken.append(token))
     parsed = parse_settings(settings, where="the settings")
@@ -274,7 +274,7 @@ def token(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any], **option
     return taken[0]
 
 
-def test_an_address_of_the_settings_gets_the_token_of_task_endpoint_or_node(
+def test_the_token_comes_from_the_task_the_endpoint_settings_or_the_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings: dict[str, Any] = {"endpoint": {"url": ELSEWHERE, "token": OURS}, "token": WINGS}
@@ -285,7 +285,7 @@ def test_an_address_of_the_settings_gets_the_token_of_task_endpoint_or_node(
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, "http://127.0.0.1.example.test", "https://localhost.example.test", "https://10.0.0.7"])
-def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url: str) -> None:
+def test_a_token_of_the_settings_does_not_go_to_an_address_of_the_task(url: str) -> None:
     settings = parse_settings({"endpoint": {"url": "https://node2.example.test", "token": OURS}, "token": WINGS}, where="x")
     with pytest.raises(SettingsInvalid, match="give api_token") as refusal:
         at_endpoint(url, {"api_url": url}, settings, SILENT)
@@ -294,7 +294,7 @@ def test_a_token_of_the_settings_goes_to_no_other_address_that_a_task_names(url:
 
 @pytest.mark.parametrize("given", ["", "  ", "\n"])
 @pytest.mark.parametrize("url", [HERE, ELSEWHERE])
-def test_a_token_that_is_given_but_empty_is_refused_and_no_other_takes_its_place(url: str, given: str) -> None:
+def test_an_empty_token_is_refused_without_a_fallback(url: str, given: str) -> None:
     settings = parse_settings({"endpoint": {"token": OURS}}, where="x")
     with pytest.raises(SettingsInvalid, match="api_token is empty"):
         at_endpoint(url, {"api_url": url, "api_token": given}, settings, SILENT)
@@ -315,7 +315,7 @@ class Unanswering(Answering):
         self.web = Silent()
 
 
-def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_named() -> None:
+def test_a_signal_ends_a_search_for_all_servers_or_for_named_servers() -> None:
     call = AtEndpoint(Unanswering(), parse_settings({}, where="x"), Caller(lambda: True))
     began = time.monotonic()
     with pytest.raises(InterruptedBySignal, match="nothing was done"):
@@ -333,6 +333,6 @@ def test_a_signal_ends_the_search_for_all_servers_and_is_told_by_each_that_was_n
     ],
     ids=lambda given: next(iter(given)),
 )
-def test_an_option_that_no_endpoint_can_honour_is_refused_by_name(given: dict[str, Any]) -> None:
+def test_an_option_that_endpoints_do_not_support_is_refused_by_name(given: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedByEndpoint, match=next(iter(given))):
         check_options(given)

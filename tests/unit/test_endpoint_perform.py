@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Actions through an endpoint that tells nothing but states: nothing counts as done that was not seen, and every wait ends."""
+"""Actions through an endpoint that reports only states: an action counts as done only with proof, and every wait ends."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def ended(result: Result) -> tuple[str, str, bool]:
     return result.outcome.value, result.code, result.changed
 
 
-# ----- what is not asked for
+# ----- actions without a request
 
 
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> None:
+def test_a_suspended_server_is_refused_before_any_request(action: str) -> None:
     endpoint = FakeEndpoint(seen(OFFLINE, suspended=True))
     result = perform(endpoint, action)
     assert (ended(result), endpoint.asked) == (("refused", "suspended", False), [])
@@ -66,7 +66,7 @@ def test_a_suspended_server_is_refused_before_anything_is_asked(action: str) -> 
         ("kill", DOWN, (), OFFLINE),
     ],
 )
-def test_check_mode_plans_from_the_state_and_asks_for_nothing(
+def test_check_mode_plans_from_the_state_and_requests_no_action(
     action: str, before: Seen, steps: tuple[PlanStep, ...], planned: PowerState | None
 ) -> None:
     endpoint = FakeEndpoint(before)
@@ -76,10 +76,10 @@ def test_check_mode_plans_from_the_state_and_asks_for_nothing(
     assert result.state_planned is (planned or before.state)
 
 
-# ----- what is asked for, and how it ends
+# ----- requests and their outcomes
 
 
-def test_a_stop_that_is_dropped_is_never_called_done() -> None:
+def test_a_dropped_stop_is_not_reported_as_done() -> None:
     result = perform(FakeEndpoint(UP), "stop", wait_seconds=10)
     assert ended(result) == ("failed", "outcome_unknown", False)
     assert "Wings drops an action whose lock is held" in result.msg
@@ -87,17 +87,17 @@ def test_a_stop_that_is_dropped_is_never_called_done() -> None:
 
 
 @pytest.mark.parametrize("trouble", [SILENT, EndpointError("answers 500", status=500), ServerNotFound("no")])
-def test_a_kill_waits_little_for_a_look_and_goes_on_without(trouble: Exception) -> None:
+def test_a_kill_waits_briefly_for_the_state_and_then_continues(trouble: Exception) -> None:
     endpoint = FakeEndpoint(trouble, (0, DOWN))
     result = perform(endpoint, "kill")
-    # Nobody knows whether it was up.
+    # The state before the kill is unknown.
     assert (ended(result), result.state_before) == (("done", "", False), None)
     assert "whether it was up before is not known" in result.msg
     assert (len(endpoint.asked), endpoint.look_seconds[0]) == (1, 1.0)
 
 
 @pytest.mark.parametrize("before", [seen(STOPPING, OLD), DOWN])
-def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
+def test_a_kill_that_a_running_restart_undoes_fails(before: Seen) -> None:
     result = perform(FakeEndpoint(before, (0, DOWN), (1, seen(STARTING))), "kill")
     assert ended(result)[:2] == ("failed", "kill_unsettled")
     assert result.state is STARTING
@@ -106,14 +106,14 @@ def test_a_kill_that_a_restart_under_way_undoes_is_told(before: Seen) -> None:
 # ----- restarts
 
 
-def test_a_restart_is_seen_by_a_younger_run() -> None:
+def test_a_younger_run_proves_a_restart() -> None:
     after = ((0, seen(STOPPING, OLD)), (2, DOWN), (3, seen(STARTING)), (4, seen(STARTING, 500)))
     result = perform(FakeEndpoint(UP, *after), "restart")
     assert (ended(result), result.state, result.seconds >= 4) == (("done", "", True), STARTING, True)
 
 
 def dropped(before: Seen, *after: tuple[float, Seen], late: float = 0.0) -> tuple[str, str, bool]:
-    """How a restart ends that the endpoint dropped: the server goes on as it was."""
+    """The outcome of a restart that the endpoint dropped. The old run continues."""
     endpoint = FakeEndpoint(before, *after)
     endpoint.late = lambda: endpoint.clock.sleep(late)
     return ended(perform(endpoint, "restart", wait_seconds=5))
@@ -122,16 +122,16 @@ def dropped(before: Seen, *after: tuple[float, Seen], late: float = 0.0) -> tupl
 NOT_SEEN = ("failed", "outcome_unknown", False)
 
 
-def test_a_look_that_was_on_its_way_for_long_does_not_make_an_old_run_a_younger_one() -> None:
-    # Up for 3 s; what was seen at once arrives 8 s later.
+def test_a_delayed_answer_about_the_old_run_does_not_look_like_a_restart() -> None:
+    # The uptime is 3 s. The first answer arrives 8 s late.
     after = [(second / 4, seen(RUNNING, 3000 + second * 250)) for second in range(400)]
     assert dropped(seen(RUNNING, 3000), *after, late=8) == NOT_SEEN
-    # And so of a run whose figures were not told before.
+    # The same holds for a run with unknown earlier uptime.
     assert dropped(seen(RUNNING), *after, late=8) == NOT_SEEN
 
 
 @pytest.mark.parametrize("wrong", [(1,), (1, 2), (100, 0, 100)], ids=str)
-def test_figures_that_are_wrong_for_a_moment_are_no_restart(wrong: tuple[int, ...]) -> None:
+def test_briefly_wrong_uptimes_do_not_look_like_a_restart(wrong: tuple[int, ...]) -> None:
     glitch = [(10 + 0.5 * number, seen(RUNNING, uptime)) for number, uptime in enumerate(wrong)]
     true = [(second, seen(RUNNING, 60_000 + second * 1000)) for second in range(12, 60)]
     assert dropped(seen(RUNNING, 60_000), *glitch, (11.6, seen(RUNNING, 71_600)), *true) == NOT_SEEN
@@ -140,7 +140,7 @@ def test_figures_that_are_wrong_for_a_moment_are_no_restart(wrong: tuple[int, ..
 # ----- an endpoint in trouble
 
 
-def test_an_endpoint_that_stays_silent_leaves_the_outcome_unknown() -> None:
+def test_a_silent_endpoint_leaves_the_outcome_unknown() -> None:
     endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), (1, SILENT))
     result = perform(endpoint, "stop")
     assert (ended(result), result.state) == (("failed", "outcome_unknown", True), None)
@@ -157,14 +157,14 @@ def test_an_endpoint_that_stays_silent_leaves_the_outcome_unknown() -> None:
         (Suspended("suspended"), "refused", "suspended"),
     ],
 )
-def test_a_request_that_is_not_accepted_has_its_code(said: Exception, outcome: str, code: str) -> None:
+def test_a_refused_request_has_the_code_of_its_error(said: Exception, outcome: str, code: str) -> None:
     endpoint = FakeEndpoint(UP)
     endpoint.accepted = said
     result = perform(endpoint, "restart")
     assert (ended(result), result.operation, result.state) == ((outcome, code, False), "", None)
 
 
-def test_a_signal_while_the_request_is_not_answered_says_that_it_may_have_been_taken() -> None:
+def test_a_signal_during_the_request_leaves_the_outcome_unknown() -> None:
     interrupted = threading.Event()
     endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
     result = perform(endpoint, "stop", interrupted=interrupted)
@@ -172,7 +172,7 @@ def test_a_signal_while_the_request_is_not_answered_says_that_it_may_have_been_t
     assert "may have been taken" in result.msg
 
 
-def test_a_signal_does_not_keep_a_kill_from_the_endpoint() -> None:
+def test_a_signal_does_not_prevent_a_kill() -> None:
     interrupted = threading.Event()
     endpoint = Hanging(UP, (0, DOWN), interrupted=interrupted)
     result = perform(endpoint, "kill", interrupted=interrupted)
@@ -180,7 +180,7 @@ def test_a_signal_does_not_keep_a_kill_from_the_endpoint() -> None:
 
 
 class Hanging(FakeEndpoint):
-    """An endpoint that takes its time with an action; a signal comes meanwhile."""
+    """An endpoint that is slow with an action. A signal comes before its answer."""
 
     def __init__(self, *said: Any, interrupted: threading.Event) -> None:
         super().__init__(*said)
@@ -199,27 +199,27 @@ class Hanging(FakeEndpoint):
         return super().act(uuid, action, wait_seconds, check_cancelled, players, ready)
 
 
-# ----- with regard to players
+# ----- actions with a player policy
 
 POLICY = PlayerPolicy(0, 3600, OnMaxDelay.SKIP, (60,))
 
 
 @pytest.mark.parametrize("state", [RUNNING, OFFLINE])
 @pytest.mark.parametrize("check", [False, True])
-def test_an_endpoint_that_cannot_have_regard_to_players_is_asked_for_nothing(state: PowerState, check: bool) -> None:
+def test_an_endpoint_without_player_support_gets_no_request(state: PowerState, check: bool) -> None:
     endpoint = FakeEndpoint(seen(state, OLD))
     result = perform(endpoint, "stop", players=POLICY, check=check)
     assert (ended(result), endpoint.asked) == (("refused", "unsupported_by_endpoint", False), [])
     assert "does not tell that it can wait for them" in result.msg
 
 
-def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> None:
+def test_the_http_shim_gets_the_player_policy_and_the_client_waits_for_its_end() -> None:
     endpoint = FakeEndpoint(replace(UP, regards_players=True), (0, UP), (4000, DOWN), accepted=FOLLOWED)
     facts = {"players": PlayerCount(2, 20), "player_wait": PlayerWait(3660.0, (60,), announced=True)}
     done = Operation(Outcome.DONE, changed=True, state=OFFLINE, facts=facts)
     counting = Operation(None, waits="counting", due="2026-03-01T13:01:00.000Z")
     waiting = Operation(None, waits="waiting", due="2026-03-01T13:00:00.000Z")
-    # Each look takes the endpoint as long as it may.
+    # The endpoint uses the whole time of each request.
     looks = [Operation(None), *[waiting] * 180, *[counting] * 3, Operation(None), done]
     endpoint.operations = list(looks)
     ask = endpoint.operation
@@ -242,7 +242,7 @@ def test_our_own_is_asked_for_it_and_followed_for_as_long_as_it_may_wait() -> No
 # ----- operations
 
 
-def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
+def test_the_result_is_the_operation_of_the_endpoint() -> None:
     endpoint = FakeEndpoint(UP, (0, seen(STOPPING, OLD)), accepted=FOLLOWED)
     facts = {
         "state_before": RUNNING,
@@ -253,10 +253,10 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
         "exit_code": 137,
         "log": ("last words",),
     }
-    told = Operation(Outcome.CANCELLED, code="cancelled_by_kill", msg="killed meanwhile", changed=True, state=OFFLINE, facts=facts)
-    endpoint.operations = [Operation(None), told]
+    last = Operation(Outcome.CANCELLED, code="cancelled_by_kill", msg="killed meanwhile", changed=True, state=OFFLINE, facts=facts)
+    endpoint.operations = [Operation(None), last]
     result = perform(endpoint, "stop")
-    assert (ended(result), result.operation, result.msg) == (("cancelled", "cancelled_by_kill", True), "op-of-the-endpoint", told.msg)
+    assert (ended(result), result.operation, result.msg) == (("cancelled", "cancelled_by_kill", True), "op-of-the-endpoint", last.msg)
     assert (result.stop, result.waited_seconds, result.holder, result.exit_code, result.log) == (
         facts["stop"],
         1.5,
@@ -273,25 +273,25 @@ def test_the_operation_of_the_endpoint_is_followed_and_its_word_taken() -> None:
     ids=lambda fields: next(iter(fields.items())),
 )
 @pytest.mark.parametrize("outcome", [Outcome.DONE, None])
-def test_an_operation_of_something_else_is_not_believed(fields: dict[str, Any], outcome: Outcome | None) -> None:
+def test_an_operation_of_another_server_or_action_does_not_count(fields: dict[str, Any], outcome: Outcome | None) -> None:
     endpoint = FakeEndpoint(UP, accepted=FOLLOWED)
     endpoint.operations = [Operation(outcome, changed=True, state=RUNNING, **fields)]
     result = perform(endpoint, "restart")
     assert (ended(result), result.seconds < 1) == (("failed", "outcome_unknown", False), True)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "looked"])
+@pytest.mark.parametrize("with_state", [True, False], ids=["state", "no state"])
 @pytest.mark.parametrize("wait_for", [WaitFor.CONTAINER, WaitFor.RUNNING])
 @pytest.mark.parametrize(
     "action, before, state",
     [("start", DOWN, OFFLINE), ("restart", UP, OFFLINE), ("restart", UP, STOPPING), ("stop", UP, RUNNING), ("kill", UP, STARTING)],
 )
 @pytest.mark.parametrize("outcome", [Outcome.DONE, Outcome.UNCHANGED])
-def test_an_operation_that_went_well_and_left_the_server_otherwise_did_not(
-    action: str, before: Seen, state: PowerState, outcome: Outcome, wait_for: WaitFor, told: bool
+def test_a_done_operation_with_the_wrong_server_state_failed(
+    action: str, before: Seen, state: PowerState, outcome: Outcome, wait_for: WaitFor, with_state: bool
 ) -> None:
     endpoint = FakeEndpoint(before, (0, seen(state)), accepted=FOLLOWED)
-    endpoint.operations = [Operation(outcome, state=state if told else None)]
+    endpoint.operations = [Operation(outcome, state=state if with_state else None)]
     result = perform(endpoint, action, wait_for=wait_for)
     assert (result.outcome, result.state) == (Outcome.FAILED, state)
-    assert told is False or result.code == "outcome_unknown"
+    assert with_state is False or result.code == "outcome_unknown"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A module that is followed once it takes long: really forked, really killed. Each script is a module that notes what it sees."""
+"""A long module becomes a job: really forked, really killed. Each script is a module that writes notes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def released():
 def followed(main, after=0.05):
     in_followed_session(main, _job.AskedJob("{NAME}", after))
 """
-#: Goes on until the test releases it.
+#: Runs until the test releases it.
 LONG = """
 def main(interrupted, job):
     note(f"begun {os.getpid()} {os.getsid(0)}")
@@ -60,7 +60,7 @@ def main(interrupted, job):
     print("a warning", file=sys.stderr)
     sys.exit(3)
 """
-#: Goes on until somebody ends it.
+#: Runs until a signal interrupts it.
 ENDS = """
 def main(interrupted, job):
     note(f"begun {os.getpid()} {os.getsid(0)}")
@@ -79,7 +79,7 @@ class FollowedModule(ForkedModule):
         super().__init__(PRELUDE + script, directory / "notes", str(self.home))
 
     def close(self) -> None:
-        """End the jobs, too, and what waits to remove their files: all that is in their groups of processes."""
+        """End also the process groups of the jobs, with the processes that remove their files."""
         super().close()
         for note in self.noted():
             if note.startswith("begun"):
@@ -90,7 +90,7 @@ class FollowedModule(ForkedModule):
         Path(f"{self.notes}.released").touch()
 
     def handed_over(self) -> dict[str, Any]:
-        """Wait for the call to say that it goes on; return what it says."""
+        """Wait until the call hands over to the job; return its answer."""
         code, output, errors = self.end()
         assert (code, errors) == (0, "")
         answer: dict[str, Any] = json.loads(output)
@@ -98,7 +98,7 @@ class FollowedModule(ForkedModule):
         return answer
 
     def await_end(self) -> tuple[bytes, bytes, int]:
-        """Wait for the job to have ended; return what it left."""
+        """Wait for the end of the job; return its output, errors and exit code."""
         wait_for(lambda: not Watched(str(self.job)).is_live(), "the end of the job")
         ended = ended_job(str(self.job))
         assert ended is not None
@@ -135,10 +135,7 @@ def lives(job: Path) -> bool:
         return False
 
 
-# ----- a quick one
-
-
-#: As Ansible runs a module: from files that are removed at its end.
+#: Like a module of Ansible: it runs from files that are removed at its end.
 WRAPPED = """
 def exits():
     note(f"exit {os.path.exists(unpacked)}")
@@ -155,10 +152,10 @@ finally:
 """
 
 
-# ----- a long one
+# ----- long modules
 
 
-def test_a_long_one_is_answered_and_its_result_is_what_is_fetched_later(run: Start) -> None:
+def test_a_long_module_hands_over_to_a_job_and_its_result_is_fetched_later(run: Start) -> None:
     module = run(LONG + "followed(main)")
     answer = module.handed_over()
     assert module.fetched() == (0, answer, "")
@@ -168,7 +165,7 @@ def test_a_long_one_is_answered_and_its_result_is_what_is_fetched_later(run: Sta
     assert module.noted()[1:] == ["finished False"]
 
 
-def test_a_killed_job_is_told_from_one_that_never_was(run: Start) -> None:
+def test_a_killed_job_and_a_missing_job_have_different_answers(run: Start) -> None:
     module = run(LONG + "followed(main)")
     module.handed_over()
     os.kill(module.child(), signal.SIGKILL)
@@ -182,7 +179,7 @@ def test_a_killed_job_is_told_from_one_that_never_was(run: Start) -> None:
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_second_call_of_the_same_job_answers_and_does_nothing(run: Start, ended: bool) -> None:
+def test_a_second_call_of_a_job_answers_and_does_not_act(run: Start, ended: bool) -> None:
     module = run(LONG + "followed(main)")
     module.handed_over()
     if ended:
@@ -194,8 +191,8 @@ def test_a_second_call_of_the_same_job_answers_and_does_nothing(run: Start, ende
     assert begun == ["begun", "finished", "left"] if ended else ["begun", "left"]
 
 
-def test_call_and_job_never_both_tell_the_result_and_never_neither(run: Start, tmp_path: Path) -> None:
-    # Each round ends just when its time is over.
+def test_either_the_call_or_the_job_returns_the_result(run: Start, tmp_path: Path) -> None:
+    # Each round ends right at the handover.
     script = """
 def round(number):
     output = os.open(f"{notes}-{number}", os.O_WRONLY | os.O_CREAT)
@@ -224,7 +221,7 @@ for child in children:
         assert ended_job(str(job)) == (b"done\n", b"", 0)
 
 
-# ----- who asked goes away
+# ----- lost callers
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
@@ -237,23 +234,23 @@ def test_a_signal_before_the_hand_over_is_passed_on(run: Start, number: signal.S
 
 
 @pytest.mark.parametrize("side", ["after_in_parent", "after_in_child"])
-def test_a_signal_in_the_very_first_moment_is_not_lost(run: Start, side: str) -> None:
+def test_a_signal_right_after_the_fork_is_not_lost(run: Start, side: str) -> None:
     module = run(f"os.register_at_fork({side}=lambda: os.kill(os.getpid(), signal.SIGTERM))\n" + ENDS + "followed(main, 20)")
     assert module.end() == (0, '{"changed": true}\n', "")
     assert module.noted()[1:] == ["finished"]
 
 
-def test_a_killed_call_leaves_a_job_that_finishes_and_then_no_files(run: Start) -> None:
+def test_a_job_finishes_and_removes_its_files_after_its_call_was_killed(run: Start) -> None:
     module = run("_job.KEPT_SECONDS = 0.3\n" + ENDS + WRAPPED.replace("AFTER", "20"))
     module.await_note("begun")
     module.parent.kill()
     module.parent.wait()
     module.await_note("exit")
     assert module.noted()[1:] == ["finished", "unpacked True", "exit False"]
-    wait_for(lambda: not module.job.exists(), "the files gone")
+    wait_for(lambda: not module.job.exists(), "the files are removed")
 
 
-def test_who_comes_back_too_late_finds_that_nothing_more_begins(run: Start) -> None:
+def test_a_job_stays_interrupted_when_polls_return_too_late(run: Start) -> None:
     script = """
 class Silent:
     is_handed_over, silence, is_given_up = True, _job.GRACE_SECONDS + 1, False
@@ -267,7 +264,7 @@ print(seen + [followed()])
     assert run(script).end() == (0, "[True, True]\n", "")
 
 
-def test_of_a_job_that_was_given_up_nothing_more_begins(run: Start) -> None:
+def test_a_given_up_job_stays_interrupted(run: Start) -> None:
     script = """
 class GivenUp:
     is_handed_over, silence, is_given_up = False, 0.0, False
@@ -283,7 +280,7 @@ print(seen + [followed()])
     assert run(script).end() == (0, "[False, True, True]\n", "")
 
 
-#: Begins with one server after another.
+#: Begins servers one after another.
 MANY = """
 def main(interrupted, job):
     note(f"begun {os.getpid()}")
@@ -297,14 +294,14 @@ followed(main)
 """
 
 
-def test_nothing_new_begins_while_nobody_asks_and_it_goes_on_with_who_asks_again(run: Start) -> None:
-    # Whatever the machine is dated back by, it has been up for longer.
+def test_a_job_pauses_without_polls_and_continues_with_polls(run: Start) -> None:
+    # A short uptime of the machine must not disturb the test.
     module = run("_followed_session.GRACE_SECONDS = 40.0\n" + MANY)
     module.handed_over()
     watched = Watched(str(module.job))
-    # As a waiter that went away in an orderly way.
+    # As a waiter that exits cleanly.
     watched.touch(ago=20.0)
-    held = _count_once_it_stands(module)
+    held = _stable_note_count(module)
     watched.touch()
     wait_for(lambda: len(module.noted()) > held + 5, "more servers")
     watched.touch(ago=45.0)
@@ -312,8 +309,8 @@ def test_nothing_new_begins_while_nobody_asks_and_it_goes_on_with_who_asks_again
     assert module.await_end() == (b"", b"", 0)
 
 
-def _count_once_it_stands(module: FollowedModule) -> int:
-    """Wait until nothing has been noted for a while; return how much had been."""
+def _stable_note_count(module: FollowedModule) -> int:
+    """Wait until no new notes come; return the number of notes."""
     count, since = -1, time.monotonic()
     while time.monotonic() - since < 0.3:
         now = len(module.noted())
@@ -324,14 +321,14 @@ def _count_once_it_stands(module: FollowedModule) -> int:
     return count
 
 
-def test_one_that_waits_for_who_asks_is_given_up_when_that_takes_too_long(run: Start) -> None:
+def test_a_job_without_polls_for_too_long_gives_up(run: Start) -> None:
     module = run("_followed_session.HOLD_SECONDS, _followed_session.GRACE_SECONDS = 0.1, 0.4\n" + MANY)
     module.handed_over()
     module.await_note("given up")
     assert module.await_end() == (b"", b"", 0)
 
 
-# ----- where it cannot be followed
+# ----- without a job
 
 
 ACTS = 'followed(lambda interrupted, job: note("acted"))\n'
@@ -352,13 +349,13 @@ def not_begun(module: FollowedModule) -> dict[str, Any]:
         lambda home: [home.mkdir(mode=0o700), os.chown(home, 65534, 65534)],
         lambda home: home.symlink_to(home.parent),
     ],
-    ids=["a file", "open to others", "of somebody else", "a link"],
+    ids=["a file", "open to others", "of another user", "a link"],
 )
-def test_without_a_place_for_files_nothing_is_begun(run: Start, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
+def test_an_unsafe_job_directory_prevents_the_action(run: Start, tmp_path: Path, spoil: Callable[[Path], Any]) -> None:
     try:
         spoil(tmp_path / "jobs")
     except PermissionError:
-        pytest.skip("takes root")
+        pytest.skip("only root can change the owner")
     module = run(ACTS)
     assert "is not ours alone" in not_begun(module)["fleet_unfollowed"]
     code, fetched, _errors = module.fetched()

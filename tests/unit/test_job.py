@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a job: its own alone, never half a line, handed over or ended but never both; and who waits for them."""
+"""The files of a job: private, in whole lines, and with a single end; and the waiter that reads them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ansible_collections.fleet.power.tests.unit.forked_support import wait_for
 
 NAME = "0123456789abcdef" * 2
 OTHER_NAME = "fedcba9876543210" * 2
-#: Longer than any test may last: whoever waits so long has failed.
+#: Longer than any test: a wait of this length is a failure.
 LONG = 60.0
 OLD_PYTHON = subprocess.run(
     [Path(__file__).resolve().parents[1] / "tools" / "python", "3.9", "3.9"], capture_output=True, text=True, check=False
@@ -48,7 +48,7 @@ OLD_PYTHON = subprocess.run(
 
 @pytest.fixture(name="home")
 def home_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where this user's jobs are; those of this process end with the test."""
+    """The directory of this user's jobs. The jobs of this process end with the test."""
     path = tmp_path / "jobs"
     monkeypatch.setattr(_job, "_home", lambda: str(path))
     yield path
@@ -56,7 +56,7 @@ def home_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 def end_below(path: Path | str) -> None:
-    """End a job of this process, or all in a directory, as its process does by ending."""
+    """End a job of this process, or all jobs in a directory, as the end of its process does."""
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(path)):
@@ -68,7 +68,7 @@ def mode(path: Path | str) -> int:
 
 
 def left_behind(home: Path, name: str, age: float, *, live: bool = False, whole: bool = True) -> Path:
-    """What a job has left, so many seconds ago."""
+    """The files of a job that is ``age`` seconds old."""
     path = home / name
     path.mkdir(parents=True, mode=0o700)
     (path / "lines").write_text("{}\n")
@@ -86,12 +86,12 @@ def left_behind(home: Path, name: str, age: float, *, live: bool = False, whole:
 
 
 @pytest.mark.parametrize("name", ["", "../x", NAME[1:], NAME.upper(), NAME + "\n", "g" * 32])
-def test_a_name_that_is_no_id_is_no_path(home: Path, name: str) -> None:
+def test_an_invalid_job_name_raises_an_error(home: Path, name: str) -> None:
     with pytest.raises(ValueError, match="is no job"):
         job_path(name)
 
 
-def test_a_home_that_is_somebody_elses_is_none_to_act_in_and_none_to_believe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_directory_of_another_user_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_behind(home, NAME, 0, live=True)
     home.chmod(0o700)
     assert ended_job(job_path(NAME)) is None
@@ -104,7 +104,7 @@ def test_a_home_that_is_somebody_elses_is_none_to_act_in_and_none_to_believe(hom
 
 
 @pytest.mark.parametrize("open_to", [0o750, 0o701, 0o777])
-def test_a_home_that_others_may_look_into_is_none(home: Path, open_to: int) -> None:
+def test_a_job_directory_open_to_others_is_refused(home: Path, open_to: int) -> None:
     home.mkdir()
     home.chmod(open_to)
     with pytest.raises(PermissionError):
@@ -112,7 +112,7 @@ def test_a_home_that_others_may_look_into_is_none(home: Path, open_to: int) -> N
     assert list(home.iterdir()) == []
 
 
-def test_files_that_cannot_all_be_made_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_cannot_create_its_files_leaves_no_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_unused: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -123,9 +123,7 @@ def test_files_that_cannot_all_be_made_are_none(home: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("blocks, free, has_room", [(1 << 20, 1 << 10, False), (1 << 20, 1 << 14, True), (0, 0, True)])
-def test_a_disk_that_is_all_but_full_is_no_place_where_a_result_is_sure_to_be_kept(
-    home: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, has_room: bool
-) -> None:
+def test_a_nearly_full_disk_refuses_a_job(home: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int, has_room: bool) -> None:
     monkeypatch.setattr(_job.os, "statvfs", lambda _path: SimpleNamespace(f_blocks=blocks, f_bavail=free, f_frsize=4096))
     if has_room:
         Job(NAME)
@@ -136,7 +134,7 @@ def test_a_disk_that_is_all_but_full_is_no_place_where_a_result_is_sure_to_be_ke
 
 
 @pytest.mark.parametrize("days", [2, -2])
-def test_a_clock_that_is_set_by_days_removes_the_files_of_no_job(home: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+def test_a_clock_change_of_days_removes_no_job_files(home: Path, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
     killed, ended = Job(NAME), Job("a" * 32)
     ended.end(0)
     end_below(home)
@@ -146,7 +144,7 @@ def test_a_clock_that_is_set_by_days_removes_the_files_of_no_job(home: Path, mon
     assert Path(killed.path).exists() and Path(ended.path).exists()
 
 
-def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
+def test_an_invalid_job_variable_is_ignored() -> None:
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:2.0"}) == AskedJob(NAME, 2.0)
     assert asked_for({"FLEET_POWER_JOB": f"{NAME}:0"}) == AskedJob(NAME, 0.0)
     assert asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0)}) == AskedJob(NAME, 2.0)
@@ -169,21 +167,21 @@ def test_what_was_asked_for_is_understood_and_anything_else_is_not() -> None:
     assert asked_for({}) is None
 
 
-def test_what_may_have_begun_may_begin_in_this_boot_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeated_job_begins_only_in_the_same_boot_and_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asked_for({"FLEET_POWER_JOB": asking(NAME, 2.0, absent_answer())})
     assert asked is not None and asked.may_begin
     now, age = _job.life()
     assert 0 < age <= machine.boot_seconds()
     monkeypatch.setattr(_job, "life", lambda: (now, age + _job.KEPT_SECONDS + 5))
     assert not asked.may_begin
-    # As after a boot, and as in a container that was begun anew.
+    # After a boot, and in a restarted container.
     for other in (f"a{now}", f"{now}1"):
         monkeypatch.setattr(_job, "life", lambda: (other, 1.0))  # noqa: B023
         assert not asked.may_begin
     assert AskedJob(NAME, 2.0).may_begin
 
 
-def test_who_asks_is_known_by_a_clock_that_nobody_sets(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_since_the_last_poll_ignores_the_wall_clock(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(NAME)
     assert job.silence < LONG
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
@@ -197,17 +195,17 @@ def test_who_asks_is_known_by_a_clock_that_nobody_sets(home: Path, monkeypatch: 
     assert job.silence == 0.0
 
 
-# ----- news
+# ----- progress lines
 
 
-def test_news_are_whole_lines_whoever_tells_them_and_whenever_they_are_read(home: Path) -> None:
+def test_progress_of_many_threads_is_read_in_whole_lines_and_in_order(home: Path) -> None:
     job, watched = Job(NAME), Watched(job_path(NAME))
 
-    def tell(who: int) -> None:
+    def write_lines(writer: int) -> None:
         for number in range(60):
-            job.tell({"who": who, "number": number, "long": "\u2028\n" * random.choice((1, 3000))})
+            job.tell({"writer": writer, "number": number, "long": "\u2028\n" * random.choice((1, 3000))})
 
-    threads = [threading.Thread(target=tell, args=(who,)) for who in range(4)]
+    threads = [threading.Thread(target=write_lines, args=(writer,)) for writer in range(4)]
     for thread in threads:
         thread.start()
     heard, offset = [], 0
@@ -216,14 +214,14 @@ def test_news_are_whole_lines_whoever_tells_them_and_whenever_they_are_read(home
         assert found[-1:] in (b"", b"\n")
         offset += len(found)
         heard += [json.loads(line) for line in found.decode().splitlines()]
-    for who in range(4):
-        assert [each["number"] for each in heard if each["who"] == who] == list(range(60))
+    for writer in range(4):
+        assert [each["number"] for each in heard if each["writer"] == writer] == list(range(60))
 
 
-# ----- the decision
+# ----- the handover
 
 
-def test_a_job_is_handed_over_or_ends_before_that_but_never_both(home: Path) -> None:
+def test_a_job_either_ends_first_or_is_handed_over(home: Path) -> None:
     first = {True: 0, False: 0}
     for number in range(50):
         job = Job(f"{number:032x}")
@@ -247,7 +245,7 @@ def test_a_job_is_handed_over_or_ends_before_that_but_never_both(home: Path) -> 
     assert sum(first.values()) == 50
 
 
-def test_a_job_that_was_killed_has_no_answer_and_one_that_never_was_is_not_there(home: Path) -> None:
+def test_a_killed_job_and_a_missing_job_raise_different_errors(home: Path) -> None:
     job = Job(NAME)
     assert ended_job(job.path) is None
     end_below(job.path)
@@ -257,7 +255,7 @@ def test_a_job_that_was_killed_has_no_answer_and_one_that_never_was_is_not_there
         ended_job(job_path(OTHER_NAME))
 
 
-def test_an_ended_job_is_what_it_printed_byte_for_byte(home: Path) -> None:
+def test_an_ended_job_returns_its_output_byte_for_byte(home: Path) -> None:
     job = Job(NAME)
     (Path(job.path) / "out").write_bytes(b'{"a": "\xff"}\n')
     (Path(job.path) / "err").write_bytes(b"warned\r\n")
@@ -267,10 +265,10 @@ def test_an_ended_job_is_what_it_printed_byte_for_byte(home: Path) -> None:
     assert ended_job(job.path) == (b'{"a": "\xff"}\n', b"warned\r\n", 3)
 
 
-# ----- who waits
+# ----- waits
 
 
-def test_patience_ends_a_wait_with_what_there_is(home: Path) -> None:
+def test_a_timeout_ends_a_wait_with_the_lines_so_far(home: Path) -> None:
     job, began = Job(NAME), time.monotonic()
     assert wait(Watched(job.path), 0, 0.0, 0.2) == (b"", True)
     assert time.monotonic() - began >= 0.2
@@ -279,11 +277,11 @@ def test_patience_ends_a_wait_with_what_there_is(home: Path) -> None:
     assert wait(Watched(job.path), 8, LONG, 0.1) == (b"", True)
 
 
-# ----- as a command
+# ----- the waiter as a command
 
 
 def waiter(job: Job, *arguments: object, program: Path | None = None, python: str = sys.executable) -> subprocess.Popen[bytes]:
-    """Start what a controller starts: the job's copy of the program, with nothing of ours about."""
+    """Start the waiter as a controller does: the job's copy of the program, without the environment of the test."""
     command = [python, "-I", "-S", str(program or Path(job.path) / "wait"), job.path, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={})
 
@@ -297,7 +295,7 @@ def followed(home: Path) -> Job:
 @pytest.mark.parametrize(
     "python", [sys.executable, pytest.param(OLD_PYTHON, marks=pytest.mark.skipif(not OLD_PYTHON, reason="no Python 3.9 here"))]
 )
-def test_it_is_one_file_that_any_python_runs_wherever_it_lies(home: Path, tmp_path: Path, python: str) -> None:
+def test_the_waiter_is_a_single_file_that_any_python_runs_from_anywhere(home: Path, tmp_path: Path, python: str) -> None:
     job = followed(home)
     job.tell({"name": "Gr\u00fc\u00dfe"})
     elsewhere = tmp_path / "elsewhere"
@@ -309,17 +307,17 @@ def test_it_is_one_file_that_any_python_runs_wherever_it_lies(home: Path, tmp_pa
     answer = json.loads(line)
     assert [json.loads(each) for each in answer.pop("fleet_lines")] == [{"name": "Gr\u00fc\u00dfe"}]
     assert answer == {"fleet_offset": os.path.getsize(Path(job.path) / "lines"), "fleet_live": True, "fleet_result": None}
-    # A controller tells it from what else is printed by how it begins.
+    # A controller finds the answer among other output by its beginning.
     assert line.startswith('{"fleet_lines"')
 
 
 @pytest.mark.parametrize("how", ["closed", "SIGHUP", "SIGINT", "SIGTERM"])
-def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: Path, how: str) -> None:
+def test_a_clean_exit_of_the_waiter_counts_as_silence(home: Path, how: str) -> None:
     job = followed(home)
     asked = Path(job.path) / "asked"
     os.utime(asked, (0, 0))
     waiting = waiter(job, 0, 0.0, LONG)
-    wait_for(lambda: asked.stat().st_mtime > 0, "somebody who waits")
+    wait_for(lambda: asked.stat().st_mtime > 0, "a waiter")
     if how == "closed":
         assert waiting.stdout is not None
         waiting.stdout.close()
@@ -329,12 +327,12 @@ def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: 
     output, errors = waiting.communicate(timeout=30)
     assert (waiting.returncode, output or b"", errors) == (1, b"", b"")
     assert job.silence > _job.HOLD_SECONDS
-    # Who asks again has the rest of the grace for it.
+    # The controller may still return within the grace.
     assert job.silence < _job.GRACE_SECONDS
 
 
 @pytest.mark.parametrize(
-    "out, err, told",
+    "out, err, is_sent",
     [
         (b'\n{"changed": true}\n', b"", True),
         ('{"msg": "Gr\u00fc\u00dfe"}'.encode(), b"", True),
@@ -342,17 +340,17 @@ def test_who_goes_away_in_an_orderly_way_has_not_been_waiting_for_a_while(home: 
         (b'{"long": "' + b"x" * (1 << 18) + b'"}', b"", False),
     ],
 )
-def test_a_plain_result_comes_with_the_last_news_and_any_other_is_fetched(home: Path, out: bytes, err: bytes, told: bool) -> None:
+def test_a_plain_result_comes_with_the_last_lines_and_others_are_fetched(home: Path, out: bytes, err: bytes, is_sent: bool) -> None:
     job = Job(NAME)
     Path(job.path, "out").write_bytes(out)
     Path(job.path, "err").write_bytes(err)
-    assert _job_wait.Watched(job.path).result() is None, "it has not ended"
+    assert _job_wait.Watched(job.path).result() is None, "the job has not ended yet"
     job.end(0)
     found = _job_wait.Watched(job.path).result()
-    assert found == (out.decode() if told else None)
+    assert found == (out.decode() if is_sent else None)
 
 
-def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_removal_of_job_files_works_with_any_path_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_job, "KEPT_SECONDS", 0.3)
     monkeypatch.setenv("PATH", str(home / "nothing"))
     jobs = [Job(name) for name in (NAME, NAME[::-1])]
@@ -362,7 +360,7 @@ def test_files_are_removed_later_whatever_path_a_task_has(home: Path, monkeypatc
     wait_for(lambda: not any(Path(job.path).exists() for job in jobs), "the files are removed")
 
 
-# ----- nobody will wait any more
+# ----- jobs that are given up
 
 
 def give_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +371,7 @@ def give_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         subprocess.run([shell, "-c", command], check=True, env={"PATH": os.defpath})
 
 
-def test_a_job_that_was_given_up_knows_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_up_job_reads_its_mark(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(NAME)
     assert not job.is_given_up
     give_up(home, monkeypatch)
@@ -382,7 +380,7 @@ def test_a_job_that_was_given_up_knows_it(home: Path, monkeypatch: pytest.Monkey
     assert ended_job(job_path(NAME)) is None
 
 
-def test_a_job_given_up_before_it_began_never_begins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_given_up_before_its_beginning_does_not_begin(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give_up(home, monkeypatch)
     assert mode(home) == 0o700
     with pytest.raises(FileExistsError):
@@ -392,10 +390,10 @@ def test_a_job_given_up_before_it_began_never_begins(home: Path, monkeypatch: py
     other.end(0)
     end_below(other.path)
     other.leave()
-    wait_for(lambda: not (home / NAME).exists(), "its files are gone")
+    wait_for(lambda: not (home / NAME).exists(), "the files are removed")
 
 
-def test_nothing_is_written_where_somebody_else_may_have_made_the_directory(
+def test_the_give_up_command_does_not_write_to_a_directory_of_another_user(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -412,6 +410,6 @@ def test_nothing_is_written_where_somebody_else_may_have_made_the_directory(
         os.chown(home, 0, 0)
 
 
-def test_the_shell_and_the_job_mean_the_same_directory() -> None:
+def test_the_give_up_command_and_the_job_use_the_same_directory() -> None:
     assert "home=/run/fleet-power-jobs; else home=/var/tmp/fleet-power-jobs-$user;" in give_up_command(NAME)
     assert job_path(NAME) == f"/run/fleet-power-jobs/{NAME}" if os.geteuid() == 0 else f"/var/tmp/fleet-power-jobs-{os.geteuid()}/{NAME}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job is followed to its end: each line once, its result whole, over any connection that comes back in time."""
+"""A task follows its job to the end: each line once, the whole result, and over lost connections that return in time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Lines:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
     def take(self, lines: Sequence[str]) -> None:
         self.lines += lines
@@ -48,9 +48,9 @@ class Lines:
 
 
 class ScriptedNode:
-    """A node with a job of so many lines, each told in a poll of its own, and a clock that passes by waiting.
+    """A node with a job that has ``lines`` lines, a poll for each, and a clock that waits advance.
 
-    It is out of reach in each of ``cuts``, from and until a second; ``noise`` is what is printed around an answer.
+    The node is out of reach during each of ``cuts``, in seconds. ``noise`` adds other output to an answer.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, lines: int = 3, seconds: float = 4.0) -> None:
@@ -88,7 +88,7 @@ class ScriptedNode:
         return following.JobFollower(self.node(), JOB, self.progress, following.os.getppid())
 
     def run(self, command: str) -> str:
-        """Answer as the job's waiter does, with the next line that is due."""
+        """Answer as the job's waiter does, with the next line."""
         if command == give_up_command(JOB):
             self.given_up.append(JOB)
             return ""
@@ -127,7 +127,7 @@ class ScriptedNode:
         self.reconnected += 1
 
     def _reach(self, at_most: float = 0.0) -> None:
-        """Take a second; what is cut meanwhile has nobody answer."""
+        """Let a second pass. During a cut, the connection fails."""
         before = self.passed
         self.pass_time(1.0)
         if any(start <= self.passed and before < end for start, end in self.cuts):
@@ -135,8 +135,8 @@ class ScriptedNode:
 
     def _printed(self, lines: list[str], offset: int) -> str:
         live = self.passed < self.seconds
-        told = {"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}
-        return self.noise(json.dumps(told if told["fleet_live"] else {**told, "fleet_result": self.plain}) + "\n")
+        answer = {"fleet_lines": lines, "fleet_offset": offset, "fleet_live": live or bool(lines)}
+        return self.noise(json.dumps(answer if answer["fleet_live"] else {**answer, "fleet_result": self.plain}) + "\n")
 
 
 @pytest.fixture(name="script")
@@ -156,7 +156,7 @@ Script = Callable[..., ScriptedNode]
         json.dumps({**RESULT, "servers": [{"__ansible_type": "X"}]}),
     ],
 )
-def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
+def test_an_invalid_result_is_fetched_again(script: Script, text: str) -> None:
     scripted = script()
     scripted.plain = text
     assert scripted.follower().result(FOLLOWED) == RESULT
@@ -164,24 +164,24 @@ def test_what_is_no_result_is_fetched(script: Script, text: str) -> None:
 
 
 @pytest.mark.parametrize("start", [0.5, 1.5, 2.5, 3.5, 4.5])
-def test_a_connection_that_is_back_in_time_has_lost_nothing(script: Script, start: float) -> None:
+def test_a_connection_that_returns_in_time_loses_no_line(script: Script, start: float) -> None:
     scripted = script()
     scripted.cuts = [(start, start + 20.0)]
     assert scripted.follower().result(FOLLOWED) == RESULT
     assert scripted.progress.lines == scripted.lines
     assert [text.partition(",")[0] for text in scripted.progress.said] == ["out of reach", "is back"]
-    # Each time a new connection: the one that there was may hang.
+    # Each try makes a new connection, because the old one may hang.
     assert scripted.reconnected > 5
 
 
-def test_a_long_question_is_no_silence(script: Script) -> None:
+def test_a_long_poll_does_not_count_as_a_lost_connection(script: Script) -> None:
     scripted = script(lines=1, seconds=200.0)
     reach, first = scripted._reach, iter((True,))
 
     def reach_late(at_most: float = 0.0) -> None:
         reach(at_most)
         if next(first, False):
-            # As where nothing happens, and then the connection breaks.
+            # A quiet poll, and then the connection breaks.
             scripted.pass_time(100.0)
             raise errors.AnsibleConnectionFailure(LOST)
 
@@ -189,7 +189,7 @@ def test_a_long_question_is_no_silence(script: Script) -> None:
     assert scripted.follower().result(FOLLOWED) == RESULT
 
 
-def test_beyond_the_patience_the_error_is_the_connections_own(script: Script) -> None:
+def test_a_connection_lost_for_too_long_raises_its_own_error(script: Script) -> None:
     scripted = script()
     scripted.cuts = [(1.5, 1e9)]
     with pytest.raises(errors.AnsibleConnectionFailure, match="Shared connection"):
@@ -200,9 +200,7 @@ def test_beyond_the_patience_the_error_is_the_connections_own(script: Script) ->
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
-def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
-    script: Script, monkeypatch: pytest.MonkeyPatch, is_cut: bool
-) -> None:
+def test_a_task_stops_its_polls_when_ansible_was_killed(script: Script, monkeypatch: pytest.MonkeyPatch, is_cut: bool) -> None:
     scripted = script(lines=10, seconds=20.0)
     scripted.cuts = [(2.5, 1e9)] if is_cut else []
     monkeypatch.setattr(following.os, "getppid", lambda: 1 if scripted.passed > 3 else 2)
@@ -214,21 +212,21 @@ def test_a_task_whose_run_of_ansible_was_killed_asks_for_nothing_more(
 
 
 class TestLostBeforeTheAnswer:
-    """The connection was lost while the module ran, before it could say that it goes on."""
+    """The connection was lost while the module ran, before it handed over to the job."""
 
     error = errors.AnsibleConnectionFailure(LOST)
 
     def rejoined(self, scripted: ScriptedNode, **given: Any) -> Any:
         return scripted.follower().rejoined(self.error, **{"elapsed": following.Elapsed(), **given})
 
-    def test_a_job_that_never_began_is_begun_once_the_node_is_back(self, script: Script) -> None:
+    def test_a_job_that_never_began_begins_when_the_node_returns(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after = 0.0
         scripted.cuts = [(1.5, 4.5)]
         assert self.rejoined(scripted) == RESULT
         assert (scripted.begun >= 1, scripted.progress.lines) == (True, scripted.lines)
 
-    def test_a_node_that_does_not_come_back_is_unreachable(self, script: Script) -> None:
+    def test_a_node_that_does_not_return_is_unreachable(self, script: Script) -> None:
         scripted = script()
         scripted.cuts = [(0.0, 1e9)]
         with pytest.raises(errors.AnsibleConnectionFailure, match="Shared connection"):
@@ -236,18 +234,18 @@ class TestLostBeforeTheAnswer:
         assert scripted.passed <= following.LOST_SECONDS + 10
 
     def unknown(self, scripted: ScriptedNode, **given: Any) -> str:
-        """It ends as one of which nobody can tell whether it has begun, and is not begun again; return why."""
+        """Check that the outcome is unknown and the job does not begin again; return the reason."""
         result = self.rejoined(scripted, **given)
         assert (result["failed"], result["code"], scripted.begun) == (True, "interrupted", 0)
         assert result["msg"].startswith("Cannot tell whether the action has begun: ")
         return str(result["msg"])
 
-    def test_one_that_a_boot_may_have_ended_is_not_begun_again(self, script: Script) -> None:
+    def test_a_job_that_a_boot_possibly_ended_does_not_begin_again(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after, scripted.age = 0.0, -2.0
         assert "booted meanwhile" in self.unknown(scripted)
 
-    def test_one_that_a_boot_ended_between_two_questions_is_not_begun_again(self, script: Script) -> None:
+    def test_a_job_that_a_boot_ended_between_two_polls_does_not_begin_again(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after = 0.0
 
@@ -262,7 +260,7 @@ class TestLostBeforeTheAnswer:
         assert len(scripted.texts) == 1
 
     @pytest.mark.parametrize("clock", ["monotonic", "time"])
-    def test_a_question_that_is_answered_after_four_minutes_has_nothing_begun_again(
+    def test_an_answer_after_four_minutes_does_not_begin_the_job_again(
         self, script: Script, monkeypatch: pytest.MonkeyPatch, clock: str
     ) -> None:
         scripted = script()
@@ -270,7 +268,7 @@ class TestLostBeforeTheAnswer:
         fetch = scripted.fetch
 
         def stalled(job: str) -> dict[str, Any]:
-            # By one clock alone: a machine that sleeps has one that stands still.
+            # Only a single clock advances: the other stands still while a machine sleeps.
             monkeypatch.setattr(following.time, clock, lambda: scripted.now + 240.0)
             return fetch(job)
 
@@ -278,19 +276,19 @@ class TestLostBeforeTheAnswer:
         assert "for 240 s" in self.unknown(scripted)
 
     @pytest.mark.parametrize("life, age", [("x", 1e5), ("a.1:9", 1e5), ("a.1", None), ("a.1", "1e5")])
-    def test_a_node_that_does_not_say_since_when_it_is_up_has_nothing_begun_again(self, script: Script, life: str, age: Any) -> None:
+    def test_an_invalid_uptime_of_the_node_does_not_begin_the_job_again(self, script: Script, life: str, age: Any) -> None:
         scripted = script()
         scripted.absent_after = 0.0
         scripted.fetch = lambda job: {"fleet_absent": True, "fleet_life": life, "fleet_age": age}  # type: ignore[method-assign]
         assert "since when" in self.unknown(scripted)
 
-    def test_a_node_that_boots_as_its_task_begins_has_it_begun(self, script: Script) -> None:
+    def test_a_job_begins_on_a_node_that_boots_with_its_task(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after, scripted.age = 0.0, -2.0
         assert self.rejoined(scripted, elapsed=None) == RESULT
         assert scripted.begun == 1
 
-    def test_one_that_comes_too_late_at_its_node_is_not_begun(self, script: Script) -> None:
+    def test_a_job_that_reaches_its_node_too_late_does_not_begin(self, script: Script) -> None:
         scripted = script()
         scripted.absent_after = 0.0
         scripted.begin = lambda _text: scripted.fetch(JOB)  # type: ignore[method-assign]
@@ -302,7 +300,7 @@ class TestLostBeforeTheAnswer:
 
 @pytest.fixture(name="act")
 def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run the action plugin of a task on a scripted node; ``module`` is what running the module gives."""
+    """Run the action plugin of a task on a scripted node. ``module`` returns the answer of the module."""
 
     def acted(scripted: ScriptedNode, module: Callable[[], dict[str, Any]], **task: Any) -> Any:
         fields = {"async_val": 0, "check_mode": False, "environment": None, "no_log": False, **task}
@@ -331,14 +329,14 @@ def run_action(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 Act = Callable[..., Any]
 
 
-def test_an_action_that_cannot_be_followed_is_begun_once_without(script: Script, act: Act) -> None:
+def test_an_action_that_cannot_be_a_job_runs_once_without_a_job(script: Script, act: Act) -> None:
     scripted = script()
     answers = [{"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
     assert act(scripted, lambda: answers.pop(0), environment=[{"TMPDIR": "/x"}]) == RESULT
     assert [len(json.loads(text)) for text in scripted.asked] == [2, 1]
 
 
-def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without(script: Script, act: Act) -> None:
+def test_after_a_reconnect_an_action_that_cannot_be_a_job_runs_once_without_a_job(script: Script, act: Act) -> None:
     scripted = script()
     scripted.absent_after = 0.0
     answers: list[Any] = [None, {"changed": False, "fleet_unfollowed": "no room"}, dict(RESULT)]
@@ -353,7 +351,7 @@ def test_one_that_cannot_be_followed_once_its_node_is_back_is_begun_once_without
     assert [len(json.loads(text)) for text in scripted.asked] == [1, 2, 0]
 
 
-def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_of_ansible_during_the_module_gives_up_the_job(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = script()
 
     def answer() -> dict[str, Any]:
@@ -362,7 +360,7 @@ def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: S
 
     with pytest.raises(errors.AnsibleError, match="the run of Ansible has ended"):
         act(scripted, answer)
-    # Nothing but the module's own call; and its node is told that nobody comes back.
+    # The task made only the call of the module, and gave up the job on the node.
     assert (len(scripted.asked), scripted.fetched, scripted.given_up) == (1, 0, [JOB])
 
 
@@ -370,7 +368,7 @@ def test_a_run_of_ansible_that_was_killed_while_the_module_ran_is_seen(script: S
     "text",
     ["Host key verification failed.", "Permission denied (publickey).", "Connection refused", "ssh: connect to host x port 22: timed out"],
 )
-def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(
+def test_a_node_without_a_first_connection_is_unreachable_at_once(
     script: Script, act: Act, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     scripted = script()
@@ -386,7 +384,7 @@ def test_a_node_that_there_was_no_connection_to_is_unreachable_at_once(
     assert (scripted.passed, scripted.fetched, scripted.progress.said) == (0.0, 0, [])
 
 
-def test_a_node_that_has_answered_before_in_this_run_is_tried_again(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_answered_earlier_is_tried_again(script: Script, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin, "was_reached", lambda host: True)
     scripted = script()
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node is given is read on the controller: every fault is named by place and key, and only usable definitions go to the node."""
+"""The controller checks definitions and settings for a node: it names each fault by place and key, and sends only usable definitions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def definition(number: int, **settings: object) -> dict[str, Any]:
 
 
 def put(directory: Path, number: int, content: object, extension: str = "json") -> Path:
-    """Write a file: text or bytes as they are, all else as JSON."""
+    """Write a file: text or bytes unchanged, other values as JSON."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{uuid(number)}.{extension}"
     path.write_bytes(content if isinstance(content, bytes) else (content if isinstance(content, str) else json.dumps(content)).encode())
@@ -48,7 +48,7 @@ def put(directory: Path, number: int, content: object, extension: str = "json") 
 
 @pytest.fixture
 def step(monkeypatch: pytest.MonkeyPatch) -> Step:
-    """What a step returns with these variables; one that is an exception cannot be evaluated."""
+    """The result of a step with these variables. A variable that is an exception fails its evaluation."""
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
 
     def evaluated(value: Any) -> Any:
@@ -72,7 +72,7 @@ def places(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(os.path.basename(fault["place"]), fault["key"]) for fault in result["faults"]]
 
 
-def test_a_good_tree_has_no_fault(step: Step, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_valid_definitions_and_settings_have_no_faults(step: Step, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(tmp_path, 1, definition(1))
     put(tmp_path, 2, yaml.safe_dump(definition(2, invocation="./x {{SERVER_PORT}}")), "yml")
     (tmp_path / "README.md").write_text("for people")
@@ -92,7 +92,7 @@ def test_a_good_tree_has_no_fault(step: Step, tmp_path: Path, capsys: pytest.Cap
     assert (read["broken"], read["refused"], read["faults"]) == ([], "", "")
 
 
-def test_a_broken_definition_keeps_no_other_from_the_node(step: Step, tmp_path: Path) -> None:
+def test_a_broken_definition_does_not_affect_other_definitions(step: Step, tmp_path: Path) -> None:
     put(tmp_path, 1, definition(1))
     put(tmp_path, 2, '{"hunter2')
     read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions=[definition(3, build={"swap": "much"}), definition(4)])
@@ -111,14 +111,14 @@ def test_a_broken_definition_keeps_no_other_from_the_node(step: Step, tmp_path: 
         (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "yml", "cannot be decrypted"),
     ],
 )
-def test_what_no_node_could_read_is_broken(step: Step, tmp_path: Path, content: bytes, extension: str, said: str) -> None:
+def test_an_unreadable_definition_is_broken(step: Step, tmp_path: Path, content: bytes, extension: str, said: str) -> None:
     put(tmp_path, 1, content, extension)
     read = step("definitions", node_definitions_dir=str(tmp_path))
     assert (read["broken"], read["refused"]) == ([f"{uuid(1)}.{extension}"], "")
     assert said in read["faults"] and "hunter2" not in read["faults"]
 
 
-def test_what_ansible_vault_encrypted_is_looked_into(step: Step, tmp_path: Path) -> None:
+def test_definitions_encrypted_with_ansible_vault_are_checked(step: Step, tmp_path: Path) -> None:
     encrypt = vault.VaultLib([("default", vault.VaultSecret(b"pass"))]).encrypt
     put(tmp_path, 1, encrypt(json.dumps(definition(1)).encode()))
     put(tmp_path, 2, encrypt(json.dumps(definition(2, suspended="hunter2")).encode()))
@@ -126,7 +126,7 @@ def test_what_ansible_vault_encrypted_is_looked_into(step: Step, tmp_path: Path)
     assert places(result) == [(f"{uuid(2)}.json", "settings.suspended")]
 
 
-def test_where_no_server_can_be_told_nothing_is_written(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_definitions_without_a_clear_server_are_refused(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     servers, secret = tmp_path / "servers", tmp_path / "secret"
     secret.write_text("{}")
     put(servers, 1, definition(1))
@@ -160,7 +160,7 @@ def test_where_no_server_can_be_told_nothing_is_written(step: Step, tmp_path: Pa
     assert [name for name, said in wanted.items() if said not in faults[name]] == []
 
 
-def test_a_directory_that_is_gone_or_would_remove_everything_is_refused(step: Step, tmp_path: Path) -> None:
+def test_a_missing_directory_and_an_empty_directory_with_purge_are_refused(step: Step, tmp_path: Path) -> None:
     assert "is no directory on the controller" in step("definitions", node_definitions_dir=str(tmp_path / "gone"))["refused"]
     assert step("definitions", node_definitions_dir=str(tmp_path))["refused"] == ""
     read = step("definitions", node_definitions_dir=str(tmp_path), node_definitions_purge="yes")
@@ -186,7 +186,7 @@ def test_every_wrong_type_of_the_settings_is_named_and_unknown_keys_are_warnings
     assert "hunter2" not in json.dumps(result)
 
 
-def test_a_huge_file_is_refused_by_its_size_without_being_read_as_a_whole(step: Step, tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_by_its_size_and_not_read(step: Step, tmp_path: Path) -> None:
     path = put(tmp_path, 1, "$ANSIBLE_VAULT;1.1;AES256\n")
     os.truncate(path, 2**31)
     tracemalloc.start()
@@ -199,21 +199,21 @@ def test_a_huge_file_is_refused_by_its_size_without_being_read_as_a_whole(step: 
     assert read["faults"] == f"{path}: it is larger than 1048576 bytes"
 
 
-def test_what_cannot_be_evaluated_is_a_fault_beside_the_others(step: Step) -> None:
+def test_a_variable_that_cannot_be_evaluated_is_a_fault(step: Step) -> None:
     lost = errors.AnsibleUndefinedVariable("'panel_token' is undefined")
     result = step("validate", node_definitions=lost, node_settings=lost, node_priorities={"lobby": "first"})
     assert [fault["place"] for fault in result["faults"]] == ["n", "node_settings", "node_priorities"]
 
 
 def validated(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the playbook as a pipeline does. No node is there that could answer."""
+    """Run the playbook as a pipeline does, without nodes."""
     command = [str(Path(sys.executable).with_name("ansible-playbook")), "fleet.power.validate", *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment.update(ANSIBLE_COLLECTIONS_PATH=str(CHECKOUT / ".build"), ANSIBLE_NOCOLOR="1", HOME=str(place))
     return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_one_run_names_the_faults_of_each_node_and_fails_there_alone(tmp_path: Path) -> None:
+def test_the_playbook_names_the_faults_of_each_node_and_fails_only_faulty_nodes(tmp_path: Path) -> None:
     hosts: dict[str, Any] = {name: {"ansible_host": "192.0.2.1"} for name in ("one", "two", "three")}
     hosts["one"]["node_settings"] = {"system": {"stop_timeout": "soon"}}
     where = {"node_definitions_dir": "{{ inventory_dir }}/servers/{{ inventory_hostname }}"}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of a rollout: hostile texts stay texts, and the page stays small and fits its window."""
+"""The page of a rolling run: hostile texts stay texts, and the page is small and fits its window."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HOSTILE = (
 
 
 class Page(HTMLParser):
-    """A page as a parser of the standard library reads it: elements, attributes, text, and whether all that is opened is closed."""
+    """A page, parsed: its elements, attributes, texts, and elements that stay open."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 
 
 def hostile(chance: random.Random) -> str:
-    """Some text that somebody may have put there to become markup."""
+    """Random text that tries to become markup."""
     letters = [
         "".join(chr(chance.choice((chance.randrange(32, 127), chance.randrange(0x20, 0x3000)))) for _unused in range(chance.randrange(4)))
     ]
@@ -76,7 +76,7 @@ def hostile(chance: random.Random) -> str:
 
 
 class TestMarkup:
-    def test_it_is_whole_has_no_script_and_loads_nothing(self) -> None:
+    def test_the_page_is_well_formed_and_loads_no_resource(self) -> None:
         found = Page(page_of(record()))
         assert (found.faults, found.open) == ([], [])
         tags = {tag for tag, _attributes in found.elements}
@@ -84,7 +84,7 @@ class TestMarkup:
         names = {name for _tag, attributes in found.elements for name in attributes}
         assert not names & {"style", "src", "href", "onload", "srcdoc", "action"}
 
-    def test_its_policy_forbids_all_but_its_own_style_sheet(self) -> None:
+    def test_the_policy_allows_only_the_style_sheet_of_the_page(self) -> None:
         text = page_of(record())
         policy = next(str(each.get("content")) for tag, each in Page(text).elements if each.get("http-equiv") == "Content-Security-Policy")
         style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
@@ -105,15 +105,15 @@ class TestMarkup:
             assert (found.faults, found.open) == ([], [])
             elements = {(tag, *sorted(attributes)) for tag, attributes in found.elements}
             shape = shape or elements
-            assert elements == shape, "no text has become an element, or an attribute"
+            assert elements == shape, "a text became an element or an attribute"
             for each in made.rows:
                 for text, longest in ((each.name, 60), (each.code, 60), (each.msg, 500), (str(each.log[0]), 200)):
                     assert re.sub(r"\s+", " ", one_line(text, longest)).strip() in found.text
                     texts += 1
 
 
-class TestWhatItShows:
-    def test_a_failure_has_code_reason_and_the_end_of_its_log(self) -> None:
+class TestFailures:
+    def test_a_failure_shows_its_code_its_reason_and_the_end_of_its_log(self) -> None:
         made = record()
         text = Page(page_of(made)).text
         for each in (each for each in made.rows if each.outcome == "failed"):
@@ -121,13 +121,13 @@ class TestWhatItShows:
         assert text.count(" ".join(LOG)) == 2
 
 
-class TestMany:
+class TestSize:
     @pytest.mark.parametrize("failed", [100, 5000])
-    def test_one_of_five_thousand_is_small_and_quick_to_make(self, failed: int) -> None:
+    def test_a_page_of_five_thousand_servers_is_small_and_fast(self, failed: int) -> None:
         made = record(100, 50, failed=failed, nodes_of_batch=10, for_players=failed < 5000)
         began = time.process_time()
         text = page_of(made)
-        # Renewed every five seconds at most, that is a twentieth of a processor with ten times this machine's pace.
+        # The limit is ten times the expected time. The report is rewritten every five seconds.
         assert time.process_time() - began < 2.5
         assert len(text.encode()) < 3_000_000
         found = Page(text)
@@ -135,13 +135,13 @@ class TestMany:
         assert found.text.count(" start_failed ") == failed
 
 
-#: Has the title of a page say by how much it is too wide. The page itself allows no script.
+#: Writes the excess width into the title. The page itself allows no script.
 _MEASURE = "<script>const page = document.documentElement; document.title = page.scrollWidth - page.clientWidth</script>"
 _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 
 def long_words() -> Record:
-    """A run in which every name is as long as it may be, and has no place to be broken."""
+    """A rolling run with the longest names, which have no place for a line break."""
     made = record(3, 4)
     for each in made.rows:
         each.name, each.node, each.msg, each.code = "N" * 200, "n" * 200, "m" * 600, "c" * 200
@@ -153,7 +153,7 @@ def long_words() -> Record:
 @pytest.mark.long
 @pytest.mark.parametrize("width", [500, 1280])
 @pytest.mark.parametrize("made", [record, long_words], ids=["usual", "long words"])
-def test_it_fits_its_window(tmp_path: Path, made: object, width: int) -> None:
+def test_the_page_fits_its_window(tmp_path: Path, made: object, width: int) -> None:
     subprocess.run([Path(__file__).parents[1] / "lab" / "needs", "browser"], check=True)
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert callable(made) and program is not None

@@ -88,13 +88,13 @@ def test_a_node_may_be_the_canary() -> None:
         ({"serial": [1, True]}, "rollout_serial=True"),
     ],
 )
-def test_what_makes_no_sense_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
+def test_an_invalid_pace_raises_an_error_with_the_name_of_the_variable(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         pacing(given, NODES)
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_at_any_pace_each_server_comes_once_and_no_batch_breaks_its_bounds(seed: int) -> None:
+def test_each_server_is_in_exactly_one_batch_and_batches_keep_their_limits(seed: int) -> None:
     chance = random.Random(seed)
     nodes = [f"node-{number}" for number in range(chance.randint(1, 9))]
     many = [Candidate(chance.choice(nodes), str(number), priority=chance.choice([1, 2, 100])) for number in range(chance.randint(0, 60))]
@@ -123,13 +123,13 @@ def choice(seen: dict[str, list[dict[str, Any]]], **given: Any) -> Choice:
     return choose(candidates(seen, asked), asked)
 
 
-def test_a_restart_of_all_means_those_that_are_up() -> None:
+def test_a_restart_of_all_selects_the_servers_that_are_up() -> None:
     states = ("offline", "starting", "running", "stopping")
     assert chosen(*(info(number, name=state, state=state) for number, state in enumerate(states))) == ["starting", "running", "stopping"]
 
 
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_all(action: str) -> None:
+def test_a_restart_of_all_includes_a_server_that_another_action_starts(action: str) -> None:
     (candidate,) = choice(
         {"node-1": [info(1, state="offline", lock={"action": action}), info(2, state="offline", lock={"action": "stop"})]}
     ).chosen
@@ -137,17 +137,17 @@ def test_a_server_that_somebody_else_has_down_to_boot_it_is_up_for_a_restart_of_
 
 
 @pytest.mark.parametrize("name", ["Lobby", uuid(7), uuid(7).upper(), "00000007"])
-def test_a_server_is_named_by_name_uuid_or_short_id(name: str) -> None:
+def test_a_name_a_uuid_or_a_short_id_selects_a_server(name: str) -> None:
     assert chosen(info(7, name="Lobby"), info(8, name="Other"), servers=[name]) == ["Lobby"]
 
 
-def test_a_name_on_two_nodes_is_an_error_that_says_where() -> None:
+def test_a_name_on_two_nodes_raises_an_error_that_names_both_nodes() -> None:
     with pytest.raises(RolloutError, match=r"one server for Lobby: there are .* on node-1, .* on node-2; give UUIDs") as caught:
         choice({"node-1": [info(1, name="Lobby")], "node-2": [info(2, name="Lobby")]}, servers=["Lobby"])
     assert caught.value.code == "ambiguous_server"
 
 
-def test_every_criterion_must_hold() -> None:
+def test_a_selected_server_matches_every_criterion() -> None:
     fitting = info(1, name="fits", labels={"tier": "game", "zone": "eu"}, egg=EGG)
     others = [
         info(2, name="label", labels={"tier": "game", "zone": "us"}, egg=EGG),
@@ -160,7 +160,7 @@ def test_every_criterion_must_hold() -> None:
 
 
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> None:
+def test_suspended_servers_are_listed_apart_for_starts_and_restarts(action: str) -> None:
     found = choice({"node-1": [info(1), info(2, suspended=True)]}, action=action)
     assert [each.name for each in found.chosen] == ["Server 1"]
     assert [each.name for each in found.suspended] == ["Server 2"]
@@ -176,13 +176,13 @@ def test_suspended_servers_are_set_apart_where_they_would_boot(action: str) -> N
         ({"priorities": {"Lobby": "first"}}, "Cannot use rollout_priorities.Lobby: it is .*, expected a whole number"),
     ],
 )
-def test_a_wrong_choice_is_an_error_that_names_the_variable(given: dict[str, Any], message: str) -> None:
+def test_an_invalid_selection_raises_an_error_with_the_name_of_the_variable(given: dict[str, Any], message: str) -> None:
     with pytest.raises(RolloutError, match=message):
         criteria({"action": "restart", "servers": ["all"], **given})
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "kill"])
-def test_outdated_narrows_a_restart_alone(action: str) -> None:
+def test_only_a_restart_accepts_outdated(action: str) -> None:
     with pytest.raises(RolloutError, match=f"Cannot {action} with rollout_outdated: it narrows restart alone"):
         criteria({"action": action, "servers": ["all"], "outdated": True})
     with pytest.raises(RolloutError, match="expected true or false"):
@@ -196,7 +196,7 @@ def run_of(batches: Sequence[Sequence[str]]) -> Record:
 
 
 def laid_out(lists: Mapping[str, Sequence[int]], nodes: Sequence[str]) -> list[int]:
-    """What Ansible makes of what each node includes: each file where it was met first."""
+    """The order in which Ansible runs the batches: each at its first mention."""
     met: list[int] = []
     for node in nodes:
         met += [number for number in lists[node] if number not in met]
@@ -206,22 +206,22 @@ def laid_out(lists: Mapping[str, Sequence[int]], nodes: Sequence[str]) -> list[i
 @pytest.mark.parametrize(
     ("batches", "lists"),
     [
-        # Node after node: nobody has anything to pass by.
+        # Node after node: each node has only its own batches.
         (["a", "a", "b", "b", "c"], {"a": [1, 2], "b": [3, 4], "c": [5]}),
-        # Priority after priority: the first node passes by.
+        # Priority after priority: the first node also lists earlier batches of others.
         (["a", "b", "c", "a", "b", "c"], {"a": [1, 2, 3, 4], "b": [2, 5], "c": [3, 6]}),
-        # A canary of the last node.
+        # The canary is on the last node.
         (["c", "a", "b"], {"a": [1, 2], "b": [3], "c": [1]}),
         (["ab", "b"], {"a": [1], "b": [1, 2], "c": []}),
         ([], {"a": [], "b": [], "c": []}),
     ],
 )
-def test_a_node_has_its_own_batches_and_those_before_its_last_that_nobody_has_yet(batches: list[str], lists: dict[str, list[int]]) -> None:
+def test_each_node_includes_its_batches_and_unclaimed_earlier_batches(batches: list[str], lists: dict[str, list[int]]) -> None:
     assert batches_by_node(run_of(batches), ["a", "b", "c"]) == lists
 
 
 @given(st.lists(st.sets(st.sampled_from("abcdef"), min_size=1), max_size=12))
-def test_the_order_is_that_of_the_batches_and_each_node_has_its_own(batches: list[set[str]]) -> None:
+def test_the_lists_of_all_nodes_keep_the_order_of_the_batches(batches: list[set[str]]) -> None:
     nodes = "abcdef"
     lists = batches_by_node(run_of([sorted(each) for each in batches]), nodes)
     assert laid_out(lists, nodes) == list(range(1, len(batches) + 1))
@@ -244,11 +244,11 @@ POLITE = {"players_at_most": 0, "max_delay": 1000}
         ("kill", {"soak": 10, "wait_seconds": 300}, 0, 0),
     ],
 )
-def test_all_that_has_a_bound_is_in_it(action: str, given: dict[str, Any], once: float, each_round: float) -> None:
+def test_the_longest_time_of_a_batch_adds_up_all_time_limits(action: str, given: dict[str, Any], once: float, each_round: float) -> None:
     assert longest_batch(action, given, player_policy(action, given)) == (once, each_round)
 
 
-def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> None:
+def test_a_batch_that_could_pass_the_deadline_stops_the_rolling_run() -> None:
     deadline = read_timestamp("2026-01-31T06:00:00Z").timestamp()
     given = {"action": "restart", "servers": ["all"], "serial": 1, "stop_timeout": 60, "wait_seconds": 0}
     record = open_run(given, fleet(3, 1), NewRun(START.run, START.began_at, window=Window(deadline=deadline).facts()))
@@ -263,13 +263,13 @@ def test_a_batch_that_may_not_be_over_in_time_is_left_with_all_after_it() -> Non
     assert (result["ok"], result["window"]) == (False, {"not_before": None, "deadline": "2026-01-31T06:00:00Z"})
     kept = from_json(to_json(record), "resume.json")
     assert to_json(kept)["not_done"] == ["node-2 Server 200: deadline", "node-3 Server 300: deadline"]
-    # The next run has the window that it is given, and no other.
+    # The next rolling run does not inherit the window.
     resumed = opened(fleet(3, 1), kept, run="5e6f7a8b")
     assert (resumed.deadline, [row.server for row in resumed.rows]) == ("", [uuid(200), uuid(300)])
 
 
 BERLIN = "Europe/Berlin"
-#: Zones with whole hours, halves and quarters, one whose summer time is half an hour, one without any, one that has skipped a day.
+#: Zones with offsets of whole, half and quarter hours, with half an hour of summer time, without it, and with a skipped day.
 ZONES = (BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca", "Pacific/Apia", "America/Havana", "UTC")
 
 
@@ -290,39 +290,39 @@ def at(text: str, zone: str = BERLIN, fold: int = 0) -> float:
 
 
 def window(now: str, **given: Any) -> tuple[str | None, str | None]:
-    """The window that variables mean at a time in Berlin, as clocks show it in UTC."""
+    """The window that the variables give at a time in Berlin, in UTC."""
     facts = read_window(given, at(now)).facts()
     return facts["not_before"], facts["deadline"]
 
 
 @pytest.mark.parametrize(
-    ("now", "given", "meant"),
+    ("now", "given", "expected"),
     [
-        # Today if it is still to come, else tomorrow.
+        # Later today, else tomorrow.
         ("2026-01-31 01:00", {"not_before": "02:00"}, ("2026-01-31T01:00:00Z", None)),
         ("2026-01-31 02:00", {"not_before": "02:00"}, ("2026-02-01T01:00:00Z", None)),
         ("2026-01-31 07:00", {"deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
-        # A window of a night, before it, in its first half, in its second, and after it.
+        # A night window: before it, in its first half, in its second half, after it.
         ("2026-01-31 20:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-01-31T21:00:00Z", "2026-02-01T05:00:00Z")),
         ("2026-01-31 23:00", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-02-01 05:59", {"not_before": "22:00", "deadline": "06:00"}, (None, "2026-02-01T05:00:00Z")),
         ("2026-02-01 06:00", {"not_before": "22:00", "deadline": "06:00"}, ("2026-02-01T21:00:00Z", "2026-02-02T05:00:00Z")),
-        # In another zone than the controller's.
+        # In a zone other than the controller's.
         ("2026-01-31 01:00", {"not_before": "02:00 UTC"}, ("2026-01-31T02:00:00Z", None)),
         # With a date.
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00"}, ("2026-02-03T01:00:00Z", None)),
         ("2026-01-31 01:00", {"not_before": "2026-02-03T02:00:00.500+05:30"}, ("2026-02-02T20:30:00Z", None)),
-        # As YAML reads what is not in quotes.
+        # As YAML reads an unquoted value.
         ("2026-01-31 01:00", {"not_before": datetime(2026, 2, 3, 2, tzinfo=timezone.utc)}, ("2026-02-03T02:00:00Z", None)),
-        # The deadline of a day belongs to the beginning of a day, be that over.
+        # The deadline follows the day of not_before, although that day is over.
         ("2026-01-31 12:00", {"not_before": "2026-01-30T22:00", "deadline": "06:00"}, ("2026-01-30T21:00:00Z", "2026-01-31T05:00:00Z")),
-        # Over: nothing is begun.
+        # The window is over: no batch begins.
         ("2026-01-31 20:00", {"deadline": "2026-01-31T06:00"}, (None, "2026-01-31T05:00:00Z")),
         ("2026-01-31 20:00", {"not_before": "", "deadline": None}, (None, None)),
     ],
 )
-def test_a_window_is_the_next_one_or_the_one_that_is_open(now: str, given: dict[str, Any], meant: tuple[str | None, str | None]) -> None:
-    assert window(now, **given) == meant
+def test_window_times_give_the_open_or_the_next_window(now: str, given: dict[str, Any], expected: tuple[str | None, str | None]) -> None:
+    assert window(now, **given) == expected
 
 
 @settings(max_examples=80, deadline=None)
@@ -332,7 +332,7 @@ def test_a_window_is_the_next_one_or_the_one_that_is_open(now: str, given: dict[
     begin=st.times().map(lambda each: each.replace(microsecond=0)),
     end=st.times().map(lambda each: each.replace(microsecond=0)),
 )
-def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
+def test_a_daily_window_is_open_or_opens_soon_and_always_ends(zone: str, now: int, begin: Any, end: Any) -> None:
     alone = read_window({"not_before": f"{begin} {zone}"}, now)
     assert alone.not_before is not None
     assert now < alone.not_before
@@ -343,7 +343,7 @@ def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_e
         return
     assert found.deadline is not None
     opens = now if found.not_before is None else found.not_before
-    # A night in which clocks are put back has an hour more; Samoa went without a day.
+    # A night may have an extra hour, and Samoa skipped a day.
     assert now <= opens <= now + 2 * 86400
     assert opens < found.deadline <= opens + 2 * 86400
 
@@ -368,7 +368,7 @@ def test_a_window_of_two_times_of_day_is_open_or_opens_within_a_day_and_always_e
     ids=lambda value: repr(value)[:30],
 )
 @pytest.mark.parametrize("name", ["not_before", "deadline"])
-def test_what_is_no_moment_is_refused_in_one_sentence(name: str, value: object) -> None:
+def test_an_invalid_time_is_refused_in_a_short_printable_sentence(name: str, value: object) -> None:
     with pytest.raises(RolloutError) as raised:
         read_window({name: value}, at("2026-01-31 01:00"))
     said = str(raised.value)
@@ -378,14 +378,14 @@ def test_what_is_no_moment_is_refused_in_one_sentence(name: str, value: object) 
 
 
 @given(st.text() | st.binary() | st.integers() | st.floats() | st.lists(st.text()))
-def test_whatever_is_given_is_understood_or_refused(value: Any) -> None:
+def test_any_value_of_a_window_is_read_or_refused(value: Any) -> None:
     try:
         read_window({"not_before": value, "deadline": value}, at("2026-01-31 01:00"))
     except RolloutError as error:
         assert str(error).isprintable()
 
 
-def test_a_beginning_that_is_far_away_and_an_end_that_is_no_later_are_mistakes() -> None:
+def test_a_distant_not_before_and_an_earlier_deadline_are_refused() -> None:
     with pytest.raises(RolloutError, match="Cannot use rollout_not_before=2062-01-31T02:00: it is more than 31 days ahead"):
         window("2026-01-31 01:00", not_before="2062-01-31T02:00")
     with pytest.raises(
@@ -396,14 +396,14 @@ def test_a_beginning_that_is_far_away_and_an_end_that_is_no_later_are_mistakes()
         RolloutError, match="Cannot use rollout_deadline=22:00: it is not later than rollout_not_before=22:00 when that comes"
     ):
         window("2026-01-31 01:00", not_before="22:00", deadline="22:00")
-    # Not from now on, which would be outside of it: in that night it has no length.
+    # In that night, clocks go forward and the window has no length.
     with pytest.raises(
         RolloutError, match="Cannot use rollout_deadline=03:00: it is not later than rollout_not_before=02:00 when that comes"
     ):
         window("2026-03-29 00:00", not_before="02:00", deadline="03:00")
 
 
-def test_a_window_is_the_same_after_it_was_written() -> None:
+def test_a_window_survives_writing_and_reading() -> None:
     there = read_window({"not_before": "22:00", "deadline": "06:00"}, at("2026-01-31 12:00"))
     assert [moment_in(str(text)) for text in there.facts().values()] == [there.not_before, there.deadline]
     assert moment_in("2026-01-31T21:00:00Z") == at("2026-01-31 22:00")

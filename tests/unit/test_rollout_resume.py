@@ -23,10 +23,10 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import (
     ended,
     fleet,
     info,
+    listing,
     opened,
     part,
     servers_of,
-    told,
     unseen,
     uuid,
 )
@@ -44,7 +44,7 @@ def asked(record: Record) -> list[str | None]:
     return [row.server for row in record.rows if row.batch]
 
 
-def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
+def test_a_resumed_rolling_run_does_only_servers_that_had_not_begun() -> None:
     record = opened(fleet(3, 2), serial=1)
     all_done(record, 1)
     resumed = opened(fleet(3, 2), again(record), serial=0)
@@ -53,7 +53,7 @@ def test_what_was_not_begun_is_done_by_the_next_run_and_nothing_else() -> None:
     assert resumed.is_good
 
 
-def test_what_failed_is_left_alone_unless_it_is_asked_for() -> None:
+def test_failed_servers_are_left_without_the_option_resume_failed() -> None:
     record = opened(fleet(1, 4), batch_size=2)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100), uuid(101)], "failed", code="start_failed")})
@@ -66,10 +66,10 @@ def test_what_failed_is_left_alone_unless_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["done", "unchanged"])
-def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> None:
+def test_a_server_in_flight_that_ended_well_is_not_done_again(outcome: str) -> None:
     record = opened(fleet(1, 2))
     begin(record, 1)
-    seen = {"node-1": told(info(100, operations=[operation("failed", "other"), operation(outcome)]), info(101, operations=[]))}
+    seen = {"node-1": listing(info(100, operations=[operation("failed", "other"), operation(outcome)]), info(101, operations=[]))}
     resumed = opened(seen, again(record))
     assert asked(resumed) == [uuid(101)]
     assert (resumed.rows[0].server, resumed.rows[0].outcome) == (uuid(100), outcome)
@@ -79,19 +79,19 @@ def test_what_was_in_flight_and_ended_well_is_not_done_twice(outcome: str) -> No
     ("state", "up", "outcome"),
     [("running", True, "done"), ("offline", True, "failed"), ("offline", False, "done"), ("offline", None, "done")],
 )
-def test_what_was_done_meanwhile_and_fell_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
+def test_a_server_that_was_done_and_is_down_again_did_not_stay_up(state: str, up: bool | None, outcome: str) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     intent = None if up is None else {"up": up}
-    resumed = opened({"node-1": told(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
+    resumed = opened({"node-1": listing(info(100, state=state, intent=intent, operations=[operation("done")]))}, again(record))
     assert [(row.outcome, row.code) for row in resumed.rows] == [(outcome, "did_not_stay_up" if outcome == "failed" else "")]
 
 
 @pytest.mark.parametrize("last", [operation("failed"), operation("done", "ffffffff"), {"reason": None, "outcome": "done"}, None])
-def test_what_was_in_flight_and_did_not_end_well_is_done_again_whatever_its_state(last: dict[str, Any] | None) -> None:
+def test_a_server_in_flight_that_did_not_end_well_is_done_again(last: dict[str, Any] | None) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
-    resumed = opened({"node-1": told(info(100, state="offline", last_operation=last))}, again(record))
+    resumed = opened({"node-1": listing(info(100, state="offline", last_operation=last))}, again(record))
     assert asked(resumed) == [uuid(100)]
     assert begin(resumed, 1)["node-1"]["only"] == []
 
@@ -104,10 +104,10 @@ def test_what_was_in_flight_and_did_not_end_well_is_done_again_whatever_its_stat
         {"lock": {"reason": "rollout 1b2c3d4e: update"}, "operations": []},
     ],
 )
-def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[str, Any]) -> None:
+def test_a_server_still_in_flight_is_unknown_and_left_for_the_next_rolling_run(more: dict[str, Any]) -> None:
     record = opened(fleet(1, 2))
     begin(record, 1)
-    resumed = opened({"node-1": told(info(100, **more), info(101))}, again(record), run="bbbbbbbb", max_failures=1)
+    resumed = opened({"node-1": listing(info(100, **more), info(101))}, again(record), run="bbbbbbbb", max_failures=1)
     assert asked(resumed) == [uuid(101)]
     (left,) = [row for row in resumed.rows if not row.batch]
     assert (left.server, left.outcome, left.code, left.asked_by, left.is_left) == (
@@ -119,7 +119,7 @@ def test_what_is_in_flight_still_is_unknown_left_and_not_asked_for(more: dict[st
     )
 
 
-def test_what_a_node_may_have_queued_keeps_the_key_of_the_first_run(tmp_path: Path) -> None:
+def test_possibly_queued_actions_keep_the_key_of_the_first_rolling_run(tmp_path: Path) -> None:
     record = opened(fleet(1, 3), run="aaaaaaaa", batch_size=2)
     begin(record, 1)
     second = opened(fleet(1, 3), again(record), run="bbbbbbbb")
@@ -135,11 +135,11 @@ def test_what_a_node_may_have_queued_keeps_the_key_of_the_first_run(tmp_path: Pa
     [
         ("failed", "start_failed", "rollout aaaaaaaa"),
         ("skipped", "failure_budget", "rollout aaaaaaaa"),
-        # It was done under this key, and must be done again.
+        # The action with this key is done, and the server needs another action.
         ("failed", "did_not_stay_up", "rollout cccccccc"),
     ],
 )
-def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(outcome: str, code: str, key: str) -> None:
+def test_the_first_key_stays_while_the_first_task_may_still_arrive(outcome: str, code: str, key: str) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
     begin(record, 1)
     second = opened(fleet(1, 1), again(record), run="bbbbbbbb")
@@ -154,7 +154,7 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
     [
         ("running", {}, False),
         ("running", {"wait_for": "running"}, False),
-        # A signal may have ended its wait.
+        # A signal possibly ended its wait.
         ("starting", {"wait_for": "running"}, True),
         ("running", {"wait_for": "healthy"}, True),
         ("running", {"soak": "3"}, True),
@@ -162,28 +162,28 @@ def test_the_key_stays_as_long_as_the_first_task_may_still_come_to_the_server(ou
         ("offline", {"soak": 3}, False),
     ],
 )
-def test_what_was_done_meanwhile_is_done_again_unless_seen_ready_and_up(state: str, given: dict[str, Any], is_asked: bool) -> None:
+def test_a_done_server_is_done_again_if_its_wait_or_soak_is_unproven(state: str, given: dict[str, Any], is_asked: bool) -> None:
     record = opened(fleet(1, 1), run="aaaaaaaa")
     begin(record, 1)
     entry = info(100, state=state, intent={"up": True}, operations=[operation("done", "aaaaaaaa")])
-    resumed = opened({"node-1": told(entry)}, again(record), run="bbbbbbbb", **given)
+    resumed = opened({"node-1": listing(entry)}, again(record), run="bbbbbbbb", **given)
     assert bool(asked(resumed)) == is_asked
     if is_asked:
         assert begin(resumed, 1)["node-1"]["once"] == "rollout aaaaaaaa"
 
 
-def test_a_node_lost_for_long_is_still_asked_what_the_first_run_did_there() -> None:
+def test_a_node_that_returns_late_is_asked_about_the_first_rolling_run() -> None:
     record = opened(fleet(2, 1), run="aaaaaaaa", max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)]), "node-2": LOST})
-    without = opened({"node-1": told(info(100))}, again(record), run="bbbbbbbb")
+    without = opened({"node-1": listing(info(100))}, again(record), run="bbbbbbbb")
     lost_still = opened({**fleet(1, 1), "node-2": LOST}, again(without), run="cccccccc")
     assert nodes_in_flight(again(lost_still)) == {"nodes": ["node-2"], "runs": ["aaaaaaaa"]}
-    seen = {"node-1": told(info(100)), "node-2": told(info(200, operations=[operation("done", "aaaaaaaa")]))}
+    seen = {"node-1": listing(info(100)), "node-2": listing(info(200, operations=[operation("done", "aaaaaaaa")]))}
     assert [(row.server, row.outcome) for row in opened(seen, again(lost_still)).rows] == [(uuid(200), "done")]
 
 
-def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() -> None:
+def test_a_passed_canary_is_not_repeated_by_later_rolling_runs() -> None:
     record = opened(fleet(2, 1), canary="node-2")
     all_done(record, 1)
     second = opened(fleet(2, 1), again(record), canary="node-2")
@@ -191,7 +191,7 @@ def test_a_canary_that_came_through_last_is_not_needed_again_by_any_later_run() 
     assert asked(opened(fleet(2, 1), again(second), canary="node-2")) == [uuid(100)]
 
 
-def test_a_canary_node_whose_servers_failed_must_be_tried_again_or_be_another() -> None:
+def test_a_failed_canary_node_must_be_retried_or_replaced() -> None:
     record = opened(fleet(2, 1), canary="node-2")
     begin(record, 1)
     assert not again(record).has_good_canary
@@ -214,7 +214,7 @@ def test_a_canary_node_whose_servers_failed_must_be_tried_again_or_be_another() 
         ("row", "outcome", "bogus"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: str, value: object) -> None:
+def test_a_wrong_type_in_the_resume_file_raises_an_error_that_names_the_field(where: str, name: str, value: object) -> None:
     written = to_json(opened(fleet(1, 1)))
     (written if where == "head" else written["servers"][0])[name] = value
     with pytest.raises(RolloutError, match=f"Cannot resume from FILE: {name} is") as caught:
@@ -222,7 +222,7 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_it(where: str, name: s
     assert caught.value.code == "resume_invalid"
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     run_files.write(str(path), {"old": 1})
     with pytest.raises(TypeError):
@@ -232,26 +232,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 
 
 def outdated(number: int, is_outdated: bool = True, **more: Any) -> dict[str, Any]:
-    """A server whose container is not what its definition says, or is."""
+    """A server whose container differs from its definition, or does not."""
     return info(number, outdated={"is_outdated": is_outdated}, **more)
 
 
-def test_what_was_tried_is_tried_again_although_its_new_container_is_not_outdated() -> None:
-    """A restart makes the container before it fails to start it."""
-    record = opened({"node-1": told(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
+def test_a_tried_server_is_retried_although_its_new_container_is_not_outdated() -> None:
+    """A restart replaces the container before its start fails."""
+    record = opened({"node-1": listing(outdated(1), outdated(2), outdated(3))}, outdated=True, batch_size=1, max_failures=1)
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(1)], "failed", code="start_failed")})
-    # Its node was asked, and nobody knows what came of it.
+    # The node got the task and was then lost.
     begin(record, 2)
     count(record, 2, {"node-1": LOST})
-    now = {"node-1": told(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
+    now = {"node-1": listing(outdated(1, is_outdated=False, state="offline"), outdated(2, is_outdated=False), outdated(3))}
     resumed = opened(now, again(record), resume_failed=True)
     work = {}
     for number in range(1, resumed.batches + 1):
         for each in begin(resumed, number).values():
             work.update(dict.fromkeys(each["servers"], each["outdated"]))
     assert work == {uuid(1): False, uuid(2): False, uuid(3): True}
-    # And once more, where that run was ended, too.
+    # The file of the resumed rolling run keeps them as well.
     assert {row.server for row in again(resumed).rows if row.again} == {uuid(1), uuid(2)}
 
 
@@ -259,7 +259,7 @@ ALLOWED: dict[str, Any] = {"allow_unknown": True, "max_failures": 9}
 
 
 def outcomes(record: Record) -> dict[str, str]:
-    """How each server ended by its name, or its node's where it has none, with its code."""
+    """The outcome and code of each server, by its name or the name of its node."""
     return {row.name or row.server or str(row.node): f"{row.outcome} {row.code}".strip() for row in record.rows}
 
 
@@ -268,8 +268,8 @@ def kept(record: Record) -> Record:
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart", "kill"])
-def test_no_run_of_all_begins_while_a_server_cannot_be_seen(action: str) -> None:
-    record = opened({"node-1": told(info(1), unseen(2))}, action=action, on_failure="continue", max_failures=9)
+def test_an_unseen_server_stops_a_rolling_run_over_all_servers(action: str) -> None:
+    record = opened({"node-1": listing(info(1), unseen(2))}, action=action, on_failure="continue", max_failures=9)
     assert record.stopped == (
         "Cannot see 1 server (node-1 Server 2: engine_error): nothing is begun; "
         "see to it, or give rollout_allow_unknown=true, and each of them counts as failed"
@@ -278,14 +278,14 @@ def test_no_run_of_all_begins_while_a_server_cannot_be_seen(action: str) -> None
     assert not record.is_good
 
 
-def test_no_run_begins_while_a_list_is_not_whole() -> None:
-    record = opened({"node-1": part(info(1)), "node-2": told(info(2))}, on_failure="continue", max_failures=9)
+def test_an_incomplete_server_list_stops_the_rolling_run() -> None:
+    record = opened({"node-1": part(info(1)), "node-2": listing(info(2))}, on_failure="continue", max_failures=9)
     assert record.stopped.startswith("Cannot list all servers of 1 node (node-1: incomplete): nothing is begun; see to it, or give")
     assert outcomes(record)["node-1"] == "unknown incomplete"
 
 
-def test_where_it_is_allowed_each_is_unknown_uses_up_the_budget_and_is_left() -> None:
-    seen = {"node-1": told(info(1), unseen(2)), "node-2": part(info(3))}
+def test_allowed_unseen_servers_count_as_failures_and_are_left() -> None:
+    seen = {"node-1": listing(info(1), unseen(2)), "node-2": part(info(3))}
     record = opened(seen, **ALLOWED)
     assert not record.stopped
     all_done(record, 1)
@@ -300,43 +300,43 @@ def test_where_it_is_allowed_each_is_unknown_uses_up_the_budget_and_is_left() ->
 
 
 @pytest.mark.parametrize("name", [uuid(2), "00000002", "Server 2"])
-def test_a_named_server_that_cannot_be_seen_keeps_the_run_from_beginning(name: str) -> None:
-    record = opened({"node-1": told(info(1), unseen(2))}, servers=["Server 1", name])
+def test_an_unseen_named_server_stops_the_rolling_run(name: str) -> None:
+    record = opened({"node-1": listing(info(1), unseen(2))}, servers=["Server 1", name])
     assert "Server 2: engine_error" in record.stopped
 
 
-def test_a_name_that_may_be_that_of_a_server_without_one_is_not_called_absent() -> None:
-    nameless = {"node-1": told(info(1), unseen(2, name=""))}
+def test_a_name_is_not_reported_missing_while_a_nameless_server_is_unseen() -> None:
+    nameless = {"node-1": listing(info(1), unseen(2, name=""))}
     record = opened(nameless, servers=["Lobby"])
     assert record.stopped.startswith("Cannot see 1 server")
     with pytest.raises(RolloutError, match="Cannot find 00000003-"):
         opened(nameless, servers=[uuid(3)])
     with pytest.raises(RolloutError, match="Cannot find Lobby"):
-        opened({"node-1": told(info(1), unseen(2))}, servers=["Lobby"])
+        opened({"node-1": listing(info(1), unseen(2))}, servers=["Lobby"])
 
 
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """How a server ends that its node told of like this, right after its start and at the end of its soak."""
-    record = opened({"node-1": told(info(1))})
+    """The outcome of a server for two answers of its node: after the start and after the soak."""
+    record = opened({"node-1": listing(info(1))})
     begin(record, 1)
-    count(record, 1, {"node-1": ended([uuid(1)])}, ({"node-1": told(before)}, {"node-1": told(after)}))
+    count(record, 1, {"node-1": ended([uuid(1)])}, ({"node-1": listing(before)}, {"node-1": listing(after)}))
     return outcomes(record)["Server 1"]
 
 
-def test_a_server_that_cannot_be_seen_in_its_soak_is_unknown() -> None:
+def test_a_server_unseen_during_its_soak_is_unknown() -> None:
     assert soaked(info(1), info(1)) == "done"
     assert soaked(info(1), unseen(1)) == soaked(unseen(1), info(1)) == soaked(unseen(1), unseen(1)) == "unknown engine_error"
 
 
-def test_a_server_that_was_to_come_and_cannot_be_seen_is_unknown_and_not_gone() -> None:
-    old = kept(opened({"node-1": told(info(1), info(2)), "node-2": LOST}))
+def test_an_unseen_server_of_the_resume_file_is_unknown_and_not_missing() -> None:
+    old = kept(opened({"node-1": listing(info(1), info(2)), "node-2": LOST}))
     assert old.stopped
-    resumed = opened({"node-1": told(info(1), unseen(2)), "node-2": told()}, old)
+    resumed = opened({"node-1": listing(info(1), unseen(2)), "node-2": listing()}, old)
     assert outcomes(resumed)["Server 2"] == "unknown engine_error"
     assert resumed.stopped.startswith("Cannot see 1 server")
-    lacking = opened({"node-1": part(info(1)), "node-2": told()}, old)
+    lacking = opened({"node-1": part(info(1)), "node-2": listing()}, old)
     assert outcomes(lacking)["Server 2"] == "unknown incomplete"
-    gone = opened({"node-1": told(info(1)), "node-2": told()}, old)
+    gone = opened({"node-1": listing(info(1)), "node-2": listing()}, old)
     assert outcomes(gone)["Server 2"] == "failed server_not_found"
 
 
@@ -357,7 +357,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())["run"]
 
 
-def test_each_run_has_a_file_and_the_link_is_to_the_one_that_ended_last(folder: Path) -> None:
+def test_each_rolling_run_has_a_file_and_the_link_names_the_last_result(folder: Path) -> None:
     for run in ("aaaaaaaa", "bbbbbbbb"):
         files().forget_result()
         files().write_result({"run": run})
@@ -368,14 +368,14 @@ def test_each_run_has_a_file_and_the_link_is_to_the_one_that_ended_last(folder: 
     assert (folder / "rollout-aaaaaaaa.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_during_a_run_no_earlier_result_is_taken_for_its_own_and_none_is_lost(folder: Path) -> None:
+def test_a_rolling_run_removes_the_link_and_keeps_earlier_results(folder: Path) -> None:
     files().write_result({"run": "aaaaaaaa"})
     files().forget_result()
     assert not os.path.lexists(folder / "rollout.json")
     assert read(folder / "rollout-aaaaaaaa.json") == "aaaaaaaa"
 
 
-def test_a_file_that_was_asked_for_is_that_very_file(folder: Path, tmp_path: Path) -> None:
+def test_a_named_result_file_is_no_link(folder: Path, tmp_path: Path) -> None:
     asked = tmp_path / "mine" / "rollout.json"
     files(str(asked)).write_result({"run": "aaaaaaaa"})
     files(str(asked)).write_result({"run": "bbbbbbbb"})
@@ -385,7 +385,7 @@ def test_a_file_that_was_asked_for_is_that_very_file(folder: Path, tmp_path: Pat
     assert not folder.exists()
 
 
-def test_the_newest_hundred_results_stay_and_nothing_else_is_touched(folder: Path) -> None:
+def test_the_newest_hundred_results_and_all_other_files_stay(folder: Path) -> None:
     folder.mkdir(parents=True)
     others = ["resume-00000000.json", "rollout-mine.json", "rollout-00000000.json.bak"]
     for name in others:

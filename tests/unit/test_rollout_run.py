@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rolling run: its batches, budget, verdict, players and lines."""
+"""A rolling run: its batches, budget, outcome, players and lines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ansible_collections.fleet.power.tests.unit.rollout_support import (
     ended,
     fleet,
     info,
+    listing,
     opened,
     servers_of,
-    told,
     unseen,
     uuid,
 )
@@ -41,7 +41,7 @@ def outcomes(record: Record) -> dict[str, str]:
     return {row.name or str(row.server): f"{row.outcome} {row.code}".strip() for row in record.rows}
 
 
-def test_a_run_in_which_all_goes_well_is_good_and_leaves_nothing() -> None:
+def test_a_rolling_run_without_failures_is_good_and_leaves_no_server() -> None:
     record = opened(fleet(3, 2), serial=1)
     assert record.batches == 3
     for number in (1, 2, 3):
@@ -52,7 +52,7 @@ def test_a_run_in_which_all_goes_well_is_good_and_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["refused", "cancelled", "failed"])
-def test_one_more_failure_than_allowed_stops_the_run(outcome: str) -> None:
+def test_a_failure_over_the_budget_stops_the_rolling_run(outcome: str) -> None:
     record = opened(fleet(4, 1), serial=1, max_failures=1)
     for number in (1, 2):
         asked = servers_of(begin(record, number))
@@ -63,7 +63,7 @@ def test_one_more_failure_than_allowed_stops_the_run(outcome: str) -> None:
     assert len(record.failed) == 2
 
 
-def test_each_node_gets_what_is_left_of_the_budget() -> None:
+def test_each_batch_gets_the_rest_of_the_budget() -> None:
     record = opened(fleet(3, 20), serial=1, max_failures=2)
     work = begin(record, 1)
     assert work["node-1"]["max_failures"] == 2
@@ -73,7 +73,7 @@ def test_each_node_gets_what_is_left_of_the_budget() -> None:
     assert begin(record, 2)["node-2"]["max_failures"] == 1
 
 
-def test_an_answer_to_an_earlier_batch_says_nothing_of_this_one() -> None:
+def test_an_answer_to_an_earlier_batch_does_not_count() -> None:
     record = opened(fleet(1, 2), batch_size=1, max_failures=1)
     all_done(record, 1)
     begin(record, 2)
@@ -97,7 +97,7 @@ def test_an_answer_to_an_earlier_batch_says_nothing_of_this_one() -> None:
         (ended([uuid(100)], "failed", code="start_failed"), "failed start_failed", False),
     ],
 )
-def test_whatever_a_node_answers_each_server_is_counted(answer: dict[str, Any], said: str, left: bool) -> None:
+def test_each_server_is_counted_for_any_answer_of_its_node(answer: dict[str, Any], said: str, left: bool) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     count(record, 1, {"node-1": answer})
@@ -107,7 +107,7 @@ def test_whatever_a_node_answers_each_server_is_counted(answer: dict[str, Any], 
 
 
 @pytest.mark.parametrize("bad", [ended([uuid(100)], "failed"), LOST, ended([uuid(100)], "skipped", code="interrupted_by_signal")])
-def test_a_canary_that_does_not_come_through_stops_the_run_whatever_the_budget(bad: dict[str, Any]) -> None:
+def test_a_failed_canary_stops_the_rolling_run_despite_the_budget(bad: dict[str, Any]) -> None:
     record = opened(fleet(2, 1), canary=1, max_failures="100%", on_failure="continue")
     begin(record, 1)
     count(record, 1, {"node-1": bad})
@@ -116,7 +116,7 @@ def test_a_canary_that_does_not_come_through_stops_the_run_whatever_the_budget(b
 
 
 def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, Any]:
-    return told(info(number, state=state, container={"started_at": started_at}))
+    return listing(info(number, state=state, container={"started_at": started_at}))
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def up(number: int, started_at: str = "1", state: str = "running") -> dict[str, 
         (up(100), up(100, "2"), "failed did_not_stay_up"),
         (up(100), up(100, state="offline"), "failed did_not_stay_up"),
         (up(100, state="offline"), up(100, "2"), "failed did_not_stay_up"),
-        (up(100), told(), "failed did_not_stay_up"),
+        (up(100), listing(), "failed did_not_stay_up"),
         (up(100), LOST, "unknown node_unreachable"),
         (LOST, up(100), "unknown node_unreachable"),
     ],
 )
-def test_a_server_that_is_not_in_the_same_run_at_the_end_of_the_soak_failed(before: Any, after: Any, said: str) -> None:
+def test_a_server_that_ended_its_run_during_the_soak_failed(before: Any, after: Any, said: str) -> None:
     record = opened(fleet(1, 1))
     begin(record, 1)
     count(record, 1, {"node-1": ended([uuid(100)])}, ({"node-1": before}, {"node-1": after}))
@@ -143,12 +143,12 @@ NAMED = {"container": "c1", "started_at": "1"}
 
 
 def back(*ends: dict[str, Any], started_at: str = "2", state: str = "running") -> dict[str, Any]:
-    """What the last look of the soak shows of a server that was in run 1, and of its ended runs."""
-    return told(info(100, state=state, container={"id": "c1", "started_at": started_at}, crashes=list(ends)))
+    """The last answer of the soak, for a server that was in run 1, with its ended runs."""
+    return listing(info(100, state=state, container={"id": "c1", "started_at": started_at}, crashes=list(ends)))
 
 
 def soaked(before: dict[str, Any], after: dict[str, Any]) -> Record:
-    """A run over one server whose action named the run it started."""
+    """A rolling run over a server. The action named the run that it started."""
     record = opened(fleet(1, 1))
     begin(record, 1)
     answer = ended([uuid(100)], run=NAMED, downtime={"seconds": 0.5})
@@ -156,7 +156,7 @@ def soaked(before: dict[str, Any], after: dict[str, Any]) -> Record:
     return record
 
 
-def test_a_server_that_the_supervisor_has_brought_back_has_crashed_all_the_same() -> None:
+def test_a_crash_during_the_soak_counts_although_the_supervisor_restarted_the_server() -> None:
     crash = {**NAMED, "verdict": "crashed", "exit_code": 3, "oom_killed": True, "log": ["a", "out of luck", "b", "bye"]}
     record = soaked(back(), back(crash))
     assert outcomes(record) == {"Server 100": "failed crashed"}
@@ -167,40 +167,40 @@ def test_a_server_that_the_supervisor_has_brought_back_has_crashed_all_the_same(
     assert record.rows[0].state != "offline" and record.stopped and record.rows[0].downtime == {}
 
 
-def test_a_run_that_somebody_stopped_did_not_crash() -> None:
+def test_an_external_stop_during_the_soak_is_no_crash() -> None:
     stopped = {**NAMED, "verdict": "stopped_externally", "exit_code": 0, "ended_at": "2026-03-01T12:00:09.000Z"}
     record = soaked(back(started_at="1"), back(stopped, started_at="1", state="offline"))
     assert outcomes(record) == {"Server 100": "failed did_not_stay_up"}
     assert (record.rows[0].state, record.rows[0].msg.endswith("until the end of the soak, exit code 0")) == ("offline", True)
-    # The half second that its restart took is not for how long it was down.
+    # The downtime of the restart, half a second, no longer holds.
     assert record.rows[0].downtime == {"from": "2026-03-01T12:00:09.000Z"}
 
 
-def test_an_unreachable_node_counts_once_and_stops_a_run_without_budget() -> None:
+def test_an_unreachable_node_counts_once_and_stops_a_rolling_run_without_budget() -> None:
     record = opened({**fleet(1, 2), "node-2": LOST, "node-3": None})
     assert record.failures == 2
     assert record.stopped == "2 failed, 0 allowed"
     assert [row.called for row in record.left] == ["node-2", "node-3", "node-1 Server 100", "node-1 Server 101"]
 
 
-def test_a_name_on_no_node_is_an_error_before_anything_is_done() -> None:
+def test_an_unknown_server_name_raises_an_error_before_the_rolling_run() -> None:
     with pytest.raises(RolloutError, match=r"Cannot find Nobody: .*nothing was done") as caught:
         opened(fleet(1, 1), servers=["Server 100", "Nobody"])
     assert caught.value.code == "server_not_found"
 
 
-def test_a_suspended_server_fails_the_run_before_it_begins() -> None:
-    record = opened({"node-1": told(info(1), info(2, suspended=True))})
+def test_a_suspended_server_fails_the_rolling_run_before_its_beginning() -> None:
+    record = opened({"node-1": listing(info(1), info(2, suspended=True))})
     assert outcomes(record)["Server 2"] == "refused suspended"
     assert record.stopped
 
 
-def test_a_canary_node_that_cannot_be_asked_stops_the_run_whatever_the_budget() -> None:
+def test_an_unreachable_canary_node_stops_the_rolling_run_despite_the_budget() -> None:
     record = opened({**fleet(1, 1), "node-2": LOST}, canary="node-2", max_failures="100%")
     assert record.stopped == "the canary, node node-2, cannot be asked"
 
 
-def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
+def test_the_budget_may_be_a_percentage_of_the_servers() -> None:
     assert opened(fleet(2, 10), max_failures="15%").budget == 3
     assert parse_amount("max_failures", "0.57%").of(10000) == 57
     with pytest.raises(RolloutError, match="rollout_max_failures='many'"):
@@ -209,7 +209,7 @@ def test_the_budget_may_be_a_part_of_all_that_are_meant() -> None:
         opened(fleet(1, 1), on_failure="go")
 
 
-#: A minute after the run of `rollout_support` began.
+#: A minute after the rolling run of `rollout_support` began.
 NOW = datetime(2026, 1, 31, 12, 1, tzinfo=timezone.utc)
 
 
@@ -225,8 +225,8 @@ def passed(record: Record, number: int, seconds: float, waits: Waits = NO_WAITS,
     note_time(record, number, seconds, waits)
 
 
-def test_a_name_is_its_owners_to_choose_and_stays_on_its_line() -> None:
-    record = opened({"node-1": told(info(1, name="a\nfatal: [node-1]\x1b[2J" + "x" * 99))})
+def test_a_hostile_server_name_is_cut_and_stays_on_its_line() -> None:
+    record = opened({"node-1": listing(info(1, name="a\nfatal: [node-1]\x1b[2J" + "x" * 99))})
     line = times.begin_line(record, 1, NOW, NO_WAITS)
     assert line.startswith("12:01:00 Batch 1 of 1: node-1 a fatal: [node-1] [2Jx")
     assert line.isprintable()
@@ -236,10 +236,10 @@ def test_a_name_is_its_owners_to_choose_and_stays_on_its_line() -> None:
     assert times.end_line(record, 1, NOW).isprintable()
 
 
-def test_no_estimate_is_given_before_there_is_something_to_go_by() -> None:
+def test_the_remaining_time_is_estimated_after_the_first_good_batch() -> None:
     record = opened(fleet(3, 1), serial=1, max_failures=3)
     assert remaining(record, 1, NO_WAITS) is None
-    # What failed at once tells nothing of the rest.
+    # A server that failed at once gives no estimate.
     passed(record, 1, 0.5, outcome="refused", code="image_unavailable")
     assert remaining(record, 2, NO_WAITS) is None
     assert times.begin_line(record, 2, NOW, NO_WAITS).endswith(": node-2 Server 200 [1 min so far]")
@@ -251,7 +251,7 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 
 
 def reported(outcome: Outcome = Outcome.DONE, action: PowerAction = PowerAction.RESTART, **fields: Any) -> dict[str, Any]:
-    """The entry of a server that was acted on for 9 s until 12:00:10, as a rolling run asks for it."""
+    """The entry of an action that took 9 s until 12:00:10, in the form for a rolling run."""
     result = Result(Server(uuid(100)), action, outcome, "op", NOON, NOON + timedelta(seconds=10), seconds=9.0, **fields)
     return entry(result, check=False, all_steps=False, detail=Detail.BRIEF, timed=True)
 
@@ -262,14 +262,14 @@ def timed(entry_: dict[str, Any]) -> Row:
     return row
 
 
-def test_phases_have_absolute_times_by_the_moment_at_which_the_action_was_taken_up() -> None:
+def test_a_row_keeps_the_beginning_and_the_phases_of_its_action() -> None:
     row = timed(reported(phases=(("stop", 0.5), ("start", 4.25))))
     assert (row.began_at, row.phases) == ("2026-03-01T12:00:01.000Z", [["stop", 0.5], ["start", 4.25]])
 
 
 @pytest.mark.parametrize("name", ["phases", "downtime", "run", "operation", "seconds", "log"])
 @pytest.mark.parametrize("wrong", [None, "x", [], [3], [{"at": "soon"}], {"seconds": -1}, 1e300])
-def test_whatever_a_node_says_a_row_can_be_written_and_read(name: str, wrong: object) -> None:
+def test_a_row_with_wrong_values_of_a_node_can_be_written_and_read(name: str, wrong: object) -> None:
     row = timed({**reported(Outcome.FAILED, phases=(("stop", 0.5),), log=("x",)), name: wrong})
     made = Record("1b2c3d4e", "restart", "2026-03-01T12:00:00.000Z", {}, rows=[row])
     assert from_json(to_json(made), "file") == made
@@ -292,7 +292,7 @@ def through(record: Record, number: int, **answers: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("code", LEFT_TO_PLAYERS)
-def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(code: str) -> None:
+def test_a_server_skipped_for_players_is_no_failure_and_left_for_the_next_rolling_run(code: str) -> None:
     record = opened(fleet(3, 1), serial=1, max_failures=0, **POLITE)
     through(record, 1, node_1=skipped([uuid(100)], code))
     assert not record.stopped
@@ -314,15 +314,15 @@ def test_who_was_skipped_for_players_is_no_failure_and_left_for_the_next_run(cod
         ({}, "players_online", False),
         ({"left_ok": "true"}, "players_online", True),
         ({"left_ok": True}, "countdown_running", True),
-        # Nobody knows whether that ever changes.
+        # The number of players may stay unknown.
         ({"left_ok": True}, "players_unknown", False),
     ],
 )
-def test_a_run_that_left_servers_to_their_players_ends_well_only_on_request(given: dict[str, Any], code: str, ok: bool) -> None:
+def test_a_rolling_run_that_skipped_servers_for_players_is_ok_only_with_left_ok(given: dict[str, Any], code: str, ok: bool) -> None:
     record = opened(fleet(2, 1), **given, **POLITE)
     through(record, 1, node_2=skipped([uuid(200)], code))
     assert report.result(record, ended_at="then", seconds=1.0, resume_file="FILE")["ok"] is ok
-    # It is left for the next run all the same.
+    # The server is still left for the next rolling run.
     assert [row.server for row in from_json(to_json(record), "resume.json").left] == [uuid(200)]
 
 
@@ -330,14 +330,14 @@ def test_a_run_that_left_servers_to_their_players_ends_well_only_on_request(give
     ("action", "servers", "state", "outcome"),
     [
         ("restart", ["all"], "running", "skipped"),
-        # Who stopped it wants it down: of all, those that are up are meant; one that was named is to be up.
+        # A restart of all skips stopped servers. A restart by name wants its server up.
         ("restart", ["all"], "offline", "skipped"),
         ("restart", ["Server 100"], "offline", "cancelled"),
         ("stop", ["Server 100"], "offline", "skipped"),
         ("stop", ["Server 100"], "running", "cancelled"),
     ],
 )
-def test_what_another_did_meanwhile_is_done_if_it_is_what_the_run_wants(action: str, servers: list[str], state: str, outcome: str) -> None:
+def test_a_superseding_action_counts_if_the_server_has_the_wanted_state(action: str, servers: list[str], state: str, outcome: str) -> None:
     record = opened(fleet(1, 1), action=action, servers=servers, **POLITE)
     if not state:
         record.rows[0].state = ""
@@ -348,17 +348,17 @@ def test_what_another_did_meanwhile_is_done_if_it_is_what_the_run_wants(action: 
     assert row.msg == ("Done by another: " if outcome == "skipped" else "") + "It was restarted by bob meanwhile"
 
 
-def test_a_countdown_of_an_earlier_run_is_in_flight_as_a_lock_is() -> None:
+def test_a_countdown_of_an_earlier_rolling_run_is_in_flight() -> None:
     counting = info(100, countdown={"action": "restart", "phase": "counting", "reason": "rollout 1b2c3d4e: nightly update"})
     assert is_in_flight(counting, "1b2c3d4e")
     assert not is_in_flight(counting, "5e6f7a8b")
     record = opened(fleet(1, 1), **POLITE)
     begin(record, 1)
-    resumed = opened({"node-1": told(counting)}, record, run="5e6f7a8b")
+    resumed = opened({"node-1": listing(counting)}, record, run="5e6f7a8b")
     assert [(row.outcome, row.code) for row in resumed.rows] == [("unknown", "still_in_flight")]
 
 
-def test_a_server_that_this_run_has_changed_is_cancelled_when_another_takes_it_over() -> None:
+def test_a_changed_server_is_cancelled_when_another_action_supersedes() -> None:
     record = opened(fleet(1, 1), **POLITE)
     through(record, 1, node_1=ended([uuid(100)], "cancelled", **{**SUPERSEDED, "changed": True}, state="running"))
     assert [(row.outcome, row.code) for row in record.rows] == [("cancelled", "superseded")]
@@ -376,9 +376,9 @@ def failing(record: Record, number: int) -> None:
     count(record, number, {node: ended(work["servers"], "failed", code="start_failed", msg="hunter2") for node, work in asked.items()})
 
 
-def killed(record: Record, *told: str) -> Record:
-    """A run that was to be told of, as its file has it after its command was killed."""
-    record.tells, record.told, record.owner = True, list(told), {"pid": 1, "start": 1, "boot": "b"}
+def killed(record: Record, *sent: str) -> Record:
+    """A rolling run with receivers, as read from its file after its command was killed."""
+    record.tells, record.told, record.owner = True, list(sent), {"pid": 1, "start": 1, "boot": "b"}
     return from_json(to_json(record), "test")
 
 
@@ -386,27 +386,27 @@ def kinds(events: list[Event]) -> list[tuple[str, str]]:
     return [(event.type.value, event.data["run"]) for event in events]
 
 
-def test_a_run_with_nothing_to_do_or_that_must_not_begin_has_not_begun() -> None:
+def test_an_empty_or_blocked_rolling_run_has_no_begun_event() -> None:
     assert begun_event(opened({"node-1": {"servers": []}})) is None
     dark = opened({"node-1": {"servers": [unseen(1)]}})
     assert dark.stopped and begun_event(dark) is None
     assert over(dark).type.value == "rollout.stopped"
 
 
-def test_a_run_that_stopped_says_why_and_names_what_failed() -> None:
+def test_the_stopped_event_has_the_reason_and_the_failed_servers() -> None:
     record = opened(fleet(2, 1), serial=1)
     failing(record, 1)
     event = over(record, "/home/alice/resume.json")
-    told: dict[str, Any] = dict(event.data)
-    assert (event.type.value, told["ok"], told["stopped"]) == ("rollout.stopped", False, "1 failed, 0 allowed")
-    assert told["go_on"].startswith("continue with the same command and -e rollout_resume=/home/alice/resume.json")
-    assert told["batches"] == {"planned": 2, "begun": 1} and told["budget"] == {"allowed": 0, "used": 1}
-    (failed,) = told["failed"]
+    data: dict[str, Any] = dict(event.data)
+    assert (event.type.value, data["ok"], data["stopped"]) == ("rollout.stopped", False, "1 failed, 0 allowed")
+    assert data["go_on"].startswith("continue with the same command and -e rollout_resume=/home/alice/resume.json")
+    assert data["batches"] == {"planned": 2, "begun": 1} and data["budget"] == {"allowed": 0, "used": 1}
+    (failed,) = data["failed"]
     assert (failed["node"], failed["name"], failed["code"]) == ("node-1", "Server 100", "start_failed")
-    assert "hunter2" not in str(told)
+    assert "hunter2" not in str(data)
 
 
-def test_whoever_tells_of_a_run_again_uses_the_same_ids_and_no_two_runs_share_one() -> None:
+def test_event_ids_repeat_for_the_same_rolling_run_and_differ_for_others() -> None:
     first, same, other = (opened(fleet(1, 1), run=run) for run in ("00000001", "00000001", "00000002"))
     ids = [event.id for record in (first, same, other) for event in (begun_event(record), over(record)) if event]
     assert ids[:2] == ids[2:4] and len(set(ids)) == 4
@@ -415,7 +415,7 @@ def test_whoever_tells_of_a_run_again_uses_the_same_ids_and_no_two_runs_share_on
     assert over(again).id not in ids
 
 
-def test_what_a_killed_run_had_not_told_is_told_by_the_one_that_goes_on() -> None:
+def test_the_file_of_a_killed_rolling_run_gives_its_missed_events() -> None:
     record = opened(fleet(2, 1), serial=1)
     begun = begun_event(record)
     begin(record, 1)
@@ -424,5 +424,5 @@ def test_what_a_killed_run_had_not_told_is_told_by_the_one_that_goes_on() -> Non
     assert both[0] == begun
     assert (both[1].data["stopped"], both[1].data["ok"], both[1].data["seconds"]) == ("its command ended before it did", False, None)
     assert kinds(missed_events(killed(record, BEGUN), EVENTS_AT)) == [("rollout.stopped", "1b2c3d4e")]
-    # Whatever it had written of its end, one that has it knows the other for the same.
+    # The missed event and the written event have the same id.
     assert missed_events(killed(record, BEGUN), EVENTS_AT)[0].id == over(record).id

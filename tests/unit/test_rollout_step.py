@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a run as Ansible calls them: files, what is told, what fails."""
+"""The steps of a rolling run as Ansible calls them: files, output and failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Controller:
     return new_controller(tmp_path, monkeypatch)
 
 
-def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controller: Controller) -> None:
+def test_a_good_rolling_run_shows_a_table_and_leaves_only_the_result(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     planned = controller.plan(reason="update", serial=1)
     first = {"number": 1, "label": "1 of 2: node-1 Server 100"}
@@ -41,7 +41,7 @@ def test_a_run_that_goes_well_shows_a_table_and_leaves_only_the_result(controlle
     assert not Path(planned["file"]).exists()
 
 
-def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controller: Controller) -> None:
+def test_the_resume_file_lists_servers_in_flight_before_the_batch_begins(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     planned = controller.plan()
     controller.begin(planned["file"], 1)
@@ -51,7 +51,7 @@ def test_what_is_in_flight_stands_in_the_file_before_any_node_is_asked(controlle
     assert f"Waiting for what run {planned['run']} still has in flight on node-1, until " in controller.shown[-1]
 
 
-def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(controller: Controller) -> None:
+def test_a_rolling_run_without_budget_stops_and_names_the_resume_file(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
     controller.begin(file, 1)
@@ -77,7 +77,7 @@ def test_a_run_out_of_budget_begins_no_other_batch_and_names_the_resume_file(con
     )
 
 
-def test_check_mode_keeps_nothing_and_waits_for_nothing(controller: Controller, tmp_path: Path) -> None:
+def test_check_mode_writes_no_result_and_does_not_pause(controller: Controller, tmp_path: Path) -> None:
     controller.check = True
     controller.nodes(fleet(1, 2))
     controller.result_file.write_text("of the last run")
@@ -102,14 +102,14 @@ def test_a_play_with_serial_is_refused(controller: Controller, active: list[str]
 
 
 @pytest.mark.parametrize("strategy", ["free", "host_pinned"])
-def test_a_play_whose_nodes_do_not_wait_for_each_other_is_refused(controller: Controller, strategy: str) -> None:
+def test_a_play_with_a_strategy_other_than_linear_is_refused(controller: Controller, strategy: str) -> None:
     controller.nodes(fleet(2, 1))
     controller.strategy = strategy
     assert f"with strategy {strategy}" in controller.plan()["msg"]
 
 
 @pytest.mark.parametrize("name", ["next", "soak", "blame"])
-def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controller, tmp_path: Path, name: str) -> None:
+def test_a_rolling_run_stops_when_another_rolling_run_took_its_file(controller: Controller, tmp_path: Path, name: str) -> None:
     controller.nodes(fleet(1, 1))
     asked = {"given": {"action": "stop", "servers": "all"}, "resume_file": str(tmp_path / "shared.json")}
     first = controller.step("plan", **asked)
@@ -118,7 +118,7 @@ def test_a_run_whose_file_another_has_taken_does_not_go_on(controller: Controlle
     assert "is that of another run by now" in result["msg"]
 
 
-def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller: Controller, tmp_path: Path) -> None:
+def test_an_unwritable_file_fails_before_the_first_batch(controller: Controller, tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the directory should be")
     controller.nodes(fleet(1, 1))
     assert controller.plan()["code"] == "file_unwritable"
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_written_fails_before_anything_is_begun(controller
 @pytest.mark.parametrize(
     ("text", "said"), [(None, "Could not find"), ("- a: [", "YAML parsing failed"), ("text", "it is no list of tasks")]
 )
-def test_bad_tasks_before_the_batch_stop_the_run_before_any_node_is_asked(
+def test_bad_tasks_before_the_batch_stop_the_rolling_run_before_any_action(
     controller: Controller, tmp_path: Path, text: str | None, said: str
 ) -> None:
     controller.nodes(fleet(1, 1))
@@ -143,7 +143,7 @@ def test_bad_tasks_before_the_batch_stop_the_run_before_any_node_is_asked(
     assert said in controller.result["stopped"]
 
 
-def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rolling_run_of_a_live_command_is_not_resumed(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     own = os.getppid()
@@ -157,7 +157,7 @@ def test_a_run_that_another_command_is_at_is_not_taken_up(controller: Controller
     assert controller.step("take_up", resume=file)["runs"] == []
 
 
-def test_a_play_that_was_ended_in_the_middle_is_told(controller: Controller) -> None:
+def test_an_interrupted_play_writes_a_result_with_the_code_broken_off(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     file = controller.plan()["file"]
     confirmed = controller.step("confirm", file=file, result_file=str(controller.result_file))
@@ -169,7 +169,7 @@ def test_a_play_that_was_ended_in_the_middle_is_told(controller: Controller) -> 
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, "batch 1 was to come before"), (None, "batch 1 was to come before")])
-def test_batches_that_come_in_another_order_are_not_begun(controller: Controller, number: int | None, said: str) -> None:
+def test_batches_in_the_wrong_order_are_not_begun(controller: Controller, number: int | None, said: str) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
     taken = controller.begin(file, number) if number else controller.report(file)
@@ -179,7 +179,7 @@ def test_batches_that_come_in_another_order_are_not_begun(controller: Controller
     assert Path(controller.result["resume_file"]).exists()
 
 
-def test_a_run_waits_for_its_window_before_any_look_and_says_so(controller: Controller) -> None:
+def test_a_rolling_run_waits_for_its_window_and_shows_the_wait(controller: Controller) -> None:
     controller.nodes(fleet(1, 1))
     not_before = datetime.fromtimestamp(controller.clock.now + 4000).astimezone()
     given = {"action": "restart", "servers": ["all"], "not_before": not_before.isoformat(), "deadline": ""}
@@ -191,7 +191,7 @@ def test_a_run_waits_for_its_window_before_any_look_and_says_so(controller: Cont
     ]
 
 
-def test_a_batch_that_may_pass_the_deadline_is_not_begun_nor_paused_for(controller: Controller) -> None:
+def test_a_batch_that_could_pass_the_deadline_is_not_begun(controller: Controller) -> None:
     controller.nodes(fleet(2, 1))
     deadline = datetime.fromtimestamp(controller.clock.now + 700, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     given = {"action": "restart", "servers": ["all"], "serial": 1}
@@ -210,7 +210,7 @@ def test_a_batch_that_may_pass_the_deadline_is_not_begun_nor_paused_for(controll
     assert f"To do what is left, continue with the same command and -e rollout_resume={file}" in controller.shown[-1]
 
 
-def test_a_wait_ends_with_the_run_of_ansible_and_nothing_is_written(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_ends_when_ansible_ends_and_no_result_is_written(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
     controller.nodes(fleet(2, 1))
     file = controller.plan(serial=1)["file"]
     controller.begin(file, 1)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report of a run as a file: whole at any moment, its owner's alone, renewed seldom, and never worth a failure once it has begun."""
+"""The report file of a rolling run: always complete, private to its owner, rarely rewritten, and no reason to fail."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ plugin = importlib.import_module("ansible_collections.fleet.power.plugins.plugin
 
 
 class Reported:
-    """A run with a report; time passes only if a test says so."""
+    """A rolling run with a report. The test sets the clock."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file, self.run_file = folder / "reports" / "run.html", folder / "run.json"
@@ -59,15 +59,15 @@ def reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reported:
     return Reported(tmp_path, monkeypatch)
 
 
-def test_it_is_there_from_the_beginning_and_for_its_owner_alone(reported: Reported) -> None:
+def test_the_report_exists_from_the_beginning_and_only_its_owner_reads_it(reported: Reported) -> None:
     reported.begin()
     assert "Goes on" in reported.text
     assert reported.file.stat().st_mode & 0o777 == 0o600
     assert reported.file.parent.stat().st_mode & 0o777 == 0o700
-    assert list(reported.file.parent.iterdir()) == [reported.file], "nothing half-written is left"
+    assert list(reported.file.parent.iterdir()) == [reported.file], "a temporary file is left"
 
 
-def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
+def test_the_report_is_rewritten_at_most_every_five_seconds(reported: Reported) -> None:
     reported.begin()
     reported.report.tell("02:00:04 Batch 1 of 3", 30.0, batch_begins=True)
     for _look in range(110):
@@ -77,7 +77,7 @@ def test_it_is_renewed_every_five_seconds_at_most(reported: Reported) -> None:
     assert "02:00:04 Batch 1 of 3" in reported.text and "about 30 s left" in reported.text
 
 
-def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Reported) -> None:
+def test_another_rolling_run_of_the_same_command_does_not_change_the_report(reported: Reported) -> None:
     reported.begin()
     before = reported.text
     other = record()
@@ -90,13 +90,13 @@ def test_another_run_of_the_same_command_is_not_taken_for_this_one(reported: Rep
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_directory_that_nobody_may_write_to_is_told(reported: Reported, tmp_path: Path) -> None:
+def test_an_unwritable_directory_raises_an_error(reported: Reported, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RolloutError):
         reported.report.begin(str(tmp_path / "run.html"), reported.record)
 
 
-def test_one_that_cannot_be_renewed_any_more_is_a_warning_and_the_run_goes_on(reported: Reported) -> None:
+def test_a_failed_rewrite_of_the_report_is_a_warning(reported: Reported) -> None:
     reported.begin()
     reported.file.unlink()
     reported.file.mkdir()
@@ -107,7 +107,7 @@ def test_one_that_cannot_be_renewed_any_more_is_a_warning_and_the_run_goes_on(re
     assert "it is renewed no more" in reported.shown[0]
 
 
-def test_whoever_reads_it_meanwhile_finds_a_whole_page(reported: Reported) -> None:
+def test_readers_always_find_a_complete_page(reported: Reported) -> None:
     reported.begin()
     ended, faults = threading.Event(), []
 

@@ -59,17 +59,17 @@ def identify(name: str) -> Server:
     if name == "Twin":
         raise AmbiguousServer("two of them")
     if name.lower() not in known and name not in known:
-        raise ServerNotFound("nobody knows it")
+        raise ServerNotFound("unknown")
     return known.get(name) or known[name.lower()]
 
 
 @pytest.mark.parametrize("names, all_of_them", [(["all"], True), ([" all\n"], True), (["ALL"], False), (["allium"], False), ([], False)])
-def test_all_is_one_word_and_no_other(names: list[str], all_of_them: bool) -> None:
+def test_only_the_word_all_selects_all_servers(names: list[str], all_of_them: bool) -> None:
     assert means_all(names) == all_of_them
 
 
 @pytest.mark.parametrize("names", [["all", UUID], [UUID, " all "], ["all", "all"]])
-def test_all_stands_alone(names: list[str]) -> None:
+def test_the_word_all_cannot_stand_beside_another_name(names: list[str]) -> None:
     with pytest.raises(SettingsInvalid, match="server=all stands alone"):
         means_all(names)
 
@@ -85,7 +85,7 @@ def test_all_stands_alone(names: list[str]) -> None:
         (PowerAction.KILL, None, None),
     ],
 )
-def test_a_restart_of_all_means_those_that_are_up_the_others_all(
+def test_a_restart_of_all_selects_servers_that_are_up_and_other_actions_all_servers(
     action: PowerAction, only: frozenset[PowerState] | None, expected: frozenset[PowerState] | None
 ) -> None:
     found = one_of_all(replace(request(action), only=only), COBALT)
@@ -105,7 +105,7 @@ def test_a_restart_of_all_means_those_that_are_up_the_others_all(
         (True, PowerAction.RESTART, "", PowerState.OFFLINE, False),
     ],
 )
-def test_only_what_a_restart_of_all_found_down_is_left_out(
+def test_a_result_is_left_out_only_if_a_restart_of_all_found_the_server_down(
     of_all: bool, action: PowerAction, code: str, state: PowerState | None, left_out: bool
 ) -> None:
     ended = replace(result(Outcome.SKIPPED, state, action), code=code)
@@ -113,7 +113,7 @@ def test_only_what_a_restart_of_all_found_down_is_left_out(
 
 
 @pytest.mark.parametrize("only", [None, frozenset(), frozenset({PowerState.OFFLINE, PowerState.RUNNING})])
-def test_a_restart_of_all_is_refused_for_states_that_none_may_have(
+def test_a_restart_of_all_is_refused_for_offline_servers_only(
     only: frozenset[PowerState] | None,
 ) -> None:
     refuse_only_offline(replace(request(), only=only))
@@ -121,13 +121,13 @@ def test_a_restart_of_all_is_refused_for_states_that_none_may_have(
         refuse_only_offline(replace(request(), only=frozenset({PowerState.OFFLINE})))
 
 
-def test_a_server_named_twice_is_meant_once_as_named_first() -> None:
+def test_a_server_named_twice_is_a_single_target_with_its_first_name() -> None:
     targets = named(request(), ["Lobby", UUID.upper(), "Cobalt", LOBBY.short_id, UUID], identify)
     assert [(target.request.server, target.server) for target in targets] == [("Lobby", LOBBY), (UUID.upper(), COBALT)]
     assert len({target.request.operation for target in targets}) == 2
 
 
-def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
+def test_a_bug_during_a_search_is_raised() -> None:
     def fail(_name: str) -> Server:
         raise ZeroDivisionError
 
@@ -135,8 +135,8 @@ def test_a_fault_that_is_no_error_of_the_node_is_not_taken_for_one() -> None:
         named(request(), ["Lobby"], fail)
 
 
-class TestEverything:
-    def test_it_is_what_is_defined_and_what_has_a_container_each_once(self, fake: FakeNode) -> None:
+class TestAllServers:
+    def test_all_servers_are_those_with_a_definition_or_a_container(self, fake: FakeNode) -> None:
         fake.up()
         fake.file.unlink()
         (fake.root / "servers" / f"{LOBBY.uuid}.json").write_text(json.dumps({"settings": {"uuid": LOBBY.uuid}}))
@@ -146,18 +146,18 @@ class TestEverything:
         assert [server.uuid for server in everything(fake.build(), PowerAction.START)] == sorted([UUID, LOBBY.uuid])
 
     @pytest.mark.parametrize("action", [*PowerAction, None])
-    def test_a_directory_that_cannot_be_listed_leaves_starts_incomplete(self, fake: FakeNode, action: PowerAction | None) -> None:
+    def test_an_unreadable_definition_directory_leaves_the_list_incomplete(self, fake: FakeNode, action: PowerAction | None) -> None:
         fake.up()
         directory = fake.root / "servers"
         directory.rename(fake.root / "before")
         directory.write_text("no directory")
         sources = (node := fake.build()).sources
         assert [server.uuid for server in everything(node, action)] == [UUID]
-        is_told = action is None or action.boots
-        assert [str(directory) in str(error) for error in sources.listing.unlisted] == ([True] if is_told else [])
-        assert [str(directory) in warning for warning in sources.warnings] == ([] if is_told and action is not None else [True])
+        is_incomplete = action is None or action.boots
+        assert [str(directory) in str(error) for error in sources.listing.unlisted] == ([True] if is_incomplete else [])
+        assert [str(directory) in warning for warning in sources.warnings] == ([] if is_incomplete and action is not None else [True])
 
-    def test_an_engine_that_does_not_answer_is_no_empty_node(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_silent_engine_raises_an_error(self, fake: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
         def servers() -> list[Server]:
             raise EngineUnreachable("no answer")
 
@@ -206,18 +206,18 @@ counts = st.one_of(st.none(), st.integers(0, 10)).map(PlayerCount)
         (PROCEED, 9, 600, 600, Move.GO),
     ],
 )
-def test_the_next_move(policy: PlayerPolicy, online: int | None, passed: float, due: float | None, move: Move) -> None:
+def test_the_policy_decides_the_next_move(policy: PlayerPolicy, online: int | None, passed: float, due: float | None, move: Move) -> None:
     assert decide(policy, Situation(PlayerCount(online), passed, due)) is move
 
 
 @given(policies, st.lists(counts, min_size=1, max_size=50), st.floats(0.5, 20))
-def test_it_comes_to_an_end_in_time_whoever_plays(policy: PlayerPolicy, seen: list[PlayerCount], pause: float) -> None:
+def test_every_wait_for_players_ends_in_time(policy: PlayerPolicy, seen: list[PlayerCount], pause: float) -> None:
     passed, due, step = 0.0, None, 0
     while True:
         count = seen[min(step, len(seen) - 1)]
         move = decide(policy, Situation(count, passed, due))
         if move is Move.GO:
-            # Nobody is there, or few enough, or it had to go on, and those who were there had the whole of a countdown.
+            # Players are few enough, or the delay is over. Players who are there got the whole countdown.
             allowed = count.online is not None and count.online <= policy.at_most
             assert count.online == 0 or allowed or must_go(policy, passed)
             assert count.online == 0 or not policy.warn or (due is not None and passed >= due)
@@ -230,23 +230,23 @@ def test_it_comes_to_an_end_in_time_whoever_plays(policy: PlayerPolicy, seen: li
         if move is Move.CALL_OFF:
             due = None
         passed, step = passed + min(pause, max(next_change(policy, Situation(count, passed, due)) - passed, 0.001)), step + 1
-    # A countdown may end a little later, and one that is called off then is looked at once more.
+    # A countdown may end a little late. After a cancelled countdown, the players are counted once more.
     assert passed <= policy.max_delay + 6 + pause
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=8, unique=True), st.floats(0.1, 30))
-def test_each_mark_is_told_once_and_in_order(marks: list[int], pause: float) -> None:
+def test_each_mark_is_announced_once_and_in_order(marks: list[int], pause: float) -> None:
     marks.sort(reverse=True)
-    told: list[int] = []
+    announced: list[int] = []
     left = float(marks[0])
     while left > 0:
-        mark = mark_reached(marks, left, told[-1] if told else 0)
+        mark = mark_reached(marks, left, announced[-1] if announced else 0)
         if mark:
-            told.append(mark)
+            announced.append(mark)
         left -= pause
-    assert told == sorted(set(told), reverse=True) and told[0] == marks[0]
+    assert announced == sorted(set(announced), reverse=True) and announced[0] == marks[0]
     if pause <= 1:
-        assert told == marks
+        assert announced == marks
 
 
 @pytest.mark.parametrize(
@@ -267,6 +267,6 @@ def test_each_mark_is_told_once_and_in_order(marks: list[int], pause: float) -> 
         ({"warn": [5], "warn_message": " \n\u200f"}, "expected text"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(given_options: dict[str, Any], words: str) -> None:
+def test_invalid_player_options_are_refused(given_options: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsInvalid, match=words):
         read_policy("restart", True, given_options)

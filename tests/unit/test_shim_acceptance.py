@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accepted actions: each is in the journal until it ends, and waits in the line of its server."""
+"""Accepted actions: each is in the journal until it ends, and waits in the queue of its server."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def refused(operation: str) -> Result:
     return Result(ALPHA, PowerAction.START, Outcome.REFUSED, operation, NOON, NOON, code=LockTimeout.code, msg="no")
 
 
-def test_what_was_accepted_is_found_as_it_was_in_the_order_accepted(node: Node) -> None:
+def test_the_journal_returns_accepted_actions_unchanged_and_in_order(node: Node) -> None:
     taken = [acceptance("b"), acceptance("a", PowerAction.KILL, server=BETA), acceptance("c", PowerAction.STOP, generation=None)]
     accept(node.journal(), taken[:2])
     accept(node.journal(), taken[2:])
     assert pending(node.journal()) == taken
 
 
-def test_what_has_begun_or_ended_is_found_no_more(node: Node) -> None:
+def test_an_action_that_began_or_ended_is_no_longer_pending(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("begun"), acceptance("ended"), acceptance("waits")])
     journal.operations.begin(operation="begun", server=ALPHA, action=PowerAction.START, origin="x", reason="", requested_at=NOON)
@@ -57,14 +57,14 @@ def test_what_has_begun_or_ended_is_found_no_more(node: Node) -> None:
         assert connection.execute("SELECT id FROM acceptances").fetchall() == [("waits",)]
 
 
-def test_the_generation_of_one_acceptance_is_moved_and_the_others_stay(node: Node) -> None:
+def test_a_moved_generation_changes_a_single_acceptance(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("a"), acceptance("b")])
     accept(journal, [], [moved([("a", 4), ("unknown", 9)])])
     assert [(each.operation, each.generation) for each in pending(journal)] == [("a", 4), ("b", 3)]
 
 
-def test_rows_that_nobody_could_have_written_are_passed_over(node: Node) -> None:
+def test_invalid_rows_are_skipped(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("whole"), acceptance("a"), acceptance("b"), acceptance("c")])
     with sqlite3.connect(node.file) as connection:
@@ -74,7 +74,7 @@ def test_rows_that_nobody_could_have_written_are_passed_over(node: Node) -> None
     assert [each.operation for each in pending(journal)] == ["whole"]
 
 
-def test_what_cannot_be_written_is_said_and_nothing_of_it_stays(node: Node) -> None:
+def test_a_failed_write_raises_an_error_and_leaves_no_row(node: Node) -> None:
     journal = node.journal()
     accept(journal, [acceptance("first")])
     with sqlite3.connect(node.file) as connection:
@@ -85,7 +85,7 @@ def test_what_cannot_be_written_is_said_and_nothing_of_it_stays(node: Node) -> N
     assert journal.warnings == []
 
 
-def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_not(node: Node) -> None:
+def test_a_durable_write_is_synced_and_other_writes_are_not(node: Node) -> None:
     journal = node.journal()
     seen: list[int] = []
 
@@ -99,7 +99,7 @@ def test_an_acceptance_is_written_with_the_disk_waited_for_and_other_writes_are_
     assert seen == [full, normal, full]
 
 
-def test_that_an_accepted_action_has_begun_is_on_the_disk_before_it_does_anything(node: Node) -> None:
+def test_the_beginning_of_an_accepted_action_is_synced_to_the_disk(node: Node) -> None:
     journal = BufferedJournal(str(node.state), str(node.locks), "no-such-group", FixedClock())
     node.opened.append(journal)
     accept(journal, [acceptance("begun")])
@@ -115,26 +115,26 @@ HERE, ELSEWHERE = "this-boot", "the-boot-before"
 @pytest.mark.parametrize(
     ("boot", "clock_says", "since_boot", "left"),
     [
-        # In the same boot the machine's own seconds count alone.
+        # In the same boot, only the seconds since the boot count.
         (HERE, 10, 1010, 80),
         (HERE, 36000, 1010, 80),
         (HERE, 10, 1100, -10),
-        # In another the wall clock has to do, but no less passed than since the boot.
+        # In another boot, the wall clock counts, but at least the seconds since the boot.
         (ELSEWHERE, 40, 20, 50),
         (ELSEWHERE, 5, 100, -10),
-        # It went back a little, as it is set after a boot; or so far that it says nothing.
+        # The clock went back a little, as after a boot, or too far to be useful.
         (ELSEWHERE, -30, 20, 70),
         (ELSEWHERE, -61, 20, -1),
         # The boot could not be read.
         ("", -36000, 100000, -1),
     ],
 )
-def test_how_long_what_was_accepted_may_still_wait(boot: str, clock_says: float, since_boot: float, left: float) -> None:
+def test_the_remaining_wait_survives_clock_changes_and_boots(boot: str, clock_says: float, since_boot: float, left: float) -> None:
     made = acceptance("a", boot=boot, boot_seconds=1000.0)
     assert seconds_left(made, 60, NOON + timedelta(seconds=clock_says), HERE, since_boot) == left
 
 
-def test_what_an_acceptance_owes_its_players_is_kept_with_it(node: Node) -> None:
+def test_an_acceptance_keeps_its_player_policy(node: Node) -> None:
     message = "with 'quotes', a line\nbreak, {time} and \ud800"
     policies = [
         read_policy("restart", True, {"players_at_most": 2, "max_delay": 600, "warn": [60, 10], "warn_message": message}),
@@ -147,7 +147,7 @@ def test_what_an_acceptance_owes_its_players_is_kept_with_it(node: Node) -> None
     assert taken[0].requested(NOON, 4) == replace(taken[0], generation=4)
 
 
-def test_what_this_process_raised_is_told_apart_from_what_others_did(tmp_path: Path) -> None:
+def test_own_generation_raises_are_counted_apart_from_those_of_other_processes(tmp_path: Path) -> None:
     mine, others = (OwnGenerations(str(tmp_path), "no-such-group") for _unused in range(2))
     others.raise_for(ALPHA.uuid)
     assert mine.read_both(ALPHA.uuid) == (1, 0)
@@ -174,7 +174,7 @@ def line_of(*tickets: Ticket) -> ActionQueue:
     return line
 
 
-def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> None:
+def test_an_action_that_is_not_on_the_disk_holds_up_later_actions() -> None:
     first, second = ticket("start", admitted=False), ticket("stop")
     line = line_of(first, second)
     assert line.next() == []
@@ -182,7 +182,7 @@ def test_what_is_not_on_the_disk_does_not_begin_and_nobody_overtakes_it() -> Non
     assert line.next() == [first]
 
 
-def test_a_kill_begins_at_once_cancels_those_before_and_delays_those_after() -> None:
+def test_a_kill_begins_at_once_cancels_earlier_actions_and_delays_later_actions() -> None:
     running, waiting, kill, after = ticket("stop"), ticket("start"), ticket("kill"), ticket("start")
     line = line_of(running, waiting)
     assert line.next() == [running]
@@ -197,7 +197,7 @@ def test_a_kill_begins_at_once_cancels_those_before_and_delays_those_after() -> 
 
 
 @pytest.mark.parametrize("running", [0, 1])
-def test_sixteen_may_wait(running: int) -> None:
+def test_the_queue_has_room_for_sixteen_waiting_actions(running: int) -> None:
     line = line_of(*(ticket("stop") for _unused in range(running)))
     line.next()
     for _unused in range(MOST_WAITING):
@@ -211,7 +211,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from(["take", "kill", "end", "pass"]), st
 
 
 @given(EVENTS)
-def test_whatever_happens_actions_begin_in_order_one_at_a_time_and_none_is_lost(events: list[tuple[str, int]]) -> None:
+def test_the_queue_begins_actions_singly_and_in_order_and_loses_no_action(events: list[tuple[str, int]]) -> None:
     line, now = ActionQueue(), 0.0
     taken: list[Ticket] = []
     running: list[Ticket] = []
@@ -242,7 +242,7 @@ def test_whatever_happens_actions_begin_in_order_one_at_a_time_and_none_is_lost(
     assert order == sorted(order)
 
 
-def test_who_waited_too_long_leaves_and_who_has_begun_does_not() -> None:
+def test_an_overdue_action_leaves_the_queue_unless_it_has_begun() -> None:
     running, late, patient = ticket("stop", deadline=1.0), ticket("start", deadline=2.0), ticket("start", deadline=9.0)
     line = line_of(running, late, patient)
     line.next()

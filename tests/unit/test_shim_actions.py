@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accepted actions while the journal fails, is slow, or the process ends: none is lost, none is run twice, a kill waits for nothing."""
+"""Accepted actions while the journal fails, is slow, or the process ends: no action is lost or repeated, and a kill does not wait."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ from ansible_collections.fleet.power.tests.unit.thread_support import until
 from .journal_support import ALPHA, BETA
 
 START, STOP, KILL, RESTART = PowerAction.START, PowerAction.STOP, PowerAction.KILL, PowerAction.RESTART
-#: Waits for an hour until nobody plays, then tells those who do for a minute.
+#: Waits up to an hour for no players, then warns the players for a minute.
 PATIENT = PlayerPolicy(1, 3600, OnMaxDelay.SKIP, (60,))
 _ENDS = "BEFORE INSERT ON operations WHEN NEW.outcome IS NOT NULL"
 _BEGINS_AND_ENDS = "BEFORE UPDATE ON operations"
 
 
 class World:
-    """A node without an engine, on which actions are performed by the functions in ``acts``, and otherwise at once."""
+    """A node without an engine, on which the functions in ``acts`` perform the actions. Other actions are done at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -64,9 +64,9 @@ class World:
         self.let_go = threading.Event()
         self.ended: list[Result] = []
         self.tickets: list[Ticket] = []
-        #: Called with each end as it is told.
-        self.told: Callable[[Result], None] = lambda _result: None
-        #: Who is told what an action with regard to players is at.
+        #: Called with each reported end.
+        self.on_end: Callable[[Result], None] = lambda _result: None
+        #: The listeners of actions with a player policy.
         self.listeners: list[Listener] = []
 
     def now(self) -> World:
@@ -82,18 +82,18 @@ class World:
         server = ALPHA if request.server == ALPHA.uuid else BETA
         return Result(server, request.action, outcome, request.operation, request.requested_at, self.clock.now(), code=code)
 
-    def tell(self, phase: str, deadline: str | None = None) -> None:
+    def report_phase(self, phase: str, deadline: str | None = None) -> None:
         self.listeners[-1](News(ALPHA, "restart", phase, deadline))
 
     def hold(self, _request: Request) -> None:
         self.let_go.wait(20.0)
 
     def run(self, story: Callable[[Actions], Awaitable[None]]) -> None:
-        async def told() -> None:
+        async def main() -> None:
             def ended(ticket: Ticket, result: Result) -> None:
                 self.tickets.append(ticket)
                 self.ended.append(result)
-                self.told(result)
+                self.on_end(result)
 
             node: Any = self
             actions = Actions(node, Operations(node, WorkerPool(2, "read")), self.log, ended)
@@ -104,7 +104,7 @@ class World:
                 self.let_go.set()
                 await actions.close(5.0)
 
-        asyncio.run(told())
+        asyncio.run(main())
 
     def row(self, operation: str) -> OperationRow:
         found = {row.id: row for uuid in (ALPHA.uuid, BETA.uuid) for row in self.other().operations.of(uuid)}
@@ -152,7 +152,7 @@ def world_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 # ----- ends that cannot be written
 
 
-def test_the_end_of_an_action_that_never_began_is_written_once_that_is_possible(world: World) -> None:
+def test_the_end_of_an_action_that_never_began_is_written_when_the_disk_recovers(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -167,7 +167,7 @@ def test_the_end_of_an_action_that_never_began_is_written_once_that_is_possible(
     world.run(story)
 
 
-def test_an_end_survives_a_fault_of_ours_while_it_is_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_during_the_write_of_an_end_does_not_lose_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.acts[STOP] = world.hold
     real, faults = acceptor.accept, [RuntimeError("odd")]
 
@@ -186,16 +186,16 @@ def test_an_end_survives_a_fault_of_ours_while_it_is_written(world: World, monke
     world.run(story)
 
 
-def test_the_end_of_an_action_that_never_began_is_written_before_it_is_told(world: World) -> None:
+def test_the_end_of_an_action_that_never_began_is_written_before_its_report(world: World) -> None:
     world.acts[STOP] = world.hold
     rows: dict[str, str] = {}
 
-    def told(result: Result) -> None:
-        # What is performed here writes no end.
+    def check_row(result: Result) -> None:
+        # An action that ran here does not write its end.
         if result.outcome is not Outcome.DONE:
             rows[result.outcome.value] = world.row(result.operation).outcome
 
-    world.told = told
+    world.on_end = check_row
 
     async def story(actions: Actions) -> None:
         await actions.take(ALPHA, STOP, 30, "")
@@ -208,7 +208,7 @@ def test_the_end_of_an_action_that_never_began_is_written_before_it_is_told(worl
     assert rows == {"refused": "refused", "cancelled": "cancelled"}
 
 
-def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_owed_writes_are_done_before_the_process_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 60.0)
     world.acts[STOP] = world.hold
     taken: list[str] = []
@@ -223,7 +223,7 @@ def test_what_is_owed_is_written_at_the_latest_when_the_process_ends(world: Worl
     assert world.row(taken[0]).outcome == "refused"
 
 
-def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again(world: World) -> None:
+def test_an_action_that_failed_by_a_bug_does_not_run_again(world: World) -> None:
     def fault(_request: Request) -> None:
         raise ZeroDivisionError
 
@@ -234,7 +234,7 @@ def test_an_action_that_failed_by_a_fault_of_ours_is_not_run_again(world: World)
     assert world.row(world.ended[0].operation).outcome == "failed"
 
 
-def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_kills_of_a_server_do_not_drop_owed_writes_of_another_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions_module, "MOST_OWED", 6)
 
     def act(request: Request) -> None:
@@ -250,7 +250,7 @@ def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(wor
         with world.full(_BEGINS_AND_ENDS):
             started = await actions.take(BETA, START, 30, "")
             await until(lambda: world.ended)
-        # Now it takes nothing at all, and a kill is done without it.
+        # Now the journal accepts no write, and a kill works without it.
         world.sql("PRAGMA user_version = 99")
         world.journal.store.close()
         kills = 0
@@ -272,7 +272,7 @@ def test_no_number_of_kills_of_one_server_pushes_out_what_is_owed_of_another(wor
     assert pending(world.other()) == []
 
 
-def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> None:
+def test_a_bug_in_an_owed_write_does_not_lose_the_other_writes(world: World) -> None:
     def add(operation: str) -> None:
         world.journal.owed.add(ALPHA.uuid, ended([(world.result(Request(ALPHA.uuid, START, operation, world.clock.now())), "")]))
 
@@ -288,7 +288,7 @@ def test_a_write_with_a_fault_of_ours_takes_no_other_with_it(world: World) -> No
 # ----- kills
 
 
-def test_the_next_process_does_not_take_a_kill_for_later_than_the_start_behind(world: World) -> None:
+def test_the_next_process_knows_that_a_start_came_after_a_kill(world: World) -> None:
     def kill(_request: Request) -> None:
         world.generations.raise_for(ALPHA.uuid)
 
@@ -306,7 +306,7 @@ def test_the_next_process_does_not_take_a_kill_for_later_than_the_start_behind(w
     assert [(each.action, each.generation) for each in left if each.action is START] == [(START, world.generations.read(ALPHA.uuid))]
 
 
-def test_a_kill_does_not_wait_for_a_slow_journal_and_cancels_what_is_not_written_yet(world: World) -> None:
+def test_a_kill_does_not_wait_for_a_slow_journal_and_cancels_unwritten_actions(world: World) -> None:
     async def story(actions: Actions) -> None:
         with world.slow():
             start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
@@ -324,7 +324,7 @@ def test_a_kill_does_not_wait_for_a_slow_journal_and_cancels_what_is_not_written
     assert world.begun == [KILL]
 
 
-def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(world: World) -> None:
+def test_a_kill_without_a_journal_applies_to_actions_found_later_in_the_journal(world: World) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("before", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.journal.close()
@@ -340,13 +340,13 @@ def test_a_kill_without_a_journal_counts_for_what_is_found_in_it_afterwards(worl
         await until(lambda: given)
 
     world.run(story)
-    # As far as its perform can tell, it was killed since it was requested.
+    # For its perform, the kill came after the request.
     assert [request.generations for request in given] == [{ALPHA.uuid: 0}]
     assert world.generations.read(ALPHA.uuid) == 1
 
 
 class SetClock(Clock):
-    """The wall clock of a machine on which somebody sets it: ``ahead`` of the real time."""
+    """A wall clock that is ``ahead`` of the real time."""
 
     ahead = timedelta()
 
@@ -355,7 +355,7 @@ class SetClock(Clock):
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_what_was_just_accepted_is_done_although_the_clock_was_set(world: World, hours: int) -> None:
+def test_a_fresh_acceptance_is_done_although_the_clock_was_set(world: World, hours: int) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("fresh", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
@@ -373,7 +373,7 @@ def test_what_was_just_accepted_is_done_although_the_clock_was_set(world: World,
 
 
 @pytest.mark.parametrize("hours", [-5, 0])
-def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: World, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+def test_an_hours_old_acceptance_expires_although_the_clock_was_set_back(world: World, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
     now = world.clock.now()
     accept(world.journal, [Acceptance("stale", ALPHA, START, "", now, now, 30, now + timedelta(seconds=30), 0)])
     world.clock = clock = SetClock()
@@ -389,10 +389,10 @@ def test_what_is_hours_old_has_expired_although_the_clock_was_set_back(world: Wo
     assert world.begun == []
 
 
-# ----- clients that go, processes that end
+# ----- processes that end
 
 
-def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World) -> None:
+def test_the_shutdown_of_the_actions_keeps_its_time_limit(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -409,7 +409,7 @@ def test_an_end_takes_no_longer_than_it_may_whatever_is_waited_for(world: World)
     world.run(story)
 
 
-# ----- what gathers while the journal is written to
+# ----- writes in groups
 
 
 def ticket_for(server: Server, number: int) -> Ticket:
@@ -417,7 +417,7 @@ def ticket_for(server: Server, number: int) -> Ticket:
     return Ticket(Acceptance(f"operation-{number}", server, START, "", now, now, 30, now + timedelta(seconds=30)), 0.0)
 
 
-def test_what_gathers_during_a_slow_write_is_written_in_order_after_one_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_that_gather_during_a_slow_write_are_written_in_order_in_groups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     began, groups = threading.Event(), list[list[Ticket]]()
 
     def slow(*what: Any) -> None:
@@ -436,17 +436,17 @@ def test_what_gathers_during_a_slow_write_is_written_in_order_after_one_wait(wor
         writer.write([ticket])
     world.let_go.set()
     writer.close(10.0)
-    # The other server's came second: it waits for the write under way, and for no more than one group has.
+    # The action of the other server came second: it is in the first group after the write under way.
     assert (groups[0], groups[1][0]) == (handed[:1], handed[1])
     assert [len(group) for group in groups[1:]] == [256, 45]
     assert [ticket for group in groups for ticket in group] == handed
     assert [each.operation for each in pending(world.journal)] == [ticket.acceptance.operation for ticket in handed]
 
 
-# ----- with regard to players
+# ----- actions with a player policy
 
 
-def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
+def test_later_actions_pass_an_action_that_waits_for_players(world: World) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -455,16 +455,16 @@ def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
         start = asyncio.ensure_future(actions.take(ALPHA, START, 30, ""))
         await asyncio.sleep(0.1)
         assert (world.begun, actions.queues.under_way, actions.queues.waiting) == ([RESTART], 1, 1)
-        world.tell("players", "2026-03-01T13:00:00.000Z")
+        world.report_phase("players", "2026-03-01T13:00:00.000Z")
         await until(lambda: world.begun == [RESTART, START])
         assert await start
         await until(lambda: world.ended)
         assert (world.outcomes(), actions.queues.under_way, actions.queues.waiting) == (["done"], 0, 1)
-        # One that tries once finds nobody before it.
+        # An action with a single try finds an empty queue.
         await actions.take(ALPHA, STOP, 0, "")
         await until(lambda: len(world.ended) == 2)
-        world.tell("countdown", "2026-03-01T13:01:00.000Z")
-        world.tell("stop")
+        world.report_phase("countdown", "2026-03-01T13:01:00.000Z")
+        world.report_phase("stop")
         await until(lambda: actions.queues.under_way == 1)
         await actions.take(ALPHA, START, 0, "")
         await until(lambda: len(world.ended) == 3)
@@ -480,7 +480,7 @@ def test_those_behind_one_that_waits_for_players_go_first(world: World) -> None:
     ]
 
 
-def test_one_that_waited_for_players_is_resumed_as_it_was_asked_for(world: World) -> None:
+def test_an_action_that_waited_for_players_resumes_with_its_request(world: World) -> None:
     now = world.clock.now().replace(microsecond=0) - timedelta(seconds=900)
     accept(world.journal, [Acceptance("patient", ALPHA, RESTART, "alice", now, now, 30, now + timedelta(seconds=30), 0, players=PATIENT)])
     world.sql("UPDATE acceptances SET boot_seconds = boot_seconds - 900")
@@ -492,11 +492,11 @@ def test_one_that_waited_for_players_is_resumed_as_it_was_asked_for(world: World
 
     world.run(story)
     assert [(each.operation, each.requested_at, each.players, each.origin) for each in given] == [("patient", now, PATIENT, "alice")]
-    # It may still wait for its lock, but for no longer than it was asked to.
+    # It may still wait for its lock, as long as the request says.
     assert 30 <= given[0].wait_seconds <= 90
 
 
-def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(world: World) -> None:
+def test_an_interrupted_wait_for_players_is_left_to_the_next_process(world: World) -> None:
     def leave(request: Request) -> Result:
         world.let_go.wait(20.0)
         return world.result(request, Outcome.SKIPPED, InterruptedBySignal.code)
@@ -506,26 +506,26 @@ def test_one_whose_wait_for_players_is_handed_on_is_left_to_the_next_process(wor
     async def story(actions: Actions) -> None:
         await actions.take(ALPHA, RESTART, 30, "", PATIENT)
         await until(lambda: world.listeners)
-        world.tell("countdown")
+        world.report_phase("countdown")
 
     world.run(story)
     assert world.ended == []
     assert [(each.action, each.players) for each in pending(world.other())] == [(RESTART, PATIENT)]
 
 
-def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
+def test_later_actions_pass_a_restart_when_its_server_is_ready(world: World) -> None:
     world.acts[RESTART] = world.hold
 
     async def story(actions: Actions) -> None:
         waits = await actions.take(ALPHA, RESTART, 30, "", ready=Readiness(WaitFor.RUNNING, 600))
         await until(lambda: world.listeners)
-        world.tell("start")
+        world.report_phase("start")
         assert await actions.take(ALPHA, STOP, 30, "")
         assert (actions.queues.under_way, actions.queues.waiting) == (1, 1)
-        world.tell("ready")
+        world.report_phase("ready")
         await until(lambda: world.begun == [RESTART, STOP])
         await until(lambda: world.ended)
-        # It goes on all the same, and is counted as under way.
+        # The restart continues, and counts as under way.
         assert (world.outcomes(), actions.queues.under_way, actions.queues.waiting) == (["done"], 1, 0)
         world.let_go.set()
         await until(lambda: world.ended[-1].operation == waits)
@@ -533,7 +533,7 @@ def test_those_behind_one_whose_server_is_up_go_first(world: World) -> None:
     world.run(story)
 
 
-def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_acceptor_is_stuck_until_a_write_to_the_journal_succeeds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "AGAIN_SECONDS", 0.1)
     monkeypatch.setattr(journal_file, "PATIENCE", 0.1)
 
@@ -551,7 +551,7 @@ def test_it_is_unwell_until_the_journal_can_be_written_again(world: World, monke
     world.run(story)
 
 
-def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(world: World) -> None:
+def test_an_action_with_a_player_policy_waits_in_the_queue_until_its_turn(world: World) -> None:
     world.acts[STOP] = world.hold
 
     async def story(actions: Actions) -> None:
@@ -563,7 +563,7 @@ def test_one_that_waits_for_players_takes_its_turn_before_that_like_any_other(wo
     assert [(each.action, each.code) for each in world.ended][:1] == [(RESTART, "lock_timeout")]
 
 
-def test_begins_and_ends_that_could_not_be_written_are_written_later(world: World) -> None:
+def test_begins_and_ends_that_the_disk_refused_are_written_later(world: World) -> None:
     def act(request: Request) -> Result:
         world.journal.operations.begin(
             operation=request.operation, server=ALPHA, action=START, origin="", reason="", requested_at=request.requested_at

@@ -50,7 +50,7 @@ AT = "2026-03-01T12:00:00.250Z"
     ],
     ids=lambda text: ascii(text[:30]),
 )
-def test_what_is_no_cursor_is_none(text: str) -> None:
+def test_an_invalid_cursor_is_none(text: str) -> None:
     assert Cursor.read(text) is None
 
 
@@ -60,24 +60,24 @@ def test_what_is_no_cursor_is_none(text: str) -> None:
     begin=st.integers(0, 33),
     limit=st.integers(1, 7),
 )
-def test_each_event_is_told_once_in_order_and_all_lost_ones_are_counted(present: set[int], beyond: int, begin: int, limit: int) -> None:
+def test_each_event_is_sent_once_in_order_and_lost_events_are_counted(present: set[int], beyond: int, begin: int, limit: int) -> None:
     state = OutboxState("box", max(present, default=0) + beyond, min(present, default=0))
     begin = min(begin, state.last)
-    cursor, told, dropped = Cursor("box", begin), [], 0
+    cursor, answer, dropped = Cursor("box", begin), [], 0
     for _page in range(40):
         numbers = sorted(number for number in present if number > cursor.start_in(state))[:limit]
         page = page_after(cursor, state, numbers, limit)
         assert not page.reset
-        cursor, told, dropped = page.cursor, told + numbers, dropped + page.dropped
+        cursor, answer, dropped = page.cursor, answer + numbers, dropped + page.dropped
         if not page.has_news:
             break
-    assert told == sorted(number for number in present if number > begin)
-    assert dropped == state.last - begin - len(told)
+    assert answer == sorted(number for number in present if number > begin)
+    assert dropped == state.last - begin - len(answer)
     assert cursor == Cursor("box", state.last)
 
 
 @pytest.mark.parametrize("lost", [Cursor("other", 3), Cursor("other", 99), Cursor("box", 6)], ids=str)
-def test_whose_place_is_gone_begins_at_the_oldest_and_is_told_so(lost: Cursor) -> None:
+def test_a_reader_with_a_lost_cursor_restarts_at_the_oldest_event_with_a_reset(lost: Cursor) -> None:
     state = OutboxState("box", 5, 3)
     assert lost.start_in(state) == 0
     page = page_after(lost, state, [3, 4, 5], 100)
@@ -102,14 +102,14 @@ def write(journal: Journal, *operations: str) -> None:
         assert journal.events.write(Event(EventType.ACTION_ENDED, AT, {"operation": operation}, ALPHA))
 
 
-def shown(told: Told | None) -> dict[str, Any]:
-    assert told is not None
-    found: dict[str, Any] = json.loads(told.reply.body)
+def shown(answer: Told | None) -> dict[str, Any]:
+    assert answer is not None
+    found: dict[str, Any] = json.loads(answer.reply.body)
     return found
 
 
-def operations(told: Told | None) -> list[str]:
-    return [event["data"]["operation"] for event in shown(told)["events"]]
+def operations(answer: Told | None) -> list[str]:
+    return [event["data"]["operation"] for event in shown(answer)["events"]]
 
 
 def end_of(journal: Journal) -> Cursor:
@@ -128,7 +128,7 @@ class CountingEvents(RecordedEvents):
         return super().state()
 
 
-def test_who_hangs_up_leaves_nothing_that_waits_and_nobody_looks_any_more(journal: Journal) -> None:
+def test_a_reader_that_disconnects_ends_the_wait_and_the_polls(journal: Journal) -> None:
     async def run() -> None:
         events = CountingEvents(journal.events)
         followers = followers_of(events)
@@ -142,7 +142,7 @@ def test_who_hangs_up_leaves_nothing_that_waits_and_nobody_looks_any_more(journa
         before = events.looks
         await asyncio.sleep(0.5)
         assert events.looks == before
-        # Who comes later is watched for again.
+        # A later reader starts the polls again.
         again = asyncio.ensure_future(followers.read(Place(end_of(journal), 100), 60.0))
         while not followers.waiting:
             await asyncio.sleep(0.01)
@@ -152,7 +152,7 @@ def test_who_hangs_up_leaves_nothing_that_waits_and_nobody_looks_any_more(journa
     asyncio.run(run())
 
 
-def test_an_outbox_that_is_begun_anew_or_removed_ends_the_wait(journal: Journal) -> None:
+def test_a_removed_or_new_outbox_ends_the_wait(journal: Journal) -> None:
     async def run() -> None:
         followers = followers_of(journal.events)
         write(journal, "one")
@@ -164,15 +164,15 @@ def test_an_outbox_that_is_begun_anew_or_removed_ends_the_wait(journal: Journal)
         assert await asyncio.wait_for(waiting, 20.0) is None
         assert await followers.read(Place(before, 100), 60.0) is None
         journal.events.open()
-        told = shown(await followers.read(Place(before, 100), 60.0))
-        assert (told["reset"], told["events"], told["dropped"]) == (True, [], 0)
-        assert told["cursor"] == str(end_of(journal)) != str(before)
+        answer = shown(await followers.read(Place(before, 100), 60.0))
+        assert (answer["reset"], answer["events"], answer["dropped"]) == (True, [], 0)
+        assert answer["cursor"] == str(end_of(journal)) != str(before)
 
     asyncio.run(run())
 
 
 class Engine:
-    """Servers whose processes read, or do not until the test lets them."""
+    """Servers whose processes read their input. A stuck server reads when the test lets it."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -218,7 +218,7 @@ def in_loop(story: Callable[[Commands, Engine], Coroutine[Any, Any, None]]) -> N
     asyncio.run(run())
 
 
-def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
+def test_many_requests_to_a_server_take_a_single_thread() -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         stuck, other = engine.up("stuck", stuck=True), engine.up("other")
         for _unused in range(20):
@@ -230,17 +230,17 @@ def test_one_server_takes_one_thread_however_many_ask_and_hang_up() -> None:
         assert await asyncio.wait_for(commands.write(other, "b\n"), 20.0) is None
         waiting = [asyncio.ensure_future(commands.write(stuck, "c\n")) for _unused in range(50)]
         done, _pending = await asyncio.wait(waiting, timeout=1.0)
-        # The first of them wait, as many as may.
+        # The queue is full: only the first requests wait.
         assert [each.result() for each in done] == [TOO_MANY] * (20 + 50 - commands_file._MOST_WAITING)
         engine.go.set()
         assert {each.result() for each in (await asyncio.wait(waiting, timeout=20.0))[0]} == {TOO_MANY, NOT_READ}
-        # None of those that waited was tried.
+        # No waiting request was tried.
         assert engine.asked.count(stuck) == 1
 
     in_loop(story)
 
 
-def test_the_stop_command_is_written_down_and_no_other() -> None:
+def test_only_the_stop_command_is_recorded_as_a_stop() -> None:
     async def story(commands: Commands, engine: Engine) -> None:
         way = StopWay(StopType.COMMAND, "save and stop")
         server = engine.up(UUID, hostname=UUID, labels={LABEL_SERVER: UUID, LABEL_SPEC: "hash", LABEL_STOP: stop_way_text(way)})

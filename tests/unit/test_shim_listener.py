@@ -52,7 +52,7 @@ def serve(client: Callable[[Listener, int], Awaitable[None]], answer: Answer = g
     asyncio.run(run())
 
 
-def test_a_client_that_reads_no_answer_is_hung_up_on_before_memory_is_full() -> None:
+def test_the_listener_disconnects_a_client_that_reads_no_answers() -> None:
     waiting: list[int] = []
 
     async def slow(request: web.BaseRequest) -> web.StreamResponse:
@@ -68,14 +68,14 @@ def test_a_client_that_reads_no_answer_is_hung_up_on_before_memory_is_full() -> 
         writer.write(GET * 100_000)
         await until(lambda: listener.connections == 0)
         writer.transport.abort()
-        # One read of the socket brings 256 KiB at most.
+        # A read of the socket returns up to 256 KiB.
         assert max(waiting) * len(GET) < 512 * 1024
 
     serve(client, slow)
 
 
 @pytest.mark.parametrize("method, goes_on", [("GET", False), ("POST", True)])
-def test_who_is_gone_is_waited_for_no_longer_and_what_it_asked_for_goes_on(method: str, goes_on: bool) -> None:
+def test_a_disconnect_cancels_a_get_request_and_not_a_post_request(method: str, goes_on: bool) -> None:
     at_work: list[int] = []
     ends: list[str] = []
 
@@ -107,7 +107,7 @@ def own_tls(tmp_path: Path) -> ssl.SSLContext:
     return server_tls(tmp_path)
 
 
-def test_handshakes_count_and_who_comes_beyond_the_limit_is_refused_before_one(tls: ssl.SSLContext) -> None:
+def test_handshakes_count_and_connections_over_the_limit_get_no_handshake(tls: ssl.SSLContext) -> None:
     async def client(listener: Listener, port: int) -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _unused in range(3)]
         await until(lambda: listener.connections == 3)
@@ -127,7 +127,7 @@ def test_handshakes_count_and_who_comes_beyond_the_limit_is_refused_before_one(t
     serve(client, tls=tls, max_connections=3, request_timeout=60)
 
 
-def test_who_never_ends_its_handshake_is_hung_up_on(tls: ssl.SSLContext) -> None:
+def test_an_endless_handshake_is_disconnected(tls: ssl.SSLContext) -> None:
     async def client(listener: Listener, port: int) -> None:
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"\x16\x03\x01")
@@ -152,11 +152,11 @@ class World:
         self.path.chmod(0o600)
 
     def run(self, story: Callable[[Service], Awaitable[None]]) -> list[dict[str, str]]:
-        async def told() -> None:
+        async def main() -> None:
             await story(Service(str(self.path), shim_settings.load(str(self.path)), log))
 
         log = Log(self._output)
-        asyncio.run(told())
+        asyncio.run(main())
         log.close()
         return [json.loads(line) for line in self._output.getvalue().splitlines()]
 
@@ -175,7 +175,7 @@ def broken(*_unused: object) -> None:
 @pytest.mark.parametrize(
     "token", [f"{OLD}\n", f" {OLD}", f"{OLD}\t", f"{OLD}\x01", f"{OLD}\r\nX: {OLD}", f"{OLD}\x7f", f"{OLD}\u00a0"], ids=repr
 )
-def test_a_token_that_no_request_can_bring_is_refused_and_the_old_one_stays(world: World, token: str) -> None:
+def test_a_token_that_no_request_can_carry_is_refused_and_the_old_token_stays(world: World, token: str) -> None:
     async def story(service: Service) -> None:
         world.write(token)
         await service._reload()
@@ -191,9 +191,7 @@ def test_a_token_that_no_request_can_bring_is_refused_and_the_old_one_stays(worl
 
 
 @pytest.mark.parametrize("where", ["load", "taken_over"])
-def test_a_fault_while_settings_are_read_is_logged_and_the_next_read_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_a_bug_during_a_reload_is_logged_and_the_next_reload_works(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     async def story(service: Service) -> None:
         world.write(NEW)
         with monkeypatch.context() as patch:

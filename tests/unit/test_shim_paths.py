@@ -76,21 +76,21 @@ def test_a_request_takes_the_route_of_its_method_and_path(method: str, target: s
     assert PATHS.find(method, target) == route
 
 
-def test_an_empty_token_lets_nobody_in() -> None:
+def test_an_empty_token_is_refused() -> None:
     assert refusal("Bearer ", "") is replies.WRONG_TOKEN
     assert refusal("Bearer x", "x") is None
     assert refusal("Bearer x ", "x") is replies.WRONG_TOKEN
 
 
-def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None:
+def test_cors_headers_name_the_panel_and_a_star_allows_all_origins() -> None:
     panel = settings(remote="https://panel.example.com")
     assert dict(cors_headers(None, panel))["Access-Control-Allow-Origin"] == "https://panel.example.com"
     assert dict(cors_headers("https://evil.example.com", panel))["Access-Control-Allow-Origin"] == "https://panel.example.com"
     slash = replace(panel, remote="https://panel.example.com/")
     assert cors_headers("https://panel.example.com", slash) == cors_headers("https://panel.example.com", panel)
     anybody = replace(panel, allowed_origins=("*",), allow_cors_private_network=True)
-    told = dict(cors_headers("https://evil.example.com", anybody))
-    assert (told["Access-Control-Allow-Origin"], told["Access-Control-Request-Private-Network"]) == ("*", "true")
+    headers = dict(cors_headers("https://evil.example.com", anybody))
+    assert (headers["Access-Control-Allow-Origin"], headers["Access-Control-Request-Private-Network"]) == ("*", "true")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_origin_of_the_panel_is_told_to_all_and_a_star_lets_all_in() -> None
         ("10.0.0.1", ["nonsense"], "10.0.0.1"),
     ],
 )
-def test_only_proxies_that_are_trusted_say_who_asks(peer: str, forwarded: list[str], address: str) -> None:
+def test_only_trusted_proxies_name_the_client_address(peer: str, forwarded: list[str], address: str) -> None:
     assert client_address(peer, forwarded, ("10.0.0.0/8",)) == address
 
 
@@ -111,12 +111,12 @@ def test_only_proxies_that_are_trusted_say_who_asks(peer: str, forwarded: list[s
     "given_wait, used",
     [("null", 30), ("0", 0), ("-0", 0), ("300", 300), ("301", 30), ("-1", 30), (str(2**63 - 1), 30)],
 )
-def test_the_wait_that_counts(given_wait: str, used: int) -> None:
+def test_a_wait_out_of_range_counts_as_thirty_seconds(given_wait: str, used: int) -> None:
     assert read_power_body(f'{{"action":"stop","wait_seconds":{given_wait}}}'.encode()) == PowerBody(PowerAction.STOP, used)
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_is_read_or_refused(body: bytes) -> None:
+def test_any_body_is_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(BodyEmpty, BodyInvalid):
         read_power_body(body)
 
@@ -131,9 +131,7 @@ VALUES = st.recursive(
 @given(
     action=VALUES, wait=VALUES, rest=st.dictionaries(st.sampled_from(["x", "y"]), VALUES), tail=st.sampled_from([b"", b" ", b"}", b"\x00"])
 )
-def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
-    action: object, wait: object, rest: dict[str, object], tail: bytes
-) -> None:
+def test_a_field_of_the_wrong_type_refuses_the_whole_body(action: object, wait: object, rest: dict[str, object], tail: bytes) -> None:
     body = json.dumps({"action": action, "wait_seconds": wait, **rest}).encode() + tail
     action_is_text = action is None or isinstance(action, str)
     wait_is_whole = wait is None or (isinstance(wait, int) and not isinstance(wait, bool) and -(2**63) <= wait < 2**63)
@@ -146,7 +144,7 @@ def test_a_field_counts_if_it_has_its_type_and_refuses_all_if_it_has_another(
     assert found.wait_seconds == (wait if isinstance(wait, int) and 0 <= wait <= 300 else 30)
 
 
-def test_deep_nesting_is_refused_and_costs_nothing() -> None:
+def test_deep_nesting_is_refused() -> None:
     for opening in (b"[", b'{"a":'):
         with pytest.raises(BodyInvalid):
             read_power_body(b'{"a":' + opening * 20_000)
@@ -171,7 +169,7 @@ def test_a_container_that_does_not_run_uses_nothing() -> None:
     assert use_of({}) is None
 
 
-def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> None:
+def test_start_commands_show_secrets_only_if_the_environment_is_shown() -> None:
     raw = json.loads((FIXTURES / "paper.json").read_text())
     raw["settings"].update(invocation="./serve --token=hunter2-token \\\nswordfish\n{{PORT}}", environment={"RCON": "swordfish"})
     definition = parse_definition(raw, where="paper.json")
@@ -183,7 +181,7 @@ def test_secrets_of_a_start_command_are_shown_with_the_environment_alone() -> No
     assert shown[1]["configuration"]["invocation"] == definition.invocation
 
 
-def test_the_version_is_that_of_the_collection() -> None:
+def test_the_version_equals_the_version_of_the_collection() -> None:
     galaxy = yaml.safe_load((Path(__file__).resolve().parents[2] / "galaxy.yml").read_text())
     assert galaxy["version"] == VERSION
 
@@ -204,7 +202,7 @@ def node_of(panel: FakePanel, root: Path) -> SharedNode:
 
 @pytest.mark.parametrize("panel_answers", [True, False])
 @pytest.mark.parametrize("beside", [{}, {"notes.yml": "a: 1"}, {f"{CACHED}.json": "{"}])
-def test_a_server_that_is_gone_is_known_no_more_whatever_is_wrong_with_others(
+def test_a_removed_server_is_forgotten_although_other_definitions_are_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: dict[str, str], panel_answers: bool
 ) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -219,7 +217,7 @@ def test_a_server_that_is_gone_is_known_no_more_whatever_is_wrong_with_others(
         monkeypatch.setattr(node, "fresh_sources", lambda: build_sources(node.settings, engine, clock))
         monkeypatch.setattr(node, "now", lambda: SimpleNamespace(engine=engine))
         found, unlisted = _everything(node, {gone: KnownServer(Server(gone))})
-    # What a list that cannot be had lacks is not gone.
+    # An unreadable list does not prove that a server is gone.
     assert (gone in found) is not panel_answers
     assert unlisted == (() if panel_answers else ("source_unreachable",))
 
@@ -235,7 +233,7 @@ def data_directories(tmp_path: Path) -> Iterator[Any]:
     yield SimpleNamespace(data=str(tmp_path), disk_check_timeout=600, disk_check_entries=10_000_000)
 
 
-def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_use_of_many_directories_does_not_delay_the_answer(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     go, threads = threading.Event(), set()
 
     def walk(_disks: Disks, _uuid: str, _settings: object, _bounds: object) -> tuple[int, bool]:
@@ -253,7 +251,7 @@ def test_many_directories_are_waited_for_no_longer_than_one(data: Any, monkeypat
     assert len(threads) == 1
 
 
-def test_walks_that_no_thread_could_begin_are_begun_by_who_asks_next(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_request_starts_a_walk_that_had_no_thread(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     disks = Disks()
     with monkeypatch.context() as patch:
         few_threads(patch)
@@ -272,7 +270,7 @@ class Hanging(FakeGame):
         return found
 
 
-def test_many_looks_within_some_seconds_ask_the_game_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_requests_within_seconds_query_the_game_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counts, game = PlayerCounts(), FakeGame()
     game.online = 3
     with ThreadPoolExecutor(16) as pool:
@@ -285,7 +283,7 @@ def test_many_looks_within_some_seconds_ask_the_game_once(monkeypatch: pytest.Mo
     assert (counts.of(UUID, game), game.looks) == (PlayerCount(4, 20), 3)
 
 
-def test_a_silent_game_is_waited_for_by_one_thread_and_by_nobody_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_game_blocks_a_single_thread_and_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_PLAYERS_SECONDS", 0.05)
     monkeypatch.setattr(servers, "_FRESH_SECONDS", 0.0)
     counts, game = PlayerCounts(), Hanging()

@@ -38,7 +38,7 @@ async def serve(handler: Callable[[web.BaseRequest], Any]) -> tuple[web.Server, 
     return server, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
 
 
-def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
+def test_a_client_that_does_not_read_is_dropped_and_a_reading_client_gets_all() -> None:
     boxes: dict[str, Outbox] = {}
     dropped: list[str] = []
 
@@ -63,7 +63,7 @@ def test_who_does_not_read_is_hung_up_on_and_who_does_gets_everything() -> None:
         server, url = await serve(handler)
         async with aiohttp.ClientSession() as session:
             good = await session.ws_connect(f"{url}?good")
-            # The handshake, and not one byte is read after it.
+            # The client sends its handshake and then reads nothing.
             bad = socket_module.socket()
             bad.setsockopt(socket_module.SOL_SOCKET, socket_module.SO_RCVBUF, 4096)
             bad.connect(("127.0.0.1", int(url.rstrip("/").rpartition(":")[2])))
@@ -139,7 +139,7 @@ class Heard:
         return [each["args"][0] for each in found if each["event"] == "console output"]
 
 
-def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
+def test_fast_output_is_read_completely_and_shown_in_part() -> None:
     engine = OneContainer()
     heard = Heard(engine)
     began = time.monotonic()
@@ -155,7 +155,7 @@ def test_who_writes_like_mad_is_read_to_the_end_and_shown_in_part() -> None:
 
 
 class Sink(asyncio.Transport, asyncio.Protocol):
-    """What a connection's protocol was given, and whether it was hung up on."""
+    """The data that a connection passed on, and whether it was aborted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Sink(asyncio.Transport, asyncio.Protocol):
 
 
 @pytest.mark.parametrize(("each", "passed"), [(0, 64), (100, 3)])
-def test_input_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, passed: int) -> None:
+def test_input_is_passed_on_in_pieces_until_the_message_queue_is_full(each: int, passed: int) -> None:
     sink = Sink()
 
     async def story() -> None:
@@ -185,7 +185,7 @@ def test_input_is_passed_on_in_pieces_until_too_many_messages_wait(each: int, pa
 
 
 class Stream:
-    """An engine whose events a test makes; shared as a `SharedNode` shares one."""
+    """An engine whose events a test makes. It stands for a `SharedNode`."""
 
     local = True
 
@@ -225,10 +225,10 @@ def quick_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
 
 
 def reading(stream: Stream) -> tuple[Changes, list[str | None]]:
-    told: list[str | None] = []
-    changes = Changes(cast(SharedNode, stream), told.append)
+    changed: list[str | None] = []
+    changes = Changes(cast(SharedNode, stream), changed.append)
     changes.want(True)
-    return changes, told
+    return changes, changed
 
 
 def readers() -> int:
@@ -236,14 +236,14 @@ def readers() -> int:
 
 
 @pytest.mark.parametrize("trouble", ["fault", "short", "far"])
-def test_an_engine_that_tells_nothing_has_everything_looked_at_until_it_does(stream: Stream, trouble: str) -> None:
+def test_without_engine_events_all_servers_are_checked_until_events_return(stream: Stream, trouble: str) -> None:
     stream.fault = EngineUnreachable("gone") if trouble == "fault" else None
     stream.short, stream.local = trouble == "short", trouble != "far"
-    changes, told = reading(stream)
-    block_until(lambda: len(told) >= 3)
+    changes, changed = reading(stream)
+    block_until(lambda: len(changed) >= 3)
     stream.fault, stream.short, stream.local = None, False, True
     stream.coming.append("a")
-    block_until(lambda: told[-1:] == ["a"])
-    assert set(told) == {None, "a"}
+    block_until(lambda: changed[-1:] == ["a"])
+    assert set(changed) == {None, "a"}
     changes.want(False)
     block_until(lambda: readers() == 0)

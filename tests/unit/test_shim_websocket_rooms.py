@@ -58,7 +58,7 @@ def in_loop(story: Callable[[Rooms], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(run())
 
 
-def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_client_replaces_the_oldest_client_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms_file, "MOST_IN_ALL", 4)
 
     async def story(rooms: Rooms) -> None:
@@ -75,7 +75,7 @@ def test_who_waits_longest_without_a_token_leaves_for_who_comes_and_members_stay
     in_loop(story)
 
 
-def test_a_client_that_is_shut_out_has_no_token_even_if_it_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_is_shut_out_loses_its_token_before_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     room = SimpleNamespace(uuid="server", members=set(), close=lambda: None)
     room.join = room.members.add
     monkeypatch.setattr(rooms_file, "Room", lambda _uuid, _resources: room)
@@ -134,7 +134,7 @@ def why_not(text: str, now: float = NOW, oldest: float = NOW - 60) -> str:
         ({"server_uuid": None}, "jwt: server uuid mismatch"),
     ],
 )
-def test_a_token_is_looked_at_as_wings_does(claims: dict[str, Any], reason: str) -> None:
+def test_tokens_are_checked_as_in_wings(claims: dict[str, Any], reason: str) -> None:
     assert why_not(made(**claims)) == reason
 
 
@@ -153,11 +153,11 @@ def _part(value: object) -> str:
         made()[:-3],
     ],
 )
-def test_what_is_no_token_of_ours_lets_nobody_in(text: str) -> None:
+def test_invalid_tokens_are_refused(text: str) -> None:
     assert why_not(text) in ("jwt: malformed token", "jwt: HMAC verification failed")
 
 
-def test_the_star_is_every_permission_but_an_administrators() -> None:
+def test_the_star_grants_all_permissions_except_those_of_administrators() -> None:
     assert grants({"*"}, "control.stop")
     assert not grants({"*"}, "admin.websocket.errors")
     assert grants({"admin.websocket.errors"}, "admin.websocket.errors")
@@ -175,11 +175,11 @@ def test_the_star_is_every_permission_but_an_administrators() -> None:
         ("null", False),
     ],
 )
-def test_only_pages_of_the_panel_and_of_allowed_origins_may_connect(origin: str | None, allowed: bool) -> None:
+def test_only_the_panel_and_allowed_origins_may_connect(origin: str | None, allowed: bool) -> None:
     assert allows_origin(origin, "https://panel.example.com/", ("https://other.example.com",)) is allowed
 
 
-def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not() -> None:
+def test_a_denial_applies_to_tokens_issued_before_it() -> None:
     denials = Denials()
     denials.deny(["j"], NOW)
     old, new, other = (
@@ -188,7 +188,7 @@ def test_a_denied_token_stays_denied_and_a_later_one_of_the_same_user_does_not()
     assert [denials.has(claims) for claims in (old, new, other)] == [True, False, False]
 
 
-def test_denials_never_grow_without_end_and_outlive_a_clock_that_is_set() -> None:
+def test_denials_are_limited_in_number_and_survive_a_clock_change() -> None:
     denials = Denials()
     for number in range(30_000):
         denials.deny([str(number)], NOW + number / 1000)
@@ -211,16 +211,16 @@ OFFLINE, STARTING, RUNNING, STOPPING = PowerState.OFFLINE, PowerState.STARTING, 
         ("[" * 4000, None),
     ],
 )
-def test_a_frame_is_read_or_passed_over(text: str, message: ClientMessage | None) -> None:
+def test_a_frame_is_read_or_ignored(text: str, message: ClientMessage | None) -> None:
     assert read_frame(text) == message
 
 
-def test_tenants_get_reasons_for_codes_that_exist() -> None:
+def test_reasons_for_tenants_belong_to_existing_codes() -> None:
     assert set(REASONS) <= all_codes()
 
 
 @pytest.mark.parametrize("code", [*sorted(all_codes()), "", None, "of a later release"])
-def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: str | None) -> None:
+def test_tenants_see_no_details_of_the_node_when_an_action_ends(code: str | None) -> None:
     secret = "/srv/secret registry.example.com pid 7"
     for outcome in Outcome:
         ended = {"id": "i", "action": "stop", "outcome": outcome.value, "code": code, "msg": secret, "warnings": [secret]}
@@ -231,15 +231,15 @@ def test_what_ended_tells_tenants_nothing_of_the_node_whatever_the_code(code: st
 
 
 @given(st.lists(st.integers(), unique=True, max_size=30), st.integers(0, 30), st.integers(0, 30))
-def test_a_log_and_the_output_heard_since_before_it_was_read_are_one_story(numbers: list[int], heard_from: int, read_until: int) -> None:
+def test_the_log_and_later_output_join_without_gaps_or_repeats(numbers: list[int], heard_from: int, read_until: int) -> None:
     lines = [str(number).encode() for number in numbers]
     heard_from, read_until = min(heard_from, len(lines)), min(read_until, len(lines))
-    # Output is heard before the log is read: nothing lies between.
+    # The shim attaches before it reads the log, so no output lies between.
     read_until = max(heard_from, read_until)
     assert joined(lines[:read_until], lines[heard_from:]) == lines
 
 
-def test_frames_that_come_too_quickly_are_looked_at_later_and_events_that_do_are_not() -> None:
+def test_too_many_frames_are_delayed_and_too_many_events_are_dropped() -> None:
     rates = Rates(0.0)
     assert sum(rates.pause(0.0) > 0 for _unused in range(20)) == 10
     assert [rates.allows("auth", 0.0) for _unused in range(3)] == [True, True, False]
@@ -253,33 +253,33 @@ def snapshot(run: str) -> Snapshot:
     return Snapshot(id="c", name="n", live=bool(run), started_at=run)
 
 
-def sight(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> ServerView:
+def view(state: PowerState, run: str = "", startup: Startup = Startup.UNKNOWN) -> ServerView:
     return ServerView(state, startup, snapshot(run))
 
 
 @pytest.mark.parametrize(
     ("before", "after", "states"),
     [
-        (None, sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
-        (sight(OFFLINE), sight(STARTING, "1", Startup.WAITING), [STARTING]),
-        (sight(OFFLINE), sight(RUNNING, "1", Startup.MATCHED), [STARTING, RUNNING]),
-        (sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED), [RUNNING]),
-        (sight(RUNNING, "1"), sight(RUNNING, "2"), [OFFLINE, RUNNING]),
-        (sight(STOPPING, "1"), sight(RUNNING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING]),
-        (sight(RUNNING, "1"), sight(STOPPING, "1"), [STOPPING]),
-        (sight(OFFLINE), sight(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
-        (sight(RUNNING, "1"), sight(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
-        (sight(STOPPING, "1"), sight(OFFLINE), [OFFLINE]),
+        (None, view(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (view(OFFLINE), view(STARTING, "1", Startup.WAITING), [STARTING]),
+        (view(OFFLINE), view(RUNNING, "1", Startup.MATCHED), [STARTING, RUNNING]),
+        (view(STARTING, "1", Startup.WAITING), view(RUNNING, "1", Startup.MATCHED), [RUNNING]),
+        (view(RUNNING, "1"), view(RUNNING, "2"), [OFFLINE, RUNNING]),
+        (view(STOPPING, "1"), view(RUNNING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING]),
+        (view(RUNNING, "1"), view(STOPPING, "1"), [STOPPING]),
+        (view(OFFLINE), view(STOPPING, "1", Startup.WAITING), [STARTING, STOPPING]),
+        (view(RUNNING, "1"), view(STOPPING, "2", Startup.MATCHED), [OFFLINE, STARTING, RUNNING, STOPPING]),
+        (view(STOPPING, "1"), view(OFFLINE), [OFFLINE]),
     ],
 )
-def test_every_change_is_told_also_those_that_were_too_quick_to_be_seen(
+def test_every_state_change_is_sent_although_the_shim_missed_some(
     before: ServerView | None, after: ServerView, states: list[PowerState]
 ) -> None:
     assert state_changes(before, after) == states
 
 
-def test_a_run_said_to_run_is_not_said_to_start_when_a_start_takes_it_over() -> None:
-    by_others, taken_over, ready = sight(RUNNING, "1"), sight(STARTING, "1", Startup.WAITING), sight(RUNNING, "1", Startup.MATCHED)
+def test_a_running_server_is_not_shown_as_starting_when_a_start_takes_it_over() -> None:
+    by_others, taken_over, ready = view(RUNNING, "1"), view(STARTING, "1", Startup.WAITING), view(RUNNING, "1", Startup.MATCHED)
     assert state_changes(by_others, taken_over, RUNNING) == []
     assert state_changes(taken_over, ready, RUNNING) == []
-    assert state_changes(taken_over, sight(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]
+    assert state_changes(taken_over, view(STOPPING, "1", Startup.MATCHED), RUNNING) == [STOPPING]

@@ -28,7 +28,7 @@ from ansible_collections.fleet.power.tests.unit.tls_support import self_signed
 ONE, OTHER = Server("11111111-1111-4111-8111-111111111111"), Server("22222222-2222-4222-8222-222222222222")
 
 
-def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread() -> None:
+def test_a_cancelled_task_keeps_its_place_until_its_thread_ends() -> None:
     async def run() -> None:
         threads, go, at_work = WorkerPool(2, "test"), threading.Event(), []
 
@@ -50,7 +50,7 @@ def test_who_is_cancelled_while_a_thread_works_gives_no_place_to_another_thread(
     asyncio.run(run())
 
 
-def test_a_thread_that_cannot_begin_is_an_error_and_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_start_raises_an_error_and_frees_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         threads = WorkerPool(1, "test")
         with monkeypatch.context() as patch:
@@ -93,7 +93,7 @@ def with_known(story: Callable[[ServerCache], Coroutine[Any, Any, None]]) -> Non
     asyncio.run(run())
 
 
-def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_during_a_full_search_wins_over_the_search_result(monkeypatch: pytest.MonkeyPatch) -> None:
     searches = Searches(monkeypatch)
     searches.found = [ONE.uuid]
     searches.everything = {ONE.uuid: KnownServer(ONE), OTHER.uuid: KnownServer(OTHER)}
@@ -108,7 +108,7 @@ def test_what_was_told_while_everything_was_asked_is_newer_than_what_that_finds(
     with_known(story)
 
 
-def test_however_many_without_a_token_ask_for_what_is_not_there_it_is_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_requests_for_unknown_servers_share_a_single_search(monkeypatch: pytest.MonkeyPatch) -> None:
     searches = Searches(monkeypatch)
     looks: list[int] = []
 
@@ -148,8 +148,8 @@ def of_files(tmp_path: Path) -> Settings:
 
 
 @contextlib.contextmanager
-def again_and_again(*steps: Callable[[], None]) -> Iterator[None]:
-    """Do each in a thread of its own until all is over; that the files do not belong together just now is no fault."""
+def repeatedly(*steps: Callable[[], None]) -> Iterator[None]:
+    """Repeat each step in its own thread until the end. A mismatch of the files is no error here."""
     over = threading.Event()
 
     def repeat(step: Callable[[], None]) -> None:
@@ -168,8 +168,8 @@ def again_and_again(*steps: Callable[[], None]) -> Iterator[None]:
             thread.join()
 
 
-def given_to_a_client(context: ssl.SSLContext, name: str | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
-    """What a client is given: both ends of a connection are here."""
+def certificate_for_client(context: ssl.SSLContext, name: str | None = None, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
+    """The certificate that a client gets. Both ends of the connection are here."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname, trusting.verify_mode, trusting.maximum_version = False, ssl.CERT_NONE, newest
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -186,9 +186,7 @@ def given_to_a_client(context: ssl.SSLContext, name: str | None = None, newest: 
 
 @pytest.mark.parametrize("name", [None, "node.example.com"])
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_new_certificate_is_given_to_whoever_comes_next(
-    tmp_path: Path, settings: Settings, name: str | None, newest: ssl.TLSVersion
-) -> None:
+def test_the_next_client_gets_the_new_certificate(tmp_path: Path, settings: Settings, name: str | None, newest: ssl.TLSVersion) -> None:
     pairs = [pair_of(tmp_path, each) for each in ("first", "second", "third")]
     put(settings, *pairs[0])
     context = tls_context(settings)
@@ -196,10 +194,10 @@ def test_a_new_certificate_is_given_to_whoever_comes_next(
     for cert, key in pairs:
         put(settings, cert, key)
         load_certificate(context, settings)
-        assert given_to_a_client(context, name, newest) == ssl.PEM_cert_to_DER_cert(cert.decode())
+        assert certificate_for_client(context, name, newest) == ssl.PEM_cert_to_DER_cert(cert.decode())
 
 
-def test_whoever_connects_while_the_files_are_replaced_is_given_a_whole_pair(tmp_path: Path, settings: Settings) -> None:
+def test_clients_get_a_matching_pair_while_the_files_are_replaced(tmp_path: Path, settings: Settings) -> None:
     first, second = pair_of(tmp_path, "first"), pair_of(tmp_path, "second")
     put(settings, *first)
     context = tls_context(settings)
@@ -209,6 +207,6 @@ def test_whoever_connects_while_the_files_are_replaced_is_given_a_whole_pair(tmp
         put(settings, *second)
         put(settings, *first)
 
-    with again_and_again(replace, lambda: load_certificate(context, settings)):
-        given = {given_to_a_client(context) for _unused in range(500)}
+    with repeatedly(replace, lambda: load_certificate(context, settings)):
+        given = {certificate_for_client(context) for _unused in range(500)}
     assert given <= {ssl.PEM_cert_to_DER_cert(cert.decode()) for cert, _key in (first, second)}

@@ -42,7 +42,7 @@ def entry(name: str = "Lobby", **fields: Any) -> dict[str, Any]:
 
 
 def unseen(name: str = "Dune", **fields: Any) -> dict[str, Any]:
-    """A server that is known, and of which nothing could be seen."""
+    """A known server whose state cannot be read."""
     nothing = dict.fromkeys(("state", "startup", "suspended", "priority", "egg", "labels", "container", "lock", "intent", "last_operation"))
     why = {"code": "engine_error", "msg": "Cannot inspect the container: the engine answers 500"}
     return {"server": UUID, "short_id": UUID[:8], "name": name, **nothing, **why, **fields}
@@ -60,7 +60,7 @@ def line_of(shown: dict[str, Any]) -> str:
     return status_lines([seen(shown)])[1]
 
 
-def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
+def test_the_line_of_a_server_has_its_state_and_last_operation() -> None:
     operation = {"action": "start", "outcome": "done", "code": None, "ended_at": "2026-01-31T12:00:01.500Z", "origin": "alice@web1"}
     assert re.split(" {2,}", line_of(entry(last_operation=operation))) == [
         *("node-1", "566bf9d7", "Lobby", "running", "01-31 12:00", "-", "start done 01-31 12:00", "alice@web1", "-")
@@ -68,7 +68,7 @@ def test_a_server_is_one_line_with_all_that_is_asked_for() -> None:
 
 
 def supervision(**fields: Any) -> dict[str, Any]:
-    """What a node with a supervisor says of a server that crashed."""
+    """The answer of a node with a supervisor about a crashed server."""
     known = {
         "state": "backoff",
         "verdict": "crashed",
@@ -82,7 +82,7 @@ def supervision(**fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("given", "words"),
     [
         ({}, "offline, crashed 3 times, next try 04:12:10"),
         ({"state": "crash_loop", "consecutive_crashes": 11}, "offline, crash loop (11 crashes), next try 04:12:10"),
@@ -91,8 +91,8 @@ def supervision(**fields: Any) -> dict[str, Any]:
         ({"state": "off", "next_at": None}, "offline, should be up, crashed 3 times"),
     ],
 )
-def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], words: str) -> None:
-    line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**told)))
+def test_the_line_of_a_crashed_server_shows_the_work_of_the_supervisor(given: dict[str, Any], words: str) -> None:
+    line = line_of(entry(state="offline", intent={"up": True}, supervision=supervision(**given)))
     assert f"Lobby  {words}  01-31" in line
 
 
@@ -104,7 +104,7 @@ def test_what_is_done_about_a_server_that_is_down_is_told(told: dict[str, Any], 
         (None, "no answer", "the node was not asked"),
     ],
 )
-def test_a_node_that_could_not_be_looked_at_is_a_row_and_a_reason(result: dict[str, Any] | None, word: str, reason: str) -> None:
+def test_an_unreadable_node_has_a_line_and_a_reason(result: dict[str, Any] | None, word: str, reason: str) -> None:
     nodes = [seen(entry()), node_seen("node-2", {}, result)]
     lines = status_lines(nodes, ["offline"])
     assert lines[1].startswith("node-2  -") and word in lines[1]
@@ -112,7 +112,7 @@ def test_a_node_that_could_not_be_looked_at_is_a_row_and_a_reason(result: dict[s
     assert failure(nodes) == "Cannot look at 1 of 2 nodes: node-2; the reasons are below the table, the other nodes are complete"
 
 
-def test_a_server_that_was_not_seen_is_a_line_and_a_reason() -> None:
+def test_an_unreadable_server_has_a_line_and_a_reason() -> None:
     nodes = [seen(entry(), unseen())]
     lines = status_lines(nodes, ["offline"])
     assert lines[1].split("  ")[:3] == ["node-1", "566bf9d7", "Dune"] and " unknown, engine_error " in lines[1]
@@ -124,7 +124,7 @@ def test_a_server_that_was_not_seen_is_a_line_and_a_reason() -> None:
     assert faults(nodes) == {"node-1": "Cannot see 1 server of node-1: Dune"}
 
 
-def test_a_list_that_is_not_whole_is_a_line_and_a_reason() -> None:
+def test_an_incomplete_list_has_a_line_and_a_reason() -> None:
     part = {"servers": [entry()], "complete": False, "msg": "Cannot ask the Panel: HTTP 500"}
     nodes = [node_seen("node-1", {}, part), seen(entry(), node="node-2"), node_seen("node-3", {}, UNREACHABLE)]
     lines = status_lines(nodes)
@@ -140,7 +140,7 @@ def test_a_list_that_is_not_whole_is_a_line_and_a_reason() -> None:
     }
 
 
-def test_the_snapshot_has_what_the_contract_says() -> None:
+def test_the_snapshot_has_the_documented_fields() -> None:
     variables = {
         "ansible_host": "10.0.0.1",
         "ansible_port": 2222,
@@ -178,7 +178,7 @@ def test_the_snapshot_has_what_the_contract_says() -> None:
     }
 
 
-# ----- as wide as the terminal
+# ----- the width of the terminal
 
 RESTARTED = {
     "action": "restart",
@@ -251,12 +251,12 @@ NONE = events(running=False, kept=False)
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, Any] | None], lines: list[str]) -> None:
+def test_the_event_lines_show_waiting_events_and_nodes_without_events(nodes: list[dict[str, Any] | None], lines: list[str]) -> None:
     assert event_lines([NodeSeen(f"node-{number}", {}, events=each) for number, each in enumerate(nodes, 1)]) == lines
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("given", "words"),
     [
         ({}, None),
         ({**WAITING, **FAILING}, "12 wait since 04:12:00, failing since 04:12:01, it answered with status 503"),
@@ -266,8 +266,8 @@ def test_a_line_says_what_waits_and_where_nothing_is_sent(nodes: list[dict[str, 
     ],
     ids=str,
 )
-def test_a_receiver_that_has_not_taken_all_is_named_with_the_reason(told: dict[str, Any], words: str | None) -> None:
-    node = NodeSeen("node-1", {}, events=events(receiver(**told)))
+def test_a_receiver_with_undelivered_events_has_a_row_with_the_reason(given: dict[str, Any], words: str | None) -> None:
+    node = NodeSeen("node-1", {}, events=events(receiver(**given)))
     assert receiver_rows([node], RECEIVERS_NOON) == ([] if words is None else [("node-1, pager", words)])
 
 
@@ -282,7 +282,7 @@ GIVEN: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=str)
-def test_values_are_understood_as_the_module_understands_them(given: dict[str, Any]) -> None:
+def test_player_options_are_read_as_by_the_module(given: dict[str, Any]) -> None:
     spec = pytest.importorskip("ansible.module_utils.common.arg_spec")
     options = {name: POWER_OPTIONS[name] for name in PLAYER_OPTIONS}
     validated = spec.ArgumentSpecValidator(argument_spec(options)).validate(given)
@@ -290,13 +290,13 @@ def test_values_are_understood_as_the_module_understands_them(given: dict[str, A
     assert player_policy("restart", given) == read_policy("restart", True, validated.validated_parameters)
 
 
-def test_what_is_null_was_not_given() -> None:
+def test_null_player_options_count_as_absent() -> None:
     assert player_policy("start", dict.fromkeys(PLAYER_OPTIONS)) is None
     assert player_policy("kill", {}) is None
 
 
 @pytest.mark.parametrize("action", ["start", "kill"])
-def test_an_action_that_has_no_regard_to_players_takes_none_of_it(action: str) -> None:
+def test_actions_without_a_player_policy_refuse_player_options(action: str) -> None:
     with pytest.raises(SettingsInvalid, match=f"Cannot {action} with warn: only stop and restart"):
         player_policy(action, {"warn": [10]})
 
@@ -304,20 +304,20 @@ def test_an_action_that_has_no_regard_to_players_takes_none_of_it(action: str) -
 NAMES = [each for name, option in SHARED_OPTIONS.items() for each in (name, *option.aliases)]
 
 
-def test_what_both_modules_understand_may_be_given_by_any_of_its_names() -> None:
+def test_shared_options_may_have_any_of_their_names() -> None:
     assert set(SHARED_OPTIONS) == set(POWER_OPTIONS) & set(INFO_OPTIONS) - {"server"}
     assert options_fault("power_options", dict.fromkeys(NAMES, 1)) is None
     assert options_fault("power_options", []) is None
 
 
-def test_a_task_names_its_servers_as_the_plugin_that_adds_one_knows() -> None:
+def test_the_action_plugin_knows_all_names_of_the_server_option() -> None:
     pytest.importorskip("ansible.plugins.action")
     known = importlib.import_module("ansible_collections.fleet.power.plugins.plugin_utils._server_action")._SERVER_NAMES
     assert [("server", *options["server"].aliases) for options in (POWER_OPTIONS, INFO_OPTIONS)] == [known, known]
 
 
 @pytest.mark.parametrize("name", ["adopt", "wait_seconds", "server", "uuid", "tail", "confg"])
-def test_any_other_is_refused_by_name(name: str) -> None:
+def test_options_of_a_single_module_are_refused_by_name(name: str) -> None:
     fault = options_fault("power_options", {name: 1, "config": "/x"})
     assert fault is not None
     assert fault.startswith(f"Cannot use {name} in power_options: only what looking and acting share may stand there: config, ")
@@ -332,7 +332,7 @@ LISTED = "Cannot list all servers: Cannot ask the Panel: HTTP 500"
 
 
 @pytest.mark.parametrize(
-    ("result", "among", "told"),
+    ("result", "among", "sentences"),
     [
         ({"servers": [SEEN], "complete": True}, None, []),
         ({"failed": True, "msg": "no engine"}, None, ["Cannot see any server: no engine"]),
@@ -348,11 +348,11 @@ LISTED = "Cannot list all servers: Cannot ask the Panel: HTTP 500"
         ({**PART, "servers": [UNSEEN]}, None, [SENTENCE, LISTED]),
     ],
 )
-def test_what_was_not_seen_is_a_sentence_each(result: dict[str, Any], among: list[str] | None, told: list[str]) -> None:
-    assert unseen_in(result, among) == told
+def test_unseen_servers_and_incomplete_lists_have_sentences(result: dict[str, Any], among: list[str] | None, sentences: list[str]) -> None:
+    assert unseen_in(result, among) == sentences
 
 
-def test_plays_ask_it_by_a_filter() -> None:
+def test_the_filter_unseen_returns_the_sentences() -> None:
     pytest.importorskip("ansible.plugins.action")
     plugin = importlib.import_module("ansible_collections.fleet.power.plugins.filter.unseen")
     unseen = plugin.FilterModule().filters()["unseen"]

@@ -38,7 +38,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """What the task returns for its arguments, in a play over the hosts a and b, or those given."""
+    """The task's result for its arguments, in a play over the hosts a and b, or over ``hosts``."""
 
     def returned(
         given: dict[str, Any],
@@ -64,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return returned
 
 
-def test_the_table_has_all_hosts_of_the_play_and_fails_for_those_not_seen(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_all_hosts_of_the_play_and_fails_for_unreadable_hosts(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     result = run({})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["a", "b"]
@@ -77,7 +77,7 @@ def test_the_table_has_all_hosts_of_the_play_and_fails_for_those_not_seen(run: R
     }
 
 
-def test_a_host_that_the_play_has_lost_has_no_answer_though_an_earlier_play_had_one(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lost_host_has_no_answer_although_an_earlier_play_got_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     result = run({}, hosts=("a", "other"), lost=("other",))
     assert "1 server on 1 node: 1 running" in capsys.readouterr().out
     assert result["msg"].startswith("Cannot look at 1 of 2 nodes: other;")
@@ -90,7 +90,7 @@ class _Broken(dict[str, Any]):
         return super().get(key, default)
 
 
-def test_a_host_with_a_bad_variable_takes_nothing_from_the_others(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_host_with_a_bad_variable_does_not_affect_other_hosts(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = {"failed": True, "msg": "Error processing keyword 'remote_user': 'nobody' is undefined"}
     broken = _Broken(ansible_user="{{ nobody }}", ansible_host="192.0.2.3", seen=failed)
     result = run({"snapshot": str(tmp_path / "fleet.json")}, hosts=("a", "broken"), variables={**HOSTS, "broken": broken})
@@ -101,7 +101,7 @@ def test_a_host_with_a_bad_variable_takes_nothing_from_the_others(run: Run, tmp_
     assert kept == {"a": {"ansible_host": "192.0.2.1"}, "broken": {"ansible_host": "192.0.2.3"}}
 
 
-def test_the_snapshot_replaces_the_old_one_in_one_piece_and_is_for_its_owner_alone(run: Run, tmp_path: Path) -> None:
+def test_the_snapshot_replaces_the_old_file_and_only_its_owner_reads_it(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "fleet.json"
     path.write_text("old")
     path.chmod(0o644)
@@ -112,7 +112,7 @@ def test_the_snapshot_replaces_the_old_one_in_one_piece_and_is_for_its_owner_alo
     assert [each.name for each in tmp_path.iterdir()] == ["fleet.json"]
 
 
-def test_a_snapshot_that_cannot_take_its_place_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+def test_a_failed_snapshot_leaves_no_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(AnsibleActionFail, match=r"Cannot write the snapshot .*; name a file in a directory you may write to"):
         run({"snapshot": str(tmp_path / "taken")})
@@ -141,9 +141,9 @@ def table_in(output: str) -> list[str]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    """A play that shows two servers of a node that is not there."""
+    """A play that shows two servers of a node that does not exist."""
     tasks = [
-        {"name": "Remember what was seen", "ansible.builtin.set_fact": {"seen": TERMINAL_SEEN}},
+        {"name": "Keep the answer", "ansible.builtin.set_fact": {"seen": TERMINAL_SEEN}},
         {"name": "Show", "fleet.power.status_table": {"seen": "seen"}, "run_once": True},
     ]
     play = {"name": "Look", "hosts": "all", "gather_facts": False, "connection": "local", "tasks": tasks}
@@ -157,9 +157,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**kept, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1", "LANG": "C.UTF-8"}
 
 
-# Sixty: fewer than Ansible believes in.
+# Ansible itself expects more than 60 columns.
 @pytest.mark.parametrize("columns", [60, pytest.param(80, marks=pytest.mark.long), pytest.param(200, marks=pytest.mark.long)])
-def test_on_a_terminal_no_line_of_the_table_is_wider(command: list[str], environment: dict[str, str], columns: int) -> None:
+def test_the_table_is_no_wider_than_the_terminal(command: list[str], environment: dict[str, str], columns: int) -> None:
     own, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as child:
@@ -169,7 +169,7 @@ def test_on_a_terminal_no_line_of_the_table_is_wider(command: list[str], environ
             while read := os.read(own, 65536):
                 output += read
         except OSError:
-            # All who had the other end have closed it.
+            # All processes closed the other end.
             pass
         os.close(own)
     assert child.returncode == 0, output.decode()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text for a terminal: tables are aligned, harmless and no wider than it, and results hold no secret."""
+"""Text for a terminal: tables are aligned, harmless and no wider than the terminal, and results hold no secret."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x9b", "\udc80", "\u200b", "\x00"])
-def test_nothing_reaches_the_terminal_that_it_would_act_on(hostile: str) -> None:
+def test_the_table_has_no_control_characters(hostile: str) -> None:
     text = render(["A"], [[f"x{hostile}y"]])
     assert text.replace("\n", "").isprintable()
     assert text.encode()
@@ -58,7 +58,7 @@ def test_a_cell_never_breaks_its_line(blank: str) -> None:
 
 
 @pytest.mark.parametrize("row", [[1], [1, 2, 3]])
-def test_a_row_that_does_not_fit_its_headings_is_a_mistake(row: list[int]) -> None:
+def test_a_row_of_the_wrong_length_raises_an_error(row: list[int]) -> None:
     with pytest.raises(ValueError, match="expected 2"):
         render(["A", "B"], [row])
 
@@ -84,7 +84,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, st.integers(0, 255) | st.none(), TEXT | st.none()), max_size=4), st.integers(13, 120))
-def test_no_line_is_wider_than_the_terminal_whatever_stands_in_it(rows: list[tuple[object, ...]], width: int) -> None:
+def test_no_line_is_wider_than_the_terminal_for_any_text(rows: list[tuple[object, ...]], width: int) -> None:
     lines = render_within(ALL, rows, width).split("\n")
     assert len(lines) == len(rows) + 1
     assert all(width_of(line) <= width for line in lines)
@@ -101,18 +101,18 @@ def test_no_line_is_wider_than_the_terminal_whatever_stands_in_it(rows: list[tup
         ("e\u0301e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301…", "e\u0301…e\u0301"),
     ],
 )
-def test_a_text_is_cut_by_the_columns_it_takes(text: str, width: int, whole: str, ends: str) -> None:
+def test_a_text_is_cut_by_its_width_in_columns(text: str, width: int, whole: str, ends: str) -> None:
     assert (cut(text, width), cut(text, width, ends_count=True)) == (whole, ends)
 
 
 @given(st.text(), st.integers(2, 40))
-def test_wrapping_loses_nothing_and_keeps_to_the_width(text: str, width: int) -> None:
+def test_wrapping_keeps_all_text_and_the_width(text: str, width: int) -> None:
     lines = wrapped(text, width)
     assert all(width_of(line) <= width for line in lines)
     assert len("".join(lines).replace(" ", "")) == len("".join(text.split()))
 
 
-#: Clears the screen, by two introducers; turns the direction of what follows; overwrites the line; rings.
+#: Clears the screen by two introducers, reverses the text direction, overwrites the line, and rings.
 EVIL = "a\x1b[2J\x9b31m\u202eb\rc\x07\u2028"
 EVIL_BLANKED = "a [2J 31m b c  "
 FILE = "settings.txt"
@@ -147,20 +147,20 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(each)
 
 
-def acted_on(value: object) -> list[str]:
-    """The texts of a value that a terminal would act on. Those of a diff have several lines."""
+def unsafe_texts(value: object) -> list[str]:
+    """The texts of a value with control characters. Texts of a diff have several lines."""
     return [text for text in texts(value) if not text.replace("\r\n", "").replace("\n", "").replace("\t", "").isprintable()]
 
 
 def safe_text(result: Result) -> list[object]:
-    told = entries([result], check=True, all_steps=True, detail=Detail.WHOLE, timed=True)
+    shown_entries = entries([result], check=True, all_steps=True, detail=Detail.WHOLE, timed=True)
     failure = [failure_message([result])] if is_failure(result) else []
-    return [told, diff([result]), summary([result, result]), result.warnings, failure]
+    return [shown_entries, diff([result]), summary([result, result]), result.warnings, failure]
 
 
 @pytest.mark.parametrize("given", DEFINITIONS.values(), ids=DEFINITIONS)
 @pytest.mark.parametrize("action", ["start", "restart"])
-def test_nothing_in_the_result_of_an_action_is_acted_on(fake: FakeNode, given: dict[str, Any], action: str) -> None:
+def test_the_result_of_an_action_has_no_control_characters(fake: FakeNode, given: dict[str, Any], action: str) -> None:
     if action == "start":
         fake.down()
     else:
@@ -169,10 +169,10 @@ def test_nothing_in_the_result_of_an_action_is_acted_on(fake: FakeNode, given: d
     fake.define(**given)
     for check in (True, False):
         result = fake.perform(action, check=check, diff=True, reason=EVIL, origin=EVIL)
-        assert acted_on(safe_text(result)) == []
+        assert unsafe_texts(safe_text(result)) == []
 
 
-def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None:
+def test_the_facts_of_a_server_have_no_control_characters(fake: FakeNode) -> None:
     fake.define(**DEFINITIONS["a name"])
     fake.up()
     fake.engine.logs[fake.seen().id] = f"{EVIL}\nlast\n".encode()
@@ -181,17 +181,17 @@ def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None
     settings = fake.node.settings
     with fake.lock("restart"):
         journal = Journal(settings.state_directory, settings.lock_directory, NO_GROUP, fake.clock, read_only=True)
-        told = describe((), replace(fake.build(), journal=journal), FactOptions(10, 10), remember=lambda *_unused: None)
+        facts = describe((), replace(fake.build(), journal=journal), FactOptions(10, 10), remember=lambda *_unused: None)
         journal.close()
         busy = fake.perform("stop", wait_seconds=0, reason=EVIL, origin=EVIL)
-    (entry,) = told.entries
+    (entry,) = facts.entries
     assert (entry["operations"][0]["origin"], entry["log"][-1], len(entry["log"]), busy.outcome.value) == (
         EVIL_BLANKED,
         "last",
         2,
         "refused",
     )
-    assert acted_on([entry, told.warnings, safe_text(busy)]) == []
+    assert unsafe_texts([entry, facts.warnings, safe_text(busy)]) == []
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_nothing_in_what_is_told_of_a_server_is_acted_on(fake: FakeNode) -> None
         ("text", ["", "absent"], "text"),
     ],
 )
-def test_each_stretch_of_secrets_is_masked(text: str, secrets: list[str], masked: str) -> None:
+def test_each_secret_and_overlapping_secrets_are_masked(text: str, secrets: list[str], masked: str) -> None:
     assert mask(text, secrets) == masked
 
 
@@ -218,7 +218,7 @@ def test_no_secret_survives(text: str, secrets: set[str]) -> None:
 
 
 @given(text=st.text("ab", max_size=60), secrets=st.lists(st.text("ab", min_size=1, max_size=9), max_size=3))
-def test_mask_covers_what_a_look_at_every_place_would(text: str, secrets: list[str]) -> None:
+def test_mask_covers_the_same_as_a_search_at_every_position(text: str, secrets: list[str]) -> None:
     found = sorted((at, at + len(secret)) for secret in secrets for at in range(len(text)) if text.startswith(secret, at))
     merged: list[tuple[int, int]] = []
     for start, end in found:
@@ -233,11 +233,11 @@ def test_mask_covers_what_a_look_at_every_place_would(text: str, secrets: list[s
 
 
 @pytest.mark.parametrize("foul", ["\n", "\0", "\x1b", "\x9b", "\u2028", "\u202e", "\ud800"])
-def test_nothing_in_it_moves_a_cursor_or_ends_a_line(foul: str) -> None:
+def test_texts_for_a_single_line_have_no_control_characters(foul: str) -> None:
     assert one_line(f"a{foul}b{foul}") == "a b"
 
 
-def test_what_is_longer_is_cut_and_looks_so() -> None:
+def test_a_longer_text_is_cut_with_an_ellipsis() -> None:
     assert one_line("x" * 1000) == "x" * 1000
     assert one_line("x" * 1001) == "x" * 997 + "..."
     assert one_line("\n" * 5000 + "x") == "..."
@@ -250,14 +250,14 @@ def test_words_in_other_alphabets_stay() -> None:
 
 @pytest.mark.parametrize("secret", ["hunter22-is-secret", "hunter22\nis\tsecret", "hunter22-is-secret\n"])
 @pytest.mark.parametrize("before", [*range(970, 1003), 0])
-def test_a_secret_that_the_engine_repeats_is_masked_also_where_its_words_were_cut(fake: FakeNode, secret: str, before: int) -> None:
+def test_a_secret_in_a_cut_message_of_the_engine_is_masked(fake: FakeNode, secret: str, before: int) -> None:
     progress = fake.progress()
     progress.secrets = frozenset((secret, "another-secret"))
     said = EngineError(f"Cannot create it: {one_line('x' * before + secret + ' and so on')}")
     assert "h" not in progress.sentence(said).partition(": ")[2].replace("...", "")
 
 
-#: Texts that are not YAML; line and column; and words of the sentence.
+#: Invalid YAML, line and column, and words of the message.
 NOT_YAML: list[tuple[str, str, str]] = [
     ("a: b: c\n", "1, 5", "a mapping value is not allowed here"),
     ("settings:\n\tuuid: x\n", "2, 1", "a tab stands where spaces indent"),
@@ -282,7 +282,7 @@ NOT_TOML: list[tuple[str, str, str]] = [
     ("a = '''x\n", "1, 5", "three quotes are never closed"),
     ("a = [1 2]\n", "1, 8", "there is no , where one is expected"),
 ]
-#: What no sentence of ours is without being PyYAML's or the json module's.
+#: Words of PyYAML or the json module, which no message may hold.
 THEIRS = re.compile("while |did not find|could not|mapping values|but found|Expecting|delimiter|token|scalar|stream|block ")
 
 
@@ -305,8 +305,8 @@ def of_configuration(text: str, _path: Path) -> str:
     return str(caught.value)
 
 
-def reads_aloud(said: str, kind: str, place: str, words: str) -> None:
-    """Hold a sentence against what it is to say, and against words and signs that nobody could make sense of."""
+def check_sentence(said: str, kind: str, place: str, words: str) -> None:
+    """Check that a message has its place and its words, and no words or signs of a parser."""
     line, column = place.split(", ")
     assert re.match(f"it is not {kind}: line {line}, column {column}: ", said), said
     assert re.search(words, said), said
@@ -316,29 +316,29 @@ def reads_aloud(said: str, kind: str, place: str, words: str) -> None:
 
 
 @pytest.mark.usefixtures("yaml_reader")
-@pytest.mark.parametrize("told", [of_definition, of_settings, of_configuration])
+@pytest.mark.parametrize("read", [of_definition, of_settings, of_configuration])
 @pytest.mark.parametrize(("text", "place", "words"), NOT_YAML, ids=[repr(row[0])[:30] for row in NOT_YAML])
-def test_broken_yaml_is_told_in_full_with_its_place(
-    tmp_path: Path, told: Callable[[str, Path], str], text: str, place: str, words: str
+def test_broken_yaml_has_a_full_message_with_line_and_column(
+    tmp_path: Path, read: Callable[[str, Path], str], text: str, place: str, words: str
 ) -> None:
-    reads_aloud(told(text, tmp_path / "x.yml"), "YAML", place, words)
+    check_sentence(read(text, tmp_path / "x.yml"), "YAML", place, words)
 
 
 @pytest.mark.parametrize(("text", "place", "words"), NOT_JSON, ids=[repr(row[0])[:30] for row in NOT_JSON])
-def test_broken_json_is_told_in_full_with_its_place(tmp_path: Path, text: str, place: str, words: str) -> None:
-    reads_aloud(of_definition(text, tmp_path / "x.json", yaml=False), "JSON", place, words)
+def test_broken_json_has_a_full_message_with_line_and_column(tmp_path: Path, text: str, place: str, words: str) -> None:
+    check_sentence(of_definition(text, tmp_path / "x.json", yaml=False), "JSON", place, words)
 
 
 @pytest.mark.parametrize(("text", "place", "words"), NOT_TOML, ids=[repr(row[0])[:30] for row in NOT_TOML])
-def test_broken_toml_is_told_in_full_with_its_place(text: str, place: str, words: str) -> None:
+def test_broken_toml_has_a_full_message_with_line_and_column(text: str, place: str, words: str) -> None:
     line, column = place.split(", ")
     with pytest.raises(ConfigFault, match=f"the file is not valid TOML at line {line}, column {column}: {words}"):
         parser_of("toml")(text, [ConfigRule("nothing", "new")])
 
 
 @pytest.mark.usefixtures("yaml_reader")
-def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
-    """Broken in 1,500 ways, most of them wrong somewhere; every secret is of letters that no sentence has together."""
+def test_messages_about_broken_files_hold_no_content_of_the_file(tmp_path: Path) -> None:
+    """500 broken texts, each read by 7 parsers. The letters of the secret occur in no message."""
     secret = "Zq7Xk9Vj"
     good = (
         f"token: {secret}a\nsettings:\n  environment:\n    A: \"{secret}b\"\n    {secret}c: '{secret}d'\n"
@@ -347,7 +347,7 @@ def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
     spoil = [*"\t\"'[]{}:,-?!&*#|>%@`\\\x01\n ", "\n---\n", "\n... ", "! ", "\n\t"]
     spoil += [f"{sign}{secret} " for sign in "*!&\\"]
     chance = random.Random(11)
-    told = 0
+    faults = 0
     for number in range(500):
         at = chance.randrange(len(good))
         text = good[:at] + chance.choice(spoil) + good[at + chance.randrange(3) :]
@@ -362,10 +362,10 @@ def test_what_stands_in_the_file_is_in_no_message(tmp_path: Path) -> None:
             try:
                 read()
             except (DefinitionInvalid, SettingsInvalid, ConfigFault) as error:
-                told += 1
+                faults += 1
                 assert "Zq7" not in str(error) and "k9V" not in str(error), str(error)
                 assert str(error).isprintable()
-    assert told > 1500
+    assert faults > 1500
 
 
 VALUES = st.recursive(
@@ -379,19 +379,19 @@ def depth_of(value: Any) -> int:
 
 
 @given(VALUES)
-def test_it_is_the_depth_of_the_value(value: Any) -> None:
+def test_the_depth_of_json_text_equals_the_depth_of_its_value(value: Any) -> None:
     depth = depth_of(value)
     assert not is_nested_deeper(json.dumps(value), depth)
     assert depth == 0 or is_nested_deeper(json.dumps(value), depth - 1)
 
 
 @pytest.mark.parametrize("text", ["[" * 65, "[" * 1_000_000, '{"a":' * 65, '["[]", ' * 65])
-def test_what_is_too_deep_is_told_of_even_if_it_never_ends(text: str) -> None:
+def test_a_text_that_is_too_deep_is_detected_although_it_is_incomplete(text: str) -> None:
     assert is_nested_deeper(text, 64)
 
 
 @pytest.mark.parametrize("text", ["[]" * 100, '["' + "[" * 100, '["' + '\\"[' * 100, "]" * 100 + "[" * 150, "", '"'])
-def test_what_is_wide_or_text_is_not_deep(text: str) -> None:
+def test_wide_text_and_quoted_text_are_not_deep(text: str) -> None:
     assert not is_nested_deeper(text, 64)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A variable that is misspelt is refused by every playbook and role before it does anything; one that is not ours passes."""
+"""Playbooks and roles refuse misspelt variables before any change, and ignore foreign variables."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ yaml = pytest.importorskip("yaml")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIXES = {name.partition("_")[0] for name in VARIABLES}
-#: The role gives these to the tasks before a batch. Nobody sets them.
+#: The role sets these for the tasks before a batch.
 GIVEN = {"rollout_batch", "rollout_batch_servers"}
 
 
 class TestTable:
-    def test_it_has_every_option_of_the_roles_and_every_variable_of_the_playbooks(self) -> None:
+    def test_the_table_has_all_options_of_roles_and_variables_of_playbooks(self) -> None:
         specs = [yaml.safe_load(file.read_text())["argument_specs"]["main"] for file in CHECKOUT.glob("roles/*/meta/argument_specs.yml")]
         options = {name for spec in specs for name in spec["options"]}
         assert len(specs) == 4 and len(options) > 90
-        # A name after a dot or a slash is that of a plugin or a playbook.
+        # A name after a dot or a slash belongs to a plugin or a playbook.
         ours = re.compile(rf"(?<![.\w/])(?:{'|'.join(PREFIXES)})_[a-z_]+")
         used = {name for file in CHECKOUT.glob("playbooks/**/*.yml") for name in ours.findall(file.read_text())}
         assert options | used == VARIABLES
 
-    def test_no_variable_of_the_roles_tasks_and_defaults_lacks(self) -> None:
+    def test_the_table_has_all_variables_of_the_tasks_and_defaults_of_roles(self) -> None:
         ours = re.compile(rf"(?<![.\w/'])(?:{'|'.join(PREFIXES)})_[a-z_]+(?=\s*[|}}:)])")
         files = [*CHECKOUT.glob("roles/*/tasks/*.yml"), *CHECKOUT.glob("roles/*/defaults/*.yml")]
         assert {name for file in files for name in ours.findall(file.read_text())} <= VARIABLES | GIVEN
 
 
-class TestMeant:
-    def test_ours_pass_and_slips_of_each_are_refused(self) -> None:
+class TestFaults:
+    def test_known_variables_pass_and_misspelt_variables_are_refused(self) -> None:
         slips = {f"{name[:-1]}{letter}x" for name, letter in zip(sorted(VARIABLES), "abcdefghij" * 10)} - VARIABLES
         assert [name for name in VARIABLES if likely_meant(name)] == []
         assert [slip for slip in slips if not likely_meant(slip)] == []
 
     @pytest.mark.parametrize(
-        ("name", "meant"),
+        ("name", "suggestions"),
         [
             ("rollout_players_at_mots", ["rollout_players_at_most"]),
             ("rolout_serial", ["rollout_serial"]),
@@ -61,10 +61,10 @@ class TestMeant:
             ("rolloutplayersatmost", ["rollout_players_at_most"]),
         ],
     )
-    def test_it_names_what_is_likely_meant(self, name: str, meant: list[str]) -> None:
-        assert likely_meant(name) == meant
+    def test_a_misspelt_variable_gets_suggestions(self, name: str, suggestions: list[str]) -> None:
+        assert likely_meant(name) == suggestions
 
-    def test_the_sentence_names_each_and_says_that_nothing_was_done(self) -> None:
+    def test_the_message_names_each_unknown_variable_and_its_suggestion(self) -> None:
         assert variables_fault(["power_host", "power_hosts", "node_chek"]) == (
             "Cannot use unknown variables: node_chek (did you mean node_check?), power_host (did you mean power_hosts?); "
             "correct or remove them; nothing was done"
@@ -77,7 +77,7 @@ class TestMeant:
         assert renamed_fault(VARIABLES) == ""
         assert set(RENAMED.values()) <= VARIABLES and not set(RENAMED) & VARIABLES
 
-    def test_a_text_that_was_cut_at_a_blank_is_refused(self) -> None:
+    def test_an_unquoted_text_with_a_blank_is_refused(self) -> None:
         assert variables_fault(["rollout_reason", "_raw_params"]) == (
             "Cannot use a variable of the command line: its text ends at the first blank; give it as JSON, "
             """as in -e '{"rollout_reason": "two words"}'; nothing was done"""
@@ -85,7 +85,7 @@ class TestMeant:
 
 
 def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str, ...] = ()) -> tuple[int, str]:
-    """Run a playbook on a node that is this machine, in check mode, so that a fault of ours changes nothing here."""
+    """Run a playbook on this machine as the node, in check mode, so that a bug cannot change the machine."""
     pytest.importorskip("ansible.plugins.lookup")
     (tmp_path / "hosts.yml").write_text(
         "nodes: {hosts: {node-1: {ansible_connection: local, ansible_python_interpreter: '" + sys.executable + "', " + inventory + "}}}"
@@ -98,8 +98,8 @@ def played(tmp_path: Path, playbook: str, inventory: str = "", extra: tuple[str,
 
 
 @pytest.mark.parametrize("playbook", sorted(file.stem for file in CHECKOUT.glob("playbooks/*.yml")))
-def test_every_playbook_refuses_one_of_the_command_line_before_it_does_anything(tmp_path: Path, playbook: str) -> None:
-    code, told = played(tmp_path, f"fleet.power.{playbook}", extra=("power_acton=restart", "node_exporter_version=1.8"))
-    assert code == 2, told
-    assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in told
-    assert "changed=0" in told and "node_exporter_version" not in told
+def test_every_playbook_refuses_an_unknown_extra_variable_before_any_change(tmp_path: Path, playbook: str) -> None:
+    code, output = played(tmp_path, f"fleet.power.{playbook}", extra=("power_acton=restart", "node_exporter_version=1.8"))
+    assert code == 2, output
+    assert "Cannot use unknown variables: power_acton (did you mean power_action?); correct or remove them; nothing was done" in output
+    assert "changed=0" in output and "node_exporter_version" not in output

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A trace of system calls, and what of our files was not on the disk when a process answered."""
+"""A trace of system calls, and the files that were not on the disk when a process answered."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _UNFINISHED = " <unfinished ...>"
 _RESULT = re.compile(r"\) += (-?\d+|\?)")
 _DESCRIPTOR = re.compile(r"(\d+)<(.*?)>(?=[,) ]|$)")
 _PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
-#: Files that nobody misses after a power cut: locks, and the index that SQLite makes anew.
+#: Files that a node does not need after a power cut: locks, and the index that SQLite rebuilds.
 _PASSING = ("-shm", ".lock")
 
 
 def traced(output: Path) -> list[str]:
-    """Return the command that runs commands, and writes what `answers_in` reads."""
+    """Return the prefix of a command, which writes a trace for `answers_in`."""
     return ["strace", "-f", "-I", "2", "--seccomp-bpf", "-yy", "-s", "256", "-o", str(output), "-e", f"trace={','.join(_CALLS)}"]
 
 
 def files_below(*roots: Path) -> list[str]:
-    """Return the files and directories that are there before a trace begins."""
+    """Return the files and directories that exist before a trace."""
     return [str(each) for root in roots for each in (root, *root.rglob("*"))]
 
 
 @dataclass
 class Answers:
-    """The files that were ``written`` below the roots, and for each answer those that were not on the disk when it began."""
+    """The files ``written`` below the roots, and for each answer the files that were not on the disk at its beginning."""
 
     written: set[str] = field(default_factory=set)
     not_synced: list[tuple[str, ...]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class _Call:
-    """A system call. ``begun`` and ``ended`` say when: moments that grow from one to the next."""
+    """A system call. ``begun`` and ``ended`` are line numbers of the trace."""
 
     name: str
     text: str
@@ -71,12 +71,12 @@ class _Call:
 
 
 class _Disk:
-    """The files below ``roots`` as a trace goes on, and which of them are not on the disk."""
+    """The files below ``roots`` during a trace, and the files that are not on the disk."""
 
     def __init__(self, roots: Sequence[Path], there: Iterable[str]) -> None:
         self._roots = [str(root) for root in roots]
         self._exist = set(there)
-        #: When each was written last, or had a name added.
+        #: The moment of the last write to a file, or of the last new name in a directory.
         self.dirty: dict[str, int] = {}
         self.written: set[str] = set()
 
@@ -113,16 +113,16 @@ class _Disk:
             self.dirty[os.path.dirname(path)] = moment
 
     def _remove(self, path: str) -> int | None:
-        """Forget a file; return since when it was not on the disk, None if it was."""
+        """Forget a file; return the moment of its unsynced write, None if the file was on the disk."""
         self._exist.discard(path)
         return self.dirty.pop(path, None)
 
 
 def answers_in(trace: str, roots: Sequence[Path], there: Iterable[str], is_answer: Callable[[int, str, str], bool]) -> Answers:
-    """Return what of the files below ``roots`` was not on the disk at each answer. ``there`` are the files of `files_below`.
+    """Return the files below ``roots`` that were not on the disk at each answer. ``there`` are the files of `files_below`.
 
-    A file is on the disk when it was synced after its last write, and its directory after it was made or renamed there. ``is_answer``
-    is asked of each write: its descriptor, what that is open on, and the call as the trace has it.
+    A file is on the disk after a sync of its last write, and of its directory after its creation or rename. ``is_answer`` gets each
+    write: its descriptor, the open file, and the text of the call.
     """
     disk = _Disk(roots, there)
     answers = Answers(disk.written)
@@ -136,7 +136,7 @@ def answers_in(trace: str, roots: Sequence[Path], there: Iterable[str], is_answe
 
 
 def _calls(trace: str) -> Iterator[_Call]:
-    """Return each call twice: as it begins, when ``ended`` is None, and as it ends."""
+    """Return each call twice: at its beginning, with ``ended`` None, and at its end."""
     open_calls: dict[str, _Call] = {}
     for moment, line in enumerate(trace.splitlines()):
         found = _LINE.fullmatch(line)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server that is watched as by the supervisor: its ends are judged and answered, on a fake engine and by clocks that a test sets."""
+"""A supervised server on a fake engine, with clocks that a test sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIFE = "00000000-0000-4000-8000-000000000000/1/1"
 
 
 class Watched:
-    """A server that is watched as by the supervisor, and the clock of its boot."""
+    """A server under a supervisor, and the clock of its boot."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.fake = FakeNode(root)
@@ -50,7 +50,7 @@ class Watched:
         self.observer.look(UUID)
 
     def end(self, code: int = 3, *, after: float = 1.0, signalled: bool = False) -> EndedRun:
-        """Have it end after so many seconds, by itself or ``signalled`` through the engine; return the row."""
+        """End the server's run after ``after`` seconds, by itself or ``signalled`` through the engine; return the row."""
         self.pass_seconds(after)
         found = self.fake.seen()
         self.fake.engine.end(UUID, code)
@@ -69,14 +69,14 @@ class Watched:
         self.seconds += seconds
 
     def turn(self) -> bool:
-        """Make the starts that are due; tell if it is up."""
+        """Do the due starts; return True if the server is up."""
         self.starter.begin()
         self.starter.join()
         self.observer.look(UUID)
         return self.fake.live
 
     def await_start(self) -> float:
-        """Let time pass until the next start, and make it; return the seconds."""
+        """Let time pass until the next start and do it; return the seconds."""
         left = self.starter.seconds_left()
         assert left is not None
         self.pass_seconds(left)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the fleet.power contributors
 # GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Receivers of a rollout: each message once, in order, and no receiver delays or fails the run."""
+"""Receivers of a rolling run: each event once, in order, and no receiver delays or fails the rolling run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def chat() -> Iterator[FakeReceiver]:
         yield receiver
 
 
-def tell(controller: Controller, *receivers: FakeReceiver, **more: Any) -> None:
+def add_receivers(controller: Controller, *receivers: FakeReceiver, **more: Any) -> None:
     rules = [{"name": f"chat-{number}", "url": each.url, **more} for number, each in enumerate(receivers)]
     controller.vars["rollout_receivers"] = rules
 
 
 def run(controller: Controller, outcome: str = "done", **given: Any) -> dict[str, Any]:
-    """A whole run of two nodes, one after the other; the result of the task that ends it."""
+    """Do a whole rolling run over two nodes; return the result of the last task."""
     controller.nodes(fleet(2, 1))
     planned = controller.plan(serial=1, **given)
     controller.warned = planned.get("warnings", [])
@@ -53,13 +53,13 @@ def run(controller: Controller, outcome: str = "done", **given: Any) -> dict[str
 
 
 def waiting(controller: Controller) -> list[str]:
-    """Of what waits on the controller, which moment of its run each is."""
+    """The kinds of the events that wait on the controller."""
     found = (Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events").glob("*.json")
     return sorted(path.name.split("-")[1] for path in found)
 
 
-def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Controller, chat: FakeReceiver) -> None:
-    tell(controller, chat)
+def test_a_used_up_budget_sends_a_stopped_event_and_no_ended_event(controller: Controller, chat: FakeReceiver) -> None:
+    add_receivers(controller, chat)
     reported = run(controller, "failed")
     assert reported["failed"]
     assert chat.types == ["rollout.begun", "rollout.stopped"]
@@ -69,12 +69,12 @@ def test_a_run_that_its_budget_stops_says_so_in_place_of_an_end(controller: Cont
 
 
 @pytest.mark.parametrize("fault", ["refuses", "500", "hangs", "trickles", "redirects", "later"])
-def test_no_receiver_fails_a_run_or_delays_it_beyond_its_bound(
+def test_a_broken_receiver_does_not_fail_the_rolling_run_or_delay_it_long(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 1.0)
     with fake_receiver() as bad, fake_receiver() as elsewhere:
-        tell(controller, bad, chat)
+        add_receivers(controller, bad, chat)
         if fault == "refuses":
             controller.vars["rollout_receivers"][0]["url"] = "http://127.0.0.1:9/hook"
         elif fault == "hangs":
@@ -89,26 +89,26 @@ def test_no_receiver_fails_a_run_or_delays_it_beyond_its_bound(
             bad.status = int(fault)
         began = time.monotonic()
         reported = run(controller)
-        # Two events, and whatever else a busy machine takes for the run.
+        # Two events, and time for the rest on a busy machine.
         assert time.monotonic() - began < 2 * 1.0 + 6
         assert elsewhere.sent == []
     assert "failed" not in reported and controller.result["ok"]
     assert chat.types == ["rollout.begun", "rollout.ended"]
     assert waiting(controller) == ["begun", "closed"]
-    # Told once, when it was first seen.
+    # The warning comes once, at the first failure.
     (warning,) = controller.warned
     assert warning.startswith(f"Cannot tell receiver chat-0 of run {controller.run}: ") and "warnings" not in reported
 
 
-def test_what_is_not_taken_is_sent_first_by_the_next_run_under_the_same_id(
+def test_the_next_rolling_run_sends_undelivered_events_first_with_the_same_id(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
+    add_receivers(controller, chat)
     chat.status = 503
     run(controller)
     first, tried = controller.run, {each.headers["webhook-id"] for each in chat.sent}
-    # The second is not tried before the first was taken.
+    # The second event waits until the receiver accepts the first.
     assert set(chat.types) == {"rollout.begun"}
     chat.status = 204
     chat.sent.clear()
@@ -118,26 +118,24 @@ def test_what_is_not_taken_is_sent_first_by_the_next_run_under_the_same_id(
     assert {chat.sent[0].headers["webhook-id"]} == tried and waiting(controller) == []
 
 
-def test_what_waits_for_one_is_never_sent_to_another_of_its_name(
+def test_waiting_events_do_not_go_to_another_receiver_of_the_same_name(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
+    add_receivers(controller, chat)
     chat.status = 500
     run(controller)
     first = controller.run
     monkeypatch.setattr(notifications, "SEND_SECONDS", 10.0)
     with fake_receiver() as other:
-        tell(controller, other)
+        add_receivers(controller, other)
         run(controller)
         assert len(other.sent) == 2 and first not in {name for _kind, name in other.events}
 
 
-def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
-    controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_brief_clock_jump_of_two_days_drops_no_event(controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    tell(controller, chat)
+    add_receivers(controller, chat)
     chat.status = 500
     run(controller)
     waiting = WaitingEvents(str(Path(os.environ["HOME"]) / ".ansible/fleet_power/run.json"))
@@ -152,8 +150,8 @@ def test_a_clock_that_is_two_days_ahead_for_a_moment_drops_nothing(
     assert controller.warned == []
 
 
-def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, chat: FakeReceiver) -> None:
-    tell(controller, chat)
+def test_two_rolling_runs_at_the_same_time_send_waiting_events_once(controller: Controller, chat: FakeReceiver) -> None:
+    add_receivers(controller, chat)
     chat.hangs = 0.3
     controller.nodes(fleet(1, 1))
     receivers = read_receivers(controller.vars["rollout_receivers"])
@@ -167,7 +165,7 @@ def test_two_runs_at_the_same_time_send_what_waits_once(controller: Controller, 
 
 
 def killed(controller: Controller) -> str:
-    """Have the command that is at a run be killed; its file."""
+    """Mark the command of the rolling run as killed; return its file."""
     (file,) = (Path(os.environ["HOME"]) / ".ansible/fleet_power").glob("resume-*.json")
     kept = json.loads(file.read_text())
     kept["owner"] = {"pid": 1, "start": 1, "boot": "another"}
@@ -175,10 +173,10 @@ def killed(controller: Controller) -> str:
     return str(file)
 
 
-def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
+def test_a_resume_of_a_killed_rolling_run_first_sends_its_stopped_event(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell(controller, chat)
+    add_receivers(controller, chat)
     controller.nodes(fleet(2, 1))
     planned = controller.plan(serial=1)
     controller.begin(planned["file"], 1)
@@ -189,7 +187,7 @@ def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
     assert chat.events == [("rollout.begun", first), ("rollout.stopped", first), ("rollout.begun", second)]
     assert chat.sent[1].value["data"]["stopped"] == "its command ended before it did"
     assert chat.sent[2].value["data"]["resumes"] == first
-    # Taken up again after another death, nothing of the first is told again.
+    # After another kill, events of the first rolling run are not repeated.
     controller.run = ""
     assert resumed["file"] == killed(controller)
     controller.plan(serial=1, resume=file)
@@ -197,11 +195,11 @@ def test_the_run_that_goes_on_with_a_killed_one_tells_first_that_it_was_stopped(
     assert chat.events[-2:] == [("rollout.stopped", second), ("rollout.begun", controller.run)]
 
 
-def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id(
+def test_a_crash_at_any_write_loses_no_event_and_gives_no_event_a_second_id(
     controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each write and each send is where a command may die; the next one tells what it did not."""
-    tell(controller, chat)
+    """A command may die at each write and send. The next command sends the missed events."""
+    add_receivers(controller, chat)
 
     class Death(BaseException):
         pass
@@ -240,7 +238,7 @@ def test_a_death_at_any_write_loses_no_message_and_doubles_none_under_another_id
         for file in (Path(os.environ["HOME"]) / ".ansible/fleet_power").glob("resume-*.json"):
             file.unlink()
     else:
-        raise AssertionError("it never came through")
+        raise AssertionError("no command came to its end")
     assert death > 8
 
 
@@ -262,7 +260,7 @@ def link_to(place: Path, folder: Path) -> None:
 
 def of_another(folder: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can change the owner")
     folder.mkdir(mode=0o700)
     os.chown(folder, NOBODY, NOBODY)
 
@@ -283,7 +281,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("plant, why", PLANTED.values(), ids=PLANTED)
-def test_a_run_whose_messages_wait_where_others_may_write_is_refused(
+def test_a_directory_for_events_that_others_may_write_to_is_refused(
     controller: Controller, chat: FakeReceiver, shared: Path, plant: Callable[[Path], None], why: str
 ) -> None:
     plant(shared / "rollout-events")
@@ -291,7 +289,7 @@ def test_a_run_whose_messages_wait_where_others_may_write_is_refused(
     kept = shared / "resume.json"
     assert controller.plan(resume_file=str(kept))["run"]
     kept.unlink()
-    tell(controller, chat)
+    add_receivers(controller, chat)
     refused = controller.plan(resume_file=str(kept))
     assert refused["failed"] and refused["code"] == "file_unwritable"
     assert refused["msg"] == (
@@ -301,8 +299,8 @@ def test_a_run_whose_messages_wait_where_others_may_write_is_refused(
     assert chat.sent == [] and not kept.exists() and not list(shared.parent.glob("elsewhere/*"))
 
 
-def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller: Controller, chat: FakeReceiver, shared: Path) -> None:
-    tell(controller, chat)
+def test_events_in_a_directory_replaced_by_another_user_are_not_sent(controller: Controller, chat: FakeReceiver, shared: Path) -> None:
+    add_receivers(controller, chat)
     chat.status = 503
     controller.nodes(fleet(1, 1))
     planned = controller.plan(resume_file=str(shared / "resume.json"))
@@ -316,8 +314,8 @@ def test_what_another_user_has_put_in_its_place_meanwhile_is_not_sent(controller
     assert [each for each in reported["warnings"] if "it is a link or no directory" in each]
 
 
-def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: FakeReceiver, tmp_path: Path) -> None:
-    tell(controller, chat)
+def test_the_lock_file_does_not_follow_a_link(controller: Controller, chat: FakeReceiver, tmp_path: Path) -> None:
+    add_receivers(controller, chat)
     chat.status = 503
     run(controller)
     folder, elsewhere = Path(os.environ["HOME"]) / ".ansible/fleet_power/rollout-events", tmp_path / "elsewhere"
@@ -329,9 +327,9 @@ def test_no_link_says_where_a_lock_is_made(controller: Controller, chat: FakeRec
     assert not elsewhere.exists() and waiting(controller) == []
 
 
-def test_no_secret_is_in_a_message_a_file_or_a_line(controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_files_and_output_hold_no_secret(controller: Controller, chat: FakeReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "SEND_SECONDS", 0.5)
-    tell(controller, chat, secret=SECRET)
+    add_receivers(controller, chat, secret=SECRET)
     controller.vars["rollout_receivers"][0]["url"] = f"{chat.url}/planted-path?token=planted-token"
     chat.status = 500
     reported = run(controller, "failed", options={"api_token": "planted-option"})
