@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,22 +218,14 @@ def test_a_waiting_action_gets_the_lock_soon_after_its_holder_died(lab: Lab, pro
 PACKAGE = "ansible_collections.fleet.power.plugins.module_utils"
 MODULE_UTILS = Path(next(iter(collection.__path__)), *PACKAGE.split(".")[3:])
 PATIENCE = 60.0
+PACK = MODULE_UTILS.parents[1] / "roles/node/files/pack.py"
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A zip with only the collection's module_utils, each package with an empty __init__.py."""
+    """The library as role node packs it."""
     path = tmp_path_factory.mktemp("archive") / "power.zip"
-    parts = PACKAGE.split(".")
-    packages = {"/".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
-    with zipfile.ZipFile(path, "w") as file:
-        for source in sorted(MODULE_UTILS.rglob("*.py")):
-            if source.name != "__init__.py" or source.stat().st_size:
-                name = "/".join((*parts, source.relative_to(MODULE_UTILS).as_posix()))
-                packages.add(name.rpartition("/")[0])
-                file.write(source, name)
-        for package in packages - {name.rpartition("/")[0] for name in file.namelist() if name.endswith("/__init__.py")}:
-            file.writestr(f"{package}/__init__.py", "")
+    subprocess.run([sys.executable, PACK, MODULE_UTILS, path], check=True)
     return path
 
 
