@@ -175,7 +175,9 @@ PAGE = 4096
 
 
 def in_force(lab: Lab, uuid: str, what: str) -> str:
-    return inside(lab, uuid, f"cat /sys/fs/cgroup/{FILES[what][UNIFIED]}").split()[0]
+    # An engine under load can lose the output of a command that ends at once.
+    found = next(filter(None, (inside(lab, uuid, f"cat /sys/fs/cgroup/{FILES[what][UNIFIED]}") for _attempt in range(5))))
+    return found.split()[0]
 
 
 def memory(lab: Lab, uuid: str) -> int:
