@@ -12,7 +12,7 @@ from ansible_collections.fleet.power.tests.unit.supervisor_protocol import CASTS
 from ansible_collections.fleet.power.tests.unit.supervisor_protocol_states import ALL_RULES, At, Rule, Verdict
 
 #: These casts take two seconds in total, and reach every step and verdict.
-_QUICK = ("two crashes", "a person at the engine", "the first look", "an engine shut down", "a journal begun anew")
+_QUICK = ("two crashes", "a person at the engine", "the first look", "an engine shut down", "a replaced journal")
 
 _walked = functools.lru_cache(maxsize=None)(functools.partial(walk, rules=ALL_RULES))
 
