@@ -313,7 +313,7 @@ class TestOwner:
             ({"user": {"rootless": {"enabled": True}}}, 1000, (1000, 1001)),
         ],
     )
-    def test_system_sets_the_owner(self, monkeypatch: pytest.MonkeyPatch, system: dict[str, Any], euid: int, owner: tuple[int, int]) -> None:
+    def test_system_sets_owner(self, monkeypatch: pytest.MonkeyPatch, system: dict[str, Any], euid: int, owner: tuple[int, int]) -> None:
         entry = Entry(500, 501)
         self.users(monkeypatch, {"pterodactyl": entry}, {500: entry}, euid)
         found = parse({"system": system})
